@@ -1,0 +1,99 @@
+"""Redis operations as values, so that workers (sync) and web (asyncio) share one definition."""
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Generic, TypeVar
+
+import redis
+import redis.asyncio
+from redis.exceptions import NoScriptError, RedisError
+
+from storage.errors import StorageDown
+
+T = TypeVar("T")
+Word = str | bytes | int | float
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One round trip to Redis and how to read the answer."""
+
+    words: tuple[Word, ...]
+    """The command; for a script, what follows `EVALSHA <sha>`."""
+    parse: Callable[[Any], T]
+    script: str = ""
+    """File name in storage/lua without its ending; empty for a plain command."""
+
+
+def command(parse: Callable[[Any], T], *words: Word) -> Call[T]:
+    """A plain Redis command."""
+    return Call(words, parse)
+
+
+def script(
+    name: str, parse: Callable[[Any], T], keys: Sequence[str], args: Sequence[Word]
+) -> Call[T]:
+    """A Lua script of storage/lua: atomic, one round trip."""
+    return Call((len(keys), *keys, *args), parse, name)
+
+
+class Sync:
+    """Does calls on a blocking client. StorageDown when Redis does not answer."""
+
+    def __init__(self, client: "redis.Redis", name: str = "Redis") -> None:
+        self.client: Any = client  # redis-py does not type execute_command
+        self.name = name
+
+    def do(self, call: Call[T]) -> T:
+        """The parsed answer of one call."""
+        with _mapped(self.name):
+            return call.parse(self._answer(call))
+
+    def _answer(self, call: Call[T]) -> Any:
+        if not call.script:
+            return self.client.execute_command(*call.words)
+        source, sha = _source(call.script)
+        try:
+            return self.client.execute_command("EVALSHA", sha, *call.words)
+        except NoScriptError:
+            return self.client.execute_command("EVAL", source, *call.words)
+
+
+class Async:
+    """Does calls on an asyncio client. StorageDown when Redis does not answer."""
+
+    def __init__(self, client: "redis.asyncio.Redis", name: str = "Redis") -> None:
+        self.client: Any = client  # redis-py does not type execute_command
+        self.name = name
+
+    async def do(self, call: Call[T]) -> T:
+        """The parsed answer of one call."""
+        with _mapped(self.name):
+            return call.parse(await self._answer(call))
+
+    async def _answer(self, call: Call[T]) -> Any:
+        if not call.script:
+            return await self.client.execute_command(*call.words)
+        source, sha = _source(call.script)
+        try:
+            return await self.client.execute_command("EVALSHA", sha, *call.words)
+        except NoScriptError:
+            return await self.client.execute_command("EVAL", source, *call.words)
+
+
+@cache
+def _source(name: str) -> tuple[str, str]:
+    source = files("storage").joinpath(f"lua/{name}.lua").read_text()
+    return source, sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+@contextmanager
+def _mapped(name: str) -> Any:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StorageDown(f"{name} did not answer: {error or type(error).__name__}") from error

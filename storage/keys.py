@@ -1,0 +1,124 @@
+"""Every Redis key, S3 key and cache key, built here and nowhere else, so that none can collide."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+
+PREFIX = "px1:"
+"""All Redis keys start so; the number is the version of the layout."""
+BROKER_PREFIX = "px1:q:"
+JOB_PREFIX = "px1:job:"
+RUN_EVENTS = "px1:run-events:*"
+WORKERS = "px1:workers"
+MODELS = "px1:models"
+SEEN = "px1:seen"
+WEIGHTS = "models/"
+"""S3 prefix of converted weights."""
+
+
+def job(job_id: str) -> str:
+    """Hash of one job."""
+    return JOB_PREFIX + job_id
+
+
+def run(request_key: str) -> str:
+    """Hash of the run that computes `request_key`."""
+    return f"px1:run:{request_key}"
+
+
+def run_jobs(request_key: str) -> str:
+    """Set of the ids of the jobs that wait for this run."""
+    return f"px1:run-jobs:{request_key}"
+
+
+def run_events(request_key: str) -> str:
+    """Channel on which every change of this run is published."""
+    return f"px1:run-events:{request_key}"
+
+
+def lane(queue: str, lane: str) -> str:
+    """Hash of one lane of one queue: numbers taken (`next`) and the highest started (`started`)."""
+    return f"px1:lane:{queue}:{lane}"
+
+
+def user_jobs(user: str) -> str:
+    """Sorted set of a user's job ids by time of creation, in ms."""
+    return f"px1:user-jobs:{user}"
+
+
+def user(name: str) -> str:
+    """Hash of an account: password hash and role."""
+    return f"px1:user:{name}"
+
+
+def api_key(secret: str) -> str:
+    """The user whom an API key belongs to; only the key's hash is stored."""
+    return f"px1:api-key:{hashlib.sha256(secret.encode()).hexdigest()}"
+
+
+def upload(user: str, upload_id: str) -> str:
+    """Hash of one upload."""
+    return f"px1:upload:{user}:{upload_id}"
+
+
+def upload_of(user: str, sha256: str, variant: str) -> str:
+    """Id of the upload that holds this original in this variant, of this user."""
+    return f"px1:upload-of:{user}:{sha256}:{variant}"
+
+
+def result(result_key: str) -> str:
+    """JSON of a finished result, in the cache Redis; for a request key or a content key."""
+    return f"px1:result:{result_key}"
+
+
+def worker(node: str) -> str:
+    """JSON of a live worker; expires."""
+    return f"px1:worker:{node}"
+
+
+def model(name: str) -> str:
+    """JSON of a model that some worker has announced."""
+    return f"px1:model:{name}"
+
+
+def stat(model: str, minute: int) -> str:
+    """Counters of one model in one minute of Redis time."""
+    return f"px1:stat:{model}:{minute}"
+
+
+def upload_object(user: str, upload_id: str) -> str:
+    """S3 key of an upload's bytes."""
+    return f"in/{user}/{upload_id}"
+
+
+def result_object(user: str, result_key: str, name: str) -> str:
+    """S3 key of one object of a result."""
+    return f"out/{user}/{result_key}/{name}"
+
+
+def weights_object(sha256: str, name: str) -> str:
+    """S3 key of a file of converted weights."""
+    return f"{WEIGHTS}{sha256}/{name}"
+
+
+def request_key(
+    secret: str,
+    owner: str,
+    *,
+    image: str,
+    model: str,
+    weights: str,
+    code: str,
+    params: Mapping[str, object],
+    output: Sequence[str],
+) -> str:
+    """64 hex digits that are equal exactly for equal work of one owner.
+
+    `image` names the bytes: what the client claims of them for the request key, the SHA-256 of the
+    bytes really read for the content key. A secret keyed hash, so that nobody who holds a picture
+    can work out whether another user has sent it.
+    """
+    parts = [owner, image, model, weights, code, params, sorted(output)]
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hmac.new(secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()

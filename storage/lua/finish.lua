@@ -1,0 +1,57 @@
+-- End runs, done or failed, and every job that waits for them. Only with the current run number.
+-- KEYS: counters of this minute are built from ARGV[1]; then run, run's jobs, channel per run
+-- ARGV: prefix of stat keys, prefix of job keys, run ttl ms, job ttl ms, stat ttl ms,
+--       then per run: number, state, result or error, lasting ('1': a deterministic error)
+local t = redis.call('TIME')
+local now = t[1] * 1000 + t[2] / 1000
+local stamp = string.format('%.3f', now)
+local stat_prefix, job_prefix, run_ttl, job_ttl, stat_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local answers = {}
+
+local function timings(run)
+  local pairs_ = redis.call('HGETALL', run)
+  local found = {}
+  for i = 1, #pairs_, 2 do
+    local stage = string.match(pairs_[i], '^ms:(.+)$')
+    if stage then found[stage] = tonumber(pairs_[i + 1]) end
+  end
+  return found
+end
+
+local function count(model, state, ms)
+  local stat = stat_prefix .. model .. ':' .. math.floor(now / 60000)
+  redis.call('HINCRBY', stat, state, 1)
+  for stage, spent in pairs(ms) do redis.call('HINCRBYFLOAT', stat, 'ms:' .. stage, string.format('%.3f', spent)) end
+  redis.call('PEXPIRE', stat, stat_ttl)
+end
+
+for i = 1, #KEYS / 3 do
+  local run, jobs, channel = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
+  local number, state, payload, lasting = ARGV[4 * i + 2], ARGV[4 * i + 3], ARGV[4 * i + 4], ARGV[4 * i + 5]
+  local was = redis.call('HMGET', run, 'n', 'state', 'stage', 'at:postprocess', 'model')
+  if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
+    answers[i] = 0
+  else
+    local stage, ms = was[3], timings(run)
+    local at = redis.call('HGET', run, 'at:' .. stage)
+    if at then ms[stage] = now - tonumber(at) end
+    local spent = cjson.encode(ms)
+    local field = state == 'done' and 'result' or 'error'
+    redis.call('HSET', run, 'state', state, 'progress', 1, 'lease', 0, 'ended', stamp, field, payload,
+      'lasting', lasting, 'timings', spent)
+    redis.call('PEXPIRE', run, run_ttl)
+    for _, id in ipairs(redis.call('SMEMBERS', jobs)) do
+      local job = job_prefix .. id
+      if redis.call('EXISTS', job) == 1 then
+        redis.call('HSET', job, 'state', state, field, payload, 'timings', spent, 'ended', stamp)
+        redis.call('PEXPIRE', job, job_ttl)
+      end
+    end
+    redis.call('DEL', jobs)
+    local version = redis.call('HINCRBY', run, 'version', 1)
+    redis.call('PUBLISH', channel, '{"state":"' .. state .. '","version":' .. version .. '}')
+    count(was[5], state, ms)
+    answers[i] = 1
+  end
+end
+return answers

@@ -1,0 +1,210 @@
+"""Objects: uploads, results and weights, in S3 or (benches, tests) in a folder."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from storage.errors import StorageDown
+
+PRESIGN_S = 900
+"""How long a signed address lives."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Facts of one object."""
+
+    size: int
+    etag: str
+    type: str
+
+
+class Objects(Protocol):
+    """A flat key -> bytes store. A missing key is FileNotFoundError, a dead one StorageDown."""
+
+    def get(self, key: str, etag: str = "") -> bytes:
+        """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store the bytes; answers their ETag."""
+
+    def stat(self, key: str) -> Stat:
+        """Size, ETag and type."""
+
+    def delete(self, key: str) -> None:
+        """Remove it; a missing one is no error."""
+
+    def presign_get(self, key: str, origin: str, content_type: str) -> str:
+        """An address under `origin` that reads the object for a few minutes."""
+
+    def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
+        """An address under `origin` that takes exactly this type and size for a few minutes."""
+
+
+class S3Objects:
+    """Objects in one bucket of any S3 server."""
+
+    def __init__(
+        self, url: str, *, key: str, secret: str, bucket: str, region: str, timeout_s: float = 10
+    ) -> None:
+        self.url, self.bucket = url.rstrip("/"), bucket
+        self._access = {"key": key, "secret": secret, "region": region, "timeout_s": timeout_s}
+        self._client = _client(self.url, **self._access)
+        self._signed: dict[tuple[str, ...], tuple[float, str]] = {}
+
+    def get(self, key: str, etag: str = "") -> bytes:
+        """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
+        match = {"IfMatch": etag} if etag else {}
+        answer = self._do("get_object", key, **match)
+        try:
+            data: bytes = answer["Body"].read()
+        except (BotoCoreError, OSError) as error:
+            raise StorageDown(f"S3 broke off while reading {key}: {error}") from error
+        return data
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store the bytes; answers their ETag."""
+        answer = self._do("put_object", key, Body=data, ContentType=content_type)
+        return str(answer["ETag"])
+
+    def stat(self, key: str) -> Stat:
+        """Size, ETag and type."""
+        head = self._do("head_object", key)
+        return Stat(head["ContentLength"], head["ETag"], head.get("ContentType", ""))
+
+    def delete(self, key: str) -> None:
+        """Remove it; a missing one is no error."""
+        self._do("delete_object", key)
+
+    def presign_get(self, key: str, origin: str, content_type: str) -> str:
+        """An address under `origin` that reads the object for PRESIGN_S seconds at most."""
+        known = self._signed.get((key, origin))
+        if known and known[0] > monotonic():
+            return known[1]
+        params = {"ResponseContentType": content_type}
+        url = self._presign("get_object", key, origin, params)
+        if len(self._signed) > 20_000:
+            self._signed.clear()
+        # Handed out for half its life, so that whoever gets it has minutes left.
+        self._signed[(key, origin)] = (monotonic() + PRESIGN_S / 2, url)
+        return url
+
+    def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
+        """An address under `origin` that takes exactly this type and size."""
+        params: dict[str, Any] = {"ContentType": content_type}
+        if size is not None:
+            params["ContentLength"] = size
+        return self._presign("put_object", key, origin, params)
+
+    def ensure_bucket(self) -> bool:
+        """Create the bucket if it is missing; True if it was."""
+        try:
+            self._do("head_bucket")
+        except FileNotFoundError:
+            self._do("create_bucket")
+            return True
+        return False
+
+    def allow_origin(self, origin: str) -> None:
+        """Let pages of this origin PUT to and GET from the bucket (CORS)."""
+        rule = {
+            "AllowedOrigins": [origin],
+            "AllowedMethods": ["GET", "PUT", "HEAD"],
+            "AllowedHeaders": ["Content-Type", "Content-Length"],
+            "ExposeHeaders": ["ETag"],
+            "MaxAgeSeconds": 3600,
+        }
+        self._do("put_bucket_cors", CORSConfiguration={"CORSRules": [rule]})
+
+    def _presign(self, operation: str, key: str, origin: str, params: Mapping[str, Any]) -> str:
+        client = _client(origin or self.url, **self._access)
+        url: str = client.generate_presigned_url(
+            operation, Params={"Bucket": self.bucket, "Key": key, **params}, ExpiresIn=PRESIGN_S
+        )
+        return url
+
+    def _do(self, operation: str, key: str = "", **arguments: Any) -> Any:
+        if key:
+            arguments["Key"] = key
+        try:
+            return getattr(self._client, operation)(Bucket=self.bucket, **arguments)
+        except ClientError as error:
+            status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
+            if status in (404, 412):
+                raise FileNotFoundError(key or self.bucket) from error
+            raise StorageDown(f"S3 refused {operation} {key}: {error}") from error
+        except (BotoCoreError, OSError) as error:
+            raise StorageDown(f"S3 did not answer {operation} {key}: {error}") from error
+
+
+class FolderObjects:
+    """Objects as files under `root`: for benches and tests of what is not S3. Nothing is signed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def get(self, key: str, etag: str = "") -> bytes:
+        """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
+        data = (self.root / key).read_bytes()
+        if etag and etag != _etag(data):
+            raise FileNotFoundError(key)
+        return data
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store the bytes; answers their ETag."""
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return _etag(data)
+
+    def stat(self, key: str) -> Stat:
+        """Size and ETag; the type is not kept."""
+        data = self.get(key)
+        return Stat(len(data), _etag(data), "")
+
+    def delete(self, key: str) -> None:
+        """Remove it; a missing one is no error."""
+        (self.root / key).unlink(missing_ok=True)
+
+    def presign_get(self, key: str, origin: str, content_type: str) -> str:
+        """The file's address."""
+        return (self.root / key).as_uri()
+
+    def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
+        """The file's address."""
+        return (self.root / key).as_uri()
+
+
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+
+
+@lru_cache(maxsize=64)
+def _client(url: str, *, key: str, secret: str, region: str, timeout_s: float) -> Any:
+    # when_required: S3-compatible servers refuse the checksum headers that AWS invented later.
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=min(timeout_s, 2),
+        read_timeout=timeout_s,
+        retries={"max_attempts": 2, "mode": "standard"},
+        max_pool_connections=32,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        region_name=region,
+        config=config,
+    )

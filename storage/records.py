@@ -1,0 +1,274 @@
+"""Uploads, jobs and runs in Redis: what was asked for, what is being computed, what came of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from storage import keys
+from storage.calls import Call, Word, command, script
+
+VERSION = 1
+"""Of records and messages; a process refuses a newer one than it knows."""
+LEASE_MS = 30_000
+RUN_TTL_MS = 3_600_000
+NEGATIVE_TTL_MS = 600_000
+STAT_TTL_MS = 2 * 86_400_000
+ENDED = frozenset({"done", "failed", "cancelled"})
+
+Verdict = Literal["hit", "failed", "join", "lead", "busy"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a run computes: everything a stage needs to know, written once by the leader."""
+
+    request_key: str
+    user: str
+    model: str
+    params: Mapping[str, Any]
+    output: Sequence[str]
+    upload: str
+    """Upload id; its bytes lie at keys.upload_object(user, upload)."""
+    weights: str
+    code: str
+    body_sha256: str = ""
+    """What the bytes must hash to, when the client declared it."""
+    etag: str = ""
+
+    def to_json(self) -> str:
+        """For the run's hash."""
+        return json.dumps({"v": VERSION, **self.__dict__}, separators=(",", ":"))
+
+
+def spec_from_json(text: str) -> Spec:
+    """The spec in a run's hash; ValueError if a newer version wrote it."""
+    fields = json.loads(text)
+    if fields.pop("v") > VERSION:
+        raise ValueError("this run was written by a newer version of Pixelmill")
+    return Spec(**fields)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What became of a job that asked for a run."""
+
+    verdict: Verdict
+    number: int
+    """Run number; for busy the count of waiting runs."""
+    payload: str
+    """Result JSON (hit), error JSON (failed), spec (lead)."""
+    at_ms: float
+    """Redis time."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A job as Redis has it, with the run's present state while it is under way."""
+
+    fields: Mapping[str, str]
+    run: Mapping[str, str] = field(default_factory=dict)
+    ahead: int = -1
+    """Runs of the lane that start before this one; negative when unknown."""
+
+    @property
+    def state(self) -> str:
+        """The job's own end state, else the run's."""
+        own = self.fields["state"]
+        return own if own in ENDED else self.run.get("state") or own
+
+    @property
+    def version(self) -> int:
+        """Grows with every change; an ended job answers a number above all of its run's."""
+        if self.fields["state"] in ENDED:
+            return int(self.fields.get("n") or 0) * 1000 + 999
+        return int(self.run.get("version") or 0)
+
+
+def claim(
+    job_id: str,
+    spec: Spec,
+    *,
+    lane: str,
+    max_waiting: int,
+    job_ttl_s: int,
+    known_result: str = "",
+    fields: Mapping[str, Word] | None = None,
+) -> Call[Claim]:
+    """Write the job's record and give it a run: one atomic round trip."""
+    key = spec.request_key
+    job: dict[str, Word] = {
+        "v": VERSION,
+        "user": spec.user,
+        "model": spec.model,
+        "request_key": key,
+        "params": json.dumps(dict(spec.params)),
+        "upload": spec.upload,
+        "weights": spec.weights,
+        "lane": lane,
+        "cached": 0,
+        **(fields or {}),
+    }
+    return script(
+        "claim",
+        lambda answer: Claim(_text(answer[0]), int(answer[1]), _text(answer[2]), float(answer[3])),
+        [
+            keys.run(key),
+            keys.run_jobs(key),
+            keys.job(job_id),
+            keys.lane("cpu", lane),
+            keys.user_jobs(spec.user),
+        ],
+        [
+            job_id,
+            LEASE_MS,
+            max_waiting,
+            job_ttl_s * 1000,
+            RUN_TTL_MS,
+            NEGATIVE_TTL_MS,
+            known_result,
+            spec.to_json(),
+            "cpu",
+            lane,
+            spec.model,
+            keys.run_events(key),
+            *_flat(job),
+        ],
+    )
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One run of a message: which, and which attempt at it."""
+
+    key: str
+    n: int
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a run answered to a stage. `deliveries` 0: stale or ended, the stage leaves it alone."""
+
+    deliveries: int
+    spec: str
+
+
+def touch(
+    event: Literal["start", "end"],
+    refs: Sequence[Ref],
+    *,
+    stage: str,
+    state: str,
+    progress: float,
+    queue: str,
+    lane: str,
+    next_queue: str = "",
+) -> Call[list[Touched]]:
+    """Say that a stage starts or has ended for these runs; renews their leases. One round trip."""
+    names = [keys.lane(queue, lane), keys.lane(next_queue or queue, lane)]
+    for ref in refs:
+        names += [keys.run(ref.key), keys.run_events(ref.key)]
+    numbers = [ref.n for ref in refs]
+    return script(
+        "touch",
+        lambda answers: [Touched(int(count), _text(spec)) for count, spec in answers],
+        names,
+        [event, stage, state, progress, LEASE_MS, next_queue, *numbers],
+    )
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended."""
+
+    ref: Ref
+    state: Literal["done", "failed"]
+    payload: str
+    """JSON: the result, or the error."""
+    lasting: bool = False
+    """A failure that the same bytes would meet again: remembered for ten minutes."""
+
+
+def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
+    """End these runs and the jobs that wait for them; False for each whose number is stale."""
+    names: list[str] = []
+    args: list[Word] = [
+        keys.PREFIX + "stat:",
+        keys.JOB_PREFIX,
+        RUN_TTL_MS,
+        job_ttl_s * 1000,
+        STAT_TTL_MS,
+    ]
+    for end in ends:
+        key = end.ref.key
+        names += [keys.run(key), keys.run_jobs(key), keys.run_events(key)]
+        args += [end.ref.n, end.state, end.payload, int(end.lasting)]
+    return script("finish", lambda answers: [bool(done) for done in answers], names, args)
+
+
+def view(job_id: str) -> Call[View | None]:
+    """A job and what its run does now; None if there is no such job."""
+    return script("view", _parse_view, [keys.job(job_id)], [keys.run(""), keys.lane("", "")[:-1]])
+
+
+def result(result_key: str) -> Call[str | None]:
+    """A remembered result's JSON, from the cache Redis."""
+    return command(
+        lambda found: None if found is None else _text(found), "GET", keys.result(result_key)
+    )
+
+
+def remember_result(result_key: str, payload: str, ttl_s: int) -> Call[Any]:
+    """Keep a result's JSON in the cache Redis."""
+    return command(lambda answer: answer, "SET", keys.result(result_key), payload, "EX", ttl_s)
+
+
+def write_upload(
+    user: str,
+    upload_id: str,
+    fields: Mapping[str, Word],
+    *,
+    ttl_s: int,
+    original: tuple[str, str] | None = None,
+) -> Call[Any]:
+    """Write an upload's record; `original` = (sha256, variant) once its bytes are really there."""
+    of = keys.upload_of(user, *original) if original else ""
+    args = [ttl_s * 1000, upload_id, *_flat(fields)]
+    return script("upload", lambda answer: answer, [keys.upload(user, upload_id), of], args)
+
+
+def upload(user: str, upload_id: str) -> Call[dict[str, str]]:
+    """An upload's record; empty if there is none of this user."""
+    return command(_dict, "HGETALL", keys.upload(user, upload_id))
+
+
+def upload_of(user: str, sha256: str, variant: str) -> Call[str | None]:
+    """The id of this user's upload of that original, if its bytes are there."""
+    return command(
+        lambda found: None if found is None else _text(found),
+        "GET",
+        keys.upload_of(user, sha256, variant),
+    )
+
+
+def _parse_view(answer: Any) -> View | None:
+    if not answer:
+        return None
+    names = ("n", "state", "stage", "progress", "version", "queue", "lane", "position")
+    run = {k: _text(v) for k, v in zip(names, answer[1], strict=False) if v is not None}
+    return View(_dict(answer[0]), run, int(answer[2]))
+
+
+def _dict(answer: Any) -> dict[str, str]:
+    if isinstance(answer, Mapping):  # RESP3
+        return {_text(k): _text(v) for k, v in answer.items()}
+    words = [_text(word) for word in answer]
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _flat(fields: Mapping[str, Word]) -> list[Word]:
+    return [word for pair in fields.items() for word in pair]
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,48 @@
+"""Accounts and API keys. Passwords are kept as scrypt hashes, keys as SHA-256."""
+
+import hashlib
+import hmac
+import secrets
+from typing import Any
+
+from storage import keys
+from storage.calls import Call, command
+
+N, R, P = 2**14, 8, 1
+"""scrypt cost: about 40 ms and 16 MiB a try (RFC 7914)."""
+
+
+def set_password(user: str, password: str, role: str = "admin") -> Call[Any]:
+    """Create the account or change its password."""
+    salt = secrets.token_bytes(16)
+    stored = f"{salt.hex()}:{_hash(password, salt).hex()}"
+    return command(bool, "HSET", keys.user(user), "password", stored, "role", role)
+
+
+def password_hash(user: str) -> Call[str | None]:
+    """What `is_password` compares with; None if there is no such account."""
+    return command(_maybe_text, "HGET", keys.user(user), "password")
+
+
+def is_password(stored: str | None, password: str) -> bool:
+    """Whether this is the password. Takes as long for an account that does not exist."""
+    salt, _, digest = (stored or f"{'00' * 16}:").partition(":")
+    return hmac.compare_digest(_hash(password, bytes.fromhex(salt)).hex(), digest)
+
+
+def add_key(key: str, user: str) -> Call[Any]:
+    """Let this API key act for this user."""
+    return command(bool, "SET", keys.api_key(key), user)
+
+
+def user_of_key(key: str) -> Call[str | None]:
+    """The user whom an API key belongs to."""
+    return command(_maybe_text, "GET", keys.api_key(key))
+
+
+def _hash(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=N, r=R, p=P)
+
+
+def _maybe_text(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value
