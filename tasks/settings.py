@@ -1,5 +1,6 @@
 """Every setting, read once from PIXELMILL_* variables. Nothing else reads the environment."""
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     """Bucket of uploads, results and models."""
     s3_key: str = ""
     """S3 access key."""
-    s3_secret: str = Field("", repr=False)
+    s3_secret: str = Field(default="", repr=False)
     """S3 secret key."""
     s3_region: str = "us-east-1"
     """S3 region."""
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
     open: bool = True
     """Open mode: whoever comes without key or cookie gets an identity of their own.
     False: a key or a sign-in is asked for."""
-    secret: str = Field("", repr=False)
+    secret: str = Field(default="", repr=False)
     """Key of cookies and cache keys, equal on all hosts; at least 16 characters."""
 
     # Workers
@@ -94,6 +95,11 @@ class Settings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
+
+    @property
+    def installation(self) -> str:
+        """Short name of this installation: in cookie names (cookies ignore ports) and files."""
+        return hashlib.sha256(b"installation" + self.secret.encode()).hexdigest()[:10]
 
     @property
     def weights_path(self) -> Path:

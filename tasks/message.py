@@ -1,0 +1,36 @@
+"""What travels in the queue: ids of runs of one model and lane. Never pixels, never names."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypedDict
+
+from storage.records import VERSION, Ref
+
+Lane = Literal["interactive", "batch"]
+MAX_RUNS = 16
+
+
+class Message(TypedDict):
+    """The argument and the answer of every stage."""
+
+    v: int
+    model: str
+    lane: Lane
+    runs: list[tuple[str, int]]
+    """(request key, run number) of each run."""
+
+
+def message(model: str, lane: Lane, refs: Sequence[Ref]) -> Message:
+    """The message that carries these runs."""
+    return {"v": VERSION, "model": model, "lane": lane, "runs": [(ref.key, ref.n) for ref in refs]}
+
+
+def refs(carried: Message) -> list[Ref]:
+    """The runs of a message; ValueError if a newer Pixelmill sent it."""
+    if carried["v"] > VERSION:
+        raise ValueError(f"message of version {carried['v']}; this worker knows {VERSION}")
+    return [Ref(key, n) for key, n in carried["runs"]]
+
+
+def error_json(error: Any) -> dict[str, Any]:
+    """The `error` object of the API, of a tasks.errors.JobError."""
+    return {"code": error.code, "message": str(error), "hint": error.hint, "status": error.status}

@@ -1,0 +1,64 @@
+"""Checks a request's parameters against a model's JSON schema, without importing the model."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jsonschema
+import orjson
+
+from tasks.errors import BadInput
+
+WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
+
+
+def canonical(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters with their defaults filled in, strings of a query read as what they stand for.
+
+    Raises BadInput naming the parameter, what is wrong and what there is.
+    """
+    fields: Mapping[str, Any] = schema.get("properties", {})
+    unknown = sorted(set(given) - set(fields))
+    if unknown:
+        there = ", ".join(fields) or "none"
+        raise _bad(f"unknown parameter {unknown[0]!r}; this model's parameters: {there}")
+    asked = {name: _read(fields[name], value) for name, value in given.items()}
+    defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
+    params = {name: _plain(fields[name], value) for name, value in (defaults | asked).items()}
+    error = jsonschema.exceptions.best_match(_validator(orjson.dumps(schema)).iter_errors(params))
+    if error is not None:
+        where = ".".join(str(part) for part in error.absolute_path)
+        raise _bad(f"parameter {where}: {error.message}" if where else error.message)
+    return params
+
+
+def _bad(message: str) -> BadInput:
+    return BadInput(message, code="bad_params", hint="See /api/v1/models for what each may be.")
+
+
+def _read(field: Mapping[str, Any], value: Any) -> Any:
+    """A query's string as the schema's type; left alone where it does not fit."""
+    if not isinstance(value, str):
+        return value
+    try:
+        match field.get("type"):
+            case "integer":
+                return int(value)
+            case "number":
+                return float(value)
+            case "boolean":
+                return WORDS.get(value.lower(), value)
+    except ValueError:
+        pass
+    return value
+
+
+def _plain(field: Mapping[str, Any], value: Any) -> Any:
+    """1 and 1.0 are one number, and so one cache key."""
+    is_number = field.get("type") == "number" and isinstance(value, int | float)
+    return float(value) if is_number and not isinstance(value, bool) else value
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: bytes) -> Any:
+    return jsonschema.Draft202012Validator(orjson.loads(schema))

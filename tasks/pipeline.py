@@ -1,0 +1,246 @@
+"""submit, status, watch: the only thing that web needs to know of how work is done."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from storage import catalogue, keys, records
+from storage.calls import Async
+from storage.catalogue import Catalogue
+from storage.errors import StorageDown
+from storage.objects import Objects
+from storage.records import ENDED, End, Ref, Spec, View
+from tasks import parameters
+from tasks.app import gpu_queue
+from tasks.errors import BadInput, JobError, Unavailable
+from tasks.hub import Hub, next_change
+from tasks.message import Lane, error_json
+from tasks.publisher import Publisher, Ticket
+from tasks.settings import settings
+
+CATALOGUE_AGE_S = 1.0
+REREAD_S = 2.0
+OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
+DEFAULT_OUTPUT = ("alpha", "preview")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The image of a request."""
+
+    identity: str
+    """What the request key knows it by: SHA-256 and variant, or an upload's id."""
+    size: int
+    upload: str = ""
+    """Id of the upload that has the bytes; made when leading if the request brought them."""
+    data: bytes = b""
+    media_type: str = ""
+    body_sha256: str = ""
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One job that somebody asks for."""
+
+    user: str
+    model: str
+    photo: Photo
+    params: Mapping[str, Any] = field(default_factory=dict)
+    output: Sequence[str] = DEFAULT_OUTPUT
+    lane: Lane = "interactive"
+
+
+class Pipeline:
+    """What a web process needs to hand in work and to see how it goes."""
+
+    def __init__(self, state: Async, cache: Async, objects: Objects, hub: Hub) -> None:
+        self.state, self.cache, self.objects, self.hub = state, cache, objects, hub
+        self.publisher = Publisher()
+        self._catalogue: tuple[float, Catalogue] | None = None
+
+    async def catalogue(self) -> Catalogue:
+        """What live workers can do, at most CATALOGUE_AGE_S old."""
+        if self._catalogue is None or monotonic() - self._catalogue[0] > CATALOGUE_AGE_S:
+            self._catalogue = (monotonic(), await self.state.do(catalogue.read()))
+        return self._catalogue[1]
+
+    async def card(self, model: str) -> Mapping[str, Any]:
+        """The catalogue's entry of a model that can be asked now.
+
+        Raises BadInput (404) for an unknown one, Unavailable when nobody has served it for long.
+        """
+        now = await self.catalogue()
+        card = now.models.get(model)
+        if card is None:
+            there = ", ".join(now.models) or "none yet: no worker has announced itself"
+            raise BadInput(f"no model {model!r}; there are: {there}", code="no_model", status=404)
+        if now.is_gone(gpu_queue(model)) or now.is_gone("cpu"):
+            raise Unavailable(
+                f"no worker serves {model!r} at present",
+                code="no_worker",
+                hint="Try again in a minute; `pixelmill doctor` shows which workers live.",
+            )
+        return card
+
+    async def submit(self, request: Request) -> View:
+        """Give the request a job: answered from the cache, joined to an equal run, or queued."""
+        card = await self.card(request.model)
+        spec = self._spec(request, card)
+        job_id = secrets.token_hex(16)
+        claim = await self.state.do(
+            records.claim(
+                job_id,
+                spec,
+                lane=request.lane,
+                max_waiting=settings().max_waiting,
+                job_ttl_s=settings().job_ttl_s,
+                known_result=await self._remembered(spec.request_key),
+                fields={"id": job_id},
+            )
+        )
+        if claim.verdict == "busy":
+            raise Unavailable(
+                f"{claim.number} runs wait already; the limit is {settings().max_waiting}",
+                code="busy",
+                status=429,
+                hint="Try again in a few seconds.",
+            )
+        if claim.verdict == "lead":
+            await self._lead(request, card, Ref(spec.request_key, claim.number), spec)
+        return _fresh(job_id, request, spec, claim)
+
+    async def view(self, user: str, job_id: str) -> View:
+        """A job of this user; BadInput (404) if there is none, whoever else may have it."""
+        view = await self.state.do(records.view(job_id))
+        if view is None or view.fields["user"] != user:
+            raise BadInput(f"no job {job_id!r}", code="no_job", status=404)
+        return view
+
+    async def wait(self, view: View, wait_s: float) -> View:
+        """The job once it has ended, or as it is after `wait_s`."""
+        if view.state in ENDED or wait_s <= 0:
+            return view
+        last = view
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                async for last in self.watch(view):
+                    pass
+        return last
+
+    async def watch(self, view: View, every_change: bool = False) -> AsyncIterator[View]:
+        """The job as it is, then its end; with `every_change` every state on the way as well."""
+        user, job_id = view.fields["user"], view.fields["id"]
+        with self.hub.listening(view.fields["request_key"]) as changes:
+            while True:
+                view = await self.view(user, job_id)
+                yield view
+                if view.state in ENDED:
+                    return
+                change = await next_change(changes, REREAD_S)
+                while not every_change and change and change["state"] not in ENDED:
+                    change = await next_change(changes, REREAD_S)
+                while every_change and not changes.empty():
+                    changes.get_nowait()
+
+    def _spec(self, request: Request, card: Mapping[str, Any]) -> Spec:
+        params = parameters.canonical(card["params"], request.params)
+        for name in request.output:
+            if name not in OUTPUTS:
+                there = ", ".join(OUTPUTS)
+                raise BadInput(f"no output {name!r}; there are: {there}", code="bad_output")
+        weights, code, photo = card["weights"], card["code"], request.photo
+        key = keys.request_key(
+            settings().secret,
+            request.user,
+            image=photo.identity,
+            model=request.model,
+            weights=weights,
+            code=code,
+            params=params,
+            output=request.output,
+        )
+        return Spec(
+            request_key=key,
+            user=request.user,
+            model=request.model,
+            params=params,
+            output=list(request.output),
+            upload=photo.upload or secrets.token_hex(16),
+            weights=weights,
+            code=code,
+            body_sha256=photo.body_sha256,
+            etag=photo.etag,
+        )
+
+    async def _remembered(self, key: str) -> str:
+        try:
+            return await self.cache.do(records.result(key)) or ""
+        except StorageDown as error:  # a cache that is away is a cache that is empty
+            log.warning("result cache away", reason=str(error))
+            return ""
+
+    async def _lead(self, request: Request, card: Mapping[str, Any], ref: Ref, spec: Spec) -> None:
+        photo = request.photo
+        try:
+            if photo.data:
+                await self._keep(request.user, spec.upload, photo)
+            cost_ms = 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000
+            ticket = Ticket(request.model, request.lane, ref, cost_ms)
+            await asyncio.wrap_future(self.publisher.publish(ticket))
+        except (StorageDown, Unavailable) as error:
+            await self._give_up(ref, error)
+            raise
+
+    async def _keep(self, user: str, upload_id: str, photo: Photo) -> None:
+        """Put the bytes that came with a request where workers read them."""
+        key = keys.upload_object(user, upload_id)
+        etag = await asyncio.to_thread(self.objects.put, key, photo.data, photo.media_type)
+        await self.remember_upload(user, upload_id, photo, etag)
+
+    async def remember_upload(self, user: str, upload_id: str, photo: Photo, etag: str) -> None:
+        """Record an upload whose bytes are there."""
+        sha256, _, variant = photo.identity.partition(":")
+        original = (sha256, variant) if variant else None
+        fields = {"size": photo.size, "type": photo.media_type, "etag": etag, "state": "there"}
+        ttl_s = settings().upload_ttl_s
+        await self.state.do(
+            records.write_upload(user, upload_id, fields, ttl_s=ttl_s, original=original)
+        )
+
+    async def _give_up(self, ref: Ref, error: Exception) -> None:
+        """End a run that never reached the queue, so that those who joined it do not wait."""
+        failure = error if isinstance(error, JobError) else Unavailable(str(error))
+        end = End(ref, "failed", json.dumps(error_json(failure)))
+        with suppress(StorageDown):
+            await self.state.do(records.finish([end], job_ttl_s=settings().job_ttl_s))
+
+
+def _fresh(job_id: str, request: Request, spec: Spec, claim: records.Claim) -> View:
+    """The job just written, without asking for it again."""
+    fields = {
+        "id": job_id,
+        "user": request.user,
+        "model": request.model,
+        "request_key": spec.request_key,
+        "params": json.dumps(dict(spec.params)),
+        "lane": request.lane,
+        "weights": spec.weights,
+        "cached": "1" if claim.verdict in ("hit", "failed") else "0",
+        "state": {"hit": "done", "failed": "failed"}.get(claim.verdict, "queued"),
+        "created": f"{claim.at_ms:.3f}",
+    }
+    if claim.verdict == "hit":
+        fields["result"] = claim.payload
+    if claim.verdict == "failed":
+        fields["error"] = claim.payload
+    return View(fields)

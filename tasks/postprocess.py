@@ -1,0 +1,97 @@
+"""Stage 3, queue `cpu`: the model's array -> objects and JSON; the end of the run."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+from celery import Task
+from numpy.typing import NDArray
+
+from storage import keys, records
+from tasks.app import app
+from tasks.imaging import codec
+from tasks.message import Message
+from tasks.models.base import Output
+from tasks.resources import objects, results, scratch
+from tasks.settings import settings
+from tasks.stage import Stage, Work, run_stage
+
+STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0, lambda model: "cpu")
+
+ENCODERS: Mapping[str, tuple[str, Callable[[NDArray[np.uint8]], bytes]]] = {
+    "png": ("image/png", codec.encode_png),
+    "webp": ("image/webp", codec.encode_webp),
+    "avif": ("image/avif", codec.encode_avif),
+}
+
+
+@app.task(name="postprocess", bind=True)
+def postprocess(self: "Task[Any, Any]", carried: Message) -> Message:
+    """Finish each run: the model's postprocess, encode, store, remember."""
+    return run_stage(self, STAGE, carried, conclude)
+
+
+def conclude(work: Work) -> str:
+    """Store one run's objects and answer its result's JSON."""
+    width, height = (int(side) for side in scratch().get(work.scratch("size")))
+    output = work.model.postprocess(
+        scratch().get(work.scratch("output")), _image(work), work.params, work.spec.output
+    )
+    result = {
+        "kind": work.model.kind,
+        "width": width,
+        "height": height,
+        "objects": _store(work, _with_own_alpha(work, output)),
+        "data": dict(output.data),
+    }
+    payload = json.dumps(result, separators=(",", ":"))
+    key = work.spec.request_key
+    objects().put(
+        keys.result_object(work.spec.user, key, "result.json"), payload.encode(), "application/json"
+    )
+    results().do(records.remember_result(key, payload, settings().result_ttl_s))
+    return payload
+
+
+def _image(work: Work) -> Any:
+    if work.model.decode == "none":
+        return np.zeros((0, 0, 3), np.uint8)
+    return scratch().get(work.scratch("image"))
+
+
+def _with_own_alpha(work: Work, output: Output) -> Mapping[str, NDArray[np.uint8]]:
+    """Whatever was transparent in the upload stays so in a cut-out."""
+    if work.model.kind != "matte":
+        return output.images
+    try:
+        own = np.asarray(scratch().get(work.scratch("alpha")), np.uint8)
+    except FileNotFoundError:
+        return output.images
+    return {name: _masked(picture, own) for name, picture in output.images.items()}
+
+
+def _masked(picture: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Multiply an H x W alpha, or the alpha of an H x W x 4 cut-out, by `own` of any size."""
+    height, width = picture.shape[:2]
+    fitted = cv2.resize(own, (width, height), interpolation=cv2.INTER_AREA)
+    masked = picture.copy()
+    alpha = masked if masked.ndim == 2 else masked[:, :, 3]
+    alpha[:] = cv2.multiply(alpha, fitted, scale=1 / 255)
+    return masked
+
+
+def _store(work: Work, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
+    stored = {}
+    for given, picture in images.items():
+        name, _, ending = given.partition(".")
+        ending = ending or ("png" if picture.ndim == 2 else "webp")
+        media_type, encode = ENCODERS[ending]
+        data = encode(picture)
+        key = keys.result_object(work.spec.user, work.spec.request_key, f"{name}.{ending}")
+        objects().put(key, data, media_type)
+        height, width = picture.shape[:2]
+        facts = {"type": media_type, "width": width, "height": height, "bytes": len(data)}
+        stored[name] = {"key": key, **facts}
+    return stored

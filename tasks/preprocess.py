@@ -1,0 +1,96 @@
+"""Stage 1, queue `cpu`: the upload's bytes -> the array that the model wants."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from celery import Task
+
+from storage import keys, records
+from tasks.app import app, gpu_queue
+from tasks.errors import BadInput, Unavailable
+from tasks.imaging import codec, guard
+from tasks.message import Message
+from tasks.models import registry
+from tasks.resources import objects, results, scratch
+from tasks.settings import MIB, settings
+from tasks.stage import Stage, Work, run_stage
+
+MAX_SIDE = 2048
+"""Longest side that is worked on; larger uploads are decoded smaller."""
+
+STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25, lambda model: "cpu", gpu_queue)
+
+
+@app.task(name="preprocess", bind=True)
+def preprocess(self: "Task[Any, Any]", carried: Message) -> Message:
+    """Read, check and decode each run's upload; keep the arrays for inference."""
+    return run_stage(self, STAGE, carried, prepare)
+
+
+def prepare(work: Work) -> str | None:
+    """Decode one upload into scratch; its result's JSON if that exists already."""
+    known = _known(work)
+    if known:
+        return known
+    _check_code(work)
+    data = _read(work)
+    if work.model.decode == "none":
+        image, size = np.zeros((0, 0, 3), np.uint8), (0, 0)
+    else:
+        decoded = codec.decode(data, guard.check(data, limits()), MAX_SIDE)
+        image, size = decoded.image, (decoded.width, decoded.height)
+        if decoded.alpha is not None:
+            scratch().put(work.scratch("alpha"), decoded.alpha)
+        scratch().put(work.scratch("image"), image)
+    scratch().put(work.scratch("size"), np.array(size))
+    scratch().put(work.scratch("input"), work.model.preprocess(image, work.params))
+    return None
+
+
+def limits() -> guard.Limits:
+    """The guard's limits as set."""
+    return guard.Limits(
+        max_bytes=int(settings().max_upload_mib * MIB),
+        max_pixels=int(settings().max_megapixels * 1e6),
+    )
+
+
+def _known(work: Work) -> str | None:
+    """The second level: a flushed cache costs a GET, not a GPU."""
+    key = work.spec.request_key
+    try:
+        found = objects().get(keys.result_object(work.spec.user, key, "result.json")).decode()
+    except FileNotFoundError:
+        return None
+    results().do(records.remember_result(key, found, settings().result_ttl_s))
+    return str(json.dumps(json.loads(found)))
+
+
+def _read(work: Work) -> bytes:
+    spec = work.spec
+    try:
+        data = objects().get(keys.upload_object(spec.user, spec.upload), spec.etag)
+    except FileNotFoundError as error:
+        raise BadInput(
+            "the uploaded file is gone or was changed after the job was asked for",
+            code="upload_gone",
+            hint="Upload it again.",
+        ) from error
+    if spec.body_sha256 and hashlib.sha256(data).hexdigest() != spec.body_sha256:
+        raise BadInput(
+            "the uploaded bytes do not have the SHA-256 that was declared",
+            code="hash_mismatch",
+            hint="Upload the file again.",
+        )
+    return data
+
+
+def _check_code(work: Work) -> None:
+    if work.spec.code != registry.code_digest(work.spec.model):
+        raise Unavailable(
+            f"this worker runs other code of {work.spec.model!r} than the job was asked of",
+            code="other_version",
+            hint="An update is under way. Try again in a minute.",
+        )

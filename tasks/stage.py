@@ -1,0 +1,175 @@
+"""What the three stages share: fencing, delivery count, one run's failure never the message's."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import structlog
+from celery import Task
+from celery.exceptions import Reject
+
+from storage import records, scratch
+from storage.errors import StorageDown
+from storage.records import End, Ref, Spec
+from tasks import message as messages
+from tasks.errors import BadInput, JobError, ModelFailure, Unavailable
+from tasks.message import Message
+from tasks.models import registry
+from tasks.models.base import Model
+from tasks.resources import scratch as scratch_store
+from tasks.resources import state
+from tasks.settings import settings
+
+MAX_STARTS = 3
+"""A run whose stage was started more often than this takes workers down with it."""
+PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+"""Waits between tries when storage does not answer."""
+ARRAYS = ("image", "alpha", "size", "input", "output")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run inside a stage."""
+
+    ref: Ref
+    spec: Spec
+
+    @cached_property
+    def model(self) -> Model:
+        """The plug-in that this run is of."""
+        return registry.get(self.spec.model)
+
+    @cached_property
+    def params(self) -> Any:
+        """The run's parameters as the plug-in's own Params."""
+        return self.model.params(**self.spec.params)
+
+    def scratch(self, array: str) -> str:
+        """Name of one of the run's arrays between stages."""
+        return scratch.name(settings().installation, self.ref.key[:32], self.ref.n, array)
+
+
+class Moved:
+    """Outcome of a run that goes on in a message of its own."""
+
+
+MOVED = Moved()
+Outcome = str | Moved | None
+"""None: on to the next stage; a string: the run is done, this is its result; MOVED: see there."""
+Step = Callable[[Work], Outcome | Callable[[], Outcome]]
+"""One stage's work on one run. A callable as answer: begun, and this waits for the outcome, so
+that the runs of a message go side by side."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the three, as the run record shows it."""
+
+    name: str
+    state: str
+    begins: float
+    ends: float
+    queue: Callable[[str], str]
+    """Model name -> queue of this stage."""
+    next_queue: Callable[[str], str] | None = None
+
+    def touch(self, event: Any, carried: Message, refs: list[Ref]) -> list[records.Touched]:
+        """Tell the run records that this stage starts or has ended."""
+        model = carried["model"]
+        following = self.next_queue(model) if self.next_queue and event == "end" else ""
+        return state().do(
+            records.touch(
+                event,
+                refs,
+                stage=self.name,
+                state=self.state,
+                progress=self.begins if event == "start" else self.ends,
+                queue=self.queue(model),
+                lane=carried["lane"],
+                next_queue=following,
+            )
+        )
+
+
+def run_stage(task: "Task[Any, Any]", stage: Stage, carried: Message, step: Step) -> Message:
+    """Do `step` for every live run of a message; answers the message for the next stage."""
+    try:
+        left = _each(stage, carried, step)
+    except StorageDown as error:
+        # The state Redis is away for longer than its client waits: the message comes back later.
+        log.warning("stage put back", stage=stage.name, reason=str(error))
+        raise Reject(str(error), requeue=True) from error
+    if not left["runs"]:
+        task.request.chain = None
+    return left
+
+
+def _each(stage: Stage, carried: Message, step: Step) -> Message:
+    refs = messages.refs(carried)
+    touched = stage.touch("start", carried, refs)
+    live = [(ref, answer) for ref, answer in zip(refs, touched, strict=True) if answer.deliveries]
+    begun = [(ref, _guarded(ref, partial(_start, ref, answer, step))) for ref, answer in live]
+    outcomes = {ref: _guarded(ref, first) if callable(first) else first for ref, first in begun}
+    ends = [
+        _end(ref, outcome) for ref, outcome in outcomes.items() if isinstance(outcome, str | End)
+    ]
+    if ends:
+        _finish(ends)
+    left = [ref for ref, outcome in outcomes.items() if outcome is None]
+    if left:
+        stage.touch("end", carried, left)
+    return messages.message(carried["model"], carried["lane"], left)
+
+
+def _end(ref: Ref, outcome: str | End) -> End:
+    return outcome if isinstance(outcome, End) else End(ref, "done", outcome)
+
+
+def _start(ref: Ref, answer: records.Touched, step: Step) -> Outcome | Callable[[], Outcome]:
+    if answer.deliveries > MAX_STARTS:
+        raise ModelFailure(
+            f"a stage of this run was started {MAX_STARTS} times and never came to an end",
+            code="poison",
+            hint="This image brings the worker down. Try another file, or save it anew.",
+        )
+    return step(Work(ref, records.spec_from_json(answer.spec)))
+
+
+def _guarded(ref: Ref, action: Callable[[], Any]) -> Any:
+    """What `action` answers, or the End of a run that it failed."""
+    for pause_s in (*PAUSES_S, None):
+        try:
+            return action()
+        except StorageDown as error:
+            if pause_s is None:
+                return _failed(ref, Unavailable(str(error), hint="Try again in a few seconds."))
+            time.sleep(pause_s)
+        except JobError as error:
+            return _failed(ref, error)
+        except Exception as error:
+            log.error("stage broke", run=ref.key[:12], exc_info=True)
+            reason = f"the model broke: {type(error).__name__}: {error}"
+            return _failed(ref, ModelFailure(reason, hint="The log of the worker says more."))
+    raise AssertionError("unreachable")
+
+
+def _failed(ref: Ref, error: JobError) -> End:
+    log.info("run failed", run=ref.key[:12], n=ref.n, code=error.code, reason=str(error))
+    payload = json.dumps(messages.error_json(error))
+    return End(ref, "failed", payload, lasting=isinstance(error, BadInput))
+
+
+def _finish(ends: list[End]) -> None:
+    state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
+    installation = settings().installation
+    names = [
+        scratch.name(installation, end.ref.key[:32], end.ref.n, array)
+        for end in ends
+        for array in ARRAYS
+    ]
+    scratch_store().delete(*names)
