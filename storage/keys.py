@@ -9,6 +9,7 @@ PREFIX = "px1:"
 """All Redis keys start so; the number is the version of the layout."""
 BROKER_PREFIX = "px1:q:"
 JOB_PREFIX = "px1:job:"
+LANE_PREFIX = "px1:lane:"
 RUN_EVENTS = "px1:run-events:*"
 WORKERS = "px1:workers"
 MODELS = "px1:models"
@@ -39,7 +40,7 @@ def run_events(request_key: str) -> str:
 
 def lane(queue: str, lane: str) -> str:
     """Hash of one lane of one queue: numbers taken (`next`) and the highest started (`started`)."""
-    return f"px1:lane:{queue}:{lane}"
+    return f"{LANE_PREFIX}{queue}:{lane}"
 
 
 def user_jobs(user: str) -> str:

@@ -132,6 +132,7 @@ def claim(
             lane,
             spec.model,
             keys.run_events(key),
+            keys.LANE_PREFIX,
             *_flat(job),
         ],
     )
@@ -154,7 +155,7 @@ class Touched:
 
 
 def touch(
-    event: Literal["start", "end"],
+    event: Literal["start", "renew", "end"],
     refs: Sequence[Ref],
     *,
     stage: str,
@@ -164,7 +165,7 @@ def touch(
     lane: str,
     next_queue: str = "",
 ) -> Call[list[Touched]]:
-    """Say that a stage starts or has ended for these runs; renews their leases. One round trip."""
+    """Say that a stage starts, goes on or has ended for these runs; renews their leases."""
     names = [keys.lane(queue, lane), keys.lane(next_queue or queue, lane)]
     for ref in refs:
         names += [keys.run(ref.key), keys.run_events(ref.key)]
@@ -208,7 +209,7 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
 
 def view(job_id: str) -> Call[View | None]:
     """A job and what its run does now; None if there is no such job."""
-    return script("view", _parse_view, [keys.job(job_id)], [keys.run(""), keys.lane("", "")[:-1]])
+    return script("view", _parse_view, [keys.job(job_id)], [keys.run(""), keys.LANE_PREFIX])
 
 
 def result(result_key: str) -> Call[str | None]:

@@ -1,7 +1,7 @@
 """Stage 2, queue `gpu.<model>`: array -> array on the device. Never decodes."""
 
 from collections.abc import Callable
-from concurrent.futures import TimeoutError
+from concurrent.futures import Future
 from typing import Any
 
 from celery import Task
@@ -15,6 +15,7 @@ from tasks.stage import MOVED, Moved, Outcome, Stage, Work, run_stage
 
 DEADLINE_S = 300
 """A device that has not answered for so long is taken for dead."""
+RENEW_S = 10
 
 STAGE = Stage("inference", "inferring", 0.3, 0.8, gpu_queue, lambda model: "cpu")
 
@@ -44,13 +45,22 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
     future = _batcher.submit((work.spec.model, array.shape, str(array.dtype)), array)
 
     def wait() -> None:
-        try:
-            scratch().put(work.scratch("output"), future.result(DEADLINE_S))
-        except TimeoutError as error:
-            future.cancel()
-            raise ModelFailure(f"the device gave no answer in {DEADLINE_S} s") from error
+        scratch().put(work.scratch("output"), _patiently(future, work, carried))
 
     return wait
+
+
+def _patiently(future: "Future[Any]", work: Work, carried: Message) -> Any:
+    """The future's answer; the run's lease is renewed while it waits for the device."""
+    for _ in range(DEADLINE_S // RENEW_S):
+        try:
+            return future.result(RENEW_S)
+        except TimeoutError:
+            if future.done():  # the model's own TimeoutError
+                raise
+            STAGE.touch("renew", carried, [work.ref])
+    future.cancel()
+    raise ModelFailure(f"the device gave no answer in {DEADLINE_S} s")
 
 
 def _again(work: Work, carried: Message) -> Moved:

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from storage import catalogue, keys, records
-from storage.calls import Async
+from storage.calls import Async, Word
 from storage.catalogue import Catalogue
 from storage.errors import StorageDown
 from storage.objects import Objects
@@ -60,6 +60,13 @@ class Request:
     lane: Lane = "interactive"
 
 
+class UploadNeeded(JobError):
+    """Neither a result nor the bytes of this file are known."""
+
+    code = "upload_needed"
+    status = 409
+
+
 class Pipeline:
     """What a web process needs to hand in work and to see how it goes."""
 
@@ -96,6 +103,11 @@ class Pipeline:
         """Give the request a job: answered from the cache, joined to an equal run, or queued."""
         card = await self.card(request.model)
         spec = self._spec(request, card)
+        known_result = await self._remembered(spec.request_key)
+        if not known_result and not (request.photo.upload or request.photo.data):
+            raise UploadNeeded(
+                "this file is not known yet", hint="PUT it to the upload's address, then ask again."
+            )
         job_id = secrets.token_hex(16)
         claim = await self.state.do(
             records.claim(
@@ -104,7 +116,7 @@ class Pipeline:
                 lane=request.lane,
                 max_waiting=settings().max_waiting,
                 job_ttl_s=settings().job_ttl_s,
-                known_result=await self._remembered(spec.request_key),
+                known_result=known_result,
                 fields={"id": job_id},
             )
         )
@@ -130,12 +142,11 @@ class Pipeline:
         """The job once it has ended, or as it is after `wait_s`."""
         if view.state in ENDED or wait_s <= 0:
             return view
-        last = view
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                async for last in self.watch(view):
-                    pass
-        return last
+                async for seen in self.watch(view):
+                    view = seen
+        return view
 
     async def watch(self, view: View, every_change: bool = False) -> AsyncIterator[View]:
         """The job as it is, then its end; with `every_change` every state on the way as well."""
@@ -211,7 +222,12 @@ class Pipeline:
         """Record an upload whose bytes are there."""
         sha256, _, variant = photo.identity.partition(":")
         original = (sha256, variant) if variant else None
-        fields = {"size": photo.size, "type": photo.media_type, "etag": etag, "state": "there"}
+        fields: dict[str, Word] = {
+            "size": photo.size,
+            "type": photo.media_type,
+            "etag": etag,
+            "state": "there",
+        }
         ttl_s = settings().upload_ttl_s
         await self.state.do(
             records.write_upload(user, upload_id, fields, ttl_s=ttl_s, original=original)

@@ -14,7 +14,7 @@ from tasks.imaging import codec, guard
 from tasks.message import Message
 from tasks.models import registry
 from tasks.resources import objects, results, scratch
-from tasks.settings import MIB, settings
+from tasks.settings import settings
 from tasks.stage import Stage, Work, run_stage
 
 MAX_SIDE = 2048
@@ -39,7 +39,7 @@ def prepare(work: Work) -> str | None:
     if work.model.decode == "none":
         image, size = np.zeros((0, 0, 3), np.uint8), (0, 0)
     else:
-        decoded = codec.decode(data, guard.check(data, limits()), MAX_SIDE)
+        decoded = codec.decode(data, guard.check(data, settings().guard_limits), MAX_SIDE)
         image, size = decoded.image, (decoded.width, decoded.height)
         if decoded.alpha is not None:
             scratch().put(work.scratch("alpha"), decoded.alpha)
@@ -47,14 +47,6 @@ def prepare(work: Work) -> str | None:
     scratch().put(work.scratch("size"), np.array(size))
     scratch().put(work.scratch("input"), work.model.preprocess(image, work.params))
     return None
-
-
-def limits() -> guard.Limits:
-    """The guard's limits as set."""
-    return guard.Limits(
-        max_bytes=int(settings().max_upload_mib * MIB),
-        max_pixels=int(settings().max_megapixels * 1e6),
-    )
 
 
 def _known(work: Work) -> str | None:

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.imaging.guard import Limits
+
 MIB = 2**20
 
 
@@ -100,6 +102,12 @@ class Settings(BaseSettings):
     def installation(self) -> str:
         """Short name of this installation: in cookie names (cookies ignore ports) and files."""
         return hashlib.sha256(b"installation" + self.secret.encode()).hexdigest()[:10]
+
+    @property
+    def guard_limits(self) -> Limits:
+        """What the header guard lets through."""
+        max_bytes, max_pixels = int(self.max_upload_mib * MIB), int(self.max_megapixels * 1e6)
+        return Limits(max_bytes=max_bytes, max_pixels=max_pixels)
 
     @property
     def weights_path(self) -> Path:

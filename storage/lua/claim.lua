@@ -1,7 +1,7 @@
 -- Give a job its run: hit, failed (remembered), join, lead or busy. Writes the job record as well.
 -- KEYS: run, run's jobs, job, lane of the cpu queue, user's jobs
 -- ARGV: job id, lease ms, most waiting, job ttl ms, run ttl ms, negative ttl ms, known result or '',
---       spec, queue, lane, model, channel, then the job's fields and values
+--       spec, queue, lane, model, channel, prefix of lane keys, then the job's fields and values
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -11,7 +11,7 @@ local negative_ttl, known, spec, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8], 
 
 local function write_job(...)
   local fields = {'created', stamp}
-  for i = 13, #ARGV do fields[#fields + 1] = ARGV[i] end
+  for i = 14, #ARGV do fields[#fields + 1] = ARGV[i] end
   for _, value in ipairs({...}) do fields[#fields + 1] = value end
   redis.call('HSET', job, unpack(fields))
   redis.call('PEXPIRE', job, job_ttl)
@@ -24,7 +24,8 @@ if known ~= '' then
   return {'hit', 0, known, stamp}
 end
 
-local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting')
+local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting',
+  'queue', 'lane', 'position')
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
 if state == 'done' then
   write_job('state', 'done', 'cached', '1', 'result', old[4])
@@ -34,7 +35,13 @@ if state == 'failed' and old[8] == '1' and now - tonumber(old[6]) < negative_ttl
   write_job('state', 'failed', 'cached', '1', 'error', old[5])
   return {'failed', n, old[5], stamp}
 end
-local under_way = n > 0 and leased > now
+-- Waiting is not dying: a run whose turn has not come is alive, however old its lease.
+local function is_waiting()
+  if not old[9] or not old[11] then return false end
+  local started = redis.call('HGET', ARGV[13] .. old[9] .. ':' .. old[10], 'started')
+  return tonumber(old[11]) > tonumber(started or 0)
+end
+local under_way = n > 0 and state ~= 'failed' and state ~= 'cancelled' and (leased > now or is_waiting())
 if under_way and old[7] == id then return {'lead', n, spec, stamp} end  -- the same claim, sent twice
 if under_way then
   write_job('state', 'queued', 'n', n)

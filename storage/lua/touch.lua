@@ -1,6 +1,6 @@
 -- A stage says of each run of its message that it starts or has ended. Stale runs get 0 back.
 -- KEYS: lane of this stage's queue, lane of the next stage's queue (or the same), then run, channel per run
--- ARGV: 'start' | 'end', stage, state, progress, lease ms, next queue or '', then one run number per run
+-- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', then one run number per run
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -39,6 +39,9 @@ for i = 1, (#KEYS - 2) / 2 do
   local was = redis.call('HMGET', run, 'n', 'state', 'position')
   if was[1] ~= ARGV[6 + i] or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
     answers[i] = {0, ''}
+  elseif event == 'renew' then
+    redis.call('HSET', run, 'lease', string.format('%.3f', now + lease))
+    answers[i] = {1, ''}
   else
     answers[i] = event == 'start' and start(run, channel, tonumber(was[3] or 0)) or finish(run)
     local version = redis.call('HINCRBY', run, 'version', 1)

@@ -1,0 +1,32 @@
+"""`python -m web`: one web process (see also `pixelmill web --help`)."""
+
+import os
+
+import uvicorn
+
+from tasks.log import configure
+from tasks.settings import settings
+
+
+def main() -> None:
+    """Serve page and API on the host and port of the settings."""
+    # Gradio reads these when it is imported; its calls home are never wanted.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # noqa: TID251 (written, not read)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 (as above)
+    configure(settings().log_level)
+    uvicorn.run(
+        "web.app:create",
+        factory=True,
+        host=settings().host,
+        port=settings().port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level=settings().log_level,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

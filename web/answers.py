@@ -1,0 +1,102 @@
+"""Records as answers: the job object that programs see."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import Response
+
+from storage.catalogue import Catalogue
+from storage.objects import Objects
+from storage.records import ENDED, View
+from tasks.app import gpu_queue
+from web.errors import json_response, retry_after
+
+
+def job(
+    view: View, objects: Objects, origin: str, card: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The job object; addresses are signed for `origin`."""
+    fields, run, ended = view.fields, view.run, view.state in ENDED
+    result = json.loads(fields["result"]) if fields.get("result") else None
+    error = json.loads(fields["error"]) if fields.get("error") else None
+    waiting = None if ended or view.ahead <= 0 else view.ahead
+    return {
+        "id": fields["id"],
+        "state": view.state,
+        "model": fields["model"],
+        "params": json.loads(fields["params"]),
+        "cached": fields["cached"] == "1",
+        "lighter": bool(result and result.get("lighter")),
+        "lane": fields["lane"],
+        "progress": 1.0 if ended else float(run.get("progress") or 0),
+        "stage": None if ended else run.get("stage") or None,
+        "position": waiting,
+        "eta_s": None if ended or card is None else _eta_s(card, view.ahead),
+        "result": _result(result, objects, origin) if result else None,
+        "timings_ms": _timings(fields),
+        "weights": fields["weights"],
+        "error": _error(error) if error else None,
+    }
+
+
+def job_response(body: dict[str, Any], view: View) -> Response:
+    """200 ended well, 202 under way; a failed job answers with its error's status."""
+    if view.state not in ENDED:
+        return json_response(body, 202)
+    if view.state != "failed":
+        return json_response(body)
+    status = int(json.loads(view.fields["error"])["status"])
+    return json_response(body, status, retry_after(status))
+
+
+def models(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Every known model, with whether it can be asked now."""
+    return [
+        {
+            **{name: card[name] for name in CARD_FIELDS},
+            "live": catalogue.is_live(gpu_queue(card["name"])) and catalogue.is_live("cpu"),
+            "ms_per_image": round(card["cost_ms"]["a"] + card["cost_ms"]["b"], 2),
+        }
+        for card in catalogue.models.values()
+    ]
+
+
+CARD_FIELDS = (
+    "name",
+    "title",
+    "kind",
+    "params",
+    "licence",
+    "intended_use",
+    "lighter",
+    "device",
+    "weights",
+    "weights_bytes",
+)
+
+
+def _result(result: dict[str, Any], objects: Objects, origin: str) -> dict[str, Any]:
+    pictures = {
+        name: {
+            "url": objects.presign_get(picture["key"], origin, picture["type"]),
+            **{fact: picture[fact] for fact in ("type", "width", "height", "bytes")},
+        }
+        for name, picture in result["objects"].items()
+    }
+    return {**result, "objects": pictures}
+
+
+def _timings(fields: Mapping[str, str]) -> dict[str, float]:
+    spent: dict[str, float] = json.loads(fields.get("timings") or "{}")
+    return {stage: round(ms, 2) for stage, ms in spent.items()}
+
+
+def _error(error: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: error[name] for name in ("code", "message", "hint")}
+
+
+def _eta_s(card: Mapping[str, Any], ahead: int) -> float:
+    """Time of those before and of this one, as measured when the model was warmed."""
+    cost = card["cost_ms"]
+    return round((cost["a"] + cost["b"] * (max(ahead, 0) + 1)) / 1000, 2)

@@ -1,0 +1,262 @@
+"""The API under /api/v1: what programs and the page's JavaScript ask for."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Query, Request
+from starlette.datastructures import QueryParams
+from starlette.responses import Response
+
+from storage import keys, records
+from storage.objects import PRESIGN_S
+from storage.records import View
+from tasks.errors import BadInput, JobError
+from tasks.imaging import guard
+from tasks.message import Lane
+from tasks.models.base import RESERVED
+from tasks.pipeline import DEFAULT_OUTPUT, Photo, Pipeline, UploadNeeded
+from tasks.pipeline import Request as Asked
+from tasks.settings import MIB, settings
+from web import answers, events, schemas
+from web.body import body_of
+from web.errors import error_body, json_response
+from web.origin import origin_of
+
+api = APIRouter(prefix="/api/v1", tags=["pixelmill"])
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.Failure, "description": why}
+    for status, why in {
+        401: "Not signed in (only where open mode is off).",
+        404: "No such model, upload or job, or not yours.",
+        413: "The file is too large.",
+        415: "Not an image type that is accepted.",
+        422: "The image or a parameter is wrong.",
+        429: "Too much is waiting; Retry-After says when to come back.",
+        503: "No worker, or storage does not answer; Retry-After says when to come back.",
+    }.items()
+}
+JOB: dict[int | str, dict[str, Any]] = {
+    200: {"model": schemas.Job, "description": "Ended."},
+    202: {"model": schemas.Job, "description": "Under way."},
+    **FAILURES,
+}
+BINARY = {"requestBody": {"required": True, "content": {
+    kind: {"schema": {"type": "string", "format": "binary"}}
+    for kind in schemas.MEDIA_TYPES
+}}}  # fmt: skip
+BIG = 256 * 1024
+"""Bodies above this are hashed in a thread."""
+
+Wait = Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the end.")]
+
+
+@api.post("/predict/{model}", responses=JOB, openapi_extra=BINARY)
+async def predict(
+    request: Request,
+    model: str,
+    wait: Wait = 30,
+    lane: Lane = "interactive",
+    output: Annotated[str, Query(description="Comma-separated names of what to make.")] = "",
+) -> Response:
+    """Send an image as the body, get its job; every other query parameter is the model's."""
+    pipeline = pipeline_of(request)
+    async with body_of(request) as data:
+        header = guard.check(data, settings().guard_limits)
+        sha256 = await _sha256(data)
+        photo = Photo(
+            f"{sha256}:original", len(data), data=data, media_type=header.media_type,
+            body_sha256=sha256,
+        )  # fmt: skip
+        params = _params(request.query_params)
+        wanted = tuple(output.split(",")) if output else DEFAULT_OUTPUT
+        asked = Asked(request.state.user, model, photo, params, wanted, lane)
+        view = await pipeline.submit(asked)
+    return await _answer(request, view, wait)
+
+
+@api.post("/uploads", responses=FAILURES, response_model=schemas.UploadAnswer)
+async def uploads(request: Request, asked: schemas.UploadRequest) -> Response:
+    """Get a signed address to PUT a file to; then name its id in POST /jobs."""
+    return json_response({"upload": await _place(request, asked)})
+
+
+@api.post(
+    "/jobs",
+    responses={
+        **JOB,
+        200: {"model": schemas.Job | list[schemas.Job]},
+        202: {"model": schemas.Job | list[schemas.Job]},
+        409: {"model": schemas.UploadNeeded, "description": "Send the bytes first."},
+    },
+)
+async def jobs(request: Request, asked: schemas.JobRequest, wait: Wait = 0) -> Response:
+    """Ask for work on an upload, or on a file that may be known already."""
+    named = [name for name in (asked.upload, asked.uploads, asked.sha256) if name]
+    if len(named) != 1:
+        raise BadInput("name the image by one of: upload, uploads, sha256", code="bad_request")
+    if asked.uploads:
+        return await _several(request, asked, wait)
+    try:
+        photo = await (_uploaded(request, asked.upload) if asked.upload else _known(request, asked))
+        view = await pipeline_of(request).submit(_asked(request, asked, photo))
+    except UploadNeeded as error:
+        place = await _place(request, asked)
+        return json_response({"error": error_body(error), "upload": place}, error.status)
+    return await _answer(request, view, wait)
+
+
+@api.get("/jobs/{job_id}", responses={200: {"model": schemas.Job}, **FAILURES})
+async def job(request: Request, job_id: str) -> Response:
+    """How a job of one's own is going. Always 200, whatever came of it."""
+    view = await pipeline_of(request).view(request.state.user, job_id)
+    return json_response(await _body(request, view))
+
+
+@api.get("/jobs/{job_id}/events", responses=FAILURES)
+async def job_events(request: Request, job_id: str) -> Response:
+    """The job's changes as server-sent events: `id` grows, `data` is the job, until it has ended."""
+    pipeline = pipeline_of(request)
+    view = await pipeline.view(request.state.user, job_id)
+    seen = 0
+    with suppress(ValueError):
+        seen = int(request.headers.get("last-event-id", "0"))
+    describe = await _describe(request, view)
+    return events.stream(pipeline, view, describe, seen)
+
+
+@api.get("/models", responses={200: {"model": schemas.Models}, **FAILURES})
+async def models(request: Request) -> Response:
+    """What live workers can do."""
+    return json_response({"models": answers.models(await pipeline_of(request).catalogue())})
+
+
+def pipeline_of(request: Request) -> Pipeline:
+    """The web process's pipeline."""
+    return cast(Pipeline, request.app.state.pipeline)
+
+
+async def _several(request: Request, asked: schemas.JobRequest, wait: float) -> Response:
+    pipeline, views = pipeline_of(request), []
+    for upload_id in asked.uploads or []:
+        photo = await _uploaded(request, upload_id)
+        views.append(await pipeline.submit(_asked(request, asked, photo)))
+    views = list(await asyncio.gather(*(pipeline.wait(view, wait) for view in views)))
+    bodies = [await _body(request, view) for view in views]
+    under_way = any(body["state"] not in records.ENDED for body in bodies)
+    return json_response(bodies, 202 if under_way else 200)
+
+
+def _asked(request: Request, asked: schemas.JobRequest, photo: Photo) -> Asked:
+    output = asked.output or DEFAULT_OUTPUT
+    return Asked(request.state.user, asked.model, photo, asked.params, output, asked.lane)
+
+
+async def _uploaded(request: Request, upload_id: str) -> Photo:
+    """An upload of this user whose bytes are there; looked at once, then remembered."""
+    pipeline, user = pipeline_of(request), request.state.user
+    record = await pipeline.state.do(records.upload(user, upload_id))
+    if not record:
+        raise BadInput(f"no upload {upload_id!r}", code="no_upload", status=404)
+    identity = f"{record['sha256']}:{record['variant']}" if record.get("sha256") else upload_id
+    # Only an unchanged original can be held to the hash that was declared for it.
+    declared = record.get("sha256", "") if record.get("variant") == "original" else ""
+    photo = Photo(
+        identity, int(record["size"]), upload_id, media_type=record["type"],
+        body_sha256=declared, etag=record.get("etag", ""),
+    )  # fmt: skip
+    return photo if record["state"] == "there" else await _confirmed(pipeline, user, photo)
+
+
+async def _confirmed(pipeline: Pipeline, user: str, photo: Photo) -> Photo:
+    key = keys.upload_object(user, photo.upload)
+    try:
+        stat = await asyncio.to_thread(pipeline.objects.stat, key)
+    except FileNotFoundError as error:
+        raise BadInput(
+            "the bytes of this upload have not arrived",
+            code="not_uploaded",
+            status=409,
+            hint="PUT them to the upload's address first.",
+        ) from error
+    _check_size(stat.size)
+    there = Photo(
+        photo.identity, stat.size, photo.upload, media_type=photo.media_type,
+        body_sha256=photo.body_sha256, etag=stat.etag,
+    )  # fmt: skip
+    await pipeline.remember_upload(user, photo.upload, there, stat.etag)
+    return there
+
+
+async def _known(request: Request, asked: schemas.JobRequest) -> Photo:
+    """A file that this user sent before; without bytes if not, so that only a result can answer."""
+    sha256, variant = str(asked.sha256), asked.variant
+    call = records.upload_of(request.state.user, sha256, variant)
+    upload_id = await pipeline_of(request).state.do(call)
+    if upload_id:
+        with suppress(BadInput):  # forgotten in the meantime
+            return await _uploaded(request, upload_id)
+    return Photo(f"{sha256}:{variant}", asked.size or 0)
+
+
+async def _place(
+    request: Request, asked: schemas.UploadRequest | schemas.JobRequest
+) -> dict[str, Any]:
+    """A new upload of this user: record and signed address."""
+    _check_size(asked.size or 0)
+    if asked.type not in schemas.MEDIA_TYPES:
+        there = ", ".join(schemas.MEDIA_TYPES)
+        raise BadInput(f"{asked.type} is not accepted; there are: {there}",
+                       code="unsupported_type", status=415)  # fmt: skip
+    pipeline, user, upload_id = pipeline_of(request), request.state.user, secrets.token_hex(16)
+    fields: dict[str, str | int] = {
+        "size": asked.size or 0,
+        "type": asked.type,
+        "sha256": asked.sha256 or "",
+        "variant": asked.variant,
+        "state": "signed",
+    }
+    ttl_s = settings().upload_ttl_s
+    await pipeline.state.do(records.write_upload(user, upload_id, fields, ttl_s=ttl_s))
+    key = keys.upload_object(user, upload_id)
+    url = pipeline.objects.presign_put(key, origin_of(request), asked.type, asked.size)
+    headers = {"Content-Type": asked.type}
+    return {"id": upload_id, "url": url, "method": "PUT", "headers": headers,
+            "expires_s": PRESIGN_S}  # fmt: skip
+
+
+def _check_size(size: int) -> None:
+    if size > settings().max_upload_mib * MIB:
+        limit = f"{settings().max_upload_mib:g} MiB"
+        raise BadInput(f"the file is larger than {limit}", code="too_large", status=413)
+
+
+async def _answer(request: Request, view: View, wait_s: float) -> Response:
+    view = await pipeline_of(request).wait(view, wait_s)
+    return answers.job_response(await _body(request, view), view)
+
+
+async def _body(request: Request, view: View) -> dict[str, Any]:
+    return (await _describe(request, view))(view)
+
+
+async def _describe(request: Request, view: View) -> events.Describe:
+    pipeline, origin = pipeline_of(request), origin_of(request)
+    card: Mapping[str, Any] | None = None
+    with suppress(JobError):
+        card = (await pipeline.catalogue()).models.get(view.fields["model"])
+    return lambda now: answers.job(now, pipeline.objects, origin, card)
+
+
+def _params(query: QueryParams) -> dict[str, str]:
+    return {name: value for name, value in query.items() if name not in RESERVED}
+
+
+async def _sha256(data: bytes) -> str:
+    if len(data) < BIG:
+        return hashlib.sha256(data).hexdigest()
+    return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())

@@ -1,0 +1,114 @@
+"""The web process: API, page, health, and the page's own S3 path in one ASGI app."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from storage.calls import command
+from tasks.app import app as celery
+from tasks.hub import Hub
+from tasks.pipeline import Pipeline
+from tasks.resources import WEB_TIMEOUT_S, objects, web_link
+from tasks.settings import settings
+from web import answers, login, ui
+from web.api import api
+from web.errors import add_handlers, json_response
+from web.identity import Identify, user_of
+from web.origin import Passage
+
+DESCRIPTION = """Hand in a photo, get a cut-out, boxes or labels.
+
+`POST /api/v1/predict/{model}` with the image as body is all it takes; the cookie or the key that
+you send makes the result yours."""
+
+
+def create() -> FastAPI:
+    """Build the app; nothing connects before the first request."""
+    _publish_briefly()
+    pipeline = Pipeline(
+        web_link(settings().state_url, "the state Redis"),
+        web_link(settings().cache_url, "the cache Redis"),
+        objects(),
+        Hub(settings().state_url),
+    )
+    passage = Passage()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(pipeline.hub.run())
+        yield
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        await asyncio.to_thread(pipeline.publisher.stop)
+        await passage.close()
+
+    app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app.state.pipeline = pipeline
+    app.add_middleware(Identify, link=pipeline.state)
+    add_handlers(app)
+    app.include_router(api)
+    app.include_router(login.router)
+    _add_health(app, pipeline)
+    _add_files(app)
+    app.add_route(f"/{settings().s3_bucket}/{{key:path}}", passage, ["GET", "HEAD", "PUT"])
+
+    async def models() -> list[dict[str, Any]]:
+        return answers.models(await pipeline.catalogue())
+
+    return ui.mount(app, models, user_of)
+
+
+def _publish_briefly() -> None:
+    """A web process gives up on the broker soon: 503 is better than a request that hangs."""
+    celery.conf.task_publish_retry = False
+    celery.conf.broker_transport_options = {
+        **celery.conf.broker_transport_options,
+        "socket_timeout": WEB_TIMEOUT_S,
+        "socket_connect_timeout": WEB_TIMEOUT_S,
+        "max_retries": 0,
+    }
+
+
+def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return json_response({"ok": True})
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        """Whether what this process itself needs is there; workers are the catalogue's matter."""
+        down = [
+            str(error)
+            for error in await asyncio.gather(
+                pipeline.state.do(command(bool, "PING")),
+                asyncio.wait_for(asyncio.to_thread(_see_objects, pipeline), 2),
+                return_exceptions=True,
+            )
+            if isinstance(error, Exception)
+        ]
+        return json_response({"ok": not down, "down": down}, 503 if down else 200)
+
+    @app.get("/", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        return RedirectResponse("/ui/")
+
+
+def _see_objects(pipeline: Pipeline) -> None:
+    with suppress(FileNotFoundError):
+        pipeline.objects.stat("readyz")
+
+
+def _add_files(app: FastAPI) -> None:
+    app.mount("/static", StaticFiles(directory=str(files("web") / "static")), "static")
+    examples = Path(str(files("web"))).parent / "examples"
+    if examples.is_dir():
+        app.mount("/examples", StaticFiles(directory=examples), "examples")

@@ -1,0 +1,72 @@
+"""Tells the catalogue, every few seconds and from a thread of its own, what this worker can do."""
+
+import os
+import platform
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from storage import catalogue
+from storage.errors import StorageDown
+from tasks.resources import state
+
+EVERY_S = 5.0
+
+log = structlog.get_logger()
+
+
+class Announcer:
+    """`start` once the worker is warm, `stop` when it drains."""
+
+    def __init__(
+        self, node: str, worker: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self.node, self.worker, self.models = node, worker, models
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Announce now and then again and again."""
+        threading.Thread(target=self._run, daemon=True, name="announce").start()
+
+    def stop(self) -> None:
+        """Fall silent; the entry expires."""
+        self._stopping.set()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                state().do(catalogue.announce(self.node, self.worker, self.models))
+            except StorageDown as error:
+                log.warning("not announced", reason=str(error))
+            if self._stopping.wait(EVERY_S):
+                return
+
+
+def facts(kind: str, queues: Sequence[str], device: str) -> dict[str, Any]:
+    """What a worker says of itself."""
+    return {
+        "kind": kind,
+        "queues": list(queues),
+        "device": device,
+        "host": socket.gethostname(),
+        "boot": boot_id(),
+        "pid": os.getpid(),
+        "versions": {
+            "pixelmill": version("pixelmill"),
+            "celery": version("celery"),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def boot_id() -> str:
+    """Equal for all processes that share this host's memory since its last start."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
