@@ -1,0 +1,103 @@
+"""Bytes to pixels and back. Decoding happens in a child process; encoding is of our own arrays."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from tasks.errors import BadInput
+from tasks.imaging import decoder, sandbox
+from tasks.imaging.guard import Header
+from tasks.imaging.types import Alpha, Image
+
+_BASE_BYTES = 256 * 2**20
+_BYTES_PER_PIXEL = 12
+"""A progressive JPEG keeps 6 a pixel, Pillow 4 and a copy of 4."""
+_WALL_FACTOR = 4
+"""A busy machine may take so many times longer than the CPU time."""
+_TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as every model gets it."""
+
+    image: Image
+    """Upright; white where the upload is transparent; read-only is not promised."""
+    alpha: Alpha | None
+    """The upload's own transparency, of the image's size; None where all is opaque."""
+    width: int
+    """Of the upright upload as received."""
+    height: int
+
+
+def decode(data: bytes, header: Header, max_side: int = 2048, cpu_s: float = 10) -> Decoded:
+    """Decode what the guard let through; the longer side of the image is at most `max_side`.
+
+    `max_side` 0 keeps the size. Raises BadInput (422) whatever is wrong with the bytes.
+    """
+    side = max(header.width, header.height)
+    side = min(side, max_side) if max_side else side
+    request = decoder.Request(data, header, side)
+    answer, memory = sandbox.run(
+        lambda memory: decoder.decode(request, memory),
+        4 * min(side * side, header.pixels),
+        sandbox.Allowance(
+            memory_bytes=_BASE_BYTES + _BYTES_PER_PIXEL * header.pixels,
+            cpu_s=cpu_s,
+            wall_s=cpu_s * _WALL_FACTOR,
+        ),
+    )
+    return _decoded(answer, memory, header)
+
+
+def encode_png(array: NDArray[np.uint8]) -> bytes:
+    """H x W, H x W x 3 or H x W x 4 -> PNG at level 1: larger by a tenth, five times faster."""
+    clean = _without_hidden_colour(array)
+    if clean.ndim == 3:
+        clean = cv2.cvtColor(clean, _TO_OPENCV[clean.shape[2]])
+    return cv2.imencode(".png", clean, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def encode_webp(array: NDArray[np.uint8], quality: int = 90) -> bytes:
+    """H x W x 3 or H x W x 4 -> WebP. Method 2: a third of the time of 4, 3 % larger."""
+    return _by_pillow(array, "WEBP", quality=quality, method=2, alpha_quality=80, exact=False)
+
+
+def encode_avif(array: NDArray[np.uint8], quality: int = 75) -> bytes:
+    """H x W x 3 or H x W x 4 -> AVIF at the fastest speed."""
+    return _by_pillow(array, "AVIF", quality=quality, speed=10, max_threads=1)
+
+
+def _decoded(answer: dict[str, Any], memory: sandbox.Memory, header: Header) -> Decoded:
+    """The child's pixels as arrays. Its numbers are checked: it may have been taken over."""
+    height, width = int(answer["height"]), int(answer["width"])
+    area = height * width
+    if height < 1 or width < 1 or 4 * area > memory.size:
+        raise BadInput("This picture cannot be decoded.", code="decode_failed")
+    upload = (header.height, header.width) if answer["turned"] else (header.width, header.height)
+    return Decoded(
+        image=memory[: 3 * area].reshape(height, width, 3),
+        alpha=memory[3 * area : 4 * area].reshape(height, width) if answer["alpha"] else None,
+        width=upload[0],
+        height=upload[1],
+    )
+
+
+def _by_pillow(array: NDArray[np.uint8], name: str, **options: Any) -> bytes:
+    picture = Picture.fromarray(_without_hidden_colour(array))
+    buffer = io.BytesIO()
+    picture.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def _without_hidden_colour(array: NDArray[np.uint8]) -> NDArray[Any]:
+    """RGBA with RGB zero under alpha 0: what was removed must not be in the file."""
+    if array.ndim != 3 or array.shape[2] != 4:
+        return np.ascontiguousarray(array)
+    shown = (array[..., 3] > 0).view(np.uint8)
+    return cv2.bitwise_and(array, array, mask=shown)

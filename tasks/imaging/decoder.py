@@ -1,0 +1,155 @@
+"""Hostile bytes to pixels. Runs in the sandbox only: never call it in a process that must live."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import AvifImagePlugin, ExifTags
+from PIL import Image as Picture
+
+from tasks.imaging import colour, geometry
+from tasks.imaging.geometry import Pixels
+from tasks.imaging.guard import Header, strip_png
+
+_STRIP_ROWS = 256
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+Picture.preinit()
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """One decode: the longer side ends at most at `max_side`."""
+
+    data: bytes
+    header: Header
+    max_side: int
+
+
+def decode(request: Request, memory: Pixels) -> dict[str, Any]:
+    """Write H x W x 3 and, where there is transparency, H x W behind it.
+
+    Answers {height, width, alpha, turned}: of what was written, and whether upright swapped sides.
+    """
+    cv2.setNumThreads(0)
+    data, header = request.data, request.header
+    data = strip_png(data) if header.format == "png" else data
+    with Picture.open(io.BytesIO(data), formats=(header.format.upper(),)) as picture:
+        _check_size(picture, header)
+        orientation, profile = _orientation(picture), picture.info.get("icc_profile") or b""
+        if header.format in ("jpeg", "webp") and picture.mode != "CMYK":
+            pixels = _by_opencv(data, request)
+        elif picture.mode == "CMYK":
+            pixels, profile = _from_cmyk(picture, profile, request.max_side), b""
+        else:
+            pixels = _shrink(_strips(picture), picture.height, picture.width, request.max_side)
+    return _write(pixels, profile, orientation, memory)
+
+
+def _check_size(picture: Picture.Image, header: Header) -> None:
+    if picture.width > header.width or picture.height > header.height:
+        raise ValueError(f"decoder says {picture.size}, header {header.width} x {header.height}")
+
+
+def _orientation(picture: Picture.Image) -> int:
+    """1..8; of EXIF that cannot be read, 1."""
+    exif = Picture.Exif()
+    try:
+        exif.load(picture.info.get("exif") or b"")
+        return int(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever Pillow says of broken EXIF, the picture itself may be whole
+        return 1
+
+
+def _by_opencv(data: bytes, request: Request) -> Pixels:
+    """RGB or RGBA at the target's size. JPEG is shrunk while it is decoded."""
+    header = request.header
+    scale = 1
+    if header.format == "jpeg":
+        scale = geometry.scale_of(header.height, header.width, request.max_side)
+    flags = _REDUCED[scale] | cv2.IMREAD_IGNORE_ORIENTATION
+    if header.format == "webp" and header.channels == 4:
+        flags = cv2.IMREAD_UNCHANGED
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if pixels is None:
+        raise ValueError("OpenCV cannot decode it")
+    if pixels.shape[0] > -(-header.height // scale) or pixels.shape[1] > -(-header.width // scale):
+        raise ValueError(f"decoded to {pixels.shape}, header {header.width} x {header.height}")
+    if pixels.shape[2] == 3:
+        height, width = geometry.fit(header.height, header.width, request.max_side)
+        return cv2.cvtColor(geometry.resize(pixels, height, width), cv2.COLOR_BGR2RGB)
+    rows = range(0, pixels.shape[0], _STRIP_ROWS)
+    strips = (cv2.cvtColor(pixels[y : y + _STRIP_ROWS], cv2.COLOR_BGRA2RGBA) for y in rows)
+    return _shrink(strips, pixels.shape[0], pixels.shape[1], request.max_side)
+
+
+def _from_cmyk(picture: Picture.Image, profile: bytes, max_side: int) -> Pixels:
+    height, width = geometry.fit(picture.height, picture.width, max_side)
+    picture.draft("CMYK", (2 * width, 2 * height))
+    inks = picture.resize((width, height), Picture.Resampling.BOX)
+    return colour.cmyk_to_srgb(np.asarray(inks), profile)
+
+
+def _strips(picture: Picture.Image) -> Iterator[Pixels]:
+    """The picture from top to bottom as RGB or RGBA, a few rows at a time."""
+    picture.load()
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    key = picture.info.get("transparency")
+    if picture.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
+        picture.info["transparency"] = tuple(value >> 8 for value in key)  # of 16-bit pixels
+    for y in range(0, picture.height, _STRIP_ROWS):
+        strip = picture.crop((0, y, picture.width, min(y + _STRIP_ROWS, picture.height)))
+        if picture.mode.startswith("I"):
+            yield _from_grey16(np.asarray(strip), key)
+        else:
+            yield np.asarray(strip.convert(mode))
+
+
+def _from_grey16(grey: NDArray[Any], key: int | None) -> Pixels:
+    shown = cv2.cvtColor((grey >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
+    if key is None:
+        return shown
+    return np.dstack([shown, np.where(grey == key, 0, 255).astype(np.uint8)])
+
+
+def _shrink(strips: Iterator[Pixels], height: int, width: int, max_side: int) -> Pixels:
+    """Composite and shrink strip by strip across, then once down: no second full-size copy.
+
+    Area averaging is separable, so this is what one resize of the whole would give.
+    """
+    to_height, to_width = geometry.fit(height, width, max_side)
+    narrow = [geometry.resize(_on_white(strip), strip.shape[0], to_width) for strip in strips]
+    return geometry.resize(np.concatenate(narrow), to_height, to_width)
+
+
+def _on_white(strip: Pixels) -> Pixels:
+    """What shows on white where the strip is transparent; the colours hidden there are gone."""
+    if strip.shape[2] == 3 or strip[..., 3].min() == 255:
+        return strip
+    alpha = np.ascontiguousarray(strip[..., 3])
+    ink = cv2.bitwise_not(np.ascontiguousarray(strip[..., :3]))
+    ink = cv2.multiply(ink, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
+    return np.dstack([cv2.bitwise_not(ink), alpha])
+
+
+def _write(pixels: Pixels, profile: bytes, orientation: int, memory: Pixels) -> dict[str, Any]:
+    pixels = geometry.upright(pixels, orientation)
+    height, width, channels = pixels.shape
+    area = height * width
+    image = np.ascontiguousarray(pixels[..., :3])
+    memory[: 3 * area] = colour.to_srgb(image, profile).reshape(-1)
+    has_alpha = channels == 4 and pixels[..., 3].min() < 255
+    if has_alpha:
+        memory[3 * area : 4 * area] = pixels[..., 3].reshape(-1)
+    turned = geometry.is_turned(orientation)
+    return {"height": height, "width": width, "alpha": bool(has_alpha), "turned": turned}

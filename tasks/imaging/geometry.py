@@ -1,0 +1,138 @@
+"""Sizes and shapes: fit, resize, letterbox, bins, padding. Array in, array out."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.imaging.types import Image
+
+Pixels = NDArray[Any]
+"""H x W or H x W x C, uint8 or float32."""
+
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda image: cv2.flip(image, 1),
+    3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
+    4: lambda image: cv2.flip(image, 0),
+    5: lambda image: cv2.transpose(image),
+    6: lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
+    8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+"""EXIF orientation -> what makes it upright."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Where a source image lies in its letterbox: target = source * scale + (left, top)."""
+
+    scale: float
+    top: int
+    left: int
+    source_height: int
+    source_width: int
+    inner_height: int
+    """Of the source in the letterbox."""
+    inner_width: int
+
+    def boxes(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """N x 4 (x1, y1, x2, y2) of the source -> the same in the letterbox."""
+        mapped: NDArray[np.float32] = boxes * self._factors() + self._offsets()
+        return mapped
+
+    def boxes_back(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """N x 4 (x1, y1, x2, y2) of the letterbox -> pixels of the source, clipped to it."""
+        back = (boxes - self._offsets()) / self._factors()
+        width, height = self.source_width, self.source_height
+        return np.clip(back, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
+
+    def crop(self, letterboxed: Pixels) -> Pixels:
+        """The source's part of a letterboxed array, as a view."""
+        bottom, right = self.top + self.inner_height, self.left + self.inner_width
+        return letterboxed[self.top : bottom, self.left : right]
+
+    def matte_back(self, matte: Pixels) -> Pixels:
+        """H x W of the letterbox -> the source's size."""
+        return resize(self.crop(matte), self.source_height, self.source_width)
+
+    def _factors(self) -> NDArray[np.float32]:
+        # The inner size is whole pixels: each axis has its own exact factor, close to `scale`.
+        across = self.inner_width / self.source_width
+        down = self.inner_height / self.source_height
+        return np.array([across, down] * 2, np.float32)
+
+    def _offsets(self) -> NDArray[np.float32]:
+        return np.array([self.left, self.top] * 2, np.float32)
+
+
+def fit(height: int, width: int, max_side: int) -> tuple[int, int]:
+    """(height, width) with the longer side at most `max_side`; never enlarged, at least 1."""
+    scale = min(1.0, max_side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def resize(image: Pixels, height: int, width: int) -> Pixels:
+    """Area averaging where it shrinks, cubic where it grows; values stay in the range they had."""
+    if image.shape[:2] == (height, width):
+        return image
+    shrinks = height <= image.shape[0] and width <= image.shape[1]
+    if shrinks:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    grown = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(grown, image.min(), image.max()) if image.dtype != np.uint8 else grown
+
+
+def letterbox(image: Image, height: int, width: int, grey: int = 114) -> tuple[Image, Mapping]:
+    """The whole image in the middle of height x width, aspect kept, the rest filled with grey."""
+    source_height, source_width = image.shape[:2]
+    scale = min(height / source_height, width / source_width)
+    inner_height = min(height, max(1, round(source_height * scale)))
+    inner_width = min(width, max(1, round(source_width * scale)))
+    top, left = (height - inner_height) // 2, (width - inner_width) // 2
+    mapping = Mapping(scale, top, left, source_height, source_width, inner_height, inner_width)
+    boxed = np.full((height, width, *image.shape[2:]), grey, image.dtype)
+    mapping.crop(boxed)[:] = resize(image, inner_height, inner_width)
+    return boxed, mapping
+
+
+def pick_bin(height: int, width: int, bins: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The bin that keeps most of the image's detail; of equals the one with least padding."""
+
+    def rank(shape: tuple[int, int]) -> tuple[float, int]:
+        scale = min(1.0, shape[0] / height, shape[1] / width)
+        return (-round(scale, 6), shape[0] * shape[1])
+
+    return min(bins, key=rank)
+
+
+def pad_to_multiple(image: Pixels, multiple: int) -> Pixels:
+    """Both sides rounded up to a multiple by repeating the last row and column; see `crop_to`."""
+    height, width = image.shape[:2]
+    down, across = -height % multiple, -width % multiple
+    return cv2.copyMakeBorder(image, 0, down, 0, across, cv2.BORDER_REPLICATE)
+
+
+def crop_to(image: Pixels, height: int, width: int) -> Pixels:
+    """The inverse of `pad_to_multiple`, as a view."""
+    return image[:height, :width]
+
+
+def upright(image: Pixels, orientation: int) -> Pixels:
+    """The image as it is to be seen, from the EXIF orientation 1..8; others leave it as it is."""
+    turn = _TURNS.get(orientation)
+    return turn(image) if turn else image
+
+
+def is_turned(orientation: int) -> bool:
+    """Whether upright swaps width and height."""
+    return orientation in (5, 6, 7, 8)
+
+
+def scale_of(height: int, width: int, max_side: int) -> int:
+    """The largest of 1, 2, 4, 8 by which a decoder may shrink and leave 2 x `max_side`."""
+    room = max(height, width) / (2 * max_side)
+    return 2 ** min(3, max(0, math.floor(math.log2(room)))) if room >= 1 else 1

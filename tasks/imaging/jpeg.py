@@ -1,0 +1,101 @@
+"""A JPEG's header: the segments before the first scan, and how many scans there are."""
+
+import re
+from dataclasses import replace
+
+from tasks.imaging.header import Header, Limits, broken
+
+_MAX_GARBAGE_BYTES = 4096
+"""Bytes between segments that are skipped, as libjpeg does, to find the next marker."""
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_NOT_FRAMES = {0xC4, 0xC8, 0xCC}
+_START_OF_SCAN, _END = 0xDA, 0xD9
+_ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}
+"""Markers without a length: stuffing, TEM, RSTn, SOI."""
+_MARKER_IN_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+
+
+def read(data: bytes, limits: Limits) -> Header:
+    """The header of a JPEG that starts with FF D8. Raises BadInput."""
+    frame: Header | None = None
+    position, segments, metadata_bytes = 2, 0, 0
+    while (found := _next_segment(data, position)) is not None:
+        marker, start, end = found
+        segments += 1
+        if segments > limits.max_segments:
+            raise broken(f"more than {limits.max_segments} segments", code="too_many_segments")
+        if marker == _START_OF_SCAN:
+            if frame is None:
+                raise broken("the JPEG has a scan before its frame")
+            scans = _scans(frame, data, start, limits.max_scans)
+            return replace(frame, scans=scans, metadata_bytes=metadata_bytes)
+        if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
+            frame = _frame(data, start, end, marker, frame)
+        elif marker >= 0xE0:
+            metadata_bytes += end - start
+        position = end
+    raise broken("the JPEG has no pixels")
+
+
+def _next_segment(data: bytes, position: int) -> tuple[int, int, int] | None:
+    """(marker, start of its length field, end), or None at the end of the picture."""
+    size, garbage_end = len(data), position + _MAX_GARBAGE_BYTES
+    while True:
+        position = data.find(b"\xff", position, garbage_end)
+        if position < 0 or position + 4 > size:
+            return None
+        marker = data[position + 1]
+        if marker == 0xFF or marker in _ALONE:
+            position += 1
+            continue
+        if marker == _END:
+            return None
+        start = position + 2
+        end = start + (data[start] << 8 | data[start + 1])
+        if end < start + 2 or end > size:
+            raise broken("a JPEG segment is cut short")
+        return marker, start, end
+
+
+def _frame(data: bytes, start: int, end: int, marker: int, before: Header | None) -> Header:
+    """The header that a start-of-frame segment states."""
+    if before is not None:
+        raise broken("the JPEG has two frames")
+    if marker not in (_BASELINE, _EXTENDED, _PROGRESSIVE):
+        raise broken(f"JPEG coding SOF{marker - 0xC0} is not supported", code="unsupported_jpeg")
+    if end - start < 8 or end - start != 8 + 3 * data[start + 7]:
+        raise broken("the JPEG's frame header is wrong")
+    bits, channels = data[start + 2], data[start + 7]
+    if bits != 8 or channels not in (1, 3, 4):
+        raise broken(f"{bits} bits in {channels} channels are not supported in JPEG")
+    return Header(
+        "jpeg",
+        width=data[start + 5] << 8 | data[start + 6],
+        height=data[start + 3] << 8 | data[start + 4],
+        channels=channels,
+        progressive=marker == _PROGRESSIVE,
+    )
+
+
+def _scans(frame: Header, data: bytes, start: int, max_scans: int) -> int:
+    """How many scans a decoder will read.
+
+    A sequential JPEG whose first scan holds every channel has that one: libjpeg refuses more.
+    FF DA cannot stand inside entropy-coded data, so counting it never counts too few; where the
+    count is high (another file may follow the picture's end) the markers are walked.
+    """
+    if not frame.progressive and data[start + 2] == frame.channels:
+        return 1
+    scans = data.count(b"\xff\xda", start - 2)
+    return scans if scans <= max_scans else _walk(data, start - 2)
+
+
+def _walk(data: bytes, position: int) -> int:
+    scans = 0
+    while (found := _MARKER_IN_SCAN.search(data, position)) is not None:
+        marker, start = data[found.end() - 1], found.end()
+        if marker == _END:
+            break
+        scans += marker == _START_OF_SCAN
+        position = start + max(2, int.from_bytes(data[start : start + 2], "big"))
+    return scans
