@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from tasks.imaging import geometry
 from tasks.imaging.types import Image, Tensor
 from tasks.models.base import Model, Output, Params, Weight
-from tasks.models.nets import _imaging as geometry
 from tasks.models.nets.imagenet import LABELS
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
@@ -24,7 +24,11 @@ class Classify(Params):
     """How much is answered."""
 
     top: int = Field(
-        5, ge=1, le=20, title="Labels", description="How many labels, the likeliest first."
+        default=5,
+        ge=1,
+        le=20,
+        title="Labels",
+        description="How many labels, the likeliest first.",
     )
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from tasks.imaging import geometry
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.base import Model, Output, Params, Weight
-from tasks.models.nets import _imaging as geometry
 from tasks.models.nets import _imaging as mattes
 from tasks.models.nets import saliency
 
@@ -28,10 +28,12 @@ class Matting(Params):
     """How the matte is finished."""
 
     refine: bool = Field(
-        True, title="Sharp edges", description="Follow the photo's own edges. Off: softer outline."
+        default=True,
+        title="Sharp edges",
+        description="Follow the photo's own edges. Off: softer outline.",
     )
     clean: bool = Field(
-        True,
+        default=True,
         title="Remove haze",
         description="Drop faint leftovers away from the subject. Off: keep all that was found.",
     )
@@ -88,8 +90,7 @@ def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
 def _preview(image: Image, alpha: Alpha) -> np.ndarray:
     """The cut-out, longest side at most 1024; shrunk before cutting so that no rim darkens."""
     height, width = alpha.shape
-    scale = min(1.0, PREVIEW_SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
+    size = geometry.fit(height, width, PREVIEW_SIDE)
     return mattes.cutout(geometry.resize(image, *size), geometry.resize(alpha, *size))
 
 

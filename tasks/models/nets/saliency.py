@@ -2,10 +2,9 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from tasks.imaging import geometry
 from tasks.imaging.types import Image, Tensor
-from tasks.models.nets import _imaging as geometry
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
@@ -17,8 +16,10 @@ DOUBTFUL = 0.5
 """Up to here a value counts only beside what is sure; between the two it counts in part."""
 BESIDE = (2.0, 8.0)
 """Pixels of the map: so near to what is sure a doubtful value counts fully, so far not at all."""
-LEAST_SHARE = 0.01
-"""A sure region smaller than this share of the largest one is a speck."""
+VISIBLE = 0.1
+"""Above this a value joins its neighbours into one island."""
+LEAST_SHARE = 0.005
+"""An island with less than this share of the largest one's opacity is a speck."""
 
 
 def prepare(image: Image, side: int) -> Tensor:
@@ -35,21 +36,22 @@ def clean(matte: Tensor) -> Tensor:
     Soft edges are thin, so they lie beside what is sure. What is doubtful and lies further away
     is the network in two minds about another thing (a flag behind a person), no transparency.
     """
-    subject = _without_specks(matte >= SURE)
-    if not subject.any():
+    sure = matte >= SURE
+    if not sure.any():
         return np.zeros_like(matte)
-    distance = cv2.distanceTransform((~subject).astype(np.uint8), cv2.DIST_L2, 5)
+    distance = cv2.distanceTransform((~sure).astype(np.uint8), cv2.DIST_L2, 5)
     near, far = BESIDE
     beside = np.clip((far - distance) / (far - near), 0, 1)
     certain = np.clip((matte - DOUBTFUL) / (SURE - DOUBTFUL), 0, 1)
     certain *= certain * (3 - 2 * certain)  # smoothstep: no kink where it begins and ends
-    kept: Tensor = (matte * np.maximum(beside, certain)).astype(np.float32)
-    return kept
+    return _without_specks((matte * np.maximum(beside, certain)).astype(np.float32))
 
 
-def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    _, labels, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    areas = facts[:, cv2.CC_STAT_AREA]
-    areas[0] = 0  # the background
-    large: NDArray[np.bool_] = areas >= max(1.0, LEAST_SHARE * areas.max())
-    return np.asarray(large[labels])
+def _without_specks(matte: Tensor) -> Tensor:
+    visible = (matte > VISIBLE).astype(np.uint8)
+    _, labels = cv2.connectedComponents(visible, connectivity=8)
+    opacity = np.bincount(labels.ravel(), matte.ravel())
+    opacity[0] = 0  # the ground between the islands
+    specks = opacity < LEAST_SHARE * opacity.max()
+    specks[0] = False
+    return np.where(specks[labels], np.float32(0), matte)

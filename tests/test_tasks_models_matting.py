@@ -1,0 +1,128 @@
+"""How a saliency map becomes a matte and a cut-out; no weights needed."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.imaging.types import Image, Tensor
+from tasks.models import matting
+from tasks.models.base import Output
+from tasks.models.matting import Matting
+from tasks.models.nets import saliency
+
+
+@pytest.fixture
+def image() -> Image:
+    """480 x 640: a bright disc, the subject, on dark ground with grain."""
+    rows, columns = np.mgrid[:480, :640]
+    disc = (rows - 240) ** 2 + (columns - 320) ** 2 < 150**2
+    grain = np.random.default_rng(7).integers(0, 20, (480, 640, 3))
+    return (np.where(disc[..., None], 200, 30) + grain).astype(np.uint8)
+
+
+@pytest.fixture
+def output() -> Tensor:
+    """1 x 320 x 320: the disc as the network would see it, its edge two pixels soft."""
+    rows, columns = np.mgrid[:320, :320]
+    distance = np.hypot((rows - 160) * 1.5, (columns - 160) * 2.0) - 150
+    soft: Tensor = np.clip(0.5 - distance / 4, 0, 1).astype(np.float32)
+    return soft[None]
+
+
+def finish(output: Tensor, image: Image, *wanted: str, **params: Any) -> Output:
+    return matting.postprocess(output, image, Matting(**params), wanted)
+
+
+def test_the_alpha_has_the_photos_size_and_covers_the_subject(image: Image, output: Tensor) -> None:
+    alpha = finish(output, image).images["alpha"]
+
+    assert (alpha.shape, alpha.dtype) == ((480, 640), np.uint8)
+    assert alpha[240, 320] == 255
+    assert alpha[5, 5] == 0
+
+
+@pytest.mark.parametrize("refine", [True, False])
+def test_refined_or_not_the_share_of_the_photo_is_the_subjects(
+    image: Image, output: Tensor, refine: bool
+) -> None:
+    data = finish(output, image, refine=refine).data
+
+    assert data["coverage"] == pytest.approx(np.pi * 150**2 / (480 * 640), abs=0.01)
+
+
+def test_the_preview_is_rgba_and_at_most_1024_wide(output: Tensor) -> None:
+    image = np.full((300, 2000, 3), 90, np.uint8)
+
+    preview = finish(output, image).images["preview"]
+
+    assert preview.shape == (154, 1024, 4)
+    assert not preview[preview[..., 3] == 0].any()
+
+
+def test_cut_outs_come_only_when_asked_for(image: Image, output: Tensor) -> None:
+    assert set(finish(output, image, "alpha").images) == {"alpha", "preview"}
+
+    images = finish(output, image, "cutout-png", "cutout-avif").images
+
+    assert set(images) == {"alpha", "preview", "cutout.png", "cutout.avif"}
+    assert images["cutout.png"].shape == (480, 640, 4)
+
+
+def test_haze_away_from_the_subject_goes() -> None:
+    matte = np.zeros((320, 320), np.float32)
+    matte[100:200, 100:200] = 1
+    matte[100:200, 200:260] = 0.45
+
+    cleaned = saliency.clean(matte)
+
+    assert not cleaned[100:200, 212:].any()
+    assert np.array_equal(cleaned[100:200, 100:202], matte[100:200, 100:202])
+
+
+def test_what_the_network_is_sure_of_stays_however_thin() -> None:
+    matte = np.zeros((320, 320), np.float32)
+    matte[100:200, 100:200] = 1
+    matte[150, 200:300] = 0.95
+
+    cleaned = saliency.clean(matte)
+
+    assert np.array_equal(cleaned[150, 200:300], matte[150, 200:300])
+
+
+def test_a_second_subject_stays_and_a_speck_goes() -> None:
+    matte = np.zeros((320, 320), np.float32)
+    matte[100:200, 20:120] = 1
+    matte[120:180, 200:260] = 1
+    matte[10:13, 300:303] = 0.95
+
+    cleaned = saliency.clean(matte)
+
+    assert cleaned[150, 230] == 1
+    assert cleaned[11, 301] == 0
+
+
+def test_without_a_subject_the_matte_is_empty(image: Image) -> None:
+    faint = np.full((1, 320, 320), 0.3, np.float32)
+
+    answer = finish(faint, image)
+
+    assert answer.data == {"coverage": 0.0}
+    assert not answer.images["alpha"].any()
+
+
+def test_all_that_was_found_stays_when_haze_is_wanted(image: Image) -> None:
+    faint = np.full((1, 320, 320), 0.3, np.float32)
+
+    assert finish(faint, image, clean=False).data["coverage"] == pytest.approx(0.3, abs=0.01)
+
+
+def test_stretching_does_not_make_a_matte_out_of_noise() -> None:
+    noise = torch.rand(1, 1, 320, 320, generator=torch.Generator().manual_seed(1)) * 0.05
+    clear = noise * 18
+
+    faint, bright = matting.infer(lambda batch: torch.cat([noise, clear]), torch.zeros(2, 3, 8, 8))
+
+    assert float(faint.max()) < 0.11
+    assert (float(bright.min()), float(bright.max())) == (0, 1)
