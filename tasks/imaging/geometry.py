@@ -41,14 +41,13 @@ class Mapping:
 
     def boxes(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """N x 4 (x1, y1, x2, y2) of the source -> the same in the letterbox."""
-        mapped: NDArray[np.float32] = boxes * self._factors() + self._offsets()
-        return mapped
+        return np.asarray(boxes * self._factors() + self._offsets(), np.float32)
 
     def boxes_back(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """N x 4 (x1, y1, x2, y2) of the letterbox -> pixels of the source, clipped to it."""
         back = (boxes - self._offsets()) / self._factors()
         width, height = self.source_width, self.source_height
-        return np.clip(back, 0, np.array([width, height] * 2, np.float32)).astype(np.float32)
+        return np.asarray(np.clip(back, 0, [width, height] * 2), np.float32)
 
     def crop(self, letterboxed: Pixels) -> Pixels:
         """The source's part of a letterboxed array, as a view."""

@@ -1,0 +1,195 @@
+"""From a coarse matte to a cut-out: edges that follow the photo, colours without the background.
+
+All on float32, box filters only: time grows with the pixels, not with the radius.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.imaging import geometry
+from tasks.imaging.types import Alpha, Cutout, Image
+
+Matte = NDArray[Any]
+"""H x W float32, 0..1."""
+Colours = NDArray[Any]
+"""H x W x 3 float32."""
+
+_SURE_LOW, _SURE_HIGH = 0.03, 0.97
+"""A coarse value outside these is taken for background, for foreground."""
+_HAZE = 0.04
+"""What the filter leaves of a flat side next to an edge, taken off at both ends."""
+_EPSILON = 1e-4
+"""Smallest variance of the guide (0..1, squared) that counts as an edge."""
+_WORK_SIDE = 640
+"""The filter's statistics are taken at this size; its result is applied at the full one."""
+_WIDE_SIDE, _WIDE_PART = 256, 16
+"""Size of the wide blur, and its radius as a part of that."""
+_NEAR_SIDE, _NEAR_RADIUS = 512, 2
+"""The same of the narrow blur."""
+_LEAST_WEIGHT = 1e-3
+
+
+def refine(alpha: NDArray[Any], image: Image) -> Alpha:
+    """A coarse H' x W' matte (uint8, or float32 0..1) -> the image's size, along its edges.
+
+    Fast guided filter with the image's colours as guide (He, Sun, Tang, PAMI 2013; He, Sun 2015).
+    Where the matte is sure all around, it stays 0 or 255.
+    """
+    height, width = image.shape[:2]
+    work_height, work_width = geometry.fit(height, width, _WORK_SIDE)
+    coarse = geometry.resize(_as_matte(alpha), work_height, work_width)
+    guide = geometry.resize(image, work_height, work_width).astype(np.float32) / 255
+    radius = _radius(alpha.shape[:2], (work_height, work_width))
+    slopes, offset = _guided(guide, coarse, radius)
+    fine = _apply(image, slopes, offset)
+    return _settle(fine, coarse, radius)
+
+
+def foreground(image: Image, alpha: Alpha) -> Image:
+    """The colour of what is in front, at soft edges without the background's share.
+
+    Blur fusion in two passes (Forte, ICIP 2021), the blurs taken at a smaller size. Where alpha is
+    0 or 255 the image stays.
+    """
+    soft = (alpha > 0) & (alpha < 255)
+    if not soft.any():
+        return image
+    height, width = alpha.shape
+    front, back = (
+        cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)[soft]
+        for colours in _near_colours(image, alpha)
+    )
+    fused = image.copy()
+    fused[soft] = _fuse(image[soft], alpha[soft].astype(np.float32) / 255, front, back) + 0.5
+    return fused
+
+
+def cutout(image: Image, alpha: Alpha) -> Cutout:
+    """RGBA of the foreground's own colours; RGB is zero where alpha is."""
+    rgba = np.dstack([foreground(image, alpha), alpha])
+    shown = (alpha > 0).view(np.uint8)
+    return np.asarray(cv2.bitwise_and(rgba, rgba, mask=shown), np.uint8)
+
+
+def _as_matte(alpha: NDArray[Any]) -> Matte:
+    matte = alpha.astype(np.float32)
+    return matte / 255 if alpha.dtype == np.uint8 else np.clip(matte, 0, 1)
+
+
+def _radius(coarse: tuple[int, ...], work: tuple[int, int]) -> int:
+    """Two pixels of the coarse matte, at working size."""
+    return max(2, round(2 * max(work) / max(coarse)))
+
+
+def _mean(array: NDArray[Any], radius: int) -> NDArray[Any]:
+    side = 2 * radius + 1
+    return cv2.blur(array, (side, side), borderType=cv2.BORDER_REFLECT)
+
+
+def _guided(guide: NDArray[Any], matte: Matte, radius: int) -> tuple[NDArray[Any], Matte]:
+    """Per pixel the (a, b) of matte = a . colour + b: H x W x 3 and H x W, already averaged."""
+    mean_guide, mean_matte = _mean(guide, radius), _mean(matte, radius)
+    covariance = _mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
+    slopes = _solve(_variances(guide, mean_guide, radius), covariance)
+    offset = mean_matte - (slopes * mean_guide).sum(-1)
+    return _mean(slopes, radius), _mean(offset, radius)
+
+
+def _variances(guide: NDArray[Any], mean: NDArray[Any], radius: int) -> list[Matte]:
+    """rr, rg, rb, gg, gb, bb of the colour's covariance matrix, epsilon on its diagonal."""
+    pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+    products = [guide[..., i] * guide[..., j] for i, j in pairs]
+    return [
+        _mean(product, radius) - mean[..., i] * mean[..., j] + (_EPSILON if i == j else 0)
+        for product, (i, j) in zip(products, pairs, strict=True)
+    ]
+
+
+def _solve(variances: list[Matte], covariance: NDArray[Any]) -> NDArray[Any]:
+    """Sigma^-1 . covariance per pixel, by the adjugate of the symmetric 3 x 3 matrix."""
+    rr, rg, rb, gg, gb, bb = variances
+    c_rr, c_rg, c_rb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
+    c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
+    determinant = rr * c_rr + rg * c_rg + rb * c_rb
+    red, green, blue = covariance[..., 0], covariance[..., 1], covariance[..., 2]
+    rows = [
+        c_rr * red + c_rg * green + c_rb * blue,
+        c_rg * red + c_gg * green + c_gb * blue,
+        c_rb * red + c_gb * green + c_bb * blue,
+    ]
+    return np.asarray(np.dstack(rows) / determinant[..., None], np.float32)
+
+
+def _apply(image: Image, slopes: NDArray[Any], offset: Matte) -> Matte:
+    """a . colour + b at the image's size."""
+    height, width = image.shape[:2]
+    size = (width, height)
+    fine: Matte = cv2.resize(offset, size, interpolation=cv2.INTER_LINEAR)
+    for channel in range(3):
+        slope = cv2.resize(slopes[..., channel] / 255, size, interpolation=cv2.INTER_LINEAR)
+        fine = fine + slope * image[..., channel]
+    return fine
+
+
+def _settle(fine: Matte, coarse: Matte, radius: int) -> Alpha:
+    """Put 0 and 1 back where the coarse matte is sure in the whole neighbourhood."""
+    side = np.ones((2 * radius + 1,) * 2, np.uint8)
+    low: Matte = (cv2.dilate(coarse, side) < _SURE_LOW).astype(np.float32)
+    high: Matte = (cv2.erode(coarse, side) > _SURE_HIGH).astype(np.float32)
+    size = (fine.shape[1], fine.shape[0])
+    background, front = (
+        cv2.resize(sure, size, interpolation=cv2.INTER_LINEAR) for sure in (low, high)
+    )
+    settled = (fine - _HAZE) / (1 - 2 * _HAZE)
+    settled = (settled + front * (1 - settled)) * (1 - background)
+    return np.asarray(np.clip(settled * 255 + 0.5, 0, 255), np.uint8)
+
+
+def _fuse(
+    pixels: NDArray[Any], matte: NDArray[Any], front: NDArray[Any], back: NDArray[Any]
+) -> NDArray[Any]:
+    """The front's colours, 0..255, such that front over back gives the pixels again (Forte, 4)."""
+    share = matte[..., None]
+    fused = front + share * (pixels - share * front - (1 - share) * back)
+    return np.asarray(np.clip(fused, 0, 255), np.float32)
+
+
+def _shares(image: Image, alpha: Alpha) -> tuple[Image, Image]:
+    """What front and back give to each pixel where they mix: image x alpha and the rest."""
+    front = cv2.multiply(image, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
+    return np.asarray(front, np.uint8), np.asarray(cv2.subtract(image, front), np.uint8)
+
+
+def _wide_colours(image: Image, alpha: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Front and back colour around each pixel, from far enough to meet something sure.
+
+    The shares are made small, not the colours: so nothing of one leaks into the other.
+    """
+    height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _WIDE_SIDE)
+    front, back = (geometry.resize(share, height, width) for share in _shares(image, alpha))
+    matte = _as_matte(geometry.resize(alpha, height, width))
+    radius = max(2, max(height, width) // _WIDE_PART)
+    return _colour(front, matte, radius), _colour(back, 1 - matte, radius)
+
+
+def _near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
+    """The same from close by: the wide colours fused with the image, blurred again narrowly."""
+    height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _NEAR_SIDE)
+    wide_front, wide_back = _wide_colours(image, alpha)
+    pixels, matte = geometry.resize(image, height, width), _as_matte(alpha)
+    matte = geometry.resize(matte, height, width)
+    back = cv2.resize(wide_back, (width, height), interpolation=cv2.INTER_LINEAR)
+    front = cv2.resize(wide_front, (width, height), interpolation=cv2.INTER_LINEAR)
+    front = _fuse(pixels, matte, front, back)
+    front = _colour(front * matte[..., None], matte, _NEAR_RADIUS)
+    back = _colour(back * (1 - matte[..., None]), 1 - matte, _NEAR_RADIUS)
+    return front.astype(np.uint8), back.astype(np.uint8)
+
+
+def _colour(share: NDArray[Any], weight: NDArray[Any], radius: int) -> NDArray[Any]:
+    """The mean colour over a box, weighted by how much of it each pixel shows."""
+    total = _mean(weight, radius)[..., None] + _LEAST_WEIGHT
+    return np.clip(_mean(share.astype(np.float32), radius) / total, 0, 255)
