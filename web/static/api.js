@@ -1,0 +1,69 @@
+/** Talks to /api/v1: JSON in, JSON out, errors as sentences, patience with a busy server. */
+
+const BASE = "/api/v1";
+const TRIES = 5;
+const LONGEST_WAIT_S = 30;
+
+/** What went wrong, what to do about it, and whether the same request may work later. */
+export class Trouble extends Error {
+  constructor(message, { hint = "", code = "", status = 0, retryAfter = 0, body = null } = {}) {
+    super(message);
+    Object.assign(this, { hint, code, status, retryAfter, body });
+  }
+
+  get passing() {
+    return [0, 429, 502, 503, 504].includes(this.status);
+  }
+}
+
+export async function call(method, path, body, signal) {
+  const answer = await fetch(BASE + path, {
+    method,
+    signal,
+    headers: body ? { "Content-Type": "application/json" } : {},
+    body: body && JSON.stringify(body),
+  }).catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new Trouble("The server did not answer.", { hint: "Check the connection, then try again." });
+  });
+  const said = await answer.json().catch(() => null);
+  if (answer.ok) return said;
+  const { message, hint, code } = said?.error ?? {};
+  throw new Trouble(message || `The server answered ${answer.status}.`, {
+    hint: hint || (answer.status >= 500 ? "Try again in a moment." : ""),
+    code,
+    status: answer.status,
+    retryAfter: Number(answer.headers.get("Retry-After")) || 0,
+    body: said,
+  });
+}
+
+/** Repeat `attempt` while its trouble is a passing one; `onWait(seconds, trouble)` before each pause. */
+export async function patiently(attempt, signal, onWait = () => {}) {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await attempt();
+    } catch (trouble) {
+      if (signal?.aborted || !trouble.passing || tried >= TRIES) throw trouble;
+      const backOff = 0.5 * 2 ** tried * (0.75 + Math.random() / 2);
+      const seconds = Math.min(LONGEST_WAIT_S, trouble.retryAfter || backOff);
+      onWait(seconds, trouble);
+      await pause(seconds, signal);
+    }
+  }
+}
+
+export function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, seconds * 1000);
+    signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
+  });
+}
+
+/** The first answer sets the identity cookie, so everything else waits for it. */
+let known = null;
+export function listModels({ fresh = false } = {}) {
+  if (!known || fresh) known = patiently(() => call("GET", "/models")).then((said) => said.models);
+  known.catch(() => (known = null));
+  return known;
+}

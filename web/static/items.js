@@ -1,0 +1,126 @@
+/** A photo's way from file to result. An item is {name, photo, request, phase, details, job, trouble, ...}. */
+
+import { Trouble, listModels } from "./api.js";
+import { cancel, follow } from "./jobs.js";
+import { recall, remember } from "./session.js";
+import { changed, isBusy, request, state } from "./state.js";
+import { shrink, submit } from "./upload.js";
+
+const AT_ONCE = 3;
+const THUMB_SIDE = 480;
+
+export function add(files) {
+  const fresh = [...files].map((file) => ({
+    name: file.name || "pasted.png",
+    photo: { file },
+    url: URL.createObjectURL(file),
+  }));
+  state.items.push(...fresh);
+  state.current = fresh[0] ?? state.current;
+  fresh.forEach(run);
+}
+
+/** Take an item to its result with the model and parameters of now. What goes wrong is shown with it. */
+export async function run(item) {
+  item.controller?.abort();
+  const { signal } = (item.controller = new AbortController());
+  Object.assign(item, { request: request(), job: null, trouble: null, blobs: {}, sendMs: 0 });
+  await attempt(item, signal, async () => {
+    const job = await accepted(item, signal);
+    item.thumb ??= item.photo.file && (await thumbOf(item.photo.file));
+    await watch(item, job, signal);
+  });
+}
+
+export function stop(item) {
+  item.controller?.abort(new DOMException("stopped", "AbortError"));
+  if (item.job) cancel(item.job.id);
+  enter(item, "cancelled");
+}
+
+export function remove(item) {
+  if (isBusy(item)) stop(item);
+  if (item.url) URL.revokeObjectURL(item.url);
+  const at = state.items.indexOf(item);
+  state.items.splice(at, 1);
+  if (state.current === item) state.current = state.items[Math.min(at, state.items.length - 1)] ?? null;
+  remember(state.items);
+  changed();
+}
+
+/** After a reload: the jobs of this tab, with the small copies of their photos. */
+export function restore() {
+  for (const item of recall()) {
+    const { signal } = (item.controller = new AbortController());
+    state.items.push(item);
+    attempt(item, signal, () => listModels().then(() => watch(item, item.job, signal)));
+  }
+  state.current = state.items.at(-1) ?? null;
+}
+
+/** The job, once the server has the photo; at most AT_ONCE items are on their way at a time. */
+async function accepted(item, signal) {
+  enter(item, "turn");
+  await turn(signal);
+  const started = performance.now();
+  try {
+    const tell = (phase, details) => enter(item, phase, details);
+    return await submit(item.photo, item.request, { sendOriginal: state.sendOriginal, signal, tell });
+  } finally {
+    item.sendMs = performance.now() - started;
+    free();
+  }
+}
+
+async function watch(item, job, signal) {
+  const onChange = (now) => {
+    const fresh = item.job?.id !== now.id;
+    item.job = now;
+    if (fresh) remember(state.items);
+    if (now.state !== "done") enter(item, now.state);
+  };
+  onChange(await follow(job, onChange, signal));
+  enter(item, item.job.state);
+}
+
+async function attempt(item, signal, work) {
+  try {
+    await work();
+  } catch (error) {
+    if (signal.aborted) return;
+    const known = error instanceof Trouble;
+    item.trouble = known ? error : new Trouble(`Something went wrong: ${error.message}.`, { hint: "Try again." });
+    enter(item, "failed");
+    if (!known) throw error;
+  }
+}
+
+function enter(item, phase, details = {}) {
+  Object.assign(item, { phase, details });
+  changed();
+}
+
+let running = 0;
+const waiting = [];
+
+async function turn(signal) {
+  while (running >= AT_ONCE) await new Promise((resolve) => waiting.push(resolve));
+  signal.throwIfAborted();
+  running++;
+}
+
+function free() {
+  running--;
+  waiting.splice(0).forEach((resolve) => resolve());
+}
+
+/** A small copy as a data: address, for the tab's memory; null if the browser cannot read the photo. */
+async function thumbOf(file) {
+  const small = await shrink(file, THUMB_SIDE, 0.75).catch(() => null);
+  if (!small) return null;
+  return new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result);
+    reader.readAsDataURL(small);
+  });
+}

@@ -1,0 +1,83 @@
+/** How far an item is: its stages as a bar, its state as a sentence, its times once it has ended. */
+
+import { percent } from "./compose.js";
+
+const STAGES = { send: "Send", queued: "Queue", preprocess: "Prepare", inference: "Infer", postprocess: "Finish" };
+const STAGE_OF = {
+  turn: "send",
+  hashing: "send",
+  shrinking: "send",
+  uploading: "send",
+  waiting: "send",
+  queued: "queued",
+  preprocessing: "preprocess",
+  inferring: "inference",
+  postprocessing: "postprocess",
+};
+
+export const bytes = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(1)} MB` : `${Math.ceil(count / 1e3)} KB`);
+export const duration = (ms) => (ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms)} ms`);
+
+/** What an item is doing, in words. */
+export function sentence({ phase, details = {}, job }) {
+  switch (phase) {
+    case "turn":
+      return "Waiting for its turn";
+    case "hashing":
+      return "Reading the photo";
+    case "shrinking":
+      return "Shrinking it before it is sent";
+    case "uploading":
+      return `Sending ${percent(details.fraction)} of ${bytes(details.total)}`;
+    case "waiting":
+      return `${details.why.message} Trying again in ${Math.ceil(details.seconds)} s`;
+    case "queued":
+      return queued(job);
+    case "preprocessing":
+      return "Preparing the photo";
+    case "inferring":
+      return "The model is looking at it";
+    case "postprocessing":
+      return "Finishing the result";
+    case "cancelling":
+      return "Stopping";
+    case "cancelled":
+      return "Stopped";
+    case "failed":
+      return "Did not work";
+  }
+  return "Done";
+}
+
+function queued({ position, eta_s }) {
+  if (!position) return "In line";
+  return `In line, ${position} before it${eta_s ? `, about ${duration(eta_s * 1000)}` : ""}`;
+}
+
+/** Draw the bar into the list element `bar`: equal stages while it runs, stages as long as they took after. */
+export function drawStages(bar, item) {
+  const over = item.phase === "done";
+  const times = over ? timesOf(item) : {};
+  const names = Object.keys(STAGES).filter((name) => !over || times[name] !== undefined);
+  const at = names.indexOf(STAGE_OF[item.phase]);
+  const total = Object.values(times).reduce((sum, ms) => sum + ms, 0) || 1;
+  bar.replaceChildren(
+    ...names.map((name, index) => {
+      const stage = document.createElement("li");
+      stage.dataset.stage = name;
+      stage.dataset.state = over || index < at ? "past" : index === at ? "now" : "ahead";
+      stage.style.flexGrow = over ? Math.max(0.04, times[name] / total) : 1;
+      stage.style.setProperty("--done", name === "send" && index === at ? (item.details?.fraction ?? 0) : 1);
+      const label = document.createElement("span");
+      label.textContent = over ? `${STAGES[name]} ${duration(times[name])}` : STAGES[name];
+      stage.title = label.textContent;
+      stage.append(document.createElement("i"), label);
+      return stage;
+    }),
+  );
+}
+
+/** Milliseconds by stage: ours until the job was accepted, then what the server measured. */
+function timesOf({ sendMs, job }) {
+  return job.cached ? { send: sendMs } : { send: sendMs, ...job.timings_ms };
+}

@@ -1,0 +1,206 @@
+/** The large place: drop zone, the photo that is looked at, its progress and result, the strip of all photos. */
+
+import { add, remove, restore, run, stop } from "./items.js";
+import { bytes, drawStages, duration, sentence } from "./progress.js";
+import { snippets } from "./snippets.js";
+import { changed, isBusy, make, onChange, request, state } from "./state.js";
+import { mountViewer } from "./viewer.js";
+
+const SAMPLES = { astronaut: "An astronaut", chelsea: "A cat", coffee: "A cup of coffee" };
+
+const MARKUP = `<div>
+  <label class="drop">
+    <input type="file" multiple accept="image/*" aria-label="Choose photos">
+    <svg viewBox="0 0 48 48" aria-hidden="true"><rect x="5" y="9" width="38" height="30" rx="5"/><circle cx="16" cy="19" r="3.5"/><path d="m6 34 11-10 8 7 6-5 11 9"/></svg>
+    <b></b>
+    <span>or <u>choose them</u>, or paste one</span>
+    <small>JPEG, PNG, WebP, AVIF, up to 25 MiB</small>
+  </label>
+  <p class="samples"><span>No photo at hand? Try one of these.</span></p>
+  <section class="bench" hidden>
+    <header><h2></h2><span class="facts"></span><span class="badge" hidden>from cache</span></header>
+    <div class="viewer"></div>
+    <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
+    <div class="trouble" role="alert" hidden><b></b> <span></span><button type="button" data-do="retry">Try again</button></div>
+    <ol class="stages" aria-label="Stages"></ol>
+    <details class="programs"><summary>For programs</summary>
+      <div class="tabs" role="group" aria-label="Show as"></div><pre tabindex="0"></pre><button type="button" data-do="copy">Copy</button>
+    </details>
+  </section>
+  <ul class="strip" aria-label="Photos" hidden></ul>
+  <p class="said" role="status"></p>
+  <div class="veil" hidden><b>Drop to start</b></div>
+</div>`;
+
+export function mountWorkbench(element) {
+  const root = element.querySelector(".pm-workbench");
+  root.append(make(MARKUP));
+  const find = (selector) => root.querySelector(selector);
+  const say = (text) => (find(".said").textContent = text);
+  const viewer = mountViewer(find(".viewer"), say);
+
+  takeFiles(root);
+  offerSamples(find(".samples"));
+  const acts = {
+    stop: () => stop(state.current),
+    retry: () => run(state.current),
+    copy: async () => {
+      await navigator.clipboard.writeText(find("pre").textContent);
+      say("Copied.");
+    },
+  };
+  root.addEventListener("click", ({ target }) => acts[target.closest("[data-do]")?.dataset.do]?.());
+
+  const bench = drawBench(find, viewer, say);
+  const programs = drawPrograms(find(".programs"));
+  restore();
+  onChange(() => {
+    root.dataset.empty = !state.items.length;
+    for (const selector of [".bench", ".strip"]) find(selector).hidden = !state.items.length;
+    find(".samples").hidden = state.items.length > 0;
+    find(".drop b").textContent = state.items.length ? "Add photos" : "Drop photos here";
+    find(".drop span").hidden = state.items.length > 0;
+    drawStrip(find(".strip"));
+    if (state.current) bench(state.current);
+    programs();
+  });
+}
+
+/** Drop anywhere, paste anywhere, or pick. */
+function takeFiles(root) {
+  const veil = root.querySelector(".veil");
+  const picker = root.querySelector("input[type=file]");
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+  picker.onchange = () => {
+    add(picker.files);
+    picker.value = "";
+  };
+  let depth = 0; // enter and leave come for every element below the pointer
+  const over = (step) => (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    depth = Math.max(0, depth + step);
+    veil.hidden = depth === 0;
+  };
+  document.addEventListener("dragenter", over(1));
+  document.addEventListener("dragover", over(0));
+  document.addEventListener("dragleave", over(-1));
+  document.addEventListener("drop", (event) => {
+    over(-depth)(event);
+    if (hasFiles(event)) add(event.dataTransfer.files);
+  });
+  document.addEventListener("paste", (event) => {
+    if (event.clipboardData?.files.length) add(event.clipboardData.files);
+  });
+}
+
+function offerSamples(root) {
+  for (const [name, title] of Object.entries(SAMPLES)) {
+    const button = make(`<button type="button"><img alt="" loading="lazy" src="/examples/${name}.jpg"></button>`);
+    button.setAttribute("aria-label", `Try it with: ${title}`);
+    button.title = title;
+    button.querySelector("img").onerror = () => button.remove();
+    button.onclick = async () => {
+      const blob = await (await fetch(`/examples/${name}.jpg`)).blob();
+      add([new File([blob], `${name}.jpg`, { type: blob.type })]);
+    };
+    root.append(button);
+  }
+}
+
+/** Draws the current item; a picture only when it is another one or has another result. */
+function drawBench(find, viewer, say) {
+  let shown = "";
+  const picture = async (item) => {
+    const done = item.phase === "done";
+    const key = `${state.items.indexOf(item)} ${item.name} ${done ? item.job.id : ""}`;
+    if (key === shown) return;
+    shown = key;
+    try {
+      await (done ? viewer.show(item) : viewer.busy(item));
+      if (done && !item.told) say(`${item.name} is done.`);
+      item.told ||= done;
+    } catch (error) {
+      say(`The result cannot be shown: ${error.message}`);
+    }
+  };
+  return (item) => {
+    const { phase, trouble, job } = item;
+    find("h2").textContent = item.name;
+    find(".facts").textContent = factsOf(item);
+    find(".badge").hidden = !(phase === "done" && job.cached);
+    find(".bench").dataset.phase = phase;
+    find(".work").hidden = !isBusy(item);
+    find(".sentence").textContent = sentence(item);
+    find(".trouble").hidden = !["failed", "cancelled"].includes(phase);
+    find(".trouble b").textContent = trouble?.message ?? "Stopped.";
+    find(".trouble span").textContent = trouble?.hint ?? "";
+    find(".stages").hidden = ["failed", "cancelled"].includes(phase);
+    drawStages(find(".stages"), item);
+    picture(item);
+  };
+}
+
+function factsOf({ photo, phase, sendMs, job }) {
+  const size = photo.size && `${photo.size.width} × ${photo.size.height}`;
+  if (phase !== "done") return size || "";
+  const sent = photo.file && (photo.sent ? `${bytes(photo.sent)} sent` : "nothing sent");
+  const total = sendMs + Object.values(job.cached ? {} : job.timings_ms).reduce((sum, ms) => sum + ms, 0);
+  return [size, sent, photo.file && duration(total)].filter(Boolean).join(" · ");
+}
+
+/** JSON of the job, and the same request from a shell or from Python. */
+function drawPrograms(root) {
+  const [tabs, code] = [root.querySelector(".tabs"), root.querySelector("pre")];
+  let tab = "JSON";
+  const draw = () => {
+    if (!root.open) return;
+    const texts = { JSON: JSON.stringify(state.current?.job, null, 2) ?? "", ...snippets(state.current?.request ?? request()) };
+    tabs.replaceChildren(
+      ...Object.keys(texts).map((name) => {
+        const button = make(`<button type="button">${name}</button>`);
+        button.setAttribute("aria-pressed", name === tab);
+        button.onclick = () => draw((tab = name));
+        return button;
+      }),
+    );
+    code.textContent = texts[tab];
+  };
+  root.addEventListener("toggle", draw);
+  return draw;
+}
+
+/** One tile per photo; tiles stay where they are so that focus does. */
+function drawStrip(strip) {
+  const tiles = new Map([...strip.children].map((tile) => [tile.item, tile]));
+  strip.replaceChildren(
+    ...state.items.map((item) => {
+      const tile = tiles.get(item) ?? tileOf(item);
+      drawTile(tile, item);
+      return tile;
+    }),
+  );
+}
+
+function tileOf(item) {
+  const tile = make(`<li><button type="button" class="pick"><img alt=""><i></i></button>
+    <button type="button" class="remove">×</button></li>`);
+  tile.item = item;
+  tile.querySelector(".pick").onclick = () => {
+    state.current = item;
+    changed();
+  };
+  tile.querySelector(".remove").onclick = () => remove(item);
+  return tile;
+}
+
+function drawTile(tile, item) {
+  const preview = item.phase === "done" && item.job.result.objects?.preview?.url;
+  const [pick, image] = [tile.querySelector(".pick"), tile.querySelector("img")];
+  const source = (item.previewed ??= preview || null) ?? item.url ?? item.thumb;
+  if (source && image.getAttribute("src") !== source) image.src = source;
+  tile.dataset.phase = isBusy(item) ? "busy" : item.phase;
+  pick.setAttribute("aria-current", item === state.current);
+  pick.setAttribute("aria-label", `${item.name}: ${sentence(item)}`);
+  tile.querySelector(".remove").setAttribute("aria-label", `Remove ${item.name}`);
+}

@@ -1,0 +1,75 @@
+"""The page: a Gradio Blocks of a few places, mounted at /ui. Image bytes never pass through it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI, Request
+
+from tasks.settings import settings
+from web import components, handlers
+
+PATH = "/ui"
+HEAD = """
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/static/page.css">
+<link rel="modulepreload" href="/static/page.js">
+"""
+
+
+def mount(
+    app: FastAPI,
+    models: Callable[[], Awaitable[list[dict[str, Any]]]],
+    user_of: Callable[[Request], str | None],
+) -> FastAPI:
+    """Put the page at /ui; unless the installation is open, 401 for whom `user_of` does not know."""
+    mounted: FastAPI = gr.mount_gradio_app(
+        app,
+        page(models),
+        path=PATH,
+        auth_dependency=None if settings().open else user_of,
+        theme=_theme(),
+        head=HEAD,
+        show_error=True,
+        max_file_size="1kb",  # no file is meant to come this way
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+    )
+    return mounted
+
+
+def page(models: Callable[[], Awaitable[list[dict[str, Any]]]]) -> gr.Blocks:
+    """The places and the one event of the page: another model draws another form."""
+    blocks: gr.Blocks = gr.Blocks(
+        title="Pixelmill", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
+    )
+    with blocks:
+        components.header()
+        with gr.Row(elem_id="pm-main"):
+            with gr.Column(elem_id="pm-models", min_width=0):
+                chooser = components.chooser()
+            with gr.Column(elem_id="pm-options", min_width=0):
+                gr.render(
+                    inputs=chooser, triggers=[chooser.change], queue=False, show_progress="hidden"
+                )(handlers.form(models))
+                components.run_bar()
+            with gr.Column(elem_id="pm-work", min_width=0):
+                components.workbench()
+    blocks.queue(default_concurrency_limit=16, max_size=500, api_open=False)
+    blocks.state_session_capacity = 500
+    return blocks
+
+
+def _theme() -> gr.themes.Base:
+    """System fonts, so none is loaded; colours are page.css's."""
+    return gr.themes.Default(
+        primary_hue="teal",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
