@@ -21,10 +21,10 @@ _SURE_LOW, _SURE_HIGH = 0.03, 0.97
 """A coarse value outside these is taken for background, for foreground."""
 _HAZE = 0.04
 """What the filter leaves of a flat side next to an edge, taken off at both ends."""
-_EPSILON = 1e-4
+_EPSILON = 3e-4
 """Smallest variance of the guide (0..1, squared) that counts as an edge."""
-_WORK_SIDE = 640
-"""The filter's statistics are taken at this size; its result is applied at the full one."""
+_WORK_SIDES = (256, 1024)
+"""The filter's statistics are taken at the coarse matte's size, within these."""
 _WIDE_SIDE, _WIDE_PART = 256, 16
 """Size of the wide blur, and its radius as a part of that."""
 _NEAR_SIDE, _NEAR_RADIUS = 512, 2
@@ -39,7 +39,8 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     Where the matte is sure all around, it stays 0 or 255.
     """
     height, width = image.shape[:2]
-    work_height, work_width = geometry.fit(height, width, _WORK_SIDE)
+    work_side = min(max(*alpha.shape, _WORK_SIDES[0]), _WORK_SIDES[1])
+    work_height, work_width = geometry.fit(height, width, work_side)
     coarse = geometry.resize(_as_matte(alpha), work_height, work_width)
     guide = geometry.resize(image, work_height, work_width).astype(np.float32) / 255
     radius = _radius(alpha.shape[:2], (work_height, work_width))
