@@ -1,5 +1,6 @@
 """Starts a worker: loads and warms first, consumes after, and says why when it cannot."""
 
+import logging
 import os
 import socket
 from typing import Any, NoReturn

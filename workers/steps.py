@@ -36,7 +36,20 @@ class LeanConsumer(Consumer):  # type: ignore[misc]  # celery-types does not kno
     def _flush_later(self) -> None:
         self._flush_due = None
         if self.event_dispatcher:
-            self.event_dispatcher.flush()
+            _flush(self.event_dispatcher)
+
+
+def _flush(dispatcher: Any) -> None:
+    """Publish what is in the buffers now and drop exactly that: tasks append from their threads."""
+    with dispatcher.mutex:
+        for group, events in dispatcher._group_buffer.items():
+            batch = events[: len(events)]
+            dispatcher._publish(batch, dispatcher.producer, f"{group}.multi")
+            del events[: len(batch)]
+    for _ in range(len(dispatcher._outbound_buffer)):  # of a time without connection
+        event, routing_key, _ = dispatcher._outbound_buffer.popleft()
+        with dispatcher.mutex:
+            dispatcher._publish(event, dispatcher.producer, routing_key)
 
 
 class KeepMessages(bootsteps.StartStopStep):  # type: ignore[misc]  # as above

