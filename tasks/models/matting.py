@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
+from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.base import Model, Output, Params, Weight
-from tasks.models.nets import _imaging as mattes
 from tasks.models.nets import saliency
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there

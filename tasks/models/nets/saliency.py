@@ -13,11 +13,9 @@ DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 SURE = 0.9
 """From here on the network is sure. A map that never gets there shows no subject."""
 DOUBTFUL = 0.5
-"""Up to here a value counts only beside what is sure; between the two it counts in part."""
-BESIDE = (2.0, 8.0)
+"""Below this it rather thinks of background."""
+BESIDE = (1.5, 5.0)
 """Pixels of the map: so near to what is sure a doubtful value counts fully, so far not at all."""
-VISIBLE = 0.1
-"""Above this a value joins its neighbours into one island."""
 LEAST_SHARE = 0.005
 """An island with less than this share of the largest one's opacity is a speck."""
 
@@ -31,27 +29,39 @@ def prepare(image: Image, side: int) -> Tensor:
 
 
 def clean(matte: Tensor) -> Tensor:
-    """HW float32 0..1 -> the same without haze and specks.
-
-    Soft edges are thin, so they lie beside what is sure. What is doubtful and lies further away
-    is the network in two minds about another thing (a flag behind a person), no transparency.
-    """
-    sure = matte >= SURE
-    if not sure.any():
+    """HW float32 0..1 -> the same without dents, haze and specks; sure values become 0 and 1."""
+    if matte.max() < SURE:
         return np.zeros_like(matte)
-    distance = cv2.distanceTransform((~sure).astype(np.uint8), cv2.DIST_L2, 5)
+    hazeless = _without_haze(_without_dents(matte))
+    stretched = np.clip((hazeless - (1 - SURE)) / (2 * SURE - 1), 0, 1)
+    return _without_specks(stretched.astype(np.float32))
+
+
+def _without_dents(matte: Tensor) -> Tensor:
+    """Fill what lies inside the subject and is nowhere background; a hole is, in its middle."""
+    _, labels = cv2.connectedComponents((matte < SURE).astype(np.uint8), connectivity=8)
+    ground = np.bincount(labels[matte < DOUBTFUL], minlength=int(labels.max()) + 1) > 0
+    ground[0] = True  # the label of what is sure already
+    return np.where(ground[labels], matte, np.float32(1))
+
+
+def _without_haze(matte: Tensor) -> Tensor:
+    """Fade what is doubtful and far from all that is sure.
+
+    Soft edges are thin, so they lie beside what is sure. A doubtful area further away is the
+    network in two minds about another thing (a flag behind a person), not transparency.
+    """
+    doubt = (matte < SURE).astype(np.uint8)
     near, far = BESIDE
-    beside = np.clip((far - distance) / (far - near), 0, 1)
+    beside = np.clip((far - cv2.distanceTransform(doubt, cv2.DIST_L2, 5)) / (far - near), 0, 1)
     certain = np.clip((matte - DOUBTFUL) / (SURE - DOUBTFUL), 0, 1)
     certain *= certain * (3 - 2 * certain)  # smoothstep: no kink where it begins and ends
-    return _without_specks((matte * np.maximum(beside, certain)).astype(np.float32))
+    kept: Tensor = matte * np.maximum(beside, certain)
+    return kept
 
 
 def _without_specks(matte: Tensor) -> Tensor:
-    visible = (matte > VISIBLE).astype(np.uint8)
-    _, labels = cv2.connectedComponents(visible, connectivity=8)
+    """Drop islands that are tiny beside the largest one."""
+    _, labels = cv2.connectedComponents((matte > 0).astype(np.uint8), connectivity=8)
     opacity = np.bincount(labels.ravel(), matte.ravel())
-    opacity[0] = 0  # the ground between the islands
-    specks = opacity < LEAST_SHARE * opacity.max()
-    specks[0] = False
-    return np.where(specks[labels], np.float32(0), matte)
+    return np.where((opacity < LEAST_SHARE * opacity.max())[labels], np.float32(0), matte)
