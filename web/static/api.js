@@ -7,14 +7,16 @@ const LONGEST_WAIT_S = 30;
 /** What went wrong, what to do about it, and whether the same request may work later. */
 export class Trouble extends Error {
   constructor(message, { hint = "", code = "", status = 0, retryAfter = 0, body = null } = {}) {
-    super(message);
-    Object.assign(this, { hint, code, status, retryAfter, body });
+    super(asSentence(message));
+    Object.assign(this, { hint: hint && asSentence(hint), code, status, retryAfter, body });
   }
 
   get passing() {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
+
+const asSentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 export async function call(method, path, body, signal) {
   const answer = await fetch(BASE + path, {

@@ -2,7 +2,7 @@
 
 import { listModels } from "./api.js";
 import { run } from "./items.js";
-import { changed, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
+import { changed, chooseModel, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
 
 const REFRESH_MS = 20_000;
 const REMEMBERED = "pixelmill.model";
@@ -11,12 +11,12 @@ const REMEMBERED = "pixelmill.model";
 export function mountChooser(element, props) {
   const root = element.querySelector(".pm-chooser");
   const select = (name) => {
-    state.model = props.value = name;
+    props.value = name;
     sessionStorage.setItem(REMEMBERED, name);
-    changed();
+    chooseModel(name);
   };
-  const refresh = async () => {
-    const models = await listModels({ fresh: true });
+  const refresh = async (options) => {
+    const models = await listModels(options);
     if (JSON.stringify(models) === JSON.stringify(state.models)) return;
     state.models = models;
     if (!state.model && models.length) select(first(models));
@@ -33,7 +33,7 @@ export function mountChooser(element, props) {
     });
   root.replaceChildren(make(`<p class="note">Looking for models…</p>`));
   start();
-  setInterval(() => document.hidden || refresh().catch(() => {}), REFRESH_MS);
+  setInterval(() => document.hidden || refresh({ fresh: true }).catch(() => {}), REFRESH_MS);
 }
 
 function first(models) {

@@ -1,6 +1,6 @@
 /** Pictures out of pictures, on canvases: no request, no state. */
 
-const PALETTE = ["#0f9d8a", "#e0523f", "#7c5cd6", "#c98a00", "#2f7fd1", "#b8458f"];
+const PALETTE = ["#0b7468", "#b93a22", "#6a45c9", "#8a5c00", "#1f66b0", "#a03279"]; // white text on each: 4.5 : 1 and more
 
 /** A canvas and its context. */
 export function canvasOf(width, height) {
@@ -14,7 +14,8 @@ export function canvasOf(width, height) {
 
 /** The picture at most `longest` pixels a side. */
 export function fitted(picture, longest) {
-  const scale = Math.min(1, longest / Math.max(picture.width, picture.height));
+  if (Math.max(picture.width, picture.height) <= longest) return picture;
+  const scale = longest / Math.max(picture.width, picture.height);
   const [canvas, context] = canvasOf(Math.round(picture.width * scale), Math.round(picture.height * scale));
   context.drawImage(picture, 0, 0, canvas.width, canvas.height);
   return canvas;

@@ -3,7 +3,7 @@
 import { Trouble, listModels } from "./api.js";
 import { cancel, follow } from "./jobs.js";
 import { recall, remember } from "./session.js";
-import { changed, isBusy, request, state } from "./state.js";
+import { changed, isBusy, ready, request, state } from "./state.js";
 import { shrink, submit } from "./upload.js";
 
 const AT_ONCE = 3;
@@ -24,8 +24,11 @@ export function add(files) {
 export async function run(item) {
   item.controller?.abort();
   const { signal } = (item.controller = new AbortController());
-  Object.assign(item, { request: request(), job: null, trouble: null, blobs: {}, sendMs: 0 });
+  Object.assign(item, { job: null, trouble: null, previewed: null, blobs: {}, sendMs: 0 });
+  enter(item, "turn");
   await attempt(item, signal, async () => {
+    await ready;
+    item.request = request();
     const job = await accepted(item, signal);
     item.thumb ??= item.photo.file && (await thumbOf(item.photo.file));
     await watch(item, job, signal);
@@ -60,7 +63,6 @@ export function restore() {
 
 /** The job, once the server has the photo; at most AT_ONCE items are on their way at a time. */
 async function accepted(item, signal) {
-  enter(item, "turn");
   await turn(signal);
   const started = performance.now();
   try {

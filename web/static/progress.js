@@ -65,11 +65,13 @@ export function drawStages(bar, item) {
     ...names.map((name, index) => {
       const stage = document.createElement("li");
       stage.dataset.stage = name;
+      stage.classList.toggle("unmeasured", item.details?.fraction === undefined);
       stage.dataset.state = over || index < at ? "past" : index === at ? "now" : "ahead";
       stage.style.flexGrow = over ? Math.max(0.04, times[name] / total) : 1;
-      stage.style.setProperty("--done", name === "send" && index === at ? (item.details?.fraction ?? 0) : 1);
+      stage.style.setProperty("--done", item.details?.fraction ?? 1);
       const label = document.createElement("span");
-      label.textContent = over ? `${STAGES[name]} ${duration(times[name])}` : STAGES[name];
+      const title = item.job?.cached ? "Answered in" : STAGES[name];
+      label.textContent = over ? `${title} ${duration(times[name])}` : title;
       stage.title = label.textContent;
       stage.append(document.createElement("i"), label);
       return stage;
@@ -79,5 +81,6 @@ export function drawStages(bar, item) {
 
 /** Milliseconds by stage: ours until the job was accepted, then what the server measured. */
 function timesOf({ sendMs, job }) {
-  return job.cached ? { send: sendMs } : { send: sendMs, ...job.timings_ms };
+  const sent = sendMs ? { send: sendMs } : {}; // unknown after a reload
+  return job.cached ? sent : { ...sent, ...job.timings_ms };
 }

@@ -6,7 +6,7 @@ export function snippets({ model, params }) {
   const values = Object.entries(params).map(([name, value]) => [name, typeof value === "object" ? JSON.stringify(value) : `${value}`]);
   const address = `${location.origin}/api/v1/predict/${model}`;
   const query = new URLSearchParams([["wait", "60"], ...values]);
-  const lines = values.map(([name, value]) => `, ${JSON.stringify(name)}: ${JSON.stringify(value)}`).join("");
+  const lines = Object.entries(params).map(([name, value]) => `, ${JSON.stringify(name)}: ${pythonic(value)}`).join("");
   return {
     curl: `curl -H "Authorization: Bearer $${KEY}" \\\n  --data-binary @photo.jpg \\\n  "${address}?${query}"`,
     Python: `import os
@@ -21,4 +21,9 @@ job = httpx.post(
 ).json()
 print(job["state"], job["result"])`,
   };
+}
+
+function pythonic(value) {
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return JSON.stringify(typeof value === "object" ? JSON.stringify(value) : value);
 }

@@ -4,6 +4,16 @@ export const state = { models: [], model: null, params: {}, items: [], current: 
 
 const drawers = new Set();
 
+let chosen;
+/** Resolves when a model is chosen for the first time; the answer that named it has set the identity cookie. */
+export const ready = new Promise((resolve) => (chosen = resolve));
+
+export function chooseModel(name) {
+  state.model = name;
+  chosen();
+  changed();
+}
+
 /** Call `draw` now and after every change. */
 export function onChange(draw) {
   drawers.add(draw);

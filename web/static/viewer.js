@@ -1,11 +1,20 @@
 /** Shows one result: before and after, backgrounds, zoom, boxes, labels, downloads. */
 
 import { alphaOf, boxed, coloursOf, cutOut, encoded, fitted, percent } from "./compose.js";
+import { countsOf, drawBoxes, drawLabels } from "./findings.js";
+import { gestures } from "./gestures.js";
 import { objectOf, original, readable, save } from "./pictures.js";
 
 const SHOWN_SIDE = 1600;
+const SAFE_SIDE = 2048; // a canvas that every browser can hold
 const MOST_ZOOM = 10;
 const BACKGROUNDS = { Transparent: "", White: "#ffffff", Black: "#000000", Green: "#00b140" };
+const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", c: "copy", d: "png" };
+const STEPS = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 };
+
+const swatch = ([name, colour], index) => `<label title="${name}">
+  <input type="radio" name="pm-background" value="${colour}" ${index ? "" : "checked"}>
+  <i style="--swatch:${colour || "transparent"}"></i><span>${name}</span></label>`;
 
 const MARKUP = `
 <div class="stage" tabindex="0" role="group" aria-label="Result">
@@ -16,12 +25,12 @@ const MARKUP = `
       <div class="boxes"></div>
     </div>
     <div class="split" role="slider" tabindex="0" aria-label="Border between before and after"
-      aria-valuemin="0" aria-valuemax="100"><i></i></div>
+      aria-valuemin="0" aria-valuemax="100" aria-valuenow="50"><i></i></div>
     <span class="side side-before" aria-hidden="true">Before</span>
     <span class="side side-after" aria-hidden="true">After</span>
     <div class="zoom" role="group" aria-label="Zoom">
       <button type="button" data-act="out" aria-label="Zoom out">−</button>
-      <button type="button" data-act="fit" aria-label="Fit to the window">100 %</button>
+      <button type="button" data-act="fit" title="Fit to the window">100 %</button>
       <button type="button" data-act="in" aria-label="Zoom in">+</button>
     </div>
   </div>
@@ -29,17 +38,11 @@ const MARKUP = `
 <ol class="labels" aria-label="What the photo shows"></ol>
 <div class="tools">
   <fieldset class="backgrounds"><legend>Background</legend>
-    ${Object.entries(BACKGROUNDS)
-      .map(
-        ([name, colour], index) => `<label title="${name}"><input type="radio" name="pm-background" value="${colour}"
-          ${index ? "" : "checked"}><i style="--swatch:${colour || "transparent"}"></i><span>${name}</span></label>`,
-      )
-      .join("")}
+    ${Object.entries(BACKGROUNDS).map(swatch).join("")}
     <label class="own" title="Own colour"><input type="color" value="#f2b8a0" aria-label="Own background colour"></label>
   </fieldset>
-  <label class="threshold">At least <input type="range" min="0" max="1" step="0.01" value="0.5"
-    aria-label="Show boxes of at least this score"><output>50 %</output></label>
-  <span class="counts" aria-live="polite"></span>
+  <label class="threshold">Score at least <input type="range" min="0" max="1" step="0.01" value="0.5"><output>50 %</output></label>
+  <span class="counts" role="status"></span>
   <span class="downloads">
     <button type="button" data-act="copy">Copy</button>
     <button type="button" data-act="alpha">Mask</button>
@@ -49,249 +52,205 @@ const MARKUP = `
   </span>
 </div>`;
 
-/** Fill `root`; returns {show(item)} which resolves when it is drawn, and {busy(item)} for a photo without a result. */
-export function mountViewer(root, report) {
-  root.innerHTML = MARKUP;
-  const find = (selector) => root.querySelector(selector);
-  const [stage, frame, pan, split] = [".stage", ".frame", ".pan", ".split"].map(find);
-  const view = { zoom: 1, x: 0, y: 0, split: 0.5, background: "", threshold: 0.5 };
-  let now = {}; // what is shown: {item, source, alpha, faces, colours}
+/** One viewer in `root`; `say(sentence)` tells what came of a button. */
+export class Viewer {
+  constructor(root, say) {
+    this.root = root;
+    this.say = say;
+    this.background = "";
+    this.threshold = 0.5;
+    this.asked = 0;
+    this.now = {}; // {item, result, source, after, alpha, boxes, colours}
+    root.innerHTML = MARKUP;
+    this.frame = this.find(".frame");
+    this.reset();
+    this.listen();
+  }
 
-  async function show(item) {
+  find(selector) {
+    return this.root.querySelector(selector);
+  }
+
+  /** Draw the result of a finished item; does nothing if something else was asked for meanwhile. */
+  async show(item) {
+    const asked = ++this.asked;
     const result = item.job.result;
-    const picture = result.kind === "matte" ? await matte(item) : { source: await original(item) };
-    if (now.item !== item || now.asked !== item.job.id) Object.assign(view, { zoom: 1, x: 0, y: 0, split: 0.5 });
-    const faces = result.data?.faces ?? [];
-    now = { item, asked: item.job.id, result, faces, colours: coloursOf(faces), ...picture };
-    root.dataset.kind = result.kind;
-    root.dataset.compare = Boolean(now.source && now.after);
-    drawBefore(now.source ?? now.after, result);
-    if (now.after) put(find(".after canvas"), now.after);
-    find(".after").hidden = !now.after;
-    find("[data-act=alpha]").hidden = !result.objects?.alpha;
-    find("[data-act=copy]").hidden = !navigator.clipboard?.write || result.kind === "labels";
-    drawBoxes();
-    drawLabels(result.data?.labels ?? []);
-    place();
-    root.dataset.drawn = item.job.id;
+    const pictures = result.kind === "matte" ? await matteOf(item) : { source: await original(item) };
+    if (asked !== this.asked) return;
+    const boxes = result.data?.faces ?? [];
+    if (this.now.item !== item) this.reset();
+    this.now = { item, result, boxes, colours: coloursOf(boxes), ...pictures };
+    this.draw();
+    this.root.dataset.drawn = item.job.id;
   }
 
-  async function busy(item) {
+  /** Draw a photo that has no result (yet). */
+  async wait(item) {
+    const asked = ++this.asked;
+    delete this.root.dataset.drawn;
     const source = await original(item).catch(() => null);
-    now = { item };
-    Object.assign(view, { zoom: 1, x: 0, y: 0 });
-    delete root.dataset.drawn;
-    root.dataset.kind = "busy";
-    find(".after").hidden = true;
-    find(".boxes").replaceChildren();
-    find(".labels").replaceChildren();
-    drawBefore(source, item.photo.size);
-    place();
+    if (asked !== this.asked) return;
+    this.now = { item, source, boxes: [] };
+    this.reset();
+    this.draw();
   }
 
-  async function matte(item) {
-    const objects = item.job.result.objects;
-    const source = await original(item);
-    if (objects.alpha && source) {
-      const alpha = alphaOf(await readable(await objectOf(item, "alpha")));
-      const small = fitted(source, SHOWN_SIDE);
-      return { source: small, alpha, after: cutOut(alpha, small) };
+  draw() {
+    const { item, result, source, after, boxes, colours } = this.now;
+    const shape = source ?? after ?? item.photo.size ?? { width: 3, height: 1 };
+    this.root.dataset.kind = result?.kind ?? "busy";
+    this.root.dataset.compare = Boolean(source && after);
+    this.frame.style.setProperty("--ratio", shape.width / shape.height);
+    paint(this.find(".before"), source && fitted(source, SHOWN_SIDE));
+    paint(this.find(".after canvas"), after);
+    this.find(".after").hidden = !after;
+    this.find("[data-act=alpha]").hidden = !result?.objects?.alpha;
+    this.find("[data-act=copy]").hidden = !navigator.clipboard?.write || result?.kind === "labels";
+    drawBoxes(this.find(".boxes"), this.seen(), colours, result ?? shape);
+    this.find(".counts").textContent = result?.kind === "boxes" ? countsOf(this.seen(), colours.keys()) : "";
+    drawLabels(this.find(".labels"), result?.data?.labels ?? []);
+    this.place();
+  }
+
+  seen() {
+    return this.now.boxes.filter((one) => one.score >= this.threshold);
+  }
+
+  // --- Where the picture and the border are ---
+
+  reset() {
+    Object.assign(this, { zoom: 1, x: 0, y: 0, split: 0.5 });
+  }
+
+  /** As CSS; the border stays where the person put it while the picture moves below it. */
+  place() {
+    const { width, height } = this.frame.getBoundingClientRect();
+    const within = (offset, side) => Math.min(0, Math.max(side * (1 - this.zoom), offset));
+    this.x = within(this.x, width);
+    this.y = within(this.y, height);
+    this.find(".pan").style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.zoom})`;
+    const border = (this.split * width - this.x) / this.zoom;
+    this.root.style.setProperty("--clip", this.root.dataset.compare === "true" ? `${border}px` : "0px");
+    this.root.style.setProperty("--split", `${this.split * 100}%`);
+    this.root.style.setProperty("--unzoom", 1 / this.zoom);
+    this.find(".split").setAttribute("aria-valuenow", Math.round(this.split * 100));
+    this.frame.classList.toggle("zoomed", this.zoom > 1);
+    this.find("[data-act=fit]").textContent = `${Math.round(this.zoom * 100)} %`;
+  }
+
+  /** Zoom so that the point (x, y) of the frame stays where it is. */
+  zoomBy(factor, x = this.frame.clientWidth / 2, y = this.frame.clientHeight / 2) {
+    const next = Math.min(MOST_ZOOM, Math.max(1, this.zoom * factor));
+    this.x = x - ((x - this.x) * next) / this.zoom;
+    this.y = y - ((y - this.y) * next) / this.zoom;
+    this.zoom = next;
+    this.place();
+  }
+
+  moveBy(x, y) {
+    this.x += x;
+    this.y += y;
+    this.place();
+  }
+
+  splitAt(share) {
+    this.split = Math.min(1, Math.max(0, share));
+    this.place();
+  }
+
+  // --- What a person can do ---
+
+  listen() {
+    this.root.addEventListener("click", ({ target }) => this.act(target.closest("[data-act]")?.dataset.act));
+    this.root.addEventListener("input", ({ target }) => {
+      if (target.type === "range") this.setThreshold(Number(target.value));
+      else if (target.closest(".backgrounds")) this.setBackground(target);
+    });
+    this.find(".stage").addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || !this.now.result) return;
+      const step = event.target.matches(".split") && STEPS[event.key];
+      if (step) this.splitAt(this.split + step);
+      else if (KEYS[event.key]) this.act(KEYS[event.key]);
+      else return;
+      event.preventDefault();
+    });
+    gestures(this.frame, this);
+    new ResizeObserver(() => this.place()).observe(this.frame);
+  }
+
+  async act(name) {
+    const acts = {
+      in: () => this.zoomBy(1.5),
+      out: () => this.zoomBy(1 / 1.5),
+      fit: () => this.zoomBy(0),
+      png: () => this.download("image/png", "png"),
+      webp: () => this.download("image/webp", "webp"),
+      alpha: async () => save(await objectOf(this.now.item, "alpha"), this.fileName("mask", "png")),
+      json: () => save(new Blob([JSON.stringify(this.now.item.job, null, 2)]), this.fileName("result", "json")),
+      copy: () => this.copy(),
+    };
+    try {
+      await acts[name]?.();
+    } catch (error) {
+      this.say(`That did not work: ${error.message}`);
     }
-    const name = ["preview", ...Object.keys(objects)].find((one) => objects[one]);
-    const after = name && (await readable(await objectOf(item, name)));
-    return { source: source && after ? fitted(source, SHOWN_SIDE) : source, after };
   }
 
-  function drawBefore(picture, size) {
-    const { width, height } = picture ?? size ?? { width: 4, height: 3 };
-    frame.style.setProperty("--ratio", width / height);
-    const canvas = find(".before");
-    if (picture) put(canvas, fitted(picture, SHOWN_SIDE));
-    canvas.style.visibility = picture ? "" : "hidden";
+  setBackground({ type, value }) {
+    this.background = value;
+    this.find(".after").style.background = value;
+    this.find(".own").classList.toggle("chosen", type === "color");
+    if (type === "color") this.root.querySelectorAll("[name=pm-background]").forEach((one) => (one.checked = false));
   }
 
-  function drawBoxes() {
-    const seen = now.faces.filter((one) => one.score >= view.threshold);
-    const { width, height } = now.result;
-    find(".boxes").replaceChildren(
-      ...seen.map(({ box: [x1, y1, x2, y2], label, score }) => {
-        const box = document.createElement("div");
-        box.style.cssText = `left:${(100 * x1) / width}%;top:${(100 * y1) / height}%;width:${(100 * (x2 - x1)) / width}%;
-          height:${(100 * (y2 - y1)) / height}%;--colour:${now.colours.get(label)}`;
-        const text = document.createElement("span");
-        text.textContent = `${label} ${percent(score)}`;
-        box.append(text);
-        return box;
-      }),
-    );
-    const counts = [...now.colours.keys()].map((label) => `${seen.filter((one) => one.label === label).length} ${label}`);
-    find(".counts").textContent = now.result.kind === "boxes" ? counts.join(", ") || "Nothing found" : "";
+  setThreshold(share) {
+    this.threshold = share;
+    this.find(".threshold output").textContent = percent(share);
+    this.draw();
   }
 
-  function drawLabels(labels) {
-    find(".labels").replaceChildren(
-      ...labels.map(({ label, score }) => {
-        const row = document.createElement("li");
-        const [name, bar, share] = ["span", "i", "b"].map((tag) => document.createElement(tag));
-        name.textContent = label;
-        share.textContent = percent(score);
-        bar.style.setProperty("--share", score);
-        row.append(name, bar, share);
-        return row;
-      }),
-    );
+  async copy() {
+    const picture = this.compose().then((canvas) => encoded(canvas, "image/png"));
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
+    this.say("Copied.");
   }
 
-  /** Zoom, pan and border as CSS; the border stays where the person put it while the picture moves. */
-  function place() {
-    const { width, height } = frame.getBoundingClientRect();
-    const keep = (offset, side) => Math.min(0, Math.max(side * (1 - view.zoom), offset));
-    Object.assign(view, { x: keep(view.x, width), y: keep(view.y, height) });
-    pan.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.zoom})`;
-    const border = (view.split * width - view.x) / view.zoom;
-    root.style.setProperty("--clip", `${root.dataset.compare === "true" ? border : 0}px`);
-    root.style.setProperty("--split", `${view.split * 100}%`);
-    root.style.setProperty("--unzoom", 1 / view.zoom);
-    split.setAttribute("aria-valuenow", Math.round(view.split * 100));
-    frame.classList.toggle("zoomed", view.zoom > 1);
-    find("[data-act=fit]").textContent = `${Math.round(view.zoom * 100)} %`;
+  async download(type, ending) {
+    const blob = await encoded(await this.compose(), type).catch(async () => encoded(await this.compose(SAFE_SIDE), type));
+    save(blob, this.fileName(this.now.result.kind === "boxes" ? "boxes" : "cutout", ending));
   }
 
-  function zoom(factor, x, y) {
-    const box = frame.getBoundingClientRect();
-    const [px, py] = [x ?? box.width / 2, y ?? box.height / 2];
-    const next = Math.min(MOST_ZOOM, Math.max(1, view.zoom * factor));
-    view.x = px - ((px - view.x) * next) / view.zoom;
-    view.y = py - ((py - view.y) * next) / view.zoom;
-    view.zoom = next;
-    place();
+  /** The result at the size of the person's own file, or at most `longest`; after a reload at the preview's. */
+  async compose(longest = Infinity) {
+    const { item, result, alpha, after, colours } = this.now;
+    if (!alpha && after) return cutOut(after, after, this.background);
+    const source = fitted(await original(item), longest);
+    if (result.kind === "boxes") return boxed(source, this.seen(), colours, source.width / result.width);
+    return cutOut(alpha, source, this.background);
   }
 
-  function moveSplit(share) {
-    view.split = Math.min(1, Math.max(0, share));
-    place();
+  fileName(what, ending) {
+    return `${this.now.item.name.replace(/\.\w+$/, "")}-${what}.${ending}`;
   }
-
-  const acts = {
-    in: () => zoom(1.5),
-    out: () => zoom(1 / 1.5),
-    fit: () => zoom(0),
-    png: () => download("image/png", "png"),
-    webp: () => download("image/webp", "webp"),
-    alpha: async () => save(await objectOf(now.item, "alpha"), fileName("mask", "png")),
-    json: () => save(new Blob([JSON.stringify(now.item.job, null, 2)], { type: "application/json" }), fileName("result", "json")),
-    copy: async () => {
-      const picture = compose().then((canvas) => encoded(canvas, "image/png"));
-      await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
-      report("Copied.");
-    },
-  };
-
-  /** The result at the full size of the person's own file; smaller where the browser cannot hold that. */
-  async function compose(longest = Infinity) {
-    const full = await original(now.item);
-    if (now.result.kind === "boxes") return boxed(full, shownBoxes(), now.colours, full.width / now.result.width);
-    if (!now.alpha) return cutOut(now.after, now.after, view.background);
-    return cutOut(now.alpha, longest < Infinity ? fitted(full, longest) : full, view.background);
-  }
-
-  const shownBoxes = () => now.faces.filter((one) => one.score >= view.threshold);
-
-  async function download(type, ending) {
-    const blob = await encoded(await compose(), type).catch(async () => encoded(await compose(2048), type));
-    save(blob, fileName(now.result.kind === "boxes" ? "boxes" : "cutout", ending));
-  }
-
-  const fileName = (what, ending) => `${now.item.name.replace(/\.\w+$/, "")}-${what}.${ending}`;
-
-  function setBackground(colour) {
-    view.background = colour;
-    find(".after").style.background = colour;
-  }
-
-  root.addEventListener("click", (event) => {
-    const act = event.target.closest("[data-act]")?.dataset.act;
-    if (act) Promise.resolve(acts[act]()).catch((error) => report(`That did not work: ${error.message}`));
-  });
-  root.addEventListener("input", ({ target }) => {
-    if (target.name === "pm-background") setBackground(target.value);
-    if (target.type === "color") setBackground(target.value);
-    if (target.type === "color") root.querySelectorAll("[name=pm-background]").forEach((one) => (one.checked = false));
-    find("[type=color]").classList.toggle("chosen", !find("[name=pm-background]:checked"));
-    if (target.type !== "range") return;
-    view.threshold = Number(target.value);
-    target.nextElementSibling.textContent = percent(view.threshold);
-    drawBoxes();
-  });
-  stage.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !now.result) return;
-    const step = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 }[event.key];
-    const act = { "+": "in", "=": "in", "-": "out", 0: "fit", c: "copy", d: "png" }[event.key];
-    if (step && event.target !== stage) moveSplit(view.split + step);
-    else if (act) acts[act]();
-    else return;
-    event.preventDefault();
-  });
-  gestures(frame, { view, place, zoom, moveSplit });
-  new ResizeObserver(place).observe(frame);
-  return { show, busy };
 }
 
-function put(canvas, picture) {
+/** {source, after, alpha?}: with the person's own file cut out here, else the preview that the server made. */
+async function matteOf(item) {
+  const { objects } = item.job.result;
+  const source = await original(item);
+  if (objects.alpha && source && item.photo.file) {
+    const alpha = alphaOf(await readable(await objectOf(item, "alpha")));
+    const small = fitted(source, SHOWN_SIDE);
+    return { source: small, alpha, after: cutOut(alpha, small) };
+  }
+  const name = ["preview", ...Object.keys(objects)].find((one) => objects[one]);
+  return { source, after: name && (await readable(await objectOf(item, name))) };
+}
+
+function paint(canvas, picture) {
+  canvas.style.visibility = picture ? "" : "hidden";
+  if (!picture) return;
   canvas.width = picture.width;
   canvas.height = picture.height;
   canvas.getContext("2d").drawImage(picture, 0, 0);
-}
-
-/** One finger or button moves the border (or the zoomed picture), two fingers or ctrl+wheel zoom. */
-function gestures(frame, { view, place, zoom, moveSplit }) {
-  const fingers = new Map();
-  let dragging = "";
-  let spread = 0;
-  const local = (event) => {
-    const box = frame.getBoundingClientRect();
-    return { x: event.clientX - box.left, y: event.clientY - box.top, width: box.width };
-  };
-  const distance = ([a, b]) => Math.hypot(a.x - b.x, a.y - b.y);
-
-  frame.addEventListener("pointerdown", (event) => {
-    if (event.target.closest("button") || event.button) return;
-    fingers.set(event.pointerId, local(event));
-    frame.setPointerCapture(event.pointerId);
-    dragging = view.zoom > 1 && !event.target.closest(".split") ? "picture" : "border";
-    if (fingers.size === 2) spread = distance([...fingers.values()]);
-    else if (dragging === "border") moveSplit(local(event).x / local(event).width);
-  });
-  frame.addEventListener("pointermove", (event) => {
-    const last = fingers.get(event.pointerId);
-    if (!last) return;
-    const here = local(event);
-    fingers.set(event.pointerId, here);
-    if (fingers.size === 2) {
-      const [a, b] = [...fingers.values()];
-      zoom(distance([a, b]) / spread, (a.x + b.x) / 2, (a.y + b.y) / 2);
-      spread = distance([a, b]);
-    } else if (dragging === "border") moveSplit(here.x / here.width);
-    else {
-      view.x += here.x - last.x;
-      view.y += here.y - last.y;
-      place();
-    }
-  });
-  const lift = (event) => fingers.delete(event.pointerId);
-  frame.addEventListener("pointerup", lift);
-  frame.addEventListener("pointercancel", lift);
-  frame.addEventListener("dblclick", (event) => {
-    if (event.target.closest("button")) return;
-    zoom(view.zoom > 1 ? 0 : 2.5, local(event).x, local(event).y);
-  });
-  frame.addEventListener(
-    "wheel",
-    (event) => {
-      if (!event.ctrlKey && !event.metaKey) return;
-      event.preventDefault();
-      zoom(Math.exp(-event.deltaY / 200), local(event).x, local(event).y);
-    },
-    { passive: false },
-  );
 }

@@ -4,7 +4,7 @@ import { add, remove, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
 import { snippets } from "./snippets.js";
 import { changed, isBusy, make, onChange, request, state } from "./state.js";
-import { mountViewer } from "./viewer.js";
+import { Viewer } from "./viewer.js";
 
 const SAMPLES = { astronaut: "An astronaut", chelsea: "A cat", coffee: "A cup of coffee" };
 
@@ -22,6 +22,7 @@ const MARKUP = `<div>
     <div class="viewer"></div>
     <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
     <div class="trouble" role="alert" hidden><b></b> <span></span><button type="button" data-do="retry">Try again</button></div>
+    <p class="reloaded note">The page was reloaded: downloads have the preview's size. Add the photo again for its full size.</p>
     <ol class="stages" aria-label="Stages"></ol>
     <details class="programs"><summary>For programs</summary>
       <div class="tabs" role="group" aria-label="Show as"></div><pre tabindex="0"></pre><button type="button" data-do="copy">Copy</button>
@@ -37,7 +38,7 @@ export function mountWorkbench(element) {
   root.append(make(MARKUP));
   const find = (selector) => root.querySelector(selector);
   const say = (text) => (find(".said").textContent = text);
-  const viewer = mountViewer(find(".viewer"), say);
+  const viewer = new Viewer(find(".viewer"), say);
 
   takeFiles(root);
   offerSamples(find(".samples"));
@@ -110,14 +111,14 @@ function offerSamples(root) {
 
 /** Draws the current item; a picture only when it is another one or has another result. */
 function drawBench(find, viewer, say) {
-  let shown = "";
+  let shown = null;
   const picture = async (item) => {
     const done = item.phase === "done";
-    const key = `${state.items.indexOf(item)} ${item.name} ${done ? item.job.id : ""}`;
+    const key = done ? item.job : item.photo;
     if (key === shown) return;
     shown = key;
     try {
-      await (done ? viewer.show(item) : viewer.busy(item));
+      await (done ? viewer.show(item) : viewer.wait(item));
       if (done && !item.told) say(`${item.name} is done.`);
       item.told ||= done;
     } catch (error) {
@@ -130,6 +131,8 @@ function drawBench(find, viewer, say) {
     find(".facts").textContent = factsOf(item);
     find(".badge").hidden = !(phase === "done" && job.cached);
     find(".bench").dataset.phase = phase;
+    find(".reloaded").hidden = Boolean(item.photo.file) || phase !== "done" || job.result.kind !== "matte";
+    find(".viewer").hidden = phase === "failed" && !item.photo.size && !item.thumb;
     find(".work").hidden = !isBusy(item);
     find(".sentence").textContent = sentence(item);
     find(".trouble").hidden = !["failed", "cancelled"].includes(phase);
@@ -144,7 +147,8 @@ function drawBench(find, viewer, say) {
 function factsOf({ photo, phase, sendMs, job }) {
   const size = photo.size && `${photo.size.width} × ${photo.size.height}`;
   if (phase !== "done") return size || "";
-  const sent = photo.file && (photo.sent ? `${bytes(photo.sent)} sent` : "nothing sent");
+  const shrunk = photo.sent < photo.file?.size ? `${bytes(photo.file.size)} shrunk, ` : "";
+  const sent = photo.file && (photo.sent ? `${shrunk}${bytes(photo.sent)} sent` : "nothing sent");
   const total = sendMs + Object.values(job.cached ? {} : job.timings_ms).reduce((sum, ms) => sum + ms, 0);
   return [size, sent, photo.file && duration(total)].filter(Boolean).join(" · ");
 }
@@ -186,6 +190,8 @@ function tileOf(item) {
   const tile = make(`<li><button type="button" class="pick"><img alt=""><i></i></button>
     <button type="button" class="remove">×</button></li>`);
   tile.item = item;
+  tile.querySelector("img").onerror = ({ target }) => (target.hidden = true);
+  tile.querySelector(".pick").dataset.ending = item.name.split(".").pop().slice(0, 5);
   tile.querySelector(".pick").onclick = () => {
     state.current = item;
     changed();
