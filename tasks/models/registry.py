@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +47,8 @@ def _file(name: str) -> Path:
     return files[name]
 
 
-def _files(paths: str) -> dict[str, Path]:
+@cache  # every stage of every run asks
+def _files(paths: str) -> Mapping[str, Path]:
     files = {file.stem: file for file in _python_files(FOLDER) if file.stem not in NOT_MODELS}
     for folder in filter(None, paths.split(":")):
         for file in _python_files(Path(folder)):
