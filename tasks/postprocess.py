@@ -36,9 +36,8 @@ def postprocess(self: "Task[Any, Any]", carried: Message) -> Message:
 def conclude(work: Work) -> str:
     """Store one run's objects and answer its result's JSON."""
     width, height = (int(side) for side in scratch().get(work.scratch("size")))
-    output = work.model.postprocess(
-        scratch().get(work.scratch("output")), _image(work), work.params, work.spec.output
-    )
+    array = np.asarray(scratch().get(work.scratch("output")), np.float32)
+    output = work.model.postprocess(array, _image(work), work.params, work.spec.output)
     result = {
         "kind": work.model.kind,
         "width": width,

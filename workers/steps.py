@@ -19,16 +19,18 @@ HELD_AT_MOST_S = 600
 log = structlog.get_logger()
 
 
-class LeanConsumer(Consumer):  # type: ignore[misc]  # celery-types does not know this class
+class LeanConsumer(Consumer):
     """Sends Celery's events four times a second instead of at every turn of its loop.
 
     Stock Celery publishes and clears its buffer at each turn with no lock around appends: with the
     threads pool it loses a third of the events, and it spends half as much CPU again.
     """
 
+    hub: Any
+    event_dispatcher: Any
     _flush_due: Any = None
 
-    def on_send_event_buffered(self) -> None:
+    def on_send_event_buffered(self) -> None:  # type: ignore[override]  # the stub is mistaken
         """Ask for one flush a little later, unless one is due already."""
         if self.hub and self._flush_due is None:
             self._flush_due = self.hub.call_later(EVENT_FLUSH_S, self._flush_later)
@@ -52,10 +54,10 @@ def _flush(dispatcher: Any) -> None:
             dispatcher._publish(event, dispatcher.producer, routing_key)
 
 
-class KeepMessages(bootsteps.StartStopStep):  # type: ignore[misc]  # as above
+class KeepMessages(bootsteps.StartStopStep):
     """Renews the visibility of every message this worker holds, so that long work is not redone."""
 
-    requires = {"celery.worker.consumer.tasks:Tasks"}
+    requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
         """Begin renewing, in a thread, every third of the visibility timeout."""
@@ -66,7 +68,9 @@ class KeepMessages(bootsteps.StartStopStep):  # type: ignore[misc]  # as above
         """Stop renewing: what is left unfinished goes back to the queue in time."""
         self.stopping.set()
 
-    terminate = stop
+    def terminate(self, consumer: Any) -> None:
+        """The same, in a hurry."""
+        self.stop(consumer)
 
     def _run(self, consumer: Any, stopping: threading.Event) -> None:
         client = redis.Redis.from_url(consumer.app.conf.broker_url, socket_timeout=2)

@@ -1,0 +1,56 @@
+# Two commands: `make up` runs Pixelmill, `make test` tests it. Both make their own .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+
+.PHONY: help up test-setup test check format lint types imports clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0.0.0.0 --port 8000")
+	@exec $(BIN)/pixelmill up $(ARGS)
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Pixelmill needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+.venv/.installed-test: .venv/.installed
+	$(PIP) install --quiet --editable '.[test]' --constraint constraints.txt
+	@touch $@
+
+test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium
+	@command -v chromium >/dev/null || { \
+	  echo "installing Debian's chromium for the browser tests"; \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
+
+test: test-setup ## all tests, on real servers that they start themselves
+	$(BIN)/pytest
+
+check: format lint types imports test ## what CI runs
+
+format: .venv/.installed-test ## is the code formatted? (ruff format . does it)
+	$(BIN)/ruff format --check .
+
+lint: .venv/.installed-test ## ruff, and the JavaScript's syntax where node is there
+	$(BIN)/ruff check .
+	@! command -v node >/dev/null || for file in web/static/*.js; do node --check $$file || exit 1; done
+
+types: .venv/.installed-test ## mypy --strict
+	$(BIN)/mypy
+
+imports: .venv/.installed-test ## the layers of ARCHITECTURE.md
+	$(BIN)/lint-imports
+
+bench-%: .venv/.installed-test ## a bench: chain, hit, imaging; prints a table, writes var/bench/<name>.json
+	$(BIN)/python tests/bench/$*.py
+
+clean: ## forget caches, not data
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

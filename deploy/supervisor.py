@@ -1,0 +1,186 @@
+"""Keeps processes running: restarts what dies, with back-off, and leaves no orphan behind."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from deploy.embedded import Program
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+STEADY_S = 60.0
+"""Alive for so long, a process is taken for healthy again."""
+TRIES = 3
+"""Starts of a process before `up` gives up, as long as it has never been ready."""
+GRACE_S = 15.0
+PR_SET_PDEATHSIG = 1
+
+
+class CannotStart(Exception):
+    """A process ends again and again; the message says which, why, and where its log is."""
+
+
+@dataclass
+class _Child:
+    program: Program
+    process: "subprocess.Popen[bytes]"
+    started_at: float
+    exits: int = 0
+    pause_s: float = FIRST_PAUSE_S
+    restart_at: float | None = None
+    is_steady: bool = field(default=False)
+
+
+class Supervisor:
+    """Starts programs in order, watches them, stops them in reverse order."""
+
+    def __init__(
+        self, logs: Path, report: Callable[[str], None], changed: Callable[[], None]
+    ) -> None:
+        self.logs, self._report, self._changed = logs, report, changed
+        self._children: dict[str, _Child] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Name -> pid of what runs now."""
+        return {
+            name: child.process.pid
+            for name, child in self._children.items()
+            if child.restart_at is None
+        }
+
+    def start(self, program: Program) -> None:
+        """Start a program; its output goes to a log file of its name."""
+        log = self.log_of(program.name)
+        if log.exists():
+            log.replace(log.with_suffix(".log.1"))
+        self._children[program.name] = _Child(program, self._spawn(program), time.monotonic())
+        self._changed()
+
+    def mark_ready(self) -> None:
+        """All are up: from now on whatever dies is restarted for ever."""
+        for child in self._children.values():
+            child.is_steady = True
+
+    def wait_for(self, what: str, ready: Callable[[], bool], seconds: float) -> None:
+        """Poll until `ready`; CannotStart when a program gives up or time is over."""
+        end = time.monotonic() + seconds
+        while not ready():
+            self.poll()
+            if time.monotonic() > end:
+                raise CannotStart(f"{what} was not ready after {seconds:.0f} s; see {self.logs}")
+            time.sleep(0.1)
+
+    def poll(self) -> None:
+        """Look once at every child; restart what is due. CannotStart for one that never ran."""
+        for name, child in self._children.items():
+            if child.restart_at is not None:
+                if time.monotonic() >= child.restart_at:
+                    self._restart(name, child)
+            elif child.process.poll() is not None:
+                self._died(name, child)
+
+    def stop(self) -> None:
+        """SIGTERM in reverse order, a process group at a time; SIGKILL after GRACE_S."""
+        for name in reversed(self._children):
+            child = self._children[name]
+            _signal_group(child.process.pid, signal.SIGTERM)
+            try:
+                child.process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
+                self._report(f"{name} did not stop in {GRACE_S:.0f} s and was killed")
+            _signal_group(child.process.pid, signal.SIGKILL)
+            child.process.wait()
+
+    def log_of(self, name: str) -> Path:
+        """The log file of one program."""
+        return self.logs / f"{name}.log"
+
+    def _died(self, name: str, child: _Child) -> None:
+        _signal_group(child.process.pid, signal.SIGKILL)  # its children must not outlive it
+        if time.monotonic() - child.started_at > STEADY_S:
+            child.pause_s, child.exits = FIRST_PAUSE_S, 0
+        child.exits += 1
+        reason = _reason(child.process.returncode)
+        if not child.is_steady and child.exits >= TRIES:
+            raise CannotStart(
+                f"{name} cannot start ({reason}): {self._last_words(name)}  Its log: "
+                f"{self.log_of(name)}"
+            )
+        self._report(f"{name} ended ({reason}); starting it again in {child.pause_s:g} s")
+        child.restart_at = time.monotonic() + child.pause_s
+        child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
+        self._changed()
+
+    def _restart(self, name: str, child: _Child) -> None:
+        child.process, child.started_at = self._spawn(child.program), time.monotonic()
+        child.restart_at = None
+        self._report(f"{name} is started again")
+        self._changed()
+
+    def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
+        with open(self.log_of(program.name), "ab") as log:
+            return subprocess.Popen(
+                program.command,
+                env={**os.environ, **program.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches the supervisor alone
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    def _last_words(self, name: str) -> str:
+        lines = self.log_of(name).read_text(errors="replace").strip().splitlines()
+        return lines[-1][-300:] if lines else "it said nothing."
+
+
+def leftovers(started: dict[str, tuple[int, float]]) -> Iterator[str]:
+    """Stop what an earlier supervisor left running; by pid and start time, so never a stranger."""
+    for name, (pid, created) in started.items():
+        if _is_same(pid, created):
+            _signal_group(pid, signal.SIGTERM)
+            with suppress(psutil.TimeoutExpired, psutil.NoSuchProcess):
+                psutil.Process(pid).wait(GRACE_S)
+            _signal_group(pid, signal.SIGKILL)
+            yield name
+
+
+def created_at(pid: int) -> float:
+    """Start time of a process, which tells it from a later one with the same pid; 0 if gone."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _is_same(pid: int, created: float) -> bool:
+    return bool(created) and abs(created_at(pid) - created) < 0.1
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def _reason(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """In the child: SIGTERM when the supervisor is gone, however it went."""
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
