@@ -26,6 +26,8 @@ START_S = 90.0
 class Stack:
     """Starts what it is asked for; a server that cannot start fails with its log."""
 
+    api_key = API_KEY
+
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -101,8 +103,14 @@ class Stack:
         return self
 
     def wait_until_live(self) -> None:
-        """Return when some model is served and both kinds of worker live."""
-        self.wait_for("gpu-worker", lambda: any(model["live"] for model in self.models()))
+        """Return when every model that was asked for is served."""
+        wanted = {name for name in self.env.get("PIXELMILL_MODELS", "").split(",") if name}
+
+        def is_live() -> bool:
+            live = {model["name"] for model in self.models() if model["live"]}
+            return bool(live) and wanted <= live
+
+        self.wait_for("gpu-worker", is_live)
 
     def models(self) -> list[dict[str, Any]]:
         """What /api/v1/models answers."""

@@ -1,0 +1,43 @@
+"""Real servers for the tests: started once, on free ports; one that cannot start fails the run."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stack import REPOSITORY, Stack
+
+MODEL_PATHS = f"{REPOSITORY / 'tests' / 'models'}:{REPOSITORY / 'tests' / 'bench' / 'models'}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Away from the repository: its .env and var/env are somebody's own settings."""
+    weights = os.environ.setdefault("PIXELMILL_WEIGHTS_DIR", str(REPOSITORY / "var" / "weights"))
+    Path(weights).mkdir(parents=True, exist_ok=True)
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("cwd"))
+    yield
+    os.chdir(before)
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Both Redis and S3, nothing else."""
+    with Stack(tmp_path_factory.mktemp("servers")) as servers:
+        servers.start_servers()
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole installation: servers, workers, web; matting, the toy and the no-op model."""
+    env = {"PIXELMILL_MODELS": "matting,toy,noop", "PIXELMILL_MODEL_PATHS": MODEL_PATHS}
+    with Stack(tmp_path_factory.mktemp("stack"), env) as stack:
+        yield stack.start_all()
+
+
+@pytest.fixture
+def photo() -> bytes:
+    """A real photo of a person."""
+    return (REPOSITORY / "examples" / "astronaut.jpg").read_bytes()
