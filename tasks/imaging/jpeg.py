@@ -27,6 +27,7 @@ def read(data: bytes, limits: Limits) -> Header:
         if marker == _START_OF_SCAN:
             if frame is None:
                 raise broken("the JPEG has a scan before its frame")
+            _check_length(frame, len(data) - start)
             scans = _scans(frame, data, start, limits.max_scans)
             return replace(frame, scans=scans, metadata_bytes=metadata_bytes)
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
@@ -75,6 +76,12 @@ def _frame(data: bytes, start: int, end: int, marker: int, before: Header | None
         channels=channels,
         progressive=marker == _PROGRESSIVE,
     )
+
+
+def _check_length(frame: Header, size: int) -> None:
+    """Refuse data that cannot fill the frame: a block of 8 x 8 takes two codes, so two bits."""
+    if not frame.progressive and size * 8 < frame.pixels / 64 * 2:
+        raise broken("the JPEG is smaller than its size allows")
 
 
 def _scans(frame: Header, data: bytes, start: int, max_scans: int) -> int:
