@@ -59,7 +59,7 @@ def create() -> FastAPI:
     app.include_router(login.router)
     _add_health(app, pipeline)
     _add_files(app)
-    app.add_route(f"/{settings().s3_bucket}/{{key:path}}", passage, ["GET", "HEAD", "PUT"])
+    app.add_route(f"/{settings().s3_bucket}/{{key:path}}", passage.forward, ["GET", "HEAD", "PUT"])
 
     async def models() -> list[dict[str, Any]]:
         return answers.models(await pipeline.catalogue())

@@ -67,7 +67,7 @@ class Passage:
         """Close idle connections."""
         await self._client.aclose()
 
-    async def __call__(self, request: Request) -> Response:
+    async def forward(self, request: Request) -> Response:
         """PUT, GET or HEAD of a signed address."""
         if b"X-Amz-Signature=" not in request.scope["query_string"]:
             return error_response(
