@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 """H x W x 3, RGB, 0..255, upright, C-contiguous."""
 
+NO_IMAGE: Image = np.zeros((0, 0, 3), np.uint8)
+"""What a model gets that looks at no pixels."""
+
 Alpha = NDArray[np.uint8]
 """H x W, 0 transparent .. 255 opaque."""
 

@@ -1,0 +1,300 @@
+"""Good pictures come out upright and in the right colours; bad ones harm nothing."""
+
+import io
+import multiprocessing
+import struct
+from concurrent.futures import ThreadPoolExecutor
+
+import corpus
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from tasks.errors import BadInput
+from tasks.imaging import codec, guard
+
+FORMATS = {"JPEG": {"quality": 100, "subsampling": 0}, "PNG": {}}
+FORMATS |= {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
+
+
+def decode(data: bytes, max_side: int = 2048) -> codec.Decoded:
+    return codec.decode(data, guard.check(data), max_side)
+
+
+def quarters(mode: str) -> Image.Image:
+    """Four colours, four alphas, wider than high."""
+    pixels = np.zeros((64, 96, 4), np.uint8)
+    pixels[:32, :48], pixels[:32, 48:] = (200, 30, 30, 255), (30, 200, 30, 200)
+    pixels[32:, :48], pixels[32:, 48:] = (30, 30, 200, 255), (200, 200, 30, 255)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def on_white(picture: Image.Image) -> np.ndarray:
+    rgba = np.asarray(picture.convert("RGBA")).astype(float)
+    alpha = rgba[..., 3:] / 255
+    return rgba[..., :3] * alpha + 255 * (1 - alpha)
+
+
+def assert_near(image: np.ndarray, expected: np.ndarray, levels: float = 3) -> None:
+    """Equal within a few levels but at the edges between colours, where codecs ring."""
+    assert image.shape == expected.shape
+    inner = np.ones(image.shape[:2], bool)
+    for axis, size in enumerate(image.shape[:2]):
+        middle = [slice(None)] * 2
+        middle[axis] = slice(size // 2 - 8, size // 2 + 8)
+        inner[tuple(middle)] = False
+    assert np.abs(image - expected)[inner].max() <= levels
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_picture_comes_out_upright(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = corpus.save(quarters("RGB"), kind, exif=exif, **FORMATS[kind])
+
+    decoded = decode(data)
+
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    assert (decoded.width, decoded.height) == expected.size
+    assert_near(decoded.image, np.asarray(expected).astype(float))
+    assert expected.size == ((96, 64) if orientation < 5 else (64, 96))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+def test_transparency_is_turned_too_and_shows_white(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = corpus.save(quarters("RGBA"), kind, exif=exif, **FORMATS[kind])
+
+    decoded = decode(data)
+
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert decoded.alpha is not None
+    assert_near(decoded.image, on_white(expected))
+    assert_near(decoded.alpha, np.asarray(expected)[..., 3].astype(float))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_mode_of_png_is_right(mode):
+    picture = corpus.photo(mode=mode)
+
+    decoded = decode(corpus.save(picture, "PNG"))
+
+    assert np.abs(decoded.image - on_white(picture)).max() <= 3
+    assert (decoded.alpha is None) == (not picture.has_transparency_data)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_16_bits_are_right(colour, channels, interlace):
+    values = np.random.default_rng(5).integers(0, 65536, (20, 24, channels))
+    data = png16(values, colour) if not interlace else png16_interlaced(values, colour)
+
+    decoded = decode(data)
+
+    shown = values / 257
+    alpha = shown[..., -1:] / 255 if channels in (2, 4) else 1
+    expected = shown[..., : 3 if channels > 2 else 1] * alpha + 255 * (1 - np.asarray(alpha))
+    assert np.abs(decoded.image - expected).max() <= 3
+
+
+def png16(values: np.ndarray, colour: int) -> bytes:
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = corpus.ihdr(values.shape[1], values.shape[0], 16, colour)
+    return corpus.png(header, corpus.zlib.compress(rows))
+
+
+def png16_interlaced(values: np.ndarray, colour: int) -> bytes:
+    """Adam7: seven smaller pictures, one behind the other."""
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)]
+    passes += [(2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    parts = [values[top::down, left::across] for top, left, down, across in passes]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts for row in part)
+    header = corpus.ihdr(values.shape[1], values.shape[0], 16, colour, 1)
+    return corpus.png(header, corpus.zlib.compress(rows))
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "key"), [(8, 0, (0, 90)), (8, 2, (0, 90, 0, 90, 0, 90)), (16, 0, (90, 90))]
+)
+def test_a_colour_that_stands_for_transparent_is_transparent(bits, colour, key):
+    channels = 3 if colour == 2 else 1
+    row = [90] * (bits // 8 * channels) + [30] * (bits // 8 * channels)
+    rows = (b"\0" + bytes(row * 16)) * 32
+    transparent = corpus.chunk(b"tRNS", bytes(key))
+    header = corpus.ihdr(32, 32, bits, colour)
+
+    decoded = decode(corpus.png(header, corpus.zlib.compress(rows), transparent))
+
+    assert decoded.alpha is not None
+    assert decoded.alpha[5, :2].tolist() == [0, 255]
+    assert decoded.image[5, :2, 0].tolist() == [255, 30]
+
+
+def test_colours_hidden_under_alpha_zero_do_not_show():
+    pixels = np.full((32, 32, 4), (255, 0, 0, 0), np.uint8)
+
+    decoded = decode(corpus.save(Image.fromarray(pixels), "PNG"))
+
+    assert (decoded.image == 255).all() and (decoded.alpha == 0).all()
+
+
+def test_an_opaque_alpha_channel_is_none():
+    assert decode(corpus.save(Image.new("RGBA", (32, 32), "red"), "PNG")).alpha is None
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("size", [(1501, 997), (700, 90)])
+def test_shrinking_is_area_averaging(kind, size):
+    picture = corpus.photo(*size).resize(size, Image.Resampling.BICUBIC)
+    data = corpus.save(picture, kind, **FORMATS[kind] | ({"speed": 10} if kind == "AVIF" else {}))
+
+    decoded = decode(data, 300)
+
+    height, width = decoded.image.shape[:2]
+    whole = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    expected = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
+    assert max(height, width) == 300
+    assert (decoded.width, decoded.height) == size
+    assert np.abs(decoded.image.astype(int) - expected).mean() <= 2.5
+
+
+def test_the_image_is_contiguous_rgb_bytes_of_the_asked_size():
+    decoded = decode(corpus.save(corpus.photo(300, 200), "JPEG"), 150)
+
+    assert decoded.image.dtype == np.uint8
+    assert decoded.image.shape == (100, 150, 3)
+    assert decoded.image.flags.c_contiguous
+    assert (decoded.width, decoded.height) == (300, 200)
+
+
+def test_max_side_zero_keeps_the_size():
+    assert decode(corpus.save(corpus.photo(3000, 80), "PNG"), 0).image.shape == (80, 3000, 3)
+
+
+def test_an_animation_gives_its_first_frame():
+    for kind in ("PNG", "WEBP", "AVIF"):
+        frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
+        data = corpus.save(frames[0], kind, save_all=True, append_images=frames[1:])
+
+        assert_near(decode(data).image, np.full((32, 32, 3), (255, 0, 0.0)), 4)
+
+
+def test_nothing_is_decoded_larger_than_the_guard_said():
+    seen = guard.check(corpus.save(corpus.photo(200, 100), "JPEG"))
+    lying = guard.Header("jpeg", seen.width - 1, seen.height)
+
+    with pytest.raises(BadInput):
+        codec.decode(corpus.save(corpus.photo(200, 100), "JPEG"), lying)
+
+
+def test_a_picture_that_takes_too_long_is_bad_input():
+    data = corpus.files()["49-megapixels.png"].data
+
+    with pytest.raises(BadInput) as caught:
+        codec.decode(data, guard.check(data), cpu_s=0.2)
+
+    assert caught.value.status == 422
+
+
+def test_decoding_works_in_a_daemonic_process():
+    data = corpus.save(corpus.photo(), "JPEG")
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+
+    worker = context.Process(target=lambda: answers.put(decode(data).width), daemon=True)
+    worker.start()
+    worker.join()
+
+    assert answers.get() == 96
+
+
+def test_threads_may_decode_at_once():
+    files = [corpus.save(corpus.photo(40 + i, 30), "JPEG") for i in range(24)]
+
+    with ThreadPoolExecutor(6) as threads:
+        widths = [decoded.width for decoded in threads.map(decode, files)]
+
+    assert widths == [40 + i for i in range(24)]
+
+
+SEEDS = [name for name in corpus.files() if name.startswith(("cut-7", "mode-", "plain", "exif"))]
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), max_size=8),
+)
+def test_whatever_the_bytes_the_codec_answers_or_refuses(name, changes):
+    data = bytearray(corpus.files()[name].data)
+    for position, value in changes:
+        data[position % len(data)] = value
+
+    try:
+        header = guard.check(bytes(data))
+        decoded = codec.decode(bytes(data), header)
+    except BadInput as error:
+        assert error.status in (415, 422)
+    else:
+        assert decoded.width * decoded.height <= header.pixels
+        assert decoded.image.size <= 3 * header.pixels
+
+
+# Encoding
+
+
+def cutout() -> np.ndarray:
+    """RGBA with colour under alpha 0, as it must not leave the house."""
+    pixels = np.asarray(corpus.photo(96, 64, "RGBA")).copy()
+    pixels[:, :48, 3] = 0
+    pixels[..., :3] |= 64
+    return pixels
+
+
+@pytest.mark.parametrize("encode", [codec.encode_png, codec.encode_webp, codec.encode_avif])
+def test_what_is_transparent_has_no_colour(encode):
+    before = cutout()
+
+    data = encode(before)
+
+    opened = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+    assert (before == cutout()).all(), "the argument is not changed"
+    if encode is codec.encode_png:
+        assert (opened[opened[..., 3] == 0] == 0).all()
+        assert (opened[..., 3] == before[..., 3]).all()
+    else:  # lossy: what was there must not be guessed from what is left
+        assert opened[:, :32, :3].max() <= 8
+    assert np.abs(opened[..., 3].astype(int) - before[..., 3]).max() <= 12
+
+
+@pytest.mark.parametrize("encode", [codec.encode_png, codec.encode_webp, codec.encode_avif])
+def test_no_metadata_is_written(encode):
+    data = encode(cutout())
+
+    opened = Image.open(io.BytesIO(data))
+    assert not opened.getexif()
+    assert not {"exif", "xmp", "icc_profile"} & set(opened.info)
+    assert not any(name in data for name in (b"Exif", b"EXIF", b"XMP ", b"eXIf", b"tEXt"))
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (40, 50, 3), (40, 50, 4)])
+def test_png_is_lossless(shape):
+    array = np.random.default_rng(2).integers(1, 256, shape, np.uint8)
+
+    assert (np.asarray(Image.open(io.BytesIO(codec.encode_png(array)))) == array).all()
+
+
+def test_our_files_pass_our_guard():
+    for encode in (codec.encode_png, codec.encode_webp, codec.encode_avif):
+        header = guard.check(encode(cutout()))
+        assert (header.width, header.height, header.channels) == (96, 64, 4)
+
+
+def test_png_keeps_its_size_in_the_header():
+    assert struct.unpack(">II", codec.encode_png(cutout())[16:24]) == (96, 64)

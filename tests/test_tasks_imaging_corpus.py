@@ -1,0 +1,68 @@
+"""Every file of the corpus gets the status that it should, at a bounded price."""
+
+import resource
+
+import corpus
+import numpy as np
+import pytest
+
+from tasks.errors import BadInput
+from tasks.imaging import codec, guard, sandbox
+
+MAX_CPU_S = 2.0
+MAX_MIB = 350
+EXCUSED_MIB = {"49-megapixels.webp": 450, "says-more.avif": 450}
+"""libwebp holds a lossless picture twice, libavif and Pillow hold theirs as YUV, RGB and RGBX."""
+
+
+@pytest.fixture
+def peak_mib(monkeypatch):
+    """What the last child used on top of what it was born with."""
+    run, peaks = sandbox.run, [0.0]
+
+    def measured(work, memory_bytes, allowance):
+        def watched(memory):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            try:
+                return work(memory[:-8])
+            finally:
+                after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                memory[-8:].view(np.uint64)[0] = after - before
+
+        answer, memory = run(watched, memory_bytes + 8 - memory_bytes % 8 + 8, allowance)
+        peaks[0] = memory[-8:].view(np.uint64)[0] / 1024
+        return answer, memory[:-8]
+
+    monkeypatch.setattr(sandbox, "run", measured)
+    return peaks
+
+
+def test_there_are_enough_files_of_every_kind():
+    statuses = [file.status for file in corpus.files().values()]
+
+    assert len(statuses) >= 200
+    assert {200, 413, 415, 422} == set(statuses)
+
+
+def test_making_the_corpus_twice_gives_the_same_bytes():
+    for source in (corpus.jpegs, corpus.avifs, corpus.webps, corpus.polyglots):
+        assert list(source()) == list(source())
+
+
+@pytest.mark.parametrize("name", list(corpus.files()))
+def test_a_file_of_the_corpus_is_answered_as_it_should(name, peak_mib):
+    data, expected = corpus.files()[name]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+
+    try:
+        decoded = codec.decode(data, guard.check(data))
+        status = 200
+    except BadInput as error:
+        status = error.status
+    else:
+        assert decoded.image.ndim == 3
+
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert status == expected
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= MAX_CPU_S
+    assert peak_mib[0] <= EXCUSED_MIB.get(name, MAX_MIB)
