@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import redis
@@ -12,6 +12,8 @@ from redis.exceptions import RedisError
 from storage.errors import StorageDown
 
 TTL_S = 3600
+MAPPED_ABOVE = 256 * 1024
+"""Bytes; mapping a smaller file costs more than copying it."""
 
 
 class Scratch(Protocol):
@@ -48,7 +50,10 @@ class FolderScratch:
 
     def get(self, name: str) -> NDArray[np.generic]:
         """The array, read-only; big ones are mapped, not copied."""
-        array: NDArray[np.generic] = np.load(self._path(name), mmap_mode="r", allow_pickle=False)
+        path = self._path(name)
+        mode: Literal["r"] | None = "r" if path.stat().st_size > MAPPED_ABOVE else None
+        array: NDArray[np.generic] = np.load(path, mmap_mode=mode, allow_pickle=False)
+        array.flags.writeable = False
         return array
 
     def delete(self, *names: str) -> None:

@@ -23,6 +23,7 @@ PRIORITY = {
 app = Celery("pixelmill", include=["tasks.preprocess", "tasks.inference", "tasks.postprocess"])
 app.conf.update(
     broker_url=settings().state_url,
+    broker_transport="tasks.broker:Transport",
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     broker_transport_options={

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from storage import keys, records
 from tasks.app import app
 from tasks.imaging import codec
+from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
 from tasks.models.base import Output
 from tasks.resources import objects, results, scratch
@@ -35,9 +36,9 @@ def postprocess(self: "Task[Any, Any]", carried: Message) -> Message:
 
 def conclude(work: Work) -> str:
     """Store one run's objects and answer its result's JSON."""
-    width, height = (int(side) for side in scratch().get(work.scratch("size")))
+    image, width, height = _image(work)
     array = np.asarray(scratch().get(work.scratch("output")), np.float32)
-    output = work.model.postprocess(array, _image(work), work.params, work.spec.output)
+    output = work.model.postprocess(array, image, work.params, work.spec.output)
     result = {
         "kind": work.model.kind,
         "width": width,
@@ -54,10 +55,12 @@ def conclude(work: Work) -> str:
     return payload
 
 
-def _image(work: Work) -> Any:
+def _image(work: Work) -> tuple[Image, int, int]:
+    """The upright image, and the width and height of the upload it was decoded from."""
     if work.model.decode == "none":
-        return np.zeros((0, 0, 3), np.uint8)
-    return scratch().get(work.scratch("image"))
+        return NO_IMAGE, 0, 0
+    width, height = (int(side) for side in scratch().get(work.scratch("size")))
+    return np.asarray(scratch().get(work.scratch("image")), np.uint8), width, height
 
 
 def _with_own_alpha(work: Work, output: Output) -> Mapping[str, NDArray[np.uint8]]:

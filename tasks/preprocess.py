@@ -11,6 +11,7 @@ from storage import keys, records
 from tasks.app import app, gpu_queue
 from tasks.errors import BadInput, Unavailable
 from tasks.imaging import codec, guard
+from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
 from tasks.models import registry
 from tasks.resources import objects, results, scratch
@@ -36,17 +37,19 @@ def prepare(work: Work) -> str | None:
         return known
     _check_code(work)
     data = _read(work)
-    if work.model.decode == "none":
-        image, size = np.zeros((0, 0, 3), np.uint8), (0, 0)
-    else:
-        decoded = codec.decode(data, guard.check(data, settings().guard_limits), MAX_SIDE)
-        image, size = decoded.image, (decoded.width, decoded.height)
-        if decoded.alpha is not None:
-            scratch().put(work.scratch("alpha"), decoded.alpha)
-        scratch().put(work.scratch("image"), image)
-    scratch().put(work.scratch("size"), np.array(size))
+    image = NO_IMAGE if work.model.decode == "none" else _decode(work, data)
     scratch().put(work.scratch("input"), work.model.preprocess(image, work.params))
     return None
+
+
+def _decode(work: Work, data: bytes) -> Image:
+    """The upright image; what postprocess needs of it is kept."""
+    decoded = codec.decode(data, guard.check(data, settings().guard_limits), MAX_SIDE)
+    scratch().put(work.scratch("image"), decoded.image)
+    scratch().put(work.scratch("size"), np.array((decoded.width, decoded.height)))
+    if decoded.alpha is not None:
+        scratch().put(work.scratch("alpha"), decoded.alpha)
+    return decoded.image
 
 
 def _known(work: Work) -> str | None:
