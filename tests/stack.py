@@ -1,4 +1,4 @@
-"""The real thing on free ports for tests and benches: Redis x2, S3, workers, web; nothing mocked."""
+"""The real thing on free ports, for tests and benches: Redis x2, S3, workers, web."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,6 +56,10 @@ class Stack:
     def state(self) -> "redis.Redis":
         """A client of the state Redis."""
         return redis.Redis.from_url(self.env["PIXELMILL_STATE_URL"])
+
+    def client(self, name: str) -> "redis.Redis":
+        """A client of `state` or `cache`."""
+        return redis.Redis(port=self.ports[name])
 
     def start_servers(self) -> None:
         """Both Redis and S3."""
@@ -184,10 +189,8 @@ class Stack:
 
 
 def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _free_port() -> int:
