@@ -1,6 +1,7 @@
 """The page: a Gradio Blocks of a few places, mounted at /ui. Image bytes never pass through it."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,12 +11,7 @@ from tasks.settings import settings
 from web import components, handlers
 
 PATH = "/ui"
-HEAD = """
-<meta name="color-scheme" content="light dark">
-<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="/static/page.css">
-<link rel="modulepreload" href="/static/page.js">
-"""
+STATIC = Path(__file__).parent / "static"
 
 
 def mount(
@@ -23,14 +19,14 @@ def mount(
     models: Callable[[], Awaitable[list[dict[str, Any]]]],
     user_of: Callable[[Request], str | None],
 ) -> FastAPI:
-    """Put the page at /ui; unless the installation is open, 401 for whom `user_of` does not know."""
+    """Put the page at /ui; 401 for whom `user_of` does not know, except in open mode."""
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         page(models),
         path=PATH,
         auth_dependency=None if settings().open else user_of,
         theme=_theme(),
-        head=HEAD,
+        head=_head(),
         show_error=True,
         max_file_size="1kb",  # no file is meant to come this way
         footer_links=[],
@@ -63,6 +59,19 @@ def page(models: Callable[[], Awaitable[list[dict[str, Any]]]]) -> gr.Blocks:
     blocks.queue(default_concurrency_limit=16, max_size=500, api_open=False)
     blocks.state_session_capacity = 500
     return blocks
+
+
+def _head() -> str:
+    """Style and scripts; all modules at once, since each names the next only when it is there."""
+    scripts = [f'<link rel="modulepreload" href="/static/{f.name}">' for f in STATIC.glob("*.js")]
+    return "\n".join(
+        [
+            '<meta name="color-scheme" content="light dark">',
+            '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">',
+            '<link rel="stylesheet" href="/static/page.css">',
+            *sorted(scripts),
+        ]
+    )
 
 
 def _theme() -> gr.themes.Base:

@@ -1,12 +1,17 @@
-/** Talks to /api/v1: JSON in, JSON out, errors as sentences, patience with a busy server. */
+/** Talks to /api/v1: JSON in, JSON out, errors as sentences, patience with a busy server, jobs to their end. */
 
 const BASE = "/api/v1";
 const TRIES = 5;
 const LONGEST_WAIT_S = 30;
+const STREAMS = 2; // a browser opens six connections to one HTTP/1.1 origin; uploads need some
+const POLL_S = 2;
+const LOST_AFTER = 15;
+
+let streams = 0;
 
 /** What went wrong, what to do about it, and whether the same request may work later. */
 export class Trouble extends Error {
-  constructor(message, { hint = "", code = "", status = 0, retryAfter = 0, body = null } = {}) {
+  constructor(message, { hint, code, status = 0, retryAfter = 0, body } = {}) {
     super(asSentence(message));
     Object.assign(this, { hint: hint && asSentence(hint), code, status, retryAfter, body });
   }
@@ -68,4 +73,47 @@ export function listModels({ fresh = false } = {}) {
   if (!known || fresh) known = patiently(() => call("GET", "/models")).then((said) => said.models);
   known.catch(() => (known = null));
   return known;
+}
+
+export const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
+
+/** Resolves with the job's final form; `onChange(job)` on the way. */
+export async function follow(job, onChange, signal) {
+  onChange(job);
+  for (let silent = 0; !isOver(job); ) {
+    try {
+      job = (await stream(job.id, onChange, signal)) ?? (await call("GET", `/jobs/${job.id}`, null, signal));
+      silent = 0;
+    } catch (trouble) {
+      if (signal.aborted || !trouble.passing || ++silent > LOST_AFTER) throw trouble;
+    }
+    onChange(job);
+    if (!isOver(job)) await pause(POLL_S, signal);
+  }
+  if (job.state === "failed") throw failure(job);
+  return job;
+}
+
+/** The final job of the event stream, or null when there is no free stream or it broke. */
+function stream(id, onChange, signal) {
+  if (!globalThis.EventSource || streams >= STREAMS) return null;
+  streams++;
+  return new Promise((resolve) => {
+    const source = new EventSource(`/api/v1/jobs/${id}/events`);
+    const end = (job) => {
+      source.close();
+      resolve(job);
+    };
+    source.onmessage = (event) => {
+      const job = JSON.parse(event.data);
+      if (isOver(job)) end(job);
+      else onChange(job);
+    };
+    source.onerror = () => end(null);
+    signal.addEventListener("abort", () => end(null), { once: true });
+  }).finally(() => streams--);
+}
+
+function failure({ error }) {
+  return new Trouble(error?.message || "It failed.", { hint: error?.hint, code: error?.code });
 }

@@ -1,6 +1,6 @@
 /** What a model found, as HTML over or under the photo. */
 
-import { percent } from "./compose.js";
+import { percent } from "./pictures.js";
 
 /** Boxes over a picture of width x height; positions in percent, so that they follow every size. */
 export function drawBoxes(root, boxes, colours, { width, height }) {

@@ -1,13 +1,13 @@
 /** A photo's way from file to result. An item is {name, photo, request, phase, details, job, trouble, ...}. */
 
-import { Trouble, listModels } from "./api.js";
-import { cancel, follow } from "./jobs.js";
-import { recall, remember } from "./session.js";
+import { Trouble, call, follow, listModels } from "./api.js";
+import { fitted, readable } from "./pictures.js";
 import { changed, isBusy, ready, request, state } from "./state.js";
-import { shrink, submit } from "./upload.js";
+import { submit } from "./upload.js";
 
 const AT_ONCE = 3;
 const THUMB_SIDE = 480;
+const KEPT = "pixelmill.items";
 
 export function add(files) {
   const fresh = [...files].map((file) => ({
@@ -37,7 +37,7 @@ export async function run(item) {
 
 export function stop(item) {
   item.controller?.abort(new DOMException("stopped", "AbortError"));
-  if (item.job) cancel(item.job.id);
+  if (item.job) call("POST", `/jobs/${item.job.id}/cancel`).catch(() => {});
   enter(item, "cancelled");
 }
 
@@ -118,11 +118,36 @@ function free() {
 
 /** A small copy as a data: address, for the tab's memory; null if the browser cannot read the photo. */
 async function thumbOf(file) {
-  const small = await shrink(file, THUMB_SIDE, 0.75).catch(() => null);
-  if (!small) return null;
-  return new Promise((resolve) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.readAsDataURL(small);
-  });
+  const bitmap = await readable(file);
+  return bitmap && fitted(bitmap, THUMB_SIDE, "#fff").toDataURL("image/jpeg", 0.75);
+}
+
+// --- What a reload of the tab must not lose: jobs and small copies of their photos ---
+
+function remember(items) {
+  const kept = items
+    .filter((item) => item.job)
+    .map(({ name, thumb, request, job, photo: { sha256, size, variant, upload, sendOriginal } }) => ({
+      name,
+      thumb,
+      request,
+      job: { id: job.id, state: "queued" },
+      photo: { sha256, size, variant, upload, sendOriginal },
+    }));
+  while (kept.length && !written(kept)) kept.shift(); // the oldest go first when the tab's storage is full
+  if (!kept.length) sessionStorage.removeItem(KEPT);
+}
+
+function written(kept) {
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(kept));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function recall() {
+  const items = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
+  return items.map((item) => ({ ...item, phase: "queued", details: {}, blobs: {}, sendMs: 0 }));
 }

@@ -1,11 +1,14 @@
-/** The page's entry: Gradio loads it and calls one function for each place. */
+/** The page's entry: Gradio loads it and calls one function for each place. Here: header, models, run bar. */
 
-import { make } from "./state.js";
+import { listModels } from "./api.js";
+import { run } from "./items.js";
+import { changed, chooseModel, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
 
-export { mountChooser, mountRunBar } from "./chooser.js";
 export { mountWorkbench } from "./workbench.js";
 
 const THEME = "pixelmill.theme";
+const REFRESH_MS = 20_000;
+const REMEMBERED = "pixelmill.model";
 
 export function mountHeader(element) {
   const root = element.querySelector(".pm-header");
@@ -19,4 +22,78 @@ export function mountHeader(element) {
     const now = document.body.classList.toggle("dark") ? "dark" : "light";
     localStorage.setItem(THEME, now);
   };
+}
+
+/** Radio buttons of all models, kept fresh; Gradio draws the form of the model named by `props.value`. */
+export function mountChooser(element, props) {
+  const root = element.querySelector(".pm-chooser");
+  const select = (name) => {
+    props.value = name;
+    sessionStorage.setItem(REMEMBERED, name);
+    chooseModel(name);
+  };
+  const refresh = async (options) => {
+    const models = await listModels(options);
+    if (JSON.stringify(models) === JSON.stringify(state.models)) return;
+    state.models = models;
+    if (!state.model && models.length) select(first(models));
+    root.replaceChildren(menu(models, select));
+    changed();
+  };
+  const start = () =>
+    refresh().catch((trouble) => {
+      const note = make(`<p class="note"><b></b> <span></span> <button type="button">Try again</button></p>`);
+      note.querySelector("b").textContent = trouble.message;
+      note.querySelector("span").textContent = trouble.hint ?? "";
+      note.querySelector("button").onclick = start;
+      root.replaceChildren(note);
+    });
+  root.replaceChildren(make(`<p class="note">Looking for models…</p>`));
+  start();
+  setInterval(() => document.hidden || refresh({ fresh: true }).catch(() => {}), REFRESH_MS);
+}
+
+function first(models) {
+  const remembered = sessionStorage.getItem(REMEMBERED);
+  const live = models.filter((model) => model.live);
+  const named = [remembered, "matting"].map((name) => live.find((model) => model.name === name));
+  return (named[0] ?? named[1] ?? live[0] ?? models[0]).name;
+}
+
+function menu(models, select) {
+  if (!models.length) return make(`<p class="note">No model is running yet. This list fills itself once one is.</p>`);
+  const fieldset = make(`<fieldset class="models"><legend>Model</legend></fieldset>`);
+  for (const { name, title, intended_use, live } of models) {
+    const card = make(`<label><input type="radio" name="pm-model"><b></b><em>not running</em><span></span></label>`);
+    card.querySelector("b").textContent = title;
+    card.querySelector("span").textContent = intended_use;
+    card.querySelector("em").hidden = live;
+    const radio = card.querySelector("input");
+    Object.assign(radio, { value: name, checked: name === state.model, onchange: () => select(name) });
+    fieldset.append(card);
+  }
+  return fieldset;
+}
+
+/** `Run again` when model or parameters are no longer those of the results; how photos are sent. */
+export function mountRunBar(element) {
+  const root = element.querySelector(".pm-runbar");
+  root.append(
+    make(`<div class="again"><p>Changed. The photo is there already, nothing is sent again.</p>
+      <button type="button" class="primary" data-run="one">Run again</button>
+      <button type="button" data-run="all"></button></div>`),
+    make(`<label class="switch"><input type="checkbox"><span><b>Send originals</b>
+      Otherwise photos above 2048 px are shrunk in this browser first: faster, and the download is still full size.</span></label>`),
+  );
+  const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
+  const stale = () => state.items.filter((item) => isStale(item) && !isBusy(item));
+  root.querySelector("[data-run=one]").onclick = () => run(state.current);
+  all.onclick = () => stale().forEach(run);
+  root.querySelector("input").onchange = ({ target }) => (state.sendOriginal = target.checked);
+  onChange(() => {
+    const items = stale();
+    again.hidden = !items.includes(state.current) || !modelNamed(state.model);
+    all.hidden = items.length < 2;
+    all.textContent = `Run all ${items.length}`;
+  });
 }

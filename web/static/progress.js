@@ -1,6 +1,6 @@
 /** How far an item is: its stages as a bar, its state as a sentence, its times once it has ended. */
 
-import { percent } from "./compose.js";
+import { percent } from "./pictures.js";
 
 const STAGES = { send: "Send", queued: "Queue", preprocess: "Prepare", inference: "Infer", postprocess: "Finish" };
 const STAGE_OF = {
@@ -70,8 +70,9 @@ export function drawStages(bar, item) {
       stage.style.flexGrow = over ? Math.max(0.04, times[name] / total) : 1;
       stage.style.setProperty("--done", item.details?.fraction ?? 1);
       const label = document.createElement("span");
-      const title = item.job?.cached ? "Answered in" : STAGES[name];
-      label.textContent = over ? `${title} ${duration(times[name])}` : title;
+      const time = document.createElement("b");
+      time.textContent = over ? duration(times[name]) : "";
+      label.append(item.job?.cached ? "Answered in" : STAGES[name], " ", time);
       stage.title = label.textContent;
       stage.append(document.createElement("i"), label);
       return stage;

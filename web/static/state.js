@@ -1,5 +1,7 @@
 /** What the page knows: models, the chosen one, its parameters, the photos; and who redraws after a change. */
 
+import { isOver } from "./api.js";
+
 export const state = { models: [], model: null, params: {}, items: [], current: null, sendOriginal: false };
 
 const drawers = new Set();
@@ -34,7 +36,7 @@ export function request() {
 }
 
 export const isStale = (item) => Boolean(item.request) && JSON.stringify(item.request) !== JSON.stringify(request());
-export const isBusy = (item) => !["done", "failed", "cancelled"].includes(item.phase);
+export const isBusy = (item) => !isOver({ state: item.phase });
 
 /** Called by the form: the values of all its fields, in their order. Empty fields keep the default. */
 function setParams(model, fields, values) {

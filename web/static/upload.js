@@ -1,6 +1,7 @@
 /** Brings a photo to S3: hash, ask, shrink where it helps, PUT. No image byte goes to the web process. */
 
 import { Trouble, call, patiently } from "./api.js";
+import { encoded, fitted, readable } from "./pictures.js";
 
 const LONGEST_SIDE = 2048;
 const SHRUNK = "jpeg-2048";
@@ -27,20 +28,10 @@ export async function measure(file) {
   return read.finally(() => URL.revokeObjectURL(image.src));
 }
 
-/** Draw `file` upright and on white, at most `longest` pixels a side, as a JPEG Blob. */
-export async function shrink(file, longest = LONGEST_SIDE, quality = QUALITY) {
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
-  const scale = Math.min(1, longest / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.fillStyle = "#fff";
-  context.fillRect(0, 0, canvas.width, canvas.height);
-  context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-  bitmap.close();
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", quality));
+/** The photo upright and on white, at most LONGEST_SIDE a side, as a JPEG. */
+async function shrink(file) {
+  const bitmap = await readable(file);
+  return encoded(fitted(bitmap, LONGEST_SIDE, "#fff"), "image/jpeg", QUALITY);
 }
 
 /**
@@ -140,7 +131,7 @@ function put({ url, method, headers }, blob, signal, onBytes) {
     request.upload.onprogress = (event) => onBytes(event.loaded);
     request.onload = () => {
       if (request.status < 300) resolve();
-      else fail(request.status === 403 ? 0 : request.status);
+      else fail(request.status === 403 || request.status >= 500 ? 0 : request.status);
     };
     request.onerror = request.ontimeout = () => fail(0);
     request.onabort = () => reject(signal.reason);

@@ -1,9 +1,8 @@
 /** Shows one result: before and after, backgrounds, zoom, boxes, labels, downloads. */
 
-import { alphaOf, boxed, coloursOf, cutOut, encoded, fitted, percent } from "./compose.js";
 import { countsOf, drawBoxes, drawLabels } from "./findings.js";
 import { gestures } from "./gestures.js";
-import { objectOf, original, readable, save } from "./pictures.js";
+import { alphaOf, boxed, coloursOf, cutOut, encoded, fitted, objectOf, original, percent, readable, save } from "./pictures.js";
 
 const SHOWN_SIDE = 1600;
 const SAFE_SIDE = 2048; // a canvas that every browser can hold
@@ -74,8 +73,8 @@ export class Viewer {
   /** Draw the result of a finished item; does nothing if something else was asked for meanwhile. */
   async show(item) {
     const asked = ++this.asked;
-    const result = item.job.result;
-    const pictures = result.kind === "matte" ? await matteOf(item) : { source: await original(item) };
+    const { result } = item.job;
+    const pictures = result.kind === "boxes" ? { source: await original(item) } : await picturesOf(item);
     if (asked !== this.asked) return;
     const boxes = result.data?.faces ?? [];
     if (this.now.item !== item) this.reset();
@@ -104,8 +103,9 @@ export class Viewer {
     paint(this.find(".before"), source && fitted(source, SHOWN_SIDE));
     paint(this.find(".after canvas"), after);
     this.find(".after").hidden = !after;
-    this.find("[data-act=alpha]").hidden = !result?.objects?.alpha;
-    this.find("[data-act=copy]").hidden = !navigator.clipboard?.write || result?.kind === "labels";
+    const made = Boolean(after) || result?.kind === "boxes"; // there is a picture to take away
+    const shown = { alpha: result?.objects?.alpha, webp: after, png: made, copy: made && navigator.clipboard?.write };
+    for (const [act, is] of Object.entries(shown)) this.find(`[data-act=${act}]`).hidden = !is;
     drawBoxes(this.find(".boxes"), this.seen(), colours, result ?? shape);
     this.find(".counts").textContent = result?.kind === "boxes" ? countsOf(this.seen(), colours.keys()) : "";
     drawLabels(this.find(".labels"), result?.data?.labels ?? []);
@@ -217,7 +217,7 @@ export class Viewer {
 
   async download(type, ending) {
     const blob = await encoded(await this.compose(), type).catch(async () => encoded(await this.compose(SAFE_SIDE), type));
-    save(blob, this.fileName(this.now.result.kind === "boxes" ? "boxes" : "cutout", ending));
+    save(blob, this.fileName(this.now.alpha ? "cutout" : this.now.result.kind, ending));
   }
 
   /** The result at the size of the person's own file, or at most `longest`; after a reload at the preview's. */
@@ -235,8 +235,8 @@ export class Viewer {
 }
 
 /** {source, after, alpha?}: with the person's own file cut out here, else the preview that the server made. */
-async function matteOf(item) {
-  const { objects } = item.job.result;
+async function picturesOf(item) {
+  const { objects = {} } = item.job.result;
   const source = await original(item);
   if (objects.alpha && source && item.photo.file) {
     const alpha = alphaOf(await readable(await objectOf(item, "alpha")));

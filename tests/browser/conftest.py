@@ -1,0 +1,58 @@
+"""A browser on the real stack: every page is a new person's, and fails its test on any error."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from traffic import Traffic
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+]
+
+
+# Module scope: while Playwright runs, this thread's event loop is taken.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, to which nothing but 127.0.0.1 exists."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def looks() -> dict[str, Any]:
+    """Width, colours and the like; a test module or test may override it."""
+    return {"viewport": {"width": 1280, "height": 900}}
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Any, looks: dict[str, Any]) -> Iterator[Page]:
+    """The page, open and with its models listed; `page.traffic` has what it sends."""
+    context = browser.new_context(**looks, locale="en-GB", reduced_motion="reduce")
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.traffic = Traffic()  # type: ignore[attr-defined]  # rides along for the tests
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    page.on("request", page.traffic.note)  # type: ignore[attr-defined]
+    page.on("request", lambda request: wrong.extend(_outside(request.url, stack.url)))
+    page.goto(f"{stack.url}/")
+    page.wait_for_selector(".pm-chooser :checked")
+    yield page
+    context.close()
+    assert not wrong
+
+
+def _outside(url: str, home: str) -> list[str]:
+    ours = url.startswith((home, "data:", "blob:", "http://127.0.0.1:"))
+    return [] if ours else [f"outside: {url}"]

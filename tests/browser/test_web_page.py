@@ -1,0 +1,305 @@
+"""The page in a real browser on the real stack: from a photo to a cut-out, and what goes wrong."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, Route, expect
+from traffic import bytes_of
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+ASTRONAUT = EXAMPLES / "astronaut.jpg"
+MOST_BYTES_TO_WEB = 8192
+
+
+def pick(page: Page, *files: Any) -> None:
+    page.set_input_files(".drop input", list(files))
+
+
+def drawn(page: Page) -> None:
+    page.wait_for_selector(".viewer[data-drawn]")
+
+
+def downloaded(page: Page, button: str, folder: Path) -> Image.Image:
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name=button).click()
+    path = folder / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    return Image.open(path)
+
+
+def photo(width: int, height: int) -> dict[str, Any]:
+    """The astronaut, enlarged, as a file to pick."""
+    data = io.BytesIO()
+    Image.open(ASTRONAUT).resize((width, height)).save(data, "JPEG", quality=95)
+    return {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": data.getvalue()}
+
+
+def show(page: Page, result: dict[str, Any]) -> None:
+    """A viewer of its own, `#alone`, with a result that no model of the tests makes."""
+    page.evaluate(
+        """async (result) => {
+            const { Viewer } = await import("/static/viewer.js");
+            const root = document.createElement("div");
+            Object.assign(root, { id: "alone", className: "viewer" });
+            document.querySelector(".pm-workbench").append(root);
+            const file = await (await fetch("/examples/coffee.jpg")).blob();
+            const job = { id: "1", result: { width: 100, height: 100, objects: {}, ...result } };
+            await new Viewer(root, () => {}).show({ name: "a.jpg", photo: { file }, job });
+        }""",
+        result,
+    )
+
+
+def shown_job(page: Page) -> dict[str, Any]:
+    """The job as `For programs` shows it."""
+    page.get_by_text("For programs").click()
+    expect(page.locator(".programs pre")).to_contain_text("state")
+    return dict(json.loads(page.locator(".programs pre").inner_text()))
+
+
+def watch_phases(page: Page) -> None:
+    """From now on `window.phases` has every phase that the item on the bench was in."""
+    page.evaluate(
+        """() => {
+            const bench = document.querySelector(".bench");
+            window.phases = [];
+            new MutationObserver(() => window.phases.push(bench.dataset.phase))
+              .observe(bench, { attributes: true, attributeFilter: ["data-phase"] });
+        }"""
+    )
+
+
+def test_a_photo_becomes_a_cut_out_stage_by_stage(page: Page, tmp_path: Path):
+    watch_phases(page)
+
+    pick(page, ASTRONAUT)
+    drawn(page)
+
+    phases = page.evaluate("[...new Set(window.phases)]")
+    assert {"uploading", "queued", "inferring", "done"} <= set(phases), phases
+    assert page.locator(".stages li").count() >= 4
+    cut = downloaded(page, "Download PNG", tmp_path)
+    assert (cut.size, cut.mode) == ((512, 512), "RGBA")
+    assert cut.getpixel((480, 30))[3] < 30, "the wall is gone"
+    assert cut.getpixel((230, 400))[3] > 225, "the suit is there"
+
+
+def test_image_bytes_go_to_the_signed_address_only(page: Page):
+    pick(page, ASTRONAUT)
+    drawn(page)
+
+    assert len(page.traffic.puts) == 1
+    assert "X-Amz-Signature" in page.traffic.puts[0].url
+    assert page.traffic.largest_to_web < MOST_BYTES_TO_WEB
+
+
+def test_the_same_file_again_sends_no_image_byte(page: Page):
+    pick(page, ASTRONAUT)
+    drawn(page)
+    page.traffic.requests.clear()
+
+    pick(page, ASTRONAUT)
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(2)
+
+    assert page.traffic.puts == []
+    expect(page.locator(".badge")).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text("nothing sent")
+
+
+def test_a_text_file_called_jpg_is_answered_with_a_sentence(page: Page):
+    pick(page, {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"This is no photo. " * 9})
+
+    trouble = page.locator(".trouble")
+    expect(trouble).to_be_visible()
+    assert len(trouble.locator("b").inner_text().split()) > 3
+    expect(trouble.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_what_is_no_picture_at_all_is_not_even_sent(page: Page):
+    pick(page, {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
+
+    expect(page.locator(".trouble")).to_contain_text("not a photo")
+    assert page.traffic.puts == []
+
+
+def test_one_bad_file_does_not_hurt_the_others(page: Page, tmp_path: Path):
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"\xff\xd8\xff but no more")
+
+    pick(page, ASTRONAUT, bad, EXAMPLES / "chelsea.jpg", EXAMPLES / "coffee.jpg")
+
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(3)
+    expect(page.locator(".strip [data-phase=failed]")).to_have_count(1)
+
+
+def test_a_changed_parameter_runs_again_without_a_new_upload(page: Page):
+    pick(page, ASTRONAUT)
+    drawn(page)
+    first = page.get_attribute(".viewer", "data-drawn")
+    expect(page.get_by_role("button", name="Run again")).to_be_hidden()
+    page.traffic.requests.clear()
+
+    page.get_by_label("Sharp edges").click()
+    page.get_by_role("button", name="Run again").click()
+    page.wait_for_function(
+        "old => document.querySelector('.viewer').dataset.drawn !== old", arg=first
+    )
+    drawn(page)
+
+    assert page.traffic.puts == []
+    job = shown_job(page)
+    assert (job["cached"], job["params"]["refine"]) == (False, False)
+
+
+def test_a_large_photo_is_shrunk_but_cut_out_at_its_full_size(page: Page, tmp_path: Path):
+    large = photo(3000, 3000)
+
+    pick(page, large)
+    drawn(page)
+
+    (put,) = page.traffic.puts
+    assert bytes_of(put) < len(large["buffer"]) * 0.8
+    expect(page.locator(".facts")).to_contain_text("shrunk")
+    assert downloaded(page, "WebP", tmp_path).size == (3000, 3000)
+
+
+def test_originals_are_sent_as_they_are_on_request(page: Page):
+    large = photo(2500, 2500)
+
+    page.get_by_label("Send originals").check()
+    pick(page, large)
+    drawn(page)
+
+    assert [bytes_of(put) for put in page.traffic.puts] == [len(large["buffer"])]
+
+
+def test_a_put_that_breaks_is_tried_again(page: Page):
+    tries: list[str] = []
+
+    def break_the_first(route: Route) -> None:
+        if route.request.method != "PUT":
+            route.continue_()
+            return
+        tries.append(route.request.url)
+        route.abort() if len(tries) == 1 else route.continue_()
+
+    page.route("**/in/**", break_the_first)
+
+    pick(page, ASTRONAUT)
+    drawn(page)
+
+    assert len(tries) == 2
+
+
+def test_without_secure_context_nothing_is_recognised_but_all_works(page: Page):
+    page.add_init_script("Object.defineProperty(crypto, 'subtle', { value: undefined })")
+    page.reload()
+    page.wait_for_selector(".pm-chooser :checked")
+
+    pick(page, ASTRONAUT)
+    drawn(page)
+
+    assert any("/uploads" in request.url for request in page.traffic.requests)
+
+
+def test_a_sample_is_one_click(page: Page):
+    page.get_by_role("button", name="A cat").click()
+
+    drawn(page)
+
+
+def test_a_pasted_photo_is_taken(page: Page):
+    page.evaluate(
+        """async () => {
+            const blob = await (await fetch("/examples/coffee.jpg")).blob();
+            const data = new DataTransfer();
+            data.items.add(new File([blob], "", { type: blob.type }));
+            document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+        }"""
+    )
+
+    drawn(page)
+
+
+def test_a_reload_keeps_the_results_of_the_tab(page: Page):
+    pick(page, ASTRONAUT, EXAMPLES / "coffee.jpg")
+    page.wait_for_function("() => sessionStorage['pixelmill.items']?.includes('coffee')")
+
+    page.reload()
+
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(2)
+    drawn(page)
+
+
+def test_the_border_between_before_and_after_moves_by_keys(page: Page):
+    pick(page, ASTRONAUT)
+    drawn(page)
+    border = page.get_by_role("slider", name="Border between before and after")
+
+    border.focus()
+    page.keyboard.press("ArrowLeft")
+    assert border.get_attribute("aria-valuenow") == "45"
+    page.keyboard.press("End")
+    assert border.get_attribute("aria-valuenow") == "100"
+
+
+def test_a_model_that_is_a_new_file_appears_with_its_form(page: Page):
+    page.get_by_label("Toy brightener").check()
+
+    gain = page.get_by_role("slider", name="Gain")
+    expect(gain).to_have_value("1.5")
+    expect(page.get_by_text("Times as bright.")).to_be_visible()
+
+
+def test_the_form_of_another_model_is_what_it_is_run_with(page: Page):
+    page.get_by_label("Toy brightener").check()
+    page.get_by_role("slider", name="Gain").fill("3")
+
+    pick(page, ASTRONAUT)
+    drawn(page)
+
+    job = shown_job(page)
+    assert (job["model"], job["params"]) == ("toy", {"gain": 3})
+
+
+def test_labels_are_shown_as_bars(page: Page):
+    show(page, {"kind": "labels", "data": {"labels": [{"label": "espresso", "score": 0.95}]}})
+
+    expect(page.locator("#alone .labels li")).to_have_text("espresso95 %")
+
+
+def test_the_threshold_hides_boxes_without_a_request(page: Page):
+    faces = [
+        {"box": [10, 10, 60, 60], "label": "facemask", "score": 0.9},
+        {"box": [70, 10, 90, 60], "label": "no facemask", "score": 0.6},
+    ]
+    show(page, {"kind": "boxes", "data": {"faces": faces}})
+    expect(page.locator("#alone .boxes div")).to_have_count(2)
+    expect(page.locator("#alone .counts")).to_have_text("1 facemask, 1 no facemask")
+    page.traffic.requests.clear()
+
+    page.locator("#alone .threshold input").fill("0.75")
+
+    expect(page.locator("#alone .boxes div")).to_have_text(["facemask 90 %"])
+    assert page.traffic.requests == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
+def test_nothing_sticks_out_on_a_telephone(page: Page, scheme: Any):
+    page.emulate_media(color_scheme=scheme)
+    pick(page, ASTRONAUT, EXAMPLES / "coffee.jpg")
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(2)
+    drawn(page)
+
+    out = page.evaluate(
+        """() => [...document.querySelectorAll("main *")]
+            .filter((one) => one.checkVisibility() && !one.closest("pre, .pan"))
+            .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+            .map((one) => one.outerHTML.slice(0, 90))"""
+    )
+    assert out == []
