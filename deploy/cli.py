@@ -1,7 +1,8 @@
 """The command `pixelmill`. Each command imports what it needs, so that `--help` is quick."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -85,12 +86,13 @@ def worker(
     models: Annotated[str, typer.Option(help="Comma-separated models; else all.")] = "",
 ) -> None:
     """Run one worker: `cpu` decodes and encodes pictures, `gpu` runs the models."""
-    from workers.__main__ import main as work
+    import os
+    import sys
 
-    arguments: list[str] = [kind]
-    arguments += [] if gpu is None else ["--gpu", str(gpu)]
+    arguments = [] if gpu is None else ["--gpu", str(gpu)]
     arguments += ["--models", models] if models else []
-    work(arguments)
+    # This process becomes the worker: the command line itself never meets torch.
+    os.execv(sys.executable, [sys.executable, "-m", "workers", kind, *arguments])
 
 
 @app.command(epilog="Example: pixelmill run photos/ -m matting -p refine=true -o out/")
@@ -124,7 +126,7 @@ def models(url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
 
     with client.Client(client.find_server(url, key)) as server:
         cards = server.models()
-    print(json.dumps(cards, indent=1)) if as_json else client.show_models(cards)
+    print(json.dumps(cards, indent=1)) if as_json else _show_models(cards)
 
 
 @app.command(epilog="Example: pixelmill weights matting")
@@ -168,6 +170,23 @@ def doctor(as_json: AsJson = False) -> None:
     from deploy import doctor as checks
 
     raise SystemExit(checks.main(as_json=as_json))
+
+
+def _show_models(cards: Sequence[Mapping[str, Any]]) -> None:
+    """The table of `pixelmill models`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for title in ("name", "title", "kind", "live", "device", "ms/image", "weights", "licence"):
+        table.add_column(title, justify="right" if title in ("ms/image", "weights") else "left")
+    for card in cards:
+        weights = f"{card['weights_bytes'] / 2**20:.1f} MiB"
+        live = "[green]yes[/]" if card["live"] else "[red]no[/]"
+        ms = f"{card['ms_per_image']:.1f}"
+        table.add_row(card["name"], card["title"], card["kind"], live, card["device"], ms, weights,
+                      card["licence"])  # fmt: skip
+    Console().print(table if cards else "no models yet: no worker has announced itself")
 
 
 def _reachable_objects() -> "Objects | None":
