@@ -84,7 +84,9 @@ class Passage:
         headers = {k: v for k, v in answer.headers.items() if k in SENT_BACK}
         headers["x-content-type-options"] = "nosniff"
         headers["cache-control"] = "private, max-age=300"
-        return StreamingResponse(_body(answer), answer.status_code, headers)
+        # rclone answers a Range rightly but calls it 200.
+        status = 206 if "content-range" in headers else answer.status_code
+        return StreamingResponse(_body(answer), status, headers)
 
     def _onward(self, request: Request) -> httpx.Request:
         path = request.scope["raw_path"].split(b"?")[0].decode("ascii")
