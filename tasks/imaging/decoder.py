@@ -114,7 +114,7 @@ def _strips(picture: Picture.Image) -> Iterator[Pixels]:
         if picture.mode.startswith("I"):
             yield _from_grey16(np.asarray(strip), key)
         else:
-            yield np.asarray(strip.convert(mode))
+            yield np.asarray(strip if strip.mode == mode else strip.convert(mode))
 
 
 def _from_grey16(grey: NDArray[Any], key: int | None) -> Pixels:
@@ -136,12 +136,15 @@ def _shrink(strips: Iterator[Pixels], height: int, width: int, max_side: int) ->
 
 def _on_white(strip: Pixels) -> Pixels:
     """What shows on white where the strip is transparent; the colours hidden there are gone."""
-    if strip.shape[2] == 3 or strip[..., 3].min() == 255:
+    if strip.shape[2] == 3:
         return strip
-    alpha = np.ascontiguousarray(strip[..., 3])
-    ink = cv2.bitwise_not(np.ascontiguousarray(strip[..., :3]))
+    alpha = cv2.extractChannel(strip, 3)
+    if cv2.minMaxLoc(alpha)[0] == 255:
+        return strip
+    ink = cv2.bitwise_not(cv2.cvtColor(strip, cv2.COLOR_RGBA2RGB))
     ink = cv2.multiply(ink, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
-    return np.dstack([cv2.bitwise_not(ink), alpha])
+    shown = cv2.cvtColor(cv2.bitwise_not(ink), cv2.COLOR_RGB2RGBA)
+    return cv2.insertChannel(alpha, shown, 3)
 
 
 def _write(pixels: Pixels, profile: bytes, orientation: int, memory: Pixels) -> dict[str, Any]:

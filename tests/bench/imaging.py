@@ -1,0 +1,279 @@
+"""`make bench-imaging`: the usual way of web articles against ours, in one run, in one table.
+
+Every row runs in a process of its own that is forked from one warm parent; CPU time counts its
+children. The lowest of the repeats is shown: other work on the machine only ever adds.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import timeit
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from table import save as save_figures
+from table import show, verdict
+
+from tasks.imaging import alpha, codec, decoder, guard, sandbox
+
+SIDES = (1024, 2048)
+Figures = dict[str, float]
+
+
+def photo(width: int, height: int) -> Image.Image:
+    """Light and texture at every size, weaker the finer (1/f), as in photographs."""
+    rng = np.random.default_rng(11)
+    picture = np.full((height, width, 3), 120, np.float32)
+    cell = max(width, height) // 2
+    while cell >= 1:
+        grain = rng.normal(0, 1, (height // cell + 2, width // cell + 2, 3)).astype(np.float32)
+        layer = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)
+        picture += layer * (28 * (cell / max(width, height)) ** 0.5 + 2.4)
+        cell //= 2
+    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+
+
+def matte(height: int, width: int) -> np.ndarray:
+    """A soft-edged figure over a quarter of the picture, float32 0..1."""
+    mask = np.zeros((height, width), np.float32)
+    cv2.ellipse(mask, (width // 2, height // 2), (width // 5, height * 2 // 5), 0, 0, 360, 1, -1)
+    return cv2.GaussianBlur(mask, (0, 0), max(1, width / 400))
+
+
+def measure(work: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """(CPU ms, MB above what the process had), each the lowest of the repeats."""
+    runs = [_measure_once(work) for _ in range(repeats)]
+    return min(cpu for cpu, _ in runs), min(memory for _, memory in runs)
+
+
+def _measure_once(work: Callable[[], Any]) -> tuple[float, float]:
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        work()
+        usage = [
+            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        ]
+        cpu = sum(u.ru_utime + u.ru_stime for u in usage) - before.ru_utime - before.ru_stime
+        peak = max(u.ru_maxrss for u in usage) - before.ru_maxrss
+        os.write(writer, json.dumps([cpu * 1000, peak / 1024]).encode())
+        os._exit(0)
+    os.close(writer)
+    cpu_ms, peak_mb = json.loads(os.read(reader, 1000))
+    os.close(reader)
+    os.waitpid(child, 0)
+    return cpu_ms, peak_mb
+
+
+def to_tensor(image: np.ndarray) -> np.ndarray:
+    """What torchvision's ToTensor does."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / 255
+
+
+def naive_decode(data: bytes, side: int) -> np.ndarray:
+    """As in the articles: all pixels, then LANCZOS."""
+    picture = Image.open(io.BytesIO(data)).convert("RGB")
+    scale = side / max(picture.size)
+    size = (round(picture.width * scale), round(picture.height * scale))
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
+
+
+def our_decode(data: bytes, side: int) -> np.ndarray:
+    return codec.decode(data, guard.check(data), side).image
+
+
+def bare_decode(data: bytes, side: int) -> np.ndarray:
+    """Ours in this process: what the child costs is the difference."""
+    request = decoder.Request(data, guard.check(data), side)
+    memory = np.zeros(side * side * 4, np.uint8)
+    answer = decoder.decode(request, memory)
+    height, width = answer["height"], answer["width"]
+    return memory[: 3 * height * width].reshape(height, width, 3)
+
+
+def bench_decode(repeats: int) -> Figures:
+    figures: Figures = {}
+    picture = photo(6000, 4000)
+    for name, progressive in (("baseline", False), ("progressive", True)):
+        data = save(picture, "JPEG", quality=92, progressive=progressive)
+        figures[f"{name}_mb"] = len(data) / 1e6
+        for side in SIDES:
+            key = f"{name}_{side}"
+            naive = measure(lambda d=data, s=side: to_tensor(naive_decode(d, s)), repeats)
+            ours = measure(lambda d=data, s=side: to_tensor(our_decode(d, s)), repeats)
+            figures[f"{key}_naive_cpu_ms"], figures[f"{key}_naive_peak_mb"] = naive
+            figures[f"{key}_cpu_ms"], figures[f"{key}_peak_mb"] = ours
+            bare = measure(lambda d=data, s=side: to_tensor(bare_decode(d, s)), repeats)
+            figures[f"{key}_without_sandbox_cpu_ms"] = bare[0]
+            figures[f"{key}_cpu_ratio"] = naive[0] / ours[0]
+            figures[f"{key}_peak_ratio"] = naive[1] / ours[1]
+            figures[f"{key}_psnr_db"] = cv2.PSNR(naive_decode(data, side), our_decode(data, side))
+    return figures
+
+
+def bench_encode(repeats: int) -> Figures:
+    figures: Figures = {}
+    for side in SIDES:
+        image = np.asarray(photo(side, side * 3 // 4))
+        rgba = np.dstack([image, (matte(*image.shape[:2]) * 255).astype(np.uint8)])
+        picture, matte_only = Image.fromarray(rgba), np.ascontiguousarray(rgba[..., 3])
+        ways: dict[str, Callable[[], bytes]] = {
+            "png_optimise": lambda p=picture: save(p, "PNG", optimize=True),
+            "png_6": lambda p=picture: save(p, "PNG", compress_level=6),
+            "webp_lossless": lambda p=picture: save(p, "WEBP", lossless=True),
+            "our_png": lambda r=rgba: codec.encode_png(r),
+            "our_webp": lambda r=rgba: codec.encode_webp(r),
+            "our_avif": lambda r=rgba: codec.encode_avif(r),
+            "our_alpha_png": lambda m=matte_only: codec.encode_png(m),
+        }
+        for name, encode in ways.items():
+            figures[f"{name}_{side}_kb"] = len(encode()) / 1000
+            figures[f"{name}_{side}_cpu_ms"] = measure(encode, min(repeats, 3))[0]
+        for name in ("our_webp", "our_avif"):
+            share = figures[f"{name}_{side}_kb"] / figures[f"png_6_{side}_kb"]
+            figures[f"{name}_{side}_of_png_6"] = share
+    return figures
+
+
+def loop_cutout(image: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """As in the articles: pixel by pixel."""
+    height, width = prediction.shape
+    result = np.zeros((height, width, 4), np.uint8)
+    for y in range(height):
+        for x in range(width):
+            value = min(max(prediction[y, x], 0), 1)
+            result[y, x, :3] = image[y, x] if value > 0 else 0
+            result[y, x, 3] = int(value * 255)
+    return result
+
+
+def vector_cutout(image: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """The same, all pixels at once."""
+    opacity = (np.clip(prediction, 0, 1) * 255).astype(np.uint8)
+    shown = (prediction > 0).view(np.uint8)
+    return np.dstack([cv2.bitwise_and(image, image, mask=shown), opacity])
+
+
+def bench_postprocess(repeats: int) -> Figures:
+    image = np.asarray(photo(1024, 768))
+    prediction, small = matte(768, 1024), matte(320, 320)
+    assert (loop_cutout(image, prediction) == vector_cutout(image, prediction)).all()
+    figures = {
+        "loop_1024_cpu_ms": measure(lambda: loop_cutout(image, prediction), 2)[0],
+        "vector_1024_cpu_ms": measure(lambda: vector_cutout(image, prediction), repeats)[0],
+    }
+    figures["vector_ratio"] = figures["loop_1024_cpu_ms"] / figures["vector_1024_cpu_ms"]
+    for side in SIDES:
+        large = np.asarray(photo(side, side * 3 // 4))
+        refined = alpha.refine(small, large)
+        for name, work in (
+            ("refine", lambda i=large: alpha.refine(small, i)),
+            ("cutout", lambda i=large, a=refined: alpha.cutout(i, a)),
+        ):
+            figures[f"{name}_{side}_cpu_ms"] = measure(work, repeats)[0]
+    return figures
+
+
+def bench_guard(repeats: int) -> Figures:
+    """Microseconds of a header check for a 2 MP photo of each type; and what the child costs."""
+    figures: Figures = {}
+    picture = photo(1600, 1200)
+    for name, kind, options in (
+        ("jpeg", "JPEG", {}),
+        ("progressive", "JPEG", {"progressive": True}),
+        ("png", "PNG", {"compress_level": 1}),
+        ("webp", "WEBP", {"method": 0}),
+        ("avif", "AVIF", {"speed": 10}),
+    ):
+        data = save(picture, kind, **options)
+        best_s = min(timeit.repeat(lambda d=data: guard.check(d), number=50, repeat=repeats)) / 50
+        figures[f"guard_{name}_us"] = best_s * 1e6
+    small = sandbox.Allowance(2**28, 10, 10)
+    figures["sandbox_cpu_ms"] = (
+        measure(lambda: [sandbox.run(lambda memory: {}, 100, small) for _ in range(20)], repeats)[0]
+        / 20
+    )
+    return figures
+
+
+def save(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+GOALS = {
+    "baseline_1024_cpu_ratio": (">=", 5),
+    "baseline_1024_peak_ratio": (">=", 4),
+    "progressive_1024_cpu_ratio": (">=", 2),
+    "baseline_1024_psnr_db": (">=", 40),
+    "progressive_1024_psnr_db": (">=", 40),
+    "our_webp_1024_of_png_6": ("<=", 0.1),
+    "our_webp_2048_of_png_6": ("<=", 0.1),
+    "vector_ratio": (">=", 2.25),
+    "guard_jpeg_us": ("<=", 50),
+    "guard_png_us": ("<=", 50),
+    "guard_webp_us": ("<=", 50),
+    "guard_avif_us": ("<=", 50),
+}
+
+
+def show_all(figures: Figures) -> None:
+    rows = [(name, f"{value:.2f}") for name, value in figures.items()]
+    ways = ("png_optimise", "png_6", "webp_lossless", "our_png", "our_webp", "our_avif")
+    show("Everything", ("figure", "value"), [row for row in rows if not row[0].startswith(ways)])
+    show(
+        "JPEG of 24 megapixels to a tensor: the usual way | ours",
+        ("file", "longer side", "CPU ms", "peak MB", "PSNR dB"),
+        [
+            (
+                f"{name}, {figures[f'{name}_mb']:.1f} MB",
+                side,
+                f"{figures[f'{name}_{side}_naive_cpu_ms']:.0f} | "
+                f"{figures[f'{name}_{side}_cpu_ms']:.0f}",
+                f"{figures[f'{name}_{side}_naive_peak_mb']:.0f} | "
+                f"{figures[f'{name}_{side}_peak_mb']:.0f}",
+                f"{figures[f'{name}_{side}_psnr_db']:.1f}",
+            )
+            for name in ("baseline", "progressive")
+            for side in SIDES
+        ],
+    )
+    show(
+        "Cut-out to a file: kB, CPU ms",
+        ("way", *(f"{side} px" for side in SIDES)),
+        [
+            (
+                way,
+                *(
+                    f"{figures[f'{way}_{side}_kb']:.0f}, {figures[f'{way}_{side}_cpu_ms']:.0f}"
+                    for side in SIDES
+                ),
+            )
+            for way in (*ways, "our_alpha_png")
+        ],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    repeats = parser.parse_args().repeats
+    cv2.setNumThreads(1)
+    figures: Figures = {}
+    for bench in (bench_guard, bench_decode, bench_encode, bench_postprocess):
+        figures |= bench(repeats)
+    show_all(figures)
+    for name, (sign, goal) in GOALS.items():
+        verdict(name, round(figures[name], 3), goal, at_most=sign == "<=")
+    save_figures("imaging", {name: round(value, 3) for name, value in figures.items()})
+
+
+if __name__ == "__main__":
+    main()
