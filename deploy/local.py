@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
@@ -63,7 +64,7 @@ def up(host: str | None = None, port: int | None = None, public_url: str | None 
         local.start()
         local.watch()
     except CannotStart as error:
-        console.print(f"[red]pixelmill up:[/] {error}")
+        console.print(f"[red]pixelmill up:[/] {error}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("stopping ...")
@@ -199,8 +200,11 @@ class Local:
         self.supervisor.start(Program("cpu-worker-1", [python, "-m", "workers", "cpu"], self.env))
         if self.settings.task_events:
             self.supervisor.start(self._flower())
-        self._fetch_weights()
+        fetching = self._fetch_weights()
+        # Meanwhile the gpu worker imports torch; a lock makes it wait for what is being fetched.
         self.supervisor.start(Program("gpu-worker-1", [python, "-m", "workers", "gpu"], self.env))
+        if fetching.wait():
+            raise CannotStart("the models' weights could not be had; the reason stands above")
 
     def _flower(self) -> Program:
         command = [sys.executable, "-m", "celery", "-A", "tasks.app", "flower"]
@@ -209,15 +213,11 @@ class Local:
         login = {"FLOWER_BASIC_AUTH": f"admin:{self.facts.admin_password}"}
         return Program("flower", command, {**self.env, **login})
 
-    def _fetch_weights(self) -> None:
+    def _fetch_weights(self) -> "subprocess.Popen[bytes]":
         """In a process of its own, on this terminal: converting needs torch, we do not."""
-        import subprocess
-
         names = [name for name in self.settings.models.split(",") if name]
         command = [sys.executable, "-m", "deploy.cli", "weights", *names]
-        done = subprocess.run(command, env={**os.environ, **self.env}, check=False)
-        if done.returncode:
-            raise CannotStart("the models' weights could not be had; the reason stands above")
+        return subprocess.Popen(command, env={**os.environ, **self.env})
 
     def _is_live(self) -> bool:
         """Whether every model is served."""
