@@ -21,7 +21,7 @@ const MARKUP = `<div>
     <header><h2></h2><span class="facts"></span><span class="badge" hidden>from cache</span></header>
     <div class="viewer"></div>
     <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
-    <div class="trouble" role="alert" hidden><b></b> <span></span><button type="button" data-do="retry">Try again</button></div>
+    <div class="trouble" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
     <p class="reloaded note">The page was reloaded: downloads have the preview's size. Add the photo again for its full size.</p>
     <ol class="stages" aria-label="Stages"></ol>
     <details class="programs"><summary>For programs</summary>
