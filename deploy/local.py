@@ -87,6 +87,7 @@ class Local:
         self.run_file = self.var / "run.json"
         self.supervisor = Supervisor(self.var / "logs", self._say, self._write_run)
         self.is_own = False
+        self.fetching: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Everything, in order; returns when every model has a live worker."""
@@ -111,6 +112,8 @@ class Local:
 
     def stop(self) -> None:
         """End every process that was started."""
+        if self.fetching:
+            self.fetching.terminate()
         self.supervisor.stop()
         if self.is_own:
             self.run_file.unlink(missing_ok=True)
@@ -200,10 +203,10 @@ class Local:
         self.supervisor.start(Program("cpu-worker-1", [python, "-m", "workers", "cpu"], self.env))
         if self.settings.task_events:
             self.supervisor.start(self._flower())
-        fetching = self._fetch_weights()
+        self.fetching = self._fetch_weights()
         # Meanwhile the gpu worker imports torch; a lock makes it wait for what is being fetched.
         self.supervisor.start(Program("gpu-worker-1", [python, "-m", "workers", "gpu"], self.env))
-        if fetching.wait():
+        if self.fetching.wait():
             raise CannotStart("the models' weights could not be had; the reason stands above")
 
     def _flower(self) -> Program:

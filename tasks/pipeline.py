@@ -225,6 +225,8 @@ class Pipeline:
         fields: dict[str, Word] = {
             "size": photo.size,
             "type": photo.media_type,
+            "sha256": sha256 if variant else "",
+            "variant": variant,
             "etag": etag,
             "state": "there",
         }

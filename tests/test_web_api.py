@@ -287,6 +287,16 @@ def test_a_known_file_is_not_asked_for_again(browser: httpx.Client, fresh: bytes
     assert other_params.status_code == 200 and not other_params.json()["cached"]
 
 
+def test_a_file_sent_as_a_body_is_known_by_its_hash(browser: httpx.Client, fresh: bytes) -> None:
+    predict(browser, fresh)
+
+    hit = browser.post(
+        "/api/v1/jobs", json={"sha256": hashlib.sha256(fresh).hexdigest(), "model": "toy"}
+    )
+
+    assert hit.status_code == 200 and hit.json()["cached"]
+
+
 def test_bytes_that_are_not_what_was_declared_are_refused(
     browser: httpx.Client, fresh: bytes
 ) -> None:
