@@ -102,8 +102,7 @@ async def jobs(request: Request, asked: schemas.JobRequest, wait: Wait = 0) -> R
     if asked.uploads:
         return await _several(request, asked, wait)
     try:
-        photo = await (_uploaded(request, asked.upload) if asked.upload else _known(request, asked))
-        view = await pipeline_of(request).submit(_asked(request, asked, photo))
+        view = await (_by_upload if asked.upload else _by_hash)(request, asked)
     except UploadNeeded as error:
         place = await _place(request, asked)
         return json_response({"error": error_body(error), "upload": place}, error.status)
@@ -119,7 +118,7 @@ async def job(request: Request, job_id: str) -> Response:
 
 @api.get("/jobs/{job_id}/events", responses=FAILURES)
 async def job_events(request: Request, job_id: str) -> Response:
-    """The job's changes as server-sent events: `id` grows, `data` is the job, until it has ended."""
+    """The job's changes as server-sent events: `id` grows, `data` is the job; ends with it."""
     pipeline = pipeline_of(request)
     view = await pipeline.view(request.state.user, job_id)
     seen = 0
@@ -192,15 +191,24 @@ async def _confirmed(pipeline: Pipeline, user: str, photo: Photo) -> Photo:
     return there
 
 
-async def _known(request: Request, asked: schemas.JobRequest) -> Photo:
-    """A file that this user sent before; without bytes if not, so that only a result can answer."""
-    sha256, variant = str(asked.sha256), asked.variant
-    call = records.upload_of(request.state.user, sha256, variant)
-    upload_id = await pipeline_of(request).state.do(call)
-    if upload_id:
-        with suppress(BadInput):  # forgotten in the meantime
-            return await _uploaded(request, upload_id)
-    return Photo(f"{sha256}:{variant}", asked.size or 0)
+async def _by_upload(request: Request, asked: schemas.JobRequest) -> View:
+    photo = await _uploaded(request, str(asked.upload))
+    return await pipeline_of(request).submit(_asked(request, asked, photo))
+
+
+async def _by_hash(request: Request, asked: schemas.JobRequest) -> View:
+    """A file by its hash: its result if there is one, else work on the bytes if they are there."""
+    pipeline, sha256, variant = pipeline_of(request), str(asked.sha256), asked.variant
+    claimed = Photo(f"{sha256}:{variant}", asked.size or 0)
+    try:
+        return await pipeline.submit(_asked(request, asked, claimed))
+    except UploadNeeded:
+        call = records.upload_of(request.state.user, sha256, variant)
+        upload_id = await pipeline.state.do(call)
+        if not upload_id:
+            raise
+    photo = await _uploaded(request, upload_id)
+    return await pipeline.submit(_asked(request, asked, photo))
 
 
 async def _place(
