@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse
 
 from tasks.settings import settings
 from web import components, handlers
@@ -20,6 +21,11 @@ def mount(
     user_of: Callable[[Request], str | None],
 ) -> FastAPI:
     """Put the page at /ui; 401 for whom `user_of` does not know, except in open mode."""
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(STATIC / "icon.svg")  # Gradio leaves it to the app it is mounted in
+
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         page(models),

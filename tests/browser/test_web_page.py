@@ -28,13 +28,15 @@ def downloaded(page: Page, button: str, folder: Path) -> Image.Image:
         page.get_by_role("button", name=button).click()
     path = folder / waiting.value.suggested_filename
     waiting.value.save_as(path)
-    return Image.open(path)
+    with Image.open(path) as picture:
+        return picture.copy()
 
 
 def photo(width: int, height: int) -> dict[str, Any]:
     """The astronaut, enlarged, as a file to pick."""
     data = io.BytesIO()
-    Image.open(ASTRONAUT).resize((width, height)).save(data, "JPEG", quality=95)
+    with Image.open(ASTRONAUT) as small:
+        small.resize((width, height)).save(data, "JPEG", quality=95)
     return {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": data.getvalue()}
 
 
@@ -204,6 +206,29 @@ def test_without_secure_context_nothing_is_recognised_but_all_works(page: Page):
     drawn(page)
 
     assert any("/uploads" in request.url for request in page.traffic.requests)
+
+
+def test_the_chosen_background_is_in_the_download(page: Page, tmp_path: Path):
+    pick(page, ASTRONAUT)
+    drawn(page)
+
+    page.get_by_title("Green").click()
+
+    cut = downloaded(page, "Download PNG", tmp_path).convert("RGB")
+    red, green, blue = cut.getpixel((480, 30))
+    assert green > 150 and max(red, blue) < 100
+
+
+def test_the_tiles_keep_the_focus_while_others_run(page: Page):
+    pick(page, ASTRONAUT)
+    drawn(page)
+    tile = page.locator(".strip .pick").first
+    tile.focus()
+
+    pick(page, EXAMPLES / "coffee.jpg")
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(2)
+
+    expect(tile).to_be_focused()
 
 
 def test_a_sample_is_one_click(page: Page):

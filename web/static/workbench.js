@@ -156,34 +156,30 @@ function factsOf({ photo, phase, sendMs, job }) {
 /** JSON of the job, and the same request from a shell or from Python. */
 function drawPrograms(root) {
   const [tabs, code] = [root.querySelector(".tabs"), root.querySelector("pre")];
-  let tab = "JSON";
+  let shown = "JSON";
   const draw = () => {
     if (!root.open) return;
-    const texts = { JSON: JSON.stringify(state.current?.job, null, 2) ?? "", ...snippets(state.current?.request ?? request()) };
-    tabs.replaceChildren(
-      ...Object.keys(texts).map((name) => {
-        const button = make(`<button type="button">${name}</button>`);
-        button.setAttribute("aria-pressed", name === tab);
-        button.onclick = () => draw((tab = name));
-        return button;
-      }),
-    );
-    code.textContent = texts[tab];
+    const job = JSON.stringify(state.current?.job, null, 2) ?? "";
+    code.textContent = { JSON: job, ...snippets(state.current?.request ?? request()) }[shown];
+    for (const tab of tabs.children) tab.setAttribute("aria-pressed", tab.textContent === shown);
   };
+  for (const name of ["JSON", "curl", "Python"]) {
+    const tab = make(`<button type="button">${name}</button>`);
+    tab.onclick = () => draw((shown = name));
+    tabs.append(tab);
+  }
   root.addEventListener("toggle", draw);
   return draw;
 }
 
-/** One tile per photo; tiles stay where they are so that focus does. */
+/** One tile per photo. Tiles are not moved, since a tile that moves loses the focus. */
 function drawStrip(strip) {
   const tiles = new Map([...strip.children].map((tile) => [tile.item, tile]));
-  strip.replaceChildren(
-    ...state.items.map((item) => {
-      const tile = tiles.get(item) ?? tileOf(item);
-      drawTile(tile, item);
-      return tile;
-    }),
-  );
+  for (const [item, tile] of tiles) if (!state.items.includes(item)) tile.remove();
+  for (const item of state.items) {
+    if (!tiles.has(item)) strip.append(tileOf(item));
+    drawTile(tiles.get(item) ?? strip.lastChild, item);
+  }
 }
 
 function tileOf(item) {
