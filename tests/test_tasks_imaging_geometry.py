@@ -1,5 +1,7 @@
 """Geometry is exact: what is mapped there and back is where it was."""
 
+import corpus
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,6 +37,23 @@ def test_shrinking_averages_areas():
     image = np.array([[0, 100, 10, 30], [100, 200, 10, 30]], np.uint8)
 
     assert geometry.resize(image, 1, 2).tolist() == [[100, 20]]
+
+
+@pytest.mark.parametrize("width", [100, 110, 128, 160, 64, 60, 45])
+def test_shrinking_by_a_box_is_nearly_area_averaging(width):
+    image = np.asarray(corpus.photo(320, 320))
+    image = cv2.GaussianBlur(image, (0, 0), 1)
+
+    ours = geometry.resize(image, width, width)
+
+    area = cv2.resize(image, (width, width), interpolation=cv2.INTER_AREA)
+    assert cv2.PSNR(ours, area) >= 38
+
+
+def test_shrinking_does_not_shift():
+    image = np.tile(np.arange(300, dtype=np.float32), (30, 1))
+
+    assert np.abs(geometry.resize(image, 10, 100)[5, 5:-5] - np.arange(16, 286, 3)).max() <= 0.01
 
 
 @given(SIDE, SIDE)

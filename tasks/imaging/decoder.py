@@ -54,7 +54,8 @@ def decode(request: Request, memory: Pixels) -> dict[str, Any]:
         elif picture.mode == "CMYK":
             pixels, profile = _from_cmyk(picture, profile, request.max_side), b""
         else:
-            pixels = _shrink(_strips(picture), picture.height, picture.width, request.max_side)
+            size = geometry.fit(picture.height, picture.width, request.max_side)
+            pixels = _shrink(_strips(picture), size)
     return _write(pixels, profile, orientation, memory)
 
 
@@ -87,12 +88,12 @@ def _by_opencv(data: bytes, request: Request) -> Pixels:
         raise ValueError("OpenCV cannot decode it")
     if pixels.shape[0] > -(-header.height // scale) or pixels.shape[1] > -(-header.width // scale):
         raise ValueError(f"decoded to {pixels.shape}, header {header.width} x {header.height}")
+    size = geometry.fit(header.height, header.width, request.max_side)
     if pixels.shape[2] == 3:
-        height, width = geometry.fit(header.height, header.width, request.max_side)
-        return cv2.cvtColor(geometry.resize(pixels, height, width), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(geometry.resize(pixels, *size), cv2.COLOR_BGR2RGB)
     rows = range(0, pixels.shape[0], _STRIP_ROWS)
-    strips = (cv2.cvtColor(pixels[y : y + _STRIP_ROWS], cv2.COLOR_BGRA2RGBA) for y in rows)
-    return _shrink(strips, pixels.shape[0], pixels.shape[1], request.max_side)
+    small = _shrink((pixels[y : y + _STRIP_ROWS] for y in rows), size)
+    return cv2.cvtColor(small, cv2.COLOR_BGRA2RGBA)
 
 
 def _from_cmyk(picture: Picture.Image, profile: bytes, max_side: int) -> Pixels:
@@ -124,14 +125,14 @@ def _from_grey16(grey: NDArray[Any], key: int | None) -> Pixels:
     return np.dstack([shown, np.where(grey == key, 0, 255).astype(np.uint8)])
 
 
-def _shrink(strips: Iterator[Pixels], height: int, width: int, max_side: int) -> Pixels:
+def _shrink(strips: Iterator[Pixels], size: tuple[int, int]) -> Pixels:
     """Composite and shrink strip by strip across, then once down: no second full-size copy.
 
     Area averaging is separable, so this is what one resize of the whole would give.
     """
-    to_height, to_width = geometry.fit(height, width, max_side)
-    narrow = [geometry.resize(_on_white(strip), strip.shape[0], to_width) for strip in strips]
-    return geometry.resize(np.concatenate(narrow), to_height, to_width)
+    height, width = size
+    narrow = [geometry.resize(_on_white(strip), strip.shape[0], width) for strip in strips]
+    return geometry.resize(np.concatenate(narrow), height, width)
 
 
 def _on_white(strip: Pixels) -> Pixels:

@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-
 from table import save as save_figures
 from table import show, verdict
 
