@@ -89,6 +89,9 @@ def worker(
     import os
     import sys
 
+    from tasks.settings import settings
+
+    settings()  # wrong ones are said here, before this process is no longer ours
     arguments = [] if gpu is None else ["--gpu", str(gpu)]
     arguments += ["--models", models] if models else []
     # This process becomes the worker: the command line itself never meets torch.

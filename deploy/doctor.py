@@ -33,7 +33,7 @@ from tasks.settings import Settings, settings
 
 Level = Literal["ok", "warn", "fail"]
 GIB, MIB = 2**30, 2**20
-ALL_S = 4.0
+ALL_S = 3.0
 """What has not answered by then has failed."""
 ANSWER_S = 1.0
 PINGS = 20
@@ -270,7 +270,8 @@ def _guarded(check: Check, now: Settings, lines: list[Line]) -> None:
 
 
 def _name(check: Check) -> str:
-    return getattr(check, "__name__", "check").replace("_redis", " Redis").replace("_", " ")
+    name = getattr(check, "__name__", "check")
+    return {"s3": "S3"}.get(name) or name.replace("_redis", " Redis").replace("_", " ")
 
 
 def _gpus() -> list[tuple[str, int, int, int]]:

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -127,7 +127,7 @@ class Client:
         """What the server can do. Unavailable when it is not there; nothing is tried again."""
         try:
             answer = self._api.get(f"{self.server.url}/api/v1/models")
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"no server answers at {self.server.url}: {error}",
                 hint="Start one with `pixelmill up`, or name another with --url.",
@@ -302,25 +302,29 @@ def _check_model(cards: Sequence[Mapping[str, Any]], name: str) -> None:
 def _pictures(folder: Path, out: Path) -> list[Path]:
     """Photos below a folder, in order; earlier results are none."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
-    return sorted(path for path in found if path.is_file() and out not in path.resolve().parents)
+    return sorted(path for path in found if path.is_file() and not _is_result(path, out))
+
+
+def _is_result(path: Path, out: Path) -> bool:
+    job = path.with_name(path.name.rsplit(".", 2)[0] + ".json")
+    return "." in path.stem and out in path.resolve().parents and job.is_file()
 
 
 def _apart(found: Mapping[Path, Path]) -> dict[Path, Path]:
     """The shortest names that differ: without ending, with it, with the folders above."""
     root = Path(os.path.commonpath([file.parent for file in found]))
-    groups = defaultdict(list)
-    for file, inside in found.items():
-        groups[inside.with_suffix("")].append(file)
-    targets = {}
-    for short, files in groups.items():
-        with_ending = {file: found[file] for file in files}
-        if len(files) == 1:
-            targets[files[0]] = short
-        elif len(set(with_ending.values())) == len(files):
-            targets |= with_ending
-        else:
-            targets |= {file: file.relative_to(root) for file in files}
-    return targets
+    whole = Counter(found.values())
+    short = Counter(inside.with_suffix("") for inside in found.values())
+
+    def name(file: Path, inside: Path) -> Path:
+        if short[inside.with_suffix("")] == 1:
+            return inside.with_suffix("")
+        return inside if whole[inside] == 1 else file.relative_to(root)
+
+    targets = {file: name(file, inside) for file, inside in found.items()}
+    if len(set(targets.values())) == len(targets):
+        return targets
+    return {file: file.relative_to(root) for file in found}  # a.jpg, a.png and a.jpg.png
 
 
 def _run_file() -> dict[str, Any]:

@@ -1,0 +1,265 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import REPOSITORY, Stack
+
+from deploy import doctor
+from deploy.doctor import GIB, Line
+from tasks.settings import Settings, read
+
+CLOSED = "127.0.0.1:1"
+Usage = namedtuple("Usage", "total used free")
+
+
+def run_doctor(
+    folder: Path, env: Mapping[str, str], *words: str
+) -> "subprocess.CompletedProcess[str]":
+    """`pixelmill doctor` in a folder of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIXELMILL_")}
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "deploy.cli", "doctor", *words],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": str(REPOSITORY), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def levels(lines: Iterable[Line]) -> dict[str, str]:
+    return {line.what: line.level for line in lines}
+
+
+@pytest.fixture
+def of_servers(servers: Stack) -> Settings:
+    """The settings that lead to real Redis and S3."""
+    names = ("state_url", "cache_url", "s3_url", "s3_key", "s3_secret")
+    return read(None, **{name: servers.env[f"PIXELMILL_{name.upper()}"] for name in names})
+
+
+def test_a_healthy_installation_passes(stack: Stack, tmp_path: Path) -> None:
+    done = run_doctor(tmp_path, stack.env, "--json")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {line["what"]: line for line in json.loads(done.stdout)}
+    for what in ("versions", "state Redis", "state keeps data", "clock", "cache Redis", "S3",
+                 "workers", "model matting", "model toy", "model noop"):  # fmt: skip
+        assert found[what]["level"] == "ok", found[what]
+    assert found["workers"]["value"] == "1 cpu, 1 gpu"
+    assert " ms per image on cpu" in found["model matting"]["value"]
+    assert "torch 2" in found["versions"]["value"]
+
+
+def test_a_redis_that_is_away_is_named(servers: Stack, tmp_path: Path) -> None:
+    env = {**servers.env, "PIXELMILL_STATE_URL": f"redis://:hunter2@{CLOSED}/0"}
+
+    done = run_doctor(tmp_path, env)
+
+    assert done.returncode == 1
+    [failed] = [line for line in done.stdout.splitlines() if line.startswith("fail")]
+    assert "state Redis" in failed
+    assert "hunter2" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_with_everything_down_it_is_done_in_five_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, never answers
+        at = f"127.0.0.1:{silent.getsockname()[1]}"
+        down = read(
+            None, state_url=f"redis://{at}/0", cache_url=f"redis://{CLOSED}/0",
+            scratch_url=f"redis://{at}/0", s3_url=f"http://{at}", s3_key="key", s3_secret="secret",
+        )  # fmt: skip
+        monkeypatch.setattr(doctor, "settings", lambda: down)
+        began = time.monotonic()
+        lines = doctor.examine()
+        seconds = time.monotonic() - began
+
+    failed = {line.what for line in lines if line.level == "fail"}
+    assert failed == {"state Redis", "cache Redis", "scratch Redis", "S3"}
+    assert seconds < 4  # a second is left for Python to start
+
+
+def test_the_servers_are_measured_and_their_rules_looked_at(of_servers: Settings) -> None:
+    lines = [
+        *doctor.state_redis(of_servers), *doctor.cache_redis(of_servers), *doctor.s3(of_servers),
+    ]  # fmt: skip
+
+    assert levels(lines) == {
+        "state Redis": "ok",
+        "state keeps data": "ok",
+        "clock": "ok",
+        "cache Redis": "ok",
+        "cache makes room": "warn",  # the tests' cache has no maxmemory
+        "S3": "ok",
+    }
+    assert "put, get and delete" in lines[-1].value
+
+
+def test_a_state_redis_that_forgets_is_warned_of(of_servers: Settings) -> None:
+    forgetful = of_servers.model_copy(update={"state_url": of_servers.cache_url})
+
+    [line] = [one for one in doctor.state_redis(forgetful) if one.what == "state keeps data"]
+
+    assert line.level == "warn"
+    assert line.value == "expected appendonly yes, maxmemory-policy noeviction"
+    assert line.hint
+
+
+def test_a_missing_bucket_is_sent_to_init(of_servers: Settings) -> None:
+    [line] = doctor.s3(of_servers.model_copy(update={"s3_bucket": "nowhere"}))
+
+    assert line.level == "fail"
+    assert "pixelmill init" in line.hint
+
+
+def test_no_worker_is_a_warning_that_says_what_to_start(of_servers: Settings) -> None:
+    [line] = doctor.workers(of_servers)
+
+    assert (line.level, line.value) == ("warn", "none")
+    assert "pixelmill worker cpu" in line.hint
+
+
+@pytest.mark.parametrize(
+    ("away_s", "level"), [(0.0, "ok"), (-2.0, "warn"), (2.0, "warn"), (31.0, "fail")]
+)
+def test_the_clock_of_redis_is_compared(away_s: float, level: str) -> None:
+    class Client:
+        def time(self) -> tuple[int, int]:
+            now = time.time() + away_s
+            return int(now), int(now % 1 * 1e6)
+
+    assert doctor._clock(Client()).level == level  # type: ignore[arg-type]  # a clock will do
+
+
+@pytest.mark.parametrize(("wanted", "level"), [("auto", "ok"), ("cpu", "ok"), ("cuda", "fail")])
+def test_no_gpu_is_wrong_only_where_one_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, level: str
+) -> None:
+    monkeypatch.setattr(doctor, "_gpus", list)
+
+    [line] = doctor.device(read(None, device=wanted))
+
+    assert line.level == level
+    assert "no NVIDIA GPU found" in line.value
+
+
+def test_a_gpu_is_shown_with_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_gpus", lambda: [("H200", 2 * GIB, 138 * GIB, 140 * GIB)])
+    monkeypatch.setattr(doctor, "version", lambda package: "2.13.0+cu130")
+
+    [line] = doctor.device(read(None, device="auto"))
+
+    assert line == Line("ok", "GPU 0", "H200, 2.0 GiB used, 138.0 free of 140.0")
+
+
+@pytest.mark.parametrize(("wanted", "level"), [("auto", "warn"), ("cuda", "fail")])
+def test_a_torch_that_cannot_use_the_gpu_is_told(
+    monkeypatch: pytest.MonkeyPatch, wanted: str, level: str
+) -> None:
+    monkeypatch.setattr(doctor, "_gpus", lambda: [("H200", 0, 140 * GIB, 140 * GIB)])
+    monkeypatch.setattr(doctor, "version", lambda package: "2.13.0+cpu")
+
+    assert levels(doctor.device(read(None, device=wanted)))["torch"] == level
+
+
+@pytest.mark.parametrize(("free_gib", "level"), [(20.0, "ok"), (4.9, "warn"), (0.4, "fail")])
+def test_free_disk_is_judged(monkeypatch: pytest.MonkeyPatch, free_gib: float, level: str) -> None:
+    usage = Usage(0, 0, int(free_gib * GIB))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+
+    [line] = doctor.disk(read(None, var_dir="not/there/yet"))
+
+    assert line.level == level
+    assert bool(line.hint) == (level != "ok")
+
+
+@pytest.mark.parametrize(("free_mib", "level"), [(300, "ok"), (200, "warn"), (8, "fail")])
+def test_free_shared_memory_is_judged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, free_mib: int, level: str
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(0, 0, free_mib * 2**20))
+
+    [line] = doctor.shared_memory(read(None, scratch_dir=tmp_path))
+
+    assert line.level == level
+
+
+def test_a_scratch_folder_that_is_not_there_fails(tmp_path: Path) -> None:
+    [line] = doctor.shared_memory(read(None, scratch_dir=tmp_path / "gone"))
+
+    assert line.level == "fail"
+
+
+def test_a_setting_that_nothing_reads_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELMILL_DEVISE", "cuda")
+    monkeypatch.setenv("PIXELMILL_API_KEY", "of the client")
+
+    line = next(iter(doctor.sources(read(None))))
+
+    assert line.level == "warn"
+    assert "PIXELMILL_DEVISE" in line.hint
+    assert "PIXELMILL_API_KEY" not in line.hint
+
+
+def test_a_missing_secret_is_warned_of() -> None:
+    assert levels(doctor.sources(read(None, secret="short")))["secret"] == "warn"
+
+
+def test_a_setting_that_cannot_be_read_is_a_line(tmp_path: Path) -> None:
+    done = run_doctor(tmp_path, {"PIXELMILL_PORT": "hunter2"})
+
+    assert done.returncode == 1
+    assert "PIXELMILL_PORT" in done.stdout
+    assert "hunter2" not in done.stdout
+
+
+def test_a_page_and_a_flower_that_are_gone_are_told(tmp_path: Path) -> None:
+    run: dict[str, Any] = {"url": f"http://{CLOSED}", "flower_url": f"http://{CLOSED}"}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+
+    lines = doctor.pages(read(None, var_dir=tmp_path))
+
+    assert levels(lines) == {"page": "fail", "Flower": "warn"}
+
+
+def test_a_flower_that_is_up_is_ok(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"url": stack.url, "flower_url": stack.url}))
+
+    lines = doctor.pages(read(None, var_dir=tmp_path))
+
+    assert levels(lines) == {"page": "ok", "Flower": "ok"}
+
+
+def test_one_broken_check_stops_no_other() -> None:
+    def broken(now: Settings) -> Iterable[Line]:
+        yield Line("ok", "half", "done")
+        raise ValueError("what now?")
+
+    lines = doctor._together([broken, doctor.versions], read(None))
+
+    assert [line.what for line in lines] == ["half", "broken", "versions"]
+    assert lines[1] == Line("fail", "broken", "ValueError: what now?")
+
+
+def test_one_hanging_check_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hanging(now: Settings) -> Iterable[Line]:
+        time.sleep(2)
+        yield Line("ok", "late", "")
+
+    monkeypatch.setattr(doctor, "ALL_S", 0.3)
+
+    lines = doctor._together([hanging, doctor.versions], read(None))
+
+    assert lines[0] == Line("fail", "hanging", "no answer within 0.3 s")
+    assert lines[1].what == "versions"
