@@ -151,8 +151,9 @@ def weights(
         there = ", ".join(registry.names())
         raise BadInput(f"no model {', '.join(sorted(unknown))!r}; there are: {there}")
     objects = _reachable_objects()
+    console = Console(stderr=True, highlight=False)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
-                   console=Console(stderr=True))  # fmt: skip
+                   console=console, disable=not console.is_terminal, transient=True)  # fmt: skip
     tasks = {}
 
     def report(what: str, done: int, total: int) -> None:
@@ -164,7 +165,7 @@ def weights(
         for name in given or registry.names():
             files = store.fetch_model(registry.get(name), objects, report).values()
             size_mib = sum(file.stat().st_size for file in files) / 2**20
-            bar.console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
+            console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
 
 
 @app.command(epilog="Example: pixelmill doctor --json")
