@@ -218,7 +218,7 @@ class Local:
 
     def _fetch_weights(self) -> "subprocess.Popen[bytes]":
         """In a process of its own, on this terminal: converting needs torch, we do not."""
-        names = [name for name in self.settings.models.split(",") if name]
+        names = [name.strip() for name in self.settings.models.split(",") if name.strip()]
         command = [sys.executable, "-m", "deploy.cli", "weights", *names]
         return subprocess.Popen(command, env={**os.environ, **self.env})
 

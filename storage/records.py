@@ -11,6 +11,8 @@ from storage.calls import Call, Word, command, script
 VERSION = 1
 """Of records and messages; a process refuses a newer one than it knows."""
 LEASE_MS = 30_000
+GRACE_MS = 3_000
+"""How long a run must look lost before it is taken for lost."""
 RUN_TTL_MS = 3_600_000
 NEGATIVE_TTL_MS = 600_000
 STAT_TTL_MS = 2 * 86_400_000
@@ -118,6 +120,7 @@ def claim(
             keys.job(job_id),
             keys.lane("cpu", lane),
             keys.user_jobs(spec.user),
+            keys.ACTIVE,
         ],
         [
             job_id,
@@ -132,6 +135,7 @@ def claim(
             lane,
             spec.model,
             keys.run_events(key),
+            key,
             keys.LANE_PREFIX,
             *_flat(job),
         ],
@@ -192,7 +196,7 @@ class End:
 
 def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
     """End these runs and the jobs that wait for them; False for each whose number is stale."""
-    names: list[str] = []
+    names: list[str] = [keys.ACTIVE]
     args: list[Word] = [
         keys.PREFIX + "stat:",
         keys.JOB_PREFIX,
@@ -203,8 +207,31 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
     for end in ends:
         key = end.ref.key
         names += [keys.run(key), keys.run_jobs(key), keys.run_events(key)]
-        args += [end.ref.n, end.state, end.payload, int(end.lasting)]
+        args += [key, end.ref.n, end.state, end.payload, int(end.lasting)]
     return script("finish", lambda answers: [bool(done) for done in answers], names, args)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A run that was given a new number because its message or its worker is gone."""
+
+    ref: Ref
+    model: str
+    lane: str
+
+
+def reconcile(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
+    """Give lost runs a new number; the caller publishes them. Empty if another process looks."""
+    prefixes = [keys.run(""), keys.LANE_PREFIX, keys.BROKER_PREFIX, keys.run_events("")]
+    return script(
+        "reconcile",
+        lambda found: [
+            Lost(Ref(_text(name), int(n)), _text(model), _text(lane))
+            for name, n, model, lane in found
+        ],
+        [keys.ACTIVE, keys.RECONCILER],
+        [every_ms, grace_ms, LEASE_MS, *prefixes],
+    )
 
 
 def view(job_id: str) -> Call[View | None]:

@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="PIXELMILL_",
         env_file=("var/env", ".env"),
+        env_ignore_empty=True,  # `PIXELMILL_X=` in a file means: the default
         extra="ignore",
         use_attribute_docstrings=True,
     )

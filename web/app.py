@@ -16,6 +16,7 @@ from storage.calls import command
 from tasks.app import app as celery
 from tasks.hub import Hub
 from tasks.pipeline import Pipeline
+from tasks.reconciler import reconcile
 from tasks.resources import WEB_TIMEOUT_S, objects, web_link
 from tasks.settings import settings
 from web import answers, login, ui
@@ -43,11 +44,14 @@ def create() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(pipeline.hub.run())
+        background = [
+            asyncio.create_task(pipeline.hub.run()),
+            asyncio.create_task(reconcile(pipeline)),
+        ]
         yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        for running in background:
+            running.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await asyncio.to_thread(pipeline.publisher.stop)
         await passage.close()
 

@@ -1,7 +1,7 @@
 -- Give a job its run: hit, failed (remembered), join, lead or busy. Writes the job record as well.
--- KEYS: run, run's jobs, job, lane of the cpu queue, user's jobs
+-- KEYS: run, run's jobs, job, lane of the cpu queue, user's jobs, index of active runs
 -- ARGV: job id, lease ms, most waiting, job ttl ms, run ttl ms, negative ttl ms, known result or '',
---       spec, queue, lane, model, channel, prefix of lane keys, then the job's fields and values
+--       spec, queue, lane, model, channel, request key, prefix of lane keys, then the job's fields and values
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -11,7 +11,7 @@ local negative_ttl, known, spec, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8], 
 
 local function write_job(...)
   local fields = {'created', stamp}
-  for i = 14, #ARGV do fields[#fields + 1] = ARGV[i] end
+  for i = 15, #ARGV do fields[#fields + 1] = ARGV[i] end
   for _, value in ipairs({...}) do fields[#fields + 1] = value end
   redis.call('HSET', job, unpack(fields))
   redis.call('PEXPIRE', job, job_ttl)
@@ -38,7 +38,7 @@ end
 -- Waiting is not dying: a run whose turn has not come is alive, however old its lease.
 local function is_waiting()
   if not old[9] or not old[11] then return false end
-  local started = redis.call('HGET', ARGV[13] .. old[9] .. ':' .. old[10], 'started')
+  local started = redis.call('HGET', ARGV[14] .. old[9] .. ':' .. old[10], 'started')
   return tonumber(old[11]) > tonumber(started or 0)
 end
 local under_way = n > 0 and state ~= 'failed' and state ~= 'cancelled' and (leased > now or is_waiting())
@@ -61,6 +61,7 @@ redis.call('HSET', run, 'v', 1, 'n', n, 'state', 'queued', 'stage', '', 'progres
   'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', ARGV[9],
   'lane', ARGV[10], 'model', ARGV[11], 'position', position, 'claimed', stamp, 'waiting_since', stamp)
 redis.call('PEXPIRE', run, run_ttl)
+redis.call('ZADD', KEYS[6], now, ARGV[13])
 write_job('state', 'queued', 'n', n)
 redis.call('SADD', jobs, id)
 redis.call('PEXPIRE', jobs, run_ttl)

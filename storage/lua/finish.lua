@@ -1,7 +1,7 @@
 -- End runs, done or failed, and every job that waits for them. Only with the current run number.
--- KEYS: counters of this minute are built from ARGV[1]; then run, run's jobs, channel per run
+-- KEYS: index of active runs, then run, run's jobs, channel per run
 -- ARGV: prefix of stat keys, prefix of job keys, run ttl ms, job ttl ms, stat ttl ms,
---       then per run: number, state, result or error, lasting ('1': a deterministic error)
+--       then per run: request key, number, state, result or error, lasting ('1': a deterministic error)
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -25,9 +25,10 @@ local function count(model, state, ms)
   redis.call('PEXPIRE', stat, stat_ttl)
 end
 
-for i = 1, #KEYS / 3 do
-  local run, jobs, channel = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
-  local number, state, payload, lasting = ARGV[4 * i + 2], ARGV[4 * i + 3], ARGV[4 * i + 4], ARGV[4 * i + 5]
+for i = 1, (#KEYS - 1) / 3 do
+  local run, jobs, channel = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
+  local name, number, state = ARGV[5 * i + 1], ARGV[5 * i + 2], ARGV[5 * i + 3]
+  local payload, lasting = ARGV[5 * i + 4], ARGV[5 * i + 5]
   local was = redis.call('HMGET', run, 'n', 'state', 'stage', 'at:postprocess', 'model')
   if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
     answers[i] = 0
@@ -48,6 +49,7 @@ for i = 1, #KEYS / 3 do
       end
     end
     redis.call('DEL', jobs)
+    redis.call('ZREM', KEYS[1], name)
     local version = redis.call('HINCRBY', run, 'version', 1)
     redis.call('PUBLISH', channel, '{"state":"' .. state .. '","version":' .. version .. '}')
     count(was[5], state, ms)

@@ -13,9 +13,11 @@ local function start(run, channel, position)
   local fields = {'state', state, 'stage', stage, 'progress', progress,
     'lease', string.format('%.3f', now + lease), 'at:' .. stage, stamp}
   if position > highest then highest = position end
+  local since = tonumber(redis.call('HGET', run, 'waiting_since') or '')
+  if since then redis.call('HINCRBYFLOAT', run, 'ms:queued', string.format('%.3f', now - since)) end
+  fields[#fields + 1] = 'waiting_since'  -- it waits no longer
+  fields[#fields + 1] = ''
   redis.call('HSET', run, unpack(fields))
-  local since = redis.call('HGET', run, 'waiting_since')
-  redis.call('HINCRBYFLOAT', run, 'ms:queued', string.format('%.3f', now - tonumber(since or now)))
   local deliveries = redis.call('HINCRBY', run, 'deliveries:' .. stage, 1)
   return {deliveries, redis.call('HGET', run, 'spec')}
 end

@@ -1,0 +1,176 @@
+"""`pixelmill up` as a user meets it: one command, everything killed and healed, nothing left."""
+
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from stack import REPOSITORY
+
+BACK_S = 60.0
+NAMES = ("state-redis", "cache-redis", "s3", "web-1", "cpu-worker-1", "gpu-worker-1", "flower")
+_count = itertools.count()
+
+
+class Up:
+    """A running `pixelmill up`."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        env = {
+            **{name: value for name, value in os.environ.items() if "PIXELMILL" not in name},
+            "PIXELMILL_WEIGHTS_DIR": os.environ["PIXELMILL_WEIGHTS_DIR"],
+            "PIXELMILL_MODELS": "matting",
+            "C_FORCE_ROOT": "1",
+        }
+        command = [str(Path(sys.executable).parent / "pixelmill"), "up", *options]
+        self.out = open(folder / "out", "wb")  # noqa: SIM115 (closed by stop)
+        self.process = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=self.out, stderr=subprocess.STDOUT
+        )
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "out").read_text()
+
+    @property
+    def run(self) -> dict[str, object]:
+        return dict(json.loads((self.folder / "var" / "run.json").read_text()))
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return self.run["processes"]  # type: ignore[return-value]
+
+    @property
+    def password(self) -> str:
+        return str(
+            json.loads((self.folder / "var" / "installation.json").read_text())["admin_password"]
+        )
+
+    def wait_until_ready(self) -> None:
+        end = time.monotonic() + 120
+        while "is ready" not in self.said:
+            assert self.process.poll() is None and time.monotonic() < end, self.said
+            time.sleep(0.1)
+
+    def predict(self) -> httpx.Response:
+        photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes() + str(next(_count)).encode()
+        key = {"Authorization": f"Bearer {self.run['api_key']}"}
+        url = f"{self.run['url']}/api/v1/predict/matting?wait=30"
+        return httpx.post(url, content=photo, headers=key, timeout=40)
+
+    def stop(self) -> int:
+        self.process.terminate()
+        code = self.process.wait(40)
+        self.out.close()
+        return code
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    up = Up(tmp_path_factory.mktemp("up"), "--port", free_port())
+    try:
+        up.wait_until_ready()
+        yield up
+    finally:
+        if up.process.poll() is None:
+            up.stop()
+
+
+def test_it_says_where_everything_is(up: Up) -> None:
+    mode = (up.folder / "var" / "run.json").stat().st_mode & 0o777
+
+    assert str(up.run["url"]) in up.said and up.password in up.said
+    assert mode == 0o600
+    assert set(up.pids) == set(NAMES)
+
+
+def test_no_password_stands_on_a_command_line(up: Up) -> None:
+    facts = json.loads((up.folder / "var" / "installation.json").read_text())
+    secrets = [value for name, value in facts.items() if not name.endswith("_port")]
+
+    lines = [" ".join(psutil.Process(pid).cmdline()) for pid in up.pids.values()]
+
+    assert not [line for line in lines for secret in secrets if secret in line]
+
+
+def test_flower_shows_workers_and_tasks_to_those_who_sign_in(up: Up) -> None:
+    assert up.predict().status_code == 200
+    url, login = str(up.run["flower_url"]), ("admin", up.password)
+
+    workers = httpx.get(f"{url}/workers", auth=login).text
+    for _ in range(40):  # events come in batches
+        tasks = httpx.get(f"{url}/api/tasks", auth=login).json()
+        names = {task["name"] for task in tasks.values()}
+        if len(names) == 3:
+            break
+        time.sleep(0.25)
+    shutdown = httpx.post(f"{url}/api/worker/shutdown/x", auth=login)
+
+    assert httpx.get(f"{url}/workers").status_code == 401
+    assert "cpu-" in workers and "gpu-" in workers
+    assert names == {"preprocess", "inference", "postprocess"}
+    assert shutdown.status_code >= 400, "it is read-only"
+
+
+def test_a_second_one_in_the_same_folder_is_refused(up: Up) -> None:
+    command = [str(Path(sys.executable).parent / "pixelmill"), "up"]
+
+    second = subprocess.run(command, cwd=up.folder, capture_output=True, text=True, timeout=20)
+
+    assert second.returncode == 1
+    assert "running already" in second.stdout + second.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_killed_comes_back_and_the_next_photo_works(up: Up, name: str) -> None:
+    pid = up.pids[name]
+
+    os.kill(pid, signal.SIGKILL)
+
+    end = time.monotonic() + BACK_S
+    worked = False
+    while time.monotonic() < end and not (worked and up.pids.get(name, pid) != pid):
+        try:
+            worked = up.predict().status_code == 200
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    assert worked and up.pids[name] != pid
+    assert f"{name} is started again" in up.said
+
+
+def test_sigterm_leaves_nothing_behind(up: Up) -> None:
+    started = [psutil.Process(pid) for pid in up.pids.values()]
+    family = started + [child for one in started for child in one.children(recursive=True)]
+
+    code = up.stop()
+
+    gone, alive = psutil.wait_procs(family, timeout=5)
+    assert code == 0
+    assert not alive and not (up.folder / "var" / "run.json").exists()
+
+
+def test_a_taken_port_is_one_clear_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        up = Up(tmp_path, "--port", port)
+        code = up.process.wait(30)
+    up.out.close()
+
+    assert code == 1
+    assert f"port {port}" in up.said and "Traceback" not in up.said
