@@ -1,7 +1,7 @@
 /** A photo's way from file to result. An item is {name, photo, request, phase, details, job, trouble, ...}. */
 
 import { Trouble, call, follow, listModels } from "./api.js";
-import { fitted, readable } from "./pictures.js";
+import { bitmapOf, fitted } from "./pictures.js";
 import { changed, isBusy, ready, request, state } from "./state.js";
 import { submit } from "./upload.js";
 
@@ -30,8 +30,7 @@ export async function run(item) {
     await ready;
     item.request = request();
     const job = await accepted(item, signal);
-    item.thumb ??= item.photo.file && (await thumbOf(item.photo.file));
-    await watch(item, job, signal);
+    await Promise.all([watch(item, job, signal), keepThumb(item)]);
   });
 }
 
@@ -116,10 +115,12 @@ function free() {
   waiting.splice(0).forEach((resolve) => resolve());
 }
 
-/** A small copy as a data: address, for the tab's memory; null if the browser cannot read the photo. */
-async function thumbOf(file) {
-  const bitmap = await readable(file);
-  return bitmap && fitted(bitmap, THUMB_SIDE, "#fff").toDataURL("image/jpeg", 0.75);
+/** Make a small copy as a data: address, for a reload; none if the browser cannot read the photo. */
+async function keepThumb(item) {
+  const bitmap = !item.thumb && item.photo.file && (await bitmapOf(item.photo));
+  if (!bitmap) return;
+  item.thumb = fitted(bitmap, THUMB_SIDE, "#fff").toDataURL("image/jpeg", 0.75);
+  remember(state.items);
 }
 
 // --- What a reload of the tab must not lose: jobs and small copies of their photos ---

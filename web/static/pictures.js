@@ -2,6 +2,8 @@
 
 import { call } from "./api.js";
 
+const KEPT_MS = 3000;
+
 // White text on each has a contrast of 4.5 : 1 and more.
 const PALETTE = ["#0b7468", "#b93a22", "#6a45c9", "#8a5c00", "#1f66b0", "#a03279"];
 
@@ -86,10 +88,18 @@ export function encoded(canvas, type, quality = 0.92) {
 
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
+/** The photo decoded; kept for a moment, since sending, showing and the small copy need it in a row. */
+export function bitmapOf(photo) {
+  if (!photo.bitmap) {
+    photo.bitmap = readable(photo.file);
+    setTimeout(() => (photo.bitmap = null), KEPT_MS);
+  }
+  return photo.bitmap;
+}
+
 /** The person's own photo, upright; after a reload its small copy; null for what the browser cannot read. */
 export async function original(item) {
-  const bitmap = item.photo.file && (await readable(item.photo.file));
-  return bitmap || (item.thumb ? readable(await (await fetch(item.thumb)).blob()) : null);
+  return (item.photo.file && (await bitmapOf(item.photo))) || (item.thumb ? readable(await (await fetch(item.thumb)).blob()) : null);
 }
 
 /** An object of the result as a Blob. */

@@ -1,7 +1,7 @@
 /** Brings a photo to S3: hash, ask, shrink where it helps, PUT. No image byte goes to the web process. */
 
 import { Trouble, call, patiently } from "./api.js";
-import { encoded, fitted, readable } from "./pictures.js";
+import { bitmapOf, encoded, fitted } from "./pictures.js";
 
 const LONGEST_SIDE = 2048;
 const SHRUNK = "jpeg-2048";
@@ -29,9 +29,8 @@ export async function measure(file) {
 }
 
 /** The photo upright and on white, at most LONGEST_SIDE a side, as a JPEG. */
-async function shrink(file) {
-  const bitmap = await readable(file);
-  return encoded(fitted(bitmap, LONGEST_SIDE, "#fff"), "image/jpeg", QUALITY);
+async function shrink(photo) {
+  return encoded(fitted(await bitmapOf(photo), LONGEST_SIDE, "#fff"), "image/jpeg", QUALITY);
 }
 
 /**
@@ -114,7 +113,7 @@ async function choose(photo, sendOriginal, tell) {
 async function make(photo, variant) {
   const { file } = photo;
   if (variant === "original") return { blob: file, variant };
-  const blob = await shrink(file).catch(() => null);
+  const blob = await shrink(photo).catch(() => null);
   const foreign = !ACCEPTED.includes(file.type);
   if (blob && (foreign || blob.size < file.size * WORTH_IT)) return { blob, variant };
   return { blob: file, variant: (photo.variant = "original") };

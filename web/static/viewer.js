@@ -237,14 +237,13 @@ export class Viewer {
 /** {source, after, alpha?}: with the person's own file cut out here, else the preview that the server made. */
 async function picturesOf(item) {
   const { objects = {} } = item.job.result;
-  const source = await original(item);
-  if (objects.alpha && source && item.photo.file) {
-    const alpha = alphaOf(await readable(await objectOf(item, "alpha")));
-    const small = fitted(source, SHOWN_SIDE);
-    return { source: small, alpha, after: cutOut(alpha, small) };
-  }
-  const name = ["preview", ...Object.keys(objects)].find((one) => objects[one]);
-  return { source, after: name && (await readable(await objectOf(item, name))) };
+  const { file, size } = item.photo; // no size: this browser cannot read the photo
+  const names = [...(file && size ? ["alpha"] : []), "preview", ...Object.keys(objects)];
+  const name = names.find((one) => objects[one]);
+  const [source, made] = await Promise.all([original(item), name && objectOf(item, name).then(readable)]);
+  if (name !== "alpha") return { source, after: made };
+  const [small, alpha] = [fitted(source, SHOWN_SIDE), alphaOf(made)];
+  return { source: small, alpha, after: cutOut(alpha, small) };
 }
 
 function paint(canvas, picture) {
