@@ -1,7 +1,8 @@
 """Runs one piece of work on hostile bytes in a child process that can harm nothing but itself.
 
-A fork per piece: measured 1.8 ms in a bare process, 2.8 ms in a cpu worker. A helper that stays
-alive would cost 0.1 ms, but bytes that took it over would meet the next user's picture there.
+A fork per piece: 3 to 4 ms of CPU, limits included, where a helper that stays alive would cost
+0.1 ms. But bytes that took such a helper over would meet the
+next user's picture there, and a crash would cost a start of 100 ms.
 The child runs only what it is given and ends with os._exit: no handler, no atexit, no shared file.
 Where the caller has threads, the work must take no lock that a thread may have held at the fork.
 """
