@@ -4,6 +4,7 @@ import io
 import multiprocessing
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import corpus
 import cv2
@@ -298,3 +299,13 @@ def test_our_files_pass_our_guard():
 
 def test_png_keeps_its_size_in_the_header():
     assert struct.unpack(">II", codec.encode_png(cutout())[16:24]) == (96, 64)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket"])
+def test_every_example_can_be_decoded(name: str) -> None:
+    examples = Path(__file__).parent.parent / "examples"
+    data = (examples / f"{name}.jpg").read_bytes()
+
+    decoded = codec.decode(data, guard.check(data))
+
+    assert decoded.image.shape == (decoded.height, decoded.width, 3)

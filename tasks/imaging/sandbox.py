@@ -7,6 +7,7 @@ The child runs only what it is given and ends with os._exit: no handler, no atex
 Where the caller has threads, the work must take no lock that a thread may have held at the fork.
 """
 
+import codecs
 import contextlib
 import faulthandler
 import gc
@@ -30,6 +31,9 @@ Memory = NDArray[np.uint8]
 """Bytes that parent and child share."""
 Work = Callable[[Memory], dict[str, Any]]
 """Writes into the memory, answers with a small JSON object."""
+
+for _encoding in ("ascii", "latin_1", "cp1252", "utf_8", "utf_16", "utf_16_be", "utf_16_le"):
+    codecs.lookup(_encoding)  # imported here, because the child can open no file to do it later
 
 _MAX_REPORT_BYTES = 4096
 _HINT = "Open it in a picture viewer, save it again as JPEG or PNG, and send that."
