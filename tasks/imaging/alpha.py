@@ -14,8 +14,8 @@ from tasks.imaging.types import Alpha, Cutout, Image
 
 Matte = NDArray[Any]
 """H x W float32, 0..1."""
-Colours = NDArray[Any]
-"""H x W x 3 float32."""
+Radius = tuple[int, int]
+"""Of a box: (rows, columns) on each side of its middle."""
 
 _SURE_LOW, _SURE_HIGH = 0.03, 0.97
 """A coarse value outside these is taken for background, for foreground."""
@@ -27,7 +27,7 @@ _WORK_SIDES = (256, 1024)
 """The filter's statistics are taken at the coarse matte's size, within these."""
 _WIDE_SIDE, _WIDE_PART = 256, 16
 """Size of the wide blur, and its radius as a part of that."""
-_NEAR_SIDE, _NEAR_RADIUS = 512, 2
+_NEAR_SIDE, _NEAR_RADIUS = 512, (2, 2)
 """The same of the narrow blur."""
 _LEAST_WEIGHT = 1e-3
 
@@ -81,17 +81,18 @@ def _as_matte(alpha: NDArray[Any]) -> Matte:
     return matte / 255 if alpha.dtype == np.uint8 else np.clip(matte, 0, 1)
 
 
-def _radius(coarse: tuple[int, ...], work: tuple[int, int]) -> int:
+def _radius(coarse: tuple[int, ...], work: tuple[int, int]) -> Radius:
     """Two pixels of the coarse matte, at working size."""
-    return max(2, round(2 * max(work) / max(coarse)))
+    down, across = (max(2, round(2 * new / old)) for new, old in zip(work, coarse, strict=True))
+    return down, across
 
 
-def _mean(array: NDArray[Any], radius: int) -> NDArray[Any]:
-    side = 2 * radius + 1
-    return cv2.blur(array, (side, side), borderType=cv2.BORDER_REFLECT)
+def _mean(array: NDArray[Any], radius: Radius) -> NDArray[Any]:
+    size = (2 * radius[1] + 1, 2 * radius[0] + 1)
+    return cv2.blur(array, size, borderType=cv2.BORDER_REFLECT)
 
 
-def _guided(guide: NDArray[Any], matte: Matte, radius: int) -> tuple[NDArray[Any], Matte]:
+def _guided(guide: NDArray[Any], matte: Matte, radius: Radius) -> tuple[NDArray[Any], Matte]:
     """Per pixel the (a, b) of matte = a . colour + b: H x W x 3 and H x W, already averaged."""
     mean_guide, mean_matte = _mean(guide, radius), _mean(matte, radius)
     covariance = _mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
@@ -100,7 +101,7 @@ def _guided(guide: NDArray[Any], matte: Matte, radius: int) -> tuple[NDArray[Any
     return _mean(slopes, radius), _mean(offset, radius)
 
 
-def _variances(guide: NDArray[Any], mean: NDArray[Any], radius: int) -> list[Matte]:
+def _variances(guide: NDArray[Any], mean: NDArray[Any], radius: Radius) -> list[Matte]:
     """rr, rg, rb, gg, gb, bb of the colour's covariance matrix, epsilon on its diagonal."""
     pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
     products = [guide[..., i] * guide[..., j] for i, j in pairs]
@@ -136,9 +137,9 @@ def _apply(image: Image, slopes: NDArray[Any], offset: Matte) -> Matte:
     return fine
 
 
-def _settle(fine: Matte, coarse: Matte, radius: int) -> Alpha:
+def _settle(fine: Matte, coarse: Matte, radius: Radius) -> Alpha:
     """Put 0 and 1 back where the coarse matte is sure in the whole neighbourhood."""
-    side = np.ones((2 * radius + 1,) * 2, np.uint8)
+    side = np.ones((2 * radius[0] + 1, 2 * radius[1] + 1), np.uint8)
     low: Matte = (cv2.dilate(coarse, side) < _SURE_LOW).astype(np.float32)
     high: Matte = (cv2.erode(coarse, side) > _SURE_HIGH).astype(np.float32)
     size = (fine.shape[1], fine.shape[0])
@@ -173,7 +174,7 @@ def _wide_colours(image: Image, alpha: Alpha) -> tuple[NDArray[Any], NDArray[Any
     height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _WIDE_SIDE)
     front, back = (geometry.resize(share, height, width) for share in _shares(image, alpha))
     matte = _as_matte(geometry.resize(alpha, height, width))
-    radius = max(2, max(height, width) // _WIDE_PART)
+    radius = (max(2, max(height, width) // _WIDE_PART),) * 2
     return _colour(front, matte, radius), _colour(back, 1 - matte, radius)
 
 
@@ -191,7 +192,7 @@ def _near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
     return front.astype(np.uint8), back.astype(np.uint8)
 
 
-def _colour(share: NDArray[Any], weight: NDArray[Any], radius: int) -> NDArray[Any]:
+def _colour(share: NDArray[Any], weight: NDArray[Any], radius: Radius) -> NDArray[Any]:
     """The mean colour over a box, weighted by how much of it each pixel shows."""
     total = _mean(weight, radius)[..., None] + _LEAST_WEIGHT
     return np.clip(_mean(share.astype(np.float32), radius) / total, 0, 255)

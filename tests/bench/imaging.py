@@ -277,7 +277,7 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     cv2.setNumThreads(1)
     figures: Figures = {}
-    for bench in (bench_guard, bench_decode, bench_encode, bench_postprocess):
+    for bench in (bench_decode, bench_guard, bench_encode, bench_postprocess):
         figures |= bench(repeats)
     show_all(figures)
     for name, (sign, goal) in GOALS.items():
