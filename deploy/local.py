@@ -27,10 +27,12 @@ from tasks.settings import Settings, read
 
 READY_S = 600.0
 """The first start may have weights to fetch."""
-PLAIN_HTTP = """[yellow]Plain http beyond this machine:[/] passwords, keys and photos cross the
-network readable; cookies are not marked Secure; browsers switch off hashing (so repeats are
-uploaded again) and the clipboard. Put TLS in front (nginx, a load balancer) and give its address
-by --public-url https://..."""
+PLAIN_HTTP = (
+    "[yellow]Plain http beyond this machine:[/] passwords, keys and photos cross the network "
+    "readable; cookies are not marked Secure; browsers switch off hashing (so repeats are uploaded "
+    "again) and the clipboard. Put TLS in front (nginx, a load balancer) and give its address by "
+    "--public-url https://..."
+)
 
 console = Console(stderr=False, highlight=False)
 
