@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from traffic import Traffic
 
 ARGUMENTS = [
@@ -17,6 +17,11 @@ ARGUMENTS = [
     "--disable-sync",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 ]
+
+
+PATIENCE_MS = 30_000  # for a machine that does much else
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 # Module scope: while Playwright runs, this thread's event loop is taken.
@@ -39,7 +44,7 @@ def looks() -> dict[str, Any]:
 def page(browser: Browser, stack: Any, looks: dict[str, Any]) -> Iterator[Page]:
     """The page, open and with its models listed; `page.traffic` has what it sends."""
     context = browser.new_context(**looks, locale="en-GB", reduced_motion="reduce")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.traffic = Traffic()  # type: ignore[attr-defined]  # rides along for the tests
     wrong: list[str] = []

@@ -252,7 +252,10 @@ def test_a_pasted_photo_is_taken(page: Page):
 
 def test_a_reload_keeps_the_results_of_the_tab(page: Page):
     pick(page, ASTRONAUT, EXAMPLES / "coffee.jpg")
-    page.wait_for_function("() => sessionStorage['pixelmill.items']?.includes('coffee')")
+    kept = (
+        "() => ['astronaut', 'coffee'].every((n) => sessionStorage['pixelmill.items']?.includes(n))"
+    )
+    page.wait_for_function(kept)
 
     page.reload()
 
