@@ -24,7 +24,8 @@ _REDUCED = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 
-Picture.preinit()
+# All plug-ins now: the sandbox's child can open no file, so it could import none of them later.
+Picture.init()
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
