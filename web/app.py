@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -71,6 +72,16 @@ def create() -> FastAPI:
     return ui.mount(app, models, user_of)
 
 
+class Revalidated(StaticFiles):
+    """Files that a browser asks after before it uses its copy: an upgrade never mixes versions."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """The file, or 304."""
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["cache-control"] = "no-cache"
+        return answer
+
+
 def _publish_briefly() -> None:
     """A web process gives up on the broker soon: 503 is better than a request that hangs."""
     celery.conf.task_publish_retry = False
@@ -112,7 +123,8 @@ def _see_objects(pipeline: Pipeline) -> None:
 
 
 def _add_files(app: FastAPI) -> None:
-    app.mount("/static", StaticFiles(directory=str(files("web") / "static")), "static")
+    static = Revalidated(directory=str(files("web") / "static"))
+    app.mount("/static", GZipMiddleware(static), "static")
     examples = Path(str(files("web"))).parent / "examples"
     if examples.is_dir():
         app.mount("/examples", StaticFiles(directory=examples), "examples")
