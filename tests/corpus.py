@@ -147,6 +147,8 @@ def good() -> Cases:
     yield "progressive.jpg", save(photo(), "JPEG", progressive=True), 200
     yield "cmyk.jpg", save(photo(mode="CMYK"), "JPEG"), 200
     yield "turned.jpg", save(photo(), "JPEG", exif=turned), 200
+    two = {"save_all": True, "append_images": [photo(mode="L").convert("RGB")]}
+    yield "two-pictures.jpg", save(photo(), "MPO", **two), 200
     yield "restarts.jpg", save(photo(), "JPEG", restart_marker_blocks=1), 200
     yield "comment.jpg", save(photo(), "JPEG", comment=b"<?php phpinfo(); ?>"), 200
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
