@@ -64,6 +64,9 @@ class S3Objects:
         """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
         match = {"IfMatch": etag} if etag else {}
         answer = self._do("get_object", key, **match)
+        if etag and answer["ETag"] != etag:  # rclone ignores If-Match
+            answer["Body"].close()
+            raise FileNotFoundError(key)
         try:
             data: bytes = answer["Body"].read()
         except (BotoCoreError, OSError) as error:
