@@ -1,0 +1,121 @@
+"""One definition of every operation serves workers and web, and heals what a restart takes."""
+
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+import redis.asyncio
+
+from storage import calls, catalogue
+from storage.calls import Async, Sync
+from storage.errors import StorageDown
+
+pytest_plugins = ["inprocess"]
+
+ECHO = calls.command(bytes.decode, "ECHO", "hello")
+
+
+@pytest.fixture
+async def asyncs(state_url: str) -> AsyncIterator[Async]:
+    async with redis.asyncio.Redis.from_url(state_url) as client:
+        yield Async(client)
+
+
+@pytest.fixture
+def nobody() -> Iterator[int]:
+    """A port that is taken and on which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_a_command_is_parsed(link: Sync) -> None:
+    assert link.do(ECHO) == "hello"
+
+
+async def test_the_same_call_works_for_the_web(asyncs: Async) -> None:
+    assert await asyncs.do(ECHO) == "hello"
+
+
+def test_a_script_runs_on_a_redis_that_has_never_seen_it(link: Sync, state: "redis.Redis") -> None:
+    state.script_flush()
+
+    assert link.do(catalogue.read()).workers == ()
+
+
+def test_a_script_is_healed_after_a_flush(link: Sync, state: "redis.Redis") -> None:
+    link.do(catalogue.read())
+    state.script_flush()
+
+    again = [link.do(catalogue.read()) for _ in range(2)]
+
+    assert all(found.now_ms > 0 for found in again)
+
+
+async def test_a_script_is_healed_for_the_web_too(asyncs: Async, state: "redis.Redis") -> None:
+    await asyncs.do(catalogue.read())
+    state.script_flush()
+
+    assert (await asyncs.do(catalogue.read())).now_ms > 0
+
+
+def test_a_healed_script_is_known_again(link: Sync, state: "redis.Redis") -> None:
+    state.script_flush()
+    link.do(catalogue.read())
+
+    before = state.info("commandstats")["cmdstat_eval"]["calls"]
+    link.do(catalogue.read())
+
+    assert state.info("commandstats")["cmdstat_eval"]["calls"] == before
+
+
+def test_a_dead_redis_is_storage_down_and_is_named(nobody: int) -> None:
+    with redis.Redis(port=nobody, retry=None) as client:
+        link = Sync(client, "the state Redis")
+
+        with pytest.raises(StorageDown, match="^the state Redis did not answer: "):
+            link.do(ECHO)
+
+
+async def test_a_dead_redis_is_storage_down_for_the_web(nobody: int) -> None:
+    async with redis.asyncio.Redis(port=nobody, retry=None) as client:
+        link = Async(client, "the cache Redis")
+
+        with pytest.raises(StorageDown, match="^the cache Redis did not answer: "):
+            await link.do(ECHO)
+
+
+def test_a_silent_redis_is_storage_down_in_time(silent: int) -> None:
+    with redis.Redis(port=silent, retry=None, socket_timeout=0.2) as client:
+        began = time.monotonic()
+
+        with pytest.raises(StorageDown):
+            Sync(client).do(ECHO)
+
+    assert time.monotonic() - began < 2
+
+
+async def test_a_silent_redis_is_storage_down_in_time_for_the_web(silent: int) -> None:
+    async with redis.asyncio.Redis(port=silent, retry=None, socket_timeout=0.2) as client:
+        began = time.monotonic()
+
+        with pytest.raises(StorageDown):
+            await Async(client).do(ECHO)
+
+    assert time.monotonic() - began < 2
+
+
+def test_a_redis_that_refuses_a_command_is_storage_down(link: Sync, state: "redis.Redis") -> None:
+    state.set("text", "x")
+
+    with pytest.raises(StorageDown, match="WRONGTYPE"):
+        link.do(calls.command(int, "HINCRBY", "text", "field", 1))

@@ -1,0 +1,130 @@
+"""Who lives, what they serve, and for how long that is believed."""
+
+import time
+
+import pytest
+import redis
+
+from storage import catalogue, keys
+from storage.calls import Sync
+
+pytest_plugins = ["inprocess"]
+
+WORKER = {"queues": ["gpu.toy", "gpu.noop"], "device": "cpu"}
+CARDS = {"toy": {"name": "toy", "title": "Toy"}, "noop": {"name": "noop", "title": "No-op"}}
+
+
+def test_an_empty_catalogue_has_nobody_and_nothing(link: Sync) -> None:
+    found = link.do(catalogue.read())
+
+    assert (found.workers, dict(found.models)) == ((), {})
+    assert found.is_gone("cpu")
+
+
+def test_an_announced_worker_is_live_with_all_it_serves(link: Sync) -> None:
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+
+    found = link.do(catalogue.read())
+    assert found.workers == (WORKER,)
+    assert found.is_live("gpu.toy") and found.is_live("gpu.noop")
+    assert not found.is_live("cpu")
+
+
+def test_models_are_read_by_name_and_in_order(link: Sync) -> None:
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+
+    models = link.do(catalogue.read()).models
+    assert list(models) == ["noop", "toy"]
+    assert models["toy"] == CARDS["toy"]
+
+
+def test_a_worker_without_models_can_be_announced(link: Sync) -> None:
+    link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
+
+    found = link.do(catalogue.read())
+    assert found.is_live("cpu") and dict(found.models) == {}
+
+
+def test_announcing_answers_redis_time(link: Sync) -> None:
+    before_ms = time.time() * 1000
+
+    said_ms = link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
+
+    assert said_ms == pytest.approx(before_ms, abs=2000)
+
+
+def test_a_newer_card_replaces_the_older(link: Sync) -> None:
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+    link.do(catalogue.announce("gpu-2@host", WORKER, {"toy": {"name": "toy", "title": "Newer"}}))
+
+    models = link.do(catalogue.read()).models
+    assert models["toy"]["title"] == "Newer"
+    assert models["noop"]["title"] == "No-op"
+
+
+def test_a_silent_worker_expires(
+    link: Sync, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 50)
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+
+    time.sleep(0.06)
+
+    found = link.do(catalogue.read())
+    assert found.workers == () and not found.is_live("gpu.toy")
+    assert state.get(keys.worker("gpu-1@host")) is None
+
+
+def test_a_model_outlives_its_workers(link: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 50)
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+
+    time.sleep(0.06)
+
+    found = link.do(catalogue.read())
+    assert set(found.models) == {"toy", "noop"}
+    assert not found.is_gone("gpu.toy"), "a restart of the worker is no reason to refuse work"
+
+
+def test_the_next_announcement_sweeps_the_expired(
+    link: Sync, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 50)
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+    time.sleep(0.06)
+
+    link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
+
+    assert state.zrange(keys.WORKERS, 0, -1) == ["cpu-1@host"]
+
+
+@pytest.mark.parametrize(("silent_s", "gone"), [(29, False), (31, True)])
+def test_a_queue_is_gone_after_half_a_minute_without_worker(
+    link: Sync, state: "redis.Redis", silent_s: int, gone: bool
+) -> None:
+    now_ms = link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+    state.delete(keys.worker("gpu-1@host"))
+
+    state.hset(keys.SEEN, "gpu.toy", now_ms - silent_s * 1000)
+
+    found = link.do(catalogue.read())
+    assert not found.is_live("gpu.toy")
+    assert found.is_gone("gpu.toy") is gone
+
+
+def test_a_live_worker_is_never_gone(link: Sync, state: "redis.Redis") -> None:
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+
+    state.hset(keys.SEEN, "gpu.toy", 0)
+
+    assert not link.do(catalogue.read()).is_gone("gpu.toy")
+
+
+def test_one_of_two_workers_is_enough(link: Sync, state: "redis.Redis") -> None:
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+    link.do(catalogue.announce("gpu-2@host", WORKER, CARDS))
+
+    state.delete(keys.worker("gpu-1@host"))
+
+    found = link.do(catalogue.read())
+    assert len(found.workers) == 1 and found.is_live("gpu.toy")

@@ -1,0 +1,90 @@
+"""Equal work of one owner has one key; whatever makes it other work makes another key."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import keys
+
+WORK = {
+    "image": "sha256:1",
+    "model": "matting",
+    "weights": "sha256:2",
+    "code": "sha256:3",
+    "params": {"feather": 2, "mode": "fast"},
+    "output": ["alpha", "preview"],
+}
+
+params = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=5)
+
+
+def key(owner: str = "ada", secret: str = "of the tests", **changes: object) -> str:
+    return keys.request_key(secret, owner, **{**WORK, **changes})
+
+
+def test_equal_work_has_one_key() -> None:
+    assert key() == key()
+
+
+def test_a_request_key_is_64_hex_digits() -> None:
+    assert len(bytes.fromhex(key())) == 32
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image": "sha256:other"},
+        {"model": "other"},
+        {"weights": "sha256:other"},
+        {"code": "sha256:other"},
+        {"params": {"feather": 3, "mode": "fast"}},
+        {"params": {"feather": "2", "mode": "fast"}},
+        {"output": ["alpha"]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_ingredient_changes_the_key(change: dict[str, object]) -> None:
+    assert key(**change) != key()
+
+
+def test_another_user_has_another_key() -> None:
+    assert key("ada") != key("bob")
+
+
+def test_another_installation_has_another_key() -> None:
+    assert key(secret="one") != key(secret="two")
+
+
+def test_the_order_of_outputs_does_not_matter() -> None:
+    assert key(output=["preview", "alpha"]) == key(output=["alpha", "preview"])
+
+
+@given(params, st.randoms())
+def test_the_order_of_params_does_not_matter(given: dict[str, object], random: object) -> None:
+    names = list(given)
+    random.shuffle(names)  # type: ignore[attr-defined]  # hypothesis does not type its Random
+
+    assert key(params={name: given[name] for name in names}) == key(params=given)
+
+
+@given(params, params)
+def test_other_params_have_another_key(one: dict[str, object], other: dict[str, object]) -> None:
+    assert (key(params=one) == key(params=other)) == (one == other)
+
+
+def test_ingredients_do_not_run_into_each_other() -> None:
+    assert key(model="ab", weights="c") != key(model="a", weights="bc")
+
+
+def test_an_api_key_is_stored_as_its_hash() -> None:
+    stored = keys.api_key("secret-of-ada")
+
+    assert "secret-of-ada" not in stored
+
+
+def test_no_object_is_another_objects_folder() -> None:
+    upload = keys.upload_object("ada", "u1")
+    result = keys.result_object("ada", "k1", "alpha.png")
+    weights = keys.weights_object("abc", "net.safetensors")
+
+    assert len({name.split("/")[0] for name in (upload, result, weights)}) == 3
