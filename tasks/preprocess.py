@@ -12,6 +12,7 @@ from tasks.app import app, gpu_queue
 from tasks.errors import BadInput, Unavailable
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
+from tasks.memory import may_have_forgotten
 from tasks.message import Message
 from tasks.models import registry
 from tasks.resources import objects, results, scratch
@@ -54,6 +55,8 @@ def _decode(work: Work, data: bytes) -> Image:
 
 def _known(work: Work) -> str | None:
     """The second level: a flushed cache costs a GET, not a GPU."""
+    if not may_have_forgotten():
+        return None
     key = work.spec.request_key
     try:
         found = objects().get(keys.result_object(work.spec.user, key, "result.json")).decode()

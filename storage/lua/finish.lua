@@ -8,12 +8,12 @@ local stamp = string.format('%.3f', now)
 local stat_prefix, job_prefix, run_ttl, job_ttl, stat_ttl = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local answers = {}
 
+local STAGES = {'queued', 'preprocess', 'inference', 'postprocess'}
+
 local function timings(run)
-  local pairs_ = redis.call('HGETALL', run)
   local found = {}
-  for i = 1, #pairs_, 2 do
-    local stage = string.match(pairs_[i], '^ms:(.+)$')
-    if stage then found[stage] = tonumber(pairs_[i + 1]) end
+  for i, ms in ipairs(redis.call('HMGET', run, 'ms:queued', 'ms:preprocess', 'ms:inference', 'ms:postprocess')) do
+    if ms then found[STAGES[i]] = tonumber(ms) end
   end
   return found
 end
@@ -29,7 +29,7 @@ for i = 1, (#KEYS - 1) / 3 do
   local run, jobs, channel = KEYS[3 * i - 1], KEYS[3 * i], KEYS[3 * i + 1]
   local name, number, state = ARGV[5 * i + 1], ARGV[5 * i + 2], ARGV[5 * i + 3]
   local payload, lasting = ARGV[5 * i + 4], ARGV[5 * i + 5]
-  local was = redis.call('HMGET', run, 'n', 'state', 'stage', 'at:postprocess', 'model')
+  local was = redis.call('HMGET', run, 'n', 'state', 'stage', 'model')
   if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
     answers[i] = 0
   else
@@ -52,7 +52,7 @@ for i = 1, (#KEYS - 1) / 3 do
     redis.call('ZREM', KEYS[1], name)
     local version = redis.call('HINCRBY', run, 'version', 1)
     redis.call('PUBLISH', channel, '{"state":"' .. state .. '","version":' .. version .. '}')
-    count(was[5], state, ms)
+    count(was[4], state, ms)
     answers[i] = 1
   end
 end
