@@ -89,9 +89,6 @@ def _broker(url: str) -> None:
 
 
 def _forget() -> None:
-    for once in (resources.state, resources.results):
-        if once.cache_info().currsize:
-            once().client.close()
     for once in (resources.state, resources.results, resources.objects, resources.scratch):
         once.cache_clear()
     settings.cache_clear()

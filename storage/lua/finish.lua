@@ -44,7 +44,8 @@ for i = 1, (#KEYS - 1) / 3 do
     for _, id in ipairs(redis.call('SMEMBERS', jobs)) do
       local job = job_prefix .. id
       if redis.call('EXISTS', job) == 1 then
-        redis.call('HSET', job, 'state', state, field, payload, 'timings', spent, 'ended', stamp)
+        -- The number as well: jobs of an earlier attempt must see this as the newest version.
+        redis.call('HSET', job, 'state', state, field, payload, 'timings', spent, 'ended', stamp, 'n', number)
         redis.call('PEXPIRE', job, job_ttl)
       end
     end

@@ -1,0 +1,691 @@
+"""Claims, stages and ends of runs on a real Redis: who computes, who waits, who is too late."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+
+from storage import keys, records
+from storage.calls import Sync
+from storage.records import Claim, End, Ref, Spec, View
+
+pytest_plugins = ["inprocess"]
+
+KEY = "k" * 64
+
+
+def spec(key: str = KEY, user: str = "ada") -> Spec:
+    return Spec(key, user, "toy", {"gain": 2}, ["alpha"], f"upload-{key[:4]}", "sha256:w", "c")
+
+
+class Desk:
+    """Calls with this file's usual arguments."""
+
+    def __init__(self, link: Sync) -> None:
+        self.link = link
+
+    def claim(
+        self,
+        job: str,
+        key: str = KEY,
+        *,
+        user: str = "ada",
+        lane: str = "batch",
+        known: str = "",
+        most: int = 1000,
+    ) -> Claim:
+        asked = records.claim(
+            job,
+            spec(key, user),
+            lane=lane,
+            max_waiting=most,
+            job_ttl_s=60,
+            known_result=known,
+            fields={"id": job},
+        )
+        return self.link.do(asked)
+
+    def touch(
+        self, event: str, *refs: Ref, stage: str = "preprocess", next_queue: str = ""
+    ) -> list[int]:
+        states = {
+            "preprocess": ("preprocessing", 0.05, "cpu"),
+            "inference": ("inferring", 0.3, "gpu.toy"),
+            "postprocess": ("postprocessing", 0.85, "cpu"),
+        }
+        state, progress, queue = states[stage]
+        said = records.touch(
+            event,
+            refs,
+            stage=stage,
+            state=state,
+            progress=progress,
+            queue=queue,
+            lane="batch",
+            next_queue=next_queue,
+        )
+        return [touched.deliveries for touched in self.link.do(said)]
+
+    def finish(self, *refs: Ref, state: str = "done", lasting: bool = False) -> list[bool]:
+        payload = '{"kind":"labels"}' if state == "done" else '{"code":"bad_input"}'
+        ends = [End(ref, state, payload, lasting) for ref in refs]
+        return self.link.do(records.finish(ends, job_ttl_s=60))
+
+    def view(self, job: str) -> View:
+        found = self.link.do(records.view(job))
+        assert found is not None
+        return found
+
+
+@pytest.fixture
+def desk(link: Sync) -> Desk:
+    return Desk(link)
+
+
+def expire_lease(state: "redis.Redis", key: str = KEY) -> None:
+    state.hset(keys.run(key), "lease", "1")
+
+
+@contextmanager
+def listening(state: "redis.Redis", key: str = KEY) -> Iterator[list[dict[str, object]]]:
+    """Collects what is published of a run; complete when the context ends."""
+    heard: list[dict[str, object]] = []
+    with state.pubsub(ignore_subscribe_messages=True) as stream:
+        stream.subscribe(keys.run_events(key))
+        stream.get_message(timeout=1)
+        yield heard
+        while found := stream.get_message(timeout=0.1):
+            heard.append(json.loads(found["data"]))
+
+
+# The claim
+
+
+def test_the_first_claim_leads(desk: Desk) -> None:
+    claim = desk.claim("j1")
+
+    assert (claim.verdict, claim.number) == ("lead", 1)
+    assert records.spec_from_json(claim.payload) == spec()
+
+
+def test_a_claim_tells_redis_time(desk: Desk, state: "redis.Redis") -> None:
+    seconds, micros = state.time()
+
+    assert desk.claim("j1").at_ms == pytest.approx(seconds * 1000 + micros / 1000, abs=1000)
+
+
+def test_equal_work_is_joined(desk: Desk) -> None:
+    desk.claim("j1")
+
+    assert [desk.claim(job).verdict for job in ("j2", "j3")] == ["join", "join"]
+
+
+def test_other_work_leads_its_own_run(desk: Desk) -> None:
+    desk.claim("j1")
+
+    assert desk.claim("j2", "other").verdict == "lead"
+
+
+def test_a_claim_for_a_finished_run_is_a_hit(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.finish(ref)
+
+    claim = desk.claim("j2")
+
+    assert (claim.verdict, claim.payload) == ("hit", '{"kind":"labels"}')
+    assert desk.view("j2").state == "done"
+    assert desk.view("j2").fields["cached"] == "1"
+
+
+def test_a_known_result_is_a_hit_without_any_run(desk: Desk, state: "redis.Redis") -> None:
+    claim = desk.claim("j1", known='{"kind":"known"}')
+
+    assert (claim.verdict, claim.payload) == ("hit", '{"kind":"known"}')
+    assert desk.view("j1").fields["result"] == '{"kind":"known"}'
+    assert not state.exists(keys.run(KEY))
+
+
+def test_a_lasting_failure_is_remembered(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.finish(ref, state="failed", lasting=True)
+
+    claim = desk.claim("j2")
+
+    assert (claim.verdict, claim.payload) == ("failed", '{"code":"bad_input"}')
+    assert desk.view("j2").state == "failed"
+    assert desk.view("j2").fields["error"] == '{"code":"bad_input"}'
+
+
+def test_a_lasting_failure_is_forgotten_after_ten_minutes(desk: Desk, state: "redis.Redis") -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.finish(ref, state="failed", lasting=True)
+    ended = float(state.hget(keys.run(KEY), "ended"))
+
+    state.hset(keys.run(KEY), "ended", ended - records.NEGATIVE_TTL_MS - 1)
+
+    assert desk.claim("j2").verdict == "lead"
+
+
+def test_a_passing_failure_is_tried_again(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.finish(ref, state="failed")
+
+    claim = desk.claim("j2")
+
+    assert (claim.verdict, claim.number) == ("lead", 2)
+
+
+def test_a_full_lane_is_busy_and_says_how_full(desk: Desk) -> None:
+    for number in range(3):
+        desk.claim(f"j{number}", f"key-{number}")
+
+    claim = desk.claim("late", "key-late", most=3)
+
+    assert (claim.verdict, claim.number) == ("busy", 3)
+
+
+def test_a_busy_answer_leaves_no_job_behind(desk: Desk, state: "redis.Redis") -> None:
+    desk.claim("j1")
+
+    desk.claim("late", "other", most=1)
+
+    assert desk.link.do(records.view("late")) is None
+    assert not state.exists(keys.run("other"))
+
+
+def test_joining_and_hitting_are_never_busy(desk: Desk) -> None:
+    desk.finish(Ref("ended", desk.claim("j1", "ended").number))
+    desk.claim("j2")
+
+    assert desk.claim("j3", most=0).verdict == "join"
+    assert desk.claim("j4", "ended", most=0).verdict == "hit"
+
+
+def test_lanes_fill_up_separately(desk: Desk) -> None:
+    desk.claim("j1", lane="batch")
+
+    assert desk.claim("j2", "other", lane="interactive", most=1).verdict == "lead"
+
+
+def test_a_lane_has_room_again_once_its_runs_have_started(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    assert desk.claim("j2", "other", most=1).verdict == "busy"
+
+    desk.touch("start", ref)
+
+    assert desk.claim("j2", "other", most=1).verdict == "lead"
+
+
+def test_the_same_claim_sent_twice_leads_once(desk: Desk, state: "redis.Redis") -> None:
+    first = desk.claim("j1")
+    again = desk.claim("j1")
+
+    assert (again.verdict, again.number) == ("lead", first.number)
+    assert state.hget(keys.lane("cpu", "batch"), "next") == "1"
+    assert state.smembers(keys.run_jobs(KEY)) == {"j1"}
+
+
+def test_a_waiting_run_is_not_led_again_when_its_lease_is_over(
+    desk: Desk, state: "redis.Redis"
+) -> None:
+    first = desk.claim("j1")
+    expire_lease(state)
+
+    claim = desk.claim("j2")
+
+    assert (claim.verdict, claim.number) == ("join", first.number)
+
+
+def test_an_overtaken_run_is_led_again_when_its_lease_is_over(
+    desk: Desk, state: "redis.Redis"
+) -> None:
+    first = desk.claim("j1")
+    later = Ref("later", desk.claim("j2", "later").number)
+    desk.touch("start", later)
+    expire_lease(state)
+
+    claim = desk.claim("j3")
+
+    assert (claim.verdict, claim.number) == ("lead", first.number + 1)
+
+
+def test_an_overtaken_run_with_a_lease_is_joined(desk: Desk) -> None:
+    desk.claim("j1")
+    later = Ref("later", desk.claim("j2", "later").number)
+    desk.touch("start", later)
+
+    assert desk.claim("j3").verdict == "join"
+
+
+def test_a_running_run_is_led_again_when_its_lease_is_over(
+    desk: Desk, state: "redis.Redis"
+) -> None:
+    first = desk.claim("j1")
+    desk.touch("start", Ref(KEY, first.number))
+    assert desk.claim("j2").verdict == "join"
+    expire_lease(state)
+
+    assert desk.claim("j3").verdict == "lead"
+
+
+def test_joiners_survive_a_new_lead(desk: Desk, state: "redis.Redis") -> None:
+    first = Ref(KEY, desk.claim("j1").number)
+    desk.claim("j2")
+    desk.touch("start", first)
+    expire_lease(state)
+
+    second = Ref(KEY, desk.claim("j3").number)
+    desk.finish(second)
+
+    assert [desk.view(job).state for job in ("j1", "j2", "j3")] == ["done", "done", "done"]
+
+
+def test_whoever_waits_hears_of_a_new_lead(desk: Desk, state: "redis.Redis") -> None:
+    first = Ref(KEY, desk.claim("j1").number)
+    desk.touch("start", first)
+    expire_lease(state)
+
+    with listening(state) as heard:
+        desk.claim("j2")
+
+    assert [change["state"] for change in heard] == ["queued"]
+
+
+def test_the_end_is_the_newest_version_to_those_who_joined_before_a_new_lead(
+    desk: Desk, state: "redis.Redis"
+) -> None:
+    desk.touch("start", Ref(KEY, desk.claim("j1").number))
+    expire_lease(state)
+    second = Ref(KEY, desk.claim("j2").number)
+    desk.touch("start", second)
+    seen = desk.view("j1").version
+
+    desk.finish(second)
+
+    assert desk.view("j1").version > seen
+
+
+def test_an_equal_key_after_its_record_has_expired_is_led_from_the_start(
+    desk: Desk, state: "redis.Redis"
+) -> None:
+    desk.finish(Ref(KEY, desk.claim("j1").number))
+    state.delete(keys.run(KEY))
+
+    claim = desk.claim("j2")
+
+    assert (claim.verdict, claim.number) == ("lead", 1)
+
+
+def test_jobs_are_kept_with_their_user_by_time(desk: Desk, state: "redis.Redis") -> None:
+    desk.claim("j1")
+    desk.claim("j2", "other")
+    desk.claim("not-hers", "third", user="bob")
+
+    assert state.zrange(keys.user_jobs("ada"), 0, -1) == ["j1", "j2"]
+
+
+def test_jobs_and_runs_expire(desk: Desk, state: "redis.Redis") -> None:
+    desk.claim("j1")
+
+    assert 0 < state.ttl(keys.job("j1")) <= 60
+    assert 0 < state.ttl(keys.run(KEY)) <= records.RUN_TTL_MS / 1000
+    assert 0 < state.ttl(keys.run_jobs(KEY)) <= records.RUN_TTL_MS / 1000
+
+
+def test_a_spec_of_a_newer_version_is_refused() -> None:
+    text = json.dumps({**json.loads(spec().to_json()), "v": records.VERSION + 1})
+
+    with pytest.raises(ValueError, match="newer version"):
+        records.spec_from_json(text)
+
+
+# The stages
+
+
+def test_a_start_hands_out_the_spec(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+
+    [touched] = desk.link.do(
+        records.touch(
+            "start", [ref], stage="preprocess", state="x", progress=0, queue="cpu", lane="batch"
+        )
+    )
+
+    assert records.spec_from_json(touched.spec) == spec()
+
+
+def test_every_start_of_a_stage_is_counted(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+
+    counts = [desk.touch("start", ref)[0] for _ in range(3)]
+
+    assert counts == [1, 2, 3]
+    assert desk.touch("start", ref, stage="inference") == [1]
+
+
+def test_a_start_shows_in_the_run(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+
+    desk.touch("start", ref)
+
+    view = desk.view("j1")
+    assert (view.state, view.run["stage"]) == ("preprocessing", "preprocess")
+    assert float(view.run["progress"]) == 0.05
+
+
+@pytest.mark.parametrize("event", ["start", "renew", "end"])
+def test_every_touch_renews_the_lease(desk: Desk, state: "redis.Redis", event: str) -> None:
+    claim = desk.claim("j1")
+    expire_lease(state)
+
+    desk.touch(event, Ref(KEY, claim.number))
+
+    lease = float(state.hget(keys.run(KEY), "lease"))
+    assert lease == pytest.approx(claim.at_ms + records.LEASE_MS, abs=2000)
+
+
+def test_a_renewal_changes_nothing_but_the_lease(desk: Desk, state: "redis.Redis") -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.touch("start", ref)
+    before = state.hgetall(keys.run(KEY))
+
+    with listening(state) as heard:
+        time.sleep(0.005)
+        desk.touch("renew", ref)
+
+    after = state.hgetall(keys.run(KEY))
+    assert {name for name in after if after[name] != before[name]} == {"lease"}
+    assert heard == []
+
+
+def test_starts_and_ends_are_published_with_growing_versions(
+    desk: Desk, state: "redis.Redis"
+) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+
+    with listening(state) as heard:
+        desk.touch("start", ref)
+        desk.touch("end", ref, next_queue="gpu.toy")
+        desk.touch("start", ref, stage="inference")
+        desk.finish(ref)
+
+    assert [change["state"] for change in heard] == [
+        "preprocessing",
+        "preprocessing",
+        "inferring",
+        "done",
+    ]
+    assert [change["version"] for change in heard] == [1001, 1002, 1003, 1004]
+
+
+@pytest.mark.parametrize("event", ["start", "renew", "end"])
+@pytest.mark.parametrize("number", [0, 2])
+def test_another_number_gets_nothing_and_changes_nothing(
+    desk: Desk, state: "redis.Redis", event: str, number: int
+) -> None:
+    desk.claim("j1")
+    before = state.hgetall(keys.run(KEY))
+
+    with listening(state) as heard:
+        answers = desk.touch(event, Ref(KEY, number), next_queue="gpu.toy")
+
+    assert answers == [0]
+    assert state.hgetall(keys.run(KEY)) == before
+    assert not state.exists(keys.lane("gpu.toy", "batch"))
+    assert heard == []
+
+
+@pytest.mark.parametrize("event", ["start", "renew", "end"])
+def test_an_ended_run_is_touched_no_more(desk: Desk, state: "redis.Redis", event: str) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.finish(ref)
+    before = state.hgetall(keys.run(KEY))
+
+    assert desk.touch(event, ref) == [0]
+    assert state.hgetall(keys.run(KEY)) == before
+
+
+def test_a_run_that_nobody_claimed_is_not_made_by_a_touch(desk: Desk, state: "redis.Redis") -> None:
+    assert desk.touch("start", Ref("unknown", 1)) == [0]
+    assert not state.exists(keys.run("unknown"))
+
+
+def test_a_stale_run_of_a_message_does_not_stop_its_neighbours(desk: Desk) -> None:
+    good = Ref("good", desk.claim("j1", "good").number)
+    desk.claim("j2", "stale")
+
+    assert desk.touch("start", Ref("stale", 7), good, Ref("none", 1)) == [0, 1, 0]
+
+
+def test_positions_count_who_starts_before(desk: Desk) -> None:
+    refs = [Ref(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
+
+    before = [desk.view(f"j-{ref.key}").ahead for ref in refs]
+    desk.touch("start", refs[0])
+    after = [desk.view(f"j-{ref.key}").ahead for ref in refs[1:]]
+
+    assert (before, after) == ([1, 2, 3], [1, 2])
+
+
+def test_the_end_of_a_stage_takes_a_number_in_the_next_queue(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.touch("start", ref)
+
+    desk.touch("end", ref, next_queue="gpu.toy")
+
+    view = desk.view("j1")
+    assert (view.run["queue"], view.ahead) == ("gpu.toy", 1)
+
+
+def test_a_run_that_starts_late_does_not_move_the_mark_back(desk: Desk) -> None:
+    early = Ref("early", desk.claim("j1", "early").number)
+    late = Ref("late", desk.claim("j2", "late").number)
+    desk.claim("j3", "last")
+    desk.touch("start", late)
+
+    desk.touch("start", early)
+
+    assert desk.view("j3").ahead == 1
+
+
+def test_times_of_waiting_and_of_stages_are_kept(desk: Desk, state: "redis.Redis") -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    time.sleep(0.02)
+    desk.touch("start", ref)
+    time.sleep(0.03)
+    desk.touch("end", ref, next_queue="gpu.toy")
+    time.sleep(0.02)
+    desk.touch("start", ref, stage="inference")
+    time.sleep(0.04)
+    desk.finish(ref)
+
+    spent = json.loads(desk.view("j1").fields["timings"])
+    assert set(spent) == {"queued", "preprocess", "inference"}
+    assert 40 <= spent["queued"] < 1000
+    assert 30 <= spent["preprocess"] < 1000
+    assert 40 <= spent["inference"] < 1000
+
+
+# The end
+
+
+def test_finish_ends_every_waiting_job(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.claim("j2")
+
+    assert desk.finish(ref) == [True]
+
+    for job in ("j1", "j2"):
+        view = desk.view(job)
+        assert (view.state, view.fields["result"]) == ("done", '{"kind":"labels"}')
+
+
+def test_a_run_is_finished_only_once(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+
+    assert desk.finish(ref) == [True]
+    assert desk.finish(ref, state="failed") == [False]
+
+    assert desk.view("j1").state == "done"
+
+
+def test_a_stale_number_finishes_nothing(desk: Desk, state: "redis.Redis") -> None:
+    desk.claim("j1")
+    before = state.hgetall(keys.run(KEY))
+
+    assert desk.finish(Ref(KEY, 7)) == [False]
+
+    assert state.hgetall(keys.run(KEY)) == before
+    assert desk.view("j1").state == "queued"
+
+
+def test_one_stale_run_of_several_does_not_keep_the_others_from_ending(desk: Desk) -> None:
+    refs = [Ref(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
+
+    assert desk.finish(refs[0], Ref("two", 9), refs[2]) == [True, False, True]
+
+
+def test_a_failure_reaches_every_job_with_its_reason(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.claim("j2")
+
+    desk.finish(ref, state="failed")
+
+    for job in ("j1", "j2"):
+        view = desk.view(job)
+        assert (view.state, view.fields["error"]) == ("failed", '{"code":"bad_input"}')
+
+
+def test_a_job_that_was_deleted_meanwhile_is_not_made_again(
+    desk: Desk, state: "redis.Redis"
+) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    state.delete(keys.job("j1"))
+
+    desk.finish(ref)
+
+    assert not state.exists(keys.job("j1"))
+
+
+def test_an_ended_run_is_active_no_more(desk: Desk, state: "redis.Redis") -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    assert state.zrange(keys.ACTIVE, 0, -1) == [KEY]
+
+    desk.finish(ref)
+
+    assert state.zrange(keys.ACTIVE, 0, -1) == []
+    assert not state.exists(keys.run_jobs(KEY))
+
+
+def test_ends_are_counted_by_model_and_minute(desk: Desk, state: "redis.Redis") -> None:
+    refs = [Ref(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
+    desk.touch("start", *refs)
+
+    desk.finish(*refs[:2])
+    desk.finish(refs[2], state="failed")
+
+    minutes = {int(name.rsplit(":", 1)[1]) for name in state.keys(keys.stat("toy", 0)[:-1] + "*")}
+    counted = [state.hgetall(keys.stat("toy", minute)) for minute in minutes]
+    assert sum(int(found.get("done", 0)) for found in counted) == 2
+    assert sum(int(found.get("failed", 0)) for found in counted) == 1
+    assert all(float(found["ms:preprocess"]) > 0 for found in counted)
+    assert all(0 < state.ttl(keys.stat("toy", minute)) <= 2 * 86_400 for minute in minutes)
+
+
+# The view
+
+
+def test_an_unknown_job_has_no_view(desk: Desk) -> None:
+    assert desk.link.do(records.view("unknown")) is None
+
+
+def test_a_view_has_what_was_asked_for(desk: Desk) -> None:
+    desk.claim("j1")
+
+    fields = desk.view("j1").fields
+    assert (fields["id"], fields["user"], fields["model"]) == ("j1", "ada", "toy")
+    assert (fields["lane"], fields["weights"], fields["cached"]) == ("batch", "sha256:w", "0")
+    assert json.loads(fields["params"]) == {"gain": 2}
+
+
+def test_a_job_under_way_shows_its_run_whoever_leads_it(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.claim("j2")
+    desk.touch("start", ref)
+
+    assert desk.view("j2").state == "preprocessing"
+
+
+def test_versions_grow_from_claim_to_end(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    versions = [desk.view("j1").version]
+    for event in ("start", "end"):
+        desk.touch(event, ref)
+        versions.append(desk.view("j1").version)
+    desk.finish(ref)
+    versions.append(desk.view("j1").version)
+
+    assert versions == sorted(set(versions))
+
+
+def test_an_ended_job_is_readable_without_its_run(desk: Desk, state: "redis.Redis") -> None:
+    desk.finish(Ref(KEY, desk.claim("j1").number))
+
+    state.delete(keys.run(KEY))
+
+    view = desk.view("j1")
+    assert (view.state, dict(view.run)) == ("done", {})
+
+
+def test_a_job_whose_run_is_gone_shows_its_own_state(desk: Desk, state: "redis.Redis") -> None:
+    desk.claim("j1")
+
+    state.delete(keys.run(KEY))
+
+    view = desk.view("j1")
+    assert (view.state, view.ahead) == ("queued", -1)
+
+
+def test_an_ended_job_stays_ended_when_its_key_is_led_again(desk: Desk) -> None:
+    desk.finish(Ref(KEY, desk.claim("j1").number), state="failed")
+
+    desk.claim("j2")
+
+    assert desk.view("j1").state == "failed"
+
+
+# Results and uploads
+
+
+def test_a_remembered_result_is_found_until_it_expires(desk: Desk, state: "redis.Redis") -> None:
+    desk.link.do(records.remember_result(KEY, '{"é": 1}', 60))
+
+    assert desk.link.do(records.result(KEY)) == '{"é": 1}'
+    assert 0 < state.ttl(keys.result(KEY)) <= 60
+
+
+def test_an_unknown_result_is_none(desk: Desk) -> None:
+    assert desk.link.do(records.result("unknown")) is None
+
+
+def test_an_upload_is_found_by_its_user_only(desk: Desk) -> None:
+    desk.link.do(records.write_upload("ada", "u1", {"size": 5, "etag": '"x"'}, ttl_s=60))
+
+    assert desk.link.do(records.upload("ada", "u1")) == {"size": "5", "etag": '"x"'}
+    assert desk.link.do(records.upload("bob", "u1")) == {}
+
+
+def test_an_original_is_found_once_its_bytes_are_there(desk: Desk) -> None:
+    desk.link.do(records.write_upload("ada", "u1", {"state": "promised"}, ttl_s=60))
+    before = desk.link.do(records.upload_of("ada", "hash", "v1"))
+
+    there = records.write_upload("ada", "u1", {"state": "there"}, ttl_s=60, original=("hash", "v1"))
+    desk.link.do(there)
+
+    assert (before, desk.link.do(records.upload_of("ada", "hash", "v1"))) == (None, "u1")
+    assert desk.link.do(records.upload_of("ada", "hash", "v2")) is None
+    assert desk.link.do(records.upload_of("bob", "hash", "v1")) is None
+    assert desk.link.do(records.upload("ada", "u1"))["state"] == "there"
