@@ -7,7 +7,7 @@ ARGS ?=
 .PHONY: help up test-setup test check format lint types imports clean
 
 help: ## what there is
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0.0.0.0 --port 8000")
 	@exec $(BIN)/pixelmill up $(ARGS)

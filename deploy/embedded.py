@@ -40,7 +40,7 @@ def redis_server(
 ) -> Program:
     """A Redis on loopback whose data, configuration and password lie in `folder`."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    common = f'bind 127.0.0.1\nport {port}\ndir {folder.resolve()}\nsave ""\n'
+    common = f'bind 127.0.0.1\nport {port}\ndir "{folder.resolve()}"\nsave ""\n'
     file = folder / "redis.conf"
     _write_secretly(file, f"{common}requirepass {password}\n{config}")
     return Program(name, [server or str(get_binary_path()), str(file)], {})

@@ -12,11 +12,16 @@ from tasks.resources import objects
 from tasks.settings import settings
 
 
-def prepare(state: Sync, store: S3Objects, *, password: str, api_key: str) -> bool:
-    """Make the bucket, the account `admin` and its API key; True if the bucket is new."""
-    state.do(users.set_password("admin", password))
+def prepare(state: Sync, store: S3Objects, *, password: str, api_key: str) -> tuple[bool, bool]:
+    """Make the bucket, the account `admin` and its API key; whether bucket and account are new.
+
+    An account that is there keeps its password.
+    """
+    is_new = state.do(users.password_hash("admin")) is None
+    if is_new:
+        state.do(users.set_password("admin", password))
     state.do(users.add_key(api_key, "admin"))
-    return store.ensure_bucket()
+    return store.ensure_bucket(), is_new
 
 
 def main(origin: str | None = None) -> None:
@@ -26,10 +31,11 @@ def main(origin: str | None = None) -> None:
         raise BadInput(f"PIXELMILL_S3_URL={settings().s3_url} is not an S3 server")
     state = Sync(redis.Redis.from_url(settings().state_url, socket_timeout=5), "the state Redis")
     password, api_key = secrets.token_urlsafe(12), f"pm_{secrets.token_urlsafe(24)}"
-    is_new = prepare(state, store, password=password, api_key=api_key)
-    print(f"bucket {settings().s3_bucket}: {'created' if is_new else 'was there'}")
+    has_bucket, has_admin = prepare(state, store, password=password, api_key=api_key)
+    print(f"bucket {settings().s3_bucket}: {'created' if has_bucket else 'was there'}")
     page = origin or settings().public_url
     if page:
         store.allow_origin(page.rstrip("/"))
         print(f"pages of {page} may PUT to and GET from it")
-    print(f"account admin, password {password}\nAPI key {api_key}\nBoth are shown this once.")
+    print(f"account admin: {f'password {password}' if has_admin else 'keeps its password'}")
+    print(f"API key {api_key}\nWhat is new is shown this once.")

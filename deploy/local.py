@@ -1,5 +1,6 @@
 """`pixelmill up`: a whole installation on one machine, out of pip packages, supervised."""
 
+import errno
 import json
 import os
 import secrets
@@ -16,11 +17,13 @@ from typing import Any
 import httpx
 import redis
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 
 from deploy import init
 from deploy.embedded import CACHE_CONFIG, STATE_CONFIG, Program, redis_server, s3_server
 from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
+from storage import catalogue
 from storage.calls import Sync
 from storage.objects import S3Objects
 from tasks.settings import Settings, read
@@ -66,7 +69,7 @@ def up(host: str | None = None, port: int | None = None, public_url: str | None 
         local.start()
         local.watch()
     except CannotStart as error:
-        console.print(f"[red]pixelmill up:[/] {error}", soft_wrap=True)
+        console.print("[red]pixelmill up:[/]", escape(str(error)), soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("stopping ...")
@@ -89,6 +92,8 @@ class Local:
         self.run_file = self.var / "run.json"
         self.supervisor = Supervisor(self.var / "logs", self._say, self._write_run)
         self.is_own = False
+        # Loopback is never behind a proxy, whatever the environment says.
+        self.http = httpx.Client(trust_env=False, timeout=2)
         self.fetching: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -113,7 +118,9 @@ class Local:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End every process that was started."""
+        """End every process that was started; a second Ctrl-C does not interrupt that."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         if self.fetching:
             self.fetching.terminate()
         self.supervisor.stop()
@@ -121,29 +128,32 @@ class Local:
             self.run_file.unlink(missing_ok=True)
 
     def _say(self, line: str) -> None:
-        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {line}")
+        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(line)}")
 
     def _take_over(self) -> None:
         """Refuse beside a living `up`; clean up after a dead one."""
-        if self.run_file.exists():
-            old = json.loads(self.run_file.read_text())
-            pid, created = old["supervisor"]
-            if created_at(pid) == created:
-                raise CannotStart(
-                    f"it is running already here, at {old['url']} (pid {pid}); stop it by "
-                    f"`kill {pid}` or start this one in another folder"
-                )
-            for name in leftovers(old["started"]):
-                self._say(f"stopped {name}, left over from an earlier run")
+        old = _earlier_run(self.run_file)
+        pid, created = old["supervisor"]
+        if created and created_at(pid) == created:
+            raise CannotStart(
+                f"it is running already here, at {old['url']} (pid {pid}); stop it by "
+                f"`kill {pid}` or start this one in another folder"
+            )
+        for name in leftovers(old["started"]):
+            self._say(f"stopped {name}, left over from an earlier run")
         self.is_own = True
         self._write_run()
 
     def _check_page_port(self) -> None:
         host, port = self.settings.host, self.settings.port
-        if not _is_free(host, port):
-            raise CannotStart(
-                f"port {port} of {host} is in use; choose another by --port or PIXELMILL_PORT"
-            )
+        try:
+            socket.create_server((host, port)).close()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                reason = "is in use; choose another by --port or PIXELMILL_PORT"
+            else:
+                reason = f"cannot be listened on ({error.strerror}); see --host and --port"
+            raise CannotStart(f"port {port} of {host} {reason}") from error
 
     def _is_given(self, name: str) -> bool:
         return name in self.settings.model_fields_set
@@ -158,6 +168,8 @@ class Local:
             "s3_secret": facts.s3_secret,
             "secret": facts.secret,
         }
+        if self._is_given("s3_url"):  # somebody else's server knows nothing of our key
+            del embedded["s3_key"], embedded["s3_secret"]
         chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
         # Paths are made absolute: `pixelmill worker` may be typed in another folder later.
         values = {**embedded, **chosen, "var_dir": self.var.resolve()}
@@ -197,6 +209,7 @@ class Local:
             now.s3_url, key=now.s3_key, secret=now.s3_secret, bucket=now.s3_bucket,
             region=now.s3_region,
         )  # fmt: skip
+        state.do(catalogue.forget_workers())  # those of an earlier run
         init.prepare(state, store, password=self.facts.admin_password, api_key=self.facts.api_key)
 
     def _start_own(self) -> None:
@@ -232,7 +245,7 @@ class Local:
         expected = set(wanted or registry.names(self.settings.model_paths))
         headers = {"Authorization": f"Bearer {self.facts.api_key}"}
         try:
-            answer = httpx.get(f"{self._url()}/api/v1/models", headers=headers, timeout=2)
+            answer = self.http.get(f"{self._url()}/api/v1/models", headers=headers)
             live = {model["name"] for model in answer.json()["models"] if model["live"]}
         except (httpx.HTTPError, KeyError, ValueError):
             return False
@@ -273,6 +286,15 @@ class Local:
         is_open = self.settings.host not in ("127.0.0.1", "localhost", "::1")
         if is_open and not self.settings.public_url.startswith("https://"):
             console.print(PLAIN_HTTP)
+
+
+def _earlier_run(file: Path) -> dict[str, Any]:
+    """What an earlier `up` wrote of itself; nothing if it ended well, or the file is damaged."""
+    nothing: dict[str, Any] = {"url": "", "supervisor": (0, 0.0), "started": {}}
+    try:
+        return nothing | dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError):
+        return nothing
 
 
 def _facts(file: Path) -> Facts:

@@ -129,6 +129,14 @@ class Supervisor:
         self._changed()
 
     def _spawn(self, program: Program) -> "subprocess.Popen[bytes]":
+        try:
+            return self._open(program)
+        except OSError as error:
+            raise CannotStart(
+                f"{program.name} cannot start: {program.command[0]}: {error.strerror}"
+            ) from error
+
+    def _open(self, program: Program) -> "subprocess.Popen[bytes]":
         with open(self.log_of(program.name), "ab") as log:
             return subprocess.Popen(
                 program.command,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import keys
-from storage.calls import Call, Word, script
+from storage.calls import Call, Word, command, script
 
 WORKER_TTL_MS = 15_000
 GONE_S = 30
@@ -50,6 +50,11 @@ def read() -> Call[Catalogue]:
     """Live workers and known models, in one round trip."""
     names = [keys.WORKERS, keys.MODELS, keys.SEEN]
     return script("catalogue", _parse, names, [keys.worker(""), keys.model("")])
+
+
+def forget_workers() -> Call[bool]:
+    """Whoever lives announces itself again within seconds."""
+    return command(bool, "DEL", keys.WORKERS)
 
 
 def _parse(answer: Any) -> Catalogue:
