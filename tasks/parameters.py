@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 import jsonschema
@@ -17,8 +18,12 @@ def canonical(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
     Raises BadInput naming the parameter, what is wrong and what there is.
     """
-    # Most requests say the same or nothing: remembered, they cost no validation.
-    params: dict[str, Any] = orjson.loads(_canonical(orjson.dumps(schema), orjson.dumps(given)))
+    try:
+        # Most requests say the same or nothing: remembered, they cost no validation.
+        found = _canonical(orjson.dumps(schema), orjson.dumps(given))
+    except orjson.JSONEncodeError as error:
+        raise _bad(f"a parameter is no JSON: {error}") from error
+    params: dict[str, Any] = orjson.loads(found)
     return params
 
 
@@ -53,7 +58,8 @@ def _read(field: Mapping[str, Any], value: Any) -> Any:
             case "integer":
                 return int(value)
             case "number":
-                return float(value)
+                number = float(value)
+                return number if isfinite(number) else value  # JSON has no word for it
             case "boolean":
                 return WORDS.get(value.lower(), value)
     except ValueError:
@@ -63,8 +69,11 @@ def _read(field: Mapping[str, Any], value: Any) -> Any:
 
 def _plain(field: Mapping[str, Any], value: Any) -> Any:
     """1 and 1.0 are one number, and so one cache key."""
-    is_number = field.get("type") == "number" and isinstance(value, int | float)
-    return float(value) if is_number and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if field.get("type") == "integer" and value == int(value):
+        return int(value)
+    return float(value) if field.get("type") == "number" else value
 
 
 @lru_cache(maxsize=256)
