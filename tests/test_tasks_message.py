@@ -1,0 +1,57 @@
+"""What travels in the queue: few bytes, ids only, and a version."""
+
+import json
+from typing import Any
+
+import pytest
+
+from storage.records import VERSION, Ref
+from tasks.errors import BadInput, JobError, ModelFailure, Unavailable
+from tasks.message import MAX_RUNS, error_json, message, refs
+
+REFS = [Ref("a" * 64, 1), Ref("b" * 64, 12)]
+
+
+def test_a_message_gives_back_its_runs() -> None:
+    assert refs(message("toy", "batch", REFS)) == REFS
+
+
+def test_a_message_survives_json() -> None:
+    carried = json.loads(json.dumps(message("toy", "batch", REFS)))
+
+    assert refs(carried) == REFS
+
+
+def test_a_message_of_a_newer_version_is_refused() -> None:
+    carried: Any = {**message("toy", "batch", REFS), "v": VERSION + 1}
+
+    with pytest.raises(
+        ValueError, match=f"message of version {VERSION + 1}; this worker knows {VERSION}"
+    ):
+        refs(carried)
+
+
+def test_the_fullest_message_stays_below_two_kilobytes() -> None:
+    full = message("a_rather_long_name", "interactive", [Ref("f" * 64, 99)] * MAX_RUNS)
+
+    assert len(json.dumps(full)) < 2048
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (BadInput("no"), ("bad_input", 422)),
+        (Unavailable("later"), ("unavailable", 503)),
+        (ModelFailure("broke"), ("model_failure", 500)),
+        (BadInput("big", code="too_large", status=413), ("too_large", 413)),
+    ],
+)
+def test_an_error_says_code_and_status(error: JobError, expected: tuple[str, int]) -> None:
+    found = error_json(error)
+
+    assert (found["code"], found["status"]) == expected
+    assert found["message"] == str(error)
+
+
+def test_an_errors_hint_goes_with_it() -> None:
+    assert error_json(BadInput("no", hint="Do this."))["hint"] == "Do this."
