@@ -8,37 +8,40 @@ import time
 from typing import Any
 
 from storage import keys
-from storage.calls import command
+from storage.calls import Sync, command
 from tasks.resources import results, state
 from tasks.settings import settings
 
 MARGIN_MS = 60_000
 """Both are marked by the first run that asks; this much later is another beginning."""
-LOOK_S = 10.0
-"""How often evictions are asked for."""
+LOOK_S = 1.0
+"""How often is looked; a cache that was emptied since then costs a run."""
 
-_evicting: tuple[float, bool] = (-LOOK_S, False)
+_looked: tuple[float, bool] = (-LOOK_S, False)
 
 
 def may_have_forgotten() -> bool:
     """Whether a result that is not in the cache may still lie in S3."""
+    global _looked
+    if time.monotonic() - _looked[0] > LOOK_S:
+        _looked = (time.monotonic(), _is_younger() or _is_evicting())
+    return _looked[1]
+
+
+def _is_younger() -> bool:
+    known_ms, begun_ms = _in_use_since_ms(results()), _in_use_since_ms(state())
+    # Results of before the cache's beginning are expired by now, or may still be there.
+    is_recent = time.time() * 1000 - known_ms < settings().result_ttl_s * 1000
+    return is_recent and known_ms - begun_ms > MARGIN_MS
+
+
+def _in_use_since_ms(link: Sync) -> int:
     now_ms = int(time.time() * 1000)
-    known_since = results().do(command(_int, "SET", keys.SINCE, now_ms, "NX", "GET")) or now_ms
-    begun = state().do(command(_int, "SET", keys.SINCE, now_ms, "NX", "GET")) or now_ms
-    is_younger = known_since - begun > MARGIN_MS
-    outlived = now_ms - known_since > settings().result_ttl_s * 1000  # older ones are expired
-    return (is_younger and not outlived) or _is_evicting()
+    return link.do(command(lambda old: int(old or now_ms), "SET", keys.SINCE, now_ms, "NX", "GET"))
 
 
 def _is_evicting() -> bool:
-    global _evicting
-    if time.monotonic() - _evicting[0] > LOOK_S:
-        _evicting = (time.monotonic(), results().do(command(_has_evicted, "INFO", "stats")))
-    return _evicting[1]
-
-
-def _int(answer: Any) -> int | None:
-    return None if answer is None else int(answer)
+    return results().do(command(_has_evicted, "INFO", "stats"))
 
 
 def _has_evicted(answer: Any) -> bool:
