@@ -18,6 +18,9 @@ from tasks.message import MAX_RUNS, Lane, message
 MAX_PREPROCESS_MS = 20.0
 """A message holds up its runs until the last of them is prepared: cheap ones only share one."""
 
+PATIENCE = {"max_retries": 4, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
+"""Somebody waits for the answer: a queue that is away for 1.4 s is said to be away."""
+
 log = structlog.get_logger()
 
 
@@ -82,7 +85,7 @@ def _send(group: list[Ticket]) -> None:
     first = group[0]
     carried = message(first.model, first.lane, [ticket.ref for ticket in group])
     try:
-        run_chain(carried).apply_async()
+        run_chain(carried).apply_async(retry_policy=PATIENCE)
     except (OperationalError, OSError) as error:
         log.warning("publish failed", runs=len(group), reason=str(error))
         failure = Unavailable("the queue does not answer", hint="Try again in a few seconds.")
