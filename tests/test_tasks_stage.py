@@ -1,0 +1,351 @@
+"""A stage does its step for every live run of a message; one run's trouble is its own."""
+
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from celery.exceptions import Reject
+
+from storage import keys, records
+from storage.calls import Sync
+from storage.errors import StorageDown
+from storage.records import Ref, Spec, View
+from tasks import resources
+from tasks.errors import BadInput, Unavailable
+from tasks.message import Message, message
+from tasks.settings import settings
+from tasks.stage import MAX_STARTS, MOVED, PAUSES_S, Outcome, Stage, Work, run_stage
+
+pytest_plugins = ["inprocess"]
+
+STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25, lambda model: "cpu", lambda m: f"gpu.{m}")
+LAST = Stage("postprocess", "postprocessing", 0.85, 1.0, lambda model: "cpu")
+
+Run = Callable[..., Message]
+
+
+@pytest.fixture
+def claim(in_process: None, link: Sync) -> Callable[[str], Ref]:
+    """Claims a run that job `job-<key>` waits for."""
+
+    def claimed(key: str) -> Ref:
+        spec = Spec(key, "ada", "toy", {"gain": 2}, ["alpha"], "upload", "w", "c")
+        asked = records.claim(f"job-{key}", spec, lane="batch", max_waiting=99, job_ttl_s=60)
+        found = link.do(asked)
+        assert found.verdict == "lead"
+        return Ref(key, found.number)
+
+    return claimed
+
+
+@pytest.fixture
+def view(link: Sync) -> Callable[[str], View]:
+    def seen(key: str) -> View:
+        found = link.do(records.view(f"job-{key}"))
+        assert found is not None
+        return found
+
+    return seen
+
+
+@pytest.fixture
+def task() -> Any:
+    """What Celery hands to a bound task; the rest of the chain is in its request."""
+    return SimpleNamespace(request=SimpleNamespace(chain=["inference", "postprocess"]))
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """No pause is made; here is how long they would have been."""
+    made: list[float] = []
+    monkeypatch.setattr("tasks.stage.time.sleep", made.append)
+    return made
+
+
+def carry(*refs: Ref) -> Message:
+    return message("toy", "batch", refs)
+
+
+def error_of(seen: View) -> dict[str, Any]:
+    return dict(json.loads(seen.fields["error"]))
+
+
+def test_a_step_gets_run_and_spec(task: Any, claim: Callable[[str], Ref]) -> None:
+    ref = claim("a")
+    seen: list[Work] = []
+
+    run_stage(task, STAGE, carry(ref), lambda work: seen.append(work))
+
+    [work] = seen
+    assert work.ref == ref
+    assert (work.spec.user, work.spec.model, dict(work.spec.params)) == ("ada", "toy", {"gain": 2})
+
+
+def test_what_goes_on_is_in_the_next_message(task: Any, claim: Callable[[str], Ref]) -> None:
+    refs = [claim("a"), claim("b")]
+
+    left = run_stage(task, STAGE, carry(*refs), lambda work: None)
+
+    assert left == carry(*refs)
+    assert task.request.chain == ["inference", "postprocess"]
+
+
+def test_a_stage_shows_in_the_record(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    during: list[View] = []
+
+    run_stage(task, STAGE, carry(claim("a")), lambda work: during.append(view("a")))
+
+    assert (during[0].state, float(during[0].run["progress"])) == ("preprocessing", 0.05)
+    assert float(view("a").run["progress"]) == 0.25
+    assert (view("a").run["queue"], view("a").ahead) == ("gpu.toy", 1)
+
+
+def test_stale_runs_are_left_alone(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    good, stale = claim("good"), claim("stale")
+    seen: list[str] = []
+
+    left = run_stage(
+        task, STAGE, carry(Ref("stale", stale.n + 1), good), lambda work: seen.append(work.ref.key)
+    )
+
+    assert seen == ["good"]
+    assert left == carry(good)
+    assert view("stale").state == "queued"
+
+
+def test_the_chain_is_cut_when_nothing_is_left(task: Any, claim: Callable[[str], Ref]) -> None:
+    claim("a")
+
+    left = run_stage(task, STAGE, carry(Ref("a", 9)), lambda work: None)
+
+    assert left["runs"] == []
+    assert task.request.chain is None
+
+
+def test_a_result_ends_the_run_there_and_then(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    left = run_stage(task, STAGE, carry(claim("a")), lambda work: '{"kind":"labels"}')
+
+    assert (view("a").state, view("a").fields["result"]) == ("done", '{"kind":"labels"}')
+    assert left["runs"] == [] and task.request.chain is None
+
+
+def test_a_moved_run_goes_on_elsewhere(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    moved, stays = claim("moved"), claim("stays")
+
+    def step(work: Work) -> Outcome:
+        return MOVED if work.ref == moved else None
+
+    left = run_stage(task, STAGE, carry(moved, stays), step)
+
+    assert left == carry(stays)
+    assert view("moved").state == "preprocessing"
+
+
+def test_bad_input_ends_the_run_failed_and_is_remembered(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], state: "redis.Redis"
+) -> None:
+    def step(work: Work) -> Outcome:
+        raise BadInput("it is no image", code="no_image", hint="Send another.")
+
+    left = run_stage(task, STAGE, carry(claim("a")), step)
+
+    assert view("a").state == "failed"
+    assert error_of(view("a")) == {
+        "code": "no_image",
+        "message": "it is no image",
+        "hint": "Send another.",
+        "status": 422,
+    }
+    assert state.hget(keys.run("a"), "lasting") == "1"
+    assert left["runs"] == []
+
+
+def test_an_exception_of_the_model_is_a_model_failure(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], state: "redis.Redis"
+) -> None:
+    def step(work: Work) -> Outcome:
+        raise ZeroDivisionError("division by zero")
+
+    run_stage(task, STAGE, carry(claim("a")), step)
+
+    error = error_of(view("a"))
+    assert (error["code"], error["status"]) == ("model_failure", 500)
+    assert error["message"] == "the model broke: ZeroDivisionError: division by zero"
+    assert state.hget(keys.run("a"), "lasting") == "0", "another try may go well"
+
+
+def test_one_runs_failure_is_its_own(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    refs = [claim(key) for key in ("a", "bad", "c")]
+
+    def step(work: Work) -> Outcome:
+        if work.ref.key == "bad":
+            raise BadInput("no")
+        return None
+
+    left = run_stage(task, STAGE, carry(*refs), step)
+
+    assert left == carry(refs[0], refs[2])
+    assert [view(key).state for key in ("a", "bad", "c")] == [
+        "preprocessing",
+        "failed",
+        "preprocessing",
+    ]
+
+
+def test_the_fourth_start_is_poison(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    ref = claim("a")
+    started: list[Work] = []
+
+    def dies(work: Work) -> Outcome:
+        started.append(work)
+        raise SystemExit  # as if the process had been killed: no end is noted
+
+    for _ in range(MAX_STARTS):
+        with pytest.raises(SystemExit):
+            run_stage(task, STAGE, carry(ref), dies)
+    left = run_stage(task, STAGE, carry(ref), dies)
+
+    assert len(started) == MAX_STARTS == 3
+    assert (view("a").state, error_of(view("a"))["code"]) == ("failed", "poison")
+    assert left["runs"] == [] and task.request.chain is None
+
+
+def test_storage_that_comes_back_is_waited_for(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], pauses: list[float]
+) -> None:
+    answers = iter([StorageDown("S3 did not answer"), StorageDown("S3 did not answer"), None])
+
+    def step(work: Work) -> Outcome:
+        if error := next(answers):
+            raise error
+        return '{"kind":"labels"}'
+
+    run_stage(task, STAGE, carry(claim("a")), step)
+
+    assert view("a").state == "done"
+    assert pauses == list(PAUSES_S[:2])
+
+
+def test_storage_that_stays_away_is_unavailable(
+    task: Any,
+    claim: Callable[[str], Ref],
+    view: Callable[[str], View],
+    state: "redis.Redis",
+    pauses: list[float],
+) -> None:
+    def step(work: Work) -> Outcome:
+        raise StorageDown("S3 did not answer get_object in/ada/upload")
+
+    run_stage(task, STAGE, carry(claim("a")), step)
+
+    error = error_of(view("a"))
+    assert (error["code"], error["status"]) == ("unavailable", 503)
+    assert error["message"] == "S3 did not answer get_object in/ada/upload"
+    assert state.hget(keys.run("a"), "lasting") == "0"
+    assert pauses == list(PAUSES_S)
+
+
+def test_what_is_unavailable_is_not_remembered(
+    task: Any, claim: Callable[[str], Ref], state: "redis.Redis"
+) -> None:
+    def step(work: Work) -> Outcome:
+        raise Unavailable("other code", code="other_version")
+
+    run_stage(task, STAGE, carry(claim("a")), step)
+
+    assert state.hget(keys.run("a"), "lasting") == "0"
+
+
+def test_a_state_redis_that_is_away_gives_the_message_back(
+    task: Any, claim: Callable[[str], Ref], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = claim("a")
+    with redis.Redis(port=1, retry=None) as client:
+        monkeypatch.setattr("tasks.stage.state", lambda: Sync(client))
+
+        with pytest.raises(Reject) as caught:
+            run_stage(task, STAGE, carry(ref), lambda work: None)
+
+    assert caught.value.requeue
+    assert task.request.chain == ["inference", "postprocess"]
+
+
+def test_the_runs_of_a_message_go_side_by_side(task: Any, claim: Callable[[str], Ref]) -> None:
+    happened: list[str] = []
+
+    def step(work: Work) -> Callable[[], Outcome]:
+        happened.append(f"begin {work.ref.key}")
+        return lambda: happened.append(f"wait {work.ref.key}")
+
+    run_stage(task, STAGE, carry(claim("a"), claim("b")), step)
+
+    assert happened == ["begin a", "begin b", "wait a", "wait b"]
+
+
+def test_a_run_that_fails_while_it_is_waited_for_fails_alone(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    refs = [claim("a"), claim("bad"), claim("c")]
+
+    def step(work: Work) -> Callable[[], Outcome]:
+        def wait() -> Outcome:
+            if work.ref.key == "bad":
+                raise ValueError("bad pixels")
+            return None
+
+        return wait
+
+    left = run_stage(task, STAGE, carry(*refs), step)
+
+    assert left == carry(refs[0], refs[2])
+    assert error_of(view("bad"))["code"] == "model_failure"
+
+
+def test_an_ended_run_leaves_no_arrays_behind(task: Any, claim: Callable[[str], Ref]) -> None:
+    ended, goes_on = claim("ended"), claim("goes-on")
+
+    def step(work: Work) -> Outcome:
+        resources.scratch().put(work.scratch("input"), np.zeros(3))
+        return '{"kind":"labels"}' if work.ref == ended else None
+
+    run_stage(task, STAGE, carry(ended, goes_on), step)
+
+    assert [path.name for path in settings().scratch_dir.glob("pixelmill-*")] == [
+        f"pixelmill-{settings().installation}-goes-on-1-input.npy"
+    ]
+
+
+def test_the_last_stage_moves_a_run_into_no_queue(
+    task: Any, claim: Callable[[str], Ref], state: "redis.Redis"
+) -> None:
+    run_stage(task, LAST, carry(claim("a")), lambda work: '{"kind":"labels"}')
+
+    assert sorted(state.keys(f"{keys.LANE_PREFIX}*")) == [keys.lane("cpu", "batch")]
+
+
+def test_a_message_of_a_newer_version_touches_nothing(
+    task: Any, claim: Callable[[str], Ref], state: "redis.Redis"
+) -> None:
+    newer: Any = {**carry(claim("a")), "v": records.VERSION + 1}
+    before = state.hgetall(keys.run("a"))
+
+    with pytest.raises(ValueError, match="this worker knows"):
+        run_stage(task, STAGE, newer, lambda work: None)
+
+    assert state.hgetall(keys.run("a")) == before
