@@ -25,6 +25,7 @@ def main() -> None:
         log_level=settings().log_level,
         timeout_graceful_shutdown=5,
         server_header=False,
+        proxy_headers=False,  # nothing is decided by who says it forwarded what
     )
 
 

@@ -1,6 +1,7 @@
 """The web process: API, page, health, and the page's own S3 path in one ASGI app."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
@@ -49,6 +50,8 @@ def create() -> FastAPI:
             asyncio.create_task(pipeline.hub.run()),
             asyncio.create_task(reconcile(pipeline)),
         ]
+        gc.collect()
+        gc.freeze()  # Gradio's half a million objects stay: nothing to walk through at each request
         yield
         for running in background:
             running.cancel()

@@ -1,5 +1,6 @@
 """Starts a worker: loads and warms first, consumes after, and says why when it cannot."""
 
+import gc
 import logging
 import os
 import socket
@@ -81,6 +82,10 @@ def _consume(announcer: Announcer, queues: list[str], options: list[str]) -> Non
     # Two lines a task from Celery are a fifth of its CPU; ours say what matters.
     for noisy in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What is loaded by now stays: the collector need not walk through all of torch again and again,
+    # and forked processes go on sharing it.
+    gc.collect()
+    gc.freeze()
     app.worker_main(["worker", "-Q", ",".join(queues), "-n", announcer.node, *options, *flags])
 
 
