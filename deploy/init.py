@@ -33,9 +33,9 @@ def main(origin: str | None = None) -> None:
     password, api_key = secrets.token_urlsafe(12), f"pm_{secrets.token_urlsafe(24)}"
     has_bucket, has_admin = prepare(state, store, password=password, api_key=api_key)
     print(f"bucket {settings().s3_bucket}: {'created' if has_bucket else 'was there'}")
+    print(f"account admin: {f'password {password}' if has_admin else 'keeps its password'}")
+    print(f"API key {api_key}\nWhat is new is shown this once.")
     page = origin or settings().public_url
     if page:
         store.allow_origin(page.rstrip("/"))
         print(f"pages of {page} may PUT to and GET from it")
-    print(f"account admin: {f'password {password}' if has_admin else 'keeps its password'}")
-    print(f"API key {api_key}\nWhat is new is shown this once.")

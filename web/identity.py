@@ -6,9 +6,10 @@ import secrets
 import time
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storage import users
@@ -77,8 +78,12 @@ class Identify:
         self._keys: dict[str, tuple[float, str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Identify, or answer 401."""
-        if scope["type"] != "http" or not scope["path"].startswith("/api/v1/"):
+        """Identify, or answer 401; the page itself leads to the sign-in."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path == "/ui/" and not settings().open and user_of(Request(scope)) is None:
+            await RedirectResponse("/login")(scope, receive, send)
+            return
+        if not path.startswith("/api/v1/"):
             await self.app(scope, receive, send)
             return
         try:
@@ -129,7 +134,7 @@ class Identify:
         return known[1]
 
 
-def user_of(request: Any) -> str | None:
+def user_of(request: Request) -> str | None:
     """The page's identity: the cookie's user, if there is one."""
     known = user_of_cookie(request.cookies.get(cookie_name(), ""))
     return known[0] if known else None

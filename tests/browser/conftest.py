@@ -1,5 +1,6 @@
 """A browser on the real stack: every page is a new person's, and fails its test on any error."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,7 +30,9 @@ expect.set_options(timeout=PATIENCE_MS)
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, to which nothing but 127.0.0.1 exists."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=ARGUMENTS
+        )
         yield browser
         browser.close()
 

@@ -1,0 +1,79 @@
+"""Where open mode is off: nobody without a sign-in, and the sign-in itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from stack import Stack
+
+from storage import calls, users
+
+
+@pytest.fixture(scope="module")
+def closed(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A web process that asks who is there; its address."""
+    web = Stack(Path(tmp_path_factory.mktemp("closed")))
+    web.ports |= {name: servers.ports[name] for name in ("state", "cache", "s3")}
+    web.env |= {
+        **{name: value for name, value in servers.env.items() if "_URL" in name},
+        "PIXELMILL_OPEN": "false",
+        "PIXELMILL_PUBLIC_URL": "https://mill.example",
+    }
+    calls.Sync(servers.state).do(users.set_password("admin", "right"))
+    with web:
+        web.start_web()
+        yield web.url
+
+
+def test_nobody_gets_in_unasked(closed: str) -> None:
+    api = httpx.get(f"{closed}/api/v1/models")
+    page = httpx.get(f"{closed}/ui/")
+
+    assert api.status_code == 401 and "/login" in api.json()["error"]["hint"]
+    assert page.status_code == 307 and page.headers["location"] == "/login"
+    assert "Password" in httpx.get(f"{closed}/login").text
+
+
+def test_the_right_password_opens_page_and_api(closed: str) -> None:
+    answer = httpx.post(f"{closed}/login", data={"user": "admin", "password": "right"})
+    cookie = {"cookie": answer.headers["set-cookie"].split(";")[0]}
+
+    assert answer.status_code == 303
+    assert {"HttpOnly", "SameSite=Lax", "Secure"} <= set(answer.headers["set-cookie"].split("; "))
+    assert httpx.get(f"{closed}/ui/", headers=cookie).status_code == 200
+    assert httpx.get(f"{closed}/api/v1/models", headers=cookie).status_code == 200
+
+
+@pytest.mark.parametrize(("user", "password"), [("admin", "wrong"), ("<b>", "right")])
+def test_a_wrong_one_opens_nothing(closed: str, user: str, password: str) -> None:
+    answer = httpx.post(f"{closed}/login", data={"user": user, "password": password})
+
+    assert answer.status_code == 401 and "set-cookie" not in answer.headers
+    assert "<b>" not in answer.text
+
+
+def test_another_sites_form_signs_nobody_in(closed: str) -> None:
+    foreign = {"origin": "https://evil.example"}
+
+    answer = httpx.post(
+        f"{closed}/login", data={"user": "admin", "password": "right"}, headers=foreign
+    )
+
+    assert answer.status_code == 403
+
+
+def test_a_forged_cookie_is_nobodys(closed: str) -> None:
+    signed_in = httpx.post(f"{closed}/login", data={"user": "admin", "password": "right"})
+    name, _, value = signed_in.headers["set-cookie"].split(";")[0].partition("=")
+    forged = value.replace("admin", "other")
+
+    answer = httpx.get(f"{closed}/api/v1/models", headers={"cookie": f"{name}={forged}"})
+
+    assert answer.status_code == 401
+
+
+def test_signing_out_forgets(closed: str) -> None:
+    answer = httpx.get(f"{closed}/logout")
+
+    assert answer.headers["location"] == "/login" and "Max-Age=0" in answer.headers["set-cookie"]
