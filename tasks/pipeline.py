@@ -27,6 +27,8 @@ from tasks.settings import settings
 
 CATALOGUE_AGE_S = 1.0
 REREAD_S = 2.0
+UPLOAD_AGE_S = 60.0
+UPLOADS_KNOWN = 10_000
 OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
 DEFAULT_OUTPUT = ("alpha", "preview")
 
@@ -74,6 +76,7 @@ class Pipeline:
         self.state, self.cache, self.objects, self.hub = state, cache, objects, hub
         self.publisher = Publisher()
         self._catalogue: tuple[float, Catalogue] | None = None
+        self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
 
     async def catalogue(self) -> Catalogue:
         """What live workers can do, at most CATALOGUE_AGE_S old."""
@@ -217,6 +220,18 @@ class Pipeline:
         key = keys.upload_object(user, upload_id)
         etag = await asyncio.to_thread(self.objects.put, key, photo.data, photo.media_type)
         await self.remember_upload(user, upload_id, photo, etag)
+
+    async def upload(self, user: str, upload_id: str) -> Mapping[str, str]:
+        """An upload's record, empty if there is none; once its bytes are there it never changes."""
+        known = self._uploads.get((user, upload_id))
+        if known and known[0] > monotonic():
+            return known[1]
+        record = await self.state.do(records.upload(user, upload_id))
+        if record.get("state") == "there":
+            if len(self._uploads) >= UPLOADS_KNOWN:
+                self._uploads.clear()
+            self._uploads[(user, upload_id)] = (monotonic() + UPLOAD_AGE_S, record)
+        return record
 
     async def remember_upload(self, user: str, upload_id: str, photo: Photo, etag: str) -> None:
         """Record an upload whose bytes are there."""

@@ -158,7 +158,7 @@ def _asked(request: Request, asked: schemas.JobRequest, photo: Photo) -> Asked:
 async def _uploaded(request: Request, upload_id: str) -> Photo:
     """An upload of this user whose bytes are there; looked at once, then remembered."""
     pipeline, user = pipeline_of(request), request.state.user
-    record = await pipeline.state.do(records.upload(user, upload_id))
+    record = await pipeline.upload(user, upload_id)
     if not record:
         raise BadInput(f"no upload {upload_id!r}", code="no_upload", status=404)
     identity = f"{record['sha256']}:{record['variant']}" if record.get("sha256") else upload_id
