@@ -14,7 +14,7 @@ from tasks.errors import JobError
 from tasks.models import registry
 from tasks.settings import settings
 from workers.announce import Announcer, facts
-from workers.steps import KeepMessages, LeanConsumer
+from workers.steps import KeepMessages, LeanConsumer, LosslessDispatcher
 
 GPU_THREADS = 48
 """Messages in hand at once: three batches of 16, so that the next is there when one is done."""
@@ -75,6 +75,8 @@ def _consume(announcer: Announcer, queues: list[str], options: list[str]) -> Non
     worker_ready.connect(lambda **_: announcer.start(), weak=False)
     worker_shutting_down.connect(lambda **_: announcer.stop(), weak=False)
     app.conf.worker_consumer = LeanConsumer
+    events: Any = app.events  # the stub wants a name here; Celery takes classes as well
+    events.dispatcher_cls = LosslessDispatcher
     app.steps["consumer"].add(KeepMessages)
     flags = ["--without-gossip", "--without-mingle", "--loglevel", settings().log_level]
     # Flower knows a worker by its events and heartbeat; without Flower both are a cost.

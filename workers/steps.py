@@ -7,6 +7,7 @@ from typing import Any
 import redis
 import structlog
 from celery import bootsteps
+from celery.events import EventDispatcher
 from celery.worker.consumer import Consumer
 from redis.exceptions import RedisError
 
@@ -19,12 +20,34 @@ HELD_AT_MOST_S = 600
 log = structlog.get_logger()
 
 
-class LeanConsumer(Consumer):
-    """Sends Celery's events four times a second instead of at every turn of its loop.
+class LosslessDispatcher(EventDispatcher):
+    """Publishes what is in its buffers and drops exactly that.
 
-    Stock Celery publishes and clears its buffer at each turn with no lock around appends: with the
-    threads pool it loses a third of the events, and it spends half as much CPU again.
+    Stock Celery publishes, then clears: with the threads pool it drops what was appended meanwhile,
+    a third of all events at full speed.
     """
+
+    mutex: Any
+    producer: Any
+    _publish: Any
+    _group_buffer: Any
+    _outbound_buffer: Any
+
+    def flush(self, errors: bool = True, groups: bool = True) -> None:
+        """Send what has gathered; safe while other threads append."""
+        with self.mutex:
+            for group, events in self._group_buffer.items() if groups else ():
+                batch = events[: len(events)]
+                if batch:
+                    self._publish(batch, self.producer, f"{group}.multi")
+                del events[: len(batch)]
+            for _ in range(len(self._outbound_buffer) if errors else 0):  # of a lost connection
+                event, routing_key, _ = self._outbound_buffer.popleft()
+                self._publish(event, self.producer, routing_key)
+
+
+class LeanConsumer(Consumer):
+    """Sends Celery's events four times a second, not at every turn of its loop."""
 
     hub: Any
     event_dispatcher: Any
@@ -38,20 +61,7 @@ class LeanConsumer(Consumer):
     def _flush_later(self) -> None:
         self._flush_due = None
         if self.event_dispatcher:
-            _flush(self.event_dispatcher)
-
-
-def _flush(dispatcher: Any) -> None:
-    """Publish what is in the buffers now and drop exactly that: tasks append from their threads."""
-    with dispatcher.mutex:
-        for group, events in dispatcher._group_buffer.items():
-            batch = events[: len(events)]
-            dispatcher._publish(batch, dispatcher.producer, f"{group}.multi")
-            del events[: len(batch)]
-    for _ in range(len(dispatcher._outbound_buffer)):  # of a time without connection
-        event, routing_key, _ = dispatcher._outbound_buffer.popleft()
-        with dispatcher.mutex:
-            dispatcher._publish(event, dispatcher.producer, routing_key)
+            self.event_dispatcher.flush()
 
 
 class KeepMessages(bootsteps.StartStopStep):
