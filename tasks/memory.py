@@ -7,8 +7,11 @@ was emptied, and one that has evicted is full: either costs a read of S3 per mis
 import time
 from typing import Any
 
-from storage import keys
+import structlog
+
+from storage import keys, records
 from storage.calls import Sync, command
+from storage.errors import StorageDown
 from tasks.resources import results, state
 from tasks.settings import settings
 
@@ -17,6 +20,8 @@ MARGIN_MS = 60_000
 LOOK_S = 1.0
 """How often is looked; a cache that was emptied since then costs a run."""
 
+log = structlog.get_logger()
+
 _looked: tuple[float, bool] = (-LOOK_S, False)
 
 
@@ -24,8 +29,21 @@ def may_have_forgotten() -> bool:
     """Whether a result that is not in the cache may still lie in S3."""
     global _looked
     if time.monotonic() - _looked[0] > LOOK_S:
-        _looked = (time.monotonic(), _is_younger() or _is_evicting())
+        try:
+            forgetful = _is_younger() or _is_evicting()
+        except StorageDown as error:
+            log.warning("result cache away", reason=str(error))
+            forgetful = True
+        _looked = (time.monotonic(), forgetful)
     return _looked[1]
+
+
+def remember(result_key: str, payload: str) -> None:
+    """Keep a result in the cache; one that is away forgets it, which is no failure of the run."""
+    try:
+        results().do(records.remember_result(result_key, payload, settings().result_ttl_s))
+    except StorageDown as error:
+        log.warning("result not remembered", reason=str(error))
 
 
 def _is_younger() -> bool:

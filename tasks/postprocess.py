@@ -9,14 +9,14 @@ import numpy as np
 from celery import Task
 from numpy.typing import NDArray
 
-from storage import keys, records
+from storage import keys
 from tasks.app import app
 from tasks.imaging import codec
 from tasks.imaging.types import NO_IMAGE, Image
+from tasks.memory import remember
 from tasks.message import Message
 from tasks.models.base import Output
-from tasks.resources import objects, results, scratch
-from tasks.settings import settings
+from tasks.resources import objects, scratch
 from tasks.stage import Stage, Work, run_stage
 
 STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0, lambda model: "cpu")
@@ -51,7 +51,7 @@ def conclude(work: Work) -> str:
     objects().put(
         keys.result_object(work.spec.user, key, "result.json"), payload.encode(), "application/json"
     )
-    results().do(records.remember_result(key, payload, settings().result_ttl_s))
+    remember(key, payload)
     return payload
 
 

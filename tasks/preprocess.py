@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from celery import Task
 
-from storage import keys, records
+from storage import keys
 from tasks.app import app, gpu_queue
 from tasks.errors import BadInput, Unavailable
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
-from tasks.memory import may_have_forgotten
+from tasks.memory import may_have_forgotten, remember
 from tasks.message import Message
 from tasks.models import registry
-from tasks.resources import objects, results, scratch
+from tasks.resources import objects, scratch
 from tasks.settings import settings
 from tasks.stage import Stage, Work, run_stage
 
@@ -62,7 +62,7 @@ def _known(work: Work) -> str | None:
         found = objects().get(keys.result_object(work.spec.user, key, "result.json")).decode()
     except FileNotFoundError:
         return None
-    results().do(records.remember_result(key, found, settings().result_ttl_s))
+    remember(key, found)
     return str(json.dumps(json.loads(found)))
 
 

@@ -28,8 +28,8 @@ def state() -> Sync:
 
 @once
 def results() -> Sync:
-    """The cache Redis, for workers."""
-    return Sync(_worker_client(settings().cache_url), "the cache Redis")
+    """The cache Redis, for workers: a run can do without it, so it is not waited for."""
+    return Sync(_worker_client(settings().cache_url, tries=2), "the cache Redis")
 
 
 def web_link(url: str, name: str) -> Async:
@@ -69,6 +69,6 @@ def scratch() -> Scratch:
     return FolderScratch(settings().scratch_dir)
 
 
-def _worker_client(url: str) -> "redis.Redis":
-    patient = Retry(ExponentialBackoff(cap=1.0, base=0.1), 12, (ConnectionError, TimeoutError))
-    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, retry=patient)
+def _worker_client(url: str, tries: int = 12) -> "redis.Redis":
+    retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), tries, (ConnectionError, TimeoutError))
+    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, retry=retry)

@@ -89,6 +89,18 @@ class Settings(BaseSettings):
     """Largest upload in MiB."""
     max_megapixels: float = 50
     """Largest image in megapixels."""
+    min_side_px: int = 16
+    """Shortest side of an image, in pixels."""
+    max_side_px: int = 16_384
+    """Longest side of an image, in pixels."""
+    max_aspect: int = 40
+    """Longest side at most so many times the shortest."""
+    max_jpeg_scans: int = 100
+    """Scans of a progressive JPEG; each costs a pass over the whole picture."""
+    max_png_chunks: int = 4_096
+    """Chunks of a PNG, or segments of a JPEG, before the pixels end."""
+    max_metadata_mib: float = 4
+    """Metadata of an image (EXIF, profiles, texts) in MiB."""
     max_waiting: int = 1000
     """Longest queue per lane, in runs; above it a request is answered 429."""
     result_ttl_s: int = 6 * 24 * 3600
@@ -108,8 +120,16 @@ class Settings(BaseSettings):
     @property
     def guard_limits(self) -> Limits:
         """What the header guard lets through."""
-        max_bytes, max_pixels = int(self.max_upload_mib * MIB), int(self.max_megapixels * 1e6)
-        return Limits(max_bytes=max_bytes, max_pixels=max_pixels)
+        return Limits(
+            max_bytes=int(self.max_upload_mib * MIB),
+            max_pixels=int(self.max_megapixels * 1e6),
+            min_side=self.min_side_px,
+            max_side=self.max_side_px,
+            max_aspect=self.max_aspect,
+            max_scans=self.max_jpeg_scans,
+            max_segments=self.max_png_chunks,
+            max_metadata_bytes=int(self.max_metadata_mib * MIB),
+        )
 
     @property
     def weights_path(self) -> Path:

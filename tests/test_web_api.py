@@ -408,3 +408,18 @@ def test_the_web_process_never_loads_torch(stack: Stack) -> None:
     )
 
     assert out.stdout.strip().endswith("False"), out.stderr
+
+
+def test_a_cache_that_is_away_stops_no_job(
+    stack: Stack, browser: httpx.Client, fresh: bytes
+) -> None:
+    cache = stack.client("cache")
+    cache.config_set("maxmemory-policy", "noeviction")
+    cache.config_set("maxmemory", "1")  # whatever is written is refused
+    try:
+        job = predict(browser, fresh, gain=1.25).json()
+    finally:
+        cache.config_set("maxmemory", "0")
+        cache.config_set("maxmemory-policy", "allkeys-lru")
+
+    assert job["state"] == "done"

@@ -97,4 +97,4 @@ def _node(kind: str) -> str:
 
 def _refuse(error: JobError) -> NoReturn:
     hint: Any = f" {error.hint}" if error.hint else ""
-    raise SystemExit(f"pixelmill worker: {error}.{hint}")
+    raise SystemExit(f"pixelmill worker: {str(error).rstrip('.')}.{hint}")
