@@ -143,10 +143,10 @@ def weights(
     from tasks.log import configure
     from tasks.models import registry
     from tasks.models import weights as store
-    from tasks.settings import settings
+    from tasks.settings import names_in, settings
 
     configure("warning")  # the bar says the rest
-    given = names or [name.strip() for name in settings().models.split(",") if name.strip()]
+    given = names or names_in(settings().models)
     if unknown := set(given) - set(registry.names()):
         there = ", ".join(registry.names())
         raise BadInput(f"no model {', '.join(sorted(unknown))!r}; there are: {there}")

@@ -42,7 +42,7 @@ def redis_server(
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     common = f'bind 127.0.0.1\nport {port}\ndir "{folder.resolve()}"\nsave ""\n'
     file = folder / "redis.conf"
-    _write_secretly(file, f"{common}requirepass {password}\n{config}")
+    write_secretly(file, f"{common}requirepass {password}\n{config}")
     return Program(name, [server or str(get_binary_path()), str(file)], {})
 
 
@@ -58,6 +58,9 @@ def s3_server(folder: Path, port: int, key: str, secret: str, origin: str) -> Pr
     return Program("s3", command, env)
 
 
-def _write_secretly(file: Path, text: str) -> None:
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+def write_secretly(file: Path, text: str) -> None:
+    """Write atomically, readable by this user alone."""
+    fresh = file.with_name(f"{file.name}.new")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
         out.write(text)
+    fresh.replace(file)

@@ -21,12 +21,19 @@ from rich.markup import escape
 from rich.panel import Panel
 
 from deploy import init
-from deploy.embedded import CACHE_CONFIG, STATE_CONFIG, Program, redis_server, s3_server
+from deploy.embedded import (
+    CACHE_CONFIG,
+    STATE_CONFIG,
+    Program,
+    redis_server,
+    s3_server,
+    write_secretly,
+)
 from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
 from storage import catalogue
 from storage.calls import Sync
 from storage.objects import S3Objects
-from tasks.settings import Settings, read
+from tasks.settings import Settings, names_in, read
 
 READY_S = 600.0
 """The first start may have weights to fetch."""
@@ -103,7 +110,7 @@ class Local:
         self.facts = _facts(self.var / "installation.json")
         self._check_page_port()
         self.env = self._environment()
-        _write_secretly(self.var / "env", _env_file(self.env))
+        write_secretly(self.var / "env", _env_file(self.env))
         self._start_servers()
         self._prepare()
         self._start_own()
@@ -233,7 +240,7 @@ class Local:
 
     def _fetch_weights(self) -> "subprocess.Popen[bytes]":
         """In a process of its own, on this terminal: converting needs torch, we do not."""
-        names = [name.strip() for name in self.settings.models.split(",") if name.strip()]
+        names = names_in(self.settings.models)
         command = [sys.executable, "-m", "deploy.cli", "weights", *names]
         return subprocess.Popen(command, env={**os.environ, **self.env})
 
@@ -241,7 +248,7 @@ class Local:
         """Whether every model is served."""
         from tasks.models import registry
 
-        wanted = [name.strip() for name in self.settings.models.split(",") if name.strip()]
+        wanted = names_in(self.settings.models)
         expected = set(wanted or registry.names(self.settings.model_paths))
         headers = {"Authorization": f"Bearer {self.facts.api_key}"}
         try:
@@ -271,7 +278,7 @@ class Local:
             "started": {name: (pid, created_at(pid)) for name, pid in pids.items()},
             "supervisor": (os.getpid(), created_at(os.getpid())),
         }
-        _write_secretly(self.run_file, json.dumps(run, indent=1))
+        write_secretly(self.run_file, json.dumps(run, indent=1))
 
     def _welcome(self, seconds: float) -> None:
         facts, url = self.facts, self.settings.public_url or self._url()
@@ -321,7 +328,7 @@ def _facts(file: Path) -> Facts:
             console.print(f"port {port} ({name}) is taken; using {other}")
             changed: dict[str, Any] = {name: other}
             facts = replace(facts, **changed)
-    _write_secretly(file, json.dumps(asdict(facts), indent=1))
+    write_secretly(file, json.dumps(asdict(facts), indent=1))
     return facts
 
 
@@ -362,11 +369,3 @@ def _text(value: object) -> str:
 
 def _env_file(env: dict[str, str]) -> str:
     return "".join(f"{name}={json.dumps(value)}\n" for name, value in env.items())
-
-
-def _write_secretly(file: Path, text: str) -> None:
-    """Write atomically, readable by this user alone."""
-    fresh = file.with_name(f"{file.name}.new")
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
-        out.write(text)
-    fresh.replace(file)

@@ -137,6 +137,11 @@ class Settings(BaseSettings):
         return self.weights_dir or self.var_dir / "weights"
 
 
+def names_in(text: str) -> list[str]:
+    """The names of a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 @cache
 def settings() -> Settings:
     """The process's settings. Tests call `settings.cache_clear()` after setting the environment."""

@@ -12,7 +12,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from tasks.app import app, gpu_queue
 from tasks.errors import JobError
 from tasks.models import registry
-from tasks.settings import settings
+from tasks.settings import names_in, settings
 from workers.announce import Announcer, facts
 from workers.steps import KeepMessages, LeanConsumer, LosslessDispatcher
 
@@ -55,7 +55,7 @@ def gpu(models: str) -> None:
 
 def _names(models: str) -> list[str]:
     there = registry.names()
-    wanted = [name.strip() for name in (models or settings().models).split(",") if name.strip()]
+    wanted = names_in(models or settings().models)
     for name in wanted:
         if name not in there:
             raise JobError(f"no model {name!r}; there are: {', '.join(there)}")
