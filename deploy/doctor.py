@@ -205,7 +205,7 @@ def shared_memory(now: Settings) -> Iterable[Line]:
 
 def workers(now: Settings) -> Iterable[Line]:
     """Who has announced itself, and what each model takes."""
-    from tasks.app import gpu_queue  # here: it reads the settings, which may be wrong
+    from tasks.chain import gpu_queue  # here: it reads the settings, which may be wrong
 
     try:
         seen = Sync(_client(now.state_url), "the state Redis").do(catalogue.read())

@@ -24,6 +24,11 @@ WEIGHTS = "models/"
 """S3 prefix of converted weights."""
 
 
+def queue(name: str, priority: int) -> str:
+    """List of the messages of one priority in a queue of the broker, as kombu names it."""
+    return f"{BROKER_PREFIX}{name}" + (f"\x06\x16{priority}" if priority else "")
+
+
 def job(job_id: str) -> str:
     """Hash of one job."""
     return JOB_PREFIX + job_id

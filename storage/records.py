@@ -151,6 +151,21 @@ class Ref:
 
 
 @dataclass(frozen=True)
+class Letter:
+    """A message of the broker, ready to be queued."""
+
+    queue: str
+    """The Redis list it goes into."""
+    text: bytes
+
+
+def post(letters: Sequence[Letter]) -> Call[Any]:
+    """Queue messages: all or none."""
+    lists, texts = [letter.queue for letter in letters], [letter.text for letter in letters]
+    return script("post", lambda answer: answer, lists, texts)
+
+
+@dataclass(frozen=True)
 class Touched:
     """What a run answered to a stage. `deliveries` 0: stale or ended, the stage leaves it alone."""
 
@@ -168,9 +183,17 @@ def touch(
     queue: str,
     lane: str,
     next_queue: str = "",
+    letter: Letter | None = None,
 ) -> Call[list[Touched]]:
-    """Say that a stage starts, goes on or has ended for these runs; renews their leases."""
-    names = [keys.lane(queue, lane), keys.lane(next_queue or queue, lane)]
+    """Say that a stage starts, goes on or has ended for these runs; renews their leases.
+
+    `end` queues the letter for the next stage in the same step, unless all runs are stale.
+    """
+    names = [
+        keys.lane(queue, lane),
+        keys.lane(next_queue or queue, lane),
+        letter.queue if letter else "",
+    ]
     for ref in refs:
         names += [keys.run(ref.key), keys.run_events(ref.key)]
     numbers = [ref.n for ref in refs]
@@ -178,7 +201,16 @@ def touch(
         "touch",
         lambda answers: [Touched(int(count), _text(spec)) for count, spec in answers],
         names,
-        [event, stage, state, progress, LEASE_MS, next_queue, *numbers],
+        [
+            event,
+            stage,
+            state,
+            progress,
+            LEASE_MS,
+            next_queue if event == "end" else "",
+            letter.text if letter else "",
+            *numbers,
+        ],
     )
 
 
@@ -213,24 +245,36 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
 
 @dataclass(frozen=True)
 class Lost:
-    """A run that was given a new number because its message or its worker is gone."""
+    """A run whose message or worker is gone."""
 
     ref: Ref
     model: str
     lane: str
 
 
-def reconcile(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
-    """Give lost runs a new number; the caller publishes them. Empty if another process looks."""
-    prefixes = [keys.run(""), keys.LANE_PREFIX, keys.BROKER_PREFIX, keys.run_events("")]
+def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
+    """Runs that look lost and have done so for a while. Empty if another process looks."""
+    prefixes = [keys.run(""), keys.LANE_PREFIX, keys.BROKER_PREFIX]
     return script(
-        "reconcile",
+        "find_lost",
         lambda found: [
             Lost(Ref(_text(name), int(n)), _text(model), _text(lane))
             for name, n, model, lane in found
         ],
         [keys.ACTIVE, keys.RECONCILER],
-        [every_ms, grace_ms, LEASE_MS, *prefixes],
+        [every_ms, grace_ms, *prefixes],
+    )
+
+
+def lead_again(refs: Sequence[Ref]) -> Call[list[int]]:
+    """Give runs a new number, as if just claimed; the caller queues them. 0 for each stale one."""
+    names = [name for ref in refs for name in (keys.run(ref.key), keys.run_events(ref.key))]
+    numbers = [ref.n for ref in refs]
+    return script(
+        "lead_again",
+        lambda answers: [int(n) for n in answers],
+        names,
+        [LEASE_MS, keys.LANE_PREFIX, *numbers],
     )
 
 

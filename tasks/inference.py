@@ -2,22 +2,23 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from celery import Task
 
-from tasks.app import app, gpu_queue, run_chain
+from tasks.app import app
 from tasks.batcher import Batcher
 from tasks.errors import ModelFailure, Unavailable
-from tasks.message import Message, message
+from tasks.message import Message
 from tasks.resources import scratch
-from tasks.stage import MOVED, Moved, Outcome, Stage, Work, run_stage
+from tasks.stage import Outcome, Stage, Work, begin_anew, run_stage
 
 DEADLINE_S = 300
 """A device that has not answered for so long is taken for dead."""
 RENEW_S = 10
 
-STAGE = Stage("inference", "inferring", 0.3, 0.8, gpu_queue, lambda model: "cpu")
+STAGE = Stage("inference", "inferring", 0.3, 0.8)
 
 _batcher: Batcher | None = None
 
@@ -29,9 +30,9 @@ def serve(batcher: Batcher) -> None:
 
 
 @app.task(name="inference", bind=True)
-def inference(self: "Task[Any, Any]", carried: Message) -> Message:
+def inference(self: "Task[Any, Any]", carried: Message) -> None:
     """Run the model on each run's prepared array; runs of a message share batches."""
-    return run_stage(self, STAGE, carried, lambda work: infer(work, carried))
+    run_stage(self, STAGE, carried, lambda work: infer(work, carried))
 
 
 def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
@@ -41,7 +42,8 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
     try:
         array = scratch().get(work.scratch("input"))
     except FileNotFoundError:
-        return lambda: _again(work, carried)
+        # A restart, another host: the array is gone; the delivery count bounds the repetition.
+        return partial(begin_anew, work, carried)
     future = _batcher.submit((work.spec.model, array.shape, str(array.dtype)), array)
 
     def wait() -> None:
@@ -61,9 +63,3 @@ def _patiently(future: "Future[Any]", work: Work, carried: Message) -> Any:
             STAGE.touch("renew", carried, [work.ref])
     future.cancel()
     raise ModelFailure(f"the device gave no answer in {DEADLINE_S} s")
-
-
-def _again(work: Work, carried: Message) -> Moved:
-    """The array is gone (a restart, another host): begin anew; the delivery count bounds it."""
-    run_chain(message(carried["model"], carried["lane"], [work.ref])).apply_async()
-    return MOVED

@@ -18,7 +18,7 @@ from storage.errors import StorageDown
 from storage.objects import Objects
 from storage.records import ENDED, End, Ref, Spec, View
 from tasks import parameters
-from tasks.app import gpu_queue
+from tasks.chain import gpu_queue
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.hub import Hub, next_change
 from tasks.message import Lane, error_json
@@ -74,7 +74,7 @@ class Pipeline:
 
     def __init__(self, state: Async, cache: Async, objects: Objects, hub: Hub) -> None:
         self.state, self.cache, self.objects, self.hub = state, cache, objects, hub
-        self.publisher = Publisher()
+        self.publisher = Publisher(state)
         self._catalogue: tuple[float, Catalogue] | None = None
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
 
@@ -210,7 +210,7 @@ class Pipeline:
                 await self._keep(request.user, spec.upload, photo)
             cost_ms = 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000
             ticket = Ticket(request.model, request.lane, ref, cost_ms)
-            await asyncio.wrap_future(self.publisher.publish(ticket))
+            await self.publisher.publish(ticket)
         except (StorageDown, Unavailable) as error:
             await self._give_up(ref, error)
             raise

@@ -19,7 +19,7 @@ from tasks.models.base import Output
 from tasks.resources import objects, scratch
 from tasks.stage import Stage, Work, run_stage
 
-STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0, lambda model: "cpu")
+STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0)
 
 ENCODERS: Mapping[str, tuple[str, Callable[[NDArray[np.uint8]], bytes]]] = {
     "png": ("image/png", codec.encode_png),
@@ -29,9 +29,9 @@ ENCODERS: Mapping[str, tuple[str, Callable[[NDArray[np.uint8]], bytes]]] = {
 
 
 @app.task(name="postprocess", bind=True)
-def postprocess(self: "Task[Any, Any]", carried: Message) -> Message:
+def postprocess(self: "Task[Any, Any]", carried: Message) -> None:
     """Finish each run: the model's postprocess, encode, store, remember."""
-    return run_stage(self, STAGE, carried, conclude)
+    run_stage(self, STAGE, carried, conclude)
 
 
 def conclude(work: Work) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from celery import Task
 
 from storage import keys
-from tasks.app import app, gpu_queue
+from tasks.app import app
 from tasks.errors import BadInput, Unavailable
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
@@ -22,13 +22,13 @@ from tasks.stage import Stage, Work, run_stage
 MAX_SIDE = 2048
 """Longest side that is worked on; larger uploads are decoded smaller."""
 
-STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25, lambda model: "cpu", gpu_queue)
+STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25)
 
 
 @app.task(name="preprocess", bind=True)
-def preprocess(self: "Task[Any, Any]", carried: Message) -> Message:
+def preprocess(self: "Task[Any, Any]", carried: Message) -> None:
     """Read, check and decode each run's upload; keep the arrays for inference."""
-    return run_stage(self, STAGE, carried, prepare)
+    run_stage(self, STAGE, carried, prepare)
 
 
 def prepare(work: Work) -> str | None:

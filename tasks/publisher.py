@@ -1,25 +1,26 @@
-"""One thread that puts claimed runs into the queue, so that no event loop ever waits for Celery."""
+"""Puts claimed runs into the queue: what was claimed during one publish travels in one message."""
 
-import queue
-import threading
+import asyncio
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
+from time import monotonic
 
 import structlog
-from kombu.exceptions import OperationalError
 
+from storage import records
+from storage.calls import Async
+from storage.errors import StorageDown
 from storage.records import Ref
-from tasks.app import run_chain
+from tasks import chain
 from tasks.errors import Unavailable
 from tasks.message import MAX_RUNS, Lane, message
 
 MAX_PREPROCESS_MS = 20.0
 """A message holds up its runs until the last of them is prepared: cheap ones only share one."""
-
-PATIENCE = {"max_retries": 4, "interval_start": 0.1, "interval_step": 0.2, "interval_max": 0.5}
-"""Somebody waits for the answer: a queue that is away for 1.4 s is said to be away."""
+PATIENCE_S = 1.4
+"""Somebody waits for the answer: a queue that is away for so long is said to be away."""
+PAUSE_S = 0.2
 
 log = structlog.get_logger()
 
@@ -33,38 +34,58 @@ class Ticket:
     ref: Ref
     cost_ms: float
     """Estimated time of its preprocessing."""
-    sent: "Future[None]" = field(default_factory=Future, compare=False)
 
 
 class Publisher:
-    """Whatever was claimed while the last publish was under way goes into one message."""
+    """Sends one message at a time; whatever is claimed meanwhile waits and goes together."""
 
-    def __init__(self) -> None:
-        self._tickets: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._loop, daemon=True, name="publisher")
-        self._thread.start()
+    def __init__(self, state: Async) -> None:
+        self._state = state
+        self._waiting: list[tuple[Ticket, asyncio.Future[None]]] = []
+        self._sending: asyncio.Task[None] | None = None
 
-    def publish(self, ticket: Ticket) -> "Future[None]":
-        """Queue a run; the future ends when the broker has it, or with Unavailable."""
-        self._tickets.put(ticket)
-        return ticket.sent
+    async def publish(self, ticket: Ticket) -> None:
+        """Queue a run. Raises Unavailable when the broker does not take it."""
+        sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((ticket, sent))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send_all())
+        await sent
 
-    def stop(self) -> None:
-        """Publish what waits, then end the thread."""
-        self._tickets.put(None)
-        self._thread.join(5)
+    async def stop(self) -> None:
+        """Wait until everything is sent."""
+        if self._sending:
+            await self._sending
 
-    def _loop(self) -> None:
-        while (first := self._tickets.get()) is not None:
-            waiting = [first]
-            while not self._tickets.empty():
-                ticket = self._tickets.get()
-                if ticket is None:
-                    self._tickets.put(None)
+    async def _send_all(self) -> None:
+        while self._waiting:
+            taken, self._waiting = self._waiting, []
+            futures = {ticket.ref: sent for ticket, sent in taken}
+            for group in groups(ticket for ticket, _ in taken):
+                failure = await self._send(group)
+                for sent in (futures[ticket.ref] for ticket in group):
+                    if sent.done():  # whoever asked is gone; the run goes on
+                        continue
+                    if failure:
+                        sent.set_exception(failure)
+                    else:
+                        sent.set_result(None)
+        self._sending = None
+
+    async def _send(self, group: list[Ticket]) -> Unavailable | None:
+        refs = [ticket.ref for ticket in group]
+        letter = chain.first(message(group[0].model, group[0].lane, refs))
+        give_up = monotonic() + PATIENCE_S
+        while True:
+            try:
+                await self._state.do(records.post([letter]))
+                return None
+            except StorageDown as error:
+                if monotonic() + PAUSE_S > give_up:
+                    log.warning("publish failed", runs=len(group), reason=str(error))
                     break
-                waiting.append(ticket)
-            for group in groups(waiting):
-                _send(group)
+            await asyncio.sleep(PAUSE_S)
+        return Unavailable("the queue does not answer", hint="Try again in a few seconds.")
 
 
 def groups(tickets: Iterable[Ticket]) -> Iterator[list[Ticket]]:
@@ -79,18 +100,3 @@ def groups(tickets: Iterable[Ticket]) -> Iterator[list[Ticket]]:
                 group = []
             group.append(ticket)
         yield group
-
-
-def _send(group: list[Ticket]) -> None:
-    first = group[0]
-    carried = message(first.model, first.lane, [ticket.ref for ticket in group])
-    try:
-        run_chain(carried).apply_async(retry_policy=PATIENCE)
-    except (OperationalError, OSError) as error:
-        log.warning("publish failed", runs=len(group), reason=str(error))
-        failure = Unavailable("the queue does not answer", hint="Try again in a few seconds.")
-        for ticket in group:
-            ticket.sent.set_exception(failure)
-        return
-    for ticket in group:
-        ticket.sent.set_result(None)

@@ -7,9 +7,10 @@ import structlog
 
 from storage import records
 from storage.errors import StorageDown
-from tasks.message import Lane
+from storage.records import Ref
+from tasks import chain
+from tasks.message import Lane, message
 from tasks.pipeline import Pipeline
-from tasks.publisher import MAX_PREPROCESS_MS, Ticket
 
 EVERY_S = 1.0
 
@@ -27,13 +28,21 @@ async def reconcile(pipeline: Pipeline) -> None:
 
 
 async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> int:
-    """Publish what is lost, each run in a message of its own; answers how many."""
-    call = records.reconcile(every_ms=int(EVERY_S * 900), grace_ms=grace_ms)
+    """Give lost runs a new number and queue them, each in a message of its own; answers how many.
+
+    A crash between the two leaves a waiting run, which is found again.
+    """
+    call = records.find_lost(every_ms=int(EVERY_S * 900), grace_ms=grace_ms)
     lost = await pipeline.state.do(call)
-    for run in lost:
-        log.warning("run led again", run=run.ref.key[:12], n=run.ref.n, model=run.model)
-        # Whatever was lost may be what kills workers: it shares a message with nobody.
-        ticket = Ticket(run.model, cast(Lane, run.lane), run.ref, MAX_PREPROCESS_MS)
-        # Not waited for: a publish that fails leaves a waiting run, which is found again.
-        pipeline.publisher.publish(ticket)
-    return len(lost)
+    if not lost:
+        return 0
+    numbers = await pipeline.state.do(records.lead_again([run.ref for run in lost]))
+    letters = []
+    for run, n in zip(lost, numbers, strict=True):
+        if n:
+            log.warning("run led again", run=run.ref.key[:12], n=n, model=run.model)
+            # Whatever was lost may be what kills workers: it shares a message with nobody.
+            ref = Ref(run.ref.key, n)
+            letters.append(chain.first(message(run.model, cast(Lane, run.lane), [ref])))
+    await pipeline.state.do(records.post(letters))
+    return len(letters)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from celery import Task
@@ -13,7 +13,8 @@ from celery.exceptions import Reject
 
 from storage import records, scratch
 from storage.errors import StorageDown
-from storage.records import End, Ref, Spec
+from storage.records import End, Letter, Ref, Spec
+from tasks import chain
 from tasks import message as messages
 from tasks.errors import BadInput, JobError, ModelFailure, Unavailable
 from tasks.message import Message
@@ -55,7 +56,7 @@ class Work:
 
 
 class Moved:
-    """Outcome of a run that goes on in a message of its own."""
+    """Outcome of a run that goes on in another message."""
 
 
 MOVED = Moved()
@@ -74,14 +75,16 @@ class Stage:
     state: str
     begins: float
     ends: float
-    queue: Callable[[str], str]
-    """Model name -> queue of this stage."""
-    next_queue: Callable[[str], str] | None = None
 
-    def touch(self, event: Any, carried: Message, refs: list[Ref]) -> list[records.Touched]:
-        """Tell the run records that this stage starts or has ended."""
+    def touch(
+        self,
+        event: Literal["start", "renew", "end"],
+        carried: Message,
+        refs: list[Ref],
+        letter: Letter | None = None,
+    ) -> list[records.Touched]:
+        """Tell the run records that this stage starts, goes on, or hands on in `letter`."""
         model = carried["model"]
-        following = self.next_queue(model) if self.next_queue and event == "end" else ""
         return state().do(
             records.touch(
                 event,
@@ -89,30 +92,34 @@ class Stage:
                 stage=self.name,
                 state=self.state,
                 progress=self.begins if event == "start" else self.ends,
-                queue=self.queue(model),
+                queue=chain.queue_of(self.name, model),
                 lane=carried["lane"],
-                next_queue=following,
+                next_queue=chain.queue_after(self.name, model),
+                letter=letter,
             )
         )
 
 
-def run_stage(task: "Task[Any, Any]", stage: Stage, carried: Message, step: Step) -> Message:
-    """Do `step` for every live run of a message; answers the message for the next stage."""
+def run_stage(task: "Task[Any, Any]", stage: Stage, carried: Message, step: Step) -> None:
+    """Do `step` for every live run of a message and queue the message for the next stage."""
+    request = task.request
     try:
-        left = _each(stage, carried, step)
+        _each(request, stage, carried, step)
     except StorageDown as error:
         # The state Redis is away for longer than its client waits: the message comes back later.
         log.warning("stage put back", stage=stage.name, reason=str(error))
         raise Reject(str(error), requeue=True) from error
-    if not left["runs"]:
-        task.request.chain = None
-    return left
+    request.chain = None  # handed on already; Celery would do it again
 
 
-def _each(stage: Stage, carried: Message, step: Step) -> Message:
+def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
     refs = messages.refs(carried)
     touched = stage.touch("start", carried, refs)
     live = [(ref, answer) for ref, answer in zip(refs, touched, strict=True) if answer.deliveries]
+    if len(refs) > 1 and any(answer.deliveries > 1 for _, answer in live):
+        # It may have brought a worker down. Apart, only the run that did so does it again.
+        _split(request, carried, [ref for ref, _ in live])
+        return
     begun = [(ref, _guarded(ref, partial(_start, ref, answer, step))) for ref, answer in live]
     outcomes = {ref: _guarded(ref, first) if callable(first) else first for ref, first in begun}
     ends = [
@@ -122,8 +129,28 @@ def _each(stage: Stage, carried: Message, step: Step) -> Message:
         _finish(ends)
     left = [ref for ref, outcome in outcomes.items() if outcome is None]
     if left:
-        stage.touch("end", carried, left)
-    return messages.message(carried["model"], carried["lane"], left)
+        onward = messages.message(carried["model"], carried["lane"], left)
+        stage.touch("end", carried, left, chain.following(request, onward))
+
+
+def _split(request: Any, carried: Message, refs: list[Ref]) -> None:
+    """Queue each of these runs for this stage in a message of its own."""
+    letters = [
+        chain.same(request, messages.message(carried["model"], carried["lane"], [ref]))
+        for ref in refs
+    ]
+    log.warning("message split", runs=len(letters))
+    state().do(records.post(letters))
+
+
+def begin_anew(work: Work, carried: Message) -> Moved:
+    """Send a run through all stages again, under a new number; the delivery count bounds it."""
+    [n] = state().do(records.lead_again([work.ref]))
+    if n:
+        ref = Ref(work.ref.key, n)
+        letter = chain.first(messages.message(carried["model"], carried["lane"], [ref]))
+        state().do(records.post([letter]))
+    return MOVED
 
 
 def _end(ref: Ref, outcome: str | End) -> End:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from storage.catalogue import Catalogue
 from storage.objects import Objects
 from storage.records import ENDED, View
-from tasks.app import gpu_queue
+from tasks.chain import gpu_queue
 from web.errors import json_response, retry_after
 
 

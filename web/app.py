@@ -56,7 +56,7 @@ def create() -> FastAPI:
         for running in background:
             running.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await asyncio.to_thread(pipeline.publisher.stop)
+        await pipeline.publisher.stop()
         await passage.close()
 
     app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)

@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 import structlog
 from celery.signals import worker_ready, worker_shutting_down
 
-from tasks.app import app, gpu_queue
+from tasks.app import app
+from tasks.chain import gpu_queue
 from tasks.errors import JobError
 from tasks.models import registry
 from tasks.settings import names_in, settings

@@ -1,21 +1,24 @@
--- A stage says of each run of its message that it starts, goes on or has ended. Stale runs get 0 back.
--- KEYS: lane of this stage's queue, lane of the next stage's queue (or the same), then run, channel per run
--- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', then one run
---       number per run
+-- A stage says of each run of its message that it starts, goes on or has ended. Stale runs get 0 back,
+-- and so does a stage that has ended for this attempt already: its message was delivered twice.
+-- The end of a stage queues the message for the next one: no crash can come between.
+-- KEYS: lane of this stage's queue, lane of the next stage's queue (or the same), list of the letter
+--       or '', then run, channel per run
+-- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', letter or '',
+--       then one run number per run
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
 local event, stage, state, progress = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local leased = string.format('%.3f', now + tonumber(ARGV[5]))
-local next_queue = ARGV[6]
-local at, ms, deliveries = 'at:' .. stage, 'ms:' .. stage, 'deliveries:' .. stage
-local answers, highest = {}, 0
+local next_queue, letter = ARGV[6], ARGV[7]
+local at, ms, deliveries, over = 'at:' .. stage, 'ms:' .. stage, 'deliveries:' .. stage, 'over:' .. stage
+local answers, highest, handed_on = {}, 0, false
 
-for i = 1, (#KEYS - 2) / 2 do
-  local run = KEYS[1 + 2 * i]
+for i = 1, (#KEYS - 3) / 2 do
+  local run, number = KEYS[2 + 2 * i], ARGV[7 + i]
   local was = redis.call('HMGET', run, 'n', 'state', 'version', 'position', 'waiting_since', 'ms:queued',
-    deliveries, at, 'spec')
-  if was[1] ~= ARGV[6 + i] or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
+    deliveries, at, 'spec', over)
+  if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' or was[10] == number then
     answers[i] = {0, ''}
   elseif event == 'renew' then
     redis.call('HSET', run, 'lease', leased)
@@ -34,15 +37,16 @@ for i = 1, (#KEYS - 2) / 2 do
     else
       local position = was[4]
       if next_queue ~= '' then position = redis.call('HINCRBY', KEYS[2], 'next', 1) end
-      redis.call('HSET', run, 'progress', progress, 'version', version, 'lease', leased,
+      redis.call('HSET', run, 'progress', progress, 'version', version, 'lease', leased, over, number,
         ms, string.format('%.3f', now - tonumber(was[8] or now)), 'waiting_since', stamp,
         'position', position)
       if next_queue ~= '' then redis.call('HSET', run, 'queue', next_queue) end
-      answers[i] = {1, ''}
+      answers[i], handed_on = {1, ''}, true
     end
-    redis.call('PUBLISH', KEYS[2 + 2 * i], '{"state":"' .. state .. '","version":' .. version .. '}')
+    redis.call('PUBLISH', KEYS[3 + 2 * i], '{"state":"' .. state .. '","version":' .. version .. '}')
   end
 end
+if handed_on and letter ~= '' then redis.call('LPUSH', KEYS[3], letter) end
 if highest > 0 and highest > tonumber(redis.call('HGET', KEYS[1], 'started') or 0) then
   redis.call('HSET', KEYS[1], 'started', highest)
 end
