@@ -3,7 +3,7 @@
 They use databases of the real Redis that no other test looks into, emptied before each test.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,12 +79,6 @@ def in_process(
     yield
     _broker(broker_before)
     _forget()
-
-
-@pytest.fixture
-def queue_at(in_process: None) -> Callable[[str], None]:
-    """Puts this process's queue elsewhere, until the test ends."""
-    return _broker
 
 
 def _broker(url: str) -> None:

@@ -22,6 +22,7 @@ from tasks.errors import BadInput, Unavailable
 from tasks.hub import Hub
 from tasks.models.base import Params
 from tasks.pipeline import Photo, Pipeline, Request, UploadNeeded
+from tasks.publisher import Publisher
 from tasks.resources import web_link
 from tasks.settings import settings
 
@@ -60,7 +61,7 @@ async def pipeline(
     with hub.listening("warm-up") as changes:
         await asyncio.wait_for(changes.get(), 5)
     yield made
-    made.publisher.stop()
+    await made.publisher.stop()
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
@@ -357,9 +358,8 @@ async def test_a_queue_that_is_away_ends_the_run(
     pipeline: Pipeline,
     request_: Request,
     state: "redis.Redis",
-    queue_at: Callable[[str], None],
 ) -> None:
-    queue_at(nobody())
+    pipeline.publisher = Publisher(web_link(nobody(), "the queue"))
 
     with pytest.raises(Unavailable, match="the queue does not answer"):
         await pipeline.submit(request_)
@@ -373,14 +373,12 @@ async def test_what_could_not_be_queued_is_led_again_at_the_next_try(
     pipeline: Pipeline,
     request_: Request,
     queued: Callable[[], int],
-    queue_at: Callable[[str], None],
-    state_url: str,
 ) -> None:
-    queue_at(nobody())
+    pipeline.publisher = Publisher(web_link(nobody(), "the queue"))
     with pytest.raises(Unavailable):
         await pipeline.submit(request_)
 
-    queue_at(state_url)
+    pipeline.publisher = Publisher(pipeline.state)
 
     assert (await pipeline.submit(request_)).state == "queued"
     assert queued() == 1

@@ -1,10 +1,11 @@
 """What waits together travels together, within limits; a dead queue is said soon."""
 
+import asyncio
 import base64
 import json
-import threading
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from stack import Stack
 
 from storage import keys
+from storage.calls import Async
 from storage.records import Ref
-from tasks import publisher as publisher_module
 from tasks.errors import Unavailable
 from tasks.message import MAX_RUNS, Lane
 from tasks.publisher import MAX_PREPROCESS_MS, Publisher, Ticket, groups
+from tasks.resources import web_link
 
 pytest_plugins = ["inprocess"]
 
@@ -106,15 +108,15 @@ def test_every_ticket_travels_once_in_order_and_within_the_limits(asked: list[Ti
 
 
 @pytest.fixture
-def publisher(in_process: None) -> Iterator[Publisher]:
-    started = Publisher()
-    yield started
-    started.stop()
+async def link(state_url: str) -> AsyncIterator[Async]:
+    made = web_link(state_url, "the state Redis")
+    yield made
+    await made.client.aclose(close_connection_pool=True)
 
 
-def queued(state: "redis.Redis", priority: str = "\x06\x163") -> list[dict[str, object]]:
-    """The messages in one lane of the cpu queue, the oldest first."""
-    found = state.lrange(f"{keys.BROKER_PREFIX}cpu{priority}", 0, -1)
+def queued(state: "redis.Redis", priority: int = 3) -> list[dict[str, object]]:
+    """The messages of one priority in the cpu queue, the oldest first."""
+    found = state.lrange(keys.queue("cpu", priority), 0, -1)
     return [json.loads(text) for text in reversed(found)]
 
 
@@ -123,86 +125,100 @@ def carried(found: dict[str, object]) -> dict[str, object]:
     return dict(argument)
 
 
-def test_a_published_run_lies_in_its_lane(publisher: Publisher, state: "redis.Redis") -> None:
-    publisher.publish(ticket("a")).result(5)
+async def test_a_published_run_lies_in_its_lane(link: Async, state: "redis.Redis") -> None:
+    await Publisher(link).publish(ticket("a"))
 
     [found] = queued(state)
     assert found["headers"]["task"] == "preprocess"
     assert carried(found)["runs"] == [["a", 1]]
-    assert queued(state, "\x06\x169") == []
+    assert queued(state, 9) == []
 
 
-def test_batch_work_lies_behind_peoples_work(publisher: Publisher, state: "redis.Redis") -> None:
-    publisher.publish(ticket("a", lane="batch")).result(5)
+async def test_batch_work_lies_behind_peoples_work(link: Async, state: "redis.Redis") -> None:
+    await Publisher(link).publish(ticket("a", lane="batch"))
 
-    assert (len(queued(state)), len(queued(state, "\x06\x169"))) == (0, 1)
+    assert (len(queued(state)), len(queued(state, 9))) == (0, 1)
 
 
-def test_what_was_claimed_during_a_publish_goes_into_one_message(
-    publisher: Publisher, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+async def test_what_was_claimed_during_a_publish_goes_into_one_message(
+    link: Async, state: "redis.Redis"
 ) -> None:
-    hold, begun = threading.Event(), threading.Event()
-    run_chain = publisher_module.run_chain
+    publisher = Publisher(link)
+    state.execute_command("CLIENT", "PAUSE", "200")  # the first publish takes so long
 
-    def slow(message: object) -> object:
-        begun.set()
-        assert hold.wait(5)
-        return run_chain(message)
+    async def later(number: int) -> None:
+        await asyncio.sleep(0.05)
+        await publisher.publish(ticket(str(number)))
 
-    monkeypatch.setattr(publisher_module, "run_chain", slow)
-    first = publisher.publish(ticket("first"))
-    assert begun.wait(5)
-    others = [publisher.publish(ticket(str(number))) for number in range(5)]
-    hold.set()
-
-    for sent in (first, *others):
-        sent.result(5)
+    await asyncio.gather(publisher.publish(ticket("first")), *(later(n) for n in range(5)))
 
     assert [len(carried(found)["runs"]) for found in queued(state)] == [1, 5]
 
 
-def test_stopping_publishes_what_waits(in_process: None, state: "redis.Redis") -> None:
-    publisher = Publisher()
-    sent = [publisher.publish(ticket(str(number), cost_ms=15)) for number in range(4)]
+async def test_stopping_waits_for_what_is_on_its_way(link: Async, state: "redis.Redis") -> None:
+    publisher = Publisher(link)
+    asked = [
+        asyncio.ensure_future(publisher.publish(ticket(str(number), cost_ms=15)))
+        for number in range(4)
+    ]
+    await asyncio.sleep(0)
 
-    publisher.stop()
+    await publisher.stop()
 
-    assert all(future.done() for future in sent)
     assert len(queued(state)) == 4
+    await asyncio.gather(*asked)
+
+
+async def test_a_run_goes_on_without_whoever_asked(link: Async, state: "redis.Redis") -> None:
+    publisher = Publisher(link)
+    asked = asyncio.ensure_future(publisher.publish(ticket("a")))
+    await asyncio.sleep(0)
+    asked.cancel()
+
+    await publisher.stop()
+
+    assert len(queued(state)) == 1
 
 
 @pytest.fixture
-def own_redis(queue_at: Callable[[str], None], tmp_path: Path) -> Iterator[Stack]:
-    """A Redis to kill, which this process takes for its queue."""
+async def own_redis(tmp_path: Path) -> AsyncIterator[tuple[Stack, Async]]:
+    """A Redis to kill and the link to it."""
     with Stack(tmp_path / "own") as own:
         own.start_redis("state")
-        queue_at(own.env["PIXELMILL_STATE_URL"])
-        yield own
+        made = web_link(own.env["PIXELMILL_STATE_URL"], "the state Redis")
+        yield own, made
+        await made.client.aclose(close_connection_pool=True)
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["never connected", "connected before"])
-def test_a_dead_queue_is_unavailable_soon(own_redis: Stack, before: int) -> None:
-    publisher = Publisher()
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "silent"])
+async def test_a_queue_that_is_away_is_unavailable_soon(
+    own_redis: tuple[Stack, Async], before: int, how: signal.Signals
+) -> None:
+    own, link = own_redis
+    publisher = Publisher(link)
     for _ in range(before):
-        publisher.publish(ticket("before")).result(5)
-    own_redis.kill("state")
+        await publisher.publish(ticket("before"))
+    own.processes["state"].send_signal(how)
     began = time.monotonic()
 
     with pytest.raises(Unavailable, match="the queue does not answer"):
-        publisher.publish(ticket("a")).result(30)
+        await publisher.publish(ticket("a"))
 
     assert time.monotonic() - began < 2.5
-    publisher.stop()
+    own.processes["state"].send_signal(signal.SIGCONT)
 
 
-def test_a_queue_that_was_restarted_takes_messages_again(own_redis: Stack) -> None:
-    publisher = Publisher()
-    publisher.publish(ticket("before")).result(5)
-    own_redis.kill("state")
+async def test_a_queue_that_was_restarted_takes_messages_again(
+    own_redis: tuple[Stack, Async],
+) -> None:
+    own, link = own_redis
+    publisher = Publisher(link)
+    await publisher.publish(ticket("before"))
+    own.kill("state")
     with pytest.raises(Unavailable):
-        publisher.publish(ticket("lost")).result(30)
+        await publisher.publish(ticket("lost"))
 
-    own_redis.start_redis("state")
+    own.start_redis("state")
 
-    publisher.publish(ticket("after")).result(5)
-    publisher.stop()
+    await publisher.publish(ticket("after"))

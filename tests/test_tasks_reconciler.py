@@ -20,11 +20,11 @@ def claimed(servers: Stack, key: str) -> tuple[calls.Sync, Ref]:
 
 
 def looked(link: calls.Sync, servers: Stack, grace_ms: int = 0) -> list[records.Lost]:
-    """Two looks, as a run must be suspect at the first and still so at the second."""
-    found = []
+    """What two looks find: a run must be suspect at the first and still so at the second."""
+    found: list[records.Lost] = []
     for _ in range(2):
         servers.state.delete("px1:reconciler")
-        found += link.do(records.reconcile(every_ms=900, grace_ms=grace_ms))
+        found += link.do(records.find_lost(every_ms=900, grace_ms=grace_ms))
         time.sleep(0.01)
     return found
 
@@ -33,24 +33,32 @@ def end(link: calls.Sync, ref: Ref) -> None:
     link.do(records.finish([records.End(ref, "done", "{}")], job_ttl_s=60))
 
 
-def test_a_run_whose_message_is_gone_is_led_again(servers: Stack) -> None:
+def test_a_run_whose_message_is_gone_is_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "gone")
 
-    lost = looked(link, servers)
+    [lost] = looked(link, servers)
 
-    assert [run.ref for run in lost] == [Ref("gone", ref.n + 1)]
-    assert lost[0].lane == "batch"
-    end(link, lost[0].ref)
+    assert (lost.ref, lost.lane, lost.model) == (ref, "batch", "noop")
+    end(link, ref)
 
 
 def test_the_old_number_can_do_nothing_any_more(servers: Stack) -> None:
     link, ref = claimed(servers, "stale")
-    [lost] = looked(link, servers)
+    [n] = link.do(records.lead_again([ref]))
 
     late = link.do(records.finish([records.End(ref, "done", "{}")], job_ttl_s=60))
 
-    assert late == [False]
-    end(link, lost.ref)
+    assert (late, n) == ([False], ref.n + 1)
+    end(link, Ref("stale", n))
+
+
+def test_only_one_of_two_leads_a_run_again(servers: Stack) -> None:
+    link, ref = claimed(servers, "twice")
+
+    numbers = [link.do(records.lead_again([ref])) for _ in range(2)]
+
+    assert numbers == [[ref.n + 1], [0]]
+    end(link, Ref("twice", ref.n + 1))
 
 
 def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
@@ -64,7 +72,7 @@ def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
     end(link, ref)
 
 
-def test_a_run_that_was_overtaken_is_led_again(servers: Stack) -> None:
+def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "overtaken")
     servers.state.lpush("px1:q:cpu\x06\x169", "a message")
     _, later = claimed(servers, "later")

@@ -1,5 +1,6 @@
 """A stage does its step for every live run of a message; one run's trouble is its own."""
 
+import base64
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,18 +15,18 @@ from storage import keys, records
 from storage.calls import Sync
 from storage.errors import StorageDown
 from storage.records import Ref, Spec, View
-from tasks import resources
+from tasks import chain, resources
 from tasks.errors import BadInput, Unavailable
 from tasks.message import Message, message
 from tasks.settings import settings
-from tasks.stage import MAX_STARTS, MOVED, PAUSES_S, Outcome, Stage, Work, run_stage
+from tasks.stage import MAX_STARTS, MOVED, PAUSES_S, Outcome, Stage, Work, begin_anew, run_stage
 
 pytest_plugins = ["inprocess"]
 
-STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25, lambda model: "cpu", lambda m: f"gpu.{m}")
-LAST = Stage("postprocess", "postprocessing", 0.85, 1.0, lambda model: "cpu")
+STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25)
+LAST = Stage("postprocess", "postprocessing", 0.85, 1.0)
 
-Run = Callable[..., Message]
+Queued = Callable[[str], list[Message]]
 
 
 @pytest.fixture
@@ -55,7 +56,23 @@ def view(link: Sync) -> Callable[[str], View]:
 @pytest.fixture
 def task() -> Any:
     """What Celery hands to a bound task; the rest of the chain is in its request."""
-    return SimpleNamespace(request=SimpleNamespace(chain=["inference", "postprocess"]))
+    envelope = json.loads(chain.first(carry()).text)
+    embedded = json.loads(base64.b64decode(envelope["body"]))[2]
+    ids = {"id": "preprocess-1", "root_id": "preprocess-1", "parent_id": None}
+    request = SimpleNamespace(task="preprocess", chain=embedded["chain"], **ids)
+    return SimpleNamespace(request=request)
+
+
+@pytest.fixture
+def queued(in_process: None, state: "redis.Redis") -> Queued:
+    """What waits for a stage, the oldest first."""
+
+    def read(stage: str) -> list[Message]:
+        name = keys.queue(chain.queue_of(stage, "toy"), chain.PRIORITY[(stage, "batch")])
+        envelopes = [json.loads(text) for text in reversed(state.lrange(name, 0, -1))]
+        return [json.loads(base64.b64decode(one["body"]))[0][0] for one in envelopes]
+
+    return read
 
 
 @pytest.fixture
@@ -68,6 +85,11 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def carry(*refs: Ref) -> Message:
     return message("toy", "batch", refs)
+
+
+def wire(*refs: Ref) -> dict[str, Any]:
+    """The same as it arrives."""
+    return dict(json.loads(json.dumps(carry(*refs))))
 
 
 def error_of(seen: View) -> dict[str, Any]:
@@ -85,13 +107,15 @@ def test_a_step_gets_run_and_spec(task: Any, claim: Callable[[str], Ref]) -> Non
     assert (work.spec.user, work.spec.model, dict(work.spec.params)) == ("ada", "toy", {"gain": 2})
 
 
-def test_what_goes_on_is_in_the_next_message(task: Any, claim: Callable[[str], Ref]) -> None:
+def test_what_goes_on_is_in_the_next_message(
+    task: Any, claim: Callable[[str], Ref], queued: Queued
+) -> None:
     refs = [claim("a"), claim("b")]
 
-    left = run_stage(task, STAGE, carry(*refs), lambda work: None)
+    run_stage(task, STAGE, carry(*refs), lambda work: None)
 
-    assert left == carry(*refs)
-    assert task.request.chain == ["inference", "postprocess"]
+    assert queued("inference") == [wire(*refs)]
+    assert task.request.chain is None, "Celery would hand it on again"
 
 
 def test_a_stage_shows_in_the_record(
@@ -107,59 +131,65 @@ def test_a_stage_shows_in_the_record(
 
 
 def test_stale_runs_are_left_alone(
-    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], queued: Queued
 ) -> None:
     good, stale = claim("good"), claim("stale")
     seen: list[str] = []
 
-    left = run_stage(
+    run_stage(
         task, STAGE, carry(Ref("stale", stale.n + 1), good), lambda work: seen.append(work.ref.key)
     )
 
     assert seen == ["good"]
-    assert left == carry(good)
+    assert queued("inference") == [wire(good)]
     assert view("stale").state == "queued"
 
 
-def test_the_chain_is_cut_when_nothing_is_left(task: Any, claim: Callable[[str], Ref]) -> None:
+def test_the_chain_is_cut_when_nothing_is_left(
+    task: Any, claim: Callable[[str], Ref], queued: Queued
+) -> None:
     claim("a")
 
-    left = run_stage(task, STAGE, carry(Ref("a", 9)), lambda work: None)
+    run_stage(task, STAGE, carry(Ref("a", 9)), lambda work: None)
 
-    assert left["runs"] == []
+    assert queued("inference") == []
     assert task.request.chain is None
 
 
 def test_a_result_ends_the_run_there_and_then(
-    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], queued: Queued
 ) -> None:
-    left = run_stage(task, STAGE, carry(claim("a")), lambda work: '{"kind":"labels"}')
+    run_stage(task, STAGE, carry(claim("a")), lambda work: '{"kind":"labels"}')
 
     assert (view("a").state, view("a").fields["result"]) == ("done", '{"kind":"labels"}')
-    assert left["runs"] == [] and task.request.chain is None
+    assert queued("inference") == [] and task.request.chain is None
 
 
 def test_a_moved_run_goes_on_elsewhere(
-    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], queued: Queued
 ) -> None:
     moved, stays = claim("moved"), claim("stays")
 
     def step(work: Work) -> Outcome:
         return MOVED if work.ref == moved else None
 
-    left = run_stage(task, STAGE, carry(moved, stays), step)
+    run_stage(task, STAGE, carry(moved, stays), step)
 
-    assert left == carry(stays)
+    assert queued("inference") == [wire(stays)]
     assert view("moved").state == "preprocessing"
 
 
 def test_bad_input_ends_the_run_failed_and_is_remembered(
-    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], state: "redis.Redis"
+    task: Any,
+    claim: Callable[[str], Ref],
+    view: Callable[[str], View],
+    state: "redis.Redis",
+    queued: Queued,
 ) -> None:
     def step(work: Work) -> Outcome:
         raise BadInput("it is no image", code="no_image", hint="Send another.")
 
-    left = run_stage(task, STAGE, carry(claim("a")), step)
+    run_stage(task, STAGE, carry(claim("a")), step)
 
     assert view("a").state == "failed"
     assert error_of(view("a")) == {
@@ -169,7 +199,7 @@ def test_bad_input_ends_the_run_failed_and_is_remembered(
         "status": 422,
     }
     assert state.hget(keys.run("a"), "lasting") == "1"
-    assert left["runs"] == []
+    assert queued("inference") == []
 
 
 def test_an_exception_of_the_model_is_a_model_failure(
@@ -187,7 +217,7 @@ def test_an_exception_of_the_model_is_a_model_failure(
 
 
 def test_one_runs_failure_is_its_own(
-    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], queued: Queued
 ) -> None:
     refs = [claim(key) for key in ("a", "bad", "c")]
 
@@ -196,9 +226,9 @@ def test_one_runs_failure_is_its_own(
             raise BadInput("no")
         return None
 
-    left = run_stage(task, STAGE, carry(*refs), step)
+    run_stage(task, STAGE, carry(*refs), step)
 
-    assert left == carry(refs[0], refs[2])
+    assert queued("inference") == [wire(refs[0], refs[2])]
     assert [view(key).state for key in ("a", "bad", "c")] == [
         "preprocessing",
         "failed",
@@ -207,7 +237,7 @@ def test_one_runs_failure_is_its_own(
 
 
 def test_the_fourth_start_is_poison(
-    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], queued: Queued
 ) -> None:
     ref = claim("a")
     started: list[Work] = []
@@ -219,11 +249,11 @@ def test_the_fourth_start_is_poison(
     for _ in range(MAX_STARTS):
         with pytest.raises(SystemExit):
             run_stage(task, STAGE, carry(ref), dies)
-    left = run_stage(task, STAGE, carry(ref), dies)
+    run_stage(task, STAGE, carry(ref), dies)
 
     assert len(started) == MAX_STARTS == 3
     assert (view("a").state, error_of(view("a"))["code"]) == ("failed", "poison")
-    assert left["runs"] == [] and task.request.chain is None
+    assert queued("inference") == [] and task.request.chain is None
 
 
 def test_storage_that_comes_back_is_waited_for(
@@ -283,7 +313,7 @@ def test_a_state_redis_that_is_away_gives_the_message_back(
             run_stage(task, STAGE, carry(ref), lambda work: None)
 
     assert caught.value.requeue
-    assert task.request.chain == ["inference", "postprocess"]
+    assert [link["task"] for link in task.request.chain] == ["postprocess", "inference"]
 
 
 def test_the_runs_of_a_message_go_side_by_side(task: Any, claim: Callable[[str], Ref]) -> None:
@@ -299,7 +329,7 @@ def test_the_runs_of_a_message_go_side_by_side(task: Any, claim: Callable[[str],
 
 
 def test_a_run_that_fails_while_it_is_waited_for_fails_alone(
-    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], queued: Queued
 ) -> None:
     refs = [claim("a"), claim("bad"), claim("c")]
 
@@ -311,9 +341,9 @@ def test_a_run_that_fails_while_it_is_waited_for_fails_alone(
 
         return wait
 
-    left = run_stage(task, STAGE, carry(*refs), step)
+    run_stage(task, STAGE, carry(*refs), step)
 
-    assert left == carry(refs[0], refs[2])
+    assert queued("inference") == [wire(refs[0], refs[2])]
     assert error_of(view("bad"))["code"] == "model_failure"
 
 
@@ -349,3 +379,76 @@ def test_a_message_of_a_newer_version_touches_nothing(
         run_stage(task, STAGE, newer, lambda work: None)
 
     assert state.hgetall(keys.run("a")) == before
+
+
+def test_a_stage_that_has_ended_is_not_done_again(
+    task: Any, claim: Callable[[str], Ref], queued: Queued
+) -> None:
+    """The worker died between the end of the stage and its acknowledgement."""
+    ref, seen = claim("a"), []
+    run_stage(task, STAGE, carry(ref), lambda work: seen.append(work))
+
+    run_stage(task, STAGE, carry(ref), lambda work: seen.append(work))
+
+    assert len(seen) == 1
+    assert queued("inference") == [wire(ref)]
+
+
+def test_a_list_that_comes_again_is_split(
+    task: Any, claim: Callable[[str], Ref], queued: Queued
+) -> None:
+    refs = [claim("a"), claim("b"), claim("c")]
+
+    def dies(work: Work) -> Outcome:
+        raise SystemExit  # as if the process had been killed
+
+    with pytest.raises(SystemExit):
+        run_stage(task, STAGE, carry(*refs), dies)
+    run_stage(task, STAGE, carry(*refs), lambda work: pytest.fail("nothing may run"))
+
+    assert queued("preprocess") == [wire(ref) for ref in refs]
+    assert queued("inference") == []
+
+
+def test_what_was_split_goes_through_the_whole_chain(
+    task: Any, claim: Callable[[str], Ref], state: "redis.Redis"
+) -> None:
+    refs = [claim("a"), claim("b")]
+    STAGE.touch("start", carry(*refs), refs)
+
+    run_stage(task, STAGE, carry(*refs), lambda work: None)
+
+    envelope = json.loads(state.lindex(keys.queue("cpu", 9), 0))
+    assert (envelope["headers"]["task"], envelope["headers"]["root_id"]) == (
+        "preprocess",
+        "preprocess-1",
+    )
+    embedded = json.loads(base64.b64decode(envelope["body"]))[2]
+    assert [link["task"] for link in embedded["chain"]] == ["postprocess", "inference"]
+
+
+def test_a_run_that_begins_anew_has_a_new_number_and_the_old_one_stops(
+    task: Any, claim: Callable[[str], Ref], queued: Queued, view: Callable[[str], View]
+) -> None:
+    ref = claim("a")
+
+    run_stage(task, STAGE, carry(ref), lambda work: begin_anew(work, carry(ref)))
+    run_stage(task, STAGE, carry(ref), lambda work: pytest.fail("it is stale"))
+
+    assert queued("preprocess") == [wire(Ref("a", ref.n + 1))]
+    assert queued("inference") == []
+    assert view("a").state == "queued"
+
+
+def test_a_stale_run_does_not_begin_anew(
+    task: Any, claim: Callable[[str], Ref], queued: Queued, link: Sync
+) -> None:
+    ref = claim("a")
+
+    def step(work: Work) -> Outcome:
+        link.do(records.lead_again([ref]))  # the reconciler was first
+        return begin_anew(work, carry(ref))
+
+    run_stage(task, STAGE, carry(ref), step)
+
+    assert queued("preprocess") == []
