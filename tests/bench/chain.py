@@ -1,7 +1,8 @@
 """make bench-chain: a no-op model through the real chain, beside a bare Celery chain of three.
 
 One client, one job at a time, from POST /jobs?wait=30 to its answer `done`. CPU is of the worker
-processes only, per job.
+processes only, per job. All four stand side by side and take turns, so that a machine whose speed
+changes by the minute is the same machine for each of them.
 """
 
 import itertools
@@ -13,7 +14,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -25,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import API_KEY, Stack
 
 JOBS = int(os.environ.get("BENCH_JOBS", "400"))
+ROUNDS = 8
 WARM_UP = 60
 MODELS = Path(__file__).parent / "models"
 FLAGS = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "error"]
@@ -32,70 +36,153 @@ GOALS = {"plain": (7.0, 5.0), "events": (8.0, 5.5), "s3": (12.0, 8.0)}
 
 
 def main() -> None:
-    rows, figures = [], {}
-    with tempfile.TemporaryDirectory() as folder:
-        bare = _bare(Path(folder) / "bare")
-        for name, env in (
-            (
-                "plain",
-                {"PIXELMILL_S3_URL": f"file://{_memory()}", "PIXELMILL_TASK_EVENTS": "false"},
-            ),
-            ("events", {"PIXELMILL_S3_URL": f"file://{_memory()}"}),
-            ("s3", {"PIXELMILL_TASK_EVENTS": "false"}),
-        ):
-            figures |= _ours(name, Path(folder) / name, env)
-    rows.append(["bare Celery chain of three", *_cells(bare)])
-    titles = {
-        "plain": "Pixelmill, no S3, no events",
-        "events": "Pixelmill, no S3, events for Flower",
-        "s3": "Pixelmill, one S3 GET and PUT, no events",
-    }
-    for name, title in titles.items():
-        row = {key: figures[f"{name}_{key}"] for key in ("p50_ms", "p95_ms", "worker_cpu_ms")}
-        rows.append([title, *_cells(row)])
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stacks:
+        sides: dict[str, Side] = {
+            name: stacks.enter_context(make(Path(folder) / name)) for name, make in SIDES.items()
+        }
+        for _ in range(ROUNDS):
+            for side in sides.values():
+                side.take_turn(JOBS // ROUNDS)
+        events_share = sides["events"].events_share()
+    rows, figures = [], {"events_share": events_share}
+    for name, side in sides.items():
+        found = side.figures()
+        rows.append([TITLES[name], *(f"{value:.2f}" for value in found.values())])
+        figures |= {f"{name}_{key}": value for key, value in found.items()}
     show(f"{JOBS} jobs, one at a time", ["what", "p50 ms", "p95 ms", "worker CPU ms/job"], rows)
-    print(f"events received of expected: {figures['events_share']:.4f}\n")
+    print(f"events received of expected: {events_share:.4f}\n")
     for name, (p50_ms, cpu_ms) in GOALS.items():
         verdict(f"{name} p50 ms", figures[f"{name}_p50_ms"], p50_ms)
         verdict(f"{name} worker CPU ms per job", figures[f"{name}_worker_cpu_ms"], cpu_ms)
-    figures |= {f"bare_{key}": value for key, value in bare.items()}
-    figures["times_bare"] = round(figures["plain_p50_ms"] / bare["p50_ms"], 3)
+    figures["times_bare"] = round(figures["plain_p50_ms"] / figures["bare_p50_ms"], 3)
     verdict("p50 against bare", figures["times_bare"], 1.5)
-    verdict("events lost", round(1 - figures["events_share"], 4), 0)
+    verdict("events lost", round(1 - events_share, 4), 0)
     save("chain", figures)
 
 
-def _memory() -> str:
-    """A folder in memory that stands for S3 where its cost is not the question."""
-    return tempfile.mkdtemp(prefix="pixelmill-bench-", dir="/dev/shm")
+class Side:
+    """One of the contestants: its servers, and what its turns have given so far."""
+
+    workers: tuple[str, ...]
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.latencies_ms: list[float] = []
+        self.spent_ms = 0.0
+
+    def take_turn(self, jobs: int) -> None:
+        """So many jobs one after another, their latencies and the workers' CPU noted."""
+        before = self.stack.cpu_s(*self.workers)
+        self.latencies_ms += self.run(jobs)
+        self.spent_ms += (self.stack.cpu_s(*self.workers) - before) * 1000
+
+    def run(self, jobs: int) -> list[float]:
+        raise NotImplementedError
+
+    def figures(self) -> dict[str, float]:
+        answers = Answers(self.latencies_ms, {}, 1)
+        return {
+            "p50_ms": round(answers.p50, 3),
+            "p95_ms": round(answers.percentile(0.95), 3),
+            "worker_cpu_ms": round(self.spent_ms / len(self.latencies_ms), 3),
+        }
 
 
-def _cells(row: dict[str, float]) -> list[str]:
-    return [f"{row[key]:.2f}" for key in ("p50_ms", "p95_ms", "worker_cpu_ms")]
+class Ours(Side):
+    """Pixelmill's chain by POST /jobs."""
 
+    workers = ("cpu-worker", "gpu-worker")
 
-def _ours(name: str, folder: Path, env: dict[str, str]) -> dict[str, float]:
-    folder.mkdir(parents=True)
-    chosen = {"PIXELMILL_MODELS": "noop", "PIXELMILL_MODEL_PATHS": str(MODELS), **env}
-    chosen["PIXELMILL_CPU_PROCESSES"] = "1"
-    with Stack(folder, chosen).start_all() as stack:
-        upload = _upload(stack)
-        salts = itertools.count()
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack)
+        upload, salts = _upload(stack), itertools.count()
         headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
-        url = f"{stack.url}/api/v1/jobs?wait=30"
-        requests = (
-            request(url, headers, json.dumps(_job(upload, salt)).encode()) for salt in salts
+        self.url = f"{stack.url}/api/v1/jobs?wait=30"
+        self.requests = (
+            request(self.url, headers, json.dumps(_job(upload, salt)).encode()) for salt in salts
         )
-        closed_loop(url, requests, clients=1, most=WARM_UP)
-        counted = _Events(stack) if name == "events" else None
-        before = stack.cpu_s("cpu-worker", "gpu-worker")
-        answers = closed_loop(url, requests, clients=1, most=JOBS)
-        spent_ms = (stack.cpu_s("cpu-worker", "gpu-worker") - before) * 1000
-        assert answers.statuses == {200: JOBS}, answers.statuses
-        found = {f"{name}_{key}": value for key, value in _figures(answers, spent_ms).items()}
-        if counted:
-            found["events_share"] = counted.share()
-        return found
+        self.run(WARM_UP)
+        self.counted = _Events(stack) if stack.env["PIXELMILL_TASK_EVENTS"] == "true" else None
+
+    def run(self, jobs: int) -> list[float]:
+        answers = closed_loop(self.url, self.requests, clients=1, most=jobs)
+        assert answers.statuses == {200: jobs}, answers.statuses
+        return answers.latencies_ms
+
+    def events_share(self) -> float:
+        """Part of the events of all jobs that reached the witness."""
+        assert self.counted
+        return self.counted.share(len(self.latencies_ms))
+
+
+class Bare(Side):
+    """Stock Celery, in a client process of its own."""
+
+    workers = ("cpu", "gpu")
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(stack)
+        command = [sys.executable, "-m", "bare"]
+        self.client = subprocess.Popen(
+            command, env=stack.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.run(WARM_UP)
+
+    def run(self, jobs: int) -> list[float]:
+        assert self.client.stdin and self.client.stdout
+        print(jobs, file=self.client.stdin, flush=True)
+        return list(json.loads(self.client.stdout.readline()))
+
+    def stop(self) -> None:
+        assert self.client.stdin
+        self.client.stdin.close()
+        self.client.wait(10)
+
+
+@contextmanager
+def _ours(folder: Path, s3: bool = False, events: bool = False) -> Iterator[Side]:
+    folder.mkdir(parents=True)
+    env = {
+        "PIXELMILL_MODELS": "noop",
+        "PIXELMILL_MODEL_PATHS": str(MODELS),
+        "PIXELMILL_CPU_PROCESSES": "1",
+        "PIXELMILL_TASK_EVENTS": str(events).lower(),
+    }
+    with tempfile.TemporaryDirectory(prefix="pixelmill-bench-", dir="/dev/shm") as memory:
+        if not s3:  # a folder in memory stands for S3 where its cost is not the question
+            env["PIXELMILL_S3_URL"] = f"file://{memory}"
+        with Stack(folder, env).start_all() as stack:
+            yield Ours(stack)
+
+
+@contextmanager
+def _bare(folder: Path) -> Iterator[Side]:
+    folder.mkdir(parents=True)
+    with Stack(folder) as stack:
+        stack.start_servers()
+        broker = stack.env["PIXELMILL_STATE_URL"]
+        urls = {"BARE_BROKER": broker, "BARE_BACKEND": broker[:-1] + "1"}
+        stack.env |= {**urls, "PYTHONPATH": str(Path(__file__).parent)}
+        celery = [sys.executable, "-m", "celery", "-A", "bare", "worker", *FLAGS]
+        stack.start("cpu", [*celery, "-P", "prefork", "-c", "1", "-Q", "cpu", "-n", "cpu@bare"])
+        stack.start("gpu", [*celery, "-P", "threads", "-c", "48", "-Q", "gpu", "-n", "gpu@bare"])
+        side = Bare(stack)
+        yield side
+        side.stop()
+
+
+SIDES: dict[str, Callable[[Path], AbstractContextManager[Side]]] = {
+    "bare": _bare,
+    "plain": _ours,
+    "events": partial(_ours, events=True),
+    "s3": partial(_ours, s3=True),
+}
+TITLES = {
+    "bare": "bare Celery chain of three",
+    "plain": "Pixelmill, no S3, no events",
+    "events": "Pixelmill, no S3, events for Flower",
+    "s3": "Pixelmill, one S3 GET and PUT, no events",
+}
 
 
 def _job(upload: str, salt: int) -> dict[str, object]:
@@ -111,14 +198,6 @@ def _upload(stack: Stack) -> str:
     )
     assert answer.status_code == 200, answer.text
     return stack.state.hget(f"px1:job:{answer.json()['id']}", "upload").decode()
-
-
-def _figures(answers: Answers, spent_ms: float) -> dict[str, float]:
-    return {
-        "p50_ms": round(answers.p50, 3),
-        "p95_ms": round(answers.percentile(0.95), 3),
-        "worker_cpu_ms": round(spent_ms / len(answers.latencies_ms), 3),
-    }
 
 
 class _Events:
@@ -149,34 +228,9 @@ class _Events:
     def _count(self, event: dict[str, object]) -> None:
         self.seen[str(event["type"])] += 1
 
-    def share(self) -> float:
+    def share(self, jobs: int) -> float:
         time.sleep(1.5)
-        expected = 3 * JOBS * len(self.KINDS)
-        return sum(self.seen.values()) / expected
-
-
-def _bare(folder: Path) -> dict[str, float]:
-    folder.mkdir(parents=True)
-    with Stack(folder) as stack:
-        stack.start_servers()
-        broker = stack.env["PIXELMILL_STATE_URL"]
-        urls = {"BARE_BROKER": broker, "BARE_BACKEND": broker[:-1] + "1"}
-        stack.env |= {**urls, "PYTHONPATH": str(Path(__file__).parent)}
-        celery = [sys.executable, "-m", "celery", "-A", "bare", "worker", *FLAGS]
-        stack.start("cpu", [*celery, "-P", "prefork", "-c", "1", "-Q", "cpu", "-n", "cpu@bare"])
-        stack.start("gpu", [*celery, "-P", "threads", "-c", "48", "-Q", "gpu", "-n", "gpu@bare"])
-        command = [sys.executable, "-m", "bare", str(WARM_UP), str(JOBS)]
-        with subprocess.Popen(
-            command, env=stack.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as client:
-            assert client.stdin and client.stdout
-            assert client.stdout.readline() == "warm\n"
-            before = stack.cpu_s("cpu", "gpu")
-            print("go", file=client.stdin, flush=True)
-            latencies = json.loads(client.stdout.readline())
-            spent_ms = (stack.cpu_s("cpu", "gpu") - before) * 1000
-            print("end", file=client.stdin, flush=True)
-        return _figures(Answers(latencies, {}, 1), spent_ms)
+        return sum(self.seen.values()) / (3 * jobs * len(self.KINDS))
 
 
 if __name__ == "__main__":
