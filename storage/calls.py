@@ -1,6 +1,7 @@
 """Redis operations as values, so that workers (sync) and web (asyncio) share one definition."""
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import redis
 import redis.asyncio
 from redis.backoff import ConstantBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from storage.errors import StorageDown
@@ -43,6 +44,37 @@ def script(
     return Call((len(keys), *keys, *args), parse, name)
 
 
+class Connections:
+    """Connections of a client's pool, kept in a list: redis-py's own bookkeeping of who has which
+    costs as much CPU as a small command. Safe for threads; a fork starts with none."""
+
+    def __init__(self, pool: Any) -> None:
+        self.pool: Any = pool  # redis-py does not type make_connection
+        self._free: list[Any] = []
+        self._pid = os.getpid()
+
+    @contextmanager
+    def lend(self) -> Iterator[Any]:
+        """A connection of one's own; it is closed when the body raises: its answers are unread."""
+        connection = self._take()
+        try:
+            yield connection
+        except BaseException as error:
+            if not isinstance(error, ResponseError):  # an answer that was read
+                connection.disconnect()
+            raise
+        finally:
+            self._free.append(connection)
+
+    def _take(self) -> Any:
+        if self._pid != os.getpid():
+            self._free, self._pid = [], os.getpid()
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self.pool.make_connection()
+
+
 class Sync:
     """Does calls on a blocking client's connections. StorageDown when Redis does not answer.
 
@@ -51,7 +83,7 @@ class Sync:
 
     def __init__(self, client: "redis.Redis", name: str = "Redis") -> None:
         self.name = name
-        self._pool: Any = client.connection_pool
+        self._connections = Connections(client.connection_pool)
         # A client without a policy of its own heals a connection that a restart has closed.
         self._retry: Any = client.get_retry() or Retry(ConstantBackoff(0.05), 1)
 
@@ -73,15 +105,9 @@ class Sync:
         return self._retry.call_with_retry(lambda: self._once(words), lambda error: None)
 
     def _once(self, words: tuple[Word, ...]) -> Any:
-        connection = self._pool.get_connection()
-        try:
+        with self._connections.lend() as connection:
             connection.send_command(*words)
             return connection.read_response()
-        except (redis.ConnectionError, redis.TimeoutError, OSError):
-            connection.disconnect()
-            raise
-        finally:
-            self._pool.release(connection)
 
 
 class Async:

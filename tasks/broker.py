@@ -5,11 +5,16 @@ larger ones, to note each message down: together a third of a worker's CPU at ou
 commands on the wire stay the same, and so does what other kombu workers see.
 """
 
+from collections.abc import Sequence
 from time import time
 from typing import Any
 
+import orjson
 from kombu.transport import redis, virtual
-from kombu.utils.json import dumps
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from storage.calls import Connections
 
 
 class QoS(redis.QoS):
@@ -20,7 +25,7 @@ class QoS(redis.QoS):
     def append(self, message: Any, delivery_tag: str) -> None:
         """Hold a message until it is acknowledged."""
         info = message.delivery_info
-        held = dumps([message._raw, info["exchange"], info["routing_key"]])
+        held = orjson.dumps([message._raw, info["exchange"], info["routing_key"]])
         self._transact(("ZADD", time(), delivery_tag), ("HSET", delivery_tag, held))
         virtual.QoS.append(self, message, delivery_tag)
 
@@ -33,22 +38,21 @@ class QoS(redis.QoS):
         channel = self.channel
         index = channel.global_keyprefix + channel.unacked_index_key
         held = channel.global_keyprefix + channel.unacked_key
-        connection = channel.pool.get_connection()
-        try:
-            commands = [
-                ("MULTI",),
-                (on_index[0], index, *on_index[1:]),
-                (on_held[0], held, *on_held[1:]),
-                ("EXEC",),
-            ]
+        commands = [
+            ("MULTI",),
+            (on_index[0], index, *on_index[1:]),
+            (on_held[0], held, *on_held[1:]),
+            ("EXEC",),
+        ]
+        # A connection that a restart of Redis has closed is healed by a second try, which does no
+        # harm: all four commands may be repeated.
+        Retry(NoBackoff(), 1).call_with_retry(lambda: self._send(commands), lambda error: None)
+
+    def _send(self, commands: Sequence[tuple[Any, ...]]) -> None:
+        with self.channel.connections.lend() as connection:
             connection.send_packed_command(connection.pack_commands(commands))
             for _ in commands:
                 connection.read_response()
-        except BaseException:
-            connection.disconnect()  # answers that nobody read must not meet the next command
-            raise
-        finally:
-            channel.pool.release(connection)
 
 
 class Channel(redis.Channel):
@@ -56,6 +60,14 @@ class Channel(redis.Channel):
 
     QoS = QoS
     _kept: Any = None
+    _connections: Connections | None = None
+
+    @property
+    def connections(self) -> Connections:
+        """What notes are written over; anew after a reconnection, which makes a new pool."""
+        if self._connections is None or self._connections.pool is not self.pool:
+            self._connections = Connections(self.pool)
+        return self._connections
 
     def _create_client(self, asynchronous: bool = False) -> Any:
         if asynchronous:  # holds the blocking read; kombu keeps it itself

@@ -1,7 +1,7 @@
 """Every setting, read once from PIXELMILL_* variables. Nothing else reads the environment."""
 
 import hashlib
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
@@ -112,12 +112,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
 
-    @property
+    @cached_property
     def installation(self) -> str:
         """Short name of this installation: in cookie names (cookies ignore ports) and files."""
         return hashlib.sha256(b"installation" + self.secret.encode()).hexdigest()[:10]
 
-    @property
+    @cached_property
     def guard_limits(self) -> Limits:
         """What the header guard lets through."""
         return Limits(

@@ -357,7 +357,7 @@ def test_an_ended_run_leaves_no_arrays_behind(task: Any, claim: Callable[[str], 
     run_stage(task, STAGE, carry(ended, goes_on), step)
 
     assert [path.name for path in settings().scratch_dir.glob("pixelmill-*")] == [
-        f"pixelmill-{settings().installation}-goes-on-1-input.npy"
+        f"pixelmill-{settings().installation}-goes-on-1-input"
     ]
 
 
