@@ -79,9 +79,14 @@ def upload_of(user: str, sha256: str, variant: str) -> str:
     return f"px1:upload-of:{user}:{sha256}:{variant}"
 
 
-def result(result_key: str) -> str:
-    """JSON of a finished result, in the cache Redis; for a request key or a content key."""
-    return f"px1:result:{result_key}"
+def result(request_key: str) -> str:
+    """JSON of a finished result, in the cache Redis."""
+    return f"px1:result:{request_key}"
+
+
+def place(content_key: str) -> str:
+    """Where in S3 the result of a content key lies, in the cache Redis: see result_folder."""
+    return f"px1:place:{content_key}"
 
 
 def worker(node: str) -> str:
@@ -104,9 +109,14 @@ def upload_object(user: str, upload_id: str) -> str:
     return f"in/{user}/{upload_id}"
 
 
-def result_object(user: str, result_key: str, name: str) -> str:
+def result_folder(user: str, request_key: str) -> str:
+    """S3 prefix of everything that came of one request."""
+    return f"out/{user}/{request_key}/"
+
+
+def result_object(user: str, request_key: str, name: str) -> str:
     """S3 key of one object of a result."""
-    return f"out/{user}/{result_key}/{name}"
+    return result_folder(user, request_key) + name
 
 
 def weights_object(sha256: str, name: str) -> str:
@@ -127,10 +137,32 @@ def request_key(
 ) -> str:
     """64 hex digits that are equal exactly for equal work of one owner.
 
-    `image` names the bytes: what the client claims of them for the request key, the SHA-256 of the
-    bytes really read for the content key. A secret keyed hash, so that nobody who holds a picture
-    can work out whether another user has sent it.
+    `image` names the bytes: what the client claims of them. A secret keyed hash, so that nobody who
+    holds a picture can work out whether another user has sent it.
     """
     parts = [owner, image, model, weights, code, params, sorted(output)]
+    return _mac(secret, parts)
+
+
+def content_key(
+    secret: str,
+    scope: str,
+    *,
+    sha256: str,
+    model: str,
+    weights: str,
+    code: str,
+    params: Mapping[str, object],
+    output: Sequence[str],
+) -> str:
+    """64 hex digits that are equal exactly for equal work on equal bytes within `scope`.
+
+    `sha256` is of the bytes really read; `scope` a user, or empty for the whole installation.
+    """
+    parts = ["content", scope, sha256, model, weights, code, params, sorted(output)]
+    return _mac(secret, parts)
+
+
+def _mac(secret: str, parts: Sequence[object]) -> str:
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hmac.new(secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()

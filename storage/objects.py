@@ -39,6 +39,9 @@ class Objects(Protocol):
     def stat(self, key: str) -> Stat:
         """Size, ETag and type."""
 
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` the same bytes and type as `source`, without reading them here."""
+
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""
 
@@ -82,6 +85,10 @@ class S3Objects:
         """Size, ETag and type."""
         head = self._do("head_object", key)
         return Stat(head["ContentLength"], head["ETag"], head.get("ContentType", ""))
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` the same bytes and type as `source`; S3 does it, nothing passes here."""
+        self._do("copy_object", target, CopySource={"Bucket": self.bucket, "Key": source})
 
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""
@@ -172,6 +179,10 @@ class FolderObjects:
         """Size and ETag; the type is not kept."""
         data = self.get(key)
         return Stat(len(data), _etag(data), "")
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` the same bytes as `source`."""
+        self.put(target, self.get(source), "")
 
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""

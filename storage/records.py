@@ -283,16 +283,23 @@ def view(job_id: str) -> Call[View | None]:
     return script("view", _parse_view, [keys.job(job_id)], [keys.run(""), keys.LANE_PREFIX])
 
 
-def result(result_key: str) -> Call[str | None]:
+def result(request_key: str) -> Call[str | None]:
     """A remembered result's JSON, from the cache Redis."""
-    return command(
-        lambda found: None if found is None else _text(found), "GET", keys.result(result_key)
-    )
+    return command(_optional, "GET", keys.result(request_key))
 
 
-def remember_result(result_key: str, payload: str, ttl_s: int) -> Call[Any]:
+def remember_result(request_key: str, payload: str, ttl_s: int) -> Call[Any]:
     """Keep a result's JSON in the cache Redis."""
-    return command(lambda answer: answer, "SET", keys.result(result_key), payload, "EX", ttl_s)
+    return command(lambda answer: answer, "SET", keys.result(request_key), payload, "EX", ttl_s)
+
+
+def exchange_place(content_key: str, place: str, ttl_s: int) -> Call[str | None]:
+    """Say where the result of these bytes will lie; answers where it has lain so far, if it has.
+
+    Kept in the cache Redis. Said before the work is done, so that a place may prove to be empty.
+    """
+    words = ("SET", keys.place(content_key), place, "GET", "EX", ttl_s)
+    return command(_optional, *words)
 
 
 def write_upload(
@@ -316,11 +323,7 @@ def upload(user: str, upload_id: str) -> Call[dict[str, str]]:
 
 def upload_of(user: str, sha256: str, variant: str) -> Call[str | None]:
     """The id of this user's upload of that original, if its bytes are there."""
-    return command(
-        lambda found: None if found is None else _text(found),
-        "GET",
-        keys.upload_of(user, sha256, variant),
-    )
+    return command(_optional, "GET", keys.upload_of(user, sha256, variant))
 
 
 def _parse_view(answer: Any) -> View | None:
@@ -336,6 +339,10 @@ def _dict(answer: Any) -> dict[str, str]:
         return {_text(k): _text(v) for k, v in answer.items()}
     words = [_text(word) for word in answer]
     return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _optional(found: Any) -> str | None:
+    return None if found is None else _text(found)
 
 
 def _flat(fields: Mapping[str, Word]) -> list[Word]:

@@ -1,10 +1,13 @@
-"""Whether the result cache may have forgotten something: only then is S3 asked before work is done.
+"""Results of earlier work: kept in S3 and in the cache, found again, shared by equal bytes.
 
-Both Redis are told once since when they have been in use. A cache that is younger than the state
-was emptied, and one that has evicted is full: either costs a read of S3 per miss, not a run.
+S3 is asked before work is done only if the cache may have forgotten something. Both Redis are told
+once since when they have been in use. A cache that is younger than the state was emptied, and one
+that has evicted is full: either costs a read of S3 per miss, not a run.
 """
 
+import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -12,9 +15,12 @@ import structlog
 from storage import keys, records
 from storage.calls import Sync, command
 from storage.errors import StorageDown
-from tasks.resources import results, state
+from storage.records import Spec
+from tasks.resources import objects, results, state
 from tasks.settings import settings
 
+RESULT = "result.json"
+"""Name of the object that says what the others of a result are."""
 MARGIN_MS = 60_000
 """Both are marked by the first run that asks; this much later is another beginning."""
 LOOK_S = 1.0
@@ -25,8 +31,90 @@ log = structlog.get_logger()
 _looked: tuple[float, bool] = (-LOOK_S, False)
 
 
-def may_have_forgotten() -> bool:
-    """Whether a result that is not in the cache may still lie in S3."""
+def keep(spec: Spec, result: Mapping[str, Any]) -> str:
+    """Keep a run's result, whose objects lie in S3 already; answers its JSON.
+
+    A cache that is away forgets it, which is no failure of the run.
+    """
+    payload = json.dumps(result, separators=(",", ":"))
+    key = keys.result_object(spec.user, spec.request_key, RESULT)
+    objects().put(key, payload.encode(), "application/json")
+    _remember(spec.request_key, payload)
+    return payload
+
+
+def recall(spec: Spec) -> str | None:
+    """The result of the same request, if only the cache has lost it: costs a GET, not a GPU."""
+    if not _may_have_forgotten():
+        return None
+    found = _read(keys.result_folder(spec.user, spec.request_key))
+    if found is None:
+        return None
+    payload = json.dumps(found, separators=(",", ":"))
+    _remember(spec.request_key, payload)
+    return payload
+
+
+def adopt(spec: Spec, sha256: str) -> str | None:
+    """The result of equal work on the same bytes, if it was done before within the cache's scope.
+
+    Everything is copied to this run's own folder and nothing of the other's referred to: whoever
+    did the work may erase all that is theirs at any time. `sha256` is of the bytes really read.
+    """
+    own = keys.result_folder(spec.user, spec.request_key)
+    earlier = _exchange(_content_key(spec, sha256), own)
+    if earlier in (None, own):
+        return None
+    try:
+        found = _read(str(earlier))
+        if found is None:
+            return None
+        for picture in found["objects"].values():
+            copied = own + picture["key"].rpartition("/")[2]
+            objects().copy(picture["key"], copied)
+            picture["key"] = copied
+    except FileNotFoundError:  # erased between the two
+        return None
+    return keep(spec, found)
+
+
+def _content_key(spec: Spec, sha256: str) -> str:
+    return keys.content_key(
+        settings().secret,
+        spec.user if settings().cache_scope == "user" else "",
+        sha256=sha256,
+        model=spec.model,
+        weights=spec.weights,
+        code=spec.code,
+        params=spec.params,
+        output=spec.output,
+    )
+
+
+def _exchange(content_key: str, own: str) -> str | None:
+    try:
+        return results().do(records.exchange_place(content_key, own, settings().result_ttl_s))
+    except StorageDown as error:
+        log.warning("result cache away", reason=str(error))
+        return None
+
+
+def _read(folder: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(objects().get(folder + RESULT))
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _remember(request_key: str, payload: str) -> None:
+    try:
+        results().do(records.remember_result(request_key, payload, settings().result_ttl_s))
+    except StorageDown as error:
+        log.warning("result not remembered", reason=str(error))
+
+
+def _may_have_forgotten() -> bool:
     global _looked
     if time.monotonic() - _looked[0] > LOOK_S:
         try:
@@ -36,14 +124,6 @@ def may_have_forgotten() -> bool:
             forgetful = True
         _looked = (time.monotonic(), forgetful)
     return _looked[1]
-
-
-def remember(result_key: str, payload: str) -> None:
-    """Keep a result in the cache; one that is away forgets it, which is no failure of the run."""
-    try:
-        results().do(records.remember_result(result_key, payload, settings().result_ttl_s))
-    except StorageDown as error:
-        log.warning("result not remembered", reason=str(error))
 
 
 def _is_younger() -> bool:

@@ -1,6 +1,5 @@
 """Stage 3, queue `cpu`: the model's array -> objects and JSON; the end of the run."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from storage import keys
 from tasks.app import app
 from tasks.imaging import codec
 from tasks.imaging.types import NO_IMAGE, Image
-from tasks.memory import remember
+from tasks.memory import keep
 from tasks.message import Message
 from tasks.models.base import Output
 from tasks.resources import objects, scratch
@@ -46,13 +45,7 @@ def conclude(work: Work) -> str:
         "objects": _store(work, _with_own_alpha(work, output)),
         "data": dict(output.data),
     }
-    payload = json.dumps(result, separators=(",", ":"))
-    key = work.spec.request_key
-    objects().put(
-        keys.result_object(work.spec.user, key, "result.json"), payload.encode(), "application/json"
-    )
-    remember(key, payload)
-    return payload
+    return keep(work.spec, result)
 
 
 def _image(work: Work) -> tuple[Image, int, int]:

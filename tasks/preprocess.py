@@ -1,7 +1,6 @@
 """Stage 1, queue `cpu`: the upload's bytes -> the array that the model wants."""
 
 import hashlib
-import json
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from tasks.app import app
 from tasks.errors import BadInput, Unavailable
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
-from tasks.memory import may_have_forgotten, remember
+from tasks.memory import adopt, recall
 from tasks.message import Message
 from tasks.models import registry
 from tasks.resources import objects, scratch
@@ -33,11 +32,14 @@ def preprocess(self: "Task[Any, Any]", carried: Message) -> None:
 
 def prepare(work: Work) -> str | None:
     """Decode one upload into scratch; its result's JSON if that exists already."""
-    known = _known(work)
+    known = recall(work.spec)
     if known:
         return known
     _check_code(work)
     data = _read(work)
+    known = adopt(work.spec, _checked_sha256(work, data))
+    if known:
+        return known
     image = NO_IMAGE if work.model.decode == "none" else _decode(work, data)
     scratch().put(work.scratch("input"), work.model.preprocess(image, work.params))
     return None
@@ -53,19 +55,6 @@ def _decode(work: Work, data: bytes) -> Image:
     return decoded.image
 
 
-def _known(work: Work) -> str | None:
-    """The second level: a flushed cache costs a GET, not a GPU."""
-    if not may_have_forgotten():
-        return None
-    key = work.spec.request_key
-    try:
-        found = objects().get(keys.result_object(work.spec.user, key, "result.json")).decode()
-    except FileNotFoundError:
-        return None
-    remember(key, found)
-    return str(json.dumps(json.loads(found)))
-
-
 def _read(work: Work) -> bytes:
     spec = work.spec
     try:
@@ -76,13 +65,18 @@ def _read(work: Work) -> bytes:
             code="upload_gone",
             hint="Upload it again.",
         ) from error
-    if spec.body_sha256 and hashlib.sha256(data).hexdigest() != spec.body_sha256:
+    return data
+
+
+def _checked_sha256(work: Work, data: bytes) -> str:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if work.spec.body_sha256 not in ("", sha256):
         raise BadInput(
             "the uploaded bytes do not have the SHA-256 that was declared",
             code="hash_mismatch",
             hint="Upload the file again.",
         )
-    return data
+    return sha256
 
 
 def _check_code(work: Work) -> None:

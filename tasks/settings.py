@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     """Metadata of an image (EXIF, profiles, texts) in MiB."""
     max_waiting: int = 1000
     """Longest queue per lane, in runs; above it a request is answered 429."""
+    cache_scope: Literal["user", "installation"] = "user"
+    """Who else is answered by a result of the same bytes. `installation`: everybody, with a copy of
+    their own; whoever has a picture can then tell by the speed that somebody sent it before."""
     result_ttl_s: int = 6 * 24 * 3600
     """How long a result is remembered. Let the bucket keep `out/` a day longer."""
     job_ttl_s: int = 24 * 3600

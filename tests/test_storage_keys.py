@@ -55,6 +55,33 @@ def test_another_installation_has_another_key() -> None:
     assert key(secret="one") != key(secret="two")
 
 
+def content_key(scope: str = "ada", sha256: str = "1", **changes: object) -> str:
+    work = {name: value for name, value in WORK.items() if name != "image"} | changes
+    return keys.content_key("of the tests", scope, sha256=sha256, **work)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scope": ""},
+        {"sha256": "2"},
+        {"model": "other"},
+        {"weights": "sha256:other"},
+        {"code": "sha256:other"},
+        {"params": {"feather": 3, "mode": "fast"}},
+        {"output": ["alpha"]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_ingredient_changes_the_content_key(change: dict[str, str]) -> None:
+    assert content_key(**change) != content_key()
+
+
+def test_a_content_key_is_no_request_key() -> None:
+    """Or a client could claim to have bytes by calling its upload by their hash."""
+    assert content_key("ada", "sha256:1") != key("ada", image="sha256:1")
+
+
 def test_the_order_of_outputs_does_not_matter() -> None:
     assert key(output=["preview", "alpha"]) == key(output=["alpha", "preview"])
 

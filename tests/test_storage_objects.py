@@ -67,6 +67,28 @@ def test_a_second_put_replaces_the_first(objects: Objects, key: str) -> None:
     assert objects.get(key) == b"second"
 
 
+def test_a_copy_has_the_same_bytes_and_outlives_its_source(objects: Objects, key: str) -> None:
+    objects.put(key, b"bytes", "image/png")
+
+    objects.copy(key, f"{key}-copy")
+    objects.delete(key)
+
+    assert objects.get(f"{key}-copy") == b"bytes"
+
+
+def test_a_copy_keeps_the_type(s3: S3Objects, key: str) -> None:
+    s3.put(key, b"bytes", "image/webp")
+
+    s3.copy(key, f"{key}-copy")
+
+    assert s3.stat(f"{key}-copy").type == "image/webp"
+
+
+def test_a_missing_key_cannot_be_copied(objects: Objects, key: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        objects.copy(key, f"{key}-copy")
+
+
 def test_a_missing_key_is_file_not_found(objects: Objects, key: str) -> None:
     with pytest.raises(FileNotFoundError):
         objects.get(key)

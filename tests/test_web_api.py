@@ -265,6 +265,25 @@ def test_a_file_goes_straight_to_s3_and_then_becomes_a_job(
     assert job.status_code == 200 and job.json()["result"]["width"] == 64
 
 
+def test_the_same_bytes_uploaded_again_never_reach_the_device(
+    stack: Stack, browser: httpx.Client, fresh: bytes
+) -> None:
+    asked = []
+    for _ in range(2):
+        place = browser.post("/api/v1/uploads", json={"size": len(fresh), "type": "image/png"})
+        upload = place.json()["upload"]
+        httpx.put(upload["url"], content=fresh, headers=upload["headers"]).raise_for_status()
+        asked.append({"upload": upload["id"], "model": "toy"})
+    first = browser.post("/api/v1/jobs?wait=30", json=asked[0]).json()
+    taken = stack.state.hget("px1:lane:gpu.toy:interactive", "next")
+
+    second = browser.post("/api/v1/jobs?wait=30", json=asked[1]).json()
+
+    assert stack.state.hget("px1:lane:gpu.toy:interactive", "next") == taken
+    previews = [job["result"]["objects"]["preview"]["url"] for job in (first, second)]
+    assert httpx.get(previews[1]).content == httpx.get(previews[0]).content
+
+
 def test_a_known_file_is_not_asked_for_again(browser: httpx.Client, fresh: bytes) -> None:
     named = {
         "sha256": hashlib.sha256(fresh).hexdigest(),

@@ -1,0 +1,322 @@
+"""Results of earlier work on real Redis and S3: found again, shared by equal bytes, never borrowed."""
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import redis
+from conftest import MODEL_PATHS
+from PIL import Image
+from stack import Stack
+
+from storage import keys
+from storage.objects import S3Objects
+from storage.records import Ref, Spec
+from tasks import memory, resources
+from tasks.models import registry, weights
+from tasks.postprocess import conclude
+from tasks.preprocess import prepare
+from tasks.settings import settings
+from tasks.stage import Work
+
+pytest_plugins = ["inprocess"]
+
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture(autouse=True)
+def _toy(in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process knows the toy model and has looked at no cache yet."""
+    monkeypatch.setenv("PIXELMILL_MODEL_PATHS", MODEL_PATHS)
+    settings.cache_clear()
+    monkeypatch.setattr(memory, "_looked", (-memory.LOOK_S, False))
+
+
+@pytest.fixture
+def cache(cache_url: str) -> Iterator["redis.Redis"]:
+    with redis.Redis.from_url(cache_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def picture() -> bytes:
+    """A photo that nobody has sent before."""
+    out = io.BytesIO()
+    colours = np.random.default_rng(time.time_ns()).integers(0, 256, (48, 64, 3), np.uint8)
+    Image.fromarray(colours).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture
+def ask(s3: S3Objects, picture: bytes) -> Callable[..., Work]:
+    """A claimed run of the toy on the picture, uploaded by `user` as `upload`."""
+
+    def asked(user: str, upload: str, data: bytes = picture, **changes: object) -> Work:
+        s3.put(keys.upload_object(user, upload), data, "image/png")
+        key = hashlib.sha256(f"{user}{upload}{time.time_ns()}".encode()).hexdigest()
+        spec = Spec(
+            key, user, "toy", {"gain": 2.0}, ["preview"], upload,
+            weights.digest(registry.get("toy")), registry.code_digest("toy"),
+        )  # fmt: skip
+        return Work(Ref(key, 1), replace(spec, **changes))  # type: ignore[arg-type]  # any field
+
+    return asked
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], dict[str, object] | None]:
+    """Does a run as the three stages do; None if it was answered without the device."""
+
+    def compute(work: Work) -> dict[str, object] | None:
+        if prepare(work):
+            return None
+        arrays = resources.scratch()
+        arrays.put(work.scratch("output"), arrays.get(work.scratch("input")))
+        result: dict[str, object] = json.loads(conclude(work))
+        monkeypatch.setattr(memory, "_looked", (-memory.LOOK_S, False))  # as if a second later
+        return result
+
+    return compute
+
+
+Ask = Callable[..., Work]
+Compute = Callable[[Work], dict[str, object] | None]
+
+
+def stored(s3: S3Objects, work: Work, name: str) -> bytes:
+    return s3.get(keys.result_object(work.spec.user, work.spec.request_key, name))
+
+
+def erase(s3: S3Objects, work: Work) -> None:
+    """What erasing a user does to the objects of this run."""
+    for name in ("result.json", "preview.png"):
+        s3.delete(keys.result_object(work.spec.user, work.spec.request_key, name))
+
+
+def scope(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PIXELMILL_CACHE_SCOPE", name)
+    settings.cache_clear()
+
+
+# The same bytes
+
+
+def test_the_same_bytes_under_another_upload_are_computed_once(ask: Ask, computed: Compute) -> None:
+    assert computed(ask("ada", "first")) is not None
+
+    assert computed(ask("ada", "second")) is None
+
+
+def test_what_is_adopted_lies_in_the_runs_own_folder(
+    ask: Ask, computed: Compute, s3: S3Objects
+) -> None:
+    first, second = ask("ada", "first"), ask("ada", "second")
+    computed(first)
+
+    adopted = json.loads(prepare(second) or "")
+
+    own = keys.result_object("ada", second.spec.request_key, "preview.png")
+    assert adopted["objects"]["preview"]["key"] == own
+    assert s3.get(own) == stored(s3, first, "preview.png")
+    assert s3.stat(own).type == "image/png"
+    assert json.loads(stored(s3, second, "result.json")) == adopted
+
+
+def test_an_adopted_result_is_remembered_for_its_own_request(
+    ask: Ask, computed: Compute, cache: "redis.Redis"
+) -> None:
+    computed(ask("ada", "first"))
+    second = ask("ada", "second")
+
+    adopted = prepare(second)
+
+    assert cache.get(keys.result(second.spec.request_key)) == adopted
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"params": {"gain": 3.0}}, {"output": ["alpha"]}],
+    ids=["params", "output"],
+)
+def test_other_work_on_the_same_bytes_is_other_work(
+    ask: Ask, computed: Compute, change: dict[str, object]
+) -> None:
+    computed(ask("ada", "first"))
+
+    assert computed(ask("ada", "second", **change)) is not None
+
+
+def test_other_bytes_share_nothing(ask: Ask, computed: Compute, photo: bytes) -> None:
+    computed(ask("ada", "first"))
+
+    assert computed(ask("ada", "second", photo)) is not None
+
+
+def test_across_users_equal_bytes_are_computed_twice(ask: Ask, computed: Compute) -> None:
+    computed(ask("ada", "hers"))
+
+    assert computed(ask("bob", "his")) is not None
+
+
+def test_across_an_installation_equal_bytes_are_computed_once_and_copied(
+    ask: Ask, computed: Compute, s3: S3Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope(monkeypatch, "installation")
+    hers, his = ask("ada", "hers"), ask("bob", "his")
+    computed(hers)
+
+    adopted = json.loads(prepare(his) or "")
+
+    assert adopted["objects"]["preview"]["key"].startswith("out/bob/")
+    assert "ada" not in stored(s3, his, "result.json").decode()
+    assert stored(s3, his, "preview.png") == stored(s3, hers, "preview.png")
+
+
+def test_erasing_one_user_leaves_the_others_result_whole(
+    ask: Ask, computed: Compute, s3: S3Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scope(monkeypatch, "installation")
+    hers, his = ask("ada", "hers"), ask("bob", "his")
+    computed(hers)
+    prepare(his)
+
+    erase(s3, hers)
+
+    assert Image.open(io.BytesIO(stored(s3, his, "preview.png"))).size == (64, 64)
+    assert prepare(ask("cleo", "another")), "and his is there for the next"
+
+
+@pytest.mark.parametrize("gone", ["result.json", "preview.png"])
+def test_what_was_erased_is_computed_again(
+    ask: Ask, computed: Compute, s3: S3Objects, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    scope(monkeypatch, "installation")
+    hers = ask("ada", "hers")
+    computed(hers)
+    s3.delete(keys.result_object("ada", hers.spec.request_key, gone))
+
+    assert computed(ask("bob", "his")) is not None
+    assert computed(ask("cleo", "another")) is None, "that result is found from now on"
+
+
+def test_equal_bytes_in_flight_wait_for_nobody(ask: Ask, computed: Compute) -> None:
+    first, second = ask("ada", "first"), ask("ada", "second")
+
+    assert prepare(first) is None
+    assert prepare(second) is None, "the first has a place and no result yet"
+
+
+def test_a_run_that_starts_again_does_not_take_its_own_place_for_anothers(
+    ask: Ask, computed: Compute
+) -> None:
+    work = ask("ada", "first")
+
+    assert prepare(work) is None
+    assert computed(work) is not None
+
+
+def test_a_cache_that_is_away_shares_nothing_and_fails_nothing(
+    ask: Ask, computed: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed(ask("ada", "first"))
+    monkeypatch.setenv("PIXELMILL_CACHE_URL", "redis://127.0.0.1:1/0")
+    settings.cache_clear()
+    resources.results.cache_clear()
+
+    assert computed(ask("ada", "second")) is not None
+
+
+# The same request
+
+
+def test_a_whole_cache_is_believed(ask: Ask, computed: Compute, cache: "redis.Redis") -> None:
+    work = ask("ada", "first")
+    computed(work)
+
+    assert memory.recall(work.spec) is None, "a result that is not in it does not exist"
+
+
+def test_an_emptied_cache_is_filled_from_s3(
+    ask: Ask, computed: Compute, cache: "redis.Redis", state: "redis.Redis"
+) -> None:
+    work = ask("ada", "first")
+    result = computed(work)
+    cache.flushdb()
+    state.set(keys.SINCE, int(time.time() * 1000) - HOUR_MS)
+
+    recalled = memory.recall(work.spec)
+
+    assert json.loads(recalled or "") == result
+    assert cache.get(keys.result(work.spec.request_key)) == recalled
+
+
+def test_an_emptied_cache_knows_nothing_of_work_that_was_never_done(
+    ask: Ask, state: "redis.Redis"
+) -> None:
+    state.set(keys.SINCE, int(time.time() * 1000) - HOUR_MS)
+
+    assert memory.recall(ask("ada", "first").spec) is None
+
+
+def test_results_older_than_their_life_are_not_asked_for(
+    ask: Ask, computed: Compute, cache: "redis.Redis", state: "redis.Redis"
+) -> None:
+    """A cache emptied so long ago can miss only what has expired anyhow."""
+    work = ask("ada", "first")
+    computed(work)
+    long_ago = int(time.time() * 1000) - settings().result_ttl_s * 1000 - HOUR_MS
+    cache.set(keys.SINCE, long_ago)
+    state.set(keys.SINCE, long_ago - HOUR_MS)
+
+    assert memory.recall(work.spec) is None
+
+
+def test_a_cache_that_is_away_may_have_had_the_result(
+    ask: Ask, computed: Compute, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = ask("ada", "first")
+    result = computed(work)
+    monkeypatch.setenv("PIXELMILL_CACHE_URL", "redis://127.0.0.1:1/0")
+    settings.cache_clear()
+    resources.results.cache_clear()
+
+    assert json.loads(memory.recall(work.spec) or "") == result
+
+
+def test_a_cache_that_evicts_may_have_lost_the_result(
+    servers: Stack, ask: Ask, computed: Compute, cache: "redis.Redis"
+) -> None:
+    work = ask("ada", "first")
+    result = computed(work)
+    used = int(cache.info("memory")["used_memory"])
+    cache.config_set("maxmemory", used + 2_000_000)
+    try:
+        for number in range(400):
+            cache.set(f"filler:{number}", "x" * 20_000)
+        assert cache.info("stats")["evicted_keys"] > 0
+    finally:
+        cache.config_set("maxmemory", 0)
+    cache.delete(keys.result(work.spec.request_key))
+    try:
+        assert json.loads(memory.recall(work.spec) or "") == result
+    finally:
+        cache.config_resetstat()
+
+
+def test_the_cache_is_looked_at_once_a_second(
+    ask: Ask, cache: "redis.Redis", state: "redis.Redis"
+) -> None:
+    spec = ask("ada", "first").spec
+    memory.recall(spec)
+    before = cache.info("commandstats").get("cmdstat_info", {}).get("calls", 0)
+
+    for _ in range(5):
+        memory.recall(spec)
+
+    after = cache.info("commandstats").get("cmdstat_info", {}).get("calls", 0)
+    assert after - before <= 1, "of which this test's own look is one"
