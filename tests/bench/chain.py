@@ -19,7 +19,6 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from functools import partial
 from pathlib import Path
 
-import httpx
 import redis
 from load import Answers, closed_loop, request
 from table import save, show, verdict
@@ -95,7 +94,7 @@ class Ours(Side):
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
-        upload, salts = _upload(stack), itertools.count()
+        upload, salts = stack.upload("noop"), itertools.count()
         headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
         self.url = f"{stack.url}/api/v1/jobs?wait=30"
         self.requests = (
@@ -187,17 +186,6 @@ TITLES = {
 
 def _job(upload: str, salt: int) -> dict[str, object]:
     return {"upload": upload, "model": "noop", "params": {"salt": salt}}
-
-
-def _upload(stack: Stack) -> str:
-    """An upload that is there, for jobs to name."""
-    photo = (Path(__file__).parent.parent.parent / "examples" / "chelsea.jpg").read_bytes()
-    headers = {"Authorization": f"Bearer {API_KEY}"}
-    answer = httpx.post(
-        f"{stack.url}/api/v1/predict/noop?salt=-1&wait=30", content=photo, headers=headers
-    )
-    assert answer.status_code == 200, answer.text
-    return stack.state.hget(f"px1:job:{answer.json()['id']}", "upload").decode()
 
 
 class _Events:
