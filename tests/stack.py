@@ -100,11 +100,15 @@ class Stack:
         self.wait_for("web", lambda: httpx.get(f"{self.url}/healthz").status_code == 200)
 
     def start_all(self) -> Self:
-        """Everything, and every model of the gpu worker live."""
-        self.start_servers()
-        self.start_workers()
-        self.start_web()
-        self.wait_until_live()
+        """Everything, and every model of the gpu worker live; nothing if one of them fails."""
+        try:
+            self.start_servers()
+            self.start_workers()
+            self.start_web()
+            self.wait_until_live()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def wait_until_live(self) -> None:
