@@ -262,7 +262,7 @@ def test_a_missing_bucket_is_created_once(servers: Stack) -> None:
 def test_a_dead_s3_is_storage_down_within_three_seconds(nobody: S3Objects) -> None:
     began = time.monotonic()
 
-    with pytest.raises(StorageDown, match="S3 did not answer get_object in/ada"):
+    with pytest.raises(StorageDown, match="S3 did not answer GET in/ada"):
         nobody.get("in/ada/x")
 
     assert time.monotonic() - began < 3
@@ -313,3 +313,49 @@ def test_an_answer_that_breaks_off_is_storage_down(key: str) -> None:
             s3_at(server.getsockname()[1]).get(key)
         server.shutdown(socket.SHUT_RDWR)
         thread.join()
+
+
+@pytest.mark.parametrize("name", ["a b", "a+b", "ä~(1)", "100%", "a=b&c"])
+def test_a_key_may_have_any_characters(s3: S3Objects, key: str, name: str) -> None:
+    s3.put(f"{key}-{name}", b"bytes", "image/png")
+
+    assert s3.get(f"{key}-{name}") == b"bytes"
+    assert s3.stat(f"{key}-{name}").size == 5
+
+
+def test_a_busy_answer_is_asked_again(key: str) -> None:
+    """What is no plain success goes to boto3, which retries."""
+    answers = [b"503 Slow Down\r\nContent-Length: 0", b"200 OK\r\nETag: x\r\nContent-Length: 2"]
+    bodies = [b"", b"ok"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for head, body in zip(answers, bodies, strict=True):
+                client, _ = server.accept()
+                with client:
+                    client.recv(65536)
+                    client.sendall(b"HTTP/1.1 " + head + b"\r\nConnection: close\r\n\r\n" + body)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+
+        assert s3_at(server.getsockname()[1]).get(key) == b"ok"
+        thread.join()
+
+
+def test_a_server_that_is_silent_is_not_waited_for_twice(key: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = S3Objects(
+            f"http://127.0.0.1:{server.getsockname()[1]}",
+            key="test-key",
+            secret="test-secret",
+            bucket="pixelmill",
+            region="us-east-1",
+            timeout_s=0.5,
+        )
+        began = time.monotonic()
+
+        with pytest.raises(StorageDown, match="did not answer GET"):
+            silent.get(key)
+
+    assert time.monotonic() - began < 1
