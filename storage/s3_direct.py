@@ -30,9 +30,9 @@ class Direct:
     ) -> None:
         self._base = f"{url}/{bucket}/"
         self._credentials, self._region = credentials, region
-        timeout: Any = (min(timeout_s, 2), timeout_s)  # the stub knows of one number only
+        timeout: Any = (min(timeout_s, 2), timeout_s)  # the stubs know less than the code
         # Head and body leave in two segments: with Nagle's algorithm the second waits for 40 ms.
-        no_delay = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
+        no_delay: Any = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         self._session = URLLib3Session(
             timeout=timeout, max_pool_connections=32, socket_options=no_delay
         )
