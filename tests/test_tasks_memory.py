@@ -1,4 +1,4 @@
-"""Results of earlier work on real Redis and S3: found again, shared by equal bytes, never borrowed."""
+"""Results of earlier work, on real Redis and S3: found again, shared by equal bytes, copied."""
 
 import hashlib
 import io
