@@ -362,8 +362,8 @@ def _same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _stage(job: Mapping[str, Any]) -> str:
-    if job["state"] == "queued" and job["position"]:
-        return f"queued, {job['position']} before it"
+    if job["state"] == "queued" and (job["position"] or 0) > 1:
+        return f"queued, {job['position'] - 1} before it"
     return str(job["stage"] or job["state"])
 
 

@@ -1,6 +1,7 @@
 """Redis operations as values, so that workers (sync) and web (asyncio) share one definition."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from storage.errors import StorageDown
+
+_NEEDS = re.compile(r"-- Needs (\w+)\.lua\.")
 
 T = TypeVar("T")
 Word = str | bytes | int | float
@@ -134,8 +137,14 @@ class Async:
 
 @cache
 def _source(name: str) -> tuple[str, str]:
-    source = files("storage").joinpath(f"lua/{name}.lua").read_text()
+    source = _read(name)
+    if shared := _NEEDS.match(source):  # Redis knows no modules
+        source = _read(shared[1]) + source
     return source, sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _read(name: str) -> str:
+    return files("storage").joinpath(f"lua/{name}.lua").read_text()
 
 
 @contextmanager

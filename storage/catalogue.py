@@ -13,6 +13,10 @@ GONE_S = 30
 """A model whose last worker was seen longer ago than this is answered 503."""
 
 
+PACED = ("preprocess", "postprocess")
+"""Stages whose mean time is in a card's `pace_ms`; 0 where no run has shown it yet."""
+
+
 @dataclass(frozen=True)
 class Catalogue:
     """One look at the catalogue."""
@@ -49,7 +53,7 @@ def announce(
 def read() -> Call[Catalogue]:
     """Live workers and known models, in one round trip."""
     names = [keys.WORKERS, keys.MODELS, keys.SEEN]
-    return script("catalogue", _parse, names, [keys.worker(""), keys.model("")])
+    return script("catalogue", _parse, names, [keys.worker(""), keys.model(""), keys.PACE_PREFIX])
 
 
 def forget_workers() -> Call[bool]:
@@ -59,7 +63,13 @@ def forget_workers() -> Call[bool]:
 
 def _parse(answer: Any) -> Catalogue:
     now, workers, models, seen = answer
-    cards = [json.loads(text) for text in models]
+    cards = [
+        {
+            **json.loads(text),
+            "pace_ms": {stage: float(ms or 0) for stage, ms in zip(PACED, pace, strict=True)},
+        }
+        for text, pace in models
+    ]
     flat = [word.decode() if isinstance(word, bytes) else word for word in seen]
     return Catalogue(
         int(now),

@@ -14,6 +14,9 @@ ACTIVE = "px1:active"
 RECONCILER = "px1:reconciler"
 """Lock: one web process at a time looks for lost runs."""
 LANE_PREFIX = "px1:lane:"
+WAITING_PREFIX = "px1:waiting:"
+PACE_PREFIX = "px1:pace:"
+USER_RUNS_PREFIX = "px1:user-runs:"
 SINCE = "px1:since"
 """In both Redis: since when it has been in use, in ms."""
 RUN_EVENTS = "px1:run-events:*"
@@ -49,9 +52,24 @@ def run_events(request_key: str) -> str:
     return f"px1:run-events:{request_key}"
 
 
-def lane(queue: str, lane: str) -> str:
-    """Hash of one lane of one queue: numbers taken (`next`) and the highest started (`started`)."""
-    return f"{LANE_PREFIX}{queue}:{lane}"
+def lane(line: str, lane: str) -> str:
+    """Hash of one lane of one line: numbers taken (`next`) and the highest started (`started`)."""
+    return f"{LANE_PREFIX}{line}:{lane}"
+
+
+def waiting(model: str, lane: str) -> str:
+    """Sorted set of the runs (keys of their hashes) that have yet to go through their model."""
+    return f"{WAITING_PREFIX}{model}:{lane}"
+
+
+def pace(model: str) -> str:
+    """Hash: moving means of ms per run of the cpu stages; `left`: when the model last gave one."""
+    return f"{PACE_PREFIX}{model}"
+
+
+def user_runs(user: str) -> str:
+    """Sorted set of a user's runs under way (keys of their hashes), by time of claim."""
+    return f"{USER_RUNS_PREFIX}{user}"
 
 
 def user_jobs(user: str) -> str:

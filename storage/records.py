@@ -57,11 +57,59 @@ class Claim:
 
     verdict: Verdict
     number: int
-    """Run number; for busy the count of waiting runs."""
+    """Run number."""
     payload: str
-    """Result JSON (hit), error JSON (failed), spec (lead)."""
+    """Result JSON (hit), error JSON (failed), spec (lead), Refusal JSON (busy)."""
     at_ms: float
     """Redis time."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What runs of a model cost others that come after: n in a batch take a + b*n ms."""
+
+    a_ms: float
+    b_ms: float
+    max_batch: int
+    cpu_ms: float
+    """Per run, of all cpu workers together."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a new run must stay within, or it is refused."""
+
+    in_flight: int
+    """Runs of its user that are under way, of all models and lanes."""
+    waiting: int
+    """Runs of its lane that have yet to go through their model."""
+    wait_ms: float
+    """Estimated time until its turn."""
+    loads: Mapping[str, Load]
+
+    def to_json(self) -> str:
+        """For claim.lua."""
+        return json.dumps({**self.__dict__, "loads": _plain(self.loads)})
+
+
+NO_LIMITS = Limits(in_flight=2**31, waiting=2**31, wait_ms=2**31, loads={})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a claim found the system busy."""
+
+    limit: Literal["in_flight", "waiting", "wait_ms"]
+    """The field of Limits that it would exceed."""
+    value: float
+    """Where that stands now."""
+    room_in_ms: float
+    """Estimated time until there is room."""
+
+
+def refusal(claim: Claim) -> Refusal:
+    """The refusal in a busy claim."""
+    return Refusal(**json.loads(claim.payload))
 
 
 @dataclass(frozen=True)
@@ -71,7 +119,13 @@ class View:
     fields: Mapping[str, str]
     run: Mapping[str, str] = field(default_factory=dict)
     ahead: int = -1
-    """Runs of the lane that start before this one; negative when unknown."""
+    """Runs that go through the model before this one; negative once it has been through itself."""
+    wait_ms: float = 0
+    """Estimated time that those take."""
+    busy_ms: float = 0
+    """How much of that has passed: time that the model has been at its present batch."""
+    stage_ms: float = -1
+    """How long the present stage has run; negative while the run waits for one."""
 
     @property
     def state(self) -> str:
@@ -92,8 +146,8 @@ def claim(
     spec: Spec,
     *,
     lane: str,
-    max_waiting: int,
     job_ttl_s: int,
+    limits: Limits = NO_LIMITS,
     known_result: str = "",
     fields: Mapping[str, Word] | None = None,
 ) -> Call[Claim]:
@@ -121,22 +175,24 @@ def claim(
             keys.lane("cpu", lane),
             keys.user_jobs(spec.user),
             keys.ACTIVE,
+            keys.user_runs(spec.user),
         ],
         [
             job_id,
             LEASE_MS,
-            max_waiting,
+            limits.to_json(),
             job_ttl_s * 1000,
             RUN_TTL_MS,
             NEGATIVE_TTL_MS,
             known_result,
             spec.to_json(),
-            "cpu",
+            spec.user,
             lane,
             spec.model,
             keys.run_events(key),
             key,
             keys.LANE_PREFIX,
+            keys.WAITING_PREFIX,
             *_flat(job),
         ],
     )
@@ -180,8 +236,10 @@ def touch(
     stage: str,
     state: str,
     progress: float,
-    queue: str,
+    model: str,
+    line: str,
     lane: str,
+    next_line: str = "",
     next_queue: str = "",
     letter: Letter | None = None,
 ) -> Call[list[Touched]]:
@@ -190,9 +248,11 @@ def touch(
     `end` queues the letter for the next stage in the same step, unless all runs are stale.
     """
     names = [
-        keys.lane(queue, lane),
-        keys.lane(next_queue or queue, lane),
+        keys.lane(line, lane),
+        keys.lane(next_line or line, lane),
         letter.queue if letter else "",
+        keys.waiting(model, lane),
+        keys.pace(model),
     ]
     for ref in refs:
         names += [keys.run(ref.key), keys.run_events(ref.key)]
@@ -208,6 +268,7 @@ def touch(
             progress,
             LEASE_MS,
             next_queue if event == "end" else "",
+            next_line,
             letter.text if letter else "",
             *numbers,
         ],
@@ -232,6 +293,9 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
     args: list[Word] = [
         keys.PREFIX + "stat:",
         keys.JOB_PREFIX,
+        keys.WAITING_PREFIX,
+        keys.USER_RUNS_PREFIX,
+        keys.PACE_PREFIX,
         RUN_TTL_MS,
         job_ttl_s * 1000,
         STAT_TTL_MS,
@@ -274,13 +338,22 @@ def lead_again(refs: Sequence[Ref]) -> Call[list[int]]:
         "lead_again",
         lambda answers: [int(n) for n in answers],
         names,
-        [LEASE_MS, keys.LANE_PREFIX, *numbers],
+        [LEASE_MS, keys.LANE_PREFIX, keys.WAITING_PREFIX, *numbers],
     )
 
 
-def view(job_id: str) -> Call[View | None]:
-    """A job and what its run does now; None if there is no such job."""
-    return script("view", _parse_view, [keys.job(job_id)], [keys.run(""), keys.LANE_PREFIX])
+def view(job_id: str, loads: str = "{}") -> Call[View | None]:
+    """A job and what its run does now; None if there is no such job.
+
+    `loads` is JSON, model -> model -> Load, for the estimate of the wait.
+    """
+    prefixes = [keys.run(""), keys.WAITING_PREFIX, keys.PACE_PREFIX]
+    return script("view", _parse_view, [keys.job(job_id)], [*prefixes, loads])
+
+
+def loads_json(loads: Mapping[str, Mapping[str, Load]]) -> str:
+    """What `view` takes."""
+    return json.dumps({model: _plain(costs) for model, costs in loads.items()})
 
 
 def result(request_key: str) -> Call[str | None]:
@@ -329,9 +402,16 @@ def upload_of(user: str, sha256: str, variant: str) -> Call[str | None]:
 def _parse_view(answer: Any) -> View | None:
     if not answer:
         return None
-    names = ("n", "state", "stage", "progress", "version", "queue", "lane", "position")
+    names = ("n", "state", "stage", "progress", "version", "waiting_since", "lane", "model")
     run = {k: _text(v) for k, v in zip(names, answer[1], strict=False) if v is not None}
-    return View(_dict(answer[0]), run, int(answer[2]))
+    if len(answer) == 2:
+        return View(_dict(answer[0]), run)
+    wait_ms, busy_ms, stage_ms = (float(ms) for ms in answer[3:])
+    return View(_dict(answer[0]), run, int(answer[2]), wait_ms, busy_ms, stage_ms)
+
+
+def _plain(loads: Mapping[str, Load]) -> dict[str, Any]:
+    return {model: load.__dict__ for model, load in loads.items()}
 
 
 def _dict(answer: Any) -> dict[str, str]:

@@ -47,6 +47,17 @@ def queue_after(stage: str, model: str) -> str:
     return queue_of(following[0], model) if following else ""
 
 
+def line_of(stage: str, model: str) -> str:
+    """The line that counts who waits for this stage: postprocess overtakes preprocess in `cpu`."""
+    return "post" if stage == "postprocess" else queue_of(stage, model)
+
+
+def line_after(stage: str, model: str) -> str:
+    """The line of the stage that follows; empty after the last."""
+    following = STAGES[STAGES.index(stage) + 1 :]
+    return line_of(following[0], model) if following else ""
+
+
 def first(carried: Message) -> Letter:
     """The message that starts the chain for these runs."""
     return _from(STAGES[0], carried)

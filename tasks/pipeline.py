@@ -17,7 +17,7 @@ from storage.catalogue import Catalogue
 from storage.errors import StorageDown
 from storage.objects import Objects
 from storage.records import ENDED, End, Ref, Spec, View
-from tasks import parameters
+from tasks import admission, parameters
 from tasks.chain import gpu_queue
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.hub import Hub, next_change
@@ -76,12 +76,16 @@ class Pipeline:
         self.state, self.cache, self.objects, self.hub = state, cache, objects, hub
         self.publisher = Publisher(state)
         self._catalogue: tuple[float, Catalogue] | None = None
+        self._loads: admission.Loads = {}
+        self._loads_json = "{}"
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
 
     async def catalogue(self) -> Catalogue:
         """What live workers can do, at most CATALOGUE_AGE_S old."""
         if self._catalogue is None or monotonic() - self._catalogue[0] > CATALOGUE_AGE_S:
             self._catalogue = (monotonic(), await self.state.do(catalogue.read()))
+            self._loads = admission.loads(self._catalogue[1])
+            self._loads_json = records.loads_json(self._loads)
         return self._catalogue[1]
 
     async def card(self, model: str) -> Mapping[str, Any]:
@@ -117,26 +121,22 @@ class Pipeline:
                 job_id,
                 spec,
                 lane=request.lane,
-                max_waiting=settings().max_waiting,
                 job_ttl_s=settings().job_ttl_s,
+                limits=admission.limits(self._loads, request.model, request.lane),
                 known_result=known_result,
                 fields={"id": job_id},
             )
         )
         if claim.verdict == "busy":
-            raise Unavailable(
-                f"{claim.number} runs wait already; the limit is {settings().max_waiting}",
-                code="busy",
-                status=429,
-                hint="Try again in a few seconds.",
-            )
+            raise admission.busy(records.refusal(claim), request.lane)
         if claim.verdict == "lead":
             await self._lead(request, card, Ref(spec.request_key, claim.number), spec)
         return _fresh(job_id, request, spec, claim)
 
     async def view(self, user: str, job_id: str) -> View:
         """A job of this user; BadInput (404) if there is none, whoever else may have it."""
-        view = await self.state.do(records.view(job_id))
+        await self.catalogue()  # for the estimate of the wait
+        view = await self.state.do(records.view(job_id, self._loads_json))
         if view is None or view.fields["user"] != user:
             raise BadInput(f"no job {job_id!r}", code="no_job", status=404)
         return view

@@ -102,7 +102,13 @@ class Settings(BaseSettings):
     max_metadata_mib: float = 4
     """Metadata of an image (EXIF, profiles, texts) in MiB."""
     max_waiting: int = 1000
-    """Longest queue per lane, in runs; above it a request is answered 429."""
+    """Longest line per lane, in runs; above it a request is answered 429."""
+    max_wait_interactive_s: float = 90
+    """Longest estimated wait for a model in the lane `interactive`; above it 429."""
+    max_wait_batch_s: float = 3000
+    """The same in the lane `batch`."""
+    max_in_flight: int = 64
+    """Runs of one user that are under way at a time; above it 429. Equal requests are one run."""
     cache_scope: Literal["user", "installation"] = "user"
     """Who else is answered by a result of the same bytes. `installation`: everybody, with a copy of
     their own; whoever has a picture can then tell by the speed that somebody sent it before."""

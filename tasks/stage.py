@@ -92,8 +92,10 @@ class Stage:
                 stage=self.name,
                 state=self.state,
                 progress=self.begins if event == "start" else self.ends,
-                queue=chain.queue_of(self.name, model),
+                model=model,
+                line=chain.line_of(self.name, model),
                 lane=carried["lane"],
+                next_line=chain.line_after(self.name, model),
                 next_queue=chain.queue_after(self.name, model),
                 letter=letter,
             )

@@ -35,7 +35,16 @@ def test_models_are_read_by_name_and_in_order(link: Sync) -> None:
 
     models = link.do(catalogue.read()).models
     assert list(models) == ["noop", "toy"]
-    assert models["toy"] == CARDS["toy"]
+    assert models["toy"] == {**CARDS["toy"], "pace_ms": {"preprocess": 0, "postprocess": 0}}
+
+
+def test_a_card_tells_the_models_pace(link: Sync, state: "redis.Redis") -> None:
+    link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+
+    state.hset(keys.pace("toy"), mapping={"preprocess": 12.5, "left": 1})
+
+    pace_ms = link.do(catalogue.read()).models["toy"]["pace_ms"]
+    assert pace_ms == {"preprocess": 12.5, "postprocess": 0}
 
 
 def test_a_worker_without_models_can_be_announced(link: Sync) -> None:

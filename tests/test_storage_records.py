@@ -35,13 +35,11 @@ class Desk:
         user: str = "ada",
         lane: str = "batch",
         known: str = "",
-        most: int = 1000,
     ) -> Claim:
         asked = records.claim(
             job,
             spec(key, user),
             lane=lane,
-            max_waiting=most,
             job_ttl_s=60,
             known_result=known,
             fields={"id": job},
@@ -49,22 +47,29 @@ class Desk:
         return self.link.do(asked)
 
     def touch(
-        self, event: str, *refs: Ref, stage: str = "preprocess", next_queue: str = ""
+        self,
+        event: str,
+        *refs: Ref,
+        stage: str = "preprocess",
+        next_queue: str = "",
+        lane: str = "batch",
     ) -> list[int]:
         states = {
             "preprocess": ("preprocessing", 0.05, "cpu"),
             "inference": ("inferring", 0.3, "gpu.toy"),
-            "postprocess": ("postprocessing", 0.85, "cpu"),
+            "postprocess": ("postprocessing", 0.85, "post"),
         }
-        state, progress, queue = states[stage]
+        state, progress, line = states[stage]
         said = records.touch(
             event,
             refs,
             stage=stage,
             state=state,
             progress=progress,
-            queue=queue,
-            lane="batch",
+            model="toy",
+            line=line,
+            lane=lane,
+            next_line="post" if next_queue == "cpu" else next_queue,
             next_queue=next_queue,
         )
         return [touched.deliveries for touched in self.link.do(said)]
@@ -176,47 +181,6 @@ def test_a_passing_failure_is_tried_again(desk: Desk) -> None:
     claim = desk.claim("j2")
 
     assert (claim.verdict, claim.number) == ("lead", 2)
-
-
-def test_a_full_lane_is_busy_and_says_how_full(desk: Desk) -> None:
-    for number in range(3):
-        desk.claim(f"j{number}", f"key-{number}")
-
-    claim = desk.claim("late", "key-late", most=3)
-
-    assert (claim.verdict, claim.number) == ("busy", 3)
-
-
-def test_a_busy_answer_leaves_no_job_behind(desk: Desk, state: "redis.Redis") -> None:
-    desk.claim("j1")
-
-    desk.claim("late", "other", most=1)
-
-    assert desk.link.do(records.view("late")) is None
-    assert not state.exists(keys.run("other"))
-
-
-def test_joining_and_hitting_are_never_busy(desk: Desk) -> None:
-    desk.finish(Ref("ended", desk.claim("j1", "ended").number))
-    desk.claim("j2")
-
-    assert desk.claim("j3", most=0).verdict == "join"
-    assert desk.claim("j4", "ended", most=0).verdict == "hit"
-
-
-def test_lanes_fill_up_separately(desk: Desk) -> None:
-    desk.claim("j1", lane="batch")
-
-    assert desk.claim("j2", "other", lane="interactive", most=1).verdict == "lead"
-
-
-def test_a_lane_has_room_again_once_its_runs_have_started(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
-    assert desk.claim("j2", "other", most=1).verdict == "busy"
-
-    desk.touch("start", ref)
-
-    assert desk.claim("j2", "other", most=1).verdict == "lead"
 
 
 def test_the_same_claim_sent_twice_leads_once(desk: Desk, state: "redis.Redis") -> None:
@@ -350,7 +314,14 @@ def test_a_start_hands_out_the_spec(desk: Desk) -> None:
 
     [touched] = desk.link.do(
         records.touch(
-            "start", [ref], stage="preprocess", state="x", progress=0, queue="cpu", lane="batch"
+            "start",
+            [ref],
+            stage="preprocess",
+            state="x",
+            progress=0,
+            model="toy",
+            line="cpu",
+            lane="batch",
         )
     )
 
@@ -460,35 +431,25 @@ def test_a_stale_run_of_a_message_does_not_stop_its_neighbours(desk: Desk) -> No
     assert desk.touch("start", Ref("stale", 7), good, Ref("none", 1)) == [0, 1, 0]
 
 
-def test_positions_count_who_starts_before(desk: Desk) -> None:
-    refs = [Ref(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
-
-    before = [desk.view(f"j-{ref.key}").ahead for ref in refs]
-    desk.touch("start", refs[0])
-    after = [desk.view(f"j-{ref.key}").ahead for ref in refs[1:]]
-
-    assert (before, after) == ([1, 2, 3], [1, 2])
-
-
-def test_the_end_of_a_stage_takes_a_number_in_the_next_queue(desk: Desk) -> None:
+def test_the_end_of_a_stage_puts_a_run_in_the_next_line(desk: Desk, state: "redis.Redis") -> None:
     ref = Ref(KEY, desk.claim("j1").number)
     desk.touch("start", ref)
 
     desk.touch("end", ref, next_queue="gpu.toy")
 
-    view = desk.view("j1")
-    assert (view.run["queue"], view.ahead) == ("gpu.toy", 1)
+    assert state.hmget(keys.run(KEY), "queue", "line", "position") == ["gpu.toy", "gpu.toy", "1"]
 
 
-def test_a_run_that_starts_late_does_not_move_the_mark_back(desk: Desk) -> None:
+def test_a_run_that_starts_late_does_not_move_the_mark_back(
+    desk: Desk, state: "redis.Redis"
+) -> None:
     early = Ref("early", desk.claim("j1", "early").number)
     late = Ref("late", desk.claim("j2", "late").number)
-    desk.claim("j3", "last")
     desk.touch("start", late)
 
     desk.touch("start", early)
 
-    assert desk.view("j3").ahead == 1
+    assert state.hget(keys.lane("cpu", "batch"), "started") == "2"
 
 
 def test_times_of_waiting_and_of_stages_are_kept(desk: Desk, state: "redis.Redis") -> None:

@@ -39,6 +39,8 @@ CARD = {
     "weights": "sha256:w",
     "code": "sha256:c",
     "decode": "rgb",
+    "cost_ms": {"a": 40.0, "b": 5.0},
+    "max_batch": 8,
 }
 RESULT = '{"kind":"labels","data":{}}'
 
@@ -490,7 +492,8 @@ async def test_watching_every_change_shows_the_way(
                     stage="preprocess",
                     state="preprocessing",
                     progress=0.05,
-                    queue="cpu",
+                    model="toy",
+                    line="cpu",
                     lane="interactive",
                 )
             )

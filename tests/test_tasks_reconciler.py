@@ -14,7 +14,7 @@ from storage.records import Ref, Spec
 def claimed(servers: Stack, key: str) -> tuple[calls.Sync, Ref]:
     link = calls.Sync(servers.state)
     spec = Spec(key, "u", "noop", {}, [], "upload", "w", "c")
-    claim = link.do(records.claim(f"job-{key}", spec, lane="batch", max_waiting=1000, job_ttl_s=60))
+    claim = link.do(records.claim(f"job-{key}", spec, lane="batch", job_ttl_s=60))
     assert claim.verdict == "lead"
     return link, Ref(key, claim.number)
 
@@ -77,7 +77,7 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     servers.state.lpush("px1:q:cpu\x06\x169", "a message")
     _, later = claimed(servers, "later")
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "lane": "batch"}
-    link.do(records.touch("start", [later], queue="cpu", **touch))
+    link.do(records.touch("start", [later], model="noop", line="cpu", **touch))
 
     lost = looked(link, servers)
 
@@ -90,7 +90,7 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
 def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     link, ref = claimed(servers, "running")
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "lane": "batch"}
-    link.do(records.touch("start", [ref], queue="cpu", **touch))
+    link.do(records.touch("start", [ref], model="noop", line="cpu", **touch))
     before = looked(link, servers)
     servers.state.hset("px1:run:running", "lease", "1")
 

@@ -35,7 +35,7 @@ def claim(in_process: None, link: Sync) -> Callable[[str], Ref]:
 
     def claimed(key: str) -> Ref:
         spec = Spec(key, "ada", "toy", {"gain": 2}, ["alpha"], "upload", "w", "c")
-        asked = records.claim(f"job-{key}", spec, lane="batch", max_waiting=99, job_ttl_s=60)
+        asked = records.claim(f"job-{key}", spec, lane="batch", job_ttl_s=60)
         found = link.do(asked)
         assert found.verdict == "lead"
         return Ref(key, found.number)
@@ -127,7 +127,7 @@ def test_a_stage_shows_in_the_record(
 
     assert (during[0].state, float(during[0].run["progress"])) == ("preprocessing", 0.05)
     assert float(view("a").run["progress"]) == 0.25
-    assert (view("a").run["queue"], view("a").ahead) == ("gpu.toy", 1)
+    assert (view("a").run["stage"], view("a").ahead) == ("preprocess", 0)
 
 
 def test_stale_runs_are_left_alone(
@@ -366,7 +366,10 @@ def test_the_last_stage_moves_a_run_into_no_queue(
 ) -> None:
     run_stage(task, LAST, carry(claim("a")), lambda work: '{"kind":"labels"}')
 
-    assert sorted(state.keys(f"{keys.LANE_PREFIX}*")) == [keys.lane("cpu", "batch")]
+    assert sorted(state.keys(f"{keys.LANE_PREFIX}*")) == [
+        keys.lane("cpu", "batch"),
+        keys.lane("post", "batch"),
+    ]
 
 
 def test_a_message_of_a_newer_version_touches_nothing(

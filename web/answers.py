@@ -9,6 +9,7 @@ from starlette.responses import Response
 from storage.catalogue import Catalogue
 from storage.objects import Objects
 from storage.records import ENDED, View
+from tasks import admission
 from tasks.chain import gpu_queue
 from web.errors import json_response, retry_after
 
@@ -20,7 +21,7 @@ def job(
     fields, run, ended = view.fields, view.run, view.state in ENDED
     result = json.loads(fields["result"]) if fields.get("result") else None
     error = json.loads(fields["error"]) if fields.get("error") else None
-    waiting = None if ended or view.ahead <= 0 else view.ahead
+    position = view.ahead + 1 if view.ahead >= 0 and view.state in WAITING else None
     return {
         "id": fields["id"],
         "state": view.state,
@@ -31,8 +32,8 @@ def job(
         "lane": fields["lane"],
         "progress": 1.0 if ended else float(run.get("progress") or 0),
         "stage": None if ended else run.get("stage") or None,
-        "position": waiting,
-        "eta_s": None if ended or card is None else _eta_s(card, view.ahead),
+        "position": position,
+        "eta_s": None if ended or card is None else admission.eta_s(view, card),
         "result": _result(result, objects, origin) if result else None,
         "timings_ms": _timings(fields),
         "weights": fields["weights"],
@@ -61,6 +62,9 @@ def models(catalogue: Catalogue) -> list[dict[str, Any]]:
         for card in catalogue.models.values()
     ]
 
+
+WAITING = frozenset({"queued", "preprocessing"})
+"""States in which a job has a place in line: 1 is the next to go through the model."""
 
 CARD_FIELDS = (
     "name",
@@ -94,9 +98,3 @@ def _timings(fields: Mapping[str, str]) -> dict[str, float]:
 
 def _error(error: Mapping[str, Any]) -> dict[str, Any]:
     return {name: error[name] for name in ("code", "message", "hint")}
-
-
-def _eta_s(card: Mapping[str, Any], ahead: int) -> float:
-    """Time of those before and of this one, as measured when the model was warmed."""
-    a_ms, b_ms = float(card["cost_ms"]["a"]), float(card["cost_ms"]["b"])
-    return round((a_ms + b_ms * (max(ahead, 0) + 1)) / 1000, 2)

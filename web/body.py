@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
-from tasks.errors import BadInput, JobError, Unavailable
+from tasks.admission import Busy
+from tasks.errors import BadInput, JobError
 from tasks.settings import MIB, settings
 
 DISCARD_BYTES = 128 * MIB
@@ -29,11 +30,11 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
     declared = int(request.headers.get("content-length") or limit)
     reserved = min(declared, limit)
     if _held + reserved > PROCESS_BYTES:
-        raise Unavailable(
-            "too many uploads at a time",
-            code="busy",
-            status=429,
-            hint="Try again in a few seconds.",
+        raise Busy(
+            f"too many uploads at a time; the limit is {PROCESS_BYTES / MIB:g} MiB",
+            limit="bodies_mib",
+            value=PROCESS_BYTES / MIB,
+            retry_after_s=2,
         )
     _held += reserved
     try:

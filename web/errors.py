@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from storage.errors import StorageDown
+from tasks.admission import Busy
 from tasks.errors import BadInput, JobError, Unavailable
 
 log = structlog.get_logger()
@@ -23,18 +24,23 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 
 def error_body(error: JobError) -> dict[str, Any]:
     """The `error` object."""
-    return {"code": error.code, "message": str(error), "hint": error.hint}
+    body = {"code": error.code, "message": str(error), "hint": error.hint}
+    if isinstance(error, Busy):
+        limit = {name: getattr(error, name) for name in ("limit", "value", "retry_after_s")}
+        return {**body, **limit}
+    return body
 
 
 def error_response(error: JobError) -> Response:
     """The answer to a request that failed so."""
+    seconds = error.retry_after_s if isinstance(error, Unavailable) else RETRY_AFTER_S
     body = {"error": error_body(error)}
-    return json_response(body, error.status, retry_after(error.status))
+    return json_response(body, error.status, retry_after(error.status, seconds))
 
 
-def retry_after(status: int) -> dict[str, str] | None:
+def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | None:
     """When to come back, for those who should."""
-    return {"retry-after": str(RETRY_AFTER_S)} if status in (429, 503) else None
+    return {"retry-after": str(seconds)} if status in (429, 503) else None
 
 
 def add_handlers(app: FastAPI) -> None:

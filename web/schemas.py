@@ -31,6 +31,9 @@ class Error(BaseModel):
     code: str
     message: str
     hint: str | None = Field(default=None, description="What to do about it.")
+    limit: str | None = Field(default=None, description="Of a 429: the setting that is reached,")
+    value: float | None = Field(default=None, description="what it is set to,")
+    retry_after_s: int | None = Field(default=None, description="and when to come back.")
 
 
 class Failure(BaseModel):
@@ -71,8 +74,8 @@ class Job(BaseModel):
     lane: Literal["interactive", "batch"]
     progress: float = Field(ge=0, le=1)
     stage: Literal["preprocess", "inference", "postprocess"] | None
-    position: int | None = Field(description="Runs that start before this one.")
-    eta_s: float | None
+    position: int | None = Field(description="Place in line for the model; 1 is the next.")
+    eta_s: float | None = Field(description="Estimated seconds until it ends.")
     result: Result | None
     timings_ms: dict[str, float]
     weights: str

@@ -28,7 +28,8 @@ log = structlog.get_logger()
 def cpu() -> None:
     """Pre- and postprocessing, in forked processes; imports no torch, starts no thread before."""
     processes = settings().cpu_processes or os.cpu_count() or 1
-    announcer = Announcer(_node("cpu"), facts("cpu", ["cpu"], "cpu"), {})
+    said = facts("cpu", ["cpu"], "cpu") | {"processes": processes}
+    announcer = Announcer(_node("cpu"), said, {})
     options = ["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)]
     _consume(announcer, ["cpu"], options)
 

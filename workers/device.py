@@ -136,6 +136,7 @@ def card(name: str, loaded: Loaded, device: str) -> dict[str, Any]:
         "lighter": model.lighter,
         "decode": model.decode,
         "device": device,
+        "max_batch": model.max_batch,
         "cost_ms": {"a": round(loaded.a_ms, 3), "b": round(loaded.b_ms, 3)},
         "weights_bytes": sum(weight.bytes for weight in model.weights.values()),
     }

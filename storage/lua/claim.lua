@@ -1,17 +1,21 @@
+-- Needs line.lua.
 -- Give a job its run: hit, failed (remembered), join, lead or busy. Writes the job record as well.
--- KEYS: run, run's jobs, job, lane of the cpu queue, user's jobs, index of active runs
--- ARGV: job id, lease ms, most waiting, job ttl ms, run ttl ms, negative ttl ms, known result or '',
---       spec, queue, lane, model, channel, request key, prefix of lane keys, then the job's fields and values
+-- KEYS: run, run's jobs, job, lane of the cpu line, user's jobs, index of active runs, user's runs
+-- ARGV: job id, lease ms, limits (JSON), job ttl ms, run ttl ms, negative ttl ms, known result or '',
+--       spec, user, lane, model, channel, request key, prefixes of lanes and of waiting runs,
+--       then the job's fields and values
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
 local run, jobs, job, lane, history = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local id, lease, most, job_ttl, run_ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local id, lease, job_ttl, run_ttl = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
 local negative_ttl, known, spec, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[12]
+local lane_name, model, user_runs, waiting_prefix = ARGV[10], ARGV[11], KEYS[7], ARGV[15]
+local waiting_runs = waiting_prefix .. model .. ':' .. lane_name
 
 local function write_job(...)
   local fields = {'created', stamp}
-  for i = 15, #ARGV do fields[#fields + 1] = ARGV[i] end
+  for i = 16, #ARGV do fields[#fields + 1] = ARGV[i] end
   for _, value in ipairs({...}) do fields[#fields + 1] = value end
   redis.call('HSET', job, unpack(fields))
   redis.call('PEXPIRE', job, job_ttl)
@@ -25,7 +29,7 @@ if known ~= '' then
 end
 
 local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting',
-  'queue', 'lane', 'position')
+  'line', 'lane', 'position')
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
 if state == 'done' then
   write_job('state', 'done', 'cached', '1', 'result', old[4])
@@ -49,19 +53,43 @@ if under_way then
   return {'join', n, '', stamp}
 end
 
-local marks = redis.call('HMGET', lane, 'next', 'started')
-local waiting = tonumber(marks[1] or 0) - tonumber(marks[2] or 0)
-if waiting >= most then return {'busy', waiting, '', stamp} end
+-- Only new work is refused: what is known, or under way already, costs nobody anything.
+-- Which limit it would exceed, where that stands, and in how many ms there will be room; or nil.
+local function refusal(limits)
+  local mine, oldest = still_in(user_runs)
+  if mine >= limits.in_flight then
+    local of = redis.call('HMGET', oldest, 'model', 'lane')
+    local score = redis.call('ZSCORE', waiting_prefix .. of[1] .. ':' .. of[2], oldest)
+    local _, wait_ms = line('(' .. (score or '0'), waiting_prefix, of[1], of[2], limits.loads)
+    return 'in_flight', mine, wait_ms
+  end
+  local all = 0
+  for other in pairs(limits.loads) do all = all + still_in(waiting_prefix .. other .. ':' .. lane_name) end
+  local _, wait_ms = line('+inf', waiting_prefix, model, lane_name, limits.loads)
+  if all >= limits.waiting then return 'waiting', all, wait_ms * (all - limits.waiting + 1) / math.max(all, 1) end
+  if wait_ms > limits.wait_ms then return 'wait_ms', wait_ms, wait_ms - limits.wait_ms end
+end
+
+if n == 0 or ENDED[state] then  -- else it was admitted before, and its worker is lost
+  local limit, value, room_in_ms = refusal(cjson.decode(ARGV[3]))
+  if limit then
+    return {'busy', 0, cjson.encode({limit = limit, value = value, room_in_ms = room_in_ms}), stamp}
+  end
+end
 
 n = n + 1
 local position = redis.call('HINCRBY', lane, 'next', 1)
 local kept = redis.call('SMEMBERS', jobs)  -- jobs of a run whose lease ran out go on waiting
 redis.call('DEL', run)
 redis.call('HSET', run, 'v', 1, 'n', n, 'state', 'queued', 'stage', '', 'progress', 0, 'version', n * 1000,
-  'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', ARGV[9],
-  'lane', ARGV[10], 'model', ARGV[11], 'position', position, 'claimed', stamp, 'waiting_since', stamp)
+  'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', 'cpu', 'line', 'cpu',
+  'lane', lane_name, 'model', model, 'user', ARGV[9], 'position', position, 'claimed', stamp,
+  'waiting_since', stamp)
 redis.call('PEXPIRE', run, run_ttl)
 redis.call('ZADD', KEYS[6], now, ARGV[13])
+redis.call('ZADD', waiting_runs, now, run)
+redis.call('ZADD', user_runs, now, run)
+redis.call('PEXPIRE', user_runs, run_ttl)
 write_job('state', 'queued', 'n', n)
 redis.call('SADD', jobs, id)
 redis.call('PEXPIRE', jobs, run_ttl)

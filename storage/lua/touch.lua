@@ -1,21 +1,22 @@
 -- A stage says of each run of its message that it starts, goes on or has ended. Stale runs get 0 back,
 -- and so does a stage that has ended for this attempt already: its message was delivered twice.
 -- The end of a stage queues the message for the next one: no crash can come between.
--- KEYS: lane of this stage's queue, lane of the next stage's queue (or the same), list of the letter
---       or '', then run, channel per run
--- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', letter or '',
---       then one run number per run
+-- KEYS: lane of this stage, lane of the next (or the same), list of the letter or '', runs that wait
+--       for this model in this lane, pace of the model, then run, channel per run
+-- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', next line,
+--       letter or '', then one run number per run
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
 local event, stage, state, progress = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local leased = string.format('%.3f', now + tonumber(ARGV[5]))
-local next_queue, letter = ARGV[6], ARGV[7]
+local next_queue, next_line, letter = ARGV[6], ARGV[7], ARGV[8]
+local count = (#KEYS - 5) / 2
 local at, ms, deliveries, over = 'at:' .. stage, 'ms:' .. stage, 'deliveries:' .. stage, 'over:' .. stage
 local answers, highest, handed_on = {}, 0, false
 
-for i = 1, (#KEYS - 3) / 2 do
-  local run, number = KEYS[2 + 2 * i], ARGV[7 + i]
+for i = 1, count do
+  local run, number = KEYS[4 + 2 * i], ARGV[8 + i]
   local was = redis.call('HMGET', run, 'n', 'state', 'version', 'position', 'waiting_since', 'ms:queued',
     deliveries, at, 'spec', over)
   if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' or was[10] == number then
@@ -30,8 +31,8 @@ for i = 1, (#KEYS - 3) / 2 do
       local queued = tonumber(was[6] or 0) + (since and now - since or 0)
       local starts = tonumber(was[7] or 0) + 1
       redis.call('HSET', run, 'state', state, 'stage', stage, 'progress', progress, 'version', version,
-        'lease', leased, at, stamp, deliveries, starts, 'ms:queued', string.format('%.3f', queued),
-        'waiting_since', '')  -- it waits no longer
+        'lease', leased, at, stamp, deliveries, starts, 'with:' .. stage, count,
+        'ms:queued', string.format('%.3f', queued), 'waiting_since', '')  -- it waits no longer
       answers[i] = {starts, was[9]}
       if tonumber(was[4] or 0) > highest then highest = tonumber(was[4]) end
     else
@@ -40,12 +41,14 @@ for i = 1, (#KEYS - 3) / 2 do
       redis.call('HSET', run, 'progress', progress, 'version', version, 'lease', leased, over, number,
         ms, string.format('%.3f', now - tonumber(was[8] or now)), 'waiting_since', stamp,
         'position', position)
-      if next_queue ~= '' then redis.call('HSET', run, 'queue', next_queue) end
+      if next_queue ~= '' then redis.call('HSET', run, 'queue', next_queue, 'line', next_line) end
+      if stage == 'inference' then redis.call('ZREM', KEYS[4], run) end
       answers[i], handed_on = {1, ''}, true
     end
-    redis.call('PUBLISH', KEYS[3 + 2 * i], '{"state":"' .. state .. '","version":' .. version .. '}')
+    redis.call('PUBLISH', KEYS[5 + 2 * i], '{"state":"' .. state .. '","version":' .. version .. '}')
   end
 end
+if handed_on and stage == 'inference' then redis.call('HSET', KEYS[5], 'left', stamp) end
 if handed_on and letter ~= '' then redis.call('LPUSH', KEYS[3], letter) end
 if highest > 0 and highest > tonumber(redis.call('HGET', KEYS[1], 'started') or 0) then
   redis.call('HSET', KEYS[1], 'started', highest)

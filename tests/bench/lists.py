@@ -109,9 +109,7 @@ class Queued:
         spec = Spec(
             key, "bench", "noop", {}, ["alpha"], "upload", weights=self.weights, code=self.code
         )
-        asked = records.claim(
-            key[:32], spec, lane="interactive", max_waiting=100_000, job_ttl_s=600
-        )
+        asked = records.claim(key[:32], spec, lane="interactive", job_ttl_s=600)
         return Ref(key, self.link.do(asked).number)
 
 

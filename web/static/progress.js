@@ -34,9 +34,9 @@ export function sentence({ phase, details = {}, job }) {
     case "queued":
       return queued(job);
     case "preprocessing":
-      return "Preparing the photo";
+      return `Preparing the photo${rest(job)}`;
     case "inferring":
-      return "The model is looking at it";
+      return `The model is looking at it${rest(job)}`;
     case "postprocessing":
       return "Finishing the result";
     case "cancelling":
@@ -49,10 +49,13 @@ export function sentence({ phase, details = {}, job }) {
   return "Done";
 }
 
-function queued({ position, eta_s }) {
-  if (!position) return "In line";
-  return `In line, ${position} before it${eta_s ? `, about ${duration(eta_s * 1000)}` : ""}`;
+function queued(job) {
+  const before = job.position > 1 ? `, ${job.position - 1} before it` : "";
+  return `In line${before}${rest(job)}`;
 }
+
+/** About how long it will still take, where that is worth knowing. */
+const rest = (job) => (job?.eta_s >= 2 ? `, about ${duration(Math.round(job.eta_s) * 1000).replace(".0", "")} left` : "");
 
 /** Draw the bar into the list element `bar`: equal stages while it runs, stages as long as they took after. */
 export function drawStages(bar, item) {

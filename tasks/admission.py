@@ -1,0 +1,109 @@
+"""Who gets in and how long it takes: limits and estimates from measured costs and live workers."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any
+
+from storage.catalogue import Catalogue
+from storage.records import Limits, Load, Refusal, View
+from tasks.chain import gpu_queue
+from tasks.errors import Unavailable
+from tasks.message import Lane
+from tasks.settings import settings
+
+STAGES = ("preprocess", "inference", "postprocess")
+
+Loads = Mapping[str, Mapping[str, Load]]
+"""Model -> other model (or itself) -> what the other's runs cost those of the model."""
+
+
+class Busy(Unavailable):
+    """A limit is reached; `limit` names its setting and `value` is what that is set to."""
+
+    code = "busy"
+    status = 429
+
+    def __init__(self, message: str, *, limit: str, value: float, retry_after_s: int) -> None:
+        super().__init__(message, hint=f"Try again in {retry_after_s} s.")
+        self.limit, self.value, self.retry_after_s = limit, value, retry_after_s
+
+
+def loads(now: Catalogue) -> Loads:
+    """What each model's runs cost the others': those of one device share it in turns.
+
+    A device that two models are served by, of several for each, is shared by that much of their
+    work: |both| / (|one| * |other|) of what a run costs where it runs alone.
+    """
+    serving = {name: _serving(now, name) for name in now.models}
+    processes = _cpu_processes(now)
+    found: dict[str, dict[str, Load]] = {}
+    for name, own in serving.items():
+        found[name] = {}
+        for other, theirs in serving.items():
+            share = len(own & theirs) / (len(own) * len(theirs))
+            found[name][other] = _load(now.models[other], share, processes)
+    return found
+
+
+def limits(loads: Loads, model: str, lane: Lane) -> Limits:
+    """What a new run of this model must stay within."""
+    wait_s = settings().max_wait_batch_s if lane == "batch" else settings().max_wait_interactive_s
+    return Limits(settings().max_in_flight, settings().max_waiting, wait_s * 1000, loads[model])
+
+
+def busy(refusal: Refusal, lane: Lane) -> Busy:
+    """The answer to who was refused."""
+    if refusal.limit == "in_flight":
+        name, what = "max_in_flight", f"{refusal.value:.0f} of your runs are under way"
+    elif refusal.limit == "waiting":
+        name, what = "max_waiting", f"{refusal.value:.0f} runs wait already"
+    else:
+        name, what = f"max_wait_{lane}_s", f"the wait would be {refusal.value / 1000:.0f} s"
+    value = getattr(settings(), name)
+    unit = " s" if name.endswith("_s") else ""
+    retry_after_s = max(1, ceil(refusal.room_in_ms / 1000))
+    return Busy(
+        f"{what}; the limit is {value:g}{unit}",
+        limit=name,
+        value=value,
+        retry_after_s=retry_after_s,
+    )
+
+
+def eta_s(view: View, card: Mapping[str, Any]) -> float:
+    """Estimated seconds until a job that is under way ends."""
+    cost, pace = card["cost_ms"], card["pace_ms"]
+    needs = {**pace, "inference": cost["a"] + cost["b"]}
+    at, is_waiting = view.run.get("stage") or "", view.stage_ms < 0
+    left = STAGES[STAGES.index(at) + is_waiting :] if at else STAGES
+    rest_ms = sum(needs[stage] for stage in left)
+    if not is_waiting and at != "inference":
+        rest_ms -= min(view.stage_ms, needs[at])
+    # The model is at its present batch for some time already; who is next waits for the rest.
+    turn_ms = view.wait_ms + (needs["inference"] if at == "inference" and not is_waiting else 0)
+    return round(
+        (rest_ms + view.wait_ms - min(view.busy_ms, turn_ms, needs["inference"])) / 1000, 2
+    )
+
+
+def _serving(now: Catalogue, model: str) -> set[int]:
+    """The live workers that serve a model; while there is none, one that is to come."""
+    found = {
+        number for number, worker in enumerate(now.workers) if gpu_queue(model) in worker["queues"]
+    }
+    return found or {-1}
+
+
+def _cpu_processes(now: Catalogue) -> int:
+    counts = [worker.get("processes", 1) for worker in now.workers if "cpu" in worker["queues"]]
+    return sum(counts) or 1
+
+
+def _load(card: Mapping[str, Any], share: float, processes: int) -> Load:
+    cost = card["cost_ms"]
+    return Load(
+        a_ms=round(cost["a"] * share, 3),
+        b_ms=round(cost["b"] * share, 3),
+        max_batch=card.get("max_batch", 1),
+        cpu_ms=round(sum(card["pace_ms"].values()) / processes, 3),
+    )

@@ -1,0 +1,499 @@
+"""Who waits before whom, for how long, and who is refused, on a real Redis."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+import redis
+
+from storage import keys, records
+from storage.calls import Sync
+from storage.records import NO_LIMITS, Claim, End, Limits, Load, Ref, Refusal, Spec, View
+
+pytest_plugins = ["inprocess"]
+
+TOY = Load(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2)
+SLOW = Load(a_ms=0, b_ms=1000, max_batch=1, cpu_ms=2)
+LOADS = {"toy": TOY, "slow": SLOW}
+"""Both on one device."""
+LINES = {"preprocess": "cpu", "inference": "gpu.toy", "postprocess": "post"}
+
+
+class Line:
+    """Claims and stages with this file's usual arguments. A job is called as its run is."""
+
+    def __init__(self, link: Sync) -> None:
+        self.link = link
+
+    def claim(
+        self,
+        key: str,
+        *,
+        job: str = "",
+        user: str = "ada",
+        model: str = "toy",
+        lane: str = "interactive",
+        limits: Limits = NO_LIMITS,
+        known: str = "",
+    ) -> Claim:
+        spec = Spec(key, user, model, {}, ["alpha"], "upload", "w", "c")
+        job = job or key
+        asked = records.claim(
+            job,
+            spec,
+            lane=lane,
+            job_ttl_s=60,
+            limits=limits,
+            known_result=known,
+            fields={"id": job},
+        )
+        return self.link.do(asked)
+
+    def refusal(self, key: str, **asked: object) -> Refusal:
+        claim = self.claim(key, **asked)  # type: ignore[arg-type]  # passed on as they are
+        assert claim.verdict == "busy"
+        return records.refusal(claim)
+
+    def touch(
+        self, event: str, *names: str, stage: str, model: str = "toy", lane: str = "interactive"
+    ) -> None:
+        following = {"preprocess": f"gpu.{model}", "inference": "cpu"}.get(stage, "")
+        said = records.touch(
+            event,  # type: ignore[arg-type]  # one of three words
+            [Ref(name, 1) for name in names],
+            stage=stage,
+            state="x",
+            progress=0,
+            model=model,
+            line=LINES[stage],
+            lane=lane,
+            next_line={"cpu": "post"}.get(following, following),
+            next_queue=following,
+        )
+        assert all(touched.deliveries for touched in self.link.do(said))
+
+    def through(self, *names: str, **where: str) -> None:
+        """Take these through their model."""
+        for stage in ("preprocess", "inference"):
+            self.touch("start", *names, stage=stage, **where)
+            self.touch("end", *names, stage=stage, **where)
+
+    def finish(self, *names: str, state: str = "done", n: int = 1) -> None:
+        ends = [End(Ref(name, n), state, "{}") for name in names]  # type: ignore[arg-type]  # one of two words
+        assert all(self.link.do(records.finish(ends, job_ttl_s=60)))
+
+    def view(self, job: str, loads: dict[str, dict[str, Load]] | None = None) -> View:
+        text = records.loads_json(loads or {"toy": LOADS, "slow": LOADS})
+        found = self.link.do(records.view(job, text))
+        assert found is not None
+        return found
+
+    def ahead(self, *names: str) -> list[int]:
+        return [self.view(name).ahead for name in names]
+
+
+@pytest.fixture
+def line(link: Sync) -> Line:
+    return Line(link)
+
+
+def limits(**changes: object) -> Limits:
+    return replace(NO_LIMITS, loads=LOADS, **changes)  # type: ignore[arg-type]  # fields of Limits
+
+
+# Places in line
+
+
+def test_who_comes_later_is_behind(line: Line) -> None:
+    for name in ("one", "two", "three"):
+        line.claim(name)
+
+    assert line.ahead("one", "two", "three") == [0, 1, 2]
+
+
+def test_a_place_is_kept_from_claim_to_model(line: Line) -> None:
+    """Through the cpu queue and the gpu queue it only falls."""
+    for name in ("one", "two", "three"):
+        line.claim(name)
+    seen = [line.ahead("three")]
+
+    line.touch("start", "one", "two", stage="preprocess")
+    seen.append(line.ahead("three"))
+    line.touch("end", "one", "two", stage="preprocess")
+    line.touch("start", "one", stage="inference")
+    seen.append(line.ahead("three"))
+    line.touch("end", "one", stage="inference")
+    seen.append(line.ahead("three"))
+
+    assert seen == [[2], [2], [2], [1]]
+
+
+def test_who_is_through_its_model_has_no_place(line: Line) -> None:
+    line.claim("one")
+
+    line.through("one")
+
+    assert line.ahead("one") == [-1]
+
+
+def test_a_job_that_joins_stands_where_its_run_stands(line: Line) -> None:
+    line.claim("one")
+    line.claim("two")
+
+    line.claim("two", job="joined")
+
+    assert line.ahead("joined") == [1]
+
+
+def test_people_are_before_batches(line: Line) -> None:
+    line.claim("batch-1", lane="batch")
+    line.claim("batch-2", lane="batch")
+    line.claim("person", lane="interactive")
+
+    assert line.ahead("person", "batch-1", "batch-2") == [0, 1, 2]
+
+
+def test_other_models_have_lines_of_their_own(line: Line) -> None:
+    line.claim("slow", model="slow")
+    line.claim("one")
+
+    assert line.ahead("one") == [0]
+
+
+def test_a_run_that_is_led_again_waits_behind_those_who_wait(line: Line) -> None:
+    for name in ("one", "two"):
+        line.claim(name)
+    line.through("one")
+
+    line.link.do(records.lead_again([Ref("one", 1)]))
+
+    assert line.ahead("two", "one") == [0, 1]
+
+
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_who_ends_early_leaves_the_line(line: Line, state: str) -> None:
+    line.claim("one")
+    line.claim("two")
+
+    line.finish("one", state=state)
+
+    assert line.ahead("two") == [0]
+
+
+def test_a_run_that_vanished_is_waited_for_by_nobody(line: Line, state: "redis.Redis") -> None:
+    """A record that expired or was deleted without an end."""
+    line.claim("gone")
+    line.claim("one")
+    state.delete(keys.run("gone"))
+
+    line.view("one")
+
+    assert line.ahead("one") == [0]
+
+
+# Waiting times
+
+
+def test_the_wait_is_that_of_the_batches_before(line: Line) -> None:
+    for number in range(11):
+        line.claim(f"run-{number:02}")
+
+    waits = [line.view(f"run-{number:02}").wait_ms for number in (0, 1, 8, 9, 10)]
+
+    assert waits == [0, 45, 40 + 8 * 5, 2 * 40 + 9 * 5, 2 * 40 + 10 * 5]
+
+
+def test_models_that_share_a_device_are_served_in_turns(line: Line) -> None:
+    for number in range(5):
+        line.claim(f"slow-{number}", model="slow")
+    line.claim("one")
+    line.claim("two")
+
+    assert line.view("one").wait_ms == 5 * 2, "its turn is next; only the cpu has work before it"
+    assert line.view("two").wait_ms == 45 + 1000, "one of each before it"
+
+
+def test_a_slow_cpu_decides_where_the_device_is_fast(line: Line) -> None:
+    for number in range(10):
+        line.claim(f"run-{number}")
+    dear = replace(TOY, cpu_ms=100)
+
+    view = line.view("run-9", {"toy": {"toy": dear}})
+
+    assert view.wait_ms == 9 * 100
+
+
+def test_the_time_of_the_present_batch_is_told(line: Line) -> None:
+    line.claim("one")
+    line.claim("two")
+    line.touch("start", "one", stage="preprocess")
+    line.touch("end", "one", stage="preprocess")
+    before = line.view("two").busy_ms
+
+    line.touch("start", "one", stage="inference")
+    time.sleep(0.05)
+
+    assert before == 0
+    assert 50 <= line.view("two").busy_ms < 1000
+
+
+def test_a_new_batch_begins_when_one_has_left(line: Line) -> None:
+    for name in ("one", "two"):
+        line.claim(name)
+        line.touch("start", name, stage="preprocess")
+        line.touch("end", name, stage="preprocess")
+        line.touch("start", name, stage="inference")
+    time.sleep(0.05)
+
+    line.touch("end", "one", stage="inference")
+
+    assert line.view("two").busy_ms < 50
+
+
+def test_the_time_in_a_stage_is_told(line: Line) -> None:
+    line.claim("one")
+    waiting = line.view("one").stage_ms
+    line.touch("start", "one", stage="preprocess")
+    time.sleep(0.05)
+    running = line.view("one").stage_ms
+    line.touch("end", "one", stage="preprocess")
+
+    assert (waiting, line.view("one").stage_ms) == (-1, -1)
+    assert 50 <= running < 1000
+
+
+def test_means_of_the_cpu_stages_are_learnt(line: Line, state: "redis.Redis") -> None:
+    line.claim("one")
+    line.touch("start", "one", stage="preprocess")
+    time.sleep(0.04)
+    line.touch("end", "one", stage="preprocess")
+    line.touch("start", "one", stage="inference")
+    line.touch("end", "one", stage="inference")
+    line.touch("start", "one", stage="postprocess")
+    time.sleep(0.02)
+
+    line.finish("one")
+
+    pace = state.hgetall(keys.pace("toy"))
+    assert 40 <= float(pace["preprocess"]) < 500
+    assert 20 <= float(pace["postprocess"]) < float(pace["preprocess"])
+
+
+def test_a_mean_moves_a_tenth_of_the_way(line: Line, state: "redis.Redis") -> None:
+    state.hset(keys.pace("toy"), mapping={"preprocess": 1000, "postprocess": 1000})
+    line.claim("one")
+    line.through("one")
+
+    line.finish("one")
+
+    assert 900 <= float(state.hget(keys.pace("toy"), "preprocess")) < 910
+
+
+def test_runs_of_one_message_cost_their_share_each(line: Line, state: "redis.Redis") -> None:
+    names = [f"run-{number}" for number in range(8)]
+    for name in names:
+        line.claim(name)
+    line.touch("start", *names, stage="preprocess")
+    time.sleep(0.08)
+    line.touch("end", *names, stage="preprocess")
+    line.touch("start", *names, stage="inference")
+    line.touch("end", *names, stage="inference")
+
+    line.finish(*names)
+
+    assert 10 <= float(state.hget(keys.pace("toy"), "preprocess")) < 60
+
+
+def test_what_never_reached_the_model_teaches_nothing(line: Line, state: "redis.Redis") -> None:
+    line.claim("one")
+    line.touch("start", "one", stage="preprocess")
+
+    line.finish("one")
+
+    assert not state.exists(keys.pace("toy"))
+
+
+# A full line
+
+
+def test_a_full_lane_refuses_and_says_how_full(line: Line) -> None:
+    for number in range(2):
+        line.claim(f"run-{number}")
+    line.claim("slow", model="slow")
+
+    refused = line.refusal("late", limits=limits(waiting=3))
+
+    assert (refused.limit, refused.value) == ("waiting", 3)
+    assert refused.room_in_ms == pytest.approx((40 + 2 * 5 + 1000) / 3)
+
+
+def test_a_long_wait_refuses_and_says_how_long(line: Line) -> None:
+    for number in range(8):
+        line.claim(f"run-{number}")
+
+    refused = line.refusal("late", limits=limits(wait_ms=70))
+
+    assert (refused.limit, refused.value, refused.room_in_ms) == ("wait_ms", 80, 10)
+
+
+def test_a_wait_that_is_just_bearable_is_admitted(line: Line) -> None:
+    for number in range(8):
+        line.claim(f"run-{number}")
+
+    assert line.claim("late", limits=limits(wait_ms=80)).verdict == "lead"
+
+
+def test_one_models_flood_refuses_no_other(line: Line) -> None:
+    for number in range(50):
+        line.claim(f"slow-{number}", model="slow")
+
+    assert line.claim("more", model="slow", limits=limits(wait_ms=10_000)).verdict == "busy"
+    assert line.claim("toy", limits=limits(wait_ms=10_000)).verdict == "lead"
+
+
+def test_a_full_batch_lane_refuses_no_person(line: Line) -> None:
+    for number in range(8):
+        line.claim(f"run-{number}", lane="batch")
+    tight = limits(wait_ms=70, waiting=8)
+
+    assert line.claim("late", lane="batch", limits=tight).verdict == "busy"
+    assert line.claim("person", lane="interactive", limits=tight).verdict == "lead"
+
+
+def test_a_full_lane_has_room_once_its_runs_are_through_the_model(line: Line) -> None:
+    line.claim("one")
+    assert line.claim("late", limits=limits(waiting=1)).verdict == "busy"
+
+    line.through("one")
+
+    assert line.claim("late", limits=limits(waiting=1)).verdict == "lead"
+
+
+def test_a_refusal_leaves_nothing_behind(line: Line, state: "redis.Redis") -> None:
+    line.claim("one")
+    before = set(state.keys("*"))
+
+    line.refusal("late", limits=limits(waiting=1))
+
+    assert set(state.keys("*")) == before
+
+
+def test_joins_and_hits_are_never_refused(line: Line) -> None:
+    line.claim("ended")
+    line.finish("ended")
+    line.claim("one")
+    nothing = limits(waiting=0, wait_ms=0, in_flight=0)
+
+    assert line.claim("one", job="joins", limits=nothing).verdict == "join"
+    assert line.claim("ended", job="hits", limits=nothing).verdict == "hit"
+    assert line.claim("new", known="{}", limits=nothing).verdict == "hit"
+    assert line.claim("new", limits=nothing).verdict == "busy"
+
+
+def test_a_run_that_lost_its_worker_is_admitted_already(line: Line, state: "redis.Redis") -> None:
+    line.claim("one")
+    line.touch("start", "one", stage="preprocess")
+    state.hset(keys.run("one"), "lease", "1")
+
+    claim = line.claim("one", job="again", limits=limits(waiting=0, in_flight=0))
+
+    assert (claim.verdict, claim.number) == ("lead", 2)
+
+
+# One user's share
+
+
+def test_a_user_has_so_many_runs_at_a_time(line: Line) -> None:
+    for number in range(3):
+        assert line.claim(f"run-{number}", limits=limits(in_flight=3)).verdict == "lead"
+
+    refused = line.refusal("late", limits=limits(in_flight=3))
+
+    assert (refused.limit, refused.value) == ("in_flight", 3)
+    assert line.claim("his", user="bob", limits=limits(in_flight=3)).verdict == "lead"
+
+
+def test_all_models_and_lanes_count_for_a_user(line: Line) -> None:
+    line.claim("one", lane="batch")
+    line.claim("two", model="slow")
+
+    assert line.refusal("late", limits=limits(in_flight=2)).limit == "in_flight"
+
+
+def test_equal_requests_count_as_one(line: Line) -> None:
+    line.claim("one")
+    for number in range(5):
+        line.claim("one", job=f"job-{number}")
+
+    assert line.claim("two", limits=limits(in_flight=2)).verdict == "lead"
+
+
+def test_room_comes_with_the_users_oldest_run(line: Line) -> None:
+    for number in range(4):
+        line.claim(f"his-{number}", user="bob")
+    line.claim("hers")
+
+    refused = line.refusal("late", limits=limits(in_flight=1))
+
+    assert refused.room_in_ms == 40 + 4 * 5
+
+
+@pytest.mark.parametrize("state_", ["done", "failed"])
+def test_an_end_gives_its_user_room(line: Line, state_: str) -> None:
+    line.claim("one")
+
+    line.finish("one", state=state_)
+
+    assert line.claim("two", limits=limits(in_flight=1)).verdict == "lead"
+
+
+def test_a_run_counts_once_however_often_it_is_led(line: Line, state: "redis.Redis") -> None:
+    line.claim("one")
+    line.link.do(records.lead_again([Ref("one", 1)]))
+    line.link.do(records.lead_again([Ref("one", 2)]))
+    assert state.zcard(keys.user_runs("ada")) == 1
+
+    line.finish("one", n=3)
+
+    assert line.claim("two", limits=limits(in_flight=1)).verdict == "lead"
+
+
+@pytest.mark.parametrize("how", ["vanished", "cancelled"])
+def test_a_run_that_went_without_a_word_gives_room_all_the_same(
+    line: Line, state: "redis.Redis", how: str
+) -> None:
+    line.claim("one")
+    if how == "vanished":
+        state.delete(keys.run("one"))
+    else:
+        state.hset(keys.run("one"), "state", "cancelled")
+
+    assert line.claim("two", limits=limits(in_flight=1, waiting=1)).verdict == "lead"
+    assert state.zrange(keys.user_runs("ada"), 0, -1) == [keys.run("two")]
+
+
+def test_what_is_kept_of_a_user_expires(line: Line, state: "redis.Redis") -> None:
+    line.claim("one")
+
+    assert 0 < state.ttl(keys.user_runs("ada")) <= records.RUN_TTL_MS / 1000
+
+
+# Overtaking
+
+
+def test_a_postprocess_overtakes_no_preprocess(line: Line, state: "redis.Redis") -> None:
+    """Both wait in the queue `cpu`; that the former goes first is no sign of a loss."""
+    for name in ("first", "second"):
+        line.claim(name)
+    line.through("first")
+    line.touch("start", "first", stage="postprocess")
+    state.lpush(keys.queue("cpu", 3), json.dumps("second's message"))
+
+    lost = []
+    for _ in range(2):
+        state.delete(keys.RECONCILER)
+        lost += line.link.do(records.find_lost(every_ms=900, grace_ms=0))
+        time.sleep(0.01)
+
+    assert lost == []
