@@ -81,9 +81,8 @@ def eta_s(view: View, card: Mapping[str, Any]) -> float:
         rest_ms -= min(view.stage_ms, needs[at])
     # The model is at its present batch for some time already; who is next waits for the rest.
     turn_ms = view.wait_ms + (needs["inference"] if at == "inference" and not is_waiting else 0)
-    return round(
-        (rest_ms + view.wait_ms - min(view.busy_ms, turn_ms, needs["inference"])) / 1000, 2
-    )
+    left_ms: float = rest_ms + view.wait_ms - min(view.busy_ms, turn_ms, needs["inference"])
+    return round(left_ms / 1000, 2)
 
 
 def _serving(now: Catalogue, model: str) -> set[int]:
