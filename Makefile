@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help up test-setup test check format lint types imports clean
+.PHONY: help up test-setup test check format lint types imports chaos clean
 
 help: ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -51,6 +51,9 @@ imports: .venv/.installed-test ## the layers of ARCHITECTURE.md
 
 bench-%: .venv/.installed-test ## a bench: chain, lists, hit, imaging ...; prints a table, writes var/bench/<name>.json
 	$(BIN)/python tests/bench/$*.py
+
+chaos: .venv/.installed-test ## break everything under load; a table, var/bench/chaos.json (ARGS="--only redis")
+	$(BIN)/python tests/chaos/run.py $(ARGS)
 
 clean: ## forget caches, not data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

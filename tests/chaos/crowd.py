@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import httpx
 import numpy as np
-from models.stamp import DECODER_MARK, SIDES, WORKER_MARK
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
@@ -21,6 +20,11 @@ ENDED = ("done", "failed", "cancelled")
 LIMIT_S = 120.0
 """Whoever was told that the job is accepted is told within this time how it ended."""
 OBJECTS = {"preview.png", "result.json"}
+
+# As models/stamp.py has them; it is not imported, since it makes the decoder crash.
+SIDES = (48, 64)
+DECODER_MARK = "brings the decoder down"
+WORKER_MARK = (3, 1, 4)
 
 Mark = Literal["", "decoder", "worker"]
 
@@ -104,7 +108,9 @@ class Crowd:
         attempt = job.number
         while True:
             attempt += 1
-            url = f"{self.urls[attempt % len(self.urls)]}/api/v1/predict/stamp?wait=0&output=preview"
+            url = (
+                f"{self.urls[attempt % len(self.urls)]}/api/v1/predict/stamp?wait=0&output=preview"
+            )
             began = time.monotonic()
             try:
                 answer = await self.http.post(url, content=body, headers=self._headers(job.owner))
@@ -181,7 +187,7 @@ def picture(number: int, mark: Mark) -> bytes:
     """What is sent: a PNG."""
     notes = PngInfo()
     if mark == "decoder":
-        notes.add_text("comment", DECODER_MARK.decode())
+        notes.add_text("comment", DECODER_MARK)
     file = io.BytesIO()
     Picture.fromarray(pixels(number, mark)).save(file, "PNG", pnginfo=notes)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""A whole installation whose processes are started again when they die, and what can be done to it."""
+"""A whole installation that starts again what dies, and what can be done to it."""
 
 import os
 import signal
@@ -183,4 +183,3 @@ class Scratch:
         for left in self.folder.iterdir():
             left.unlink()
         self.folder.rmdir()
-
