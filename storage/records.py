@@ -14,6 +14,8 @@ LEASE_MS = 30_000
 GRACE_MS = 3_000
 """How long a run must look lost before it is taken for lost."""
 RUN_TTL_MS = 3_600_000
+MAX_HAND_BACKS = 20
+"""Each costs GRACE_MS or a little more: so long, a minute at least, an upgrade is waited for."""
 NEGATIVE_TTL_MS = 600_000
 STAT_TTL_MS = 2 * 86_400_000
 ENDED = frozenset({"done", "failed", "cancelled"})
@@ -37,17 +39,23 @@ class Spec:
     body_sha256: str = ""
     """What the bytes must hash to, when the client declared it."""
     etag: str = ""
+    image: str = ""
+    """What the request key knows the image by; see keys.request_key."""
 
     def to_json(self) -> str:
         """For the run's hash."""
         return json.dumps({"v": VERSION, **self.__dict__}, separators=(",", ":"))
 
 
+class NewerVersion(ValueError):
+    """A newer Pixelmill than this wrote it."""
+
+
 def spec_from_json(text: str) -> Spec:
-    """The spec in a run's hash; ValueError if a newer version wrote it."""
+    """The spec in a run's hash; NewerVersion if this process does not know all that is in it."""
     fields = json.loads(text)
-    if fields.pop("v") > VERSION:
-        raise ValueError("this run was written by a newer version of Pixelmill")
+    if fields.pop("v") > VERSION or not fields.keys() <= Spec.__dataclass_fields__.keys():
+        raise NewerVersion("this run was written by a newer version of Pixelmill")
     return Spec(**fields)
 
 
@@ -314,6 +322,7 @@ class Lost:
     ref: Ref
     model: str
     lane: str
+    spec: str
 
 
 def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
@@ -322,24 +331,38 @@ def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
     return script(
         "find_lost",
         lambda found: [
-            Lost(Ref(_text(name), int(n)), _text(model), _text(lane))
-            for name, n, model, lane in found
+            Lost(Ref(_text(name), int(n)), _text(model), _text(lane), _text(spec))
+            for name, n, model, lane, spec in found
         ],
         [keys.ACTIVE, keys.RECONCILER],
         [every_ms, grace_ms, *prefixes],
     )
 
 
-def lead_again(refs: Sequence[Ref]) -> Call[list[int]]:
-    """Give runs a new number, as if just claimed; the caller queues them. 0 for each stale one."""
+def lead_again(refs: Sequence[Ref], specs: Sequence[Spec | None] = ()) -> Call[list[int]]:
+    """Give runs a new number, as if just claimed; the caller queues them. 0 for each stale one.
+
+    A run that gets a spec computes that from now on, and its result is no longer that of its key.
+    """
+    names = [
+        name
+        for ref in refs
+        for name in (keys.run(ref.key), keys.run_events(ref.key), keys.run_jobs(ref.key))
+    ]
+    args: list[Word] = [LEASE_MS, keys.LANE_PREFIX, keys.WAITING_PREFIX, keys.JOB_PREFIX]
+    for ref, spec in zip(refs, specs or [None] * len(refs), strict=True):
+        args += [ref.n, spec.to_json() if spec else "", spec.weights if spec else ""]
+    return script("lead_again", lambda answers: [int(n) for n in answers], names, args)
+
+
+def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[bool]]:
+    """Let runs go for another worker, which gets them after GRACE_MS.
+
+    False for each that is stale or was handed back `most` times before.
+    """
     names = [name for ref in refs for name in (keys.run(ref.key), keys.run_events(ref.key))]
-    numbers = [ref.n for ref in refs]
-    return script(
-        "lead_again",
-        lambda answers: [int(n) for n in answers],
-        names,
-        [LEASE_MS, keys.LANE_PREFIX, keys.WAITING_PREFIX, *numbers],
-    )
+    args: list[Word] = [LEASE_MS, most, *(ref.n for ref in refs)]
+    return script("hand_back", lambda answers: [bool(answer) for answer in answers], names, args)
 
 
 def view(job_id: str, loads: str = "{}") -> Call[View | None]:

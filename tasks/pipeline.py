@@ -5,7 +5,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
@@ -172,29 +172,21 @@ class Pipeline:
             if name not in OUTPUTS:
                 there = ", ".join(OUTPUTS)
                 raise BadInput(f"no output {name!r}; there are: {there}", code="bad_output")
-        weights, code, photo = card["weights"], card["code"], request.photo
-        key = keys.request_key(
-            settings().secret,
-            request.user,
-            image=photo.identity,
-            model=request.model,
-            weights=weights,
-            code=code,
-            params=params,
-            output=request.output,
-        )
-        return Spec(
-            request_key=key,
+        photo = request.photo
+        spec = Spec(
+            request_key="",
             user=request.user,
             model=request.model,
             params=params,
             output=list(request.output),
             upload=photo.upload or secrets.token_hex(16),
-            weights=weights,
-            code=code,
+            weights=card["weights"],
+            code=card["code"],
             body_sha256=photo.body_sha256,
             etag=photo.etag,
+            image=photo.identity,
         )
+        return with_key(spec)
 
     async def _remembered(self, key: str) -> str:
         try:
@@ -256,6 +248,21 @@ class Pipeline:
         end = End(ref, "failed", json.dumps(error_json(failure)))
         with suppress(StorageDown):
             await self.state.do(records.finish([end], job_ttl_s=settings().job_ttl_s))
+
+
+def with_key(spec: Spec) -> Spec:
+    """The spec with the request key of all that it asks for."""
+    key = keys.request_key(
+        settings().secret,
+        spec.user,
+        image=spec.image,
+        model=spec.model,
+        weights=spec.weights,
+        code=spec.code,
+        params=spec.params,
+        output=spec.output,
+    )
+    return replace(spec, request_key=key)
 
 
 def _fresh(job_id: str, request: Request, spec: Spec, claim: records.Claim) -> View:

@@ -8,12 +8,11 @@ from celery import Task
 
 from storage import keys
 from tasks.app import app
-from tasks.errors import BadInput, Unavailable
+from tasks.errors import BadInput
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.memory import adopt, recall
 from tasks.message import Message
-from tasks.models import registry
 from tasks.resources import objects, scratch
 from tasks.settings import settings
 from tasks.stage import Stage, Work, run_stage
@@ -35,7 +34,6 @@ def prepare(work: Work) -> str | None:
     known = recall(work.spec)
     if known:
         return known
-    _check_code(work)
     data = _read(work)
     known = adopt(work.spec, _checked_sha256(work, data))
     if known:
@@ -77,12 +75,3 @@ def _checked_sha256(work: Work, data: bytes) -> str:
             hint="Upload the file again.",
         )
     return sha256
-
-
-def _check_code(work: Work) -> None:
-    if work.spec.code != registry.code_digest(work.spec.model):
-        raise Unavailable(
-            f"this worker runs other code of {work.spec.model!r} than the job was asked of",
-            code="other_version",
-            hint="An update is under way. Try again in a minute.",
-        )

@@ -1,16 +1,19 @@
 """Runs whose message or worker is lost are published again: one web process at a time looks."""
 
 import asyncio
-from typing import cast
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
 
 import structlog
 
 from storage import records
 from storage.errors import StorageDown
-from storage.records import Ref
-from tasks import chain
+from storage.records import Ref, Spec
+from tasks import chain, parameters
+from tasks.errors import BadInput
 from tasks.message import Lane, message
-from tasks.pipeline import Pipeline
+from tasks.pipeline import Pipeline, with_key
 
 EVERY_S = 1.0
 
@@ -36,7 +39,9 @@ async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> in
     lost = await pipeline.state.do(call)
     if not lost:
         return 0
-    numbers = await pipeline.state.do(records.lead_again([run.ref for run in lost]))
+    cards = (await pipeline.catalogue()).models
+    specs = [updated(run.spec, cards.get(run.model)) for run in lost]
+    numbers = await pipeline.state.do(records.lead_again([run.ref for run in lost], specs))
     letters = []
     for run, n in zip(lost, numbers, strict=True):
         if n:
@@ -46,3 +51,20 @@ async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> in
             letters.append(chain.first(message(run.model, cast(Lane, run.lane), [ref])))
     await pipeline.state.do(records.post(letters))
     return len(letters)
+
+
+def updated(text: str, card: Mapping[str, Any] | None) -> Spec | None:
+    """A run's spec for the model that workers have now; None if that is the one it is for already.
+
+    A run that the model as it is now would refuse stays as it is, and ends when it has been handed
+    back too often.
+    """
+    try:
+        spec = records.spec_from_json(text)
+        if card is None or (card["weights"], card["code"]) == (spec.weights, spec.code):
+            return None
+        params = parameters.canonical(card["params"], spec.params)
+    except (records.NewerVersion, BadInput):
+        return None
+    now = replace(spec, weights=card["weights"], code=card["code"], params=params)
+    return with_key(now)

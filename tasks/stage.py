@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Literal
@@ -13,8 +13,8 @@ from celery.exceptions import Reject
 
 from storage import records, scratch
 from storage.errors import StorageDown
-from storage.records import End, Letter, Ref, Spec
-from tasks import chain
+from storage.records import VERSION, End, Letter, Ref, Spec
+from tasks import chain, versions
 from tasks import message as messages
 from tasks.errors import BadInput, JobError, ModelFailure, Unavailable
 from tasks.message import Message
@@ -23,6 +23,7 @@ from tasks.models.base import Model
 from tasks.resources import scratch as scratch_store
 from tasks.resources import state
 from tasks.settings import settings
+from tasks.versions import OtherVersion
 
 MAX_STARTS = 3
 """A run whose stage was started more often than this takes workers down with it."""
@@ -116,6 +117,10 @@ def run_stage(task: "Task[Any, Any]", stage: Stage, carried: Message, step: Step
 
 def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
     refs = messages.refs(carried)
+    if messages.is_newer(carried):
+        newer = OtherVersion(f"message of version {carried['v']}; this worker knows {VERSION}")
+        _finish(_hand_back(dict.fromkeys(refs, newer)))
+        return
     touched = stage.touch("start", carried, refs)
     live = [(ref, answer) for ref, answer in zip(refs, touched, strict=True) if answer.deliveries]
     if len(refs) > 1 and any(answer.deliveries > 1 for _, answer in live):
@@ -127,8 +132,8 @@ def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
     ends = [
         _end(ref, outcome) for ref, outcome in outcomes.items() if isinstance(outcome, str | End)
     ]
-    if ends:
-        _finish(ends)
+    others = {ref: found for ref, found in outcomes.items() if isinstance(found, OtherVersion)}
+    _finish(ends + _hand_back(others))
     left = [ref for ref, outcome in outcomes.items() if outcome is None]
     if left:
         onward = messages.message(carried["model"], carried["lane"], left)
@@ -155,6 +160,18 @@ def begin_anew(work: Work, carried: Message) -> Moved:
     return MOVED
 
 
+def _hand_back(others: Mapping[Ref, OtherVersion]) -> list[End]:
+    """Let these go for workers of their version; the ends of those that found none for too long."""
+    if not others:
+        return []
+    gone = state().do(records.hand_back(list(others)))
+    _forget_arrays(list(others))
+    for ref, error in others.items():
+        log.info("run handed back", run=ref.key[:12], n=ref.n, reason=str(error))
+    pairs = zip(others.items(), gone, strict=True)
+    return [_failed(ref, error) for (ref, error), is_gone in pairs if not is_gone]
+
+
 def _end(ref: Ref, outcome: str | End) -> End:
     return outcome if isinstance(outcome, End) else End(ref, "done", outcome)
 
@@ -166,11 +183,13 @@ def _start(ref: Ref, answer: records.Touched, step: Step) -> Outcome | Callable[
             code="poison",
             hint="This image brings the worker down. Try another file, or save it anew.",
         )
-    return step(Work(ref, records.spec_from_json(answer.spec)))
+    spec = versions.readable(answer.spec)
+    versions.check(spec)
+    return step(Work(ref, spec))
 
 
 def _guarded(ref: Ref, action: Callable[[], Any]) -> Any:
-    """What `action` answers, or the End of a run that it failed."""
+    """What `action` answers, or the End of a run that it failed, or why it is handed back."""
     for pause_s in (*PAUSES_S, None):
         try:
             return action()
@@ -178,6 +197,8 @@ def _guarded(ref: Ref, action: Callable[[], Any]) -> Any:
             if pause_s is None:
                 return _failed(ref, Unavailable(str(error), hint="Try again in a few seconds."))
             time.sleep(pause_s)
+        except OtherVersion as error:
+            return error
         except JobError as error:
             return _failed(ref, error)
         except Exception as error:
@@ -194,11 +215,14 @@ def _failed(ref: Ref, error: JobError) -> End:
 
 
 def _finish(ends: list[End]) -> None:
-    state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
+    if ends:
+        state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
+        _forget_arrays([end.ref for end in ends])
+
+
+def _forget_arrays(refs: list[Ref]) -> None:
     installation = settings().installation
     names = [
-        scratch.name(installation, end.ref.key[:32], end.ref.n, array)
-        for end in ends
-        for array in ARRAYS
+        scratch.name(installation, ref.key[:32], ref.n, array) for ref in refs for array in ARRAYS
     ]
     scratch_store().delete(*names)

@@ -299,10 +299,11 @@ def test_jobs_and_runs_expire(desk: Desk, state: "redis.Redis") -> None:
     assert 0 < state.ttl(keys.run_jobs(KEY)) <= records.RUN_TTL_MS / 1000
 
 
-def test_a_spec_of_a_newer_version_is_refused() -> None:
-    text = json.dumps({**json.loads(spec().to_json()), "v": records.VERSION + 1})
+@pytest.mark.parametrize("change", [{"v": records.VERSION + 1}, {"unheard_of": 1}])
+def test_a_spec_of_a_newer_version_is_refused(change: dict[str, int]) -> None:
+    text = json.dumps({**json.loads(spec().to_json()), **change})
 
-    with pytest.raises(ValueError, match="newer version"):
+    with pytest.raises(records.NewerVersion):
         records.spec_from_json(text)
 
 

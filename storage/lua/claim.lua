@@ -29,8 +29,9 @@ if known ~= '' then
 end
 
 local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting',
-  'line', 'lane', 'position')
+  'line', 'lane', 'position', 'moved')
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
+if old[12] and ENDED[state] then state = 'cancelled' end  -- it was led again for other code or weights
 if state == 'done' then
   write_job('state', 'done', 'cached', '1', 'result', old[4])
   return {'hit', n, old[4], stamp}

@@ -29,7 +29,7 @@ local lost = {}
 for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local key = ARGV[3] .. name
   local run = redis.call('HMGET', key, 'n', 'state', 'lease', 'waiting_since', 'queue', 'lane',
-    'position', 'model', 'suspect_since', 'line')
+    'position', 'model', 'suspect_since', 'line', 'spec')
   if not run[1] or run[2] == 'done' or run[2] == 'failed' or run[2] == 'cancelled' then
     redis.call('ZREM', KEYS[1], name)
   elseif not is_suspect(run) then
@@ -37,7 +37,7 @@ for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   elseif not run[9] then
     redis.call('HSET', key, 'suspect_since', stamp)
   elseif now - tonumber(run[9]) > grace then
-    lost[#lost + 1] = {name, run[1], run[8], run[6]}
+    lost[#lost + 1] = {name, run[1], run[8], run[6], run[11] or ''}
   end
 end
 return lost

@@ -1,15 +1,17 @@
 -- Give runs a new number, as if they had just been claimed; the caller queues them. Stale ones get 0.
--- KEYS: run, channel per run
--- ARGV: lease ms, lane prefix, prefix of waiting runs, then one run number per run
+-- KEYS: run, channel, run's jobs per run
+-- ARGV: lease ms, prefixes of lanes, of waiting runs and of jobs, then per run: number, new spec or '',
+--       the weights in it
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp, leased = string.format('%.3f', now), string.format('%.3f', now + tonumber(ARGV[1]))
 local numbers = {}
 
-for i = 1, #KEYS / 2 do
-  local run = KEYS[2 * i - 1]
+for i = 1, #KEYS / 3 do
+  local run, channel, jobs = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
+  local number, spec, weights = ARGV[3 * i + 2], ARGV[3 * i + 3], ARGV[3 * i + 4]
   local was = redis.call('HMGET', run, 'n', 'state', 'lane', 'model')
-  if was[1] ~= ARGV[3 + i] or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
+  if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
     numbers[i] = 0
   else
     numbers[i] = tonumber(was[1]) + 1
@@ -18,8 +20,14 @@ for i = 1, #KEYS / 2 do
       'line', 'cpu', 'position', position, 'waiting_since', stamp, 'lease', leased)
     redis.call('HDEL', run, 'suspect_since')
     redis.call('ZADD', ARGV[3] .. was[4] .. ':' .. was[3], now, run)  -- behind those who wait now
+    if spec ~= '' then  -- its result will not be that of its key: claim.lua
+      redis.call('HSET', run, 'spec', spec, 'moved', 1)
+      for _, id in ipairs(redis.call('SMEMBERS', jobs)) do
+        if redis.call('EXISTS', ARGV[4] .. id) == 1 then redis.call('HSET', ARGV[4] .. id, 'weights', weights) end
+      end
+    end
     local version = redis.call('HINCRBY', run, 'version', 1)
-    redis.call('PUBLISH', KEYS[2 * i], '{"state":"queued","version":' .. version .. '}')
+    redis.call('PUBLISH', channel, '{"state":"queued","version":' .. version .. '}')
   end
 end
 return numbers

@@ -1,0 +1,46 @@
+"""Whether this worker may do a run: it must understand it, and have its model's code and weights.
+
+During a rolling upgrade some do and some do not. Who may not hands the run back: some seconds later
+it is led again, for the versions that workers announce by then.
+"""
+
+from functools import cache
+
+from storage import records
+from storage.records import Spec
+from tasks.errors import Unavailable
+from tasks.models import registry, weights
+
+
+class OtherVersion(Unavailable):
+    """This worker is older or newer than the run; another one may do it."""
+
+    code = "other_version"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="An update is under way. Try again in a minute.")
+
+
+def readable(text: str) -> Spec:
+    """The spec in a run's record; OtherVersion if a newer Pixelmill wrote it."""
+    try:
+        return records.spec_from_json(text)
+    except records.NewerVersion as error:
+        raise OtherVersion(str(error)) from error
+
+
+def check(spec: Spec) -> None:
+    """Raises OtherVersion unless this worker's model is the one that the run was asked of."""
+    try:
+        code = registry.code_digest(spec.model)
+    except LookupError as error:
+        raise OtherVersion(f"this worker knows no model {spec.model!r}") from error
+    if code != spec.code:
+        raise OtherVersion(f"this worker runs other code of {spec.model!r} than was asked of")
+    if _weights(spec.model, code) != spec.weights:
+        raise OtherVersion(f"this worker has other weights of {spec.model!r} than were asked of")
+
+
+@cache  # every stage of every run asks; another code, perhaps another manifest
+def _weights(model: str, code: str) -> str:
+    return weights.digest(registry.get(model))
