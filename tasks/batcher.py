@@ -1,7 +1,7 @@
 """Size-binned dynamic batching in front of one device: greedy, oldest first, one bad item alone."""
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -9,34 +9,87 @@ from time import monotonic
 from typing import Any
 
 Run = Callable[[Hashable, Sequence[Any]], Sequence[Any]]
-"""(bin, items) -> one answer per item, in order. Called on the batcher's own thread only."""
+"""(bin, items) -> one answer per item, in order; an exception as answer is that item's failure.
+Called on the batcher's own thread only."""
+Limit = Callable[[Hashable], int]
+"""bin -> most items of a batch. Items of a bin have one shape: a budget of pixels is a count."""
+Wait = Callable[[Hashable, int, float], float]
+"""(bin, items that wait, seconds between arrivals) -> seconds that an idle device should wait."""
+
+GAP_WEIGHT = 0.2
+"""Of the newest gap between two arrivals in their running mean."""
+LONGEST_GAP_S = 1.0
+"""A night without work tells nothing of the morning."""
+
+
+class Expired(Exception):
+    """The item's deadline came before its batch."""
+
+
+class Unwanted(Exception):
+    """Nobody waits for the item any more."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    item: Any
+    at: float
+    deadline: float
+    is_wanted: Callable[[], bool]
+    future: "Future[Any]" = field(default_factory=Future)
 
 
 @dataclass
 class _Lane:
-    items: deque[tuple[float, Any, "Future[Any]"]] = field(default_factory=deque)
+    """What waits in one bin, oldest first."""
+
+    asked: deque[_Asked] = field(default_factory=deque)
+    last_at: float | None = None
+    gap_s: float = LONGEST_GAP_S
+    """Running mean of the time between arrivals."""
+
+    def append(self, one: _Asked) -> None:
+        if self.last_at is not None:
+            gap_s = min(one.at - self.last_at, LONGEST_GAP_S)
+            self.gap_s += GAP_WEIGHT * (gap_s - self.gap_s)
+        self.last_at = one.at
+        self.asked.append(one)
 
 
 class Batcher:
     """Collects what waits while the device is busy and runs it together, bin by bin."""
 
-    def __init__(self, run: Run, max_batch: Callable[[Hashable], int]) -> None:
-        self._run, self._max_batch = run, max_batch
+    def __init__(self, run: Run, limit: Limit, wait: Wait = lambda bin, count, gap_s: 0.0) -> None:
+        self.counts: Counter[str] = Counter()
+        """batches, items, failed, and what was dropped: cancelled, expired, unwanted."""
+        self._run, self._limit, self._wait = run, limit, wait
         self._lanes: dict[Hashable, _Lane] = {}
         self._wake = threading.Condition()
         self._stopped = False
+        self._is_busy, self._since = False, monotonic()
         self._thread = threading.Thread(target=self._loop, daemon=True, name="device")
         self._thread.start()
 
-    def submit(self, bin: Hashable, item: Any) -> "Future[Any]":
-        """Queue one item; its future gives the answer or the item's own error."""
-        future: Future[Any] = Future()
+    def submit(
+        self,
+        bin: Hashable,
+        item: Any,
+        *,
+        deadline: float = float("inf"),
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> "Future[Any]":
+        """Queue one item; its future gives the answer or the item's own error.
+
+        When its batch forms, an item past `deadline` (of time.monotonic) ends with Expired, and
+        one that `is_wanted` no longer with Unwanted. The device's thread asks: be quick.
+        """
+        one = _Asked(item, monotonic(), deadline, is_wanted)
         with self._wake:
             if self._stopped:
                 raise RuntimeError("the batcher has been stopped")
-            self._lanes.setdefault(bin, _Lane()).items.append((monotonic(), item, future))
+            self._lanes.setdefault(bin, _Lane()).append(one)
             self._wake.notify()
-        return future
+        return one.future
 
     def stop(self) -> None:
         """Take nothing more; run what waits; return when the device is idle."""
@@ -45,47 +98,103 @@ class Batcher:
             self._wake.notify()
         self._thread.join()
 
-    def _loop(self) -> None:
-        while batch := self._next():
-            bin, pairs = batch
-            self._answer(bin, pairs)
+    def busy_s(self) -> float:
+        """For how long the device has been at its present batch; 0 while it is idle."""
+        with self._wake:
+            return monotonic() - self._since if self._is_busy else 0.0
 
-    def _next(self) -> tuple[Hashable, list[tuple[Any, "Future[Any]"]]] | None:
-        """The next batch: of the bin whose head has waited longest; None once stopped and empty."""
+    def ignored_s(self) -> float:
+        """For how long an item has waited on an idle device: its thread is gone if that is long."""
+        with self._wake:
+            heads = [lane.asked[0].at for lane in self._lanes.values() if lane.asked]
+            if self._is_busy or not heads:
+                return 0.0
+            return monotonic() - max(self._since, min(heads))
+
+    def _loop(self) -> None:
+        while (bin := self._oldest()) is not None:
+            self._mark(is_busy=True)
+            if batch := self._form(bin):
+                self._answer(bin, batch)
+            self._mark(is_busy=False)
+
+    def _mark(self, *, is_busy: bool) -> None:
+        with self._wake:
+            self._is_busy, self._since = is_busy, monotonic()
+
+    def _oldest(self) -> Hashable | None:
+        """The bin whose head has waited longest, once it should run; None once all is done."""
         with self._wake:
             while True:
-                waiting = {bin: lane for bin, lane in self._lanes.items() if lane.items}
-                if not waiting and self._stopped:
-                    return None
-                if waiting:
-                    bin = min(waiting, key=lambda bin: waiting[bin].items[0][0])
-                    pairs = self._take(bin, waiting[bin])
-                    if pairs:
-                        return bin, pairs
+                waiting = {bin: lane for bin, lane in self._lanes.items() if lane.asked}
+                if not waiting:
+                    if self._stopped:
+                        return None
+                    self._wake.wait()
                     continue
-                self._wake.wait()
+                bin = min(waiting, key=lambda bin: waiting[bin].asked[0].at)
+                pause_s = self._pause_s(bin, waiting)
+                if pause_s <= 0:
+                    return bin
+                self._wake.wait(pause_s)
 
-    def _take(self, bin: Hashable, lane: _Lane) -> list[tuple[Any, "Future[Any]"]]:
-        pairs: list[tuple[Any, Future[Any]]] = []
-        while lane.items and len(pairs) < self._max_batch(bin):
-            _, item, future = lane.items.popleft()
-            if future.set_running_or_notify_cancel():
-                pairs.append((item, future))
-        return pairs
+    def _pause_s(self, bin: Hashable, waiting: dict[Hashable, _Lane]) -> float:
+        """How much longer an idle device should wait for company; never when others wait too."""
+        lane, count = waiting[bin], len(waiting[bin].asked)
+        if len(waiting) > 1 or self._stopped or count >= self._limit(bin):
+            return 0.0
+        wait_s = self._wait(bin, count, lane.gap_s)
+        return lane.asked[0].at + wait_s - monotonic() if wait_s else 0.0
 
-    def _answer(self, bin: Hashable, pairs: list[tuple[Any, "Future[Any]"]]) -> None:
+    def _form(self, bin: Hashable) -> list[_Asked]:
+        """The oldest items of a bin that are still wanted, as many as its limit."""
+        batch: list[_Asked] = []
+        limit = max(1, self._limit(bin))
+        while len(batch) < limit and (asked := self._pop(bin, limit - len(batch))):
+            batch += [one for one in asked if self._is_due(one)]
+        return batch
+
+    def _pop(self, bin: Hashable, most: int) -> list[_Asked]:
+        with self._wake:
+            asked = self._lanes[bin].asked
+            return [asked.popleft() for _ in range(min(most, len(asked)))]
+
+    def _is_due(self, one: _Asked) -> bool:
+        if not one.future.set_running_or_notify_cancel():
+            self.counts["cancelled"] += 1
+            return False
+        try:
+            if monotonic() > one.deadline:
+                raise Expired("the deadline came before the device was free")
+            if not one.is_wanted():
+                raise Unwanted("nobody waits for this any more")
+        except Exception as error:  # the hook's own errors are the item's as well
+            self.counts[type(error).__name__.lower()] += 1
+            one.future.set_exception(error)
+            return False
+        return True
+
+    def _answer(self, bin: Hashable, batch: list[_Asked]) -> None:
         """Run a batch; a failing one is halved until only the bad item fails."""
         try:
-            answers = self._run(bin, [item for item, _ in pairs])
-            if len(answers) != len(pairs):
-                raise ValueError(f"{len(answers)} answers for a batch of {len(pairs)}")
+            answers = self._run(bin, [one.item for one in batch])
+            if len(answers) != len(batch):
+                raise ValueError(f"{len(answers)} answers for a batch of {len(batch)}")
         except Exception as error:
-            if len(pairs) == 1:
-                pairs[0][1].set_exception(error)
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._answer(bin, batch[:half])
+                self._answer(bin, batch[half:])
                 return
-            half = len(pairs) // 2
-            self._answer(bin, pairs[:half])
-            self._answer(bin, pairs[half:])
-            return
-        for (_, future), answer in zip(pairs, answers, strict=True):
+            answers = [error]
+        self.counts["batches"] += 1
+        for one, answer in zip(batch, answers, strict=True):
+            self._settle(one.future, answer)
+
+    def _settle(self, future: "Future[Any]", answer: Any) -> None:
+        if isinstance(answer, Exception):
+            self.counts["failed"] += 1
+            future.set_exception(answer)
+        else:
+            self.counts["items"] += 1
             future.set_result(answer)

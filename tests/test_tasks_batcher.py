@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.batcher import Batcher, Run
+from tasks.batcher import Batcher, Expired, Run, Unwanted
 
 PATIENCE_S = 10
 
@@ -230,10 +230,170 @@ def test_an_idle_batcher_uses_no_cpu(device: Device) -> None:
         assert time.process_time() - began < 0.05
 
 
+def test_an_item_whose_deadline_has_passed_never_reaches_the_device(device: Device) -> None:
+    with batcher(device.run) as started:
+        keep_busy(device, started)
+        late = started.submit("a", 1, deadline=time.monotonic() - 0.001)
+        future = started.submit("a", 2, deadline=time.monotonic() + PATIENCE_S)
+        device.gate.set()
+
+        assert isinstance(late.exception(PATIENCE_S), Expired)
+        assert future.result(PATIENCE_S) == ("a", 2)
+
+    assert device.batches[1:] == [("a", [2])]
+    assert started.counts["expired"] == 1
+
+
+def test_an_item_that_nobody_wants_any_more_never_reaches_the_device(device: Device) -> None:
+    wanted = {1: True, 2: True}
+    with batcher(device.run) as started:
+        keep_busy(device, started)
+        futures = [
+            started.submit("a", n, is_wanted=lambda n=n: wanted[n])  # type: ignore[misc]
+            for n in wanted
+        ]
+        wanted[1] = False
+        device.gate.set()
+
+        assert isinstance(futures[0].exception(PATIENCE_S), Unwanted)
+        assert futures[1].result(PATIENCE_S) == ("a", 2)
+
+    assert device.batches[1:] == [("a", [2])]
+
+
+def test_dropped_items_leave_no_hole_in_the_batch(device: Device) -> None:
+    with batcher(device.run, lambda bin: 4) as started:
+        keep_busy(device, started)
+        for number in range(8):
+            started.submit("a", number, is_wanted=lambda number=number: number % 2 == 0)  # type: ignore[misc]
+        device.gate.set()
+
+    assert device.batches[1:] == [("a", [0, 2, 4, 6])]
+
+
+def test_a_question_that_breaks_fails_its_own_item_alone(device: Device) -> None:
+    def ask() -> bool:
+        raise OSError("no answer")
+
+    with batcher(device.run) as started:
+        keep_busy(device, started)
+        asked = started.submit("a", 1, is_wanted=ask)
+        future = started.submit("a", 2)
+        device.gate.set()
+
+        with pytest.raises(OSError, match="no answer"):
+            asked.result(PATIENCE_S)
+        assert future.result(PATIENCE_S) == ("a", 2)
+
+
+def test_an_answer_that_is_an_error_fails_its_item_and_runs_nothing_again() -> None:
+    runs = []
+
+    def run(bin: Hashable, items: Sequence[Any]) -> list[Any]:
+        runs.append(list(items))
+        return [MemoryError(f"no room for {item}") if item == 1 else item for item in items]
+
+    with batcher(run) as started:
+        futures = [started.submit("a", number) for number in (1, 2)]
+
+        with pytest.raises(MemoryError, match="no room for 1"):
+            futures[0].result(PATIENCE_S)
+        assert futures[1].result(PATIENCE_S) == 2
+
+    assert sum(len(items) for items in runs) == 2
+
+
+def test_an_idle_device_waits_for_company_where_that_pays(device: Device) -> None:
+    asked = threading.Event()
+
+    def company(bin: Hashable, count: int, gap_s: float) -> float:
+        asked.set()
+        return 10.0
+
+    device.gate.set()
+    started = Batcher(device.run, lambda bin: 2, company)
+    first = started.submit("a", 1)
+    assert asked.wait(PATIENCE_S) and device.batches == []
+    second = started.submit("a", 2)
+
+    assert [first.result(2), second.result(2)] == [("a", 1), ("a", 2)], "a full batch waits no more"
+    assert device.batches == [("a", [1, 2])]
+    started.stop()
+
+
+def test_an_idle_device_waits_for_nobody_when_another_bin_is_ready(device: Device) -> None:
+    with batcher(device.run) as busy:
+        keep_busy(device, busy)
+        started = Batcher(device.run, lambda bin: 2, lambda bin, count, gap_s: 30.0)
+        futures = [started.submit("a", 1), started.submit("b", 2)]
+        device.gate.set()
+
+        assert futures[0].result(PATIENCE_S) == ("a", 1)
+        started.stop()
+        assert futures[1].result(PATIENCE_S) == ("b", 2), "stopping waits for nobody either"
+
+
+def test_the_gap_between_arrivals_is_learnt(device: Device) -> None:
+    gaps: list[float] = []
+
+    def company(bin: Hashable, count: int, gap_s: float) -> float:
+        gaps.append(gap_s)
+        return 0.0
+
+    device.gate.set()
+    started = Batcher(device.run, lambda bin: 2, company)
+    for number in range(20):
+        started.submit("a", number).result(PATIENCE_S)
+    started.stop()
+
+    assert gaps[0] == 1 and gaps[-1] < 0.1, "a night without work counts as a second"
+
+
+def test_it_says_for_how_long_the_device_has_been_busy(device: Device) -> None:
+    with batcher(device.run) as started:
+        assert started.busy_s() == 0
+        keep_busy(device, started)
+        began = time.monotonic()
+        while time.monotonic() - began < 0.05:
+            pass
+
+        assert 0.05 <= started.busy_s() < PATIENCE_S
+        device.gate.set()
+
+
+def test_waiting_behind_a_busy_device_is_not_being_ignored(device: Device) -> None:
+    with batcher(device.run) as started:
+        keep_busy(device, started)
+        started.submit("a", 1)
+        time.sleep(0.05)
+
+        assert started.ignored_s() == 0
+        device.gate.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_item_that_waits_for_a_dead_thread_is_ignored_more_and_more() -> None:
+    def die(bin: Hashable, items: Sequence[Any]) -> list[Any]:
+        raise SystemExit  # no Exception: nobody's answer
+
+    started = Batcher(die, lambda bin: 1)
+    started.submit("a", 1)
+    started._thread.join(PATIENCE_S)
+    started._mark(is_busy=False)
+    started.submit("a", 2)
+
+    end = time.monotonic() + PATIENCE_S
+    while started.ignored_s() < 0.05 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert started.ignored_s() >= 0.05
+
+
+FATES = ["good", "good", "good", "bad", "cancelled", "expired", "unwanted"]
+
 items = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "c"]),
-        st.sampled_from(["good", "good", "good", "bad", "cancelled"]),
+        st.sampled_from(FATES),
     ),
     max_size=40,
 )
@@ -247,12 +407,9 @@ def test_every_item_is_answered_exactly_once_in_its_own_slot(
     device = Device(bad=frozenset(n for n, (_, fate) in enumerate(asked) if fate == "bad"))
     with batcher(device.run, lambda bin: largest) as started:
         keep_busy(device, started)
-        futures = [started.submit(bin, number) for number, (bin, _) in enumerate(asked)]
-        cancelled = {
-            number
-            for number, (_, fate) in enumerate(asked)
-            if fate == "cancelled" and futures[number].cancel()
-        }
+        futures = [ask(started, bin, number, fate) for number, (bin, fate) in enumerate(asked)]
+        for number, (_, fate) in enumerate(asked):
+            assert fate != "cancelled" or futures[number].cancel()
         device.gate.set()
 
     succeeded = [
@@ -261,12 +418,87 @@ def test_every_item_is_answered_exactly_once_in_its_own_slot(
     assert sorted(succeeded) == [n for n, (_, fate) in enumerate(asked) if fate == "good"]
     assert all(len(batch) <= largest for _, batch in device.batches)
     for number, (bin, fate) in enumerate(asked):
-        if number in cancelled:
-            assert futures[number].cancelled()
-        elif fate == "bad":
-            assert str(futures[number].exception(0)) == f"bad {number}"
-        else:
-            assert futures[number].result(0) == (bin, number)
+        assert outcome(futures[number]) == expected(bin, number, fate)
+
+
+def ask(started: Batcher, bin: str, number: int, fate: str) -> "Future[Any]":
+    deadline = 0.0 if fate == "expired" else float("inf")
+    return started.submit(bin, number, deadline=deadline, is_wanted=lambda: fate != "unwanted")
+
+
+def outcome(future: "Future[Any]") -> object:
+    """What came of an item, in a form that can be compared; fails if nothing has."""
+    if future.cancelled():
+        return "cancelled"
+    error = future.exception(0)
+    return future.result(0) if error is None else (type(error), str(error)[:6])
+
+
+def expected(bin: str, number: int, fate: str) -> object:
+    return {
+        "good": (bin, number),
+        "bad": (ValueError, f"bad {number}"[:6]),
+        "cancelled": "cancelled",
+        "expired": (Expired, "the de"),
+        "unwanted": (Unwanted, "nobody"),
+    }[fate]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(FATES)), max_size=12),
+             min_size=1, max_size=4),
+    st.integers(1, 6),
+)  # fmt: skip
+def test_it_holds_while_items_arrive_cancel_and_fail_at_any_time(
+    asked: list[list[tuple[str, str]]], largest: int
+) -> None:
+    """As above, but against a running device: a cancel may come too late, and then is no cancel."""
+    device = Device(
+        bad=frozenset(
+            1000 * caller + slot
+            for caller, wishes in enumerate(asked)
+            for slot, (_, fate) in enumerate(wishes)
+            if fate == "bad"
+        )
+    )
+    device.gate.set()
+    outcomes: dict[tuple[int, int], object] = {}
+
+    def call(started: Batcher, caller: int, wishes: list[tuple[str, str]]) -> None:
+        for slot, (bin, fate) in enumerate(wishes):
+            future = ask(started, bin, 1000 * caller + slot, fate)
+            if fate == "cancelled" and not future.cancel():
+                assert future.result(PATIENCE_S) == (bin, 1000 * caller + slot)
+                outcomes[caller, slot] = "cancelled"
+            else:
+                wait([future], PATIENCE_S)
+                outcomes[caller, slot] = outcome(future)
+
+    with batcher(device.run, lambda bin: largest) as started, ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(call, started, n, wishes) for n, wishes in enumerate(asked)]
+        for one in calls:
+            one.result(PATIENCE_S)
+
+    assert outcomes == {
+        (caller, slot): expected(bin, 1000 * caller + slot, fate)
+        for caller, wishes in enumerate(asked)
+        for slot, (bin, fate) in enumerate(wishes)
+    }
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from("aaaaaaab"), max_size=60), st.integers(1, 5))
+def test_no_item_is_overtaken_by_one_that_came_a_batch_later(bins: list[str], largest: int) -> None:
+    device = Device()
+    with batcher(device.run, lambda bin: largest) as started:
+        keep_busy(device, started)
+        for number, bin in enumerate(bins):
+            started.submit(bin, number)
+        device.gate.set()
+
+    heads = [batch[0] for _, batch in device.batches[1:]]
+    assert heads == sorted(heads), "each batch begins with the oldest of all that wait"
 
 
 @settings(deadline=None, max_examples=15)
