@@ -18,7 +18,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import redis
 from pydantic import ValidationError
 from redis.backoff import NoBackoff
@@ -30,6 +29,7 @@ from storage.calls import Sync
 from storage.errors import StorageDown
 from storage.objects import FolderObjects, Objects, S3Objects
 from tasks.settings import Settings, settings
+from workers.pinning import gpus
 
 Level = Literal["ok", "warn", "fail"]
 GIB, MIB = 2**30, 2**20
@@ -106,15 +106,16 @@ def sources(now: Settings) -> Iterable[Line]:
 
 def device(now: Settings) -> Iterable[Line]:
     """The GPUs, by NVIDIA's own library."""
-    cards = _gpus()
+    cards = gpus()
     if not cards and now.device == "cuda":
         hint = "Install NVIDIA's driver, pass the GPU into the container, or PIXELMILL_DEVICE=auto."
         yield Line("fail", "device", "PIXELMILL_DEVICE=cuda, but no NVIDIA GPU found", hint)
     elif not cards:
         yield Line("ok", "device", "no NVIDIA GPU found; inference runs on the CPU")
-    for number, (name, used, free, total) in enumerate(cards):
-        memory = f"{used / GIB:.1f} GiB used, {free / GIB:.1f} free of {total / GIB:.1f}"
-        yield Line("ok", f"GPU {number}", f"{name}, {memory}")
+    for card in cards:
+        used, free, total = (part / GIB for part in (card.used, card.free, card.total))
+        memory = f"{used:.1f} GiB used, {free:.1f} free of {total:.1f}"
+        yield Line("ok", f"GPU {card.number}", f"{card.name}, {memory}")
     if cards and now.device == "cpu":
         yield Line("ok", "device", "PIXELMILL_DEVICE=cpu: the GPU is not used")
     elif cards and version("torch").endswith("+cpu"):
@@ -272,31 +273,6 @@ def _guarded(check: Check, now: Settings, lines: list[Line]) -> None:
 def _name(check: Check) -> str:
     name = getattr(check, "__name__", "check")
     return {"s3": "S3"}.get(name) or name.replace("_redis", " Redis").replace("_", " ")
-
-
-def _gpus() -> list[tuple[str, int, int, int]]:
-    """Name and bytes used, free and in all of every NVIDIA GPU."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return []
-    try:
-        return [_gpu(pynvml, number) for number in range(pynvml.nvmlDeviceGetCount())]
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def _gpu(nvml: Any, number: int) -> tuple[str, int, int, int]:
-    handle = nvml.nvmlDeviceGetHandleByIndex(number)
-    name = nvml.nvmlDeviceGetName(handle)
-    try:
-        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    except nvml.NVMLError:  # boards whose memory is the machine's own
-        machine = psutil.virtual_memory()
-        return str(name), machine.used, machine.available, machine.total
-    return str(name), memory.used, memory.free, memory.total
 
 
 def _client(url: str) -> "redis.Redis":

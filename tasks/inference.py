@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from celery import Task
 
 from tasks.app import app
-from tasks.batcher import Batcher
+from tasks.batcher import Batcher, Expired
 from tasks.errors import ModelFailure, Unavailable
-from tasks.message import Message
+from tasks.message import Message, refs
+from tasks.models.base import Inferred
 from tasks.resources import scratch
 from tasks.stage import Outcome, Stage, Work, begin_anew, run_stage
 
@@ -44,22 +46,27 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
     except FileNotFoundError:
         # A restart, another host: the array is gone; the delivery count bounds the repetition.
         return partial(begin_anew, work, carried)
-    future = _batcher.submit((work.spec.model, array.shape, str(array.dtype)), array)
+    bin, deadline = (work.spec.model, array.shape, str(array.dtype)), monotonic() + DEADLINE_S
+    future = _batcher.submit(bin, array, deadline=deadline)
 
     def wait() -> None:
-        scratch().put(work.scratch("output"), _patiently(future, work, carried))
+        inferred = _patiently(future, carried, deadline)
+        name = "lighter" if inferred.is_lighter else "output"
+        scratch().put(work.scratch(name), inferred.array)
 
     return wait
 
 
-def _patiently(future: "Future[Any]", work: Work, carried: Message) -> Any:
-    """The future's answer; the run's lease is renewed while it waits for the device."""
-    for _ in range(DEADLINE_S // RENEW_S):
+def _patiently(future: "Future[Inferred]", carried: Message, deadline: float) -> Inferred:
+    """The future's answer; the message's leases are renewed while it waits for the device."""
+    while monotonic() < deadline:
         try:
             return future.result(RENEW_S)
         except TimeoutError:
             if future.done():  # the model's own TimeoutError
                 raise
-            STAGE.touch("renew", carried, [work.ref])
+            STAGE.touch("renew", carried, refs(carried))
+        except Expired:
+            break
     future.cancel()
     raise ModelFailure(f"the device gave no answer in {DEADLINE_S} s")

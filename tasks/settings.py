@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     """Where inference runs. `cuda` refuses to start without a GPU; `auto` takes what is there."""
     models: str = ""
     """Comma-separated models that gpu workers serve. Empty: all."""
+    gpu_models: str = ""
+    """Models of single GPUs, e.g. `0=matting;1=classify,facemask`; one that is not named serves
+    `models`."""
     model_paths: str = ""
     """Colon-separated folders with more model files (workers only)."""
     weights_dir: Path | None = None
@@ -75,7 +78,17 @@ class Settings(BaseSettings):
     cpu_processes: int = 0
     """Processes of the cpu worker. 0: one per core."""
     threads: int = 0
-    """torch threads of a gpu worker on the CPU. 0: all cores."""
+    """torch threads of a gpu worker. 0: the cores, divided by the gpu workers started together."""
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Arithmetic of networks on a GPU. `auto`: bfloat16 where the GPU has it, else float16."""
+    compile: bool = False
+    """Whether networks are compiled (torch.compile), each bin at the start, which takes minutes."""
+    batch_megapixels: float = 16
+    """Most megapixels of one batch on the device, all its images together."""
+    batch_wait_ms: float = 0
+    """Longest wait of an idle device for one more image, where the learned cost says it pays."""
+    device_hang_s: float = 120
+    """A batch that takes longer means that the device hangs: the worker ends, to be restarted."""
     task_events: bool = True
     """Celery events for Flower; costs a quarter of Celery's CPU. False starts no Flower."""
     redis_server: str = ""

@@ -29,7 +29,7 @@ MAX_STARTS = 3
 """A run whose stage was started more often than this takes workers down with it."""
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 """Waits between tries when storage does not answer."""
-ARRAYS = ("image", "alpha", "size", "input", "output")
+ARRAYS = ("image", "alpha", "size", "input", "output", "lighter")
 
 log = structlog.get_logger()
 

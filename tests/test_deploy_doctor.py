@@ -15,6 +15,7 @@ from stack import REPOSITORY, Stack
 from deploy import doctor
 from deploy.doctor import GIB, Line
 from tasks.settings import Settings, read
+from workers.pinning import Gpu
 
 CLOSED = "127.0.0.1:1"
 Usage = namedtuple("Usage", "total used free")
@@ -146,7 +147,7 @@ def test_the_clock_of_redis_is_compared(away_s: float, level: str) -> None:
 def test_no_gpu_is_wrong_only_where_one_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, wanted: str, level: str
 ) -> None:
-    monkeypatch.setattr(doctor, "_gpus", list)
+    monkeypatch.setattr(doctor, "gpus", list)
 
     [line] = doctor.device(read(None, device=wanted))
 
@@ -155,7 +156,7 @@ def test_no_gpu_is_wrong_only_where_one_is_asked_for(
 
 
 def test_a_gpu_is_shown_with_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_gpus", lambda: [("H200", 2 * GIB, 138 * GIB, 140 * GIB)])
+    monkeypatch.setattr(doctor, "gpus", lambda: [Gpu(0, "H200", 2 * GIB, 138 * GIB, 140 * GIB)])
     monkeypatch.setattr(doctor, "version", lambda package: "2.13.0+cu130")
 
     [line] = doctor.device(read(None, device="auto"))
@@ -167,7 +168,7 @@ def test_a_gpu_is_shown_with_its_memory(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_torch_that_cannot_use_the_gpu_is_told(
     monkeypatch: pytest.MonkeyPatch, wanted: str, level: str
 ) -> None:
-    monkeypatch.setattr(doctor, "_gpus", lambda: [("H200", 0, 140 * GIB, 140 * GIB)])
+    monkeypatch.setattr(doctor, "gpus", lambda: [Gpu(0, "H200", 0, 140 * GIB, 140 * GIB)])
     monkeypatch.setattr(doctor, "version", lambda package: "2.13.0+cpu")
 
     assert levels(doctor.device(read(None, device=wanted)))["torch"] == level

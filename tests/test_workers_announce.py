@@ -23,7 +23,7 @@ def announcer(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ann
     """One that speaks every 20 ms and is believed for 150."""
     monkeypatch.setattr(announce, "EVERY_S", 0.02)
     monkeypatch.setattr(catalogue, "WORKER_TTL_MS", TTL_MS)
-    made = Announcer("gpu-1@host", facts("gpu", ["gpu.toy"], "cpu"), CARD)
+    made = Announcer("gpu-1@host", lambda: facts("gpu", ["gpu.toy"], "cpu"), lambda: CARD)
     yield made
     made.stop()
     time.sleep(0.05)  # its thread ends before its Redis is forgotten

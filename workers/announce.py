@@ -4,7 +4,7 @@ import os
 import platform
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,12 @@ class Announcer:
     """`start` once the worker is warm, `stop` when it drains."""
 
     def __init__(
-        self, node: str, worker: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
+        self,
+        node: str,
+        worker: Callable[[], Mapping[str, Any]],
+        models: Callable[[], Mapping[str, Mapping[str, Any]]] = dict,
     ) -> None:
+        """`worker` and `models` are asked each time: counts and costs change."""
         self.node, self.worker, self.models = node, worker, models
         self._stopping = threading.Event()
 
@@ -40,7 +44,7 @@ class Announcer:
     def _run(self) -> None:
         while True:
             try:
-                state().do(catalogue.announce(self.node, self.worker, self.models))
+                state().do(catalogue.announce(self.node, self.worker(), self.models()))
             except StorageDown as error:
                 log.warning("not announced", reason=str(error))
             if self._stopping.wait(EVERY_S):

@@ -4,18 +4,23 @@ import gc
 import logging
 import os
 import socket
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 from celery.signals import worker_ready, worker_shutting_down
 
 from tasks.app import app
 from tasks.chain import gpu_queue
-from tasks.errors import JobError
+from tasks.errors import JobError, Unavailable
 from tasks.models import registry
 from tasks.settings import names_in, settings
+from workers import pinning
 from workers.announce import Announcer, facts
 from workers.steps import KeepMessages, LeanConsumer, LosslessDispatcher
+
+if TYPE_CHECKING:  # it imports torch, which has to wait until the GPU is pinned
+    from workers.device import Device
 
 GPU_THREADS = 48
 """Messages in hand at once: three batches of 16, so that the next is there when one is done."""
@@ -28,31 +33,75 @@ log = structlog.get_logger()
 def cpu() -> None:
     """Pre- and postprocessing, in forked processes; imports no torch, starts no thread before."""
     processes = settings().cpu_processes or os.cpu_count() or 1
-    said = facts("cpu", ["cpu"], "cpu") | {"processes": processes}
-    announcer = Announcer(_node("cpu"), said, {})
+    said = {"processes": processes}
+    announcer = Announcer(_node("cpu"), lambda: facts("cpu", ["cpu"], "cpu") | said)
     options = ["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)]
     _consume(announcer, ["cpu"], options)
 
 
-def gpu(models: str) -> None:
-    """Inference on one device, threads in front of one batcher."""
-    from tasks.batcher import Batcher
-    from tasks.inference import serve
-    from workers.device import Device, card, choose
+def gpu(models: str, number: int | None = None) -> None:
+    """Inference on one device, threads in front of one batcher; `number`: the GPU that is its own.
 
+    Every model is warm before the worker says that it is there.
+    """
     try:
-        names = _names(models)
-        device = Device(choose(settings().device))
-        _limit_threads(device.name)
+        if number is not None:
+            _pin(number)  # before torch is imported
+        names = _names(models or pinning.models_of(number, settings().gpu_models))
+        device = _device(number)
         for name in names:
             device.load(name)
     except JobError as error:
         _refuse(error)
-    serve(Batcher(device.run, device.max_batch))
-    cards = {name: card(name, loaded, device.name) for name, loaded in device.loaded.items()}
+    _serve(device, names)
+
+
+def _pin(number: int) -> None:
+    if settings().device == "cpu":
+        raise Unavailable(f"--gpu {number} and PIXELMILL_DEVICE=cpu contradict each other")
+    pinning.pin(number)
+
+
+def _device(number: int | None) -> "Device":
+    import torch
+
+    from workers.accelerator import choose
+    from workers.device import Device
+
+    asked = ("cuda", f"--gpu {number}") if number is not None else (settings().device, "")
+    device = Device(choose(asked[0], settings().precision, asked[1] or "PIXELMILL_DEVICE=cuda"))
+    threads = pinning.threads(settings().threads)
+    torch.set_num_threads(threads)
+    log.info(
+        "device chosen",
+        device=device.name,
+        gpu=torch.cuda.get_device_name() if device.name == "cuda" else None,
+        threads=threads,
+        cores=pinning.cores(),
+    )
+    return device
+
+
+def _serve(device: "Device", names: Sequence[str]) -> None:
+    from tasks.batcher import Batcher
+    from tasks.inference import serve
+    from workers.device import card
+    from workers.health import Watchdog
+
+    batcher = Batcher(device.run, device.limit, device.wait_s)
+    serve(batcher)
+    Watchdog(batcher, settings().device_hang_s).start()
     queues = [gpu_queue(name) for name in names]
-    announcer = Announcer(_node("gpu"), facts("gpu", queues, device.name), cards)
-    _consume(announcer, queues, ["-P", "threads", "-c", str(GPU_THREADS)])
+
+    def worker() -> dict[str, Any]:
+        counts = {**batcher.counts, **device.ladder.counts}
+        return facts("gpu", queues, device.name) | {"counts": counts}
+
+    def cards() -> dict[str, dict[str, Any]]:
+        return {name: card(name, device.loaded[name]) for name in names}
+
+    options = ["-P", "threads", "-c", str(GPU_THREADS)]
+    _consume(Announcer(_node("gpu"), worker, cards), queues, options)
 
 
 def _names(models: str) -> list[str]:
@@ -62,14 +111,6 @@ def _names(models: str) -> list[str]:
         if name not in there:
             raise JobError(f"no model {name!r}; there are: {', '.join(there)}")
     return wanted or list(there)
-
-
-def _limit_threads(device: str) -> None:
-    import torch
-
-    threads = settings().threads or os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    log.info("device chosen", device=device, threads=threads)
 
 
 def _consume(announcer: Announcer, queues: list[str], options: list[str]) -> None:

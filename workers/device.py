@@ -1,8 +1,9 @@
-"""One device and the models loaded on it: warm-up, measured cost, and running a batch."""
+"""One device and the models on it: loading, warming every bin, measuring, running batches."""
 
+import os
 import time
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,106 +12,280 @@ import structlog
 import torch
 from numpy.typing import NDArray
 
-from tasks.errors import ModelFailure, Unavailable
+from tasks.errors import ModelFailure
+from tasks.imaging import geometry
 from tasks.models import registry, weights
-from tasks.models.base import Model
+from tasks.models.base import Inferred, Model
 from tasks.resources import objects
 from tasks.settings import settings
+from workers import cost
+from workers.accelerator import Accelerator, Cpu, is_full
+from workers.cost import Cost
+from workers.health import LOST
+from workers.ladder import Arrays, Bin, Ladder, Rung
 
 GAIN = 0.9
 """A batch of two must cost less than this share of two singles, or images go one by one."""
-
 SLOW_MS = 100
+MEMORY_SHARE = 0.9
+"""Of what is free once all models are loaded; the rest is for what nobody foresees."""
 
 log = structlog.get_logger()
 
 
-def choose(wanted: str) -> str:
-    """`cuda` or `cpu`; Unavailable when a GPU is asked for and there is none."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise Unavailable(
-            "PIXELMILL_DEVICE=cuda, but torch sees no GPU",
-            hint="Install a CUDA build of torch and a driver, or set PIXELMILL_DEVICE=auto.",
-        )
-    return "cuda"
-
-
-@dataclass(frozen=True)
+@dataclass
 class Loaded:
-    """A warm model. One batch of n images takes about a + b*n ms."""
+    """A model on an accelerator."""
 
     model: Model
     session: Any
-    a_ms: float
-    b_ms: float
+    on: Accelerator
+    cost: Cost
+    """Of images of the first bin; one of another counts by its pixels."""
+    pays: bool = True
+    """Whether images of a batch cost less than one by one."""
+    compiled: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    """Bin's (H, W) -> session for it, where torch.compile is on."""
+    image_bytes: dict[tuple[int, ...], int] = field(default_factory=dict)
+    """Bin's (H, W) -> what one more image of a batch takes, where that can be measured."""
 
-    @property
-    def max_batch(self) -> int:
-        """Images that are run together: one where batching does not pay."""
-        two = self.a_ms + 2 * self.b_ms
-        pays = two < GAIN * 2 * (self.a_ms + self.b_ms)
-        return self.model.max_batch if pays else 1
+    def infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """N x C x H x W -> N arrays."""
+        session = self.compiled.get(batch.shape[2:], self.session)
+        with torch.inference_mode(), self.on.precision():
+            outputs = self.model.infer(session, self.on.put(batch))
+        return self.on.take(outputs)
+
+    def share(self, shape: Sequence[int]) -> float:
+        """Pixels of this (H, W), in images of the first bin."""
+        height, width = self.model.bins[0]
+        return shape[0] * shape[1] / (height * width)
 
 
 class Device:
     """Loads models once and runs batches of them, on one thread."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, main: Accelerator, lost: Callable[[int], Any] = os._exit) -> None:
+        self.main = main
         self.loaded: dict[str, Loaded] = {}
+        self.ladder = Ladder(self._rungs, self._most, self._attempt, self._free)
+        self._spare: dict[tuple[str, str], Loaded] = {}
+        """(model, accelerator) -> what is loaded only when the ladder comes to it."""
+        self._files: dict[str, Mapping[str, Path]] = {}
+        self._room: int | None = None
+        self._lost = lost
+
+    @property
+    def name(self) -> str:
+        """`cpu` or `cuda`."""
+        return self.main.name
 
     def load(self, name: str) -> None:
         """Fetch weights, load, warm every bin and measure; ModelFailure with the reason."""
         model = registry.get(name)
         began = time.monotonic()
-        files = _weights(model)
+        self._fetch(name, model)
         try:
-            session = model.load(files, self.name)
-            for bin in model.bins:
-                self._run(model, session, bin, 1)
-            one, two = (self._best_ms(model, session, model.bins[0], n) for n in (1, 2))
+            loaded = self._on(name, self.main)
+            ms, full = _warm(loaded)
         except Exception as error:
             raise ModelFailure(
                 f"model {name!r} could not be warmed up: {type(error).__name__}: {error}"
             ) from error
-        b_ms = max(two - one, 0.0)
-        self.loaded[name] = Loaded(model, session, max(one - b_ms, 0.0), b_ms)
+        self.loaded[name] = loaded
+        self._room = self.main.room_bytes()
+        for bin in full:
+            self.ladder.forbid(self._rung(name, bin))
         log.info(
             "model warm",
             model=name,
             device=self.name,
-            ms=round(one, 1),
+            ms=round(ms, 1),
+            bins=len(model.bins),
+            too_large=len(full),
+            batch=self._most(self._rung(name, model.bins[0])),
             seconds=round(time.monotonic() - began, 2),
         )
 
-    def run(self, bin: Hashable, arrays: Sequence[NDArray[np.float32]]) -> list[NDArray[Any]]:
-        """The outputs of one batch, in order. `bin` is (model, shape, dtype)."""
-        name: str = bin[0]  # type: ignore[index]  # the batcher does not care what a bin is
-        loaded = self.loaded[name]
-        return self._infer(loaded.model, loaded.session, np.stack(arrays))
+    def run(self, bin: Any, arrays: Arrays) -> list[Inferred | Exception]:
+        """The outputs of one batch, in order; an error for each image that fits nowhere."""
+        return self.ladder.run(bin, arrays)
 
-    def max_batch(self, bin: Hashable) -> int:
-        """Largest batch of this bin."""
-        name: str = bin[0]  # type: ignore[index]  # as above
-        return self.loaded[name].max_batch
+    def limit(self, bin: Any) -> int:
+        """Largest batch of this bin: by its model, pixels, memory, and what did not fit before."""
+        return self.ladder.limit(bin)
 
-    def _infer(self, model: Model, session: Any, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
-        with torch.inference_mode():
-            outputs = model.infer(session, torch.from_numpy(batch).to(self.name))
-            return [output.float().cpu().numpy() for output in outputs]
+    def wait_s(self, bin: Any, count: int, gap_s: float) -> float:
+        """How long an idle device should wait for one more image, by the learned cost."""
+        most_s = settings().batch_wait_ms / 1000
+        return cost.wait_s(self.loaded[bin[0]].cost, count, gap_s, most_s) if most_s else 0.0
 
-    def _run(self, model: Model, session: Any, bin: tuple[int, int], n: int) -> float:
-        batch = np.zeros((n, 3, *bin), np.float32)
-        began = time.perf_counter()
-        self._infer(model, session, batch)
-        return (time.perf_counter() - began) * 1000
+    def _rung(self, name: str, bin: tuple[int, int]) -> Rung:
+        return Rung("device", (name, (3, *bin), "float32"), self.name)
 
-    def _best_ms(self, model: Model, session: Any, bin: tuple[int, int], n: int) -> float:
-        """The better of several runs; a slow model is timed once, so that starting stays quick."""
-        first = self._run(model, session, bin, n)
-        return first if first > SLOW_MS else min(self._run(model, session, bin, n), first)
+    def _rungs(self, bin: Bin) -> list[Rung]:
+        name, shape, dtype = bin
+        rungs = [Rung("device", bin, self.name)]
+        rungs += [Rung("smaller_bin", smaller, self.name) for smaller in _smaller(bin)]
+        lighter = registry.get(name).lighter
+        if lighter and shape[-2:] in registry.get(lighter).bins:
+            rungs.append(Rung("lighter", (lighter, shape, dtype), self.name))
+        if self.name != "cpu":
+            rungs.append(Rung("cpu", bin, "cpu"))
+        return rungs
+
+    def _most(self, rung: Rung) -> int:
+        """Images of a batch on a rung, before anything has failed; at least 1."""
+        name, shape, _ = rung.bin
+        loaded = self.loaded.get(name)
+        if rung.on != self.name or (loaded and not loaded.pays):
+            return 1
+        pixels = shape[-2] * shape[-1]
+        most = min(registry.get(name).max_batch, int(settings().batch_megapixels * 1e6 / pixels))
+        image_bytes = loaded.image_bytes.get(shape[-2:], 0) if loaded else 0
+        if image_bytes and self._room is not None:
+            most = min(most, int(self._room * MEMORY_SHARE / image_bytes))
+        return max(most, 1)
+
+    def _attempt(self, rung: Rung, arrays: Arrays) -> Arrays | None:
+        """The outputs of a batch; None if it does not fit. What failed holds no memory then."""
+        name, shape, _ = rung.bin
+        accelerator = self._accelerator(rung.on)
+        try:
+            loaded = self._on(name, accelerator)
+            batch = np.stack([_scaled(array, shape[-2:]) for array in arrays])
+            began = time.perf_counter()
+            outputs = loaded.infer(batch)
+            loaded.cost.add(len(arrays) * loaded.share(shape[-2:]), _ms_since(began))
+        except Exception as error:
+            if is_full(error):
+                log.debug("out of memory", reason=str(error), summary=accelerator.summary())
+                return None
+            if accelerator.is_lost(error):
+                log.error("device lost", device=rung.on, reason=str(error))
+                self._lost(LOST)
+            raise
+        asked = arrays[0].shape[-2:]
+        if asked == shape[-2:]:
+            return outputs
+        return [_back(output, shape[-2:], asked) for output in outputs]
+
+    def _free(self, rung: Rung) -> None:
+        self._accelerator(rung.on).free()
+
+    def _accelerator(self, name: str) -> Accelerator:
+        return self.main if name == self.name else Cpu()
+
+    def _fetch(self, name: str, model: Model) -> None:
+        """The weights of a model and of its lighter one, which may be needed at any moment."""
+        self._files[name] = _weights(model)
+        if model.lighter and model.lighter not in self._files:
+            try:
+                self._files[model.lighter] = _weights(registry.get(model.lighter))
+            except LookupError as error:
+                raise ModelFailure(f"the lighter model of {name!r}: {error}") from error
+
+    def _on(self, name: str, accelerator: Accelerator) -> Loaded:
+        """A model on an accelerator, loaded when it is first asked for."""
+        if accelerator.name == self.name and name in self.loaded:
+            return self.loaded[name]
+        key = name, accelerator.name
+        if key not in self._spare:
+            model = registry.get(name)
+            session = model.load(self._files[name], accelerator.name)
+            if isinstance(session, torch.nn.Module):
+                session = accelerator.prepare(session.eval())
+            guess = [(1, 1.0), (2, 2.0)]  # until batches teach better
+            self._spare[key] = Loaded(model, session, accelerator, Cost(guess))
+        return self._spare[key]
+
+
+def _warm(loaded: Loaded) -> tuple[float, list[tuple[int, int]]]:
+    """Run every bin once and measure; ms of one image, and bins that the memory is too small for.
+
+    Raises what the model raises, also when not one bin fits.
+    """
+    model = loaded.model
+    full: list[tuple[int, int]] = []
+    if settings().compile and isinstance(loaded.session, torch.nn.Module):
+        # One compiled form per size; the number of images stays open.
+        loaded.compiled = {bin: torch.compile(loaded.session) for bin in model.bins}
+    for bin in model.bins:
+        try:
+            _warm_bin(loaded, bin)
+        except Exception as error:
+            if not is_full(error) or len(full) + 1 == len(model.bins):
+                raise
+            full.append(bin)
+    return _measure(loaded, next(bin for bin in model.bins if bin not in full)), full
+
+
+def _warm_bin(loaded: Loaded, bin: tuple[int, int]) -> None:
+    _run(loaded, bin, 1)
+    if loaded.compiled:
+        _run(loaded, bin, 2)  # torch compiles 1 and "any other number" apart
+    if loaded.on.room_bytes() is not None:
+        one, two = (_peak(loaded, bin, n) for n in (1, 2))
+        loaded.image_bytes[bin] = max(two - one, two // 2)
+
+
+def _measure(loaded: Loaded, bin: tuple[int, int]) -> float:
+    """Learn what one and two images cost; ms of one."""
+    share = loaded.share(bin)
+    one_ms = two_ms = _best_ms(loaded, bin, 1)
+    try:
+        two_ms = _best_ms(loaded, bin, 2)
+        loaded.pays = two_ms < GAIN * 2 * one_ms
+    except Exception as error:
+        if not is_full(error):
+            raise
+        two_ms, loaded.pays = 2 * one_ms, False
+    loaded.cost = Cost([(share, one_ms), (2 * share, two_ms)])
+    return one_ms
+
+
+def _run(loaded: Loaded, bin: tuple[int, int], n: int) -> float:
+    began = time.perf_counter()
+    loaded.infer(np.zeros((n, 3, *bin), np.float32))
+    return _ms_since(began)
+
+
+def _peak(loaded: Loaded, bin: tuple[int, int], n: int) -> int:
+    return loaded.on.peak_bytes(lambda: _run(loaded, bin, n))
+
+
+def _best_ms(loaded: Loaded, bin: tuple[int, int], n: int) -> float:
+    """The better of several runs; a slow model is timed once, so that starting stays quick."""
+    first = _run(loaded, bin, n)
+    return first if first > SLOW_MS else min(_run(loaded, bin, n), first)
+
+
+def _ms_since(began: float) -> float:
+    return (time.perf_counter() - began) * 1000
+
+
+def _smaller(bin: Bin) -> list[Bin]:
+    """The model's bins of fewer pixels, largest first, if it takes scaled arrays."""
+    name, shape, dtype = bin
+    model = registry.get(name)
+    if not model.shrinks:
+        return []
+    fewer = [one for one in model.bins if one[0] * one[1] < shape[-2] * shape[-1]]
+    fewer.sort(key=lambda one: one[0] * one[1], reverse=True)
+    return [(name, (*shape[:-2], *one), dtype) for one in fewer]
+
+
+def _scaled(array: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:
+    """C x H x W at another (H, W)."""
+    if array.shape[-2:] == tuple(size):
+        return array
+    return np.stack([geometry.resize(plane, size[0], size[1]) for plane in array])
+
+
+def _back(output: NDArray[Any], ran: Sequence[int], asked: Sequence[int]) -> NDArray[Any]:
+    """A map of the size that ran, at the size that was asked for; all else as it is."""
+    is_map = output.ndim == 3 and output.shape[-2:] == tuple(ran)
+    return _scaled(output, asked) if is_map else output
 
 
 def _weights(model: Model) -> dict[str, Path]:
@@ -121,7 +296,7 @@ def _weights(model: Model) -> dict[str, Path]:
     }
 
 
-def card(name: str, loaded: Loaded, device: str) -> dict[str, Any]:
+def card(name: str, loaded: Loaded) -> dict[str, Any]:
     """What the catalogue says of a model: all that web, CLI and admission will know of it."""
     model = loaded.model
     return {
@@ -135,8 +310,8 @@ def card(name: str, loaded: Loaded, device: str) -> dict[str, Any]:
         "intended_use": model.intended_use,
         "lighter": model.lighter,
         "decode": model.decode,
-        "device": device,
-        "max_batch": model.max_batch,
-        "cost_ms": {"a": round(loaded.a_ms, 3), "b": round(loaded.b_ms, 3)},
+        "device": loaded.on.name,
+        "max_batch": model.max_batch if loaded.pays else 1,
+        "cost_ms": {"a": round(loaded.cost.a_ms, 3), "b": round(loaded.cost.b_ms, 3)},
         "weights_bytes": sum(weight.bytes for weight in model.weights.values()),
     }

@@ -50,6 +50,15 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Inferred:
+    """What the device made of one image."""
+
+    array: Tensor
+    is_lighter: bool = False
+    """Made in a smaller bin or by the lighter model, as the device was too small."""
+
+
+@dataclass(frozen=True)
 class Model:
     """One entry of the menu. The name is the file's name."""
 
@@ -72,7 +81,11 @@ class Model:
     """Of code and weights."""
     intended_use: str = ""
     lighter: str | None = None
-    """Model to fall back to when the device is too small or too busy."""
+    """Model to fall back to when the device is too small: it takes the same arrays."""
+    shrinks: bool = False
+    """Whether an image that is too large for the device may be run in a smaller bin: the array is
+    scaled down, and a map that comes out is scaled up again. Not for boxes, which would be off."""
     max_batch: int = 16
+    """Images of one batch; pixels and memory bound it as well."""
     decode: Literal["rgb", "none"] = "rgb"
     """`none`: the model looks at no pixels (benches of the chain), it gets an empty image."""
