@@ -83,6 +83,7 @@ def web() -> None:
 def worker(
     kind: Annotated[Literal["cpu", "gpu"], typer.Argument(help="What it does.")],
     gpu: Annotated[int | None, typer.Option(help="Number of the GPU that it owns.", min=0)] = None,
+    every: Annotated[bool, typer.Option("--all", help="One worker per GPU, kept running.")] = False,
     models: Annotated[str, typer.Option(help="Comma-separated models; else all.")] = "",
 ) -> None:
     """Run one worker: `cpu` decodes and encodes pictures, `gpu` runs the models."""
@@ -92,6 +93,12 @@ def worker(
     from tasks.settings import settings
 
     settings()  # wrong ones are said here, before this process is no longer ours
+    if every and (kind == "cpu" or gpu is not None):
+        raise BadInput("--all is for gpu workers, and goes without --gpu")
+    if every:
+        from deploy import fleet
+
+        raise SystemExit(fleet.run(models))
     arguments = [] if gpu is None else ["--gpu", str(gpu)]
     arguments += ["--models", models] if models else []
     # This process becomes the worker: the command line itself never meets torch.

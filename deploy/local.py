@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from deploy import init
+from deploy import fleet, init
 from deploy.embedded import (
     CACHE_CONFIG,
     STATE_CONFIG,
@@ -33,6 +33,7 @@ from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
 from storage import catalogue
 from storage.calls import Sync
 from storage.objects import S3Objects
+from tasks.errors import Unavailable
 from tasks.settings import Settings, names_in, read
 
 READY_S = 600.0
@@ -74,8 +75,8 @@ def up(host: str | None = None, port: int | None = None, public_url: str | None 
     local = Local(settings)
     try:
         local.start()
-        local.watch()
-    except CannotStart as error:
+        local.supervisor.watch()
+    except (CannotStart, Unavailable) as error:
         console.print("[red]pixelmill up:[/]", escape(str(error)), soft_wrap=True)
         return 1
     except KeyboardInterrupt:
@@ -117,12 +118,6 @@ class Local:
         self.supervisor.wait_for("a model", self._is_live, READY_S)
         self.supervisor.mark_ready()
         self._welcome(time.monotonic() - began)
-
-    def watch(self) -> None:
-        """Restart whatever dies, until interrupted."""
-        while True:
-            self.supervisor.poll()
-            time.sleep(0.1)
 
     def stop(self) -> None:
         """End every process that was started; a second Ctrl-C does not interrupt that."""
@@ -226,8 +221,9 @@ class Local:
         if self.settings.task_events:
             self.supervisor.start(self._flower())
         self.fetching = self._fetch_weights()
-        # Meanwhile the gpu worker imports torch; a lock makes it wait for what is being fetched.
-        self.supervisor.start(Program("gpu-worker-1", [python, "-m", "workers", "gpu"], self.env))
+        # Meanwhile the gpu workers import torch; a lock makes them wait for what is being fetched.
+        for program in fleet.programs(self.settings, env=self.env):
+            self.supervisor.start(program)
         if self.fetching.wait():
             raise CannotStart("the models' weights could not be had; the reason stands above")
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,11 +44,13 @@ class Supervisor:
     """Starts programs in order, watches them, stops them in reverse order."""
 
     def __init__(
-        self, logs: Path, report: Callable[[str], None], changed: Callable[[], None]
+        self, logs: Path | None, report: Callable[[str], None], changed: Callable[[], None]
     ) -> None:
+        """`logs`: folder of a log file per program; None: all write where this process does."""
         self.logs, self._report, self._changed = logs, report, changed
         self._children: dict[str, _Child] = {}
-        logs.mkdir(parents=True, exist_ok=True)
+        if logs:
+            logs.mkdir(parents=True, exist_ok=True)
 
     @property
     def pids(self) -> dict[str, int]:
@@ -62,7 +64,7 @@ class Supervisor:
     def start(self, program: Program) -> None:
         """Start a program; its output goes to a log file of its name."""
         log = self.log_of(program.name)
-        if log.exists():
+        if log and log.exists():
             log.replace(log.with_suffix(".log.1"))
         self._children[program.name] = _Child(program, self._spawn(program), time.monotonic())
         self._changed()
@@ -78,7 +80,14 @@ class Supervisor:
         while not ready():
             self.poll()
             if time.monotonic() > end:
-                raise CannotStart(f"{what} was not ready after {seconds:.0f} s; see {self.logs}")
+                see = f"; see {self.logs}" if self.logs else ""
+                raise CannotStart(f"{what} was not ready after {seconds:.0f} s{see}")
+            time.sleep(0.1)
+
+    def watch(self) -> None:
+        """Restart whatever dies, until interrupted."""
+        while True:
+            self.poll()
             time.sleep(0.1)
 
     def poll(self) -> None:
@@ -102,9 +111,9 @@ class Supervisor:
             _signal_group(child.process.pid, signal.SIGKILL)
             child.process.wait()
 
-    def log_of(self, name: str) -> Path:
-        """The log file of one program."""
-        return self.logs / f"{name}.log"
+    def log_of(self, name: str) -> Path | None:
+        """The log file of one program, if it has one."""
+        return self.logs / f"{name}.log" if self.logs else None
 
     def _died(self, name: str, child: _Child) -> None:
         _signal_group(child.process.pid, signal.SIGKILL)  # its children must not outlive it
@@ -113,10 +122,7 @@ class Supervisor:
         child.exits += 1
         reason = _reason(child.process.returncode)
         if not child.is_steady and child.exits >= TRIES:
-            raise CannotStart(
-                f"{name} cannot start ({reason}): {self._last_words(name)}  Its log: "
-                f"{self.log_of(name)}"
-            )
+            raise CannotStart(f"{name} cannot start ({reason}){self._last_words(name)}")
         self._report(f"{name} ended ({reason}); starting it again in {child.pause_s:g} s")
         child.restart_at = time.monotonic() + child.pause_s
         child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
@@ -137,20 +143,25 @@ class Supervisor:
             ) from error
 
     def _open(self, program: Program) -> "subprocess.Popen[bytes]":
-        with open(self.log_of(program.name), "ab") as log:
+        file = self.log_of(program.name)
+        with open(file, "ab") if file else nullcontext() as log:
             return subprocess.Popen(
                 program.command,
                 env={**os.environ, **program.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if log else None,
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
     def _last_words(self, name: str) -> str:
-        lines = self.log_of(name).read_text(errors="replace").strip().splitlines()
-        return lines[-1][-300:] if lines else "it said nothing."
+        log = self.log_of(name)
+        if log is None:
+            return "; what it said stands above"
+        lines = log.read_text(errors="replace").strip().splitlines()
+        last = lines[-1][-300:] if lines else "it said nothing."
+        return f": {last}  Its log: {log}"
 
 
 def leftovers(started: dict[str, tuple[int, float]]) -> Iterator[str]:

@@ -1,7 +1,5 @@
 """`python -m workers`: what the command line says is what starts."""
 
-import os
-
 import pytest
 
 from workers import __main__ as door
@@ -14,8 +12,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     made: list[tuple[str, ...]] = []
     monkeypatch.setattr(door, "configure", lambda level: None)
     monkeypatch.setattr(boot, "cpu", lambda: made.append(("cpu",)))
-    monkeypatch.setattr(boot, "gpu", lambda models: made.append(("gpu", models)))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "untouched")
+    monkeypatch.setattr(boot, "gpu", lambda models, gpu: made.append(("gpu", models, gpu)))
     return made
 
 
@@ -23,8 +20,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     ("arguments", "expected"),
     [
         (["cpu"], ("cpu",)),
-        (["gpu"], ("gpu", "")),
-        (["gpu", "--models", "toy,noop"], ("gpu", "toy,noop")),
+        (["gpu"], ("gpu", "", None)),
+        (["gpu", "--models", "toy,noop"], ("gpu", "toy,noop", None)),
+        (["gpu", "--gpu", "3"], ("gpu", "", 3)),
     ],
 )
 def test_the_kind_of_worker_that_is_named_starts(
@@ -33,13 +31,6 @@ def test_the_kind_of_worker_that_is_named_starts(
     door.main(arguments)
 
     assert started == [expected]
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "untouched"
-
-
-def test_a_gpu_worker_is_pinned_to_its_gpu(started: list[tuple[str, ...]]) -> None:
-    door.main(["gpu", "--gpu", "3"])
-
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 @pytest.mark.parametrize("arguments", [[], ["tpu"], ["gpu", "--gpu", "first"]])

@@ -1,0 +1,103 @@
+"""A worker is alive while its device makes progress; one that hangs ends itself."""
+
+import threading
+import time
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import pytest
+
+from tasks.batcher import Batcher
+from workers import health
+from workers.health import LOST, Watchdog, trouble
+
+PATIENCE_S = 10
+
+
+class Device:
+    """Hangs until it is let go."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.busy = threading.Event()
+
+    def run(self, bin: Hashable, items: Sequence[Any]) -> Sequence[Any]:
+        self.busy.set()
+        assert self.gate.wait(PATIENCE_S)
+        return items
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+@pytest.fixture
+def batcher(device: Device):
+    started = Batcher(device.run, lambda bin: 1)
+    yield started
+    device.gate.set()
+    started.stop()
+
+
+def test_an_idle_device_is_no_trouble(batcher: Batcher) -> None:
+    assert trouble(batcher, hang_s=0.0) is None
+
+
+def test_a_batch_that_takes_its_time_is_no_trouble(batcher: Batcher, device: Device) -> None:
+    batcher.submit("a", 1)
+    assert device.busy.wait(PATIENCE_S)
+
+    assert trouble(batcher, hang_s=60) is None
+
+
+def test_a_batch_that_takes_too_long_is_a_device_that_hangs(
+    batcher: Batcher, device: Device
+) -> None:
+    batcher.submit("a", 1)
+    assert device.busy.wait(PATIENCE_S)
+    end = time.monotonic() + PATIENCE_S
+    while batcher.busy_s() < 0.02 and time.monotonic() < end:
+        time.sleep(0.005)
+
+    assert "at one batch" in str(trouble(batcher, hang_s=0.01))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_work_in_front_of_a_dead_thread_is_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(bin: Hashable, items: Sequence[Any]) -> Sequence[Any]:
+        raise SystemExit
+
+    monkeypatch.setattr(health, "IGNORED_S", 0.02)
+    batcher = Batcher(die, lambda bin: 1)
+    batcher.submit("a", 1)
+    batcher._thread.join(PATIENCE_S)
+
+    end = time.monotonic() + PATIENCE_S
+    while trouble(batcher, hang_s=0.02) is None and time.monotonic() < end:
+        time.sleep(0.005)
+
+    assert trouble(batcher, hang_s=0.02)
+
+
+def test_the_watchdog_ends_a_process_whose_device_hangs(batcher: Batcher, device: Device) -> None:
+    ended, codes = threading.Event(), []
+    watchdog = Watchdog(batcher, 0.05, lambda code: codes.append(code) or ended.set())
+    watchdog.start()
+    batcher.submit("a", 1)
+
+    assert ended.wait(PATIENCE_S)
+    assert codes == [LOST]
+
+
+def test_the_watchdog_leaves_a_working_process_alone(batcher: Batcher, device: Device) -> None:
+    device.gate.set()
+    codes: list[int] = []
+    watchdog = Watchdog(batcher, 0.5, codes.append)
+    watchdog.start()
+    for number in range(50):
+        batcher.submit("a", number).result(PATIENCE_S)
+        time.sleep(0.02)
+    watchdog.stop()
+
+    assert codes == [], "a second of short batches is no batch of a second"
