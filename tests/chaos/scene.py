@@ -40,6 +40,7 @@ class Scene(Stack):
             "PIXELMILL_TASK_EVENTS": "false",
             "PIXELMILL_SCRATCH_DIR": str(scratch.folder),
             "PIXELMILL_OPEN": "false",
+            "PIXELMILL_MAX_IN_FLIGHT": "1000",  # two users stand for many
         }
         super().__init__(folder, env)
         self.scratch, self.why_no_small_disk = scratch.folder, scratch.why_not
