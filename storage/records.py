@@ -67,7 +67,8 @@ class Claim:
     number: int
     """Run number."""
     payload: str
-    """Result JSON (hit), error JSON (failed), spec (lead), Refusal JSON (busy)."""
+    """Result JSON (hit), error JSON (failed), spec (lead), Refusal JSON (busy). For join the id of
+    the upload whose bytes the leader may still be bringing; empty once the run is queued."""
     at_ms: float
     """Redis time."""
 
@@ -227,6 +228,15 @@ def post(letters: Sequence[Letter]) -> Call[Any]:
     """Queue messages: all or none."""
     lists, texts = [letter.queue for letter in letters], [letter.text for letter in letters]
     return script("post", lambda answer: answer, lists, texts)
+
+
+def send(letter: Letter, refs: Sequence[Ref]) -> Call[bool]:
+    """Queue the message of runs that were just claimed; False if somebody has done so before.
+
+    Until then a run is its leader's, who may be bringing the bytes, for as long as the lease.
+    """
+    names = [letter.queue, *(keys.run(ref.key) for ref in refs)]
+    return script("send", bool, names, [letter.text, *(ref.n for ref in refs)])
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ class JobError(Exception):
 
     code = "error"
     status = 500
+    lasting = False
+    """Whether the same request would meet it again: then it is remembered for a while."""
 
     def __init__(
         self, message: str, *, code: str = "", status: int = 0, hint: str | None = None
@@ -25,6 +27,13 @@ class BadInput(JobError):
 
     code = "bad_input"
     status = 422
+    lasting = True
+
+
+class WrongBytes(BadInput):
+    """The upload is gone, or is not what was declared: handing it in again helps."""
+
+    lasting = False
 
 
 class Unavailable(JobError):

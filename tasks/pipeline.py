@@ -79,6 +79,7 @@ class Pipeline:
         self._loads: admission.Loads = {}
         self._loads_json = "{}"
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
+        self._bringing: set[str] = set()
 
     async def catalogue(self) -> Catalogue:
         """What live workers can do, at most CATALOGUE_AGE_S old."""
@@ -129,8 +130,12 @@ class Pipeline:
         )
         if claim.verdict == "busy":
             raise admission.busy(records.refusal(claim), request.lane)
+        ref = Ref(spec.request_key, claim.number)
         if claim.verdict == "lead":
-            await self._lead(request, card, Ref(spec.request_key, claim.number), spec)
+            await self._lead(request, card, ref, spec)
+        elif claim.verdict == "join" and claim.payload and self._may_bring(request, ref):
+            # Its leader is another process, and may have died with the bytes in hand.
+            await self._bring(request, card, ref, claim.payload)
         return _fresh(job_id, request, spec, claim)
 
     async def view(self, user: str, job_id: str) -> View:
@@ -196,16 +201,28 @@ class Pipeline:
             return ""
 
     async def _lead(self, request: Request, card: Mapping[str, Any], ref: Ref, spec: Spec) -> None:
-        photo = request.photo
         try:
-            if photo.data:
-                await self._keep(request.user, spec.upload, photo)
-            cost_ms = 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000
-            ticket = Ticket(request.model, request.lane, ref, cost_ms)
-            await self.publisher.publish(ticket)
+            await self._bring(request, card, ref, spec.upload)
         except (StorageDown, Unavailable) as error:
             await self._give_up(ref, error)
             raise
+
+    async def _bring(
+        self, request: Request, card: Mapping[str, Any], ref: Ref, upload_id: str
+    ) -> None:
+        """Put the bytes where workers read them, then queue the run."""
+        photo = request.photo
+        self._bringing.add(ref.key)
+        try:
+            if photo.data:
+                await self._keep(request.user, upload_id, photo)
+            cost_ms = 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000
+            await self.publisher.publish(Ticket(request.model, request.lane, ref, cost_ms))
+        finally:
+            self._bringing.discard(ref.key)
+
+    def _may_bring(self, request: Request, ref: Ref) -> bool:
+        return bool(request.photo.data) and ref.key not in self._bringing
 
     async def _keep(self, user: str, upload_id: str, photo: Photo) -> None:
         """Put the bytes that came with a request where workers read them."""

@@ -8,7 +8,7 @@ from celery import Task
 
 from storage import keys
 from tasks.app import app
-from tasks.errors import BadInput
+from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.memory import adopt, recall
@@ -58,7 +58,7 @@ def _read(work: Work) -> bytes:
     try:
         data = objects().get(keys.upload_object(spec.user, spec.upload), spec.etag)
     except FileNotFoundError as error:
-        raise BadInput(
+        raise WrongBytes(
             "the uploaded file is gone or was changed after the job was asked for",
             code="upload_gone",
             hint="Upload it again.",
@@ -69,7 +69,7 @@ def _read(work: Work) -> bytes:
 def _checked_sha256(work: Work, data: bytes) -> str:
     sha256 = hashlib.sha256(data).hexdigest()
     if work.spec.body_sha256 not in ("", sha256):
-        raise BadInput(
+        raise WrongBytes(
             "the uploaded bytes do not have the SHA-256 that was declared",
             code="hash_mismatch",
             hint="Upload the file again.",

@@ -78,7 +78,7 @@ class Publisher:
         give_up = monotonic() + PATIENCE_S
         while True:
             try:
-                await self._state.do(records.post([letter]))
+                await self._state.do(records.send(letter, refs))
                 return None
             except StorageDown as error:
                 if monotonic() + PAUSE_S > give_up:

@@ -16,7 +16,7 @@ from storage.errors import StorageDown
 from storage.records import VERSION, End, Letter, Ref, Spec
 from tasks import chain, versions
 from tasks import message as messages
-from tasks.errors import BadInput, JobError, ModelFailure, Unavailable
+from tasks.errors import JobError, ModelFailure, Unavailable
 from tasks.message import Message
 from tasks.models import registry
 from tasks.models.base import Model
@@ -211,7 +211,7 @@ def _guarded(ref: Ref, action: Callable[[], Any]) -> Any:
 def _failed(ref: Ref, error: JobError) -> End:
     log.info("run failed", run=ref.key[:12], n=ref.n, code=error.code, reason=str(error))
     payload = json.dumps(messages.error_json(error))
-    return End(ref, "failed", payload, lasting=isinstance(error, BadInput))
+    return End(ref, "failed", payload, lasting=error.lasting)
 
 
 def _finish(ends: list[End]) -> None:

@@ -10,7 +10,7 @@ import redis
 
 from storage import keys, records
 from storage.calls import Sync
-from storage.records import Claim, End, Ref, Spec, View
+from storage.records import Claim, End, Letter, Ref, Spec, View
 
 pytest_plugins = ["inprocess"]
 
@@ -126,6 +126,31 @@ def test_equal_work_is_joined(desk: Desk) -> None:
     desk.claim("j1")
 
     assert [desk.claim(job).verdict for job in ("j2", "j3")] == ["join", "join"]
+
+
+def test_who_joins_is_told_where_the_bytes_belong_until_the_run_is_queued(desk: Desk) -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    before = desk.claim("j2").payload
+    desk.link.do(records.send(Letter("q", b"text"), [ref]))
+
+    after = desk.claim("j3").payload
+
+    assert (before, after) == ("upload-kkkk", "")
+
+
+def test_a_message_is_sent_once(desk: Desk, state: "redis.Redis") -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+
+    sent = [desk.link.do(records.send(Letter("q", b"text"), [ref])) for _ in range(2)]
+
+    assert (sent, state.llen("q")) == ([True, False], 1)
+
+
+def test_the_message_of_a_stale_run_is_not_sent(desk: Desk, state: "redis.Redis") -> None:
+    ref = Ref(KEY, desk.claim("j1").number)
+    desk.link.do(records.lead_again([ref]))
+
+    assert not desk.link.do(records.send(Letter("q", b"text"), [ref]))
 
 
 def test_other_work_leads_its_own_run(desk: Desk) -> None:

@@ -143,6 +143,28 @@ async def test_equal_work_is_joined_without_another_message(
     assert queued() == 1
 
 
+async def test_who_joins_a_run_whose_leader_died_brings_the_bytes(
+    live: None,
+    pipeline: Pipeline,
+    request_: Request,
+    queued: Callable[[], int],
+    s3: S3Objects,
+    state: "redis.Redis",
+) -> None:
+    leader = asyncio.create_task(pipeline.submit(request_))
+    while not pipeline._bringing:
+        await asyncio.sleep(0)
+    leader.cancel()
+    with suppress(asyncio.CancelledError):
+        await leader
+
+    view = await pipeline.submit(request_)
+
+    spec = json.loads(state.hget(keys.run(view.fields["request_key"]), "spec"))
+    assert queued() == 1
+    assert s3.get(keys.upload_object("ada", spec["upload"])) == request_.photo.data
+
+
 async def test_equal_requests_at_once_run_once(
     live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
 ) -> None:

@@ -16,7 +16,10 @@ def claimed(servers: Stack, key: str) -> tuple[calls.Sync, Ref]:
     spec = Spec(key, "u", "noop", {}, [], "upload", "w", "c")
     claim = link.do(records.claim(f"job-{key}", spec, lane="batch", job_ttl_s=60))
     assert claim.verdict == "lead"
-    return link, Ref(key, claim.number)
+    ref = Ref(key, claim.number)
+    link.do(records.send(records.Letter("px1:q:elsewhere", b""), [ref]))
+    servers.state.delete("px1:q:elsewhere")
+    return link, ref
 
 
 def looked(link: calls.Sync, servers: Stack, grace_ms: int = 0) -> list[records.Lost]:
@@ -39,6 +42,18 @@ def test_a_run_whose_message_is_gone_is_lost(servers: Stack) -> None:
     [lost] = looked(link, servers)
 
     assert (lost.ref, lost.lane, lost.model) == (ref, "batch", "noop")
+    end(link, ref)
+
+
+def test_a_run_whose_leader_still_brings_the_bytes_is_no_lost_one(servers: Stack) -> None:
+    link, ref = claimed(servers, "brought")
+    servers.state.hset("px1:run:brought", "unsent", "1")
+    before = looked(link, servers)
+    servers.state.hset("px1:run:brought", "lease", "1")
+
+    after = looked(link, servers)
+
+    assert before == [] and [run.ref.key for run in after] == ["brought"]
     end(link, ref)
 
 

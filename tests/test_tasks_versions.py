@@ -58,7 +58,9 @@ def claim(link: Sync) -> Callable[..., Ref]:
 
     def claimed(spec: Spec, job: str = "job") -> Ref:
         asked = records.claim(job, spec, lane="batch", job_ttl_s=60, fields={"id": job})
-        return Ref(spec.request_key, link.do(asked).number)
+        ref = Ref(spec.request_key, link.do(asked).number)
+        link.do(records.send(records.Letter("elsewhere", b""), [ref]))
+        return ref
 
     return claimed
 

@@ -29,7 +29,7 @@ if known ~= '' then
 end
 
 local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting',
-  'line', 'lane', 'position', 'moved')
+  'line', 'lane', 'position', 'moved', 'unsent', 'spec')
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
 if old[12] and ENDED[state] then state = 'cancelled' end  -- it was led again for other code or weights
 if state == 'done' then
@@ -51,7 +51,7 @@ if under_way and old[7] == id then return {'lead', n, spec, stamp} end  -- the s
 if under_way then
   write_job('state', 'queued', 'n', n)
   redis.call('SADD', jobs, id)
-  return {'join', n, '', stamp}
+  return {'join', n, old[13] and cjson.decode(old[14]).upload or '', stamp}
 end
 
 -- Only new work is refused: what is known, or under way already, costs nobody anything.
@@ -85,7 +85,7 @@ redis.call('DEL', run)
 redis.call('HSET', run, 'v', 1, 'n', n, 'state', 'queued', 'stage', '', 'progress', 0, 'version', n * 1000,
   'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', 'cpu', 'line', 'cpu',
   'lane', lane_name, 'model', model, 'user', ARGV[9], 'position', position, 'claimed', stamp,
-  'waiting_since', stamp)
+  'waiting_since', stamp, 'unsent', '1')
 redis.call('PEXPIRE', run, run_ttl)
 redis.call('ZADD', KEYS[6], now, ARGV[13])
 redis.call('ZADD', waiting_runs, now, run)

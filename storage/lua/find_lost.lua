@@ -20,7 +20,8 @@ local function is_empty(queue)
 end
 
 local function is_suspect(run)
-  if not run[4] or run[4] == '' then return tonumber(run[3]) < now end  -- running: the lease
+  -- It runs, or a web process is at it still, bringing its bytes: the lease.
+  if not run[4] or run[4] == '' or run[12] then return tonumber(run[3]) < now end
   local started = redis.call('HGET', ARGV[4] .. (run[10] or run[5]) .. ':' .. run[6], 'started')
   return is_empty(run[5]) or tonumber(run[7]) < tonumber(started or 0)
 end
@@ -29,7 +30,7 @@ local lost = {}
 for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   local key = ARGV[3] .. name
   local run = redis.call('HMGET', key, 'n', 'state', 'lease', 'waiting_since', 'queue', 'lane',
-    'position', 'model', 'suspect_since', 'line', 'spec')
+    'position', 'model', 'suspect_since', 'line', 'spec', 'unsent')
   if not run[1] or run[2] == 'done' or run[2] == 'failed' or run[2] == 'cancelled' then
     redis.call('ZREM', KEYS[1], name)
   elseif not is_suspect(run) then

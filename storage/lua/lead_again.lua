@@ -18,7 +18,7 @@ for i = 1, #KEYS / 3 do
     local position = redis.call('HINCRBY', ARGV[2] .. 'cpu:' .. was[3], 'next', 1)
     redis.call('HSET', run, 'n', numbers[i], 'state', 'queued', 'stage', '', 'progress', 0, 'queue', 'cpu',
       'line', 'cpu', 'position', position, 'waiting_since', stamp, 'lease', leased)
-    redis.call('HDEL', run, 'suspect_since')
+    redis.call('HDEL', run, 'suspect_since', 'unsent')
     redis.call('ZADD', ARGV[3] .. was[4] .. ':' .. was[3], now, run)  -- behind those who wait now
     if spec ~= '' then  -- its result will not be that of its key: claim.lua
       redis.call('HSET', run, 'spec', spec, 'moved', 1)

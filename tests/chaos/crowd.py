@@ -39,6 +39,8 @@ class Job:
     id: str = ""
     accepted_at: float = 0.0
     ended_at: float = 0.0
+    attempts: int = 0
+    """How often its events were asked for."""
     state: str = ""
     code: str = ""
     wrong: str = ""
@@ -134,7 +136,9 @@ class Crowd:
 
     async def _follow(self, job: Job) -> None:
         """Read the job's events until its end; whatever cuts them off, they are asked for again."""
-        url = f"{self._url(job)}/api/v1/jobs/{job.id}/events"
+        job.attempts += 1  # at the other web process: this one may be gone
+        door = self.urls[(job.number + job.attempts) % len(self.urls)]
+        url = f"{door}/api/v1/jobs/{job.id}/events"
         try:
             async with self.http.stream("GET", url, headers=self._headers(job.owner)) as events:
                 self.statuses[events.status_code] += 1
@@ -168,9 +172,6 @@ class Crowd:
         if found.content != golden(job.number):
             return f"other bytes than the golden ones: {found.status_code}, {len(found.content)}"
         return ""
-
-    def _url(self, job: Job) -> str:
-        return self.urls[(job.number + job.owner) % len(self.urls)]
 
     def _headers(self, owner: int) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.keys[owner]}"}
