@@ -25,6 +25,10 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 	$(PIP) install --quiet --editable '.[test]' --constraint constraints.txt
 	@touch $@
 
+.venv/.installed-bench: .venv/.installed-test
+	$(PIP) install --quiet --editable '.[bench]' --constraint constraints.txt
+	@touch $@
+
 test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium
 	@command -v chromium >/dev/null || { \
 	  echo "installing Debian's chromium for the browser tests"; \
@@ -49,7 +53,7 @@ types: .venv/.installed-test ## mypy --strict
 imports: .venv/.installed-test ## the layers of ARCHITECTURE.md
 	$(BIN)/lint-imports
 
-bench-%: .venv/.installed-test ## a bench: chain, lists, hit, imaging ...; prints a table, writes var/bench/<name>.json
+bench-%: .venv/.installed-bench ## a bench: chain, lists, hit, imaging, device, batching, scaling ...; prints a table, writes var/bench/<name>.json
 	$(BIN)/python tests/bench/$*.py
 
 chaos: .venv/.installed-test ## break everything under load; a table, var/bench/chaos.json (ARGS="--only redis")

@@ -19,12 +19,8 @@ from load import closed_loop, request
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from queued import Queued
 from stack import API_KEY, Stack
-
-from storage import calls, keys, records
-from storage.records import Ref, Spec
-from tasks import chain
-from tasks.message import message
 
 RUNS = int(os.environ.get("BENCH_RUNS", "480"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "5"))
@@ -48,9 +44,9 @@ def main() -> None:
     ):
         env["PIXELMILL_S3_URL"] = f"file://{memory}"
         with Stack(Path(folder), env).start_all() as stack:
-            queued = Queued(stack)
-            queued.measure(16, 64)  # warm-up
-            lists = [[queued.measure(size, RUNS) for size in SIZES] for _ in range(ROUNDS)]
+            queued = Queued(stack, "noop")
+            measure(stack, queued, 16, 64)  # warm-up
+            lists = [[measure(stack, queued, size, RUNS) for size in SIZES] for _ in range(ROUNDS)]
             singles = [clients(stack, count) for count in CLIENTS]
     figures: dict[str, float] = {}
     rows = []
@@ -73,44 +69,14 @@ def main() -> None:
     save("lists", figures | {"times_8_against_1": gain})
 
 
-class Queued:
-    """Claims runs, then queues them all at once."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack = stack
-        self.link = calls.Sync(stack.state)
-        self.salts = itertools.count()
-        [card] = [model for model in stack.models() if model["name"] == "noop"]
-        self.weights = card["weights"]
-        self.code = json.loads(stack.state.get(keys.model("noop")))["code"]
-        folder = Path(stack.env["PIXELMILL_S3_URL"].removeprefix("file://"))
-        upload = folder / keys.upload_object("bench", "upload")
-        upload.parent.mkdir(parents=True)
-        upload.write_bytes(b"looked at by nobody")
-
-    def measure(self, size: int, runs: int) -> tuple[float, float]:
-        """(runs/s, worker CPU ms per run) of so many runs in messages of `size`."""
-        refs = [self._claimed() for _ in range(runs)]
-        letters = [
-            chain.first(message("noop", "interactive", refs[at : at + size]))
-            for at in range(0, runs, size)
-        ]
-        before, began = self.stack.cpu_s(*WORKERS), time.perf_counter()
-        self.link.do(records.post(letters))
-        while self.stack.state.zcard(keys.ACTIVE):
-            if time.perf_counter() - began > 60:
-                raise TimeoutError(f"{runs} runs in messages of {size} did not end in 60 s")
-            time.sleep(0.005)
-        spent_s = time.perf_counter() - began
-        return runs / spent_s, (self.stack.cpu_s(*WORKERS) - before) * 1000 / runs
-
-    def _claimed(self) -> Ref:
-        key = f"bench-{next(self.salts)}".ljust(64, "0")
-        spec = Spec(
-            key, "bench", "noop", {}, ["alpha"], "upload", weights=self.weights, code=self.code
-        )
-        asked = records.claim(key[:32], spec, lane="interactive", job_ttl_s=600)
-        return Ref(key, self.link.do(asked).number)
+def measure(stack: Stack, queued: Queued, size: int, runs: int) -> tuple[float, float]:
+    """(runs/s, worker CPU ms per run) of so many runs in messages of `size`."""
+    refs = [queued.claim() for _ in range(runs)]
+    before, began = stack.cpu_s(*WORKERS), time.perf_counter()
+    queued.post(refs, size)
+    queued.wait()
+    spent_s = time.perf_counter() - began
+    return runs / spent_s, (stack.cpu_s(*WORKERS) - before) * 1000 / runs
 
 
 def clients(stack: Stack, count: int) -> tuple[float, float, float, float]:
