@@ -1,5 +1,6 @@
 """Redis operations as values, so that workers (sync) and web (asyncio) share one definition."""
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -114,16 +115,22 @@ class Sync:
 
 
 class Async:
-    """Does calls on an asyncio client. StorageDown when Redis does not answer."""
+    """Does calls on an asyncio client. StorageDown when Redis does not answer in `limit_s`.
 
-    def __init__(self, client: "redis.asyncio.Redis", name: str = "Redis") -> None:
+    That is all together: a free connection, connecting, asking, asking again.
+    """
+
+    def __init__(
+        self, client: "redis.asyncio.Redis", name: str = "Redis", limit_s: float | None = None
+    ) -> None:
         self.client: Any = client  # redis-py does not type execute_command
-        self.name = name
+        self.name, self.limit_s = name, limit_s
 
     async def do(self, call: Call[T]) -> T:
         """The parsed answer of one call."""
         with _mapped(self.name):
-            return call.parse(await self._answer(call))
+            async with asyncio.timeout(self.limit_s):
+                return call.parse(await self._answer(call))
 
     async def _answer(self, call: Call[T]) -> Any:
         if not call.script:

@@ -17,6 +17,7 @@ from storage.catalogue import Catalogue
 from storage.errors import StorageDown
 from storage.objects import Objects
 from storage.records import ENDED, End, Ref, Spec, View
+from storage.watch import AsyncObjects
 from tasks import admission, parameters
 from tasks.chain import gpu_queue
 from tasks.errors import BadInput, JobError, Unavailable
@@ -27,6 +28,7 @@ from tasks.settings import settings
 
 CATALOGUE_AGE_S = 1.0
 REREAD_S = 2.0
+GIVE_UP_S = 0.2
 UPLOAD_AGE_S = 60.0
 UPLOADS_KNOWN = 10_000
 OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
@@ -74,12 +76,20 @@ class Pipeline:
 
     def __init__(self, state: Async, cache: Async, objects: Objects, hub: Hub) -> None:
         self.state, self.cache, self.objects, self.hub = state, cache, objects, hub
+        self.remote = AsyncObjects(objects, getattr(objects, "url", ""))
         self.publisher = Publisher(state)
+        self._giving_up: set[asyncio.Task[None]] = set()
         self._catalogue: tuple[float, Catalogue] | None = None
         self._loads: admission.Loads = {}
         self._loads_json = "{}"
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
         self._bringing: set[str] = set()
+
+    async def close(self) -> None:
+        """Send what is on its way to the queue."""
+        await self.publisher.stop()
+        await asyncio.gather(*self._giving_up)
+        await self.remote.close()
 
     async def catalogue(self) -> Catalogue:
         """What live workers can do, at most CATALOGUE_AGE_S old."""
@@ -147,10 +157,10 @@ class Pipeline:
         return view
 
     async def wait(self, view: View, wait_s: float) -> View:
-        """The job once it has ended, or as it is after `wait_s`."""
+        """The job once it has ended, or as it was last seen after `wait_s` or without Redis."""
         if view.state in ENDED or wait_s <= 0:
             return view
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, StorageDown):  # it was accepted: that much can be said
             async with asyncio.timeout(wait_s):
                 async for seen in self.watch(view):
                     view = seen
@@ -204,7 +214,12 @@ class Pipeline:
         try:
             await self._bring(request, card, ref, spec.upload)
         except (StorageDown, Unavailable) as error:
-            await self._give_up(ref, error)
+            giving_up = asyncio.create_task(self._give_up(ref, error))
+            self._giving_up.add(giving_up)
+            giving_up.add_done_callback(self._giving_up.discard)
+            # Hardly waited for: what is away may be what notes it down. A run of which nothing is
+            # noted looks lost, and is led again.
+            await asyncio.wait({giving_up}, timeout=GIVE_UP_S)
             raise
 
     async def _bring(
@@ -227,7 +242,7 @@ class Pipeline:
     async def _keep(self, user: str, upload_id: str, photo: Photo) -> None:
         """Put the bytes that came with a request where workers read them."""
         key = keys.upload_object(user, upload_id)
-        etag = await asyncio.to_thread(self.objects.put, key, photo.data, photo.media_type)
+        etag = await self.remote.do(lambda s3: s3.put(key, photo.data, photo.media_type))
         await self.remember_upload(user, upload_id, photo, etag)
 
     async def upload(self, user: str, upload_id: str) -> Mapping[str, str]:

@@ -78,9 +78,10 @@ class Publisher:
         give_up = monotonic() + PATIENCE_S
         while True:
             try:
-                await self._state.do(records.send(letter, refs))
+                async with asyncio.timeout_at(give_up):
+                    await self._state.do(records.send(letter, refs))
                 return None
-            except StorageDown as error:
+            except (StorageDown, TimeoutError) as error:
                 if monotonic() + PAUSE_S > give_up:
                     log.warning("publish failed", runs=len(group), reason=str(error))
                     break

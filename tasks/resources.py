@@ -16,8 +16,10 @@ from storage.objects import FolderObjects, Objects, S3Objects
 from storage.scratch import FolderScratch, RedisScratch, Scratch
 from tasks.settings import settings
 
-WEB_TIMEOUT_S = 1.5
-"""A web process answers 503 rather than wait longer for Redis."""
+STATE_LIMIT_S = 1.2
+"""A web process answers 503 rather than wait longer for the state Redis,"""
+CACHE_LIMIT_S = 0.4
+"""and does without the cache. One after the other and both silent: still within two seconds."""
 
 
 @once
@@ -28,22 +30,22 @@ def state() -> Sync:
 
 @once
 def results() -> Sync:
-    """The cache Redis, for workers: a run can do without it, so it is not waited for."""
-    return Sync(_worker_client(settings().cache_url, tries=2), "the cache Redis")
+    """The cache Redis, for workers: a run can do without it, so it is hardly waited for."""
+    return Sync(_worker_client(settings().cache_url, tries=1, timeout_s=1), "the cache Redis")
 
 
-def web_link(url: str, name: str) -> Async:
+def web_link(url: str, name: str, limit_s: float = STATE_LIMIT_S) -> Async:
     """An asyncio link for a web process: waits for a free connection, answers soon or fails."""
     # One immediate retry heals a connection that a Redis restart has closed.
     pool = redis.asyncio.BlockingConnectionPool.from_url(
         url,
         max_connections=64,
-        timeout=WEB_TIMEOUT_S,
-        socket_timeout=WEB_TIMEOUT_S,
-        socket_connect_timeout=WEB_TIMEOUT_S,
+        timeout=limit_s,
+        socket_timeout=limit_s,
+        socket_connect_timeout=limit_s,
         retry=AsyncRetry(ConstantBackoff(0.05), 1, (ConnectionError,)),
     )
-    return Async(redis.asyncio.Redis(connection_pool=pool), name)
+    return Async(redis.asyncio.Redis(connection_pool=pool), name, limit_s)
 
 
 @once
@@ -69,6 +71,7 @@ def scratch() -> Scratch:
     return FolderScratch(settings().scratch_dir)
 
 
-def _worker_client(url: str, tries: int = 12) -> "redis.Redis":
+def _worker_client(url: str, tries: int = 12, timeout_s: float = 5) -> "redis.Redis":
     retry = Retry(ExponentialBackoff(cap=1.0, base=0.1), tries, (ConnectionError, TimeoutError))
-    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2, retry=retry)
+    limits = {"socket_timeout": timeout_s, "socket_connect_timeout": min(timeout_s, 2)}
+    return redis.Redis.from_url(url, retry=retry, **limits)

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import secrets
+import signal
 import socket
 import threading
 import time
@@ -12,6 +14,7 @@ from dataclasses import replace
 
 import pytest
 import redis
+from stack import Stack
 
 from storage import catalogue, keys, records
 from storage.calls import Sync
@@ -63,7 +66,7 @@ async def pipeline(
     with hub.listening("warm-up") as changes:
         await asyncio.wait_for(changes.get(), 5)
     yield made
-    await made.publisher.stop()
+    await made.close()
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
@@ -390,6 +393,48 @@ async def test_a_queue_that_is_away_ends_the_run(
 
     [job] = state.keys(f"{keys.JOB_PREFIX}*")
     assert state.hget(job, "state") == "failed"
+
+
+async def test_a_state_redis_that_falls_silent_after_the_claim_is_said_soon(
+    servers: Stack,
+    live: None,
+    pipeline: Pipeline,
+    request_: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    redis_server = servers.processes["state"].pid
+
+    def put(key: str, data: bytes, content_type: str) -> str:
+        os.kill(redis_server, signal.SIGSTOP)
+        return '"etag"'
+
+    monkeypatch.setattr(pipeline.objects, "put", put)
+    began = time.monotonic()
+    try:
+        with pytest.raises((StorageDown, Unavailable)):
+            await pipeline.submit(request_)
+        took_s = time.monotonic() - began
+    finally:
+        os.kill(redis_server, signal.SIGCONT)
+
+    assert took_s < 2
+
+
+async def test_an_accepted_job_whose_end_cannot_be_seen_is_answered_as_it_was(
+    servers: Stack, live: None, pipeline: Pipeline, request_: Request
+) -> None:
+    view = await pipeline.submit(request_)
+    redis_server = servers.processes["state"].pid
+    os.kill(redis_server, signal.SIGSTOP)
+    began = time.monotonic()
+    try:
+        seen = await pipeline.wait(view, 30)
+        took_s = time.monotonic() - began
+    finally:
+        os.kill(redis_server, signal.SIGCONT)
+
+    assert seen.fields["id"] == view.fields["id"] and seen.state == "queued"
+    assert took_s < 2
 
 
 async def test_what_could_not_be_queued_is_led_again_at_the_next_try(

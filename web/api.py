@@ -174,7 +174,7 @@ async def _uploaded(request: Request, upload_id: str) -> Photo:
 async def _confirmed(pipeline: Pipeline, user: str, photo: Photo) -> Photo:
     key = keys.upload_object(user, photo.upload)
     try:
-        stat = await asyncio.to_thread(pipeline.objects.stat, key)
+        stat = await pipeline.remote.do(lambda s3: s3.stat(key))
     except FileNotFoundError as error:
         raise BadInput(
             "the bytes of this upload have not arrived",

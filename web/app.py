@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from storage.calls import command
-from tasks.app import app as celery
+from storage.objects import Objects
 from tasks.hub import Hub
 from tasks.pipeline import Pipeline
 from tasks.reconciler import reconcile
-from tasks.resources import WEB_TIMEOUT_S, objects, web_link
+from tasks.resources import CACHE_LIMIT_S, objects, web_link
 from tasks.settings import settings
 from web import answers, login, ui
 from web.api import api
@@ -35,14 +35,13 @@ you send makes the result yours."""
 
 def create() -> FastAPI:
     """Build the app; nothing connects before the first request."""
-    _publish_briefly()
     pipeline = Pipeline(
         web_link(settings().state_url, "the state Redis"),
-        web_link(settings().cache_url, "the cache Redis"),
+        web_link(settings().cache_url, "the cache Redis", CACHE_LIMIT_S),
         objects(),
         Hub(settings().state_url),
     )
-    passage = Passage()
+    passage = Passage(pipeline.remote.watch)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -56,7 +55,7 @@ def create() -> FastAPI:
         for running in background:
             running.cancel()
         await asyncio.gather(*background, return_exceptions=True)
-        await pipeline.publisher.stop()
+        await pipeline.close()
         await passage.close()
 
     app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)
@@ -85,17 +84,6 @@ class Revalidated(StaticFiles):
         return answer
 
 
-def _publish_briefly() -> None:
-    """A web process gives up on the broker soon: 503 is better than a request that hangs."""
-    celery.conf.task_publish_retry = False
-    celery.conf.broker_transport_options = {
-        **celery.conf.broker_transport_options,
-        "socket_timeout": WEB_TIMEOUT_S,
-        "socket_connect_timeout": WEB_TIMEOUT_S,
-        "max_retries": 0,
-    }
-
-
 def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
@@ -108,7 +96,7 @@ def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
             str(error)
             for error in await asyncio.gather(
                 pipeline.state.do(command(bool, "PING")),
-                asyncio.wait_for(asyncio.to_thread(_see_objects, pipeline), 2),
+                pipeline.remote.do(_see),
                 return_exceptions=True,
             )
             if isinstance(error, Exception)
@@ -120,9 +108,9 @@ def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
         return RedirectResponse("/ui/")
 
 
-def _see_objects(pipeline: Pipeline) -> None:
+def _see(objects: Objects) -> None:
     with suppress(FileNotFoundError):
-        pipeline.objects.stat("readyz")
+        objects.stat("readyz")
 
 
 def _add_files(app: FastAPI) -> None:

@@ -5,15 +5,23 @@ no cookie goes on. In production nginx does this instead.
 """
 
 from collections.abc import AsyncIterator
+from functools import partial
+from math import inf
+from time import monotonic
 from urllib.parse import urlsplit
 
 import httpx
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from storage.errors import StorageDown
+from storage.watch import Watch
 from tasks.errors import BadInput, Unavailable
 from tasks.settings import MIB, settings
 from web.errors import error_response
+
+log = structlog.get_logger()
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SENT_ON = frozenset({"content-type", "content-length", "range", "if-match", "if-none-match"})
@@ -58,8 +66,9 @@ def origin_of(request: Request) -> str:
 class Passage:
     """Streams one request to S3 and its answer back."""
 
-    def __init__(self) -> None:
-        timeout = httpx.Timeout(30, connect=2)
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        timeout = httpx.Timeout(30, connect=1)
         limits = httpx.Limits(max_connections=128, max_keepalive_connections=32)
         self._client = httpx.AsyncClient(timeout=timeout, limits=limits)
 
@@ -78,9 +87,12 @@ class Passage:
             limit = f"{settings().max_upload_mib:g} MiB"
             return error_response(BadInput(f"larger than {limit}", code="too_large", status=413))
         try:
-            answer = await self._client.send(self._onward(request), stream=True)
-        except httpx.HTTPError as error:
-            return error_response(Unavailable(f"S3 did not answer: {error}"))
+            answer = await self._answered(request)
+        except (httpx.HTTPError, StorageDown) as error:
+            log.warning("S3 away", reason=str(error))
+            return error_response(
+                Unavailable("S3 did not answer", hint="Try again in a few seconds.")
+            )
         headers = {k: v for k, v in answer.headers.items() if k in SENT_BACK}
         headers["x-content-type-options"] = "nosniff"
         headers["cache-control"] = "private, max-age=300"
@@ -88,7 +100,23 @@ class Passage:
         status = 206 if "content-range" in headers else answer.status_code
         return StreamingResponse(_body(answer), status, headers)
 
-    def _onward(self, request: Request) -> httpx.Request:
+    async def _answered(self, request: Request) -> httpx.Response:
+        """S3's answer, its body unread. While a slow client sends, S3 is not waited for."""
+        waiting_since = monotonic()
+
+        async def body() -> AsyncIterator[bytes]:
+            nonlocal waiting_since
+            async for chunk in request.stream():
+                waiting_since = monotonic()
+                yield chunk
+                waiting_since = inf
+            waiting_since = monotonic()
+
+        onward = self._onward(request, body() if request.method == "PUT" else None)
+        send = partial(self._client.send, onward, stream=True)
+        return await self._watch.over(send, lambda: waiting_since)
+
+    def _onward(self, request: Request, body: AsyncIterator[bytes] | None) -> httpx.Request:
         path = request.scope["raw_path"].split(b"?")[0].decode("ascii")
         query = request.scope["query_string"].decode("ascii")
         headers = {k: v for k, v in request.headers.items() if k in SENT_ON}
@@ -96,7 +124,6 @@ class Passage:
         headers["host"] = request.headers["host"]
         headers["accept-encoding"] = "identity"
         url = httpx.URL(f"{settings().s3_url.rstrip('/')}{path}?{query}")
-        body = request.stream() if request.method == "PUT" else None
         return self._client.build_request(request.method, url, headers=headers, content=body)
 
 
