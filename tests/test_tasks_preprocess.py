@@ -1,0 +1,56 @@
+"""What preprocess makes of bytes that are not there, or not what they were said to be."""
+
+import hashlib
+import secrets
+
+import pytest
+
+from storage import keys
+from storage.objects import S3Objects
+from storage.records import Ref, Spec
+from tasks.errors import WrongBytes
+from tasks.preprocess import prepare
+from tasks.stage import Work
+
+pytest_plugins = ["inprocess"]
+
+
+@pytest.fixture
+def upload(in_process: None, s3: S3Objects) -> tuple[str, str]:
+    """Id and ETag of five bytes."""
+    upload_id = secrets.token_hex(8)
+    return upload_id, s3.put(keys.upload_object("ada", upload_id), b"bytes", "image/png")
+
+
+def work(upload: str, **facts: str) -> Work:
+    key = secrets.token_hex(32)
+    return Work(Ref(key, 1), Spec(key, "ada", "matting", {}, ["alpha"], upload, "w", "c", **facts))
+
+
+def test_an_upload_that_is_gone_may_be_sent_again(upload: tuple[str, str], s3: S3Objects) -> None:
+    s3.delete(keys.upload_object("ada", upload[0]))
+
+    with pytest.raises(WrongBytes) as caught:
+        prepare(work(upload[0], etag=upload[1]))
+
+    assert (caught.value.code, caught.value.status, caught.value.lasting) == (
+        "upload_gone", 422, False,
+    )  # fmt: skip
+
+
+def test_an_upload_that_was_changed_after_is_not_taken(
+    upload: tuple[str, str], s3: S3Objects
+) -> None:
+    s3.put(keys.upload_object("ada", upload[0]), b"other", "image/png")
+
+    with pytest.raises(WrongBytes):
+        prepare(work(upload[0], etag=upload[1]))
+
+
+def test_bytes_that_are_not_what_was_declared_may_be_sent_again(upload: tuple[str, str]) -> None:
+    declared = hashlib.sha256(b"other").hexdigest()
+
+    with pytest.raises(WrongBytes, match="do not have the SHA-256") as caught:
+        prepare(work(upload[0], body_sha256=declared))
+
+    assert (caught.value.code, caught.value.lasting) == ("hash_mismatch", False)
