@@ -9,6 +9,7 @@ PREFIX = "px1:"
 """All Redis keys start so; the number is the version of the layout."""
 BROKER_PREFIX = "px1:q:"
 JOB_PREFIX = "px1:job:"
+UPLOAD_OF_PREFIX = "px1:upload-of:"
 ACTIVE = "px1:active"
 """Sorted set of the request keys of runs under way, by time of their claim."""
 RECONCILER = "px1:reconciler"
@@ -17,6 +18,12 @@ LANE_PREFIX = "px1:lane:"
 WAITING_PREFIX = "px1:waiting:"
 PACE_PREFIX = "px1:pace:"
 USER_RUNS_PREFIX = "px1:user-runs:"
+DEADLINES = "px1:deadlines"
+"""Sorted set of job ids by when they expire, in ms; some of them have ended long ago."""
+INTERESTS = "px1:interests"
+"""Sorted set of the ids of jobs that live only while somebody looks, by until when, in ms."""
+UNWANTED = "px1:unwanted"
+"""Channel: `request key:number` of runs under way that nobody waits for any more."""
 SINCE = "px1:since"
 """In both Redis: since when it has been in use, in ms."""
 RUN_EVENTS = "px1:run-events:*"
@@ -94,7 +101,12 @@ def upload(user: str, upload_id: str) -> str:
 
 def upload_of(user: str, sha256: str, variant: str) -> str:
     """Id of the upload that holds this original in this variant, of this user."""
-    return f"px1:upload-of:{user}:{sha256}:{variant}"
+    return f"{UPLOAD_OF_PREFIX}{user}:{sha256}:{variant}"
+
+
+def idempotency(user: str, key: str) -> str:
+    """Hash: the job that this user's Idempotency-Key made, and what it asked for."""
+    return f"px1:idempotency:{user}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def result(request_key: str) -> str:

@@ -46,6 +46,9 @@ class Objects(Protocol):
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""
 
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object whose key starts so."""
+
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """An address under `origin` that reads the object for a few minutes."""
 
@@ -107,6 +110,12 @@ class S3Objects:
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""
         self._do("delete_object", key)
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object whose key starts so: a few, not a bucket."""
+        listed = self._do("list_objects_v2", Prefix=prefix)
+        for found in listed.get("Contents", ()):
+            self.delete(found["Key"])
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """An address under `origin` that reads the object for PRESIGN_S seconds at most."""
@@ -201,6 +210,12 @@ class FolderObjects:
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""
         (self.root / key).unlink(missing_ok=True)
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object whose key starts so."""
+        folder, _, start = prefix.rpartition("/")
+        for path in (self.root / folder).glob(f"{start}*"):
+            path.unlink()
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """The file's address."""

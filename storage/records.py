@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 from storage import keys
@@ -10,6 +11,7 @@ from storage.calls import Call, Word, command, script
 
 VERSION = 1
 """Of records and messages; a process refuses a newer one than it knows."""
+DEADLINE_S = 120.0
 LEASE_MS = 30_000
 GRACE_MS = 3_000
 """How long a run must look lost before it is taken for lost."""
@@ -20,7 +22,11 @@ NEGATIVE_TTL_MS = 600_000
 STAT_TTL_MS = 2 * 86_400_000
 ENDED = frozenset({"done", "failed", "cancelled"})
 
-Verdict = Literal["hit", "failed", "join", "lead", "busy"]
+INTEREST_MS = 30_000
+"""How long a job with keep=false lives after the last look at it."""
+IDEMPOTENCY_MS = 86_400_000
+
+Verdict = Literal["hit", "failed", "join", "lead", "busy", "again", "mismatch"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,13 @@ class Claim:
     number: int
     """Run number."""
     payload: str
+<<<<<<< HEAD
     """Result JSON (hit), error JSON (failed), spec (lead), Refusal JSON (busy). For join the id of
     the upload whose bytes the leader may still be bringing; empty once the run is queued."""
+=======
+    """JSON of the result (hit), the error (failed) or the Refusal (busy); the spec (lead); a job id
+    (again, mismatch)."""
+>>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
     at_ms: float
     """Redis time."""
 
@@ -158,9 +169,15 @@ def claim(
     job_ttl_s: int,
     limits: Limits = NO_LIMITS,
     known_result: str = "",
+    deadline_s: float = DEADLINE_S,
+    keep: bool = True,
+    idempotency: tuple[str, str] | None = None,
     fields: Mapping[str, Word] | None = None,
 ) -> Call[Claim]:
-    """Write the job's record and give it a run: one atomic round trip."""
+    """Write the job's record and give it a run: one atomic round trip.
+
+    `keep` False: it lives only while somebody looks. `idempotency`: (key, what is asked for).
+    """
     key = spec.request_key
     job: dict[str, Word] = {
         "v": VERSION,
@@ -172,6 +189,7 @@ def claim(
         "weights": spec.weights,
         "lane": lane,
         "cached": 0,
+        "keep": int(keep),
         **(fields or {}),
     }
     return script(
@@ -185,6 +203,9 @@ def claim(
             keys.user_jobs(spec.user),
             keys.ACTIVE,
             keys.user_runs(spec.user),
+            keys.idempotency(spec.user, idempotency[0]) if idempotency else "",
+            keys.DEADLINES,
+            keys.INTERESTS,
         ],
         [
             job_id,
@@ -202,6 +223,11 @@ def claim(
             key,
             keys.LANE_PREFIX,
             keys.WAITING_PREFIX,
+            deadline_s * 1000,
+            "" if keep else INTEREST_MS,
+            idempotency[1] if idempotency else "",
+            IDEMPOTENCY_MS,
+            keys.JOB_PREFIX,
             *_flat(job),
         ],
     )
@@ -241,10 +267,21 @@ def send(letter: Letter, refs: Sequence[Ref]) -> Call[bool]:
 
 @dataclass(frozen=True)
 class Touched:
-    """What a run answered to a stage. `deliveries` 0: stale or ended, the stage leaves it alone."""
+    """What a run answered to a stage."""
 
     deliveries: int
+    """How often this stage was started; not above 0: the stage leaves the run alone."""
     spec: str
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the run is this stage's to work on."""
+        return self.deliveries > 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run has ended: what is kept for it can go."""
+        return self.deliveries < 0
 
 
 def touch(
@@ -260,10 +297,13 @@ def touch(
     next_line: str = "",
     next_queue: str = "",
     letter: Letter | None = None,
+    job_ttl_s: int = 0,
+    expired: str = "",
 ) -> Call[list[Touched]]:
     """Say that a stage starts, goes on or has ended for these runs; renews their leases.
 
     `end` queues the letter for the next stage in the same step, unless all runs are stale.
+    `expired` is the error JSON of a run whose deadline is over when a stage starts.
     """
     names = [
         keys.lane(line, lane),
@@ -274,7 +314,7 @@ def touch(
     ]
     for ref in refs:
         names += [keys.run(ref.key), keys.run_events(ref.key)]
-    numbers = [ref.n for ref in refs]
+    attempts = [word for ref in refs for word in (ref.key, ref.n)]
     return script(
         "touch",
         lambda answers: [Touched(int(count), _text(spec)) for count, spec in answers],
@@ -288,7 +328,9 @@ def touch(
             next_queue if event == "end" else "",
             next_line,
             letter.text if letter else "",
-            *numbers,
+            ending(job_ttl_s),
+            expired,
+            *attempts,
         ],
     )
 
@@ -307,22 +349,69 @@ class End:
 
 def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
     """End these runs and the jobs that wait for them; False for each whose number is stale."""
-    names: list[str] = [keys.ACTIVE]
-    args: list[Word] = [
-        keys.PREFIX + "stat:",
-        keys.JOB_PREFIX,
-        keys.WAITING_PREFIX,
-        keys.USER_RUNS_PREFIX,
-        keys.PACE_PREFIX,
-        RUN_TTL_MS,
-        job_ttl_s * 1000,
-        STAT_TTL_MS,
-    ]
+    args: list[Word] = [ending(job_ttl_s)]
     for end in ends:
-        key = end.ref.key
-        names += [keys.run(key), keys.run_jobs(key), keys.run_events(key)]
-        args += [key, end.ref.n, end.state, end.payload, int(end.lasting)]
-    return script("finish", lambda answers: [bool(done) for done in answers], names, args)
+        args += [end.ref.key, end.ref.n, end.state, end.payload, int(end.lasting)]
+    return script("finish", lambda answers: [bool(done) for done in answers], [], args)
+
+
+@cache
+def ending(job_ttl_s: int) -> str:
+    """What scripts that end runs need to know, as JSON: see lua/ending.lua."""
+    return json.dumps(
+        {
+            "active": keys.ACTIVE,
+            "deadlines": keys.DEADLINES,
+            "interests": keys.INTERESTS,
+            "job": keys.JOB_PREFIX,
+            "job_ttl": job_ttl_s * 1000,
+            "pace": keys.PACE_PREFIX,
+            "run": keys.run(""),
+            "run_events": keys.run_events(""),
+            "run_jobs": keys.run_jobs(""),
+            "run_ttl": RUN_TTL_MS,
+            "stat": keys.PREFIX + "stat:",
+            "stat_ttl": STAT_TTL_MS,
+            "unwanted": keys.UNWANTED,
+            "upload_of": keys.UPLOAD_OF_PREFIX,
+            "user_runs": keys.USER_RUNS_PREFIX,
+            "waiting": keys.WAITING_PREFIX,
+        }
+    )
+
+
+def cancel(job_id: str, user: str, *, job_ttl_s: int) -> Call[str | None]:
+    """Take a job away from its run; answers the job's state, None if this user has none such.
+
+    `cancelling`: a stage is at it, and the worker has not confirmed yet.
+    """
+    return script("cancel", _optional, [], [ending(job_ttl_s), job_id, user])
+
+
+def expire(error: str, *, job_ttl_s: int, most: int = 500) -> Call[int]:
+    """Let jobs go whose deadline is over, with this error JSON, or that nobody looks at."""
+    return script("expire", int, [], [ending(job_ttl_s), error, most])
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """What a deleted job leaves to be removed."""
+
+    request_key: str
+    has_free_result: bool
+    """Whether no other job of the user has the same result."""
+    free_upload: str
+    """Id of its upload; empty when another job of the user is of the same one."""
+
+
+def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
+    """Cancel a job if need be and forget it; None if this user has none such."""
+    return script(
+        "delete",
+        lambda found: found and Deleted(_text(found[0]), _text(found[1]) == "1", _text(found[2])),
+        [],
+        [ending(job_ttl_s), job_id, user, keys.user_jobs(""), keys.upload(user, "")],
+    )
 
 
 @dataclass(frozen=True)
@@ -349,8 +438,12 @@ def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
     )
 
 
-def lead_again(refs: Sequence[Ref], specs: Sequence[Spec | None] = ()) -> Call[list[int]]:
-    """Give runs a new number, as if just claimed; the caller queues them. 0 for each stale one.
+def lead_again(
+    refs: Sequence[Ref], specs: Sequence[Spec | None] = (), *, job_ttl_s: int
+) -> Call[list[int]]:
+    """Give runs a new number, as if just claimed; the caller queues them.
+
+    0 for each that is stale, or that nobody wants any more: it ends here.
 
     A run that gets a spec computes that from now on, and its result is no longer that of its key.
     """
@@ -359,9 +452,10 @@ def lead_again(refs: Sequence[Ref], specs: Sequence[Spec | None] = ()) -> Call[l
         for ref in refs
         for name in (keys.run(ref.key), keys.run_events(ref.key), keys.run_jobs(ref.key))
     ]
-    args: list[Word] = [LEASE_MS, keys.LANE_PREFIX, keys.WAITING_PREFIX, keys.JOB_PREFIX]
+    prefixes = [keys.LANE_PREFIX, keys.WAITING_PREFIX, keys.JOB_PREFIX]
+    args: list[Word] = [LEASE_MS, *prefixes, ending(job_ttl_s)]
     for ref, spec in zip(refs, specs or [None] * len(refs), strict=True):
-        args += [ref.n, spec.to_json() if spec else "", spec.weights if spec else ""]
+        args += [ref.key, ref.n, spec.to_json() if spec else "", spec.weights if spec else ""]
     return script("lead_again", lambda answers: [int(n) for n in answers], names, args)
 
 
@@ -381,7 +475,8 @@ def view(job_id: str, loads: str = "{}") -> Call[View | None]:
     `loads` is JSON, model -> model -> Load, for the estimate of the wait.
     """
     prefixes = [keys.run(""), keys.WAITING_PREFIX, keys.PACE_PREFIX]
-    return script("view", _parse_view, [keys.job(job_id)], [*prefixes, loads])
+    args: list[Word] = [*prefixes, loads, keys.INTERESTS, INTEREST_MS]
+    return script("view", _parse_view, [keys.job(job_id)], args)
 
 
 def loads_json(loads: Mapping[str, Mapping[str, Load]]) -> str:
@@ -397,6 +492,16 @@ def result(request_key: str) -> Call[str | None]:
 def remember_result(request_key: str, payload: str, ttl_s: int) -> Call[Any]:
     """Keep a result's JSON in the cache Redis."""
     return command(lambda answer: answer, "SET", keys.result(request_key), payload, "EX", ttl_s)
+
+
+def forget_result(request_key: str) -> Call[Any]:
+    """Forget a remembered result."""
+    return command(lambda answer: answer, "DEL", keys.result(request_key))
+
+
+def forget_idempotency(user: str, key: str) -> Call[Any]:
+    """Let a request with this Idempotency-Key be tried anew."""
+    return command(lambda answer: answer, "DEL", keys.idempotency(user, key))
 
 
 def exchange_place(content_key: str, place: str, ttl_s: int) -> Call[str | None]:

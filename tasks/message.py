@@ -1,9 +1,11 @@
 """What travels in the queue: ids of runs of one model and lane. Never pixels, never names."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 from storage.records import VERSION, Ref
+from tasks.errors import Unavailable
 
 Lane = Literal["interactive", "batch"]
 MAX_RUNS = 16
@@ -37,3 +39,14 @@ def is_newer(carried: Message) -> bool:
 def error_json(error: Any) -> dict[str, Any]:
     """The `error` object of the API, of a tasks.errors.JobError."""
     return {"code": error.code, "message": str(error), "hint": error.hint, "status": error.status}
+
+
+EXPIRED = json.dumps(
+    error_json(
+        Unavailable(
+            "the job's deadline came before its result",
+            code="expired",
+            hint="Try again when less is waiting, or allow more by `deadline_s`.",
+        )
+    )
+)

@@ -1,6 +1,7 @@
 """submit, status, watch: the only thing that web needs to know of how work is done."""
 
 import asyncio
+import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,6 +34,8 @@ UPLOAD_AGE_S = 60.0
 UPLOADS_KNOWN = 10_000
 OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
 DEFAULT_OUTPUT = ("alpha", "preview")
+DEADLINES_S: Mapping[str, float] = {"interactive": 120, "batch": 3600}
+LONGEST_DEADLINE_S = 24 * 3600
 
 log = structlog.get_logger()
 
@@ -62,6 +65,12 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)
     output: Sequence[str] = DEFAULT_OUTPUT
     lane: Lane = "interactive"
+    keep: bool = True
+    """False: the job lives only while somebody looks at it."""
+    deadline_s: float | None = None
+    """When it fails, counted from now; None: DEADLINES_S of its lane."""
+    idempotency_key: str = ""
+    """Asked again with the same key, the same user gets the same job."""
 
 
 class UploadNeeded(JobError):
@@ -135,9 +144,20 @@ class Pipeline:
                 job_ttl_s=settings().job_ttl_s,
                 limits=admission.limits(self._loads, request.model, request.lane),
                 known_result=known_result,
+                deadline_s=request.deadline_s or DEADLINES_S[request.lane],
+                keep=request.keep,
+                idempotency=_idempotency(request, spec),
                 fields={"id": job_id},
             )
         )
+        if claim.verdict == "mismatch":
+            raise BadInput(
+                "this Idempotency-Key was used for another request",
+                code="idempotency_mismatch",
+                hint="Use a new key for each request, and the same one to send a request again.",
+            )
+        if claim.verdict == "again":
+            return await self.view(request.user, claim.payload)
         if claim.verdict == "busy":
             raise admission.busy(records.refusal(claim), request.lane)
         ref = Ref(spec.request_key, claim.number)
@@ -153,8 +173,33 @@ class Pipeline:
         await self.catalogue()  # for the estimate of the wait
         view = await self.state.do(records.view(job_id, self._loads_json))
         if view is None or view.fields["user"] != user:
-            raise BadInput(f"no job {job_id!r}", code="no_job", status=404)
+            raise _no_job(job_id)
         return view
+
+    async def cancel(self, user: str, job_id: str) -> View:
+        """Take a job away from its run; the run goes on while another job waits for it."""
+        call = records.cancel(job_id, user, job_ttl_s=settings().job_ttl_s)
+        if await self.state.do(call) is None:
+            raise _no_job(job_id)
+        return await self.view(user, job_id)
+
+    async def delete(self, user: str, job_id: str) -> None:
+        """Forget a job, and whatever no other job of the user needs: its result, its upload."""
+        call = records.delete(job_id, user, job_ttl_s=settings().job_ttl_s)
+        deleted = await self.state.do(call)
+        if deleted is None:
+            raise _no_job(job_id)
+        await asyncio.to_thread(self._delete_objects, user, deleted)
+        if deleted.has_free_result:
+            with suppress(StorageDown):  # a cache that is away forgets by itself
+                await self.cache.do(records.forget_result(deleted.request_key))
+        self._uploads.pop((user, deleted.free_upload), None)
+
+    def _delete_objects(self, user: str, deleted: records.Deleted) -> None:
+        if deleted.has_free_result:
+            self.objects.delete_all(keys.result_object(user, deleted.request_key, ""))
+        if deleted.free_upload:
+            self.objects.delete(keys.upload_object(user, deleted.free_upload))
 
     async def wait(self, view: View, wait_s: float) -> View:
         """The job once it has ended, or as it was last seen after `wait_s` or without Redis."""
@@ -214,7 +259,7 @@ class Pipeline:
         try:
             await self._bring(request, card, ref, spec.upload)
         except (StorageDown, Unavailable) as error:
-            giving_up = asyncio.create_task(self._give_up(ref, error))
+            giving_up = asyncio.create_task(self._give_up(ref, error, request))
             self._giving_up.add(giving_up)
             giving_up.add_done_callback(self._giving_up.discard)
             # Hardly waited for: what is away may be what notes it down. A run of which nothing is
@@ -274,12 +319,14 @@ class Pipeline:
             records.write_upload(user, upload_id, fields, ttl_s=ttl_s, original=original)
         )
 
-    async def _give_up(self, ref: Ref, error: Exception) -> None:
+    async def _give_up(self, ref: Ref, error: Exception, request: Request) -> None:
         """End a run that never reached the queue, so that those who joined it do not wait."""
         failure = error if isinstance(error, JobError) else Unavailable(str(error))
         end = End(ref, "failed", json.dumps(error_json(failure)))
         with suppress(StorageDown):
             await self.state.do(records.finish([end], job_ttl_s=settings().job_ttl_s))
+            if key := request.idempotency_key:  # to send it again is to try again
+                await self.state.do(records.forget_idempotency(request.user, key))
 
 
 def with_key(spec: Spec) -> Spec:
@@ -295,6 +342,20 @@ def with_key(spec: Spec) -> Spec:
         output=spec.output,
     )
     return replace(spec, request_key=key)
+
+
+def _no_job(job_id: str) -> BadInput:
+    return BadInput(f"no job {job_id!r}", code="no_job", status=404)
+
+
+def _idempotency(request: Request, spec: Spec) -> tuple[str, str] | None:
+    """(key, what is asked for): of the bytes and parameters that is what the request key says."""
+    if not request.idempotency_key:
+        return None
+    of_work = [request.photo.identity, spec.model, spec.params, spec.output]
+    asked = [*of_work, request.lane, request.keep, request.deadline_s]
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    return request.idempotency_key, digest.hexdigest()
 
 
 def _fresh(job_id: str, request: Request, spec: Spec, claim: records.Claim) -> View:

@@ -1,4 +1,5 @@
-"""Runs whose message or worker is lost are published again: one web process at a time looks."""
+"""Looks every second for what nobody else would notice: runs whose message or worker is lost are
+queued again, jobs whose time is over end."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,8 +13,9 @@ from storage.errors import StorageDown
 from storage.records import Ref, Spec
 from tasks import chain, parameters
 from tasks.errors import BadInput
-from tasks.message import Lane, message
+from tasks.message import EXPIRED, Lane, message
 from tasks.pipeline import Pipeline, with_key
+from tasks.settings import settings
 
 EVERY_S = 1.0
 
@@ -25,6 +27,7 @@ async def reconcile(pipeline: Pipeline) -> None:
     while True:
         await asyncio.sleep(EVERY_S)
         try:
+            await pipeline.state.do(records.expire(EXPIRED, job_ttl_s=settings().job_ttl_s))
             await lead_again(pipeline)
         except StorageDown as error:
             log.warning("not reconciled", reason=str(error))
@@ -41,7 +44,9 @@ async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> in
         return 0
     cards = (await pipeline.catalogue()).models
     specs = [updated(run.spec, cards.get(run.model)) for run in lost]
-    numbers = await pipeline.state.do(records.lead_again([run.ref for run in lost], specs))
+    refs = [run.ref for run in lost]
+    call_again = records.lead_again(refs, specs, job_ttl_s=settings().job_ttl_s)
+    numbers = await pipeline.state.do(call_again)
     letters = []
     for run, n in zip(lost, numbers, strict=True):
         if n:

@@ -99,6 +99,8 @@ class Stage:
                 next_line=chain.line_after(self.name, model),
                 next_queue=chain.queue_after(self.name, model),
                 letter=letter,
+                job_ttl_s=settings().job_ttl_s,
+                expired=messages.EXPIRED,
             )
         )
 
@@ -122,7 +124,10 @@ def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
         _finish(_hand_back(dict.fromkeys(refs, newer)))
         return
     touched = stage.touch("start", carried, refs)
-    live = [(ref, answer) for ref, answer in zip(refs, touched, strict=True) if answer.deliveries]
+    answered = list(zip(refs, touched, strict=True))
+    if ended := [ref for ref, answer in answered if answer.has_ended]:
+        _forget_arrays(ended)
+    live = [(ref, answer) for ref, answer in answered if answer.is_live]
     if len(refs) > 1 and any(answer.deliveries > 1 for _, answer in live):
         # It may have brought a worker down. Apart, only the run that did so does it again.
         _split(request, carried, [ref for ref, _ in live])
@@ -152,7 +157,7 @@ def _split(request: Any, carried: Message, refs: list[Ref]) -> None:
 
 def begin_anew(work: Work, carried: Message) -> Moved:
     """Send a run through all stages again, under a new number; the delivery count bounds it."""
-    [n] = state().do(records.lead_again([work.ref]))
+    [n] = state().do(records.lead_again([work.ref], job_ttl_s=settings().job_ttl_s))
     if n:
         ref = Ref(work.ref.key, n)
         letter = chain.first(messages.message(carried["model"], carried["lane"], [ref]))

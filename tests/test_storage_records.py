@@ -441,7 +441,7 @@ def test_an_ended_run_is_touched_no_more(desk: Desk, state: "redis.Redis", event
     desk.finish(ref)
     before = state.hgetall(keys.run(KEY))
 
-    assert desk.touch(event, ref) == [0]
+    assert desk.touch(event, ref) == [-1]
     assert state.hgetall(keys.run(KEY)) == before
 
 

@@ -59,7 +59,7 @@ def test_a_run_whose_leader_still_brings_the_bytes_is_no_lost_one(servers: Stack
 
 def test_the_old_number_can_do_nothing_any_more(servers: Stack) -> None:
     link, ref = claimed(servers, "stale")
-    [n] = link.do(records.lead_again([ref]))
+    [n] = link.do(records.lead_again([ref], job_ttl_s=60))
 
     late = link.do(records.finish([records.End(ref, "done", "{}")], job_ttl_s=60))
 
@@ -70,7 +70,7 @@ def test_the_old_number_can_do_nothing_any_more(servers: Stack) -> None:
 def test_only_one_of_two_leads_a_run_again(servers: Stack) -> None:
     link, ref = claimed(servers, "twice")
 
-    numbers = [link.do(records.lead_again([ref])) for _ in range(2)]
+    numbers = [link.do(records.lead_again([ref], job_ttl_s=60)) for _ in range(2)]
 
     assert numbers == [[ref.n + 1], [0]]
     end(link, Ref("twice", ref.n + 1))

@@ -442,7 +442,7 @@ def test_a_stale_run_does_not_begin_anew(
     ref = claim("a")
 
     def step(work: Work) -> Outcome:
-        link.do(records.lead_again([ref]))  # the reconciler was first
+        link.do(records.lead_again([ref], job_ttl_s=60))  # the reconciler was first
         return begin_anew(work, carry(ref))
 
     run_stage(task, STAGE, carry(ref), step)

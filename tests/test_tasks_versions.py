@@ -185,7 +185,7 @@ def test_handing_back_is_no_start_that_came_to_no_end(
 
     for _ in range(records.MAX_HAND_BACKS):
         run(ref)
-        [n] = link.do(records.lead_again([ref]))
+        [n] = link.do(records.lead_again([ref], job_ttl_s=60))
         ref = Ref(ref.key, n)
 
     assert view(link).state == "queued"

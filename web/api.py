@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any, cast
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
@@ -18,7 +18,7 @@ from tasks.errors import BadInput, JobError
 from tasks.imaging import guard
 from tasks.message import Lane
 from tasks.models.base import RESERVED
-from tasks.pipeline import DEFAULT_OUTPUT, Photo, Pipeline, UploadNeeded
+from tasks.pipeline import DEFAULT_OUTPUT, LONGEST_DEADLINE_S, Photo, Pipeline, UploadNeeded
 from tasks.pipeline import Request as Asked
 from tasks.settings import MIB, settings
 from web import answers, events, schemas
@@ -52,6 +52,14 @@ BINARY = {"requestBody": {"required": True, "content": {
 BIG = 256 * 1024
 """Bodies above this are hashed in a thread."""
 
+Idempotency = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="Sent again within a day with the same request, it answers the same job.",
+    ),
+]
 Wait = Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the end.")]
 
 
@@ -62,6 +70,12 @@ async def predict(
     wait: Wait = 30,
     lane: Lane = "interactive",
     output: Annotated[str, Query(description="Comma-separated names of what to make.")] = "",
+    keep: Annotated[bool, Query(description=schemas.KEEP.description)] = True,
+    deadline_s: Annotated[
+        float | None,
+        Query(gt=0, le=LONGEST_DEADLINE_S, description=schemas.DEADLINE.description),
+    ] = None,
+    idempotency_key: Idempotency = "",
 ) -> Response:
     """Send an image as the body, get its job; every other query parameter is the model's."""
     pipeline = pipeline_of(request)
@@ -74,7 +88,10 @@ async def predict(
         )  # fmt: skip
         params = _params(request.query_params)
         wanted = tuple(output.split(",")) if output else DEFAULT_OUTPUT
-        asked = Asked(request.state.user, model, photo, params, wanted, lane)
+        asked = Asked(
+            request.state.user, model, photo, params, wanted, lane, keep, deadline_s,
+            idempotency_key,
+        )  # fmt: skip
         view = await pipeline.submit(asked)
     return await _answer(request, view, wait)
 
@@ -94,15 +111,20 @@ async def uploads(request: Request, asked: schemas.UploadRequest) -> Response:
         409: {"model": schemas.UploadNeeded, "description": "Send the bytes first."},
     },
 )
-async def jobs(request: Request, asked: schemas.JobRequest, wait: Wait = 0) -> Response:
+async def jobs(
+    request: Request,
+    asked: schemas.JobRequest,
+    wait: Wait = 0,
+    idempotency_key: Idempotency = "",
+) -> Response:
     """Ask for work on an upload, or on a file that may be known already."""
     named = [name for name in (asked.upload, asked.uploads, asked.sha256) if name]
     if len(named) != 1:
         raise BadInput("name the image by one of: upload, uploads, sha256", code="bad_request")
     if asked.uploads:
-        return await _several(request, asked, wait)
+        return await _several(request, asked, wait, idempotency_key)
     try:
-        view = await (_by_upload if asked.upload else _by_hash)(request, asked)
+        view = await (_by_upload if asked.upload else _by_hash)(request, asked, idempotency_key)
     except UploadNeeded as error:
         place = await _place(request, asked)
         return json_response({"error": error_body(error), "upload": place}, error.status)
@@ -114,6 +136,26 @@ async def job(request: Request, job_id: str) -> Response:
     """How a job of one's own is going. Always 200, whatever came of it."""
     view = await pipeline_of(request).view(request.state.user, job_id)
     return json_response(await _body(request, view))
+
+
+@api.post("/jobs/{job_id}/cancel", responses={200: {"model": schemas.Job}, **FAILURES})
+async def cancel(request: Request, job_id: str) -> Response:
+    """Do without a job: `cancelling` until a worker that is at it confirms, else `cancelled`.
+
+    Work that other jobs wait for goes on. A job that has ended stays as it is.
+    """
+    view = await pipeline_of(request).cancel(request.state.user, job_id)
+    return json_response(await _body(request, view))
+
+
+@api.delete("/jobs/{job_id}", status_code=204, responses=FAILURES)
+async def delete(request: Request, job_id: str) -> Response:
+    """Cancel a job if need be and remove it, its result and its upload.
+
+    What other jobs of the same user share with it stays.
+    """
+    await pipeline_of(request).delete(request.state.user, job_id)
+    return Response(status_code=204)
 
 
 @api.get("/jobs/{job_id}/events", responses=FAILURES)
@@ -139,20 +181,31 @@ def pipeline_of(request: Request) -> Pipeline:
     return cast(Pipeline, request.app.state.pipeline)
 
 
-async def _several(request: Request, asked: schemas.JobRequest, wait: float) -> Response:
+async def _several(
+    request: Request, asked: schemas.JobRequest, wait: float, idempotency_key: str
+) -> Response:
     pipeline = pipeline_of(request)
     # All are looked at before any is asked for: one that is missing leaves no half of the work.
     photos = [await _uploaded(request, upload_id) for upload_id in asked.uploads or []]
-    views = [await pipeline.submit(_asked(request, asked, photo)) for photo in photos]
+    views = [
+        await pipeline.submit(
+            _asked(request, asked, photo, idempotency_key and f"{idempotency_key} {number}")
+        )
+        for number, photo in enumerate(photos)
+    ]
     views = list(await asyncio.gather(*(pipeline.wait(view, wait) for view in views)))
     bodies = [await _body(request, view) for view in views]
     under_way = any(body["state"] not in records.ENDED for body in bodies)
     return json_response(bodies, 202 if under_way else 200)
 
 
-def _asked(request: Request, asked: schemas.JobRequest, photo: Photo) -> Asked:
-    output = asked.output or DEFAULT_OUTPUT
-    return Asked(request.state.user, asked.model, photo, asked.params, output, asked.lane)
+def _asked(
+    request: Request, asked: schemas.JobRequest, photo: Photo, idempotency_key: str
+) -> Asked:
+    return Asked(
+        request.state.user, asked.model, photo, asked.params, asked.output or DEFAULT_OUTPUT,
+        asked.lane, asked.keep, asked.deadline_s, idempotency_key,
+    )  # fmt: skip
 
 
 async def _uploaded(request: Request, upload_id: str) -> Photo:
@@ -191,24 +244,24 @@ async def _confirmed(pipeline: Pipeline, user: str, photo: Photo) -> Photo:
     return there
 
 
-async def _by_upload(request: Request, asked: schemas.JobRequest) -> View:
+async def _by_upload(request: Request, asked: schemas.JobRequest, idempotency_key: str) -> View:
     photo = await _uploaded(request, str(asked.upload))
-    return await pipeline_of(request).submit(_asked(request, asked, photo))
+    return await pipeline_of(request).submit(_asked(request, asked, photo, idempotency_key))
 
 
-async def _by_hash(request: Request, asked: schemas.JobRequest) -> View:
+async def _by_hash(request: Request, asked: schemas.JobRequest, idempotency_key: str) -> View:
     """A file by its hash: its result if there is one, else work on the bytes if they are there."""
     pipeline, sha256, variant = pipeline_of(request), str(asked.sha256), asked.variant
     claimed = Photo(f"{sha256}:{variant}", asked.size or 0)
     try:
-        return await pipeline.submit(_asked(request, asked, claimed))
+        return await pipeline.submit(_asked(request, asked, claimed, idempotency_key))
     except UploadNeeded:
         call = records.upload_of(request.state.user, sha256, variant)
         upload_id = await pipeline.state.do(call)
         if not upload_id:
             raise
     photo = await _uploaded(request, upload_id)
-    return await pipeline.submit(_asked(request, asked, photo))
+    return await pipeline.submit(_asked(request, asked, photo, idempotency_key))
 
 
 async def _place(

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.catalogue import GONE_S
-from tasks.pipeline import OUTPUTS
+from tasks.pipeline import LONGEST_DEADLINE_S, OUTPUTS
 
 State = Literal[
     "queued", "preprocessing", "inferring", "postprocessing", "done", "failed", "cancelling",
@@ -16,6 +16,16 @@ VARIANT = Field(
     default="original",
     pattern="^[a-z0-9.-]{1,32}$",
     description="How the client changed the original before sending, e.g. `jpeg-2048`.",
+)
+KEEP = Field(
+    default=True,
+    description="False: the job is cancelled when nobody has looked at it for 30 s.",
+)
+DEADLINE = Field(
+    default=None,
+    gt=0,
+    le=LONGEST_DEADLINE_S,
+    description="Seconds until it fails as `expired`. Default: 120, in the batch lane 3600.",
 )
 SIZE = Field(gt=0, description="Bytes that will be sent; signed into the address.")
 TYPE = Field(
@@ -96,8 +106,8 @@ class JobRequest(BaseModel):
     size: int | None = Field(default=None, gt=0, description="For the address of a 409.")
     type: str = TYPE
     lane: Literal["interactive", "batch"] = "interactive"
-    keep: bool = True
-    deadline_s: float | None = Field(default=None, gt=0)
+    keep: bool = KEEP
+    deadline_s: float | None = DEADLINE
     output: list[Literal[OUTPUTS]] | None = None  # type: ignore[valid-type]  # one list of names
 
 

@@ -1,9 +1,13 @@
 -- Needs line.lua.
 -- Give a job its run: hit, failed (remembered), join, lead or busy. Writes the job record as well.
--- KEYS: run, run's jobs, job, lane of the cpu line, user's jobs, index of active runs, user's runs
+-- A claim with an idempotency key that was used before answers `again` and the job of then, or
+-- `mismatch` if it asked for something else.
+-- KEYS: run, run's jobs, job, lane of the cpu line, user's jobs, index of active runs, user's runs,
+--       idempotency key or '', deadlines of jobs, interests in jobs
 -- ARGV: job id, lease ms, limits (JSON), job ttl ms, run ttl ms, negative ttl ms, known result or '',
 --       spec, user, lane, model, channel, request key, prefixes of lanes and of waiting runs,
---       then the job's fields and values
+--       deadline ms, interest ms or '', what is asked for (with an idempotency key), its ttl ms, prefix
+--       of jobs, then the job's fields and values
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -11,16 +15,34 @@ local run, jobs, job, lane, history = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5
 local id, lease, job_ttl, run_ttl = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
 local negative_ttl, known, spec, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[12]
 local lane_name, model, user_runs, waiting_prefix = ARGV[10], ARGV[11], KEYS[7], ARGV[15]
+local idempotency, asked, deadline = KEYS[8], ARGV[18], now + ARGV[16]
 local waiting_runs = waiting_prefix .. model .. ':' .. lane_name
 
 local function write_job(...)
   local fields = {'created', stamp}
-  for i = 16, #ARGV do fields[#fields + 1] = ARGV[i] end
+  for i = 21, #ARGV do fields[#fields + 1] = ARGV[i] end
   for _, value in ipairs({...}) do fields[#fields + 1] = value end
   redis.call('HSET', job, unpack(fields))
   redis.call('PEXPIRE', job, job_ttl)
   redis.call('ZADD', history, now, id)
   redis.call('PEXPIRE', history, job_ttl)
+  if idempotency ~= '' then
+    redis.call('HSET', idempotency, 'job', id, 'asked', asked)
+    redis.call('PEXPIRE', idempotency, ARGV[19])
+  end
+end
+
+-- The job waits: for so long at most, and (interest) only while somebody looks.
+local function wait_for_run()
+  redis.call('ZADD', KEYS[9], deadline, id)
+  if ARGV[17] ~= '' then redis.call('ZADD', KEYS[10], now + ARGV[17], id) end
+end
+
+if idempotency ~= '' then
+  local before = redis.call('HMGET', idempotency, 'job', 'asked')
+  if before[1] and redis.call('EXISTS', ARGV[20] .. before[1]) == 1 then
+    if before[1] ~= id then return {before[2] == asked and 'again' or 'mismatch', 0, before[1], stamp} end
+  end
 end
 
 if known ~= '' then
@@ -29,7 +51,11 @@ if known ~= '' then
 end
 
 local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting',
+<<<<<<< HEAD
   'line', 'lane', 'position', 'moved', 'unsent', 'spec')
+=======
+  'line', 'lane', 'position', 'moved', 'unwanted', 'deadline')
+>>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
 if old[12] and ENDED[state] then state = 'cancelled' end  -- it was led again for other code or weights
 if state == 'done' then
@@ -46,12 +72,18 @@ local function is_waiting()
   local started = redis.call('HGET', ARGV[14] .. old[9] .. ':' .. old[10], 'started')
   return tonumber(old[11]) > tonumber(started or 0)
 end
-local under_way = n > 0 and state ~= 'failed' and state ~= 'cancelled' and (leased > now or is_waiting())
+local under_way = n > 0 and not ENDED[state] and not old[13] and (leased > now or is_waiting())
 if under_way and old[7] == id then return {'lead', n, spec, stamp} end  -- the same claim, sent twice
 if under_way then
   write_job('state', 'queued', 'n', n)
   redis.call('SADD', jobs, id)
+<<<<<<< HEAD
   return {'join', n, old[13] and cjson.decode(old[14]).upload or '', stamp}
+=======
+  if deadline > tonumber(old[14] or 0) then redis.call('HSET', run, 'deadline', string.format('%.3f', deadline)) end
+  wait_for_run()
+  return {'join', n, '', stamp}
+>>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
 end
 
 -- Only new work is refused: what is known, or under way already, costs nobody anything.
@@ -80,12 +112,25 @@ end
 
 n = n + 1
 local position = redis.call('HINCRBY', lane, 'next', 1)
-local kept = redis.call('SMEMBERS', jobs)  -- jobs of a run whose lease ran out go on waiting
+local kept = {}  -- jobs of a run whose lease ran out go on waiting; those of one that ends are cancelled
+for _, other in ipairs(redis.call('SMEMBERS', jobs)) do
+  if redis.call('HGET', ARGV[20] .. other, 'state') == 'cancelling' then
+    redis.call('HSET', ARGV[20] .. other, 'state', 'cancelled', 'ended', stamp, 'n', n)
+    redis.call('SREM', jobs, other)
+  else
+    kept[#kept + 1] = other
+    deadline = math.max(deadline, tonumber(old[14] or 0))
+  end
+end
 redis.call('DEL', run)
 redis.call('HSET', run, 'v', 1, 'n', n, 'state', 'queued', 'stage', '', 'progress', 0, 'version', n * 1000,
   'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', 'cpu', 'line', 'cpu',
   'lane', lane_name, 'model', model, 'user', ARGV[9], 'position', position, 'claimed', stamp,
+<<<<<<< HEAD
   'waiting_since', stamp, 'unsent', '1')
+=======
+  'waiting_since', stamp, 'deadline', string.format('%.3f', deadline))
+>>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
 redis.call('PEXPIRE', run, run_ttl)
 redis.call('ZADD', KEYS[6], now, ARGV[13])
 redis.call('ZADD', waiting_runs, now, run)
@@ -94,6 +139,7 @@ redis.call('PEXPIRE', user_runs, run_ttl)
 write_job('state', 'queued', 'n', n)
 redis.call('SADD', jobs, id)
 redis.call('PEXPIRE', jobs, run_ttl)
+wait_for_run()
 if #kept > 0 then
   redis.call('PUBLISH', channel, '{"state":"queued"}')
 end

@@ -1,7 +1,9 @@
--- Give runs a new number, as if they had just been claimed; the caller queues them. Stale ones get 0.
+-- Needs ending.lua.
+-- Give runs a new number, as if they had just been claimed; the caller queues them. Stale ones get 0,
+-- and so do those that nobody wants any more: they end.
 -- KEYS: run, channel, run's jobs per run
--- ARGV: lease ms, prefixes of lanes, of waiting runs and of jobs, then per run: number, new spec or '',
---       the weights in it
+-- ARGV: lease ms, prefixes of lanes, of waiting runs and of jobs, names (see ending.lua), then per run:
+--       request key, number, new spec or '', the weights in it
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp, leased = string.format('%.3f', now), string.format('%.3f', now + tonumber(ARGV[1]))
@@ -9,9 +11,12 @@ local numbers = {}
 
 for i = 1, #KEYS / 3 do
   local run, channel, jobs = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
-  local number, spec, weights = ARGV[3 * i + 2], ARGV[3 * i + 3], ARGV[3 * i + 4]
-  local was = redis.call('HMGET', run, 'n', 'state', 'lane', 'model')
-  if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' then
+  local key, number, spec, weights = unpack(ARGV, 4 * i + 2, 4 * i + 5)
+  local was = redis.call('HMGET', run, 'n', 'state', 'lane', 'model', 'unwanted')
+  if was[1] ~= number or ENDED[was[2]] then
+    numbers[i] = 0
+  elseif was[5] then
+    end_run(cjson.decode(ARGV[5]), key, 'cancelled', '', '0', now)
     numbers[i] = 0
   else
     numbers[i] = tonumber(was[1]) + 1

@@ -1,10 +1,14 @@
+-- Needs ending.lua.
 -- A stage says of each run of its message that it starts, goes on or has ended. Stale runs get 0 back,
--- and so does a stage that has ended for this attempt already: its message was delivered twice.
+-- and so does a stage that has ended for this attempt already: its message was delivered twice. -1 is
+-- the answer of a run that has ended, also of one that ends here: nobody waits for it any more, or the
+-- last who did has lost patience.
 -- The end of a stage queues the message for the next one: no crash can come between.
 -- KEYS: lane of this stage, lane of the next (or the same), list of the letter or '', runs that wait
 --       for this model in this lane, pace of the model, then run, channel per run
 -- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', next line,
---       letter or '', then one run number per run
+--       letter or '', names (see ending.lua), error of a run whose deadline is over, then per run:
+--       request key, number
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -16,11 +20,16 @@ local at, ms, deliveries, over = 'at:' .. stage, 'ms:' .. stage, 'deliveries:' .
 local answers, highest, handed_on = {}, 0, false
 
 for i = 1, count do
-  local run, number = KEYS[4 + 2 * i], ARGV[8 + i]
+  local run, key, number = KEYS[4 + 2 * i], ARGV[9 + 2 * i], ARGV[10 + 2 * i]
   local was = redis.call('HMGET', run, 'n', 'state', 'version', 'position', 'waiting_since', 'ms:queued',
-    deliveries, at, 'spec', over)
-  if was[1] ~= number or was[2] == 'done' or was[2] == 'failed' or was[2] == 'cancelled' or was[10] == number then
+    deliveries, at, 'spec', over, 'unwanted', 'deadline')
+  if was[1] ~= number or was[10] == number then
     answers[i] = {0, ''}
+  elseif ENDED[was[2]] then
+    answers[i] = {-1, ''}
+  elseif was[11] or (event == 'start' and was[12] and tonumber(was[12]) < now) then
+    end_run(cjson.decode(ARGV[9]), key, 'failed', ARGV[10], '0', now)
+    answers[i] = {-1, ''}
   elseif event == 'renew' then
     redis.call('HSET', run, 'lease', leased)
     answers[i] = {1, ''}

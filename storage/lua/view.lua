@@ -1,7 +1,8 @@
 -- Needs line.lua.
 -- A job and, while it is under way, what its run does now and what it waits for.
 -- KEYS: job
--- ARGV: prefixes of runs, of waiting runs and of paces, loads of each model (JSON): see line.lua
+-- ARGV: prefixes of runs, of waiting runs and of paces, loads of each model (JSON): see line.lua,
+--       interests in jobs, how long one lasts in ms
 -- Answers {} or {job, run, runs ahead or -1, ms until its turn, ms that the device has been at its
 -- present batch, ms of the stage so far or -1 while it waits}
 local job = redis.call('HGETALL', KEYS[1])
@@ -12,6 +13,7 @@ if ENDED[fields['state']] then return {job, {}} end
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
+if fields['keep'] == '0' then redis.call('ZADD', ARGV[5], 'XX', now + ARGV[6], fields['id']) end
 local key = ARGV[1] .. fields['request_key']
 local run = redis.call('HMGET', key, 'n', 'state', 'stage', 'progress', 'version', 'waiting_since', 'lane', 'model')
 local stage, waits, lane, model = run[3], run[6] ~= '', run[7], run[8]

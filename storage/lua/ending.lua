@@ -1,0 +1,104 @@
+-- Shared by the scripts that end runs; storage/calls.py puts it before them.
+local ENDED = {done = true, failed = true, cancelled = true}
+local STAGES = {'queued', 'preprocess', 'inference', 'postprocess'}
+
+local function timings(run, stage, now)
+  local found = {}
+  for i, ms in ipairs(redis.call('HMGET', run, 'ms:queued', 'ms:preprocess', 'ms:inference', 'ms:postprocess')) do
+    if ms then found[STAGES[i]] = tonumber(ms) end
+  end
+  local at = stage ~= '' and redis.call('HGET', run, 'at:' .. stage)
+  if at then found[stage] = now - tonumber(at) end
+  return found
+end
+
+local function count(names, model, state, ms, now)
+  local stat = names.stat .. model .. ':' .. math.floor(now / 60000)
+  redis.call('HINCRBY', stat, state, 1)
+  for stage, spent in pairs(ms) do redis.call('HINCRBYFLOAT', stat, 'ms:' .. stage, string.format('%.3f', spent)) end
+  redis.call('PEXPIRE', stat, names.stat_ttl)
+end
+
+-- Moving means of what a run costs the cpu workers: a stage serves all runs of its message at a time.
+local function learn(names, model, run, ms)
+  local pace = names.pace .. model
+  local with = redis.call('HMGET', run, 'with:preprocess', 'with:postprocess')
+  local known = redis.call('HMGET', pace, 'preprocess', 'postprocess')
+  for i, stage in ipairs({'preprocess', 'postprocess'}) do
+    local cost = (ms[stage] or 0) / tonumber(with[i] or 1)
+    local mean = known[i] and known[i] * 0.9 + cost * 0.1 or cost
+    redis.call('HSET', pace, stage, string.format('%.3f', mean))
+  end
+end
+
+-- End one job: done, failed or cancelled, with what its run took. Its number is the run's, as those
+-- who joined an earlier attempt must see this as the newest version.
+local function end_job(names, job, state, payload, spent, number, now)
+  if redis.call('EXISTS', job) == 0 then return end
+  local fields = {'state', state, 'ended', string.format('%.3f', now), 'timings', spent, 'n', number}
+  if state == 'done' then fields[#fields + 1], fields[#fields + 2] = 'result', payload end
+  if state == 'failed' then fields[#fields + 1], fields[#fields + 2] = 'error', payload end
+  redis.call('HSET', job, unpack(fields))
+  redis.call('PEXPIRE', job, names.job_ttl)
+end
+
+-- End a run that has not ended, and every job that waits for it. One that nobody wants any more is
+-- cancelled, whatever came of it. `names` are the prefixes and times of storage/records.py: ending().
+local function end_run(names, key, state, payload, lasting, now)
+  local run, jobs = names.run .. key, names.run_jobs .. key
+  local was = redis.call('HMGET', run, 'n', 'stage', 'model', 'lane', 'user', 'unwanted')
+  if was[6] then state, payload, lasting = 'cancelled', '', '0' end
+  local ms = timings(run, was[2] or '', now)
+  local spent = cjson.encode(ms)
+  redis.call('HSET', run, 'state', state, 'progress', 1, 'lease', 0, 'ended', string.format('%.3f', now),
+    state == 'done' and 'result' or 'error', payload, 'lasting', lasting, 'timings', spent)
+  redis.call('PEXPIRE', run, names.run_ttl)
+  for _, id in ipairs(redis.call('SMEMBERS', jobs)) do
+    end_job(names, names.job .. id, state, payload, spent, was[1], now)
+  end
+  redis.call('DEL', jobs)
+  redis.call('ZREM', names.active, key)
+  redis.call('ZREM', names.waiting .. was[3] .. ':' .. was[4], run)
+  redis.call('ZREM', names.user_runs .. (was[5] or ''), run)
+  local version = redis.call('HINCRBY', run, 'version', 1)
+  redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. state .. '","version":' .. version .. '}')
+  count(names, was[3], state, ms, now)
+  if state == 'done' and ms.inference then learn(names, was[3], run, ms) end
+end
+
+-- Take a job away from its run, to end as `state`. The run goes on while somebody else waits for it.
+-- If nobody does, it ends at once where it only waits, as its number keeps any later stage from
+-- starting; while a stage is at it, it is marked, and ends when the worker next speaks of it.
+-- Answers the job's state: `state`, or cancelling.
+local function leave(names, id, state, payload, now)
+  local job = names.job .. id
+  local key = redis.call('HGET', job, 'request_key')
+  local run, jobs = names.run .. key, names.run_jobs .. key
+  local was = redis.call('HMGET', run, 'n', 'state', 'waiting_since')
+  if redis.call('SISMEMBER', jobs, id) == 0 or not was[1] or ENDED[was[2]] then
+    end_job(names, job, state, payload, '{}', was[1] or 0, now)
+    return state
+  end
+  if redis.call('SCARD', jobs) > 1 then
+    redis.call('SREM', jobs, id)
+    end_job(names, job, state, payload, '{}', was[1], now)
+    local version = redis.call('HINCRBY', run, 'version', 1)
+    redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. was[2] .. '","version":' .. version .. ',"left":1}')
+    return state
+  end
+  if was[3] ~= '' then
+    end_run(names, key, state, payload, '0', now)
+    return state
+  end
+  if state == 'failed' then  -- nobody need wait for the worker to hear that time is over
+    redis.call('SREM', jobs, id)
+    end_job(names, job, state, payload, '{}', was[1], now)
+  else
+    redis.call('HSET', job, 'state', 'cancelling')
+  end
+  redis.call('HSET', run, 'state', 'cancelling', 'unwanted', 1)
+  local version = redis.call('HINCRBY', run, 'version', 1)
+  redis.call('PUBLISH', names.run_events .. key, '{"state":"cancelling","version":' .. version .. '}')
+  redis.call('PUBLISH', names.unwanted, key .. ':' .. was[1])
+  return state == 'failed' and state or 'cancelling'
+end
