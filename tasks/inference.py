@@ -1,7 +1,7 @@
 """Stage 2, queue `gpu.<model>`: array -> array on the device. Never decodes."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -14,7 +14,8 @@ from tasks.errors import ModelFailure, Unavailable
 from tasks.message import Message, refs
 from tasks.models.base import Inferred
 from tasks.resources import scratch
-from tasks.stage import Outcome, Stage, Work, begin_anew, run_stage
+from tasks.stage import MOVED, Outcome, Stage, Work, begin_anew, run_stage
+from tasks.unwanted import unwanted
 
 DEADLINE_S = 300
 """A device that has not answered for so long is taken for dead."""
@@ -48,11 +49,17 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
         return partial(begin_anew, work, carried)
     bin, deadline = (work.spec.model, array.shape, str(array.dtype)), monotonic() + DEADLINE_S
     future = _batcher.submit(bin, array, deadline=deadline)
+    unwanted().watch(work.ref, future)
 
-    def wait() -> None:
-        inferred = _patiently(future, carried, deadline)
+    def wait() -> Outcome:
+        try:
+            inferred = _patiently(future, carried, deadline)
+        except CancelledError:
+            STAGE.touch("renew", carried, [work.ref])  # confirms: the run ends there
+            return MOVED
         name = "lighter" if inferred.is_lighter else "output"
         scratch().put(work.scratch(name), inferred.array)
+        return None
 
     return wait
 
