@@ -23,7 +23,8 @@ class Unwanted:
     def __init__(self, url: str) -> None:
         self._waiting: dict[str, Future[Any]] = {}
         # A reader that waits must have no read timeout; the health check finds a dead connection.
-        self._client = redis.Redis.from_url(url, socket_timeout=None, health_check_interval=10)
+        link = redis.Redis.from_url(url, socket_timeout=None, health_check_interval=10)
+        self._client: Any = link  # redis-py does not type pubsub
         threading.Thread(target=self._run, daemon=True, name="unwanted").start()
 
     def watch(self, ref: Ref, future: "Future[Any]") -> None:
@@ -41,7 +42,9 @@ class Unwanted:
                 time.sleep(0.5)
 
     def _listen(self) -> None:
-        with self._client.pubsub(ignore_subscribe_messages=True) as stream:
+        with self._client.pubsub(  # type: ignore[no-untyped-call]  # redis-py types nothing
+            ignore_subscribe_messages=True
+        ) as stream:
             stream.subscribe(keys.UNWANTED)
             for found in stream.listen():
                 future = self._waiting.get(found["data"].decode())
