@@ -73,13 +73,9 @@ class Claim:
     number: int
     """Run number."""
     payload: str
-<<<<<<< HEAD
-    """Result JSON (hit), error JSON (failed), spec (lead), Refusal JSON (busy). For join the id of
-    the upload whose bytes the leader may still be bringing; empty once the run is queued."""
-=======
     """JSON of the result (hit), the error (failed) or the Refusal (busy); the spec (lead); a job id
-    (again, mismatch)."""
->>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
+    (again, mismatch). For join the id of the upload whose bytes the leader may still be bringing;
+    empty once the run is queued."""
     at_ms: float
     """Redis time."""
 

@@ -51,11 +51,7 @@ if known ~= '' then
 end
 
 local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting',
-<<<<<<< HEAD
-  'line', 'lane', 'position', 'moved', 'unsent', 'spec')
-=======
-  'line', 'lane', 'position', 'moved', 'unwanted', 'deadline')
->>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
+  'line', 'lane', 'position', 'moved', 'unsent', 'spec', 'unwanted', 'deadline')
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
 if old[12] and ENDED[state] then state = 'cancelled' end  -- it was led again for other code or weights
 if state == 'done' then
@@ -72,18 +68,14 @@ local function is_waiting()
   local started = redis.call('HGET', ARGV[14] .. old[9] .. ':' .. old[10], 'started')
   return tonumber(old[11]) > tonumber(started or 0)
 end
-local under_way = n > 0 and not ENDED[state] and not old[13] and (leased > now or is_waiting())
+local under_way = n > 0 and not ENDED[state] and not old[15] and (leased > now or is_waiting())
 if under_way and old[7] == id then return {'lead', n, spec, stamp} end  -- the same claim, sent twice
 if under_way then
   write_job('state', 'queued', 'n', n)
   redis.call('SADD', jobs, id)
-<<<<<<< HEAD
-  return {'join', n, old[13] and cjson.decode(old[14]).upload or '', stamp}
-=======
-  if deadline > tonumber(old[14] or 0) then redis.call('HSET', run, 'deadline', string.format('%.3f', deadline)) end
+  if deadline > tonumber(old[16] or 0) then redis.call('HSET', run, 'deadline', string.format('%.3f', deadline)) end
   wait_for_run()
-  return {'join', n, '', stamp}
->>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
+  return {'join', n, old[13] and cjson.decode(old[14]).upload or '', stamp}
 end
 
 -- Only new work is refused: what is known, or under way already, costs nobody anything.
@@ -119,18 +111,14 @@ for _, other in ipairs(redis.call('SMEMBERS', jobs)) do
     redis.call('SREM', jobs, other)
   else
     kept[#kept + 1] = other
-    deadline = math.max(deadline, tonumber(old[14] or 0))
+    deadline = math.max(deadline, tonumber(old[16] or 0))
   end
 end
 redis.call('DEL', run)
 redis.call('HSET', run, 'v', 1, 'n', n, 'state', 'queued', 'stage', '', 'progress', 0, 'version', n * 1000,
   'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', 'cpu', 'line', 'cpu',
   'lane', lane_name, 'model', model, 'user', ARGV[9], 'position', position, 'claimed', stamp,
-<<<<<<< HEAD
-  'waiting_since', stamp, 'unsent', '1')
-=======
-  'waiting_since', stamp, 'deadline', string.format('%.3f', deadline))
->>>>>>> 031534d (Cancel, delete and expire jobs; answer a repeated request with its job)
+  'waiting_since', stamp, 'unsent', '1', 'deadline', string.format('%.3f', deadline))
 redis.call('PEXPIRE', run, run_ttl)
 redis.call('ZADD', KEYS[6], now, ARGV[13])
 redis.call('ZADD', waiting_runs, now, run)
