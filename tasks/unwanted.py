@@ -42,9 +42,7 @@ class Unwanted:
                 time.sleep(0.5)
 
     def _listen(self) -> None:
-        with self._client.pubsub(  # type: ignore[no-untyped-call]  # redis-py types nothing
-            ignore_subscribe_messages=True
-        ) as stream:
+        with self._client.pubsub(ignore_subscribe_messages=True) as stream:
             stream.subscribe(keys.UNWANTED)
             for found in stream.listen():
                 future = self._waiting.get(found["data"].decode())

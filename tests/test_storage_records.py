@@ -148,7 +148,7 @@ def test_a_message_is_sent_once(desk: Desk, state: "redis.Redis") -> None:
 
 def test_the_message_of_a_stale_run_is_not_sent(desk: Desk, state: "redis.Redis") -> None:
     ref = Ref(KEY, desk.claim("j1").number)
-    desk.link.do(records.lead_again([ref]))
+    desk.link.do(records.lead_again([ref], job_ttl_s=60))
 
     assert not desk.link.do(records.send(Letter("q", b"text"), [ref]))
 
