@@ -294,6 +294,38 @@ def test_the_form_of_another_model_is_what_it_is_run_with(page: Page):
     assert (job["model"], job["params"]) == ("toy", {"gain": 3})
 
 
+@pytest.mark.parametrize("after", [False, True], ids=["at once", "after a reload"])
+def test_a_stopped_photo_is_stopping_until_the_worker_has_stopped(page: Page, after: bool):
+    page.get_by_label("Slow").check()
+    page.get_by_role("slider", name="Prepare").fill("3")
+    pick(page, ASTRONAUT)
+    expect(page.locator(".bench")).to_have_attribute("data-phase", "preprocessing")
+    if after:
+        page.reload()
+        expect(page.locator(".bench")).to_have_attribute("data-phase", "preprocessing")
+    watch_phases(page)
+
+    page.get_by_role("button", name="Stop").click()
+
+    expect(page.locator(".sentence")).to_have_text("Stopping")
+    expect(page.get_by_text("Stopped.")).to_be_visible()
+    assert page.evaluate("[...new Set(window.phases)]") == ["cancelling", "cancelled"]
+    assert shown_job(page)["state"] == "cancelled"
+
+
+def test_a_removed_photo_leaves_no_work_behind(page: Page):
+    page.get_by_label("Slow").check()
+    page.get_by_role("slider", name="Prepare").fill("2")
+    pick(page, ASTRONAUT)
+    expect(page.locator(".bench")).to_have_attribute("data-phase", "preprocessing")
+
+    with page.expect_response("**/cancel") as answer:
+        page.get_by_role("button", name="Remove astronaut.jpg").click()
+
+    assert answer.value.json()["state"] == "cancelling"
+    expect(page.locator(".strip li")).to_have_count(0)
+
+
 def test_labels_are_shown_as_bars(page: Page):
     show(page, {"kind": "labels", "data": {"labels": [{"label": "espresso", "score": 0.95}]}})
 

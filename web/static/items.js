@@ -1,6 +1,6 @@
 /** A photo's way from file to result. An item is {name, photo, request, phase, details, job, trouble, ...}. */
 
-import { Trouble, call, follow, listModels } from "./api.js";
+import { Trouble, call, follow, listModels, patiently } from "./api.js";
 import { bitmapOf, fitted } from "./pictures.js";
 import { changed, isBusy, ready, request, state } from "./state.js";
 import { submit } from "./upload.js";
@@ -34,14 +34,15 @@ export async function run(item) {
   });
 }
 
+/** What is still being sent stops at once; a job ends as the server says. */
 export function stop(item) {
-  item.controller?.abort(new DOMException("stopped", "AbortError"));
-  if (item.job) call("POST", `/jobs/${item.job.id}/cancel`).catch(() => {});
-  enter(item, "cancelled");
+  if (!item.job) return leave(item);
+  enter(item, "cancelling");
+  cancel(item).catch(() => enter(item, item.job.state)); // it goes on
 }
 
 export function remove(item) {
-  if (isBusy(item)) stop(item);
+  if (isBusy(item)) leave(item);
   if (item.url) URL.revokeObjectURL(item.url);
   const at = state.items.indexOf(item);
   state.items.splice(at, 1);
@@ -59,6 +60,15 @@ export function restore() {
   }
   state.current = state.items.at(-1) ?? null;
 }
+
+/** Follow an item no further. */
+function leave(item) {
+  item.controller?.abort(new DOMException("stopped", "AbortError"));
+  if (item.job) cancel(item).catch(() => {});
+  enter(item, "cancelled");
+}
+
+const cancel = ({ job }) => patiently(() => call("POST", `/jobs/${job.id}/cancel`));
 
 /** The job, once the server has the photo; at most AT_ONCE items are on their way at a time. */
 async function accepted(item, signal) {
@@ -78,7 +88,7 @@ async function watch(item, job, signal) {
     const fresh = item.job?.id !== now.id;
     item.job = now;
     if (fresh) remember(state.items);
-    if (now.state !== "done") enter(item, now.state);
+    if (now.state !== "done" && item.phase !== "cancelling") enter(item, now.state);
   };
   onChange(await follow(job, onChange, signal));
   enter(item, item.job.state);

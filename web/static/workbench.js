@@ -134,6 +134,7 @@ function drawBench(find, viewer, say) {
     find(".reloaded").hidden = Boolean(item.photo.file) || phase !== "done" || job.result.kind !== "matte";
     find(".viewer").hidden = phase === "failed" && !item.photo.size && !item.thumb;
     find(".work").hidden = !isBusy(item);
+    find('[data-do="stop"]').disabled = phase === "cancelling";
     find(".sentence").textContent = sentence(item);
     find(".trouble").hidden = !["failed", "cancelled"].includes(phase);
     find(".trouble b").textContent = trouble?.message ?? "Stopped.";
