@@ -22,10 +22,11 @@ PATIENCE_S = 120
 class Queued:
     """Claims runs of one model, then queues them all at once."""
 
-    def __init__(self, stack: Stack, model: str) -> None:
+    def __init__(self, stack: Stack, model: str, first: int = 0) -> None:
+        """`first`: number of the first run; another instance must use others."""
         self.stack, self.model = stack, model
         self.link = calls.Sync(stack.state)
-        self.numbers = itertools.count()
+        self.numbers = itertools.count(first)
         card = self.link.do(catalogue.read()).models[model]
         self.weights, self.code = card["weights"], card["code"]
         folder = Path(stack.env["PIXELMILL_S3_URL"].removeprefix("file://"))

@@ -3,7 +3,7 @@
 The variable SIMULATED sets it up, e.g. `a=8 b=0.5 pixels=65536 log=/tmp/batches`:
 a, b       ms of a batch, and of each image in it (of the smallest bin; larger ones by their pixels)
 pixels     of a batch above which the device is out of memory; `cpu_pixels` for the device `cpu`
-log        file that gets one line per batch: n, height, width, what became of it
+log        file that gets one line per batch: n, height, width, what became of it, process
 hangs      file whose absence makes an image with `fault=hang` hang, once: the hang creates it
 Images are numbered by `salt`, and the answer says it again: nobody's answer is somebody else's.
 """
@@ -52,7 +52,7 @@ class Device:
             fate = self._fate(batch)
             if self.log:
                 with open(self.log, "a") as log:
-                    log.write(f"{n} {height} {width} {fate}\n")
+                    log.write(f"{n} {height} {width} {fate} {os.getpid()}\n")
             if fate == "full":
                 raise _out_of_memory(f"Tried to allocate {n} x {height} x {width}.")
             share = height * width / (BINS[0][0] * BINS[0][1])
