@@ -252,13 +252,15 @@ def post(letters: Sequence[Letter]) -> Call[Any]:
     return script("post", lambda answer: answer, lists, texts)
 
 
-def send(letter: Letter, refs: Sequence[Ref]) -> Call[bool]:
-    """Queue the message of runs that were just claimed; False if somebody has done so before.
+def send(letter: Letter, refs: Sequence[Ref]) -> Call[int]:
+    """Queue the message of runs that were just claimed; 0 if somebody has done so before.
+
+    Else how many messages its list has now, this one included.
 
     Until then a run is its leader's, who may be bringing the bytes, for as long as the lease.
     """
     names = [letter.queue, *(keys.run(ref.key) for ref in refs)]
-    return script("send", bool, names, [letter.text, *(ref.n for ref in refs)])
+    return script("send", int, names, [letter.text, *(ref.n for ref in refs)])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Puts claimed runs into the queue: what was claimed during one publish travels in one message."""
+"""Puts claimed runs into the queue: what is claimed while others go in travels in one message."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -21,6 +21,10 @@ MAX_PREPROCESS_MS = 20.0
 PATIENCE_S = 1.4
 """Somebody waits for the answer: a queue that is away for so long is said to be away."""
 PAUSE_S = 0.2
+HOLD_S = 0.003
+"""Waiting per message that stands in the same line: so long at least none of these starts, and who
+comes meanwhile travels along. Nobody waits in front of an idle worker."""
+LONGEST_HOLD_S = 0.02
 
 log = structlog.get_logger()
 
@@ -37,7 +41,10 @@ class Ticket:
 
 
 class Publisher:
-    """Sends one message at a time; whatever is claimed meanwhile waits and goes together."""
+    """Sends one message at a time; whatever is claimed meanwhile waits and goes together.
+
+    While messages stand in line, the next is held for a moment: a new one would only wait there.
+    """
 
     def __init__(self, state: Async) -> None:
         self._state = state
@@ -60,27 +67,36 @@ class Publisher:
     async def _send_all(self) -> None:
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            futures = {ticket.ref: sent for ticket, sent in taken}
-            for group in groups(ticket for ticket, _ in taken):
-                failure = await self._send(group)
-                for sent in (futures[ticket.ref] for ticket in group):
-                    if sent.done():  # whoever asked is gone; the run goes on
-                        continue
-                    if failure:
-                        sent.set_exception(failure)
-                    else:
-                        sent.set_result(None)
+            ahead = await self._send_groups(taken)
+            if ahead:
+                await asyncio.sleep(min(ahead * HOLD_S, LONGEST_HOLD_S))
         self._sending = None
 
-    async def _send(self, group: list[Ticket]) -> Unavailable | None:
+    async def _send_groups(self, taken: list[tuple[Ticket, "asyncio.Future[None]"]]) -> int:
+        """Send all of these; how many messages stood in line before the last."""
+        futures, ahead = {ticket.ref: sent for ticket, sent in taken}, 0
+        for group in groups(ticket for ticket, _ in taken):
+            found = await self._send(group)
+            if isinstance(found, int):
+                ahead = max(found - 1, 0)
+            for sent in (futures[ticket.ref] for ticket in group):
+                if sent.done():  # whoever asked is gone; the run goes on
+                    continue
+                if isinstance(found, Unavailable):
+                    sent.set_exception(found)
+                else:
+                    sent.set_result(None)
+        return ahead
+
+    async def _send(self, group: list[Ticket]) -> Unavailable | int:
+        """How many messages stand in line now, this one included; or why it could not be sent."""
         refs = [ticket.ref for ticket in group]
         letter = chain.first(message(group[0].model, group[0].lane, refs))
         give_up = monotonic() + PATIENCE_S
         while True:
             try:
                 async with asyncio.timeout_at(give_up):
-                    await self._state.do(records.send(letter, refs))
-                return None
+                    return await self._state.do(records.send(letter, refs))
             except (StorageDown, TimeoutError) as error:
                 if monotonic() + PAUSE_S > give_up:
                     log.warning("publish failed", runs=len(group), reason=str(error))

@@ -8,5 +8,4 @@ for i = 2, #KEYS do
     is_due = true
   end
 end
-if is_due then redis.call('LPUSH', KEYS[1], ARGV[1]) end
-return is_due and 1 or 0
+return is_due and redis.call('LPUSH', KEYS[1], ARGV[1]) or 0

@@ -124,7 +124,6 @@ def _stack(curve: str, web: bool = True, **more: str) -> Iterator[Stack]:
             "PIXELMILL_MODEL_PATHS": str(REPOSITORY / "tests" / "models"),
             "PIXELMILL_S3_URL": f"file://{folder / 's3'}",
             "PIXELMILL_SCRATCH_DIR": memory,
-            "PIXELMILL_CPU_PROCESSES": "1",
             "PIXELMILL_THREADS": "1",
             "PIXELMILL_TASK_EVENTS": "false",
             "PIXELMILL_MAX_IN_FLIGHT": "100000",
