@@ -27,6 +27,9 @@ UNWANTED = "px1:unwanted"
 SINCE = "px1:since"
 """In both Redis: since when it has been in use, in ms."""
 RUN_EVENTS = "px1:run-events:*"
+"""Pattern of the channels of all runs."""
+USER_EVENTS = "px1:user-jobs:*"
+"""Pattern of the channels of all users."""
 WORKERS = "px1:workers"
 MODELS = "px1:models"
 SEEN = "px1:seen"
@@ -80,7 +83,10 @@ def user_runs(user: str) -> str:
 
 
 def user_jobs(user: str) -> str:
-    """Sorted set of a user's job ids by time of creation, in ms."""
+    """Sorted set of a user's job ids by time of creation, in ms.
+
+    And the channel on which the id of each new job that has to wait is published.
+    """
     return f"px1:user-jobs:{user}"
 
 

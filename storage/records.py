@@ -467,19 +467,60 @@ def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[b
     return script("hand_back", lambda answers: [bool(answer) for answer in answers], names, args)
 
 
-def view(job_id: str, loads: str = "{}") -> Call[View | None]:
-    """A job and what its run does now; None if there is no such job.
+@dataclass(frozen=True)
+class Look:
+    """Jobs as they were at one moment; those that do not exist are not in it."""
+
+    at_ms: float
+    """Redis time."""
+    views: Mapping[str, View]
+    """By job id."""
+
+
+def look(job_ids: Sequence[str], loads: str = "{}") -> Call[Look]:
+    """These jobs and what their runs do now, in one round trip.
 
     `loads` is JSON, model -> model -> Load, for the estimate of the wait.
     """
+
+    def parse(answer: Any) -> Look:
+        views = zip(job_ids, map(_parse_view, answer[1:]), strict=True)
+        return Look(float(answer[0]), {job_id: view for job_id, view in views if view})
+
+    names = [keys.job(job_id) for job_id in job_ids]
     prefixes = [keys.run(""), keys.WAITING_PREFIX, keys.PACE_PREFIX]
     args: list[Word] = [*prefixes, loads, keys.INTERESTS, INTEREST_MS]
-    return script("view", _parse_view, [keys.job(job_id)], args)
+    return script("view", parse, names, args)
+
+
+def view(job_id: str, loads: str = "{}") -> Call[View | None]:
+    """A job and what its run does now; None if there is no such job."""
+    one = look([job_id], loads)
+    return Call(one.words, lambda answer: one.parse(answer).views.get(job_id), one.script)
 
 
 def loads_json(loads: Mapping[str, Mapping[str, Load]]) -> str:
-    """What `view` takes."""
+    """What `look` and `view` take."""
     return json.dumps({model: _plain(costs) for model, costs in loads.items()})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Jobs of a user, newest first."""
+
+    at_ms: float
+    """Redis time."""
+    job_ids: Sequence[str]
+
+
+def jobs_since(user: str, since_ms: float, most: int) -> Call[Listing]:
+    """This user's newest jobs, at most so many, that were asked for at `since_ms` or later."""
+    return script(
+        "jobs_since",
+        lambda answer: Listing(float(answer[0]), [_text(one) for one in answer[1:]]),
+        [keys.user_jobs(user)],
+        [since_ms, most],
+    )
 
 
 def result(request_key: str) -> Call[str | None]:

@@ -1,77 +1,185 @@
-"""One pub/sub connection per web process: wakes whoever waits for a run."""
+"""One pub/sub connection per web process: wakes whoever listens to what has changed."""
 
 import asyncio
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
+import hiredis
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
 from storage import keys
 
+LOOK_AGAIN_S = 2.0
+"""Pub/sub may lose, the record does not: so often everybody looks, whatever was said."""
+SILENT_S = 10.0
+"""A connection that has not even answered a ping for so long is dead."""
+PAUSE_S = 0.5
+PATTERNS = (keys.RUN_EVENTS, keys.USER_EVENTS)
+
 log = structlog.get_logger()
 
-Change = dict[str, Any]
-"""`state` and `version` of a run; empty after a reconnection: look again."""
+Heard = dict[str, list[bytes]]
+"""What was said on each channel that spoke; empty: look at everything again."""
+
+
+class Listener:
+    """Gathers what is said on its channels until it is asked."""
+
+    def __init__(self, hub: "Hub") -> None:
+        self._hub = hub
+        self._heard: Heard = {}
+        self._all = False
+        self._woken = asyncio.Event()
+        self.channels: set[str] = set()
+
+    @property
+    def joined(self) -> int:
+        """How often the hub had to connect: when it grows, words may have been lost."""
+        return self._hub.joined
+
+    def add(self, channel: str) -> None:
+        """Listen to one more channel, from now on."""
+        self.channels.add(channel)
+        self._hub.listeners.setdefault(channel, set()).add(self)
+
+    def drop(self, channel: str) -> None:
+        """Listen to it no more."""
+        self.channels.discard(channel)
+        others = self._hub.listeners.get(channel, set())
+        others.discard(self)
+        if not others:
+            self._hub.listeners.pop(channel, None)
+
+    async def heard(self) -> Heard:
+        """What was said since the last call; waits until there is something."""
+        await self._woken.wait()
+        self._woken.clear()
+        heard, everything = self._heard, self._all
+        self._heard, self._all = {}, False
+        return {} if everything else heard
+
+    def hear(self, channel: str, word: bytes) -> None:
+        """Called by the hub."""
+        self._heard.setdefault(channel, []).append(word)
+        self._woken.set()
+
+    def look_again(self) -> None:
+        """Called by the hub: something may have been lost."""
+        self._all = True
+        self._woken.set()
 
 
 class Hub:
-    """Subscribe first, then read the record, then wait: so no change is ever missed."""
+    """Listen first, then read the record, then wait: so no change is ever missed.
+
+    Follows all channels by two patterns. To subscribe to each run that somebody waits for costs a
+    process more than to drop what it does not want (tests/bench/sse.py measures both).
+    """
 
     def __init__(self, url: str) -> None:
-        # A reader that waits must have no read timeout; the health check finds a dead connection.
+        # RESP2: words come as plain lists, which this reads itself. redis-py's own reader costs
+        # several times as much per word as everything else that is done with it.
         self._client = redis.asyncio.Redis.from_url(
-            url, socket_timeout=None, socket_connect_timeout=2, health_check_interval=10
+            url, socket_timeout=None, socket_connect_timeout=2, protocol=2
         )
-        self._listeners: dict[str, set[asyncio.Queue[Change]]] = {}
+        self.listeners: dict[str, set[Listener]] = {}
+        self.joined = 0
 
     @contextmanager
-    def listening(self, request_key: str) -> "Iterator[asyncio.Queue[Change]]":
-        """Changes of one run, while the context lasts."""
-        channel = keys.run_events(request_key)
-        changes: asyncio.Queue[Change] = asyncio.Queue()
-        self._listeners.setdefault(channel, set()).add(changes)
+    def listening(self, *channels: str) -> Iterator[Listener]:
+        """A listener to these channels, while the context lasts; it may add and drop some."""
+        listener = Listener(self)
+        for channel in channels:
+            listener.add(channel)
         try:
-            yield changes
+            yield listener
         finally:
-            self._listeners[channel].discard(changes)
-            if not self._listeners[channel]:
-                del self._listeners[channel]
+            for channel in list(listener.channels):
+                listener.drop(channel)
 
     async def run(self) -> None:
-        """Follow all runs until cancelled; reconnects by itself."""
+        """Follow everything until cancelled; reconnects by itself."""
+        clock = asyncio.create_task(self._tick())
+        try:
+            while True:
+                try:
+                    await self._follow()
+                except (RedisError, OSError) as error:
+                    log.warning("event stream lost", reason=str(error) or type(error).__name__)
+                    await asyncio.sleep(PAUSE_S)
+        finally:
+            clock.cancel()
+
+    async def close(self) -> None:
+        """Give the connection back; after `run` was cancelled."""
+        await self._client.aclose()
+
+    async def _tick(self) -> None:
         while True:
-            try:
-                await self._follow()
-            except (RedisError, OSError) as error:
-                log.warning("event stream lost", reason=str(error))
-                await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_AGAIN_S)
+            self._wake_all()
 
     async def _follow(self) -> None:
-        async with self._client.pubsub() as stream:
-            await stream.psubscribe(keys.RUN_EVENTS)
-            self._wake_all()
-            async for found in stream.listen():
-                if found["type"] == "pmessage":
-                    self._wake(found["channel"].decode(), found["data"])
+        pool: Any = self._client.connection_pool  # redis-py does not type make_connection
+        connection = pool.make_connection()
+        try:
+            await connection.connect()
+            words = _Words(self._take)
+            # What comes is handled where it arrives: a task to read it would cost as much again.
+            connection._writer.transport.set_protocol(words)
+            await connection.send_command("PSUBSCRIBE", *PATTERNS)
+            while not words.lost.done():
+                await asyncio.wait((words.lost,), timeout=SILENT_S / 3)
+                words.check(SILENT_S)
+                await connection.send_command("PING")
+            words.lost.result()
+        finally:
+            await connection.disconnect(nowait=True)
 
-    def _wake(self, channel: str, data: bytes) -> None:
-        if listeners := self._listeners.get(channel):
-            change = json.loads(data)
-            for changes in listeners:
-                changes.put_nowait(change)
+    def _take(self, found: list[Any]) -> None:
+        if found[0] == b"pmessage":
+            channel = found[2].decode()
+            for listener in self.listeners.get(channel, ()):
+                listener.hear(channel, found[3])
+        elif found[0] == b"psubscribe" and found[2] == len(PATTERNS):
+            self.joined += 1
+            self._wake_all()  # what was said while nobody followed is lost
 
     def _wake_all(self) -> None:
-        for listeners in self._listeners.values():
-            for changes in listeners:
-                changes.put_nowait({})
+        for listener in {one for some in self.listeners.values() for one in some}:
+            listener.look_again()
 
 
-async def next_change(changes: "asyncio.Queue[Change]", timeout_s: float) -> Change:
-    """The next change, or an empty one after `timeout_s`: pub/sub may lose, the record does not."""
-    with suppress(TimeoutError):
-        return await asyncio.wait_for(changes.get(), timeout_s)
-    return {}
+class _Words(asyncio.Protocol):
+    """Hands on every word of a connection that has subscribed, until it is lost."""
+
+    def __init__(self, take: Callable[[list[Any]], None]) -> None:
+        self._take = take
+        self._reader = hiredis.Reader()
+        self._heard_s = monotonic()
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_s = monotonic()
+        self._reader.feed(data)
+        while (found := self._reader.gets()) is not False:
+            if isinstance(found, list):
+                self._take(found)
+            elif isinstance(found, Exception):  # Redis refused to subscribe
+                self._lose(found)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lose(error or ConnectionError("the state Redis has closed the connection"))
+
+    def check(self, silent_s: float) -> None:
+        """Give a connection up that not even answers pings."""
+        if monotonic() - self._heard_s > silent_s:
+            self._lose(TimeoutError(f"the state Redis was silent for {silent_s:g} s"))
+
+    def _lose(self, error: Exception) -> None:
+        if not self.lost.done():
+            self.lost.set_exception(error)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -19,17 +19,19 @@ from storage.errors import StorageDown
 from storage.objects import Objects
 from storage.records import ENDED, End, Ref, Spec, View
 from storage.watch import AsyncObjects
-from tasks import admission, parameters
+from tasks import admission, feed, parameters
 from tasks.chain import gpu_queue
 from tasks.errors import BadInput, JobError, Unavailable
-from tasks.hub import Hub, next_change
+from tasks.hub import Hub
 from tasks.message import Lane, error_json
 from tasks.publisher import Publisher, Ticket
 from tasks.settings import settings
+from tasks.views import Views
 
 CATALOGUE_AGE_S = 1.0
-REREAD_S = 2.0
 GIVE_UP_S = 0.2
+GATHER_S = 0.025
+"""Streams of progress are this late at most, and share their reads."""
 UPLOAD_AGE_S = 60.0
 UPLOADS_KNOWN = 10_000
 OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
@@ -88,6 +90,7 @@ class Pipeline:
         self.remote = AsyncObjects(objects, getattr(objects, "url", ""))
         self.publisher = Publisher(state)
         self._giving_up: set[asyncio.Task[None]] = set()
+        self.views, self.glances = Views(self._look), Views(self._look, GATHER_S)
         self._catalogue: tuple[float, Catalogue] | None = None
         self._loads: admission.Loads = {}
         self._loads_json = "{}"
@@ -95,10 +98,11 @@ class Pipeline:
         self._bringing: set[str] = set()
 
     async def close(self) -> None:
-        """Send what is on its way to the queue."""
+        """Send what is on its way to the queue; after the hub was stopped."""
         await self.publisher.stop()
         await asyncio.gather(*self._giving_up)
         await self.remote.close()
+        await self.hub.close()
 
     async def catalogue(self) -> Catalogue:
         """What live workers can do, at most CATALOGUE_AGE_S old."""
@@ -170,8 +174,14 @@ class Pipeline:
 
     async def view(self, user: str, job_id: str) -> View:
         """A job of this user; BadInput (404) if there is none, whoever else may have it."""
+        return await self._seen(self.views, user, job_id)
+
+    async def _look(self, job_ids: Sequence[str]) -> records.Look:
         await self.catalogue()  # for the estimate of the wait
-        view = await self.state.do(records.view(job_id, self._loads_json))
+        return await self.state.do(records.look(job_ids, self._loads_json))
+
+    async def _seen(self, views: Views, user: str, job_id: str) -> View:
+        view = (await views.look([job_id])).views.get(job_id)
         if view is None or view.fields["user"] != user:
             raise _no_job(job_id)
         return view
@@ -214,17 +224,23 @@ class Pipeline:
     async def watch(self, view: View, every_change: bool = False) -> AsyncIterator[View]:
         """The job as it is, then its end; with `every_change` every state on the way as well."""
         user, job_id = view.fields["user"], view.fields["id"]
-        with self.hub.listening(view.fields["request_key"]) as changes:
+        channel = keys.run_events(view.fields["request_key"])
+        views = self.glances if every_change else self.views
+        with self.hub.listening(channel) as listener:
             while True:
-                view = await self.view(user, job_id)
+                view = await self._seen(views, user, job_id)
                 yield view
                 if view.state in ENDED:
                     return
-                change = await next_change(changes, REREAD_S)
-                while not every_change and change and change["state"] not in ENDED:
-                    change = await next_change(changes, REREAD_S)
-                while every_change and not changes.empty():
-                    changes.get_nowait()
+                heard = await listener.heard()
+                while not every_change and heard and not _is_end(heard[channel][-1]):
+                    heard = await listener.heard()
+
+    def follow(
+        self, user: str, named: Collection[str], since_ms: float = feed.NEVER
+    ) -> AsyncIterator[feed.News]:
+        """News of all jobs of this user that are under way, are named, or come: see feed."""
+        return feed.follow(self.hub, self.glances, self.state, user, named, since_ms)
 
     def _spec(self, request: Request, card: Mapping[str, Any]) -> Spec:
         params = parameters.canonical(card["params"], request.params)
@@ -356,6 +372,11 @@ def _idempotency(request: Request, spec: Spec) -> tuple[str, str] | None:
     asked = [*of_work, request.lane, request.keep, request.deadline_s]
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     return request.idempotency_key, digest.hexdigest()
+
+
+def _is_end(word: bytes) -> bool:
+    """Whether a run said that it has ended."""
+    return json.loads(word)["state"] in ENDED
 
 
 def _fresh(job_id: str, request: Request, spec: Spec, claim: records.Claim) -> View:

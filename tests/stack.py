@@ -32,7 +32,7 @@ class Stack:
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = {name: _free_port() for name in ("state", "cache", "s3", "web")}
+        self.ports = {name: free_port() for name in ("state", "cache", "s3", "web")}
         self.url = f"http://127.0.0.1:{self.ports['web']}"
         self.env = {
             **os.environ,
@@ -99,6 +99,14 @@ class Stack:
         self.start("web", [sys.executable, "-m", "web"])
         self.wait_for("web", lambda: httpx.get(f"{self.url}/healthz").status_code == 200)
 
+    def start_another_web(self) -> str:
+        """A second web process on the same servers; its address."""
+        port = free_port()
+        self.start("web-2", [sys.executable, "-m", "web"], {"PIXELMILL_PORT": str(port)})
+        url = f"http://127.0.0.1:{port}"
+        self.wait_for("web-2", lambda: httpx.get(f"{url}/healthz").status_code == 200)
+        return url
+
     def start_all(self) -> Self:
         """Everything, and every model of the gpu worker live; nothing if one of them fails."""
         try:
@@ -140,13 +148,13 @@ class Stack:
         assert isinstance(found, bytes)
         return found.decode()
 
-    def start(self, name: str, command: list[str]) -> None:
-        """One process, in a session of its own, with a log file."""
+    def start(self, name: str, command: list[str], env: Mapping[str, str] | None = None) -> None:
+        """One process, in a session of its own, with a log file; `env` beside the others'."""
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
                 command,
                 cwd=self.folder,  # not the repository: its .env and var/ are somebody's own
-                env=self.env,
+                env={**self.env, **(env or {})},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -210,7 +218,8 @@ def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
         os.killpg(process.pid, number)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -676,3 +676,41 @@ def test_an_original_is_found_once_its_bytes_are_there(desk: Desk) -> None:
     assert desk.link.do(records.upload_of("ada", "hash", "v2")) is None
     assert desk.link.do(records.upload_of("bob", "hash", "v1")) is None
     assert desk.link.do(records.upload("ada", "u1"))["state"] == "there"
+
+
+def test_several_jobs_are_seen_at_one_moment(desk: Desk) -> None:
+    desk.claim("j1")
+    desk.claim("j2", key="b" * 64)
+
+    look = desk.link.do(records.look(["j1", "none", "j2"]))
+
+    assert {job: view.state for job, view in look.views.items()} == {"j1": "queued", "j2": "queued"}
+    assert look.at_ms > 1e12
+
+
+def test_a_users_new_jobs_are_listed_by_time(desk: Desk) -> None:
+    first, second = desk.claim("j1"), desk.claim("j2", key="b" * 64)
+    desk.claim("other", key="c" * 64, user="eve")
+
+    def since(at_ms: float, most: int = 10) -> list[str]:
+        return list(desk.link.do(records.jobs_since("ada", at_ms, most)).job_ids)
+
+    assert (since(0), since(second.at_ms), since(first.at_ms, 1)) == (["j2", "j1"], ["j2"], ["j2"])
+    assert since(desk.link.do(records.jobs_since("ada", 0, 1)).at_ms) == []
+
+
+@pytest.mark.parametrize("already", [False, True])
+def test_a_users_channel_tells_of_each_job_that_waits(
+    desk: Desk, state: "redis.Redis", already: bool
+) -> None:
+    if already:
+        desk.claim("leader")
+    with state.pubsub(ignore_subscribe_messages=True) as stream:
+        stream.subscribe(keys.user_jobs("ada"))
+        stream.get_message(timeout=1)
+
+        desk.claim("j1")
+        desk.claim("hit", key="d" * 64, known='{"kind":"labels"}')
+
+        told = [found["data"] for _ in range(4) if (found := stream.get_message(timeout=0.2))]
+    assert told == ["j1"]

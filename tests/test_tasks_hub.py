@@ -1,7 +1,6 @@
-"""Whoever waits for a run is woken by its changes, and looks again after a lost connection."""
+"""Whoever listens is woken by what is said, and looks again when something may have been lost."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -9,101 +8,185 @@ import pytest
 import redis
 
 from storage import keys
-from tasks.hub import Hub, next_change
+from tasks import hub as hubs
+from tasks.hub import Heard, Hub, Listener
 
 pytest_plugins = ["inprocess"]
 
 PATIENCE_S = 5
+RUN, OTHER = keys.run_events("run"), keys.run_events("other")
 
 
 @pytest.fixture
-async def hub(state_url: str) -> AsyncIterator[Hub]:
-    """A hub that follows."""
+async def hub(state_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Hub]:
+    """A hub that follows; its clock stands still."""
+    monkeypatch.setattr(hubs, "LOOK_AGAIN_S", 3600)
     made = Hub(state_url)
     following = asyncio.create_task(made.run())
-    with made.listening("warm-up") as changes:
-        assert await asyncio.wait_for(changes.get(), PATIENCE_S) == {}
+    with made.listening("warm-up") as listener:
+        assert await heard(listener) == {}
     yield made
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
-    await made._client.aclose()
+    await made.close()
 
 
 @pytest.fixture
-def publish(state: "redis.Redis") -> Callable[..., None]:
-    def say(request_key: str, **change: object) -> None:
-        state.publish(keys.run_events(request_key), json.dumps(change))
+def say(state: "redis.Redis") -> Callable[[str, str], None]:
+    def publish(channel: str, word: str) -> None:
+        state.publish(channel, word)
 
-    return say
-
-
-async def test_a_listener_hears_its_run(hub: Hub, publish: Callable[..., None]) -> None:
-    with hub.listening("run") as changes:
-        publish("run", state="done", version=3)
-
-        assert await next_change(changes, PATIENCE_S) == {"state": "done", "version": 3}
+    return publish
 
 
-async def test_a_listener_hears_no_other_run(hub: Hub, publish: Callable[..., None]) -> None:
-    with hub.listening("mine") as changes:
-        publish("other", state="done", version=1)
-        publish("mine", state="done", version=2)
-
-        assert (await next_change(changes, PATIENCE_S))["version"] == 2
-        assert changes.empty()
+async def heard(listener: Listener) -> Heard:
+    return await asyncio.wait_for(listener.heard(), PATIENCE_S)
 
 
-async def test_all_listeners_of_a_run_hear_it(hub: Hub, publish: Callable[..., None]) -> None:
-    with hub.listening("run") as one, hub.listening("run") as other:
-        publish("run", state="done", version=1)
+async def words(listener: Listener, channel: str, count: int) -> list[bytes]:
+    found: list[bytes] = []
+    while len(found) < count:
+        found += (await heard(listener))[channel]
+    return found
 
-        heard = [await next_change(changes, PATIENCE_S) for changes in (one, other)]
 
-    assert heard == [{"state": "done", "version": 1}] * 2
+async def test_a_listener_hears_its_channel(hub: Hub, say: Callable[[str, str], None]) -> None:
+    with hub.listening(RUN) as listener:
+        say(RUN, "done")
+
+        assert await heard(listener) == {RUN: [b"done"]}
+
+
+async def test_a_listener_hears_no_other_channel(hub: Hub, say: Callable[[str, str], None]) -> None:
+    with hub.listening(RUN) as listener:
+        say(OTHER, "1")
+        say(RUN, "2")
+
+        assert await heard(listener) == {RUN: [b"2"]}
+
+
+async def test_a_users_new_jobs_are_heard_of(hub: Hub, say: Callable[[str, str], None]) -> None:
+    channel = keys.user_jobs("ada")
+    with hub.listening(channel) as listener:
+        say(channel, "job")
+
+        assert await heard(listener) == {channel: [b"job"]}
+
+
+async def test_all_listeners_of_a_channel_hear_it(
+    hub: Hub, say: Callable[[str, str], None]
+) -> None:
+    with hub.listening(RUN) as one, hub.listening(RUN) as other:
+        say(RUN, "done")
+
+        assert [await heard(one), await heard(other)] == [{RUN: [b"done"]}] * 2
 
 
 async def test_one_who_leaves_does_not_deafen_the_other(
-    hub: Hub, publish: Callable[..., None]
+    hub: Hub, say: Callable[[str, str], None]
 ) -> None:
-    with hub.listening("run") as stays:
-        with hub.listening("run"):
+    with hub.listening(RUN) as stays:
+        with hub.listening(RUN):
             pass
-        publish("run", state="done", version=1)
+        say(RUN, "done")
 
-        assert (await next_change(stays, PATIENCE_S))["version"] == 1
+        assert await heard(stays) == {RUN: [b"done"]}
+
+
+async def test_channels_can_be_added_and_dropped(hub: Hub, say: Callable[[str, str], None]) -> None:
+    with hub.listening(RUN) as listener:
+        listener.add(OTHER)
+        listener.drop(RUN)
+        say(RUN, "1")
+        say(OTHER, "2")
+
+        assert await heard(listener) == {OTHER: [b"2"]}
 
 
 async def test_nothing_is_kept_of_those_who_left(hub: Hub) -> None:
-    with hub.listening("run"):
-        pass
+    with hub.listening(RUN) as listener:
+        listener.add(OTHER)
 
-    assert hub._listeners == {}
-
-
-async def test_changes_come_in_order(hub: Hub, publish: Callable[..., None]) -> None:
-    with hub.listening("run") as changes:
-        for version in range(20):
-            publish("run", state="inferring", version=version)
-
-        heard = [(await next_change(changes, PATIENCE_S))["version"] for _ in range(20)]
-
-    assert heard == list(range(20))
+    assert hub.listeners == {}
 
 
-async def test_silence_is_an_empty_change_after_the_timeout() -> None:
-    assert await next_change(asyncio.Queue(), 0.01) == {}
+async def test_words_come_in_order_and_none_is_missing(
+    hub: Hub, say: Callable[[str, str], None]
+) -> None:
+    with hub.listening(RUN) as listener:
+        for number in range(50):
+            say(RUN, str(number))
+
+        assert await words(listener, RUN, 50) == [b"%d" % number for number in range(50)]
+
+
+async def test_the_clock_makes_everybody_look(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, state_url: str
+) -> None:
+    monkeypatch.setattr(hubs, "LOOK_AGAIN_S", 0.05)
+    deaf = Hub("redis://127.0.0.1:1/0")
+    ticking = asyncio.create_task(deaf.run())
+    with deaf.listening(RUN) as listener:
+        assert await heard(listener) == {}
+        assert await heard(listener) == {}
+    ticking.cancel()
+    with suppress(asyncio.CancelledError):
+        await ticking
+    await deaf.close()
 
 
 async def test_after_a_lost_connection_everybody_looks_again(
-    hub: Hub, state: "redis.Redis", publish: Callable[..., None]
+    hub: Hub, state: "redis.Redis", say: Callable[[str, str], None]
 ) -> None:
-    with hub.listening("run") as changes:
+    with hub.listening(RUN) as listener:
+        before = listener.joined
         state.client_kill_filter(_type="pubsub")
 
-        assert await asyncio.wait_for(changes.get(), PATIENCE_S) == {}, "look again"
-        publish("run", state="done", version=9)
-        assert (await next_change(changes, PATIENCE_S))["version"] == 9
+        assert await heard(listener) == {}, "look again"
+        assert listener.joined == before + 1
+        say(RUN, "done")
+        assert await heard(listener) == {RUN: [b"done"]}
+
+
+async def test_a_connection_that_is_silent_is_taken_for_dead(
+    state_url: str, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody closed it, but not even pings are answered: the hub connects anew."""
+    monkeypatch.setattr(hubs, "SILENT_S", 0.2)
+    monkeypatch.setattr(hubs, "PAUSE_S", 0.01)
+
+    async def no_ping(connection: object) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(hubs, "_ping", no_ping)
+    hub = Hub(state_url)
+    following = asyncio.create_task(hub.run())
+    with hub.listening(RUN) as listener:
+        while listener.joined < 2:
+            await heard(listener)
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    await hub.close()
+
+
+async def test_pings_keep_a_silent_connection(
+    state_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "SILENT_S", 0.5)
+    hub = Hub(state_url)
+    following = asyncio.create_task(hub.run())
+    with hub.listening(RUN) as listener:
+        await heard(listener)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(listener.heard(), 1.2)
+
+        assert listener.joined == 1
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    await hub.close()
 
 
 async def test_a_hub_without_redis_goes_on_trying() -> None:
@@ -116,4 +199,4 @@ async def test_a_hub_without_redis_goes_on_trying() -> None:
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
-    await hub._client.aclose()
+    await hub.close()

@@ -64,7 +64,7 @@ async def pipeline(
     made = Pipeline(state, cache, s3, hub)
     following = asyncio.create_task(hub.run())
     with hub.listening("warm-up") as changes:
-        await asyncio.wait_for(changes.get(), 5)
+        await asyncio.wait_for(changes.heard(), 5)
     yield made
     await made.close()
     following.cancel()
@@ -72,7 +72,7 @@ async def pipeline(
         await following
     for link in (state, cache):
         await link.client.aclose(close_connection_pool=True)
-    await hub._client.aclose()
+    await hub.close()
 
 
 @pytest.fixture
@@ -531,8 +531,7 @@ async def test_an_end_that_nobody_heard_of_is_found_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Pub/sub may lose a message; the record does not."""
-    monkeypatch.setattr("tasks.pipeline.REREAD_S", 0.1)
-    monkeypatch.setattr(pipeline.hub, "_wake", lambda channel, data: None)
+    monkeypatch.setattr(pipeline.hub, "_take", lambda word: None)
     view = await pipeline.submit(request_)
     waiting = asyncio.create_task(pipeline.wait(view, 10))
     await asyncio.sleep(0.05)
@@ -579,7 +578,7 @@ async def test_watching_an_ended_job_shows_it_once(
     seen = [now.state async for now in pipeline.watch(view)]
 
     assert seen == ["done"]
-    assert not any("run-events:" + view.fields["request_key"] in c for c in pipeline.hub._listeners)
+    assert pipeline.hub.listeners == {}
 
 
 async def test_an_upload_is_remembered_by_its_original(pipeline: Pipeline, link: Sync) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
+from math import isfinite
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Header, Query, Request
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from storage import keys, records
 from storage.objects import PRESIGN_S
 from storage.records import View
+from tasks import feed
 from tasks.errors import BadInput, JobError
 from tasks.imaging import guard
 from tasks.message import Lane
@@ -51,6 +53,9 @@ BINARY = {"requestBody": {"required": True, "content": {
 }}}  # fmt: skip
 BIG = 256 * 1024
 """Bodies above this are hashed in a thread."""
+
+MOST_NAMED = 100
+"""Jobs that a stream of events may name."""
 
 Idempotency = Annotated[
     str,
@@ -163,11 +168,34 @@ async def job_events(request: Request, job_id: str) -> Response:
     """The job's changes as server-sent events: `id` grows, `data` is the job; ends with it."""
     pipeline = pipeline_of(request)
     view = await pipeline.view(request.state.user, job_id)
-    seen = 0
-    with suppress(ValueError):
-        seen = int(request.headers.get("last-event-id", "0"))
-    describe = await _describe(request, view)
-    return events.stream(pipeline, view, describe, seen)
+    describe = await _describer(request)
+    seen = int(_last_event_id(request) or 0)
+    changes = pipeline.watch(view, every_change=True)
+    return events.EventStream(events.of_job(changes, describe, seen))
+
+
+@api.get("/events", responses=FAILURES)
+async def all_events(
+    request: Request,
+    jobs: Annotated[
+        str, Query(description="Comma-separated ids of ended jobs to be told of.")
+    ] = "",
+) -> Response:
+    """All one's jobs as one stream of server-sent events: `data` is a job.
+
+    First those that are under way and those that are named, then every change of them and of those
+    that come. `event: gone` names a job that does not exist. `id` is a time: what ended after that
+    of `Last-Event-ID` is told again.
+    """
+    named = [name for name in jobs.split(",") if name]
+    if len(named) > MOST_NAMED:
+        raise BadInput(f"{len(named)} jobs are named; the limit is {MOST_NAMED}")
+    describe = await _describer(request)
+    news = pipeline_of(request).follow(
+        request.state.user, named, _last_event_id(request) or feed.NEVER
+    )
+    first = await anext(news)  # so that a Redis that is away is a 503, no stream that breaks
+    return events.EventStream(events.of_user(events.chained(first, news), describe))
 
 
 @api.get("/models", responses={200: {"model": schemas.Models}, **FAILURES})
@@ -302,15 +330,24 @@ async def _answer(request: Request, view: View, wait_s: float) -> Response:
 
 
 async def _body(request: Request, view: View) -> dict[str, Any]:
-    return (await _describe(request, view))(view)
+    return (await _describer(request))(view)
 
 
-async def _describe(request: Request, view: View) -> events.Describe:
+async def _describer(request: Request) -> events.Describe:
+    """What turns a job's record into the job that this request's client sees."""
     pipeline, origin = pipeline_of(request), origin_of(request)
-    card: Mapping[str, Any] | None = None
+    cards: Mapping[str, Mapping[str, Any]] = {}
     with suppress(JobError):
-        card = (await pipeline.catalogue()).models.get(view.fields["model"])
-    return lambda now: answers.job(now, pipeline.objects, origin, card)
+        cards = (await pipeline.catalogue()).models
+    return lambda view: answers.job(view, pipeline.objects, origin, cards.get(view.fields["model"]))
+
+
+def _last_event_id(request: Request) -> float:
+    """Where an interrupted stream is to go on; 0 at the first time, or if it is none of ours."""
+    with suppress(ValueError):
+        at = float(request.headers.get("last-event-id", "0"))
+        return at if isfinite(at) else 0
+    return 0
 
 
 def _params(query: QueryParams) -> dict[str, str]:

@@ -1,40 +1,108 @@
-"""Server-sent events: a job's every change, resumable on any web process."""
+"""Server-sent events: what changes, as it changes, resumable on any web process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from time import monotonic
 from typing import Any
 
 import orjson
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from storage.records import View
-from tasks.pipeline import Pipeline
+from tasks.errors import JobError
+from tasks.feed import News
+from tasks.hub import LOOK_AGAIN_S
 
 PING_S = 15.0
-HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+RETRY = b"retry: 1000\n\n"
+PING = b": ping\n\n"
 
 Describe = Callable[[View], dict[str, Any]]
 
 
-def stream(pipeline: Pipeline, view: View, describe: Describe, seen: int) -> StreamingResponse:
-    """The job's changes after version `seen`, a snapshot first, until it has ended."""
-    body = _events(pipeline, view, describe, seen)
-    return StreamingResponse(body, media_type="text/event-stream", headers=HEADERS)
+class EventStream(Response):
+    """Sends chunks until they end or the client leaves; whoever makes them is then closed.
+
+    A ping goes out when nothing else has for PING_S: `chunks` must yield every LOOK_AGAIN_S, an
+    empty chunk if there is nothing to say.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start the answer, then send and watch the client at once."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        sending = asyncio.create_task(self._send(send))
+        leaving = asyncio.create_task(_left(receive))
+        try:
+            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await sending
+
+    async def _send(self, send: Send) -> None:
+        sent_s = monotonic()
+        async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]  # generators all
+            async for chunk in chunks:
+                now_s = monotonic()
+                if not chunk and now_s - sent_s + LOOK_AGAIN_S > PING_S:
+                    chunk = PING
+                if chunk:
+                    sent_s = now_s
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
-async def _events(
-    pipeline: Pipeline, view: View, describe: Describe, seen: int
-) -> AsyncIterator[bytes]:
-    last_sent = monotonic()
-    yield b"retry: 1000\n\n"
-    try:
-        async for now in pipeline.watch(view, every_change=True):
-            if now.version > seen:
-                seen, last_sent = now.version, monotonic()
-                yield b"id: %d\ndata: %s\n\n" % (now.version, orjson.dumps(describe(now)))
-            elif monotonic() - last_sent > PING_S:
-                last_sent = monotonic()
-                yield b": ping\n\n"
-    except asyncio.CancelledError:
-        return
+async def of_job(views: AsyncIterator[View], describe: Describe, seen: int) -> AsyncIterator[bytes]:
+    """One job's changes after version `seen`, until it has ended; ids are versions."""
+    yield RETRY
+    ahead: int | None = None
+    async with aclosing(views) as changes:  # type: ignore[type-var]  # as above
+        with suppress(JobError):  # deleted meanwhile
+            async for view in changes:
+                has_moved = ahead not in (None, view.ahead) and view.version == seen  # in the queue
+                yield _job_event(view, describe) if view.version > seen or has_moved else b""
+                seen, ahead = max(view.version, seen), view.ahead
+
+
+async def of_user(news: AsyncIterator[News], describe: Describe) -> AsyncIterator[bytes]:
+    """The changes of all jobs of a user, for ever; ids are times."""
+    yield RETRY
+    async with aclosing(news) as changes:  # type: ignore[type-var]  # as above
+        async for now in changes:
+            cursor = b"%.3f" % now.cursor_ms
+            said = [_event(cursor, describe(view)) for view in now.views]
+            said += [b"event: gone\n" + _event(cursor, {"id": job_id}) for job_id in now.gone]
+            yield b"".join(said)
+
+
+async def chained(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """`first`, which was taken from `rest` to see whether there is any, then the others."""
+    async with aclosing(rest) as others:  # type: ignore[type-var]  # as above
+        yield first
+        async for one in others:
+            yield one
+
+
+def _job_event(view: View, describe: Describe) -> bytes:
+    return _event(b"%d" % view.version, describe(view))
+
+
+def _event(name: bytes, data: dict[str, Any]) -> bytes:
+    return b"id: %b\ndata: %b\n\n" % (name, orjson.dumps(data))
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -2,7 +2,7 @@
 -- Give a job its run: hit, failed (remembered), join, lead or busy. Writes the job record as well.
 -- A claim with an idempotency key that was used before answers `again` and the job of then, or
 -- `mismatch` if it asked for something else.
--- KEYS: run, run's jobs, job, lane of the cpu line, user's jobs, index of active runs, user's runs,
+-- KEYS: run, run's jobs, job, lane of the cpu line, user's jobs (and their channel), index of active runs, user's runs,
 --       idempotency key or '', deadlines of jobs, interests in jobs
 -- ARGV: job id, lease ms, limits (JSON), job ttl ms, run ttl ms, negative ttl ms, known result or '',
 --       spec, user, lane, model, channel, request key, prefixes of lanes and of waiting runs,
@@ -75,6 +75,7 @@ if under_way then
   redis.call('SADD', jobs, id)
   if deadline > tonumber(old[16] or 0) then redis.call('HSET', run, 'deadline', string.format('%.3f', deadline)) end
   wait_for_run()
+  redis.call('PUBLISH', history, id)
   return {'join', n, old[13] and cjson.decode(old[14]).upload or '', stamp}
 end
 
@@ -128,6 +129,7 @@ write_job('state', 'queued', 'n', n)
 redis.call('SADD', jobs, id)
 redis.call('PEXPIRE', jobs, run_ttl)
 wait_for_run()
+redis.call('PUBLISH', history, id)
 if #kept > 0 then
   redis.call('PUBLISH', channel, '{"state":"queued"}')
 end

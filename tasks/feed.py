@@ -1,0 +1,146 @@
+"""What all jobs of one user do, as one stream of news that can be resumed on any web process."""
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+
+from storage import keys, records
+from storage.calls import Async
+from storage.errors import StorageDown
+from storage.records import ENDED, Look, View
+from tasks.hub import Heard, Hub, Listener
+from tasks.views import Views
+
+NEWEST = 100
+"""Jobs that a feed begins with, besides those that are named."""
+LIST_S = 10.0
+"""New jobs are told of at once; so often the list is read in case that was lost."""
+NEVER = float("inf")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class News:
+    """What has changed since the last; may be nothing."""
+
+    views: Sequence[View]
+    gone: Sequence[str]
+    """Ids of jobs that do not exist, or not for this user."""
+    cursor_ms: float
+    """Redis time: every job that was asked for before is known, every end before has been told."""
+
+
+async def follow(
+    hub: Hub, views: Views, state: Async, user: str, named: Collection[str], since_ms: float = NEVER
+) -> AsyncIterator[News]:
+    """News of a user's jobs: those under way and those named at first, then every change.
+
+    The first also has what ended after `since_ms`; it raises StorageDown when Redis does not
+    answer. Later ones come at least every few seconds, even if there is nothing to tell.
+    """
+    with hub.listening(keys.user_jobs(user)) as listener:
+        feed = Feed(user, listener, views, state)
+        yield await feed.begin(set(named), since_ms)
+        while True:
+            yield await feed.next()
+
+
+class Feed:
+    """What has been told of which jobs, and what to look at next."""
+
+    def __init__(self, user: str, listener: Listener, views: Views, state: Async) -> None:
+        self._user, self._listener, self._views, self._state = user, listener, views, state
+        self._told: dict[str, tuple[str, int, int]] = {}
+        self._channel_of: dict[str, str] = {}
+        self._jobs_of: dict[str, set[str]] = {}
+        self._listed_s, self._listed_ms, self._joined = 0.0, 0.0, -1
+        self._cursor_ms = 0.0
+
+    async def begin(self, named: set[str], since_ms: float) -> News:
+        """The snapshot."""
+        found = await self._list()
+        look = await self._views.look(named | found)
+        old = {
+            job_id for job_id in found - named if _ended_before(look.views.get(job_id), since_ms)
+        }
+        self._listener.look_again()  # for what changes between this look and the listening
+        self._cursor_ms = self._listed_ms
+        return self._news((named | found) - old, look)
+
+    async def next(self) -> News:
+        """What has changed, as soon as something has or the hub's clock strikes."""
+        heard = await self._listener.heard()
+        try:
+            ids = self._ids(heard) if heard else await self._all()
+            look = await self._views.look(ids)
+        except StorageDown as error:
+            log.warning("feed waits for Redis", reason=str(error))
+            self._listed_ms, self._joined = self._cursor_ms, -1  # list again what this turn lost
+            return News((), (), self._cursor_ms)
+        news = self._news(ids, look)
+        if not heard:
+            self._cursor_ms = self._listed_ms
+        return news
+
+    def _ids(self, heard: Heard) -> set[str]:
+        """Jobs that something was said of."""
+        new = heard.pop(keys.user_jobs(self._user), [])
+        ids = {job_id.decode() for job_id in new}
+        return ids.union(*(self._jobs_of.get(channel, ()) for channel in heard))
+
+    async def _all(self) -> set[str]:
+        """Jobs that are under way; new ones as well when it is time to read the list."""
+        is_due = monotonic() - self._listed_s > LIST_S or self._joined != self._listener.joined
+        return set(self._told) | (await self._list() if is_due else set())
+
+    async def _list(self) -> set[str]:
+        joined, listed_s = self._listener.joined, monotonic()
+        listing = await self._state.do(records.jobs_since(self._user, self._listed_ms, NEWEST))
+        self._joined, self._listed_s, self._listed_ms = joined, listed_s, listing.at_ms
+        return set(listing.job_ids)
+
+    def _news(self, ids: Collection[str], look: Look) -> News:
+        views, gone = [], []
+        for job_id in ids:
+            view = look.views.get(job_id)
+            if view is None or view.fields["user"] != self._user:
+                gone.append(job_id)
+                self._forget(job_id)
+            elif self._is_new(job_id, view):
+                views.append(view)
+        return News(views, gone, self._cursor_ms)
+
+    def _is_new(self, job_id: str, view: View) -> bool:
+        """Whether there is something to tell of a job; listens to it until it has ended."""
+        if view.state in ENDED:
+            self._forget(job_id)
+            return True
+        if job_id not in self._told:
+            self._listen(job_id, keys.run_events(view.fields["request_key"]))
+        now = (view.state, view.version, max(view.ahead, 0))
+        before, self._told[job_id] = self._told.get(job_id), now
+        return now != before
+
+    def _listen(self, job_id: str, channel: str) -> None:
+        self._channel_of[job_id] = channel
+        self._jobs_of.setdefault(channel, set()).add(job_id)
+        self._listener.add(channel)
+
+    def _forget(self, job_id: str) -> None:
+        self._told.pop(job_id, None)
+        channel = self._channel_of.pop(job_id, "")
+        others = self._jobs_of.get(channel, set())
+        others.discard(job_id)
+        if channel and not others:
+            del self._jobs_of[channel]
+            self._listener.drop(channel)
+
+
+def _ended_before(view: View | None, at_ms: float) -> bool:
+    """Also true for what never waited: it was answered when it was asked for."""
+    if view is None or view.state not in ENDED:
+        return view is None
+    return float(view.fields.get("ended") or 0) < at_ms
