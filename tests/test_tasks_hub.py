@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from storage import keys
 from tasks import hub as hubs
@@ -152,19 +153,23 @@ async def test_after_a_lost_connection_everybody_looks_again(
 async def test_a_connection_that_is_silent_is_taken_for_dead(
     state_url: str, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody closed it, but not even pings are answered: the hub connects anew."""
+    """Nobody closed it, but nothing comes through, not even answers to pings."""
     monkeypatch.setattr(hubs, "SILENT_S", 0.2)
     monkeypatch.setattr(hubs, "PAUSE_S", 0.01)
-
-    async def no_ping(connection: object) -> None:
-        await asyncio.sleep(3600)
-
-    monkeypatch.setattr(hubs, "_ping", no_ping)
     hub = Hub(state_url)
     following = asyncio.create_task(hub.run())
-    with hub.listening(RUN) as listener:
-        while listener.joined < 2:
-            await heard(listener)
+    with hub.listening(RUN) as listener, capture_logs() as logs:
+        await heard(listener)
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(hubs._Words, "data_received", lambda self, data: None)
+            async with asyncio.timeout(PATIENCE_S):
+                while not logs:
+                    await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE_S):
+            while listener.joined < 2:
+                await listener.heard()
+
+    assert "silent" in logs[0]["reason"]
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
