@@ -18,6 +18,7 @@ LOOK_AGAIN_S = 2.0
 SILENT_S = 10.0
 """A connection that has not even answered a ping for so long is dead."""
 PAUSE_S = 0.5
+PING = b"*1\r\n$4\r\nPING\r\n"
 PATTERNS = (keys.RUN_EVENTS, keys.USER_EVENTS)
 
 log = structlog.get_logger()
@@ -130,13 +131,13 @@ class Hub:
             await connection.connect()
             words = _Words(self._take)
             # What comes is handled where it arrives: a task to read it would cost as much again.
-            connection._writer.transport.set_protocol(words)
+            transport = connection._writer.transport
+            transport.set_protocol(words)
             await connection.send_command("PSUBSCRIBE", *PATTERNS)
-            while not words.lost.done():
+            while True:
                 await asyncio.wait((words.lost,), timeout=SILENT_S / 3)
                 words.check(SILENT_S)
-                await connection.send_command("PING")
-            words.lost.result()
+                transport.write(PING)
         finally:
             await connection.disconnect(nowait=True)
 
@@ -176,9 +177,11 @@ class _Words(asyncio.Protocol):
         self._lose(error or ConnectionError("the state Redis has closed the connection"))
 
     def check(self, silent_s: float) -> None:
-        """Give a connection up that not even answers pings."""
+        """Raises what the connection was lost by; TimeoutError if not even pings are answered."""
+        if self.lost.done():
+            self.lost.result()
         if monotonic() - self._heard_s > silent_s:
-            self._lose(TimeoutError(f"the state Redis was silent for {silent_s:g} s"))
+            raise TimeoutError(f"the state Redis was silent for {silent_s:g} s")
 
     def _lose(self, error: Exception) -> None:
         if not self.lost.done():
