@@ -25,6 +25,8 @@ ENDED = frozenset({"done", "failed", "cancelled"})
 INTEREST_MS = 30_000
 """How long a job with keep=false lives after the last look at it."""
 IDEMPOTENCY_MS = 86_400_000
+ERASE = 2
+"""Answer of a run that ends after its only job was deleted."""
 
 Verdict = Literal["hit", "failed", "join", "lead", "busy", "again", "mismatch"]
 
@@ -345,12 +347,20 @@ class End:
     """A failure that the same bytes would meet again: remembered for ten minutes."""
 
 
-def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[bool]]:
-    """End these runs and the jobs that wait for them; False for each whose number is stale."""
+def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[int]]:
+    """End these runs and the jobs that wait for them.
+
+    Answers 1 per run, 0 for one whose number is stale, ERASE if its result has to go.
+    """
     args: list[Word] = [ending(job_ttl_s)]
     for end in ends:
         args += [end.ref.key, end.ref.n, end.state, end.payload, int(end.lasting)]
-    return script("finish", lambda answers: [bool(done) for done in answers], [], args)
+    return script("finish", lambda answers: [int(done) for done in answers], [], args)
+
+
+def owner(request_key: str) -> Call[str | None]:
+    """The user whose run this is."""
+    return command(_optional, "HGET", keys.run(request_key), "user")
 
 
 @cache

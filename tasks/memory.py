@@ -8,6 +8,7 @@ that has evicted is full: either costs a read of S3 per miss, not a run.
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -41,6 +42,16 @@ def keep(spec: Spec, result: Mapping[str, Any]) -> str:
     objects().put(key, payload.encode(), "application/json")
     _remember(spec.request_key, payload)
     return payload
+
+
+def erase(request_key: str) -> None:
+    """Remove what a run has stored and kept; its record is still there to say whose it was."""
+    user = state().do(records.owner(request_key))
+    if not user:
+        return
+    objects().delete_all(keys.result_folder(user, request_key))
+    with suppress(StorageDown):  # a cache that is away forgets by itself
+        results().do(records.forget_result(request_key))
 
 
 def recall(spec: Spec) -> str | None:

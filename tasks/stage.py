@@ -14,7 +14,7 @@ from celery.exceptions import Reject
 from storage import records, scratch
 from storage.errors import StorageDown
 from storage.records import VERSION, End, Letter, Ref, Spec
-from tasks import chain, versions
+from tasks import chain, memory, versions
 from tasks import message as messages
 from tasks.errors import JobError, ModelFailure, Unavailable
 from tasks.message import Message
@@ -221,8 +221,11 @@ def _failed(ref: Ref, error: JobError) -> End:
 
 def _finish(ends: list[End]) -> None:
     if ends:
-        state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
+        finished = state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
         _forget_arrays([end.ref for end in ends])
+        for end, answer in zip(ends, finished, strict=True):
+            if answer == records.ERASE:
+                _guarded(end.ref, partial(memory.erase, end.ref.key))
 
 
 def _forget_arrays(refs: list[Ref]) -> None:

@@ -56,7 +56,7 @@ class Desk:
     def expire(self) -> int:
         return self.link.do(records.expire(EXPIRED, job_ttl_s=60))
 
-    def finish(self, number: int = 1) -> bool:
+    def finish(self, number: int = 1) -> int:
         [done] = self.link.do(records.finish([End(Ref(KEY, number), "done", RESULT)], job_ttl_s=60))
         return done
 
@@ -361,6 +361,26 @@ def test_deleting_what_is_under_way_cancels_it(desk: Desk, run_state: Callable[[
 
     assert desk.touch("end") == -1
     assert run_state() == "cancelled"
+
+
+def test_a_result_that_comes_after_its_job_was_deleted_has_to_go(desk: Desk) -> None:
+    desk.claim("j1")
+    desk.touch("start", stage="postprocess")
+    desk.delete("j1")
+
+    assert desk.finish() == records.ERASE
+
+
+def test_a_result_is_kept_for_who_asked_again_after_the_delete(desk: Desk) -> None:
+    desk.claim("j1")
+    desk.touch("start", stage="postprocess")
+    desk.delete("j1")
+
+    again = desk.claim("j2")
+
+    assert (again.verdict, again.number) == ("lead", 2)
+    assert desk.finish(1) == 0
+    assert desk.finish(2) == 1
 
 
 def test_nobody_deletes_what_is_anothers(desk: Desk) -> None:

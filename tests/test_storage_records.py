@@ -74,7 +74,7 @@ class Desk:
         )
         return [touched.deliveries for touched in self.link.do(said)]
 
-    def finish(self, *refs: Ref, state: str = "done", lasting: bool = False) -> list[bool]:
+    def finish(self, *refs: Ref, state: str = "done", lasting: bool = False) -> list[int]:
         payload = '{"kind":"labels"}' if state == "done" else '{"code":"bad_input"}'
         ends = [End(ref, state, payload, lasting) for ref in refs]
         return self.link.do(records.finish(ends, job_ttl_s=60))

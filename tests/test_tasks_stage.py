@@ -16,7 +16,7 @@ from storage import keys, records
 from storage.calls import Sync
 from storage.errors import StorageDown
 from storage.records import Ref, Spec, View
-from tasks import chain, resources
+from tasks import chain, memory, resources
 from tasks.errors import BadInput, Unavailable
 from tasks.message import Message, message
 from tasks.models import registry, weights
@@ -448,3 +448,22 @@ def test_a_stale_run_does_not_begin_anew(
     run_stage(task, STAGE, carry(ref), step)
 
     assert queued("preprocess") == []
+
+
+def test_what_is_stored_after_its_job_was_deleted_is_erased(
+    task: Any, claim: Callable[[str], Ref], link: Sync
+) -> None:
+    ref = claim("a")
+    folder = keys.result_folder("ada", "a")
+
+    def step(work: Work) -> Outcome:
+        link.do(records.delete("job-a", "ada", job_ttl_s=60))
+        resources.objects().put(folder + "alpha.png", b"pixels", "image/png")
+        return memory.keep(work.spec, {"kind": "labels"})
+
+    run_stage(task, LAST, carry(ref), step)
+
+    for name in ("alpha.png", memory.RESULT):
+        with pytest.raises(FileNotFoundError):
+            resources.objects().get(folder + name)
+    assert resources.results().do(records.result("a")) is None

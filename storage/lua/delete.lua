@@ -20,8 +20,13 @@ for _, other in ipairs(redis.call('ZRANGE', history, 0, -1)) do
   if its[1] == key then result_is_free = false end
   if its[2] == upload then upload_is_free = false end
 end
-if result_is_free and ENDED[redis.call('HGET', names.run .. key, 'state') or ''] then
-  redis.call('DEL', names.run .. key)
+if result_is_free then
+  local run = redis.call('HGET', names.run .. key, 'state')
+  if ENDED[run] then
+    redis.call('DEL', names.run .. key)
+  elseif run then  -- its worker may be storing the result just now: finish.lua
+    redis.call('HSET', names.run .. key, 'erase', 1)
+  end
 end
 if upload_is_free then
   local record = ARGV[5] .. upload
