@@ -30,6 +30,10 @@ class Catalogue:
         """Whether some worker takes work from this queue now."""
         return any(queue in worker["queues"] for worker in self.workers)
 
+    def is_in_one_place(self, place: str) -> bool:
+        """Whether all live workers see the scratch folder that `place` names."""
+        return all(worker.get("place", place) == place for worker in self.workers)
+
     def is_gone(self, queue: str) -> bool:
         """Whether nobody has taken work from this queue for GONE_S seconds."""
         return not self.is_live(queue) and self.now_ms - self.seen_ms.get(queue, 0) > GONE_S * 1000

@@ -14,6 +14,10 @@ ACTIVE = "px1:active"
 """Sorted set of the request keys of runs under way, by time of their claim."""
 RECONCILER = "px1:reconciler"
 """Lock: one web process at a time looks for lost runs."""
+SWEEPER = "px1:sweeper"
+"""Lock: one web process at a time removes old objects."""
+SWEPT = "px1:swept"
+"""Hash: S3 prefix -> key up to which old objects have been removed in this round."""
 LANE_PREFIX = "px1:lane:"
 WAITING_PREFIX = "px1:waiting:"
 PACE_PREFIX = "px1:pace:"
@@ -33,6 +37,10 @@ USER_EVENTS = "px1:user-jobs:*"
 WORKERS = "px1:workers"
 MODELS = "px1:models"
 SEEN = "px1:seen"
+UPLOADS = "in/"
+"""S3 prefix of uploads."""
+RESULTS = "out/"
+"""S3 prefix of results."""
 WEIGHTS = "models/"
 """S3 prefix of converted weights."""
 
@@ -135,6 +143,11 @@ def model(name: str) -> str:
     return f"px1:model:{name}"
 
 
+def scratch(name: str) -> str:
+    """One array between stages, in a Redis of its own."""
+    return f"px1:scratch:{name}"
+
+
 def stat(model: str, minute: int) -> str:
     """Counters of one model in one minute of Redis time."""
     return f"px1:stat:{model}:{minute}"
@@ -142,12 +155,12 @@ def stat(model: str, minute: int) -> str:
 
 def upload_object(user: str, upload_id: str) -> str:
     """S3 key of an upload's bytes."""
-    return f"in/{user}/{upload_id}"
+    return f"{UPLOADS}{user}/{upload_id}"
 
 
 def result_folder(user: str, request_key: str) -> str:
     """S3 prefix of everything that came of one request."""
-    return f"out/{user}/{request_key}/"
+    return f"{RESULTS}{user}/{request_key}/"
 
 
 def result_object(user: str, request_key: str, name: str) -> str:

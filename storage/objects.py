@@ -28,6 +28,15 @@ class Stat:
     type: str
 
 
+@dataclass(frozen=True)
+class Listed:
+    """One object of a listing."""
+
+    key: str
+    modified_s: float
+    """When it was written, in seconds since 1970, by the server's clock."""
+
+
 class Objects(Protocol):
     """A flat key -> bytes store. A missing key is FileNotFoundError, a dead one StorageDown."""
 
@@ -48,6 +57,9 @@ class Objects(Protocol):
 
     def delete_all(self, prefix: str) -> None:
         """Remove every object whose key starts so."""
+
+    def page(self, prefix: str, after: str, most: int) -> list[Listed]:
+        """The first `most` objects of `prefix` whose keys come after `after`, in order."""
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """An address under `origin` that reads the object for a few minutes."""
@@ -116,6 +128,13 @@ class S3Objects:
         listed = self._do("list_objects_v2", Prefix=prefix)
         for found in listed.get("Contents", ()):
             self.delete(found["Key"])
+
+    def page(self, prefix: str, after: str, most: int) -> list[Listed]:
+        """The first `most` objects of `prefix` whose keys come after `after`, in order."""
+        found = self._do("list_objects_v2", Prefix=prefix, StartAfter=after, MaxKeys=most)
+        return [
+            Listed(one["Key"], one["LastModified"].timestamp()) for one in found.get("Contents", [])
+        ]
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """An address under `origin` that reads the object for PRESIGN_S seconds at most."""
@@ -216,6 +235,13 @@ class FolderObjects:
         folder, _, start = prefix.rpartition("/")
         for path in (self.root / folder).glob(f"{start}*"):
             path.unlink()
+
+    def page(self, prefix: str, after: str, most: int) -> list[Listed]:
+        """The first `most` files of `prefix` whose keys come after `after`, in order."""
+        files = (path for path in (self.root / prefix).rglob("*") if path.is_file())
+        found = {str(path.relative_to(self.root)): path for path in files}
+        wanted = sorted(key for key in found if key > after)[:most]
+        return [Listed(key, found[key].stat().st_mtime) for key in wanted]
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """The file's address."""

@@ -104,6 +104,8 @@ class Limits:
     wait_ms: float
     """Estimated time until its turn."""
     loads: Mapping[str, Load]
+    scratch: tuple[int, int] = (0, 0)
+    """Bytes of arrays between stages, and how many there may be; 0 for no limit."""
 
     def to_json(self) -> str:
         """For claim.lua."""
@@ -117,12 +119,14 @@ NO_LIMITS = Limits(in_flight=2**31, waiting=2**31, wait_ms=2**31, loads={})
 class Refusal:
     """Why a claim found the system busy."""
 
-    limit: Literal["in_flight", "waiting", "wait_ms"]
+    limit: Literal["in_flight", "waiting", "wait_ms", "scratch"]
     """The field of Limits that it would exceed."""
     value: float
     """Where that stands now."""
     room_in_ms: float
     """Estimated time until there is room."""
+    most: float = 0
+    """What it may be, where no setting says that."""
 
 
 def refusal(claim: Claim) -> Refusal:
@@ -432,6 +436,11 @@ class Lost:
     spec: str
 
 
+def under_way() -> Call[dict[str, int]]:
+    """Request key -> number of the run, of all that have not ended."""
+    return script("under_way", _numbers, [keys.ACTIVE], [keys.run("")])
+
+
 def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
     """Runs that look lost and have done so for a while. Empty if another process looks."""
     prefixes = [keys.run(""), keys.LANE_PREFIX, keys.BROKER_PREFIX]
@@ -606,6 +615,10 @@ def _dict(answer: Any) -> dict[str, str]:
         return {_text(k): _text(v) for k, v in answer.items()}
     words = [_text(word) for word in answer]
     return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _numbers(answer: Any) -> dict[str, int]:
+    return {name: int(n) for name, n in _dict(answer).items()}
 
 
 def _optional(found: Any) -> str | None:

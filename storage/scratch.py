@@ -2,7 +2,11 @@
 
 import mmap
 import os
-from contextlib import suppress
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,14 +15,29 @@ import redis
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
+from storage import keys
 from storage.errors import StorageDown
 
 TTL_S = 3600
+APART = (
+    "workers on other hosts, or in containers of their own, do not see the arrays in this folder: "
+    "set PIXELMILL_SCRATCH_URL, a Redis for them, on all workers"
+)
 MAPPED_ABOVE = 256 * 1024
 """Bytes; mapping a smaller file costs more than copying it."""
 HEAD = 64
 """Bytes before the pixels: dtype and shape, so that these stay aligned. np.save's own header is a
 Python literal, and parsing it took a tenth of a small job's CPU."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How full it is."""
+
+    used: int
+    """Bytes of this installation's arrays."""
+    room: int
+    """Bytes that there are for everything, of others as well; 0: nobody knows."""
 
 
 class Scratch(Protocol):
@@ -33,10 +52,22 @@ class Scratch(Protocol):
     def delete(self, *names: str) -> None:
         """Forget these; missing ones are no error."""
 
+    def usage(self, installation: str) -> Usage:
+        """How much this installation's arrays take."""
+
+    def older_than(self, installation: str, age_s: float) -> list[str]:
+        """Names of this installation's arrays that were put longer ago than this."""
+
 
 def name(installation: str, run: str, number: int, array: str) -> str:
     """`<installation>:<run>:<n>:<array>`; runs never share arrays, nor do attempts at a run."""
     return f"{installation}:{run}:{number}:{array}"
+
+
+def run_of(name: str) -> tuple[str, int]:
+    """The run and the attempt at it that a name belongs to."""
+    run, number, _ = name.split(":", 1)[1].rsplit(":", 2)
+    return run, int(number)
 
 
 class FolderScratch:
@@ -70,6 +101,38 @@ class FolderScratch:
             with suppress(FileNotFoundError):
                 os.unlink(self._path(name))
 
+    def usage(self, installation: str) -> Usage:
+        """Bytes of our files, and of the file system."""
+        there = os.statvfs(self.folder)
+        used = sum(file.stat().st_size for file in self._files(installation))
+        return Usage(used, there.f_blocks * there.f_frsize)
+
+    def older_than(self, installation: str, age_s: float) -> list[str]:
+        """Names of this installation's arrays that were put longer ago than this."""
+        begin = time.time() - age_s
+        return [
+            ":".join((installation, *file.name.removeprefix(head).rsplit("-", 2)))
+            for head in [f"pixelmill-{installation}-"]
+            for file in self._files(installation)
+            if file.stat().st_mtime < begin
+        ]
+
+    def place(self) -> str:
+        """Equal for all processes that see the same files here: those of one host since its start.
+
+        Containers have one kernel and boot id, but folders of their own unless they share them.
+        """
+        there = os.stat(self.folder)
+        return f"{boot_id()}:{there.st_dev}:{there.st_ino}"
+
+    def _files(self, installation: str) -> "Iterator[os.DirEntry[str]]":
+        with os.scandir(self.folder) as found:
+            for file in found:
+                if file.name.startswith(f"pixelmill-{installation}-"):
+                    with suppress(FileNotFoundError):  # deleted meanwhile
+                        file.stat()
+                        yield file
+
     def _path(self, name: str) -> str:
         return f"{self._prefix}{name.replace(':', '-')}"
 
@@ -82,27 +145,98 @@ class RedisScratch:
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
         """Keep an array for TTL_S at most."""
-        try:
-            self.client.set(f"px1:scratch:{name}", b"".join(_packed(array)), ex=TTL_S)
-        except (RedisError, OSError) as error:
-            raise StorageDown(f"scratch Redis did not answer: {error}") from error
+        with _mapped():
+            self.client.set(keys.scratch(name), b"".join(_packed(array)), ex=TTL_S)
 
     def get(self, name: str) -> NDArray[np.generic]:
         """The array, read-only."""
-        try:
-            found = self.client.get(f"px1:scratch:{name}")
-        except (RedisError, OSError) as error:
-            raise StorageDown(f"scratch Redis did not answer: {error}") from error
+        with _mapped():
+            found = self.client.get(keys.scratch(name))
         if found is None:
             raise FileNotFoundError(name)
         return _unpacked(found)
 
     def delete(self, *names: str) -> None:
         """Forget these; missing ones are no error."""
+        with _mapped():
+            self.client.delete(*map(keys.scratch, names))
+
+    def usage(self, installation: str) -> Usage:
+        """What Redis says of its memory: it keeps nothing but arrays."""
+        with _mapped():
+            memory = self.client.info("memory")
+        return Usage(int(memory["used_memory"]), int(memory["maxmemory"]))
+
+    def older_than(self, installation: str, age_s: float) -> list[str]:
+        """Names of this installation's arrays that were put longer ago than this."""
+        with _mapped():
+            found = list(self.client.scan_iter(keys.scratch(f"{installation}:*"), count=1000))
+            left_s = [self.client.ttl(key) for key in found]
+        return [
+            key.decode().removeprefix(keys.scratch(""))
+            for key, left in zip(found, left_s, strict=True)
+            if TTL_S - left > age_s
+        ]
+
+
+class HostScratch:
+    """Files while all who work together share this folder, else a Redis, if there is one."""
+
+    def __init__(
+        self, near: FolderScratch, far: RedisScratch | None, is_shared: Callable[[], bool]
+    ) -> None:
+        self.near, self.far, self._is_shared = near, far, is_shared
+
+    def put(self, name: str, array: NDArray[np.generic]) -> None:
+        """Keep an array where all who need it can read it; StorageDown if there is no place."""
+        self._best().put(name, array)
+
+    def get(self, name: str) -> NDArray[np.generic]:
+        """The array, wherever it was put: others may have come or gone meanwhile."""
         try:
-            self.client.delete(*(f"px1:scratch:{name}" for name in names))
-        except (RedisError, OSError) as error:
-            raise StorageDown(f"scratch Redis did not answer: {error}") from error
+            return self.near.get(name)
+        except FileNotFoundError:
+            if self.far is None:
+                raise
+            return self.far.get(name)
+
+    def delete(self, *names: str) -> None:
+        """Forget these here; in Redis while it is in use, where the rest expires by itself."""
+        self.near.delete(*names)
+        if self.far and not self._is_shared():
+            self.far.delete(*names)
+
+    def usage(self, installation: str) -> Usage:
+        """Of where arrays are put now."""
+        return self._best().usage(installation)
+
+    def older_than(self, installation: str, age_s: float) -> list[str]:
+        """Of both."""
+        found = self.near.older_than(installation, age_s)
+        return found + (self.far.older_than(installation, age_s) if self.far else [])
+
+    def _best(self) -> FolderScratch | RedisScratch:
+        if self._is_shared():
+            return self.near
+        if self.far is None:
+            raise StorageDown(APART)
+        return self.far
+
+
+def boot_id() -> str:
+    """Equal for all processes on this host since its last start."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StorageDown(f"scratch Redis did not answer: {error}") from error
 
 
 def _packed(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:

@@ -9,9 +9,11 @@ from storage.records import Limits, Load, Refusal, View
 from tasks.chain import gpu_queue
 from tasks.errors import Unavailable
 from tasks.message import Lane
-from tasks.settings import settings
+from tasks.settings import MIB, settings
 
 STAGES = ("preprocess", "inference", "postprocess")
+
+NO_SCRATCH_LIMIT = (0, 0)
 
 Loads = Mapping[str, Mapping[str, Load]]
 """Model -> other model (or itself) -> what the other's runs cost those of the model."""
@@ -45,10 +47,21 @@ def loads(now: Catalogue) -> Loads:
     return found
 
 
-def limits(loads: Loads, model: str, lane: Lane) -> Limits:
+def limits(
+    loads: Loads, model: str, lane: Lane, scratch: tuple[int, int] = NO_SCRATCH_LIMIT
+) -> Limits:
     """What a new run of this model must stay within."""
     wait_s = settings().max_wait_batch_s if lane == "batch" else settings().max_wait_interactive_s
-    return Limits(settings().max_in_flight, settings().max_waiting, wait_s * 1000, loads[model])
+    return Limits(
+        settings().max_in_flight, settings().max_waiting, wait_s * 1000, loads[model], scratch
+    )
+
+
+def scratch(now: Catalogue) -> tuple[int, int]:
+    """Bytes of arrays between stages where there is least room left, and how many may be there."""
+    said = [worker["scratch"] for worker in now.workers if worker.get("scratch", {}).get("most")]
+    fullest = max(said, key=lambda one: float(one["used"] / one["most"]), default=None)
+    return (fullest["used"], fullest["most"]) if fullest else NO_SCRATCH_LIMIT
 
 
 def busy(refusal: Refusal, lane: Lane) -> Busy:
@@ -57,10 +70,12 @@ def busy(refusal: Refusal, lane: Lane) -> Busy:
         name, what = "max_in_flight", f"{refusal.value:.0f} of your runs are under way"
     elif refusal.limit == "waiting":
         name, what = "max_waiting", f"{refusal.value:.0f} runs wait already"
+    elif refusal.limit == "scratch":
+        name, what = "scratch_mib", f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
     else:
         name, what = f"max_wait_{lane}_s", f"the wait would be {refusal.value / 1000:.0f} s"
-    value = getattr(settings(), name)
-    unit = " s" if name.endswith("_s") else ""
+    value = round(refusal.most / MIB, 1) or getattr(settings(), name)
+    unit = " s" if name.endswith("_s") else " MiB" if name.endswith("_mib") else ""
     retry_after_s = max(1, ceil(refusal.room_in_ms / 1000))
     return Busy(
         f"{what}; the limit is {value:g}{unit}",

@@ -22,6 +22,8 @@ from tasks.settings import settings
 
 RESULT = "result.json"
 """Name of the object that says what the others of a result are."""
+MADE = "made_s"
+"""Field of a result: when it was made, in seconds since 1970."""
 MARGIN_MS = 60_000
 """Both are marked by the first run that asks; this much later is another beginning."""
 LOOK_S = 1.0
@@ -37,10 +39,10 @@ def keep(spec: Spec, result: Mapping[str, Any]) -> str:
 
     A cache that is away forgets it, which is no failure of the run.
     """
-    payload = json.dumps(result, separators=(",", ":"))
+    payload = json.dumps({**result, MADE: int(time.time())}, separators=(",", ":"))
     key = keys.result_object(spec.user, spec.request_key, RESULT)
     objects().put(key, payload.encode(), "application/json")
-    _remember(spec.request_key, payload)
+    _remember(spec.request_key, payload, settings().result_ttl_s)
     return payload
 
 
@@ -61,8 +63,12 @@ def recall(spec: Spec) -> str | None:
     found = _read(keys.result_folder(spec.user, spec.request_key))
     if found is None:
         return None
+    now_s = int(time.time())
+    left_s = found.get(MADE, now_s) + settings().result_ttl_s - now_s
+    if left_s <= 0:  # its objects may be swept at any time
+        return None
     payload = json.dumps(found, separators=(",", ":"))
-    _remember(spec.request_key, payload)
+    _remember(spec.request_key, payload, left_s)
     return payload
 
 
@@ -118,9 +124,9 @@ def _read(folder: str) -> dict[str, Any] | None:
     return found
 
 
-def _remember(request_key: str, payload: str) -> None:
+def _remember(request_key: str, payload: str, ttl_s: int) -> None:
     try:
-        results().do(records.remember_result(request_key, payload, settings().result_ttl_s))
+        results().do(records.remember_result(request_key, payload, ttl_s))
     except StorageDown as error:
         log.warning("result not remembered", reason=str(error))
 

@@ -94,6 +94,7 @@ class Pipeline:
         self._catalogue: tuple[float, Catalogue] | None = None
         self._loads: admission.Loads = {}
         self._loads_json = "{}"
+        self._scratch = admission.NO_SCRATCH_LIMIT
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
         self._bringing: set[str] = set()
 
@@ -110,6 +111,7 @@ class Pipeline:
             self._catalogue = (monotonic(), await self.state.do(catalogue.read()))
             self._loads = admission.loads(self._catalogue[1])
             self._loads_json = records.loads_json(self._loads)
+            self._scratch = admission.scratch(self._catalogue[1])
         return self._catalogue[1]
 
     async def card(self, model: str) -> Mapping[str, Any]:
@@ -146,7 +148,7 @@ class Pipeline:
                 spec,
                 lane=request.lane,
                 job_ttl_s=settings().job_ttl_s,
-                limits=admission.limits(self._loads, request.model, request.lane),
+                limits=admission.limits(self._loads, request.model, request.lane, self._scratch),
                 known_result=known_result,
                 deadline_s=request.deadline_s or DEADLINES_S[request.lane],
                 keep=request.keep,

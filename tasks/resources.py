@@ -1,7 +1,9 @@
 """The storage this process talks to, built once from the settings."""
 
+from contextlib import suppress
 from functools import cache as once
 from pathlib import Path
+from time import monotonic
 from urllib.parse import urlsplit
 
 import redis
@@ -11,15 +13,20 @@ from redis.backoff import ConstantBackoff, ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
+from storage import catalogue
 from storage.calls import Async, Sync
+from storage.errors import StorageDown
 from storage.objects import FolderObjects, Objects, S3Objects
-from storage.scratch import FolderScratch, RedisScratch, Scratch
+from storage.scratch import FolderScratch, HostScratch, RedisScratch, Scratch
 from tasks.settings import settings
 
 STATE_LIMIT_S = 1.2
 """A web process answers 503 rather than wait longer for the state Redis,"""
 CACHE_LIMIT_S = 0.4
 """and does without the cache. One after the other and both silent: still within two seconds."""
+
+TOGETHER_S = 5.0
+"""How often a process looks whether workers have come that do not see its files."""
 
 
 @once
@@ -65,10 +72,32 @@ def objects() -> Objects:
 
 @once
 def scratch() -> Scratch:
-    """Where arrays wait between stages."""
-    if settings().scratch_url:
-        return RedisScratch(redis.Redis.from_url(settings().scratch_url, socket_timeout=5))
-    return FolderScratch(settings().scratch_dir)
+    """Where arrays wait between stages: files while all workers see them, else Redis."""
+    url = settings().scratch_url
+    far = RedisScratch(redis.Redis.from_url(url, socket_timeout=5)) if url else None
+    return HostScratch(FolderScratch(settings().scratch_dir), far, Together(place()))
+
+
+@once
+def place() -> str:
+    """What tells whether other workers see our scratch files: see FolderScratch.place."""
+    return FolderScratch(settings().scratch_dir).place()
+
+
+class Together:
+    """Whether all live workers see the scratch folder of `place`; asks the catalogue at times."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._known, self._asked_at = True, -TOGETHER_S
+
+    def __call__(self) -> bool:
+        """What was so when it was last asked, at most TOGETHER_S ago."""
+        if monotonic() - self._asked_at > TOGETHER_S:
+            self._asked_at = monotonic()
+            with suppress(StorageDown):  # then as before
+                self._known = state().do(catalogue.read()).is_in_one_place(self._place)
+        return self._known
 
 
 def _worker_client(url: str, tries: int = 12, timeout_s: float = 5) -> "redis.Redis":

@@ -33,7 +33,8 @@ class Settings(BaseSettings):
     cache_url: str = "redis://127.0.0.1:6379/1"
     """Redis of results; may evict (allkeys-lru)."""
     scratch_url: str = ""
-    """Redis for arrays between stages across hosts. Empty: files in /dev/shm, one host only."""
+    """Redis for arrays between stages, one of its own. In use while workers are alive that do not
+    share one `scratch_dir`. Empty: all workers must, or the later ones refuse to start."""
     s3_url: str = "http://127.0.0.1:9000"
     """S3 endpoint as servers and workers reach it. `file:///folder` keeps objects in a folder."""
     s3_public_url: str = ""
@@ -122,6 +123,9 @@ class Settings(BaseSettings):
     """The same in the lane `batch`."""
     max_in_flight: int = 64
     """Runs of one user that are under way at a time; above it 429. Equal requests are one run."""
+    scratch_mib: float = 0
+    """Most memory for arrays between stages in MiB; above it new work is answered 429. 0: a quarter
+    of the file system of `scratch_dir`, or of the scratch Redis' `maxmemory`."""
     cache_scope: Literal["user", "installation"] = "user"
     """Who else is answered by a result of the same bytes. `installation`: everybody, with a copy of
     their own; whoever has a picture can then tell by the speed that somebody sent it before."""

@@ -89,7 +89,13 @@ def _broker(url: str) -> None:
 
 
 def _forget() -> None:
-    for once in (resources.state, resources.results, resources.objects, resources.scratch):
+    for once in (
+        resources.state,
+        resources.results,
+        resources.objects,
+        resources.scratch,
+        resources.place,
+    ):
         once.cache_clear()
     settings.cache_clear()
 

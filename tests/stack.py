@@ -42,7 +42,8 @@ class Stack:
             "PIXELMILL_S3_URL": f"http://127.0.0.1:{self.ports['s3']}",
             "PIXELMILL_S3_KEY": "test-key",
             "PIXELMILL_S3_SECRET": "test-secret",
-            "PIXELMILL_SECRET": "secret-of-the-tests-0123456789",
+            # Its own: files in /dev/shm bear its mark, and stacks may run side by side.
+            "PIXELMILL_SECRET": f"secret-of-the-tests-{self.ports['state']:010}",
             "PIXELMILL_PORT": str(self.ports["web"]),
             "PIXELMILL_VAR_DIR": str(folder / "var"),
             "PIXELMILL_WEIGHTS_DIR": os.environ.get(
@@ -86,6 +87,7 @@ class Stack:
         access = f"{self.env['PIXELMILL_S3_KEY']},{self.env['PIXELMILL_S3_SECRET']}"
         rclone = str(Path(sys.executable).parent / "rclone")
         options = ["--config", os.devnull, "--auth-key", access, "--addr", address]
+        options += ["--vfs-cache-mode", "off", "--dir-cache-time", "1s"]  # as deploy/embedded.py
         self.start("s3", [rclone, "serve", "s3", *options, str(folder)])
         self.wait_for("s3", lambda: httpx.get(f"http://{address}/").status_code, 10)
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import redis
@@ -151,6 +152,21 @@ def test_the_message_of_a_stale_run_is_not_sent(desk: Desk, state: "redis.Redis"
     desk.link.do(records.lead_again([ref], job_ttl_s=60))
 
     assert not desk.link.do(records.send(Letter("q", b"text"), [ref]))
+
+
+def test_new_work_is_refused_while_scratch_is_full_and_known_work_is_not(desk: Desk) -> None:
+    desk.claim("j1")
+    full = replace(records.NO_LIMITS, scratch=(10, 10))
+
+    def asked(job: str, key: str) -> Claim:
+        call = records.claim(job, spec(key), lane="batch", job_ttl_s=60, limits=full)
+        return desk.link.do(call)
+
+    refused, joined = asked("j2", "other"), asked("j3", KEY)
+
+    found = records.refusal(refused)
+    assert (refused.verdict, found.limit, found.value, found.most) == ("busy", "scratch", 10, 10)
+    assert joined.verdict == "join"
 
 
 def test_other_work_leads_its_own_run(desk: Desk) -> None:

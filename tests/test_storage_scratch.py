@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from storage import scratch
 from storage.errors import StorageDown
-from storage.scratch import MAPPED_ABOVE, FolderScratch, RedisScratch, Scratch
+from storage.scratch import MAPPED_ABOVE, FolderScratch, HostScratch, RedisScratch, Scratch
 
 pytest_plugins = ["inprocess"]
 
@@ -120,3 +122,111 @@ def test_attempts_at_a_run_never_share_arrays() -> None:
     names = {scratch.name("mill", "run", number, "input") for number in (1, 2)}
 
     assert len(names) == 2
+
+
+# What it takes, and what is left over
+
+
+def test_usage_counts_the_bytes_of_this_installation(tmp_path: Path) -> None:
+    store = FolderScratch(tmp_path)
+    store.put("mill:run:1:input", np.zeros(1000, np.uint8))
+    store.put("other:run:1:input", np.zeros(5000, np.uint8))
+
+    usage = store.usage("mill")
+
+    assert usage.used == 1000 + scratch.HEAD
+    assert usage.room > usage.used
+
+
+def test_usage_of_redis_is_its_memory(state: "redis.Redis", state_url: str) -> None:
+    with redis.Redis.from_url(state_url) as client:
+        store = RedisScratch(client)
+        before = store.usage("mill").used
+        store.put("mill:run:1:input", np.zeros(2**20, np.uint8))
+
+        assert store.usage("mill").used - before >= 2**20
+
+
+def test_only_old_arrays_of_this_installation_are_old(store: Scratch) -> None:
+    for name in ("mill:run-1:1:input", "other:run-1:1:input"):
+        store.put(name, np.zeros(3))
+
+    assert store.older_than("mill", -2) == ["mill:run-1:1:input"]
+    assert store.older_than("mill", 60) == []
+
+
+@given(run=st.from_regex(r"[0-9a-z-]{1,32}", fullmatch=True), n=st.integers(1, 10**6))
+def test_a_name_tells_its_run(run: str, n: int) -> None:
+    assert scratch.run_of(scratch.name("mill", run, n, "input")) == (run, n)
+
+
+# Near and far
+
+
+class Near:
+    """A host scratch whose neighbours come and go."""
+
+    def __init__(self, folder: Path, client: "redis.Redis | None") -> None:
+        self.is_shared = True
+        self.near = FolderScratch(folder)
+        self.far = RedisScratch(client) if client else None
+        self.store = HostScratch(self.near, self.far, lambda: self.is_shared)
+
+
+@pytest.fixture
+def host(tmp_path: Path, state_url: str) -> Iterator[Near]:
+    with redis.Redis.from_url(state_url) as client:
+        yield Near(tmp_path, client)
+
+
+def test_arrays_are_files_while_all_workers_see_them(host: Near) -> None:
+    host.store.put("a:1", np.ones(3))
+
+    assert host.near.get("a:1").tolist() == [1, 1, 1]
+
+
+def test_arrays_go_to_redis_once_a_worker_does_not_see_the_files(host: Near) -> None:
+    host.is_shared = False
+    host.store.put("a:1", np.ones(3))
+
+    assert host.far is not None and host.far.get("a:1").tolist() == [1, 1, 1]
+    with pytest.raises(FileNotFoundError):
+        host.near.get("a:1")
+
+
+def test_what_was_put_before_a_worker_came_is_still_found(host: Near) -> None:
+    host.store.put("a:1", np.ones(3))
+    host.is_shared = False
+    host.store.put("a:2", np.zeros(3))
+    host.is_shared = True
+
+    assert [host.store.get(name).sum() for name in ("a:1", "a:2")] == [3, 0]
+
+
+def test_both_kinds_are_deleted_while_both_are_in_use(host: Near) -> None:
+    host.store.put("a:1", np.ones(3))
+    host.is_shared = False
+    host.store.put("a:2", np.ones(3))
+
+    host.store.delete("a:1", "a:2")
+
+    for name in ("a:1", "a:2"):
+        with pytest.raises(FileNotFoundError):
+            host.store.get(name)
+
+
+def test_without_a_redis_nothing_is_put_where_others_cannot_read_it(tmp_path: Path) -> None:
+    host = Near(tmp_path, None)
+    host.is_shared = False
+
+    with pytest.raises(StorageDown, match="PIXELMILL_SCRATCH_URL"):
+        host.store.put("a:1", np.ones(3))
+
+
+def test_two_folders_are_two_places_and_one_is_one(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+
+    places = [FolderScratch(tmp_path / name).place() for name in ("", "link", "other")]
+
+    assert places[0] == places[1] != places[2]

@@ -114,6 +114,24 @@ def test_a_refusal_names_its_limit_and_when_to_come_back(
     assert getattr(settings(), limit) == value, "a setting of that name"
 
 
+def test_full_scratch_is_refused_by_its_size() -> None:
+    busy = admission.busy(Refusal("scratch", 70 * 2**20, 5000, most=64 * 2**20), "batch")
+
+    assert (busy.limit, busy.value, busy.retry_after_s) == ("scratch_mib", 64, 5)
+    assert str(busy) == "70 MiB of arrays are in memory; the limit is 64 MiB"
+
+
+def test_the_fullest_scratch_counts() -> None:
+    said = [{"used": 10, "most": 100}, {"used": 9, "most": 10}, {"used": 5, "most": 0}]
+    now = catalogue(*({"queues": ["cpu"], "scratch": one} for one in said), cards=[])
+
+    assert admission.scratch(now) == (9, 10)
+
+
+def test_workers_that_say_nothing_of_scratch_limit_nothing() -> None:
+    assert admission.scratch(catalogue(cpu(1), cards=[])) == admission.NO_SCRATCH_LIMIT
+
+
 def test_nobody_is_asked_to_come_back_at_once() -> None:
     assert admission.busy(Refusal("waiting", 1000, 0), "batch").retry_after_s == 1
 

@@ -9,8 +9,9 @@ import redis
 
 from storage import catalogue, keys
 from storage.calls import Sync
+from storage.scratch import boot_id
 from workers import announce
-from workers.announce import Announcer, boot_id, facts
+from workers.announce import Announcer, facts
 
 pytest_plugins = ["inprocess"]
 

@@ -11,6 +11,7 @@ from storage.objects import Objects
 from storage.records import ENDED, View
 from tasks import admission
 from tasks.chain import gpu_queue
+from tasks.memory import MADE
 from web.errors import json_response, retry_after
 
 
@@ -88,7 +89,8 @@ def _result(result: dict[str, Any], objects: Objects, origin: str) -> dict[str, 
         }
         for name, picture in result["objects"].items()
     }
-    return {**result, "objects": pictures}
+    facts = {name: fact for name, fact in result.items() if name != MADE}
+    return {**facts, "objects": pictures}
 
 
 def _timings(fields: Mapping[str, str]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from tasks.pipeline import Pipeline
 from tasks.reconciler import reconcile
 from tasks.resources import CACHE_LIMIT_S, objects, web_link
 from tasks.settings import settings
+from tasks.sweeper import sweep
 from web import answers, login, ui
 from web.api import api
 from web.errors import add_handlers, json_response
@@ -48,6 +49,7 @@ def create() -> FastAPI:
         background = [
             asyncio.create_task(pipeline.hub.run()),
             asyncio.create_task(reconcile(pipeline)),
+            asyncio.create_task(sweep(pipeline.state, pipeline.objects)),
         ]
         gc.collect()
         gc.freeze()  # Gradio's half a million objects stay: nothing to walk through at each request

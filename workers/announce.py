@@ -6,14 +6,14 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from storage import catalogue
 from storage.errors import StorageDown
-from tasks.resources import state
+from storage.scratch import boot_id
+from tasks.resources import place, state
 
 EVERY_S = 5.0
 
@@ -59,6 +59,7 @@ def facts(kind: str, queues: Sequence[str], device: str) -> dict[str, Any]:
         "device": device,
         "host": socket.gethostname(),
         "boot": boot_id(),
+        "place": place(),
         "pid": os.getpid(),
         "versions": {
             "pixelmill": version("pixelmill"),
@@ -66,11 +67,3 @@ def facts(kind: str, queues: Sequence[str], device: str) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
-
-
-def boot_id() -> str:
-    """Equal for all processes that share this host's memory since its last start."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return socket.gethostname()

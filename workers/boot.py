@@ -4,20 +4,26 @@ import gc
 import logging
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 from celery.signals import worker_ready, worker_shutting_down
 
+from storage import catalogue
+from storage.errors import StorageDown
+from storage.scratch import APART
 from tasks.app import app
 from tasks.chain import gpu_queue
 from tasks.errors import JobError, Unavailable
 from tasks.models import registry
+from tasks.resources import place, state
 from tasks.settings import names_in, settings
 from workers import pinning
 from workers.announce import Announcer, facts
 from workers.steps import KeepMessages, LeanConsumer, LosslessDispatcher
+from workers.tidy import Tidier, fullness
 
 if TYPE_CHECKING:  # it imports torch, which has to wait until the GPU is pinned
     from workers.device import Device
@@ -27,6 +33,9 @@ GPU_THREADS = 48
 STAGE_LIMIT_S = 120
 """Hard limit of a stage in a cpu worker; its process is killed and the message comes back."""
 
+GHOST_S = catalogue.WORKER_TTL_MS / 1000 + 1
+"""A worker that died is in the catalogue for so long."""
+
 log = structlog.get_logger()
 
 
@@ -34,7 +43,13 @@ def cpu() -> None:
     """Pre- and postprocessing, in forked processes; imports no torch, starts no thread before."""
     processes = settings().cpu_processes or os.cpu_count() or 1
     said = {"processes": processes}
-    announcer = Announcer(_node("cpu"), lambda: facts("cpu", ["cpu"], "cpu") | said)
+
+    def worker() -> dict[str, Any]:
+        return facts("cpu", ["cpu"], "cpu") | said | fullness()
+
+    announcer, tidier = Announcer(_node("cpu"), worker), Tidier()
+    worker_ready.connect(lambda **_: tidier.start(), weak=False)
+    worker_shutting_down.connect(lambda **_: tidier.stop(), weak=False)
     options = ["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)]
     _consume(announcer, ["cpu"], options)
 
@@ -115,6 +130,7 @@ def _names(models: str) -> list[str]:
 
 def _consume(announcer: Announcer, queues: list[str], options: list[str]) -> None:
     """Hand this process to Celery until SIGTERM; warm shutdown finishes what is in hand."""
+    _check_place()
     worker_ready.connect(lambda **_: announcer.start(), weak=False)
     worker_shutting_down.connect(lambda **_: announcer.stop(), weak=False)
     app.conf.worker_consumer = LeanConsumer
@@ -132,6 +148,23 @@ def _consume(announcer: Announcer, queues: list[str], options: list[str]) -> Non
     gc.collect()
     gc.freeze()
     app.worker_main(["worker", "-Q", ",".join(queues), "-n", announcer.node, *options, *flags])
+
+
+def _check_place() -> None:
+    """Refuse to work beside workers that cannot read our arrays; one just gone is waited for."""
+    give_up_at = time.monotonic() + GHOST_S
+    try:
+        own = place()
+        while not settings().scratch_url:
+            if state().do(catalogue.read()).is_in_one_place(own):
+                return
+            if time.monotonic() > give_up_at:
+                _refuse(JobError(APART))
+            time.sleep(0.5)
+    except StorageDown as error:  # Celery waits for it; each array is checked again
+        log.warning("other workers not seen", reason=str(error))
+    except OSError as error:
+        _refuse(JobError(f"no scratch folder {settings().scratch_dir}: {error.strerror}"))
 
 
 def _node(kind: str) -> str:

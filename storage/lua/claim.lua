@@ -79,9 +79,12 @@ if under_way then
   return {'join', n, old[13] and cjson.decode(old[14]).upload or '', stamp}
 end
 
+local SCRATCH_ROOM_MS = 5000  -- that often workers say how full it is
 -- Only new work is refused: what is known, or under way already, costs nobody anything.
 -- Which limit it would exceed, where that stands, and in how many ms there will be room; or nil.
 local function refusal(limits)
+  local used, most = unpack(limits.scratch)
+  if most > 0 and used >= most then return 'scratch', used, SCRATCH_ROOM_MS, most end
   local mine, oldest = still_in(user_runs)
   if mine >= limits.in_flight then
     local of = redis.call('HMGET', oldest, 'model', 'lane')
@@ -97,9 +100,10 @@ local function refusal(limits)
 end
 
 if n == 0 or ENDED[state] then  -- else it was admitted before, and its worker is lost
-  local limit, value, room_in_ms = refusal(cjson.decode(ARGV[3]))
+  local limit, value, room_in_ms, most = refusal(cjson.decode(ARGV[3]))
   if limit then
-    return {'busy', 0, cjson.encode({limit = limit, value = value, room_in_ms = room_in_ms}), stamp}
+    local found = {limit = limit, value = value, room_in_ms = room_in_ms, most = most}
+    return {'busy', 0, cjson.encode(found), stamp}
   end
 end
 

@@ -1,0 +1,108 @@
+"""Removes what has outlived its use: arrays of runs that are over, old uploads and results in S3.
+
+S3 is walked a page at a time, round and round, so that a bucket of any size costs one listing a
+minute: a million objects take 17 hours a round, and live for days. The place is kept in Redis, and
+one web process at a time walks. Not every S3 has rules of its own for this (rclone refuses them).
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from storage import keys, records
+from storage.calls import Async, command
+from storage.errors import StorageDown
+from storage.objects import Objects
+from storage.scratch import run_of
+from tasks.resources import scratch
+from tasks.resources import state as worker_state
+from tasks.settings import settings
+
+EVERY_S = 60.0
+PAGE = 1000
+PAGES = 10
+"""Pages at a time while there is something to remove."""
+MARGIN_S = 86_400
+"""Objects outlive what is known of them by so much: an address may still be in use."""
+ARRAY_S = 60.0
+"""An array this young may be of a run that this look does not know yet."""
+
+log = structlog.get_logger()
+
+
+def sweep_arrays(age_s: float = ARRAY_S) -> int:
+    """Remove scratch arrays of runs that have ended or have another number now; answers how many.
+
+    finish removes a run's own: these are what a killed worker or a stale attempt left.
+    """
+    old = scratch().older_than(settings().installation, age_s)
+    if not old:
+        return 0
+    alive = {(key[:32], n) for key, n in worker_state().do(records.under_way()).items()}
+    left = [name for name in old if run_of(name) not in alive]
+    if left:
+        scratch().delete(*left)
+        log.info("scratch arrays removed", arrays=len(left))
+    return len(left)
+
+
+async def sweep(state: Async, objects: Objects) -> None:
+    """Walk through old objects, until cancelled."""
+    while True:
+        await asyncio.sleep(EVERY_S)
+        try:
+            if await _may_walk(state):
+                await sweep_objects(state, objects, time.time())
+        except StorageDown as error:
+            log.warning("not swept", reason=str(error))
+
+
+async def sweep_objects(state: Async, objects: Objects, now_s: float) -> int:
+    """Look at the next page of uploads and of results and remove what is too old; how many."""
+    removed = 0
+    for prefix, age_s in lifetimes().items():
+        for _ in range(PAGES):
+            found = await _sweep_page(state, objects, prefix, now_s - age_s)
+            removed += found
+            if not found:
+                break
+    if removed:
+        log.info("old objects removed", objects=removed)
+    return removed
+
+
+def lifetimes() -> Mapping[str, float]:
+    """S3 prefix -> seconds that its objects live."""
+    return {
+        keys.UPLOADS: settings().upload_ttl_s + MARGIN_S,
+        keys.RESULTS: settings().result_ttl_s + MARGIN_S,
+    }
+
+
+async def _sweep_page(state: Async, objects: Objects, prefix: str, before_s: float) -> int:
+    after = await state.do(command(_text, "HGET", keys.SWEPT, prefix))
+    last, removed = await asyncio.to_thread(_remove_old, objects, prefix, after, before_s)
+    await state.do(command(bool, "HSET", keys.SWEPT, prefix, last))
+    return removed
+
+
+def _remove_old(objects: Objects, prefix: str, after: str, before_s: float) -> tuple[str, int]:
+    """Where the next page begins, empty after the last one, and how many objects were removed."""
+    page = objects.page(prefix, after, PAGE)
+    old = [one.key for one in page if one.modified_s < before_s]
+    for key in old:
+        objects.delete(key)
+    return (page[-1].key if len(page) == PAGE else ""), len(old)
+
+
+async def _may_walk(state: Async) -> bool:
+    lock_ms = int(EVERY_S * 900)
+    return await state.do(
+        command(lambda answer: bool(answer), "SET", keys.SWEEPER, 1, "NX", "PX", lock_ms)
+    )
+
+
+def _text(found: bytes | None) -> str:
+    return (found or b"").decode()

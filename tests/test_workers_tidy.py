@@ -1,0 +1,115 @@
+"""A worker counts what lies in scratch, and does not work where others cannot read it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stack import Stack
+
+from storage import catalogue
+from storage.calls import Sync
+from tasks import resources
+from tasks.settings import settings
+from workers import boot, tidy
+from workers.announce import facts
+
+pytest_plugins = ["inprocess"]
+
+
+def announce(link: Sync, place: str) -> None:
+    """A cpu worker whose scratch folder is there."""
+    link.do(catalogue.announce("cpu-1@other", facts("cpu", ["cpu"], "cpu") | {"place": place}, {}))
+
+
+def test_what_lies_in_scratch_is_counted(in_process: None) -> None:
+    before = tidy.fullness()["scratch"]["used"]
+    resources.scratch().put(f"{settings().installation}:run:1:input", np.zeros(1000, np.uint8))
+
+    assert tidy.fullness()["scratch"]["used"] - before >= 1000
+
+
+def test_without_a_setting_a_quarter_of_the_room_may_be_used(in_process: None) -> None:
+    there = os.statvfs(settings().scratch_dir)
+
+    assert tidy.fullness()["scratch"]["most"] == there.f_blocks * there.f_frsize // 4
+
+
+def test_the_setting_says_how_much(in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELMILL_SCRATCH_MIB", "3")
+    settings.cache_clear()
+
+    assert tidy.fullness()["scratch"]["most"] == 3 * 2**20
+
+
+def test_a_worker_that_shares_the_folder_may_work(in_process: None, link: Sync) -> None:
+    announce(link, resources.place())
+
+    boot._check_place()
+
+
+def test_a_worker_apart_refuses_and_says_what_to_do(
+    in_process: None, link: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "GHOST_S", 0)
+    announce(link, "another host")
+
+    with pytest.raises(SystemExit, match="PIXELMILL_SCRATCH_URL"):
+        boot._check_place()
+
+
+def test_a_worker_apart_may_work_with_a_redis_for_arrays(
+    in_process: None, link: Sync, state_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELMILL_SCRATCH_URL", state_url)
+    settings.cache_clear()
+    announce(link, "another host")
+
+    boot._check_place()
+
+
+def test_one_that_died_elsewhere_is_waited_for(
+    in_process: None, link: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 300)
+    announce(link, "the host before its restart")
+
+    boot._check_place()
+
+
+def test_a_worker_without_its_folder_says_so(servers: Stack, tmp_path: Path) -> None:
+    env = {**servers.env, "PIXELMILL_SCRATCH_DIR": str(tmp_path / "missing")}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "workers", "cpu"], env=env, cwd=tmp_path, capture_output=True,
+        text=True, timeout=60,
+    )  # fmt: skip
+
+    assert ended.returncode == 1
+    assert "no scratch folder" in ended.stderr and "missing" in ended.stderr
+
+
+def test_a_worker_removes_what_was_left_over(stack: Stack) -> None:
+    """An array of a run that nobody knows, from before the worker was started."""
+    folder = Path("/dev/shm")
+    installation = settings_of(stack)
+    left = folder / f"pixelmill-{installation}-{'f' * 32}-1-input"
+    left.write_bytes(b"left")
+    os.utime(left, (1, 1))
+
+    os.kill(stack.processes["cpu-worker"].pid, signal.SIGTERM)
+    stack.processes["cpu-worker"].wait(20)
+    stack.start("cpu-worker", [sys.executable, "-m", "workers", "cpu"])
+
+    stack.wait_for("cpu-worker", lambda: not left.exists(), 20)
+    stack.wait_until_live()
+
+
+def settings_of(stack: Stack) -> str:
+    """The installation's short name."""
+    from tasks.settings import read
+
+    return read(None, secret=stack.env["PIXELMILL_SECRET"]).installation
