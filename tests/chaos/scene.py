@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from types import TracebackType
 import httpx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from stack import Stack, _free_port
+from stack import Stack, free_port
 
 from storage import calls, keys, users
 
@@ -44,7 +45,7 @@ class Scene(Stack):
         }
         super().__init__(folder, env)
         self.scratch, self.why_no_small_disk = scratch.folder, scratch.why_not
-        self.ports |= {"proxy": _free_port(), "web-2": _free_port()}
+        self.ports |= {"proxy": free_port(), "web-2": free_port()}
         self.env["PIXELMILL_S3_URL"] = f"http://127.0.0.1:{self.ports['proxy']}"
         self.urls = [f"http://127.0.0.1:{self.ports[name]}" for name in WEBS]
         self.keys = dict(zip(("key-of-ada", "key-of-grace"), OWNERS, strict=True))
@@ -71,10 +72,9 @@ class Scene(Stack):
             self.start("proxy", [sys.executable, str(HERE / "proxy.py"), *ports])
         self.wait_for("proxy", lambda: self.puts() is not None, 10)
 
-    def start(self, name: str, command: list[str]) -> None:
-        env, self.env = self.env, {**self.env, "PIXELMILL_PORT": str(self.ports.get(name, 0))}
-        super().start(name, command)
-        self.env = env
+    def start(self, name: str, command: list[str], env: Mapping[str, str] | None = None) -> None:
+        port = {"PIXELMILL_PORT": str(self.ports[name])} if name in WEBS else {}
+        super().start(name, command, {**port, **(env or {})})
         self._commands[name] = command
 
     def wait_until_whole(self) -> None:
