@@ -64,7 +64,7 @@ def test_the_array_of_a_run_that_nobody_knows_goes(ref: Ref) -> None:
 
 def test_the_array_of_an_earlier_attempt_goes(ref: Ref, link: Sync) -> None:
     stale = put(ref.n)
-    [n] = link.do(records.lead_again([ref]))
+    [n] = link.do(records.lead_again([ref], job_ttl_s=60))
     fresh = put(n)
 
     sweeper.sweep_arrays(-2)
