@@ -17,6 +17,7 @@ from stack import Stack
 from storage import keys
 from storage.calls import Async
 from storage.records import Ref
+from tasks import publisher as module
 from tasks.errors import Unavailable
 from tasks.message import MAX_RUNS, Lane
 from tasks.publisher import MAX_PREPROCESS_MS, Publisher, Ticket, groups
@@ -155,6 +156,36 @@ async def test_what_was_claimed_during_a_publish_goes_into_one_message(
     await asyncio.gather(publisher.publish(ticket("first")), *(later(n) for n in range(5)))
 
     assert [len(carried(found)["runs"]) for found in queued(state)] == [1, 5]
+
+
+async def test_behind_messages_in_line_the_next_waits_for_company(
+    link: Async, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HOLD_S", 10.0)
+    monkeypatch.setattr(module, "LONGEST_HOLD_S", 0.2)
+    state.lpush(keys.queue("cpu", 3), "somebody else's")
+    publisher = Publisher(link)
+    await publisher.publish(ticket("first"))
+
+    for number in range(5):  # one after another, each long after the last was sent
+        asyncio.ensure_future(publisher.publish(ticket(str(number))))
+        await asyncio.sleep(0.01)
+    await publisher.stop()
+
+    [_, *ours] = state.lrange(keys.queue("cpu", 3), 0, -1)[::-1]
+    assert [len(carried(json.loads(text))["runs"]) for text in ours] == [1, 5]
+
+
+async def test_in_front_of_idle_workers_nobody_waits_for_company(
+    link: Async, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HOLD_S", 10.0)
+    monkeypatch.setattr(module, "LONGEST_HOLD_S", 10.0)
+    publisher = Publisher(link)
+
+    for number in range(5):
+        await asyncio.wait_for(publisher.publish(ticket(str(number))), 5)
+        state.delete(keys.queue("cpu", 3))  # a worker takes it at once
 
 
 async def test_stopping_waits_for_what_is_on_its_way(link: Async, state: "redis.Redis") -> None:
