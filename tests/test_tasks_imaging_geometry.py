@@ -175,3 +175,14 @@ def test_upright_turns_as_exif_says():
     assert geometry.upright(stored, 6).tolist() == [[5, 3, 1], [6, 4, 2]]
     assert geometry.upright(stored, 5).tolist() == [[1, 3, 5], [2, 4, 6]]
     assert geometry.upright(stored, 99) is stored
+
+
+@given(height=st.integers(40, 400), width=st.integers(40, 400), share=st.floats(0.1, 0.9))
+def test_a_spare_image_shrinks_to_the_same_pixels(height: int, width: int, share: float) -> None:
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    size = max(1, round(height * share)), max(1, round(width * share))
+
+    kept = geometry.resize(image, *size)
+    spared = geometry.resize(image.copy(), *size, spare=True)
+
+    np.testing.assert_array_equal(kept, spared)

@@ -91,7 +91,7 @@ def _by_opencv(data: bytes, request: Request) -> Pixels:
         raise ValueError(f"decoded to {pixels.shape}, header {header.width} x {header.height}")
     size = geometry.fit(header.height, header.width, request.max_side)
     if pixels.shape[2] == 3:
-        return cv2.cvtColor(geometry.resize(pixels, *size), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(geometry.resize(pixels, *size, spare=True), cv2.COLOR_BGR2RGB)
     rows = range(0, pixels.shape[0], _STRIP_ROWS)
     small = _shrink((pixels[y : y + _STRIP_ROWS] for y in rows), size)
     return cv2.cvtColor(small, cv2.COLOR_BGRA2RGBA)

@@ -74,18 +74,22 @@ def fit(height: int, width: int, max_side: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def resize(image: Pixels, height: int, width: int) -> Pixels:
-    """Area averaging where it shrinks, cubic where it grows; values stay in the range they had."""
+def resize(image: Pixels, height: int, width: int, *, spare: bool = False) -> Pixels:
+    """Area averaging where it shrinks, cubic where it grows; values stay in the range they had.
+
+    `spare`: the caller needs `image` no more, it may be overwritten. Fresh memory for a copy of a
+    large one costs as much as the averaging.
+    """
     if image.shape[:2] == (height, width):
         return image
     shrinks = height <= image.shape[0] and width <= image.shape[1]
     if shrinks:
-        return _shrink(image, height, width)
+        return _shrink(image, height, width, spare)
     grown = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(grown, image.min(), image.max()) if image.dtype != np.uint8 else grown
 
 
-def _shrink(image: Pixels, height: int, width: int) -> Pixels:
+def _shrink(image: Pixels, height: int, width: int, spare: bool) -> Pixels:
     """Area averaging; where a box of whole pixels is nearly the area, by that, four times faster.
 
     The box's mean sampled in between is within 1 dB of INTER_AREA then, and aliases less.
@@ -94,7 +98,8 @@ def _shrink(image: Pixels, height: int, width: int) -> Pixels:
     if None in boxes or boxes == (1, 1):
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     down, across = boxes
-    means = cv2.blur(image, (across or 1, down or 1), borderType=cv2.BORDER_REPLICATE)
+    into = image if spare else None
+    means = cv2.blur(image, (across or 1, down or 1), into, borderType=cv2.BORDER_REPLICATE)
     return cv2.resize(means, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
