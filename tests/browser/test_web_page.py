@@ -112,6 +112,25 @@ def test_the_same_file_again_sends_no_image_byte(page: Page):
     expect(page.locator(".facts")).to_contain_text("nothing sent")
 
 
+def test_one_stream_follows_all_photos_and_ends_with_them(page: Page):
+    pick(page, ASTRONAUT, EXAMPLES / "chelsea.jpg", EXAMPLES / "coffee.jpg")
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(3)
+
+    urls = [request.url for request in page.traffic.requests]
+    assert any("/api/v1/events?jobs=" in url for url in urls)
+    assert not any("/events" in url and "/jobs/" in url for url in urls), "none of a single job"
+    open_streams = "performance.getEntriesByType('resource').filter((e) => /events/.test(e.name))"
+    page.wait_for_function(f"{open_streams}.length > 0")  # an entry is made when a stream has ended
+
+
+def test_without_a_stream_jobs_are_asked_for(page: Page):
+    page.route("**/api/v1/events*", lambda route: route.abort())
+
+    pick(page, ASTRONAUT)
+
+    drawn(page)
+
+
 def test_a_text_file_called_jpg_is_answered_with_a_sentence(page: Page):
     pick(page, {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"This is no photo. " * 9})
 

@@ -3,11 +3,10 @@
 const BASE = "/api/v1";
 const TRIES = 5;
 const LONGEST_WAIT_S = 30;
-const STREAMS = 2; // a browser opens six connections to one HTTP/1.1 origin; uploads need some
+const SILENT_S = 10; // a job of which the stream says nothing for so long is asked for
+const MOST_NAMED = 100;
 const POLL_S = 2;
 const LOST_AFTER = 15;
-
-let streams = 0;
 
 /** What went wrong, what to do about it, and whether the same request may work later. */
 export class Trouble extends Error {
@@ -94,24 +93,54 @@ export async function follow(job, onChange, signal) {
   return job;
 }
 
-/** The final job of the event stream, or null when there is no free stream or it broke. */
+// --- One stream of events for all jobs of this tab, open only while one of them runs ---
+
+const followed = new Map(); // job id -> what hears of it
+const told = new Map(); // jobs that the stream spoke of before their own answer had arrived
+let source = null;
+
+/** The final job of the event stream, or null when it broke, or said nothing of this job for long. */
 function stream(id, onChange, signal) {
-  if (!globalThis.EventSource || streams >= STREAMS) return null;
-  streams++;
+  if (!globalThis.EventSource) return null;
   return new Promise((resolve) => {
-    const source = new EventSource(`/api/v1/jobs/${id}/events`);
+    let silence;
     const end = (job) => {
-      source.close();
+      clearTimeout(silence);
+      followed.delete(id);
+      if (!followed.size) close();
       resolve(job);
     };
-    source.onmessage = (event) => {
-      const job = JSON.parse(event.data);
-      if (isOver(job)) end(job);
-      else onChange(job);
+    const hear = (job) => {
+      clearTimeout(silence);
+      silence = setTimeout(end, SILENT_S * 1000, null);
+      if (job && isOver(job)) end(job);
+      else if (job) onChange(job);
     };
-    source.onerror = () => end(null);
+    followed.set(id, { hear, end });
     signal.addEventListener("abort", () => end(null), { once: true });
-  }).finally(() => streams--);
+    hear(told.get(id));
+    told.delete(id);
+    setTimeout(open); // after a reload all its jobs are named at once
+  });
+}
+
+function open() {
+  if (source || !followed.size) return;
+  source = new EventSource(`${BASE}/events?jobs=${[...followed.keys()].slice(-MOST_NAMED)}`);
+  source.onmessage = ({ data }) => {
+    const job = JSON.parse(data);
+    const one = followed.get(job.id);
+    if (one) one.hear(job);
+    else told.set(job.id, job);
+  };
+  source.addEventListener("gone", ({ data }) => followed.get(JSON.parse(data).id)?.end(null));
+  source.onerror = () => [...followed.values()].forEach((one) => one.end(null)); // each asks by itself, then again
+}
+
+function close() {
+  source?.close();
+  source = null;
+  told.clear();
 }
 
 function failure({ error }) {
