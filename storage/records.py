@@ -524,6 +524,38 @@ def loads_json(loads: Mapping[str, Mapping[str, Load]]) -> str:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Runs under way that are alike."""
+
+    model: str
+    lane: str
+    line: str
+    state: str
+    """`waiting`, or the state of the stage that they are in."""
+    count: int
+    oldest_ms: float
+    """How long the first of them has waited; 0 for what does not wait."""
+
+
+@dataclass(frozen=True)
+class Census:
+    """What is under way, and what each model has done so far: see count in ending.lua."""
+
+    groups: Sequence[Group]
+    totals: Mapping[str, Mapping[str, str]]
+
+
+def census() -> Call[Census]:
+    """All that /metrics says of the whole installation, in one round trip."""
+
+    def parse(answer: Any) -> Census:
+        groups = [Group(**json.loads(text)) for text in answer[0]]
+        return Census(groups, {_text(model): _dict(counts) for model, counts in answer[1]})
+
+    return script("census", parse, [keys.ACTIVE, keys.MODELS], [keys.run(""), keys.STAT_PREFIX])
+
+
+@dataclass(frozen=True)
 class Listing:
     """Jobs of a user, newest first."""
 

@@ -19,7 +19,7 @@ from storage.errors import StorageDown
 from storage.objects import Objects
 from storage.records import ENDED, End, Ref, Spec, View
 from storage.watch import AsyncObjects
-from tasks import admission, feed, parameters
+from tasks import admission, counts, feed, parameters
 from tasks.chain import gpu_queue
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.hub import Hub
@@ -164,8 +164,11 @@ class Pipeline:
             )
         if claim.verdict == "again":
             return await self.view(request.user, claim.payload)
+        counts.CLAIMS.labels(request.model, claim.verdict).inc()
         if claim.verdict == "busy":
-            raise admission.busy(records.refusal(claim), request.lane)
+            refusal = records.refusal(claim)
+            counts.REFUSED.labels(request.model, refusal.limit).inc()
+            raise admission.busy(refusal, request.lane)
         ref = Ref(spec.request_key, claim.number)
         if claim.verdict == "lead":
             await self._lead(request, card, ref, spec)

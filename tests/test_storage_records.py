@@ -590,7 +590,9 @@ def test_ends_are_counted_by_model_and_minute(desk: Desk, state: "redis.Redis") 
     desk.finish(*refs[:2])
     desk.finish(refs[2], state="failed")
 
-    minutes = {int(name.rsplit(":", 1)[1]) for name in state.keys(keys.stat("toy", 0)[:-1] + "*")}
+    minutes = {
+        int(name.rsplit(":", 1)[1]) for name in state.keys(keys.stat("toy", 0)[:-1] + "[0-9]*")
+    }
     counted = [state.hgetall(keys.stat("toy", minute)) for minute in minutes]
     assert sum(int(found.get("done", 0)) for found in counted) == 2
     assert sum(int(found.get("failed", 0)) for found in counted) == 1
@@ -730,3 +732,33 @@ def test_a_users_channel_tells_of_each_job_that_waits(
 
         told = [found["data"] for _ in range(4) if (found := stream.get_message(timeout=0.2))]
     assert told == ["j1"]
+
+
+def test_an_end_is_counted_in_its_minute_and_for_ever(desk: Desk, state: "redis.Redis") -> None:
+    for number, end in enumerate(["done", "failed"]):
+        desk.claim(f"j{number}", key=str(number) * 64)
+        desk.touch("start", Ref(str(number) * 64, 1))
+        desk.finish(Ref(str(number) * 64, 1), state=end)
+
+    [minute] = [key for key in state.scan_iter(keys.stat("toy", 0)[:-1] + "[0-9]*")]
+    for key in (minute, keys.STAT_PREFIX + "toy:all"):
+        counts = state.hgetall(key)
+        assert (counts["done"], counts["failed"], counts["failed:bad_input"]) == ("1", "1", "1")
+        buckets = [int(n) for name, n in counts.items() if name.startswith("le:preprocess:")]
+        assert sum(buckets) == 2
+        assert float(counts["ms:preprocess"]) > 0
+    assert state.ttl(minute) > 86_400 and state.ttl(keys.STAT_PREFIX + "toy:all") == -1
+
+
+def test_a_census_tells_what_waits_and_what_runs(desk: Desk, state: "redis.Redis") -> None:
+    state.sadd(keys.MODELS, "toy")
+    for number in range(3):
+        desk.claim(f"j{number}", key=str(number) * 64)
+    desk.touch("start", Ref("0" * 64, 1))
+
+    census = desk.link.do(records.census())
+
+    found = {(group.state, group.line, group.count) for group in census.groups}
+    assert found == {("waiting", "cpu", 2), ("preprocessing", "cpu", 1)}
+    assert max(group.oldest_ms for group in census.groups if group.state == "waiting") > 0
+    assert census.totals == {"toy": {}}

@@ -22,7 +22,7 @@ from tasks.reconciler import reconcile
 from tasks.resources import CACHE_LIMIT_S, objects, web_link
 from tasks.settings import settings
 from tasks.sweeper import sweep
-from web import answers, login, ui
+from web import answers, login, metrics, ui
 from web.api import api
 from web.errors import add_handlers, json_response
 from web.identity import Identify, user_of
@@ -90,6 +90,16 @@ def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
         return json_response({"ok": True})
+
+    @app.get("/metrics", include_in_schema=False)
+    async def numbers(request: Request) -> Response:
+        """For Prometheus."""
+        return await metrics.show(request, pipeline)
+
+    @app.get("/metrics/workers", include_in_schema=False)
+    async def scraped(request: Request) -> Response:
+        """Where live workers show their numbers, as Prometheus' http_sd wants it."""
+        return await metrics.show_workers(request, pipeline)
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:

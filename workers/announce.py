@@ -31,6 +31,8 @@ class Announcer:
     ) -> None:
         """`worker` and `models` are asked each time: counts and costs change."""
         self.node, self.worker, self.models = node, worker, models
+        self.metrics = ""
+        """Where the worker shows its numbers."""
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -43,8 +45,9 @@ class Announcer:
 
     def _run(self) -> None:
         while True:
+            worker = {**self.worker(), "metrics": self.metrics}
             try:
-                state().do(catalogue.announce(self.node, self.worker(), self.models()))
+                state().do(catalogue.announce(self.node, worker, self.models()))
             except StorageDown as error:
                 log.warning("not announced", reason=str(error))
             if self._stopping.wait(EVERY_S):

@@ -20,7 +20,7 @@ from tasks.errors import JobError, Unavailable
 from tasks.models import registry
 from tasks.resources import place, state
 from tasks.settings import names_in, settings
-from workers import pinning
+from workers import metrics, pinning
 from workers.announce import Announcer, facts
 from workers.steps import KeepMessages, LeanConsumer, LosslessDispatcher
 from workers.tidy import Tidier, fullness
@@ -108,15 +108,17 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     Watchdog(batcher, settings().device_hang_s).start()
     queues = [gpu_queue(name) for name in names]
 
+    def counts() -> dict[str, int]:
+        return {**batcher.counts, **device.ladder.counts}
+
     def worker() -> dict[str, Any]:
-        counts = {**batcher.counts, **device.ladder.counts}
-        return facts("gpu", queues, device.name) | {"counts": counts}
+        return facts("gpu", queues, device.name) | {"counts": counts()}
 
     def cards() -> dict[str, dict[str, Any]]:
         return {name: card(name, device.loaded[name]) for name in names}
 
     options = ["-P", "threads", "-c", str(GPU_THREADS)]
-    _consume(Announcer(_node("gpu"), worker, cards), queues, options)
+    _consume(Announcer(_node("gpu"), worker, cards), queues, options, counts)
 
 
 def _names(models: str) -> list[str]:
@@ -128,10 +130,18 @@ def _names(models: str) -> list[str]:
     return wanted or list(there)
 
 
-def _consume(announcer: Announcer, queues: list[str], options: list[str]) -> None:
+def _begin(announcer: Announcer, counts: metrics.Counts) -> None:
+    """The pool is there: threads may be started."""
+    announcer.metrics = metrics.serve(settings().worker_metrics, counts)
+    announcer.start()
+
+
+def _consume(
+    announcer: Announcer, queues: list[str], options: list[str], counts: metrics.Counts = dict
+) -> None:
     """Hand this process to Celery until SIGTERM; warm shutdown finishes what is in hand."""
     _check_place()
-    worker_ready.connect(lambda **_: announcer.start(), weak=False)
+    worker_ready.connect(lambda **_: _begin(announcer, counts), weak=False)
     worker_shutting_down.connect(lambda **_: announcer.stop(), weak=False)
     app.conf.worker_consumer = LeanConsumer
     events: Any = app.events  # the stub wants a name here; Celery takes classes as well

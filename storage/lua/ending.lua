@@ -12,11 +12,27 @@ local function timings(run, stage, now)
   return found
 end
 
-local function count(names, model, state, ms, now)
-  local stat = names.stat .. model .. ':' .. math.floor(now / 60000)
-  redis.call('HINCRBY', stat, state, 1)
-  for stage, spent in pairs(ms) do redis.call('HINCRBYFLOAT', stat, 'ms:' .. stage, string.format('%.3f', spent)) end
-  redis.call('PEXPIRE', stat, names.stat_ttl)
+local BUCKETS_MS = {5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000}
+
+local function bucket(ms)
+  for _, most in ipairs(BUCKETS_MS) do if ms <= most then return most end end
+  return 'inf'
+end
+
+-- Count an end twice: in its minute, and for ever, as what /metrics shows must never fall. A stage's
+-- `le` counts what took at most so many ms and more than the bucket before.
+local function count(names, model, state, payload, ms, now)
+  local minute, total = names.stat .. model .. ':' .. math.floor(now / 60000), names.stat .. model .. ':all'
+  local code = state == 'failed' and cjson.decode(payload).code
+  for _, stat in ipairs({minute, total}) do
+    redis.call('HINCRBY', stat, state, 1)
+    if code then redis.call('HINCRBY', stat, 'failed:' .. code, 1) end
+    for stage, spent in pairs(ms) do
+      redis.call('HINCRBYFLOAT', stat, 'ms:' .. stage, string.format('%.3f', spent))
+      redis.call('HINCRBY', stat, 'le:' .. stage .. ':' .. bucket(spent), 1)
+    end
+  end
+  redis.call('PEXPIRE', minute, names.stat_ttl)
 end
 
 -- Moving means of what a run costs the cpu workers: a stage serves all runs of its message at a time.
@@ -62,7 +78,7 @@ local function end_run(names, key, state, payload, lasting, now)
   redis.call('ZREM', names.user_runs .. (was[5] or ''), run)
   local version = redis.call('HINCRBY', run, 'version', 1)
   redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. state .. '","version":' .. version .. '}')
-  count(names, was[3], state, ms, now)
+  count(names, was[3], state, payload, ms, now)
   if state == 'done' and ms.inference then learn(names, was[3], run, ms) end
 end
 

@@ -1,0 +1,148 @@
+"""GET /metrics: the whole installation's numbers out of Redis, and this process's own."""
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from starlette.requests import Request
+from starlette.responses import Response
+
+from storage import records, users
+from storage.records import Census
+from tasks.errors import JobError
+from tasks.pipeline import Pipeline
+from web.errors import json_response
+
+BUCKETS_MS = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000",
+              "30000", "60000", "inf")  # fmt: skip
+"""As in storage/lua/ending.lua."""
+STAGES = ("queued", "preprocess", "inference", "postprocess")
+ENDS = ("done", "failed", "cancelled")
+
+
+class NotAllowed(JobError):
+    """Numbers are for this machine and for those who have a key."""
+
+    code = "not_allowed"
+    status = 401
+
+
+class _Once:
+    """A census as something that Prometheus' client can write."""
+
+    def __init__(self, census: Census, listeners: int) -> None:
+        self._census, self._listeners = census, listeners
+
+    def collect(self) -> Iterable[Metric]:
+        return [*under_way(self._census), *totals(self._census), self._heard()]
+
+    def _heard(self) -> Metric:
+        text = "Channels that requests of this process listen to."
+        return GaugeMetricFamily("pixelmill_web_listened_channels", text, value=self._listeners)
+
+
+async def show(request: Request, pipeline: Pipeline) -> Response:
+    """Prometheus text. Open to this machine itself, else with an API key; StorageDown is a 503."""
+    await _check(request, pipeline)
+    registry = CollectorRegistry()
+    census = await pipeline.state.do(records.census())
+    registry.register(_Once(census, len(pipeline.hub.listeners)))
+    text = generate_latest(registry) + generate_latest(REGISTRY)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def show_workers(request: Request, pipeline: Pipeline) -> Response:
+    """Targets for Prometheus' http_sd_configs."""
+    await _check(request, pipeline)
+    workers = (await pipeline.catalogue()).workers
+    targets = [
+        {"targets": [worker["metrics"]], "labels": {"kind": worker["kind"], "host": worker["host"]}}
+        for worker in workers
+        if worker.get("metrics")
+    ]
+    return json_response(targets)
+
+
+def under_way(census: Census) -> list[Metric]:
+    """Depth and age of the lines, and what is in its stages."""
+    labels = ["model", "lane", "line"]
+    depth = GaugeMetricFamily("pixelmill_queue_depth", "Runs that wait.", labels=labels)
+    oldest = GaugeMetricFamily("pixelmill_queue_oldest_seconds", "Longest wait.", labels=labels)
+    flight = GaugeMetricFamily(
+        "pixelmill_in_flight", "Runs in a stage.", labels=["model", "lane", "state"]
+    )
+    for group in census.groups:
+        if group.state == "waiting":
+            names = [group.model, group.lane, group.line]
+            depth.add_metric(names, group.count)
+            oldest.add_metric(names, group.oldest_ms / 1000)
+        else:
+            flight.add_metric([group.model, group.lane, group.state], group.count)
+    return [depth, oldest, flight]
+
+
+def totals(census: Census) -> list[Metric]:
+    """Ends, failures by code, and how long stages took, since the state Redis was made."""
+    ends = CounterMetricFamily("pixelmill_runs", "Ended runs.", labels=["model", "state"])
+    failed = CounterMetricFamily(
+        "pixelmill_failures",
+        "Failed runs; `poison` brought workers down.",
+        labels=["model", "code"],
+    )
+    times = HistogramMetricFamily(
+        "pixelmill_stage_seconds", "Time of a run in a stage.", labels=["model", "stage"]
+    )
+    for model, counts in census.totals.items():
+        for state in ENDS:
+            ends.add_metric([model, state], float(counts.get(state, 0)))
+        for name, value in counts.items():
+            if name.startswith("failed:"):
+                failed.add_metric([model, name.removeprefix("failed:")], float(value))
+        for stage in STAGES:
+            _add_times(times, [model, stage], counts, stage)
+    return [ends, failed, times]
+
+
+def _add_times(
+    times: HistogramMetricFamily, labels: list[str], counts: Mapping[str, str], stage: str
+) -> None:
+    so_far, buckets = 0.0, []
+    for most in BUCKETS_MS:
+        so_far += float(counts.get(f"le:{stage}:{most}", 0))
+        buckets.append(("+Inf" if most == "inf" else f"{int(most) / 1000:g}", so_far))
+    times.add_metric(labels, buckets, float(counts.get(f"ms:{stage}", 0)) / 1000)
+
+
+async def _check(request: Request, pipeline: Pipeline) -> None:
+    if not _is_local(request) and not await _has_key(request, pipeline):
+        hint = "Prometheus: authorization, credentials: <key>."
+        raise NotAllowed("send an API key", hint=hint)
+
+
+def _is_local(request: Request) -> bool:
+    """From this machine and not through a proxy on it."""
+    peer = request.client.host if request.client else ""
+    asked = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    is_forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded"))
+    return _is_loopback(peer) and _is_loopback(asked) and not is_forwarded
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _has_key(request: Request, pipeline: Pipeline) -> bool:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key:
+        return False
+    return await pipeline.state.do(users.user_of_key(key.strip())) is not None
