@@ -73,7 +73,7 @@ def busy(refusal: Refusal, lane: Lane) -> Busy:
     elif refusal.limit == "scratch":
         name, what = "scratch_mib", f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
     else:
-        name, what = f"max_wait_{lane}_s", f"the wait would be {refusal.value / 1000:.0f} s"
+        name, what = f"max_wait_{lane}_s", f"the wait would be {refusal.value / 1000:.1f} s"
     value = round(refusal.most / MIB, 1) or getattr(settings(), name)
     unit = " s" if name.endswith("_s") else " MiB" if name.endswith("_mib") else ""
     retry_after_s = max(1, ceil(refusal.room_in_ms / 1000))
@@ -96,7 +96,8 @@ def eta_s(view: View, card: Mapping[str, Any]) -> float:
         rest_ms -= min(view.stage_ms, needs[at])
     # The model is at its present batch for some time already; who is next waits for the rest.
     turn_ms = view.wait_ms + (needs["inference"] if at == "inference" and not is_waiting else 0)
-    left_ms: float = rest_ms + view.wait_ms - min(view.busy_ms, turn_ms, needs["inference"])
+    batch_ms = cost["a"] + cost["b"] * card.get("max_batch", 1)
+    left_ms: float = rest_ms + view.wait_ms - min(view.busy_ms, turn_ms, batch_ms)
     return round(left_ms / 1000, 2)
 
 

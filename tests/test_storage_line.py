@@ -201,7 +201,7 @@ def test_the_wait_is_that_of_the_batches_before(line: Line) -> None:
 
     waits = [line.view(f"run-{number:02}").wait_ms for number in (0, 1, 8, 9, 10)]
 
-    assert waits == [0, 45, 40 + 8 * 5, 2 * 40 + 9 * 5, 2 * 40 + 10 * 5]
+    assert waits == [0, 5, 40 + 8 * 5, 40 + 9 * 5, 40 + 10 * 5]
 
 
 def test_models_that_share_a_device_are_served_in_turns(line: Line) -> None:
@@ -211,7 +211,7 @@ def test_models_that_share_a_device_are_served_in_turns(line: Line) -> None:
     line.claim("two")
 
     assert line.view("one").wait_ms == 5 * 2, "its turn is next; only the cpu has work before it"
-    assert line.view("two").wait_ms == 45 + 1000, "one of each before it"
+    assert line.view("two").wait_ms == 5 + 1000, "one of each before it, one of them beside it"
 
 
 def test_a_slow_cpu_decides_where_the_device_is_fast(line: Line) -> None:
@@ -276,8 +276,8 @@ def test_means_of_the_cpu_stages_are_learnt(line: Line, state: "redis.Redis") ->
     line.finish("one")
 
     pace = state.hgetall(keys.pace("toy"))
-    assert 40 <= float(pace["preprocess"]) < 500
-    assert 20 <= float(pace["postprocess"]) < float(pace["preprocess"])
+    assert 4 <= float(pace["preprocess"]) < 50, "a tenth of the way from zero"
+    assert 2 <= float(pace["postprocess"]) < float(pace["preprocess"])
 
 
 def test_a_mean_moves_a_tenth_of_the_way(line: Line, state: "redis.Redis") -> None:
@@ -302,7 +302,8 @@ def test_runs_of_one_message_cost_their_share_each(line: Line, state: "redis.Red
 
     line.finish(*names)
 
-    assert 10 <= float(state.hget(keys.pace("toy"), "preprocess")) < 60
+    eighth = 0.9**7 * 0.1 * 10  # at least: what the first of them adds
+    assert eighth < float(state.hget(keys.pace("toy"), "preprocess")) < 60
 
 
 def test_what_never_reached_the_model_teaches_nothing(line: Line, state: "redis.Redis") -> None:
@@ -325,7 +326,7 @@ def test_a_full_lane_refuses_and_says_how_full(line: Line) -> None:
     refused = line.refusal("late", limits=limits(waiting=3))
 
     assert (refused.limit, refused.value) == ("waiting", 3)
-    assert refused.room_in_ms == pytest.approx((40 + 2 * 5 + 1000) / 3)
+    assert refused.room_in_ms == pytest.approx((2 * 5 + 1000) / 3)
 
 
 def test_a_long_wait_refuses_and_says_how_long(line: Line) -> None:
@@ -436,7 +437,7 @@ def test_room_comes_with_the_users_oldest_run(line: Line) -> None:
 
     refused = line.refusal("late", limits=limits(in_flight=1))
 
-    assert refused.room_in_ms == 40 + 4 * 5
+    assert refused.room_in_ms == 4 * 5
 
 
 @pytest.mark.parametrize("state_", ["done", "failed"])

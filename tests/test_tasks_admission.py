@@ -101,7 +101,7 @@ def test_each_lane_has_its_bound(lane: Any, wait_s: float) -> None:
         (Refusal("waiting", 1000, 2100), "max_waiting", 1000,
          "1000 runs wait already; the limit is 1000"),
         (Refusal("wait_ms", 92_100, 2100), "max_wait_batch_s", 3000,
-         "the wait would be 92 s; the limit is 3000 s"),
+         "the wait would be 92.1 s; the limit is 3000 s"),
     ],
 )  # fmt: skip
 def test_a_refusal_names_its_limit_and_when_to_come_back(

@@ -22,7 +22,7 @@ def job(
     fields, run, ended = view.fields, view.run, view.state in ENDED
     result = json.loads(fields["result"]) if fields.get("result") else None
     error = json.loads(fields["error"]) if fields.get("error") else None
-    position = view.ahead + 1 if view.ahead >= 0 and view.state in WAITING else None
+    position = view.ahead + 1 if not ended and view.ahead >= 0 else None
     return {
         "id": fields["id"],
         "state": view.state,
@@ -63,9 +63,6 @@ def models(catalogue: Catalogue) -> list[dict[str, Any]]:
         for card in catalogue.models.values()
     ]
 
-
-WAITING = frozenset({"queued", "preprocessing"})
-"""States in which a job has a place in line: 1 is the next to go through the model."""
 
 CARD_FIELDS = (
     "name",

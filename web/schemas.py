@@ -84,7 +84,9 @@ class Job(BaseModel):
     lane: Literal["interactive", "batch"]
     progress: float = Field(ge=0, le=1)
     stage: Literal["preprocess", "inference", "postprocess"] | None
-    position: int | None = Field(description="Place in line for the model; 1 is the next.")
+    position: int | None = Field(
+        description="Place in line until it is through its model; 1 is first."
+    )
     eta_s: float | None = Field(description="Estimated seconds until it ends.")
     result: Result | None
     timings_ms: dict[str, float]

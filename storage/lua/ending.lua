@@ -36,13 +36,14 @@ local function count(names, model, state, payload, ms, now)
 end
 
 -- Moving means of what a run costs the cpu workers: a stage serves all runs of its message at a time.
+-- They begin at zero, as the first runs of fresh workers are no measure.
 local function learn(names, model, run, ms)
   local pace = names.pace .. model
   local with = redis.call('HMGET', run, 'with:preprocess', 'with:postprocess')
   local known = redis.call('HMGET', pace, 'preprocess', 'postprocess')
   for i, stage in ipairs({'preprocess', 'postprocess'}) do
     local cost = (ms[stage] or 0) / tonumber(with[i] or 1)
-    local mean = known[i] and known[i] * 0.9 + cost * 0.1 or cost
+    local mean = (known[i] or 0) * 0.9 + cost * 0.1
     redis.call('HSET', pace, stage, string.format('%.3f', mean))
   end
 end

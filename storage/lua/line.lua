@@ -17,7 +17,9 @@ local function line(score, prefix, model, lane, loads)
   for other, cost in pairs(loads) do
     local runs = ahead_of(score, prefix, other, lane)
     local served = math.min(runs, before)
-    device_ms = device_ms + math.ceil(served / cost.max_batch) * cost.a_ms + served * cost.b_ms
+    -- Those of its own model that fill no batch share one with it.
+    local batches = (other == model and math.floor or math.ceil)(served / cost.max_batch)
+    device_ms = device_ms + batches * cost.a_ms + served * cost.b_ms
     cpu_ms = cpu_ms + runs * cost.cpu_ms
   end
   return before, math.max(device_ms, cpu_ms)
