@@ -452,7 +452,7 @@ def test_an_end_gives_its_user_room(line: Line, state_: str) -> None:
 def test_a_run_counts_once_however_often_it_is_led(line: Line, state: "redis.Redis") -> None:
     line.claim("one")
     line.link.do(records.lead_again([Ref("one", 1)], job_ttl_s=60))
-    line.link.do(records.lead_again([Ref("one", 2)]))
+    line.link.do(records.lead_again([Ref("one", 2)], job_ttl_s=60))
     assert state.zcard(keys.user_runs("ada")) == 1
 
     line.finish("one", n=3)
