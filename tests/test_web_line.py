@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import sys
 import time
 from collections.abc import Iterator
 
@@ -10,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from stack import Stack, _free_port
+from stack import Stack
 
 SLOW = """
 import time
@@ -31,7 +30,7 @@ MODEL = Model(
     bins=((8, 8),), max_batch=4, decode="none",
 )
 """
-A_S, B_S, BATCH = 0.3, 0.05, 4
+BATCH = 4
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +47,6 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     }
     with Stack(tmp_path_factory.mktemp("line"), env) as mill:
         mill.start_all()
-        port = _free_port()
-        mill.env["PIXELMILL_PORT"] = str(port)
-        mill.start("web-2", [sys.executable, "-m", "web"])
-        mill.ports["web-2"] = port
-        mill.wait_for("web-2", lambda: httpx.get(f"http://127.0.0.1:{port}/healthz"))
         yield mill
 
 
@@ -83,9 +77,9 @@ def ask(client: httpx.Client, photo: bytes, wait: float = 0) -> httpx.Response:
 def test_places_and_estimates_are_told_alike_by_all_web_processes(
     mill: Stack, ada: httpx.Client, photo: bytes
 ) -> None:
+    webs = [mill.url, mill.start_another_web()]
     ask(ada, photo, wait=30)
     jobs = [ask(ada, photo).json()["id"] for _ in range(16)]
-    webs = [mill.url, f"http://127.0.0.1:{mill.ports['web-2']}"]
 
     seen: list[list[dict[str, float]]] = []
     while True:
