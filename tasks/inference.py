@@ -12,6 +12,7 @@ from tasks.app import app
 from tasks.batcher import Batcher, Expired
 from tasks.errors import ModelFailure, Unavailable
 from tasks.message import Message, refs
+from tasks.models import registry
 from tasks.models.base import Inferred
 from tasks.resources import scratch
 from tasks.stage import MOVED, Outcome, Stage, Work, begin_anew, run_stage
@@ -47,7 +48,7 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
     except FileNotFoundError:
         # A restart, another host: the array is gone; the delivery count bounds the repetition.
         return partial(begin_anew, work, carried)
-    bin, deadline = (work.spec.model, array.shape, str(array.dtype)), monotonic() + DEADLINE_S
+    bin, deadline = (_variant(work), array.shape, str(array.dtype)), monotonic() + DEADLINE_S
     future = _batcher.submit(bin, array, deadline=deadline)
     unwanted().watch(work.ref, future)
 
@@ -62,6 +63,12 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
         return None
 
     return wait
+
+
+def _variant(work: Work) -> str:
+    """What the device knows the run's model as: `matting`, `matting:quality`."""
+    profile = getattr(work.params, "profile", "") if work.model.profiles else ""
+    return registry.variant_name(work.spec.model, work.model, profile)
 
 
 def _patiently(future: "Future[Inferred]", carried: Message, deadline: float) -> Inferred:

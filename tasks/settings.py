@@ -70,6 +70,9 @@ class Settings(BaseSettings):
     gpu_models: str = ""
     """Models of single GPUs, e.g. `0=matting;1=classify,facemask`; one that is not named serves
     `models`."""
+    profiles: str = ""
+    """Comma-separated profiles that gpu workers load beside each model's first, e.g.
+    `matting:quality`. Equal on all gpu workers of a model; weights are fetched at their start."""
     model_paths: str = ""
     """Colon-separated folders with more model files (workers only)."""
     weights_dir: Path | None = None

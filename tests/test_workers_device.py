@@ -205,7 +205,7 @@ def test_a_card_has_all_that_others_know_of_a_model(
     device = Device(Cpu())
     device.load("toy")
 
-    found = card("toy", device.loaded["toy"])
+    found = card("toy", device.loaded)
 
     assert (found["name"], found["title"], found["kind"]) == ("toy", "Toy brightener", "labels")
     assert found["params"]["properties"]["gain"]["default"] == 1.5
@@ -406,7 +406,7 @@ def test_batches_teach_the_cost_that_the_catalogue_tells(
     for n in (1, 4, 8) * 3:
         device.run(BIN, [image(number) for number in range(n)])
 
-    told = card("simulated", device.loaded["simulated"])["cost_ms"]
+    told = card("simulated", device.loaded)["cost_ms"]
     assert 8 <= told["a"] <= 20 and 0.7 <= told["b"] <= 2
 
 

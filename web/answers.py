@@ -58,6 +58,7 @@ def models(catalogue: Catalogue) -> list[dict[str, Any]]:
         {
             **{name: card[name] for name in CARD_FIELDS},
             "live": catalogue.is_live(gpu_queue(card["name"])) and catalogue.is_live("cpu"),
+            "profiles": card.get("profiles", {}),
             "ms_per_image": round(card["cost_ms"]["a"] + card["cost_ms"]["b"], 2),
         }
         for card in catalogue.models.values()

@@ -158,6 +158,9 @@ class ModelCard(BaseModel):
     licence: str
     intended_use: str
     lighter: str | None
+    profiles: dict[str, dict[str, float]] = Field(
+        description="Of each served value of the parameter `profile`: ms_per_image, weights_bytes."
+    )
     device: str
     ms_per_image: float
     weights: str

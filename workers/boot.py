@@ -64,8 +64,8 @@ def gpu(models: str, number: int | None = None) -> None:
             _pin(number)  # before torch is imported
         names = _names(models or pinning.models_of(number, settings().gpu_models))
         device = _device(number)
-        for name in names:
-            device.load(name)
+        for variant in _variants(names):
+            device.load(variant)
     except JobError as error:
         _refuse(error)
     _serve(device, names)
@@ -115,7 +115,7 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         return facts("gpu", queues, device.name) | {"counts": counts()}
 
     def cards() -> dict[str, dict[str, Any]]:
-        return {name: card(name, device.loaded[name]) for name in names}
+        return {name: card(name, device.loaded) for name in names}
 
     options = ["-P", "threads", "-c", str(GPU_THREADS)]
     _consume(Announcer(_node("gpu"), worker, cards), queues, options, counts)
@@ -128,6 +128,17 @@ def _names(models: str) -> list[str]:
         if name not in there:
             raise JobError(f"no model {name!r}; there are: {', '.join(there)}")
     return wanted or list(there)
+
+
+def _variants(names: Sequence[str]) -> list[str]:
+    """Every profile that is loaded of these models; JobError for one that does not exist."""
+    asked = names_in(settings().profiles)
+    try:
+        for one in asked:
+            registry.variant(one)
+    except LookupError as error:
+        raise JobError(f"PIXELMILL_PROFILES={settings().profiles}: {error}") from error
+    return [variant for name in names for variant in registry.variants(name, asked)]
 
 
 def _begin(announcer: Announcer, counts: metrics.Counts) -> None:

