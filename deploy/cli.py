@@ -127,9 +127,15 @@ def run(
     raise SystemExit(client.main(paths, out, order, client.find_server(url, key), jobs))
 
 
-@app.command(epilog="Example: pixelmill models --json")
-def models(url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
-    """List the models of a running server."""
+model_commands = typer.Typer(epilog="Example: pixelmill models --json")
+app.add_typer(model_commands, name="models")
+
+
+@model_commands.callback(invoke_without_command=True)
+def models(context: typer.Context, url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
+    """List the models of a running server; `models new` starts one of your own."""
+    if context.invoked_subcommand:
+        return
     import json
 
     from deploy import run as client
@@ -137,6 +143,18 @@ def models(url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
     with client.Client(client.find_server(url, key)) as server:
         cards = server.models()
     print(json.dumps(cards, indent=1)) if as_json else _show_models(cards)
+
+
+@model_commands.command(epilog="Example: pixelmill models new stripes")
+def new(
+    name: Annotated[str, typer.Argument(help="Of the model; its file is NAME.py.")],
+    folder: Annotated[Path, typer.Option(help="Where the file goes.")] = Path("."),
+) -> None:
+    """Write the file that a model of your own starts from."""
+    from deploy import new_model
+
+    file = new_model.write(name, folder)
+    print(f"wrote {file}; PIXELMILL_MODEL_PATHS={file.parent.resolve()} pixelmill up serves it")
 
 
 @app.command(epilog="Example: pixelmill weights matting")

@@ -5,7 +5,8 @@
 Errors per picture, then their mean. sad: sum of |difference| / 1000. mse: mean squared difference
 x 1000. gradient: sum of the squared difference of the gradients (Gaussian, 1.4 px) / 1000, after
 Rhemann et al., CVPR 2009. bleed: mean alpha where there is background only, in %.
-Raw is the network's map enlarged plainly, refined what a job answers by default.
+Raw is the network's map enlarged plainly, refined what a job answers by default, edges the same
+without removing haze (clean=false): the guided filter alone.
 """
 
 import time
@@ -24,6 +25,7 @@ from tasks.models.matting import Matting
 
 MEASURES = ("sad", "mse", "gradient", "bleed")
 SIGMA_PX = 1.4
+STATES = ("raw", "edges", "refined")
 GOAL = 25.0
 """Percent of the gradient error that refinement must take away."""
 
@@ -71,10 +73,13 @@ class Profile:
 
 
 def mattes(output: Map, image: Map) -> dict[str, Map]:
-    """`raw` and `refined`, at the image's size."""
+    """`raw`, `edges` and `refined`, at the image's size."""
     raw = geometry.resize(np.rint(output[0] * 255).astype(np.uint8), *image.shape[:2])
-    refined = matting.postprocess(output, image, Matting(), ()).images["alpha"]
-    return {"raw": raw, "refined": refined}
+    edges, refined = (
+        matting.postprocess(output, image, Matting(clean=clean), ()).images["alpha"]
+        for clean in (False, True)
+    )
+    return {"raw": raw, "edges": edges, "refined": refined}
 
 
 def measure(profile: Profile, pictures: list[Composite]) -> dict[tuple[str, str], dict[str, float]]:
@@ -94,7 +99,7 @@ def main() -> None:
     for name in matting.MODEL.profiles:
         profile = Profile(name)
         found = measure(profile, pictures)
-        for state in ("raw", "refined"):
+        for state in STATES:
             means = {
                 key: round(mean(e[key] for (_, s), e in found.items() if s == state), 4)
                 for key in MEASURES
@@ -110,8 +115,8 @@ def main() -> None:
             if found[p.name, "refined"]["mse"] > found[p.name, "raw"]["mse"]
         ]
         by_picture = [[p.name, *(f"{found[p.name, s][k]:.2f}" for k in MEASURES
-                                 for s in ("raw", "refined"))] for p in pictures]  # fmt: skip
-        show(name, ["picture", *(f"{k} {s}" for k in MEASURES for s in ("raw", "ref"))], by_picture)
+                                 for s in STATES)] for p in pictures]  # fmt: skip
+        show(name, ["picture", *(f"{k} {s}" for k in MEASURES for s in STATES)], by_picture)
     show(f"mean of {len(pictures)} composites", ["profile", "matte", *MEASURES], rows)
     for name in matting.MODEL.profiles:
         raw, fine = (figures[f"{name}_{s}_gradient"] for s in ("raw", "refined"))

@@ -1,0 +1,25 @@
+"""`pixelmill models new NAME`: writes the file that a model of one's own starts from."""
+
+from pathlib import Path
+
+from tasks.errors import BadInput
+
+TEMPLATE = Path(__file__).parent / "new_model.txt"
+
+
+def write(name: str, folder: Path) -> Path:
+    """`folder/NAME.py`, a whole model that runs. BadInput for a bad name or a file that exists."""
+    if not name.isidentifier() or name != name.lower() or name.startswith("_"):
+        raise BadInput(
+            f"{name!r} is no name for a model; "
+            "expected lower-case letters, digits and underscores, e.g. my_model"
+        )
+    file = folder / f"{name}.py"
+    try:
+        with file.open("x") as new:
+            new.write(TEMPLATE.read_text())
+    except FileExistsError as error:
+        raise BadInput(f"{file} exists already; nothing was written") from error
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}") from error
+    return file

@@ -1,0 +1,70 @@
+"""`pixelmill models new`, and the walk-through of docs/models.md."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy import new_model
+from tasks.errors import BadInput
+from tasks.imaging.types import Image
+from tasks.models import registry
+from tasks.settings import settings
+from workers.accelerator import Cpu
+from workers.device import Device
+
+DOCS = Path(__file__).parents[1] / "docs" / "models.md"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
+
+
+def alpha_of(name: str) -> Image:
+    """The model's matte of a photo whose right half is bright, through a device."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, 30:] = 250
+    model, device = registry.get(name), Device(Cpu())
+    device.load(name)
+    array = model.preprocess(image, model.params())
+    (answer,) = device.run((name, array.shape, "float32"), [array])
+    assert not isinstance(answer, Exception)
+    found: Image = model.postprocess(answer.array, image, model.params(), ()).images["alpha"]
+    return found
+
+
+def test_the_written_file_loads_and_runs(folder: Path) -> None:
+    new_model.write("written", folder)
+
+    alpha = alpha_of("written")
+
+    assert alpha.shape == (40, 60)
+    assert (alpha[:, :25] == 0).all() and (alpha[:, 35:] == 255).all()
+
+
+def test_the_code_of_the_documentation_loads_and_runs(folder: Path) -> None:
+    code = DOCS.read_text().split("```python\n")[1].split("```")[0]
+    (folder / "told.py").write_text(code)
+
+    assert alpha_of("told")[20, 50] == 255
+    assert code == new_model.TEMPLATE.read_text()
+
+
+@pytest.mark.parametrize("name", ["Big", "two words", "_hidden", "1st", "../up"])
+def test_a_name_that_is_none_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(BadInput, match="no name for a model"):
+        new_model.write(name, folder)
+
+
+def test_a_file_that_exists_is_left_alone(folder: Path) -> None:
+    (folder / "mine.py").write_text("mine")
+
+    with pytest.raises(BadInput, match="exists"):
+        new_model.write("mine", folder)
+
+    assert (folder / "mine.py").read_text() == "mine"
