@@ -26,16 +26,11 @@ class Expired(Exception):
     """The item's deadline came before its batch."""
 
 
-class Unwanted(Exception):
-    """Nobody waits for the item any more."""
-
-
 @dataclass(frozen=True)
 class _Asked:
     item: Any
     at: float
     deadline: float
-    is_wanted: Callable[[], bool]
     future: "Future[Any]" = field(default_factory=Future)
 
 
@@ -61,7 +56,7 @@ class Batcher:
 
     def __init__(self, run: Run, limit: Limit, wait: Wait = lambda bin, count, gap_s: 0.0) -> None:
         self.counts: Counter[str] = Counter()
-        """batches, items, failed, and what was dropped: cancelled, expired, unwanted."""
+        """batches, items, failed, and what was dropped: cancelled, expired."""
         self._run, self._limit, self._wait = run, limit, wait
         self._lanes: dict[Hashable, _Lane] = {}
         self._wake = threading.Condition()
@@ -70,20 +65,13 @@ class Batcher:
         self._thread = threading.Thread(target=self._loop, daemon=True, name="device")
         self._thread.start()
 
-    def submit(
-        self,
-        bin: Hashable,
-        item: Any,
-        *,
-        deadline: float = float("inf"),
-        is_wanted: Callable[[], bool] = lambda: True,
-    ) -> "Future[Any]":
+    def submit(self, bin: Hashable, item: Any, deadline: float = float("inf")) -> "Future[Any]":
         """Queue one item; its future gives the answer or the item's own error.
 
-        When its batch forms, an item past `deadline` (of time.monotonic) ends with Expired, and
-        one that `is_wanted` no longer with Unwanted. The device's thread asks: be quick.
+        When its batch forms, an item whose future was cancelled is dropped, and one past `deadline`
+        (of time.monotonic) ends with Expired.
         """
-        one = _Asked(item, monotonic(), deadline, is_wanted)
+        one = _Asked(item, monotonic(), deadline)
         with self._wake:
             if self._stopped:
                 raise RuntimeError("the batcher has been stopped")
@@ -163,14 +151,9 @@ class Batcher:
         if not one.future.set_running_or_notify_cancel():
             self.counts["cancelled"] += 1
             return False
-        try:
-            if monotonic() > one.deadline:
-                raise Expired("the deadline came before the device was free")
-            if not one.is_wanted():
-                raise Unwanted("nobody waits for this any more")
-        except Exception as error:  # the hook's own errors are the item's as well
-            self.counts[type(error).__name__.lower()] += 1
-            one.future.set_exception(error)
+        if monotonic() > one.deadline:
+            self.counts["expired"] += 1
+            one.future.set_exception(Expired("the deadline came before the device was free"))
             return False
         return True
 

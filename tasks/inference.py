@@ -49,7 +49,7 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
         # A restart, another host: the array is gone; the delivery count bounds the repetition.
         return partial(begin_anew, work, carried)
     bin, deadline = (_variant(work), array.shape, str(array.dtype)), monotonic() + DEADLINE_S
-    future = _batcher.submit(bin, array, deadline=deadline)
+    future = _batcher.submit(bin, array, deadline)
     unwanted().watch(work.ref, future)
 
     def wait() -> Outcome:

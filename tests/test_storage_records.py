@@ -186,6 +186,16 @@ def test_a_claim_for_a_finished_run_is_a_hit(desk: Desk) -> None:
     assert desk.view("j2").fields["cached"] == "1"
 
 
+def test_what_a_lighter_model_made_answers_nobody_else(desk: Desk, state: "redis.Redis") -> None:
+    desk.finish(Ref(KEY, desk.claim("j1").number))
+    state.hset(keys.run(KEY), "result", '{"kind":"labels","lighter":true}')
+
+    claim = desk.claim("j2")
+
+    assert (claim.verdict, claim.number) == ("lead", 2)
+    assert desk.view("j1").state == "done"
+
+
 def test_a_known_result_is_a_hit_without_any_run(desk: Desk, state: "redis.Redis") -> None:
     claim = desk.claim("j1", known='{"kind":"known"}')
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.batcher import Batcher, Expired, Run, Unwanted
+from tasks.batcher import Batcher, Expired, Run
 
 PATIENCE_S = 10
 
@@ -244,46 +244,15 @@ def test_an_item_whose_deadline_has_passed_never_reaches_the_device(device: Devi
     assert started.counts["expired"] == 1
 
 
-def test_an_item_that_nobody_wants_any_more_never_reaches_the_device(device: Device) -> None:
-    wanted = {1: True, 2: True}
-    with batcher(device.run) as started:
-        keep_busy(device, started)
-        futures = [
-            started.submit("a", n, is_wanted=lambda n=n: wanted[n])  # type: ignore[misc]
-            for n in wanted
-        ]
-        wanted[1] = False
-        device.gate.set()
-
-        assert isinstance(futures[0].exception(PATIENCE_S), Unwanted)
-        assert futures[1].result(PATIENCE_S) == ("a", 2)
-
-    assert device.batches[1:] == [("a", [2])]
-
-
 def test_dropped_items_leave_no_hole_in_the_batch(device: Device) -> None:
     with batcher(device.run, lambda bin: 4) as started:
         keep_busy(device, started)
-        for number in range(8):
-            started.submit("a", number, is_wanted=lambda number=number: number % 2 == 0)  # type: ignore[misc]
+        futures = [started.submit("a", number) for number in range(8)]
+        assert all(future.cancel() for future in futures[1::2])
         device.gate.set()
 
     assert device.batches[1:] == [("a", [0, 2, 4, 6])]
-
-
-def test_a_question_that_breaks_fails_its_own_item_alone(device: Device) -> None:
-    def ask() -> bool:
-        raise OSError("no answer")
-
-    with batcher(device.run) as started:
-        keep_busy(device, started)
-        asked = started.submit("a", 1, is_wanted=ask)
-        future = started.submit("a", 2)
-        device.gate.set()
-
-        with pytest.raises(OSError, match="no answer"):
-            asked.result(PATIENCE_S)
-        assert future.result(PATIENCE_S) == ("a", 2)
+    assert started.counts["cancelled"] == 4
 
 
 def test_an_answer_that_is_an_error_fails_its_item_and_runs_nothing_again() -> None:
@@ -388,7 +357,7 @@ def test_an_item_that_waits_for_a_dead_thread_is_ignored_more_and_more() -> None
     assert started.ignored_s() >= 0.05
 
 
-FATES = ["good", "good", "good", "bad", "cancelled", "expired", "unwanted"]
+FATES = ["good", "good", "good", "bad", "cancelled", "expired"]
 
 items = st.lists(
     st.tuples(
@@ -423,7 +392,7 @@ def test_every_item_is_answered_exactly_once_in_its_own_slot(
 
 def ask(started: Batcher, bin: str, number: int, fate: str) -> "Future[Any]":
     deadline = 0.0 if fate == "expired" else float("inf")
-    return started.submit(bin, number, deadline=deadline, is_wanted=lambda: fate != "unwanted")
+    return started.submit(bin, number, deadline)
 
 
 def outcome(future: "Future[Any]") -> object:
@@ -440,7 +409,6 @@ def expected(bin: str, number: int, fate: str) -> object:
         "bad": (ValueError, f"bad {number}"[:6]),
         "cancelled": "cancelled",
         "expired": (Expired, "the de"),
-        "unwanted": (Unwanted, "nobody"),
     }[fate]
 
 

@@ -103,6 +103,18 @@ def scope(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     settings.cache_clear()
 
 
+def test_what_a_lighter_model_made_is_told_and_not_kept(ask: Ask, s3: S3Objects) -> None:
+    work, arrays = ask("ada", "first"), resources.scratch()
+    prepare(work)
+    arrays.put(work.scratch("lighter"), arrays.get(work.scratch("input")))
+
+    result = json.loads(conclude(work))
+
+    assert result["lighter"] is True and result["objects"]
+    with pytest.raises(FileNotFoundError):
+        stored(s3, work, "result.json")
+
+
 # The same bytes
 
 

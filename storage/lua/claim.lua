@@ -54,6 +54,8 @@ local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', '
   'line', 'lane', 'position', 'moved', 'unsent', 'spec', 'unwanted', 'deadline')
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
 if old[12] and ENDED[state] then state = 'cancelled' end  -- it was led again for other code or weights
+-- What a lighter model made for want of memory is no answer for the next: it may find room.
+if state == 'done' and string.find(old[4], '"lighter":true', 1, true) then state = 'cancelled' end
 if state == 'done' then
   write_job('state', 'done', 'cached', '1', 'result', old[4])
   return {'hit', n, old[4], stamp}
