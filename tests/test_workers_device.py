@@ -126,7 +126,7 @@ def seen(name: str) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize(
     ("curve", "largest"),
-    [("a=20 b=2", 16), ("a=8 b=0.5", 16), ("a=0 b=10", 1)],
+    [("a=20 b=2", 16), ("a=8 b=0.5", 16), ("a=0 b=60", 1)],
     ids=["slow", "fast", "serial"],
 )
 def test_images_are_batched_where_it_pays(
