@@ -44,7 +44,7 @@ def conclude(work: Work) -> str:
         "width": width,
         "height": height,
         "objects": _store(work, _with_own_alpha(work, output)),
-        "data": dict(output.data),
+        "data": _in_upload_pixels(output.data, image, width),
     }
     if is_lighter:  # told, and not remembered: the next try may find the device free
         return json.dumps(result | {"lighter": True}, separators=(",", ":"))
@@ -65,6 +65,21 @@ def _image(work: Work) -> tuple[Image, int, int]:
         return NO_IMAGE, 0, 0
     width, height = (int(side) for side in scratch().get(work.scratch("size")))
     return np.asarray(scratch().get(work.scratch("image")), np.uint8), width, height
+
+
+def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict[str, Any]:
+    """The data with every `box` moved from the decoded image, which may be smaller, to the upload."""
+    scale = width / image.shape[1] if image.size else 1.0
+
+    def moved(value: Any) -> Any:
+        if not isinstance(value, dict) or "box" not in value:
+            return value
+        return {**value, "box": [round(side * scale, 1) for side in value["box"]]}
+
+    return {
+        name: [moved(one) for one in value] if isinstance(value, list) else value
+        for name, value in data.items()
+    }
 
 
 def _with_own_alpha(work: Work, output: Output) -> Mapping[str, NDArray[np.uint8]]:

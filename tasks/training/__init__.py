@@ -1,0 +1,1 @@
+"""How weights of our own are made. Nothing that runs jobs imports this."""
