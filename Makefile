@@ -54,7 +54,7 @@ imports: .venv/.installed-test ## the layers of ARCHITECTURE.md
 	$(BIN)/lint-imports
 
 bench-%: .venv/.installed-bench ## a bench: chain, lists, hit, imaging, device, batching, scaling ...; prints a table, writes var/bench/<name>.json
-	$(BIN)/python tests/bench/$*.py
+	$(BIN)/python tests/bench/$*.py $(ARGS)
 
 chaos: .venv/.installed-test ## break everything under load; a table, var/bench/chaos.json (ARGS="--only redis")
 	$(BIN)/python tests/chaos/run.py $(ARGS)

@@ -105,6 +105,27 @@ def worker(
     os.execv(sys.executable, [sys.executable, "-m", "workers", kind, *arguments])
 
 
+@app.command(
+    epilog="Example: pixelmill train facemask --data facemask/",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def train(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Which of our own weights: facemask.")],
+    data: Annotated[Path, typer.Option(help="Folder with the pictures and annotations.json.")],
+) -> None:
+    """Train weights of our own: seeded, goes on where it was stopped. --epochs, --out, --device."""
+    if model != "facemask":
+        raise typer.BadParameter(f"{model!r} is not trained here; there is: facemask")
+    if not (data / "annotations.json").is_file():
+        raise typer.BadParameter(f"there is no annotations.json in {data}")
+    import os
+    import sys
+
+    module = f"tasks.training.{model}"
+    os.execv(sys.executable, [sys.executable, "-m", module, "--data", str(data), *context.args])
+
+
 @app.command(epilog="Example: pixelmill run photos/ -m matting -p refine=true -o out/")
 def run(
     paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],

@@ -68,7 +68,7 @@ def _image(work: Work) -> tuple[Image, int, int]:
 
 
 def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict[str, Any]:
-    """The data with every `box` moved from the decoded image, which may be smaller, to the upload."""
+    """The data with every `box` moved from the decoded image to the upload, which may be larger."""
     scale = width / image.shape[1] if image.size else 1.0
 
     def moved(value: Any) -> Any:

@@ -28,6 +28,7 @@ SAME = 1e-4
 QUALITY = ["matting:quality"] if "matting:quality" in names_in(settings().profiles) else []
 CASES = [("matting", "astronaut"), ("matting", "chelsea"), ("matting", "coffee")]
 CASES += [("classify", "chelsea"), ("classify", "coffee")]
+CASES += [("facemask", "astronaut"), ("facemask", "coffee")]
 CASES += [(name, subject) for name in QUALITY for subject in ("astronaut", "chelsea", "coffee")]
 
 
@@ -52,7 +53,7 @@ class Loaded:
         return self.finish(self.infer(self.prepare(image))[0], image)
 
 
-@pytest.fixture(scope="module", params=["matting", "classify", *QUALITY])
+@pytest.fixture(scope="module", params=["matting", "classify", "facemask", *QUALITY])
 def loaded(request: pytest.FixtureRequest) -> Loaded:
     return load(request.param)
 
@@ -90,6 +91,8 @@ def test_the_answer_is_the_one_that_was_looked_at(name: str, subject: str) -> No
 
     if "alpha" in output.images:
         compare_alpha(GOLDEN / f"{name.replace(':', '_')}_{subject}.png", output.images["alpha"])
+    elif "faces" in output.data:
+        compare_faces(GOLDEN / f"{name}_{subject}.json", output.data["faces"])
     else:
         compare_labels(GOLDEN / f"{name}_{subject}.json", output.data["labels"])
 
@@ -118,8 +121,21 @@ def compare_labels(file: Path, labels: list[dict[str, Any]]) -> None:
         assert entry["score"] == pytest.approx(expected["score"], abs=0.01)
 
 
+def compare_faces(file: Path, faces: list[dict[str, Any]]) -> None:
+    """The same faces: labels equal, boxes within 2 pixels, scores within 0.02."""
+    if WRITE:
+        file.write_text(json.dumps(faces, indent=1) + "\n")
+    golden = json.loads(file.read_text())
+
+    assert [face["label"] for face in faces] == [face["label"] for face in golden]
+    for face, expected in zip(faces, golden, strict=True):
+        assert face["box"] == pytest.approx(expected["box"], abs=2)
+        assert face["score"] == pytest.approx(expected["score"], abs=0.02)
+
+
 def test_a_batch_gives_what_singles_give(loaded: Loaded) -> None:
-    inputs = [loaded.prepare(photo(name)) for name in ("astronaut", "chelsea", "coffee")]
+    photos = [cv2.resize(photo(name), (512, 512)) for name in ("astronaut", "chelsea", "coffee")]
+    inputs = [loaded.prepare(np.asarray(one, np.uint8)) for one in photos]
 
     singles = [loaded.infer(one)[0] for one in inputs]
     batch = loaded.infer(*inputs)

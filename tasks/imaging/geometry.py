@@ -121,7 +121,7 @@ def mapping_of(source_height: int, source_width: int, height: int, width: int) -
 
 def letterbox(image: Image, height: int, width: int, grey: int = 114) -> tuple[Image, Mapping]:
     """The whole image in the middle of height x width, aspect kept, the rest filled with grey."""
-    mapping = mapping_of(*image.shape[:2], height, width)
+    mapping = mapping_of(image.shape[0], image.shape[1], height, width)
     boxed = np.full((height, width, *image.shape[2:]), grey, image.dtype)
     mapping.crop(boxed)[:] = resize(image, mapping.inner_height, mapping.inner_width)
     return boxed, mapping

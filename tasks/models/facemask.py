@@ -93,8 +93,8 @@ def preprocess(image: Image, params: Facemask) -> Tensor:
 
 
 def infer(session: Session, batch: "torch.Tensor") -> Sequence[Any]:
-    """N x 3 x H x W -> N of MOST x 7: x1, y1, x2, y2 in the bin's pixels, probability that this is a
-    face, that it wears a mask if it is one, and that the mask is worn wrongly. Unused rows are 0."""
+    """N x 3 x H x W -> N of MOST x 7: x1, y1, x2, y2 in the bin's pixels, probability that this is
+    a face, that it wears a mask if it is one, that the mask is worn wrongly. Unused rows are 0."""
     import torch
 
     from tasks.models.nets.facemask import cut, find_faces, pyramid
@@ -137,8 +137,8 @@ def probabilities(
 
 def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence[str]) -> Output:
     """MOST x 7 -> every face with its likelier label, in pixels of `image`, and a preview."""
-    height, width = working_size(*image.shape[:2])
-    mapping = geometry.mapping_of(*image.shape[:2], height, width)
+    (height, width), (bin_height, bin_width) = image.shape[:2], working_size(*image.shape[:2])
+    mapping = geometry.mapping_of(height, width, bin_height, bin_width)
     faces = [_face(row) for row in output if row[4] > 0]
     boxes = mapping.boxes_back(np.array([face["box"] for face in faces], np.float32).reshape(-1, 4))
     for face, box in zip(faces, boxes, strict=True):
@@ -170,7 +170,7 @@ def _has_area(box: Sequence[float]) -> bool:
 
 def _preview(image: Image, faces: Sequence[Mapping[str, Any]]) -> Image:
     """The photo with its faces, longest side at most PREVIEW_SIDE."""
-    height, width = geometry.fit(*image.shape[:2], PREVIEW_SIDE)
+    height, width = geometry.fit(image.shape[0], image.shape[1], PREVIEW_SIDE)
     scale = width / image.shape[1]
     boxes = [[side * scale for side in face["box"]] for face in faces]
     labels, scores = [face["label"] for face in faces], [face["score"] for face in faces]

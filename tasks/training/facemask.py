@@ -2,8 +2,8 @@
 
 Faces are found by the detector that is used later, on the pictures as they come; what it finds is
 labelled by the annotations, so that the classifier learns from the very crops it will see, the
-detector's mistakes included ("no face"). It starts from ImageNet features (EfficientNet-Lite0 out of
-a PyPI package). Then scores are calibrated on pictures that were not trained on.
+detector's mistakes included ("no face"). It starts from ImageNet features (EfficientNet-Lite0 out
+of a PyPI package). Then scores are calibrated on pictures that were not trained on.
 """
 
 import argparse
@@ -17,12 +17,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import track
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
@@ -44,12 +45,14 @@ TEST, VALIDATION = 0.15, 0.10
 MASK, BARE, WRONG, NOTHING = range(4)
 Box = NDArray[np.float32]
 
+out = Console(highlight=False)
+
 
 @dataclass(frozen=True)
 class Sample:
     """One crop to learn from."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     """KEPT_SIDE x KEPT_SIDE x 3, or less for small faces: CONTEXT times the square of the face."""
     label: int
     split: str
@@ -69,14 +72,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(os.cpu_count() or 1)
     samples = _remembered(asked.out / "samples.pt", lambda: list(collect(asked.data)))
-    print(_summary(samples))
+    out.print(_summary(samples))
     net = train(samples, asked.out, asked.epochs, asked.device)
     fitted = calibrate(net, samples)
     target = asked.out / "facemask.safetensors"
     state = {name: tensor.half().contiguous() for name, tensor in net.state_dict().items()}
     state["calibration"] = torch.tensor(fitted, dtype=torch.float32)
     save_file(state, target)
-    print(f"{target}: {target.stat().st_size / 1e6:.2f} MB, sha256 {_sha256(target)}")
+    out.print(f"{target}: {target.stat().st_size / 1e6:.2f} MB, sha256 {_sha256(target)}")
 
 
 def split_of(name: str) -> str:
@@ -130,7 +133,7 @@ def detector() -> Any:
     return facemask.load_detector(file, "cpu")
 
 
-def look(image: NDArray[np.uint8], session: Any) -> Box:
+def look(image: NDArray[Any], session: Any) -> Box:
     """N x 5 boxes of one picture in its own pixels, as `facemask` finds them."""
     height, width = facemask.working_size(*image.shape[:2])
     boxed, mapping = geometry.letterbox(image, height, width)
@@ -150,7 +153,7 @@ def overlap(box: Box, other: Box) -> float:
 
 
 def _of_scene(
-    image: NDArray[np.uint8], split: str, faces: list[tuple[Box, int]], session: Any
+    image: NDArray[Any], split: str, faces: list[tuple[Box, int]], session: Any
 ) -> Iterator[Sample]:
     boxes = look(image, session)
     for box in boxes:
@@ -167,7 +170,7 @@ def _of_scene(
             yield Sample(_kept(image, face), label, f"{split}-annotated", 1.0, 0.5)
 
 
-def _kept(image: NDArray[np.uint8], box: Box) -> NDArray[np.uint8]:
+def _kept(image: NDArray[Any], box: Box) -> NDArray[Any]:
     left, top, side = square(box)
     grown = side * CONTEXT
     left, top = left - (grown - side) / 2, top - (grown - side) / 2
@@ -215,7 +218,7 @@ def train(samples: Sequence[Sample], folder: Path, epochs: int, device: str) -> 
             },
             checkpoint,
         )
-        print(f"epoch {epoch + 1}: loss {loss:.4f}; validation {_accuracy(net, samples)}")
+        out.print(f"epoch {epoch + 1}: loss {loss:.4f}; validation {_accuracy(net, samples)}")
     return net.cpu().eval()
 
 
@@ -246,11 +249,11 @@ def _epoch(
         )
         loss = (losses * importance).mean()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
         torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0)
         optimiser.step()
         schedule.step()
-        total += float(loss) * len(chosen)
+        total += float(loss.detach()) * len(chosen)
     net.eval()
     return total / len(order)
 
@@ -262,7 +265,7 @@ def _balance(used: Sequence[Sample]) -> dict[int, float]:
     return {label: math.sqrt(largest / max(1, count)) for label, count in counts.items()}
 
 
-def augmented(one: Sample, chance: random.Random) -> tuple[NDArray[np.uint8], int]:
+def augmented(one: Sample, chance: random.Random) -> tuple[NDArray[Any], int]:
     """A CROP x CROP view of the sample and its class; a bare face may be given a drawn mask."""
     pixels, label = one.pixels, one.label
     if label == BARE and one.heat > 0.5 and chance.random() < 0.15:
@@ -281,13 +284,13 @@ def augmented(one: Sample, chance: random.Random) -> tuple[NDArray[np.uint8], in
     return _recoloured(_worn(crop, chance), chance), label
 
 
-def _softened(pixels: NDArray[np.uint8], side: float, chance: random.Random) -> NDArray[np.uint8]:
+def _softened(pixels: NDArray[Any], side: float, chance: random.Random) -> NDArray[Any]:
     """What will shrink is averaged first, as it is when the model runs."""
     blur = side / CROP
     return cv2.GaussianBlur(pixels, (0, 0), 0.5 * blur) if blur > 1.3 else pixels
 
 
-def _worn(crop: NDArray[np.uint8], chance: random.Random) -> NDArray[np.uint8]:
+def _worn(crop: NDArray[Any], chance: random.Random) -> NDArray[Any]:
     """Fewer pixels, blur, JPEG: what cameras and messengers do to a face."""
     if chance.random() < 0.35:
         side = round(math.exp(chance.uniform(math.log(14), math.log(80))))
@@ -297,11 +300,11 @@ def _worn(crop: NDArray[np.uint8], chance: random.Random) -> NDArray[np.uint8]:
         crop = cv2.GaussianBlur(crop, (0, 0), chance.uniform(0.4, 1.8))
     if chance.random() < 0.25:
         quality = [cv2.IMWRITE_JPEG_QUALITY, chance.randint(25, 85)]
-        crop = cv2.imdecode(cv2.imencode(".jpg", crop, quality)[1], cv2.IMREAD_COLOR)
+        crop = np.asarray(cv2.imdecode(cv2.imencode(".jpg", crop, quality)[1], cv2.IMREAD_COLOR))
     return crop
 
 
-def _recoloured(crop: NDArray[np.uint8], chance: random.Random) -> NDArray[np.uint8]:
+def _recoloured(crop: NDArray[Any], chance: random.Random) -> NDArray[Any]:
     """Light, contrast, cast of colour, or none at all; something in front of a corner."""
     gains = np.array([chance.gauss(1, 0.05) for _ in range(3)]) * chance.uniform(0.7, 1.3)
     shifted = (crop.astype(np.float32) - 127) * gains + 127 + chance.uniform(-25, 25)
@@ -316,7 +319,7 @@ def _recoloured(crop: NDArray[np.uint8], chance: random.Random) -> NDArray[np.ui
     return crop
 
 
-def draw_mask(pixels: NDArray[np.uint8], chance: random.Random) -> NDArray[np.uint8]:
+def draw_mask(pixels: NDArray[Any], chance: random.Random) -> NDArray[Any]:
     """A mask over the lower half of the face in the middle, so that the same people are in both
     classes and nothing but the mask tells them apart."""
     side = pixels.shape[0]
@@ -348,16 +351,18 @@ def draw_mask(pixels: NDArray[np.uint8], chance: random.Random) -> NDArray[np.ui
     )
     light = cv2.GaussianBlur(pixels, (0, 0), side / 16).astype(np.float32)
     shaded = layer * (0.75 + 0.25 * light / max(1.0, float(light.mean())))
-    return np.clip(pixels * (1 - soft) + shaded * soft, 0, 255).astype(np.uint8)
+    mixed: NDArray[Any] = np.clip(pixels * (1 - soft) + shaded * soft, 0, 255).astype(np.uint8)
+    return mixed
 
 
-def plain(one: Sample) -> NDArray[np.uint8]:
+def plain(one: Sample) -> NDArray[Any]:
     """The view of a sample that the model would see."""
-    side = pixels_side = one.pixels.shape[0]
-    side = round(pixels_side / CONTEXT)
-    start = (pixels_side - side) // 2
+    whole = one.pixels.shape[0]
+    side = round(whole / CONTEXT)
+    start = (whole - side) // 2
     inner = np.ascontiguousarray(one.pixels[start : start + side, start : start + side])
-    return geometry.resize(inner, CROP, CROP)
+    crop: NDArray[Any] = geometry.resize(inner, CROP, CROP)
+    return crop
 
 
 def scores(net: Classifier, samples: Sequence[Sample]) -> NDArray[np.float32]:
@@ -368,7 +373,8 @@ def scores(net: Classifier, samples: Sequence[Sample]) -> NDArray[np.float32]:
             crops = np.stack([plain(one) for one in samples[at : at + 128]])
             batch = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
             found.append(net(batch.to(next(net.parameters()).device)).float().cpu().numpy())
-    return np.concatenate(found)
+    told: NDArray[np.float32] = np.concatenate(found)
+    return told
 
 
 def calibrate(net: Classifier, samples: Sequence[Sample]) -> list[float]:
@@ -393,10 +399,10 @@ def calibrate(net: Classifier, samples: Sequence[Sample]) -> list[float]:
             facing * values[1] + values[2] + heat * values[3], face.float()
         )
         loss = told + seen
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch types it not
         return loss
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]  # torch types it not
     return [round(float(value), 4) for value in values.detach()]
 
 
@@ -408,7 +414,8 @@ def _from_imagenet() -> Classifier:
     known = {k: v for k, v in load_file(file).items() if k in wanted and v.shape == wanted[k].shape}
     known = {k: v for k, v in known.items() if k.startswith(("stem.", "blocks."))}
     net.load_state_dict({**wanted, **known})
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stub lacks it
+    ready: Any = net
+    return cast(Classifier, ready.to(memory_format=torch.channels_last))
 
 
 def _accuracy(net: Classifier, samples: Sequence[Sample]) -> str:
@@ -439,7 +446,7 @@ def _remembered(file: Path, make: Any) -> list[Sample]:
     return samples
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def _read(path: Path) -> NDArray[Any]:
     pixels = cv2.imread(str(path))
     if pixels is None:
         raise FileNotFoundError(f"{path} is no picture")

@@ -1,11 +1,12 @@
 """CenterFace: a MobileNetV2 with a top-down path that says where the centres of faces are.
 
 Xu et al., CenterFace: Joint Face Detection and Alignment Using Face as Point, 2019. Every BatchNorm
-of the encoder is folded into its convolution, as in the packaged ONNX file; the three of the decoder
-are folded by `from_onnx`. Modules are registered in the order in which they run; it relies on that.
+of the encoder is folded into its convolution, as in the packaged ONNX file; `from_onnx` folds the
+three of the decoder, and relies on modules being registered in the order in which they run.
 """
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,15 +103,17 @@ def from_onnx(data: bytes) -> dict[str, Tensor]:
     }
     net = CenterFace()
     body = [net.stem, *(m for m in net.encoder.modules() if isinstance(m, nn.Conv2d))]
+    ups: Any = net.ups
+    sides: Any = net.sides
     *convolutions, heat, scale, offset, _ = found["Conv"]  # the last: landmarks, not used
     joined = [torch.cat(parts) for parts in zip(heat, scale, offset, strict=True)]
-    modules = [*body, *net.sides, net.head, net.outputs]
+    modules = [*body, *sides, net.head, net.outputs]
     with torch.no_grad():
         for module, (weight, bias) in zip(modules, [*convolutions, joined], strict=True):
             module.weight.copy_(weight)
             module.bias.copy_(bias)
-        ups = zip(net.ups, found["ConvTranspose"], found["BatchNormalization"], strict=True)
-        for module, [weight, *own_bias], (gain, shift, mean, variance) in ups:
+        decoder = zip(ups, found["ConvTranspose"], found["BatchNormalization"], strict=True)
+        for module, [weight, *own_bias], (gain, shift, mean, variance) in decoder:
             factor = gain / torch.sqrt(variance + BATCH_NORM_EPSILON)
             module.weight.copy_(weight * factor[None, :, None, None])
             module.bias.copy_(shift + ((own_bias[0] if own_bias else 0) - mean) * factor)

@@ -124,7 +124,8 @@ def _boxes(
     y, x = (cells[:, 0] + down + 0.5) * stride, (cells[:, 1] + across + 0.5) * stride
     sides = [x - widths / 2, y - heights / 2, x + widths / 2, y + heights / 2]
     boxes = np.stack([*sides, heat], axis=1).astype(np.float32)
-    return boxes[np.minimum(heights, widths) >= SMALLEST]
+    large_enough: NDArray[np.float32] = boxes[np.minimum(heights, widths) >= SMALLEST]
+    return large_enough
 
 
 def _padded(level: Tensor) -> Tensor:

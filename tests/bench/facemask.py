@@ -1,0 +1,153 @@
+"""make bench-facemask ARGS="--data DIR": how many faces are found, and how many are called right.
+
+On the test split of the training data: pictures and persons that neither the training nor the
+calibration has seen, chosen by a hash of their names. A face counts as found by a box that overlaps
+it by 0.4 (intersection over union) with a score of 0.5 or more, right when that box has its label.
+Faces under 20 pixels, and masks that are worn incorrectly, are neither asked for nor held against.
+"""
+
+import argparse
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from table import save, show, verdict
+
+from tasks.models import facemask, weights
+from tasks.settings import settings
+from tasks.training.facemask import BARE, MASK, _read, overlap, portraits, scenes
+
+SIZES = ((20, 32), (32, 64), (64, 10_000))
+LEAST = 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with annotations.json")
+    parser.add_argument("--split", default="test", choices=("test", "validation"))
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    model = facemask.MODEL
+    files = {k: weights.fetch(w, settings().weights_path) for k, w in model.weights.items()}
+    session = model.load(files, "cpu")
+    figures = _scenes(asked.data, asked.split, session) | _portraits(
+        asked.data, asked.split, session
+    )
+    figures |= _costs(asked.data, session)
+    goals = {"facemask_found_right": 0.93, "no_facemask_found_right": 0.93, "portraits_right": 0.97}
+    for name, goal in goals.items():
+        verdict(name, figures[name], goal, at_most=False)
+    verdict("false_per_image", figures["false_per_image"], 0.2)
+    verdict("cpu_ms_640_five_faces", figures["cpu_ms_640_five_faces"], 250)
+    save("facemask", figures)
+
+
+def faces_of(image: np.ndarray, session: Any) -> list[dict[str, Any]]:
+    """What the model answers, in pixels of the image."""
+    prepared = facemask.preprocess(image, facemask.Facemask())
+    [output] = facemask.infer(session, torch.from_numpy(prepared)[None])
+    data = facemask.postprocess(output.numpy(), image, facemask.Facemask(), ()).data
+    return [face for face in data["faces"] if face["score"] >= facemask.SHOWN_FROM]
+
+
+def _scenes(data: Path, split: str, session: Any) -> dict[str, float]:
+    counted: Counter[tuple[int, int, str]] = Counter()
+    false, images = 0, 0
+    for path, of, annotated in scenes(data):
+        if of != split:
+            continue
+        images += 1
+        found = faces_of(_read(path), session)
+        boxes = [np.array(face["box"], np.float32) for face in found]
+        for box, label in annotated:
+            side = float(min(box[2] - box[0], box[3] - box[1]))
+            if label not in (MASK, BARE) or side < LEAST:
+                continue
+            best = max(range(len(boxes)), key=lambda k: overlap(boxes[k], box), default=None)
+            hit = best is not None and overlap(boxes[best], box) >= 0.4
+            told = found[best]["label"] if hit and best is not None else "missed"
+            size = next(k for k, (low, high) in enumerate(SIZES) if low <= side < high)
+            counted[(label, size, told)] += 1
+        false += sum(
+            1
+            for box in boxes
+            if min(box[2] - box[0], box[3] - box[1]) >= LEAST
+            and max((overlap(box, face) for face, _ in annotated), default=0) < 0.3
+        )
+    return _table(counted, false, images)
+
+
+def _table(counted: Counter[tuple[int, int, str]], false: int, images: int) -> dict[str, float]:
+    figures: dict[str, float] = {"images": images, "false_per_image": round(false / images, 3)}
+    rows = []
+    for label, name in ((MASK, "facemask"), (BARE, "no facemask")):
+        for size, (low, high) in enumerate(SIZES):
+            told = {t: counted[(label, size, t)] for t in ("facemask", "no facemask", "missed")}
+            rows.append([name, f"{low}..{high if high < 9999 else ''}", *told.values()])
+        total = sum(n for (kind, _, _), n in counted.items() if kind == label)
+        right = sum(n for (kind, _, t), n in counted.items() if kind == label and t == name)
+        figures[f"{name.replace(' ', '_')}_faces"] = total
+        figures[f"{name.replace(' ', '_')}_found_right"] = round(right / total, 4)
+    header = ["face is", "px", "called facemask", "called no facemask", "missed"]
+    show(f"{images} scenes, {false} false boxes", header, rows)
+    return figures
+
+
+def _portraits(data: Path, split: str, session: Any) -> dict[str, float]:
+    counted: Counter[tuple[str, str]] = Counter()
+    for path, of, label in portraits(data):
+        if of == split:
+            found = faces_of(_read(path), session)
+            largest = max(
+                found,
+                key=lambda f: (f["box"][2] - f["box"][0]) * f["score"],
+                default={"label": "missed"},
+            )
+            counted[(facemask.LABELS[label], largest["label"])] += 1
+    rows = [
+        [label, *(counted[(label, told)] for told in (*facemask.LABELS, "missed"))]
+        for label in facemask.LABELS
+    ]
+    header = ["face is", "called facemask", "called no facemask", "missed"]
+    show("portraits of one person", header, rows)
+    right = sum(counted[(label, label)] for label in facemask.LABELS)
+    return {
+        "portraits": counted.total(),
+        "portraits_right": round(right / counted.total(), 4),
+    }
+
+
+def _costs(data: Path, session: Any) -> dict[str, float]:
+    """CPU ms on one thread, per stage, of a picture with about five faces."""
+    five = min(
+        (path for path, _, annotated in scenes(data) if 4 <= len(annotated) <= 6),
+        key=lambda path: path.name,
+    )
+    image, rows, figures, params = _read(five), [], {}, facemask.Facemask()
+    for name, side in (("640", 640), ("1280", 1280)):
+        large = facemask.geometry.resize(image, side * image.shape[0] // image.shape[1], side)
+        prepared, pre_ms = _timed(lambda i=large: facemask.preprocess(i, params))
+        batch = torch.from_numpy(prepared)[None]
+        [output], infer_ms = _timed(lambda b=batch: facemask.infer(session, b))
+        array = output.numpy()
+        answer, post_ms = _timed(lambda i=large, a=array: facemask.postprocess(a, i, params, ()))
+        faces = len(answer.data["faces"])
+        rows.append([name, faces, *(f"{ms:.0f}" for ms in (pre_ms, infer_ms, post_ms))])
+        figures[f"cpu_ms_{name}_five_faces"] = round(pre_ms + infer_ms + post_ms, 1)
+    show("one thread", ["longer side", "faces", "pre ms", "infer ms", "post ms"], rows)
+    return figures
+
+
+def _timed(work: Any) -> tuple[Any, float]:
+    work()
+    began = time.process_time()
+    for _ in range(3):
+        found = work()
+    return found, (time.process_time() - began) * 1000 / 3
+
+
+if __name__ == "__main__":
+    main()

