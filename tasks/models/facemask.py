@@ -211,9 +211,9 @@ MODEL = Model(
         ),
         "classifier": Weight(
             member="facemask.safetensors",
-            sha256="0" * 64,
+            sha256="a52ef2d6900b876974ecea5cd86d5990318f8d71feaee7b215c3cfd3fce07052",
             licence="Apache-2.0",
-            bytes=1_450_000,
+            bytes=1451840,
         ),
     },
     licence="MIT (detector), Apache-2.0 (classifier)",
