@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help up test-setup test check format lint types imports chaos clean
+.PHONY: help up test-setup test check format lint types imports chaos load clean
 
 help: ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -58,6 +58,9 @@ bench-%: .venv/.installed-bench ## a bench: chain, lists, hit, imaging, device, 
 
 chaos: .venv/.installed-test ## break everything under load; a table, var/bench/chaos.json (ARGS="--only redis")
 	$(BIN)/python tests/chaos/run.py $(ARGS)
+
+load: .venv/.installed-test ## saturation and twice as much on a no-op model; var/bench/load.json (ARGS=--soak: 5 minutes)
+	$(BIN)/python tests/bench/overload.py $(ARGS)
 
 clean: ## forget caches, not data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -4,10 +4,14 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
+
+UNANSWERED = 0
+"""Status of a request whose connection was refused or cut off."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,8 @@ class Answers:
     latencies_ms: list[float]
     statuses: dict[int, int]
     seconds: float
+    of_status: dict[int, list[float]] = field(default_factory=dict)
+    """Status -> latencies in ms (open loop only)."""
 
     @property
     def per_s(self) -> float:
@@ -107,16 +113,88 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        head, found, body = self.buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-        if len(body) < length:
+        status = _status_of_whole(self.buffer)
+        if not status:
             return
         self.buffer = b""
-        self.answered((time.perf_counter() - self.began) * 1000, int(head[9:12]))
+        self.answered((time.perf_counter() - self.began) * 1000, status)
         self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
         if not self.finished.done():
             self.finished.set_result(None)
+
+
+def open_loop(url: str, requests: Iterator[bytes], *, per_s: float, seconds: float) -> Answers:
+    """`per_s` requests a second, whether the earlier ones are answered or not, on as many
+    connections as that takes; a latency counts from when its request was due."""
+    return uvloop.run(_open_loop(url, requests, per_s, seconds))
+
+
+async def _open_loop(url: str, requests: Iterator[bytes], per_s: float, seconds: float) -> Answers:
+    loop = asyncio.get_running_loop()
+    found = Answers([], {}, seconds, {})
+    free: list[_Line] = []
+    sent: list[asyncio.Future[None]] = []
+
+    async def one(due: float) -> None:
+        try:
+            line = free.pop() if free else await _connected(loop, url)
+            status = await line.ask(next(requests))
+            free.append(line)
+        except OSError:
+            status = UNANSWERED
+        ms = (time.perf_counter() - due) * 1000
+        found.latencies_ms.append(ms)
+        found.of_status.setdefault(status, []).append(ms)
+        found.statuses[status] = found.statuses.get(status, 0) + 1
+
+    began = time.perf_counter()
+    for number in range(int(per_s * seconds)):
+        due = began + number / per_s
+        if (early_s := due - time.perf_counter()) > 0:
+            await asyncio.sleep(early_s)
+        sent.append(asyncio.ensure_future(one(due)))
+    await asyncio.gather(*sent)
+    for line in free:
+        line.transport.close()
+    return found
+
+
+async def _connected(loop: asyncio.AbstractEventLoop, url: str) -> "_Line":
+    parts = urlsplit(url)
+    _, line = await loop.create_connection(_Line, parts.hostname, parts.port)
+    return line
+
+
+class _Line(asyncio.Protocol):
+    """A connection on which one request at a time is asked."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+
+    async def ask(self, request: bytes) -> int:
+        """The status of the answer, once all of it is there."""
+        self.buffer = b""
+        self.answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return await self.answer
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        status = _status_of_whole(self.buffer)
+        if status and not self.answer.done():
+            self.answer.set_result(status)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if hasattr(self, "answer") and not self.answer.done():
+            self.answer.set_exception(error or ConnectionResetError())
+
+
+def _status_of_whole(buffer: bytes) -> int:
+    """The status of an answer; 0 while some of it is missing."""
+    head, found, body = buffer.partition(b"\r\n\r\n")
+    if not found:
+        return 0
+    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+    return int(head[9:12]) if len(body) >= length else 0
