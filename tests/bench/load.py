@@ -139,6 +139,8 @@ async def _open_loop(url: str, requests: Iterator[bytes], per_s: float, seconds:
 
     async def one(due: float) -> None:
         try:
+            while free and free[-1].is_closed:  # by the server, as it was idle
+                free.pop()
             line = free.pop() if free else await _connected(loop, url)
             status = await line.ask(next(requests))
             free.append(line)
@@ -170,6 +172,8 @@ async def _connected(loop: asyncio.AbstractEventLoop, url: str) -> "_Line":
 class _Line(asyncio.Protocol):
     """A connection on which one request at a time is asked."""
 
+    is_closed = False
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
 
@@ -187,6 +191,7 @@ class _Line(asyncio.Protocol):
             self.answer.set_result(status)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_closed = True
         if hasattr(self, "answer") and not self.answer.done():
             self.answer.set_exception(error or ConnectionResetError())
 
