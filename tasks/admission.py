@@ -85,6 +85,16 @@ def busy(refusal: Refusal, lane: Lane) -> Busy:
     )
 
 
+def crowded(most: int) -> Busy:
+    """The answer while this web process deals with as many requests for work as it can."""
+    return Busy(
+        f"{most} requests for work are being dealt with already",
+        limit="entering",
+        value=most,
+        retry_after_s=1,
+    )
+
+
 def eta_s(view: View, card: Mapping[str, Any]) -> float:
     """Estimated seconds until a job that is under way ends."""
     cost, pace = card["cost_ms"], card["pace_ms"]

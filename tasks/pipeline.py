@@ -33,6 +33,9 @@ GIVE_UP_S = 0.2
 GATHER_S = 0.025
 """Streams of progress are this late at most, and share their reads."""
 UPLOAD_AGE_S = 60.0
+ENTERING = 64
+"""New work that one process deals with at a time. More would wait for its CPU, and whoever is to be
+refused would hear so too late."""
 UPLOADS_KNOWN = 10_000
 OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
 DEFAULT_OUTPUT = ("alpha", "preview")
@@ -97,6 +100,7 @@ class Pipeline:
         self._scratch = admission.NO_SCRATCH_LIMIT
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
         self._bringing: set[str] = set()
+        self._entering = 0
 
     async def close(self) -> None:
         """Send what is on its way to the queue; after the hub was stopped."""
@@ -141,6 +145,21 @@ class Pipeline:
             raise UploadNeeded(
                 "this file is not known yet", hint="PUT it to the upload's address, then ask again."
             )
+        if known_result:
+            return await self._enter(request, card, spec, known_result)
+        if self._entering >= ENTERING:
+            counts.REFUSED.labels(request.model, "entering").inc()
+            raise admission.crowded(ENTERING)
+        self._entering += 1
+        try:
+            return await self._enter(request, card, spec, known_result)
+        finally:
+            self._entering -= 1
+
+    async def _enter(
+        self, request: Request, card: Mapping[str, Any], spec: Spec, known_result: str
+    ) -> View:
+        """Claim, and bring the run on its way if this job leads it."""
         job_id = secrets.token_hex(16)
         claim = await self.state.do(
             records.claim(

@@ -168,6 +168,20 @@ async def test_who_joins_a_run_whose_leader_died_brings_the_bytes(
     assert s3.get(keys.upload_object("ada", spec["upload"])) == request_.photo.data
 
 
+async def test_too_many_at_once_are_refused_at_once(
+    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.pipeline.ENTERING", 3)
+
+    answers = await asyncio.gather(
+        *(pipeline.submit(request_) for _ in range(10)), return_exceptions=True
+    )
+
+    refused = [answer for answer in answers if isinstance(answer, Unavailable)]
+    assert len(refused) == 7 and {answer.status for answer in refused} == {429}
+    assert (await pipeline.submit(request_)).state == "queued", "there is room again"
+
+
 async def test_equal_requests_at_once_run_once(
     live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
 ) -> None:
