@@ -215,12 +215,14 @@ async def _several(
     pipeline = pipeline_of(request)
     # All are looked at before any is asked for: one that is missing leaves no half of the work.
     photos = [await _uploaded(request, upload_id) for upload_id in asked.uploads or []]
-    views = [
-        await pipeline.submit(
+    # Side by side, so that their runs are claimed together and share messages.
+    submitted = (
+        pipeline.submit(
             _asked(request, asked, photo, idempotency_key and f"{idempotency_key} {number}")
         )
         for number, photo in enumerate(photos)
-    ]
+    )
+    views = await asyncio.gather(*submitted)
     views = list(await asyncio.gather(*(pipeline.wait(view, wait) for view in views)))
     bodies = [await _body(request, view) for view in views]
     under_way = any(body["state"] not in records.ENDED for body in bodies)
