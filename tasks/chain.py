@@ -129,7 +129,7 @@ def _letter(
         "argsrepr": f"({carried['model']}, {len(carried['runs'])} run(s))",
         "kwargsrepr": "{}",
         "origin": "pixelmill",
-        "ignore_result": False,
+        "ignore_result": True,
         "replaced_task_nesting": 0,
         "stamped_headers": None,
         "stamps": {},

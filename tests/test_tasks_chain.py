@@ -40,6 +40,7 @@ def links(embedded: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
 @pytest.fixture
 def celerys(in_process: None, state: "redis.Redis") -> dict[str, Any]:
     """The same chain as Celery's canvas sends it."""
+    app.loader.import_default_modules()  # canvas asks the tasks themselves
     arguments = {"preprocess": [CARRIED], "inference": [], "postprocess": []}
     canvas(
         app.signature(

@@ -108,8 +108,11 @@ async def state_link(in_process: None, state_url: str) -> AsyncIterator[Async]:
 
 
 def put_objects(store: tuple[Objects, Path], user: str, ages_s: list[float]) -> None:
-    """An upload and a result of each age."""
+    """An upload and a result of each age, and nothing else of that user's."""
     objects, root = store
+    for prefix in ("in/", "out/"):
+        for key in left(objects, prefix, user):
+            objects.delete(key)
     found: dict[str, float] = {}
     for number, age_s in enumerate(ages_s):
         for key in (

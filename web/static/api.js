@@ -1,4 +1,4 @@
-/** Talks to /api/v1: JSON in, JSON out, errors as sentences, patience with a busy server, jobs to their end. */
+/** Talks to /api/v1: JSON in and out, errors as sentences, patience with a busy server. */
 
 const BASE = "/api/v1";
 const TRIES = 5;
@@ -8,7 +8,7 @@ const MOST_NAMED = 100;
 const POLL_S = 2;
 const LOST_AFTER = 15;
 
-/** What went wrong, what to do about it, and whether the same request may work later. */
+/** What went wrong, what to do, and whether trying later may help. */
 export class Trouble extends Error {
   constructor(message, { hint, code, status = 0, retryAfter = 0, body } = {}) {
     super(asSentence(message));
@@ -44,7 +44,7 @@ export async function call(method, path, body, signal) {
   });
 }
 
-/** Repeat `attempt` while its trouble is a passing one; `onWait(seconds, trouble)` before each pause. */
+/** Repeat `attempt` while its trouble passes; `onWait(seconds, trouble)` before each pause. */
 export async function patiently(attempt, signal, onWait = () => {}) {
   for (let tried = 1; ; tried++) {
     try {
@@ -93,13 +93,13 @@ export async function follow(job, onChange, signal) {
   return job;
 }
 
-// --- One stream of events for all jobs of this tab, open only while one of them runs ---
+// One stream of events for all jobs of this tab, open only while one of them runs.
 
 const followed = new Map(); // job id -> what hears of it
 const told = new Map(); // jobs that the stream spoke of before their own answer had arrived
 let source = null;
 
-/** The final job of the event stream, or null when it broke, or said nothing of this job for long. */
+/** The final job of the event stream, or null when it broke or kept silent on it. */
 function stream(id, onChange, signal) {
   if (!globalThis.EventSource) return null;
   return new Promise((resolve) => {
@@ -134,7 +134,7 @@ function open() {
     else told.set(job.id, job);
   };
   source.addEventListener("gone", ({ data }) => followed.get(JSON.parse(data).id)?.end(null));
-  source.onerror = () => [...followed.values()].forEach((one) => one.end(null)); // each asks by itself, then again
+  source.onerror = () => [...followed.values()].forEach((one) => one.end(null));
 }
 
 function close() {

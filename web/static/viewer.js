@@ -1,6 +1,5 @@
 /** Shows one result: before and after, backgrounds, zoom, boxes, labels, downloads. */
 
-import { countsOf, drawBoxes, drawLabels } from "./findings.js";
 import { gestures } from "./gestures.js";
 import { alphaOf, boxed, coloursOf, cutOut, encoded, fitted, objectOf, original, percent, readable, save } from "./pictures.js";
 
@@ -252,4 +251,46 @@ function paint(canvas, picture) {
   canvas.width = picture.width;
   canvas.height = picture.height;
   canvas.getContext("2d").drawImage(picture, 0, 0);
+}
+
+/** Boxes over a picture of width x height; positions in percent, so that they follow every size. */
+function drawBoxes(root, boxes, colours, { width, height }) {
+  const share = (part, whole) => `${(100 * part) / whole}%`;
+  root.replaceChildren(
+    ...boxes.map(({ box: [x1, y1, x2, y2], label, score }) => {
+      const box = document.createElement("div");
+      Object.assign(box.style, {
+        left: share(x1, width),
+        top: share(y1, height),
+        width: share(x2 - x1, width),
+        height: share(y2 - y1, height),
+      });
+      box.style.setProperty("--colour", colours.get(label));
+      const text = document.createElement("span");
+      text.textContent = `${label} ${percent(score)}`;
+      box.append(text);
+      return box;
+    }),
+  );
+}
+
+/** `2 facemask, 1 no facemask`. */
+function countsOf(boxes, labels) {
+  const counts = [...labels].map((label) => `${boxes.filter((one) => one.label === label).length} ${label}`);
+  return counts.join(", ") || "Nothing found";
+}
+
+/** One bar per label, as long as its score. */
+function drawLabels(root, labels) {
+  root.replaceChildren(
+    ...labels.map(({ label, score }) => {
+      const row = document.createElement("li");
+      const [name, bar, share] = ["span", "i", "b"].map((tag) => document.createElement(tag));
+      name.textContent = label;
+      share.textContent = percent(score);
+      bar.style.setProperty("--share", score);
+      row.append(name, bar, share);
+      return row;
+    }),
+  );
 }
