@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack import REPOSITORY, Stack
-
-MODEL_PATHS = f"{REPOSITORY / 'tests' / 'models'}:{REPOSITORY / 'tests' / 'bench' / 'models'}"
+from stack import MODEL_PATHS, REPOSITORY, Stack
 
 
 @pytest.fixture(scope="session", autouse=True)

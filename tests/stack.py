@@ -21,6 +21,7 @@ from storage import calls, keys, users
 
 REPOSITORY = Path(__file__).parent.parent
 API_KEY = "key-of-the-tests"
+MODEL_PATHS = f"{REPOSITORY / 'tests' / 'models'}:{REPOSITORY / 'tests' / 'bench' / 'models'}"
 START_S = 90.0
 
 

@@ -10,9 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import redis
-from conftest import MODEL_PATHS
 from PIL import Image
-from stack import Stack
+from stack import MODEL_PATHS, Stack
 
 from storage import keys
 from storage.objects import S3Objects

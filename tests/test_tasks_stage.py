@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import redis
 from celery.exceptions import Reject
-from conftest import MODEL_PATHS
+from stack import MODEL_PATHS
 
 from storage import keys, records
 from storage.calls import Sync

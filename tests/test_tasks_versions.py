@@ -16,8 +16,7 @@ import httpx
 import numpy as np
 import pytest
 import redis
-from conftest import MODEL_PATHS
-from stack import REPOSITORY, Stack
+from stack import MODEL_PATHS, REPOSITORY, Stack
 
 from storage import catalogue, keys, records
 from storage.calls import Sync
