@@ -3,17 +3,7 @@
 import { percent } from "./pictures.js";
 
 const STAGES = { send: "Send", queued: "Queue", preprocess: "Prepare", inference: "Infer", postprocess: "Finish" };
-const STAGE_OF = {
-  turn: "send",
-  hashing: "send",
-  shrinking: "send",
-  uploading: "send",
-  waiting: "send",
-  queued: "queued",
-  preprocessing: "preprocess",
-  inferring: "inference",
-  postprocessing: "postprocess",
-};
+const STAGE_OF = { queued: "queued", preprocessing: "preprocess", inferring: "inference", postprocessing: "postprocess" };
 
 export const bytes = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(1)} MB` : `${Math.ceil(count / 1e3)} KB`);
 export const duration = (ms) => (ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms)} ms`);
@@ -62,7 +52,7 @@ export function drawStages(bar, item) {
   const over = item.phase === "done";
   const times = over ? timesOf(item) : {};
   const names = Object.keys(STAGES).filter((name) => !over || times[name] !== undefined);
-  const at = names.indexOf(STAGE_OF[item.phase]);
+  const at = names.indexOf(STAGE_OF[item.phase] ?? "send");
   const total = Object.values(times).reduce((sum, ms) => sum + ms, 0) || 1;
   bar.replaceChildren(
     ...names.map((name, index) => {
