@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -70,6 +71,16 @@ class Connections:
         finally:
             self._free.append(connection)
 
+    def ask(self, commands: Sequence[tuple[Word, ...]]) -> list[Any]:
+        """Answers of these commands, sent together; raises the first that is an error."""
+        with self.lend() as connection:
+            connection.send_packed_command(connection.pack_commands(commands))
+            answers = [_read_answer(connection) for _ in commands]  # all: none may stay behind
+        for answer in answers:
+            if isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
     def _take(self) -> Any:
         if self._pid != os.getpid():
             self._free, self._pid = [], os.getpid()
@@ -96,6 +107,15 @@ class Sync:
         with _mapped(self.name):
             return call.parse(self._answer(call))
 
+    def do_together(self, commands: Sequence[Call[T]]) -> list[T]:
+        """The parsed answers of plain commands that go in one round trip."""
+        words = [call.words for call in commands]
+        with _mapped(self.name):
+            answers = self._retry.call_with_retry(
+                lambda: self._connections.ask(words), lambda error: None
+            )
+            return [call.parse(answer) for call, answer in zip(commands, answers, strict=True)]
+
     def _answer(self, call: Call[T]) -> Any:
         if not call.script:
             return self._send(*call.words)
@@ -112,6 +132,37 @@ class Sync:
         with self._connections.lend() as connection:
             connection.send_command(*words)
             return connection.read_response()
+
+
+class Gathered(Generic[T]):
+    """Plain commands to one Redis that go together, once the first answer is asked for."""
+
+    def __init__(self, link: Sync) -> None:
+        self._link = link
+        self._waiting: list[tuple[Call[T], Future[T]]] = []
+
+    def ask(self, call: Call[T]) -> Callable[[], T]:
+        """What answers the call, later. Raises StorageDown then, as all that went along do."""
+        answer: Future[T] = Future()
+        self._waiting.append((call, answer))
+
+        def wait() -> T:
+            if not answer.done():
+                self._send()
+            return answer.result()
+
+        return wait
+
+    def _send(self) -> None:
+        sent, self._waiting = self._waiting, []
+        try:
+            found = self._link.do_together([call for call, _ in sent])
+        except StorageDown as error:
+            for _, answer in sent:
+                answer.set_exception(error)
+        else:
+            for (_, answer), one in zip(sent, found, strict=True):
+                answer.set_result(one)
 
 
 class Async:
@@ -140,6 +191,13 @@ class Async:
             return await self.client.execute_command("EVALSHA", sha, *call.words)
         except NoScriptError:
             return await self.client.execute_command("EVAL", source, *call.words)
+
+
+def _read_answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 @cache

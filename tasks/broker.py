@@ -5,7 +5,6 @@ larger ones, to note each message down: together a third of a worker's CPU at ou
 commands on the wire stay the same, and so does what other kombu workers see.
 """
 
-from collections.abc import Sequence
 from time import time
 from typing import Any
 
@@ -46,13 +45,9 @@ class QoS(redis.QoS):
         ]
         # A connection that a restart of Redis has closed is healed by a second try, which does no
         # harm: all four commands may be repeated.
-        Retry(NoBackoff(), 1).call_with_retry(lambda: self._send(commands), lambda error: None)
-
-    def _send(self, commands: Sequence[tuple[Any, ...]]) -> None:
-        with self.channel.connections.lend() as connection:
-            connection.send_packed_command(connection.pack_commands(commands))
-            for _ in commands:
-                connection.read_response()
+        Retry(NoBackoff(), 1).call_with_retry(
+            lambda: channel.connections.ask(commands), lambda error: None
+        )
 
 
 class Channel(redis.Channel):

@@ -7,14 +7,14 @@ that has evicted is full: either costs a read of S3 per miss, not a run.
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from storage import keys, records
-from storage.calls import Sync, command
+from storage.calls import Gathered, Sync, command
 from storage.errors import StorageDown
 from storage.records import Spec
 from tasks.resources import objects, results, state
@@ -34,16 +34,20 @@ log = structlog.get_logger()
 _looked: tuple[float, bool] = (-LOOK_S, False)
 
 
-def keep(spec: Spec, result: Mapping[str, Any]) -> str:
-    """Keep a run's result, whose objects lie in S3 already; answers its JSON.
+def gathered() -> Gathered[Any]:
+    """What is asked of the cache for the runs of one message: all in one round trip."""
+    return Gathered(results())
+
+
+def keep(spec: Spec, result: Mapping[str, Any], cache: Gathered[Any]) -> Callable[[], str]:
+    """Keep a run's result, whose objects lie in S3 already; what waits for that answers its JSON.
 
     A cache that is away forgets it, which is no failure of the run.
     """
     payload = json.dumps({**result, MADE: int(time.time())}, separators=(",", ":"))
     key = keys.result_object(spec.user, spec.request_key, RESULT)
     objects().put(key, payload.encode(), "application/json")
-    _remember(spec.request_key, payload, settings().result_ttl_s)
-    return payload
+    return _remember(spec.request_key, payload, settings().result_ttl_s, cache)
 
 
 def erase(request_key: str) -> None:
@@ -68,22 +72,35 @@ def recall(spec: Spec) -> str | None:
     if left_s <= 0:  # its objects may be swept at any time
         return None
     payload = json.dumps(found, separators=(",", ":"))
-    _remember(spec.request_key, payload, left_s)
-    return payload
+    return _remember(spec.request_key, payload, left_s, gathered())()
 
 
-def adopt(spec: Spec, sha256: str) -> str | None:
-    """The result of equal work on the same bytes, if it was done before within the cache's scope.
+def adopt(spec: Spec, sha256: str, cache: Gathered[Any]) -> Callable[[], str | None]:
+    """What waits for the result of equal work on the same bytes, if it was done before.
 
-    Everything is copied to this run's own folder and nothing of the other's referred to: whoever
-    did the work may erase all that is theirs at any time. `sha256` is of the bytes really read.
+    That is, within the cache's scope. Everything is copied to this run's own folder and nothing of
+    the other's referred to: whoever did the work may erase all that is theirs at any time. `sha256`
+    is of the bytes really read.
     """
     own = keys.result_folder(spec.user, spec.request_key)
-    earlier = _exchange(_content_key(spec, sha256), own)
-    if earlier in (None, own):
-        return None
+    place = records.exchange_place(_content_key(spec, sha256), own, settings().result_ttl_s)
+    answer = cache.ask(place)
+
+    def wait() -> str | None:
+        try:
+            earlier = answer()
+        except StorageDown as error:
+            log.warning("result cache away", reason=str(error))
+            return None
+        return None if earlier in (None, own) else _copied(spec, earlier, own)
+
+    return wait
+
+
+def _copied(spec: Spec, earlier: str, own: str) -> str | None:
+    """The result in the folder `earlier`, copied to `own` and kept; None if it is not there."""
     try:
-        found = _read(str(earlier))
+        found = _read(earlier)
         if found is None:
             return None
         for picture in found["objects"].values():
@@ -92,7 +109,7 @@ def adopt(spec: Spec, sha256: str) -> str | None:
             picture["key"] = copied
     except FileNotFoundError:  # erased between the two
         return None
-    return keep(spec, found)
+    return keep(spec, found, gathered())()
 
 
 def _content_key(spec: Spec, sha256: str) -> str:
@@ -108,14 +125,6 @@ def _content_key(spec: Spec, sha256: str) -> str:
     )
 
 
-def _exchange(content_key: str, own: str) -> str | None:
-    try:
-        return results().do(records.exchange_place(content_key, own, settings().result_ttl_s))
-    except StorageDown as error:
-        log.warning("result cache away", reason=str(error))
-        return None
-
-
 def _read(folder: str) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = json.loads(objects().get(folder + RESULT))
@@ -124,11 +133,19 @@ def _read(folder: str) -> dict[str, Any] | None:
     return found
 
 
-def _remember(request_key: str, payload: str, ttl_s: int) -> None:
-    try:
-        results().do(records.remember_result(request_key, payload, ttl_s))
-    except StorageDown as error:
-        log.warning("result not remembered", reason=str(error))
+def _remember(
+    request_key: str, payload: str, ttl_s: int, cache: Gathered[Any]
+) -> Callable[[], str]:
+    answer = cache.ask(records.remember_result(request_key, payload, ttl_s))
+
+    def wait() -> str:
+        try:
+            answer()
+        except StorageDown as error:
+            log.warning("result not remembered", reason=str(error))
+        return payload
+
+    return wait
 
 
 def _may_have_forgotten() -> bool:

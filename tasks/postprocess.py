@@ -10,10 +10,11 @@ from celery import Task
 from numpy.typing import NDArray
 
 from storage import keys
+from storage.calls import Gathered
 from tasks.app import app
 from tasks.imaging import codec
 from tasks.imaging.types import NO_IMAGE, Image
-from tasks.memory import keep
+from tasks.memory import gathered, keep
 from tasks.message import Message
 from tasks.models.base import Output
 from tasks.resources import objects, scratch
@@ -31,11 +32,12 @@ ENCODERS: Mapping[str, tuple[str, Callable[[NDArray[np.uint8]], bytes]]] = {
 @app.task(name="postprocess", bind=True)
 def postprocess(self: "Task[Any, Any]", carried: Message) -> None:
     """Finish each run: the model's postprocess, encode, store, remember."""
-    run_stage(self, STAGE, carried, conclude)
+    cache = gathered()
+    run_stage(self, STAGE, carried, lambda work: conclude(work, cache))
 
 
-def conclude(work: Work) -> str:
-    """Store one run's objects and answer its result's JSON."""
+def conclude(work: Work, cache: Gathered[Any]) -> str | Callable[[], str]:
+    """Store one run's objects; its result's JSON, or what waits until that is kept."""
     image, width, height = _image(work)
     array, is_lighter = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
@@ -48,7 +50,7 @@ def conclude(work: Work) -> str:
     }
     if is_lighter:  # told, and not remembered: the next try may find the device free
         return json.dumps(result | {"lighter": True}, separators=(",", ":"))
-    return keep(work.spec, result)
+    return keep(work.spec, result, cache)
 
 
 def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:

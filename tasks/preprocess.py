@@ -1,17 +1,19 @@
 """Stage 1, queue `cpu`: the upload's bytes -> the array that the model wants."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from celery import Task
 
 from storage import keys
+from storage.calls import Gathered
 from tasks.app import app
 from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
-from tasks.memory import adopt, recall
+from tasks.memory import adopt, gathered, recall
 from tasks.message import Message
 from tasks.resources import objects, scratch
 from tasks.settings import settings
@@ -26,21 +28,31 @@ STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25)
 @app.task(name="preprocess", bind=True)
 def preprocess(self: "Task[Any, Any]", carried: Message) -> None:
     """Read, check and decode each run's upload; keep the arrays for inference."""
-    run_stage(self, STAGE, carried, prepare)
+    cache = gathered()
+    run_stage(self, STAGE, carried, lambda work: prepare(work, cache))
 
 
-def prepare(work: Work) -> str | None:
-    """Decode one upload into scratch; its result's JSON if that exists already."""
+def prepare(work: Work, cache: Gathered[Any]) -> str | Callable[[], str | None]:
+    """Read one upload; its result's JSON if that exists already, else what goes on with it."""
     known = recall(work.spec)
     if known:
         return known
     data = _read(work)
-    known = adopt(work.spec, _checked_sha256(work, data))
-    if known:
+    adopted = adopt(work.spec, _checked_sha256(work, data), cache)
+
+    def go_on() -> str | None:
+        known = adopted()
+        if known is None:
+            _put_input(work, data)
         return known
+
+    return go_on
+
+
+def _put_input(work: Work, data: bytes) -> None:
+    """Decode into scratch."""
     image = NO_IMAGE if work.model.decode == "none" else _decode(work, data)
     scratch().put(work.scratch("input"), work.model.preprocess(image, work.params))
-    return None
 
 
 def _decode(work: Work, data: bytes) -> Image:

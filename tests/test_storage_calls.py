@@ -9,7 +9,7 @@ import redis
 import redis.asyncio
 
 from storage import calls, catalogue
-from storage.calls import Async, Sync
+from storage.calls import Async, Gathered, Sync
 from storage.errors import StorageDown
 
 pytest_plugins = ["inprocess"]
@@ -119,3 +119,52 @@ def test_a_redis_that_refuses_a_command_is_storage_down(link: Sync, state: "redi
 
     with pytest.raises(StorageDown, match="WRONGTYPE"):
         link.do(calls.command(int, "HINCRBY", "text", "field", 1))
+
+
+# Together
+
+
+def test_commands_go_together_and_are_answered_in_order(link: Sync) -> None:
+    asked = [calls.command(bytes.decode, "ECHO", word) for word in ("one", "two", "three")]
+
+    assert link.do_together(asked) == ["one", "two", "three"]
+
+
+def test_a_refused_command_leaves_no_answer_behind(link: Sync, state: "redis.Redis") -> None:
+    state.set("text", "x")
+
+    refused = calls.command(str, "HINCRBY", "text", "field", 1)
+
+    with pytest.raises(StorageDown, match="WRONGTYPE"):
+        link.do_together([refused, calls.command(str, "GET", "text")])
+
+    assert link.do(ECHO) == "hello"
+
+
+def test_what_is_gathered_goes_in_one_round_trip(link: Sync, state: "redis.Redis") -> None:
+    gathered = Gathered[int](link)
+    answers = [gathered.ask(calls.command(int, "INCR", "gathered")) for _ in range(3)]
+
+    assert not state.exists("gathered"), "nobody has asked for an answer yet"
+    assert answers[1]() == 2
+    assert state.get("gathered") == "3"
+    assert [answer() for answer in answers] == [1, 2, 3]
+    assert state.get("gathered") == "3", "and nothing goes twice"
+
+
+def test_what_is_gathered_later_goes_with_the_next(link: Sync) -> None:
+    gathered = Gathered[int](link)
+    first = gathered.ask(calls.command(int, "INCR", "gathered"))
+    first()
+
+    assert gathered.ask(calls.command(int, "INCR", "gathered"))() == first() + 1
+
+
+def test_all_that_is_gathered_fails_with_a_dead_redis(nobody: int) -> None:
+    with redis.Redis(port=nobody, retry=None) as client:
+        gathered = Gathered[str](Sync(client))
+        answers = [gathered.ask(ECHO) for _ in range(2)]
+
+        for answer in answers:
+            with pytest.raises(StorageDown):
+                answer()

@@ -16,10 +16,8 @@ from stack import MODEL_PATHS, Stack
 from storage import keys
 from storage.objects import S3Objects
 from storage.records import Ref, Spec
-from tasks import memory, resources
+from tasks import memory, postprocess, preprocess, resources
 from tasks.models import registry, weights
-from tasks.postprocess import conclude
-from tasks.preprocess import prepare
 from tasks.settings import settings
 from tasks.stage import Work
 
@@ -85,6 +83,18 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], dict[str, obje
 
 Ask = Callable[..., Work]
 Compute = Callable[[Work], dict[str, object] | None]
+
+
+def prepare(work: Work) -> str | None:
+    """The first stage of one run: its result, if that is known already."""
+    begun = preprocess.prepare(work, memory.gathered())
+    return begun if isinstance(begun, str) else begun()
+
+
+def conclude(work: Work) -> str:
+    """The last stage of one run: its result."""
+    begun = postprocess.conclude(work, memory.gathered())
+    return begun if isinstance(begun, str) else begun()
 
 
 def stored(s3: S3Objects, work: Work, name: str) -> bytes:

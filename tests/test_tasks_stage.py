@@ -459,7 +459,7 @@ def test_what_is_stored_after_its_job_was_deleted_is_erased(
     def step(work: Work) -> Outcome:
         link.do(records.delete("job-a", "ada", job_ttl_s=60))
         resources.objects().put(folder + "alpha.png", b"pixels", "image/png")
-        return memory.keep(work.spec, {"kind": "labels"})
+        return memory.keep(work.spec, {"kind": "labels"}, memory.gathered())
 
     run_stage(task, LAST, carry(ref), step)
 
