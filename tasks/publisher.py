@@ -74,12 +74,16 @@ class Publisher:
 
     async def _send_groups(self, taken: list[tuple[Ticket, "asyncio.Future[None]"]]) -> int:
         """Send all of these; how many messages stood in line before the last."""
-        futures, ahead = {ticket.ref: sent for ticket, sent in taken}, 0
-        for group in groups(ticket for ticket, _ in taken):
+        # Of one run twice, where a job joined it before its leader had heard that it leads.
+        futures: dict[Ref, list[asyncio.Future[None]]] = {}
+        for ticket, sent in taken:
+            futures.setdefault(ticket.ref, []).append(sent)
+        tickets, ahead = {ticket.ref: ticket for ticket, _ in taken}, 0
+        for group in groups(tickets.values()):
             found = await self._send(group)
             if isinstance(found, int):
                 ahead = max(found - 1, 0)
-            for sent in (futures[ticket.ref] for ticket in group):
+            for sent in (sent for ticket in group for sent in futures[ticket.ref]):
                 if sent.done():  # whoever asked is gone; the run goes on
                     continue
                 if isinstance(found, Unavailable):

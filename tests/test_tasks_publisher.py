@@ -158,6 +158,18 @@ async def test_what_was_claimed_during_a_publish_goes_into_one_message(
     assert [len(carried(found)["runs"]) for found in queued(state)] == [1, 5]
 
 
+async def test_who_publishes_the_same_run_at_a_time_is_answered_and_it_travels_once(
+    link: Async, state: "redis.Redis"
+) -> None:
+    publisher = Publisher(link)
+
+    asked = [publisher.publish(ticket(name)) for name in ("a", "first", "a")]
+    await asyncio.wait_for(asyncio.gather(*asked), 10)
+
+    [found] = queued(state)
+    assert carried(found)["runs"] == [["a", 1], ["first", 1]]
+
+
 async def test_behind_messages_in_line_the_next_waits_for_company(
     link: Async, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
