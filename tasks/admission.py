@@ -85,11 +85,11 @@ def busy(refusal: Refusal, lane: Lane) -> Busy:
     )
 
 
-def crowded(most: int) -> Busy:
+def crowded(limit: str, most: int) -> Busy:
     """The answer while this web process deals with as many requests for work as it can."""
     return Busy(
         f"{most} requests for work are being dealt with already",
-        limit="entering",
+        limit=limit,
         value=most,
         retry_after_s=1,
     )

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
@@ -33,9 +33,11 @@ GIVE_UP_S = 0.2
 GATHER_S = 0.025
 """Streams of progress are this late at most, and share their reads."""
 UPLOAD_AGE_S = 60.0
+AT_HAND = 64
+"""Requests for work that may wait for this process, its CPU or Redis, at a time. Whoever comes then
+hears so at the door: to refuse later would cost as much as to serve."""
 ENTERING = 64
-"""New work that one process deals with at a time. More would wait for its CPU, and whoever is to be
-refused would hear so too late."""
+"""New work that one process deals with at a time, those included whose bytes S3 is taking."""
 UPLOADS_KNOWN = 10_000
 OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
 DEFAULT_OUTPUT = ("alpha", "preview")
@@ -100,7 +102,13 @@ class Pipeline:
         self._scratch = admission.NO_SCRATCH_LIMIT
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
         self._bringing: set[str] = set()
-        self._entering = 0
+        self._entering = self._at_hand = 0
+
+    def check_room(self) -> None:
+        """Raise Busy while more requests for work wait for this process than it soon serves."""
+        if self._at_hand >= AT_HAND:
+            counts.REFUSED.labels("", "at_hand").inc()
+            raise admission.crowded("at_hand", AT_HAND)
 
     async def close(self) -> None:
         """Send what is on its way to the queue; after the hub was stopped."""
@@ -138,6 +146,27 @@ class Pipeline:
 
     async def submit(self, request: Request) -> View:
         """Give the request a job: answered from the cache, joined to an equal run, or queued."""
+        with self._taken_in_hand():
+            return await self._submit(request)
+
+    @contextmanager
+    def _taken_in_hand(self) -> Iterator[None]:
+        self._at_hand += 1
+        try:
+            yield
+        finally:
+            self._at_hand -= 1
+
+    @contextmanager
+    def _out_of_hand(self) -> Iterator[None]:
+        """Somebody else, S3, is at this request."""
+        self._at_hand -= 1
+        try:
+            yield
+        finally:
+            self._at_hand += 1
+
+    async def _submit(self, request: Request) -> View:
         card = await self.card(request.model)
         spec = self._spec(request, card)
         known_result = await self._remembered(spec.request_key)
@@ -149,7 +178,7 @@ class Pipeline:
             return await self._enter(request, card, spec, known_result)
         if self._entering >= ENTERING:
             counts.REFUSED.labels(request.model, "entering").inc()
-            raise admission.crowded(ENTERING)
+            raise admission.crowded("entering", ENTERING)
         self._entering += 1
         try:
             return await self._enter(request, card, spec, known_result)
@@ -315,7 +344,8 @@ class Pipeline:
         self._bringing.add(ref.key)
         try:
             if photo.data:
-                await self._keep(request.user, upload_id, photo)
+                with self._out_of_hand():
+                    await self._keep(request.user, upload_id, photo)
             cost_ms = 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000
             await self.publisher.publish(Ticket(request.model, request.lane, ref, cost_ms))
         finally:

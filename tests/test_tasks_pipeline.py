@@ -182,6 +182,41 @@ async def test_too_many_at_once_are_refused_at_once(
     assert (await pipeline.submit(request_)).state == "queued", "there is room again"
 
 
+async def test_there_is_no_room_while_too_many_wait_for_this_process(
+    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.pipeline.AT_HAND", 2)
+    waiting = [asyncio.create_task(pipeline.submit(request_)) for _ in range(2)]
+
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="2 requests") as refused:
+        pipeline.check_room()
+    await asyncio.gather(*waiting)
+
+    assert refused.value.status == 429
+    pipeline.check_room()
+
+
+async def test_bytes_on_their_way_to_s3_keep_nobody_out(
+    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.pipeline.AT_HAND", 1)
+    sending, let_go = asyncio.Event(), asyncio.Event()
+
+    async def slow_put(*_: object) -> None:
+        sending.set()
+        await let_go.wait()
+
+    monkeypatch.setattr(pipeline, "_keep", slow_put)
+    leader = asyncio.create_task(pipeline.submit(request_))
+    await asyncio.wait_for(sending.wait(), 5)
+
+    pipeline.check_room()
+
+    let_go.set()
+    assert (await leader).state == "queued"
+
+
 async def test_equal_requests_at_once_run_once(
     live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
 ) -> None:

@@ -24,6 +24,7 @@ from tasks.settings import settings
 from tasks.sweeper import sweep
 from web import answers, login, metrics, ui
 from web.api import api
+from web.door import Door
 from web.errors import add_handlers, json_response
 from web.identity import Identify, user_of
 from web.origin import Passage
@@ -62,6 +63,9 @@ def create() -> FastAPI:
 
     app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.state.pipeline = pipeline
+    app.add_middleware(
+        Door, check=pipeline.check_room
+    )  # behind Identify: the last one is outermost
     app.add_middleware(Identify, link=pipeline.state)
     add_handlers(app)
     app.include_router(api)
