@@ -23,6 +23,8 @@ class Answers:
     seconds: float
     of_status: dict[int, list[float]] = field(default_factory=dict)
     """Status -> latencies in ms (open loop only)."""
+    late_ms: list[float] = field(default_factory=list)
+    """How long after they were due requests were sent: the client's own share (open loop only)."""
 
     @property
     def per_s(self) -> float:
@@ -133,7 +135,7 @@ def open_loop(url: str, requests: Iterator[bytes], *, per_s: float, seconds: flo
 
 async def _open_loop(url: str, requests: Iterator[bytes], per_s: float, seconds: float) -> Answers:
     loop = asyncio.get_running_loop()
-    found = Answers([], {}, seconds, {})
+    found = Answers([], {}, seconds)
     free: list[_Line] = []
     sent: list[asyncio.Future[None]] = []
 
@@ -142,6 +144,7 @@ async def _open_loop(url: str, requests: Iterator[bytes], per_s: float, seconds:
             while free and free[-1].is_closed:  # by the server, as it was idle
                 free.pop()
             line = free.pop() if free else await _connected(loop, url)
+            found.late_ms.append((time.perf_counter() - due) * 1000)
             status = await line.ask(next(requests))
             free.append(line)
         except OSError:

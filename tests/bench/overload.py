@@ -26,7 +26,9 @@ from storage import keys
 from tasks.settings import read
 
 MODELS = Path(__file__).parent / "models"
-CLIENTS = (1, 4, 16, 64)
+FIRST_PER_S, STEP = 100.0, 1.4
+SERVED_SHARE = 0.75
+"""The ramp ends where less than this share of what is offered is served."""
 STEP_S = 6.0
 OVERLOAD_S = 20.0
 SOAK_S = 300.0
@@ -63,7 +65,7 @@ def measured(stack: Stack, soak_s: float) -> dict[str, float]:
     """All figures; prints the tables on the way."""
     requests = Requests(stack)
     closed_loop(requests.url(30), requests.waiting(), clients=16, seconds=2)  # warm-up
-    capacity, figures = ramp(requests)
+    capacity, figures = ramp(stack, requests)
     figures |= overload(stack, requests, capacity)
     if soak_s:
         figures |= soak(stack, requests, capacity, soak_s)
@@ -96,29 +98,41 @@ class Requests:
             yield request(self.url(wait_s), headers, json.dumps(body).encode())
 
 
-def ramp(requests: Requests) -> tuple[float, dict[str, float]]:
-    """Jobs/s at saturation, and the figures of each step."""
-    figures, rows = {}, []
-    for clients in CLIENTS:
-        seen = closed_loop(requests.url(30), requests.waiting(), clients=clients, seconds=STEP_S)
-        assert set(seen.statuses) == {200}, seen.statuses
-        figures[f"ramp_{clients}_jobs_per_s"] = round(seen.per_s, 1)
-        rows.append(
-            [clients, f"{seen.per_s:.0f}", f"{seen.p50:.1f}", f"{seen.percentile(0.99):.1f}"]
-        )
-    show("ramp", ["clients", "jobs/s", "p50 ms", "p99 ms"], rows)
+def ramp(stack: Stack, requests: Requests) -> tuple[float, dict[str, float]]:
+    """Runs done per second at saturation, and the figures of each step.
+
+    By clients that do not wait: those who do offer less the slower they are served.
+    """
+    figures: dict[str, float] = {}
+    rows, offered, served = [], FIRST_PER_S, FIRST_PER_S
+    while served >= SERVED_SHARE * offered:
+        offered *= STEP
+        seen, served = offer(stack, requests, offered, STEP_S)
+        figures[f"ramp_{offered:.0f}_served_per_s"] = round(served, 1)
+        rows.append([f"{offered:.0f}", f"{served:.0f}", seen.statuses, f"{seen.p50:.1f}",
+                     f"{seen.percentile(0.99):.1f}"])  # fmt: skip
+    show("ramp", ["offered/s", "served/s", "answers", "p50 ms", "p99 ms"], rows)
     capacity = max(figures.values())
     return capacity, {**figures, "capacity_jobs_per_s": capacity}
 
 
+def offer(stack: Stack, requests: Requests, per_s: float, seconds: float) -> tuple[Answers, float]:
+    """The answers to so many requests a second, and how many runs a second were done meanwhile."""
+    wait_until_idle(stack)
+    before, began = finished(stack), time.monotonic()
+    seen = open_loop(requests.url(0), requests.brief(), per_s=per_s, seconds=seconds)
+    return seen, (finished(stack) - before) / (time.monotonic() - began)
+
+
 def overload(stack: Stack, requests: Requests, capacity: float) -> dict[str, float]:
     """Twice the capacity is offered: what is served, how soon the rest is refused."""
-    before_mib, done = rss_mib(stack), finished(stack)
-    seen = open_loop(requests.url(0), requests.brief(), per_s=2 * capacity, seconds=OVERLOAD_S)
-    goodput = (finished(stack) - done) / OVERLOAD_S
+    before_mib, spent_s = rss_mib(stack), cpu_s(stack)
+    seen, goodput = offer(stack, requests, 2 * capacity, OVERLOAD_S)
+    spent_s = {name: cpu_s(stack)[name] - spent_s[name] for name in PROCESSES}
     wait_until_idle(stack)
     refused = Answers(seen.of_status.get(429, [0.0]), {}, OVERLOAD_S)
     accepted = Answers(seen.of_status.get(202, [0.0]), {}, OVERLOAD_S)
+    late = Answers(seen.late_ms, {}, OVERLOAD_S)
     grown = {name: rss_mib(stack)[name] - before_mib[name] for name in PROCESSES}
     rows = [
         ["offered/s", f"{2 * capacity:.0f}"],
@@ -126,6 +140,8 @@ def overload(stack: Stack, requests: Requests, capacity: float) -> dict[str, flo
         ["answers", seen.statuses],
         ["refused after, p50 / p99 ms", f"{refused.p50:.0f} / {refused.percentile(0.99):.0f}"],
         ["accepted after, p50 / p99 ms", f"{accepted.p50:.0f} / {accepted.percentile(0.99):.0f}"],
+        ["sent late by, p50 / p99 ms", f"{late.p50:.1f} / {late.percentile(0.99):.1f}"],
+        ["CPU s", ", ".join(f"{name} {spent:.1f}" for name, spent in spent_s.items())],
         ["grown MiB", ", ".join(f"{name} {mib:.1f}" for name, mib in grown.items())],
     ]
     show(f"200 % of capacity for {OVERLOAD_S:.0f} s", ["what", ""], rows)
@@ -141,6 +157,8 @@ def overload(stack: Stack, requests: Requests, capacity: float) -> dict[str, flo
         "overload_goodput_share": share,
         "overload_refused": len(seen.of_status.get(429, [])),
         "overload_refused_p99_ms": p99,
+        "overload_accepted_p99_ms": round(accepted.percentile(0.99), 1),
+        "overload_sent_late_p99_ms": round(late.percentile(0.99), 1),
         "overload_other_answers": others,
         **{f"overload_grown_{name}_mib": round(mib, 1) for name, mib in grown.items()},
     }
@@ -185,8 +203,8 @@ def soak(stack: Stack, requests: Requests, capacity: float, seconds: float) -> d
 
 
 def finished(stack: Stack) -> int:
-    """Runs that ended well so far, as finish counts them."""
-    found = stack.state.keys(keys.stat("noop", 0)[:-1] + "*")
+    """Runs that ended well so far, as finish counts them minute by minute."""
+    found = stack.state.keys(keys.stat("noop", 0)[:-1] + "[0-9]*")
     return sum(int(stack.state.hget(name, "done") or 0) for name in found)
 
 
@@ -210,6 +228,11 @@ def rss_mib(stack: Stack) -> dict[str, float]:
     return {
         name: sum(one.memory_info().rss for one in tree(stack, name)) / 2**20 for name in PROCESSES
     }
+
+
+def cpu_s(stack: Stack) -> dict[str, float]:
+    """CPU seconds that each process with its children has used."""
+    return {name: stack.cpu_s(name) for name in PROCESSES}
 
 
 def open_files(stack: Stack) -> dict[str, int]:

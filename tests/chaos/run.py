@@ -27,7 +27,7 @@ from table import save, show
 
 from storage import keys
 
-SPARE = 1.25
+SPARE = 1.5
 """Clients per job in flight: some have just heard of their job's end."""
 GATHER_S = 60.0
 

@@ -17,7 +17,7 @@ DECODER_MARK = b"brings the decoder down"
 """Somewhere in the file."""
 WORKER_MARK = (3, 1, 4)
 """The first pixel."""
-STAGE_S = 0.01
+STAGE_S = 0.05
 """Each stage takes so long: hundreds of jobs are in flight when a fault strikes."""
 
 _decode = decoder.decode
