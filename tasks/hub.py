@@ -162,7 +162,9 @@ class _Words(asyncio.Protocol):
         self._take = take
         self._reader = hiredis.Reader()
         self._heard_s = monotonic()
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The reason is a result, no exception: one that nobody asks for, as the hub was stopped
+        # meanwhile, would be complained of whenever the garbage is collected.
+        self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
         self._heard_s = monotonic()
@@ -177,12 +179,13 @@ class _Words(asyncio.Protocol):
         self._lose(error or ConnectionError("the state Redis has closed the connection"))
 
     def check(self, silent_s: float) -> None:
-        """Raises what the connection was lost by; TimeoutError if not even pings are answered."""
+        """Raises ConnectionError once it is lost, TimeoutError if not even pings are answered."""
         if self.lost.done():
-            self.lost.result()
+            error = self.lost.result()
+            raise ConnectionError(str(error) or type(error).__name__) from error
         if monotonic() - self._heard_s > silent_s:
             raise TimeoutError(f"the state Redis was silent for {silent_s:g} s")
 
     def _lose(self, error: Exception) -> None:
         if not self.lost.done():
-            self.lost.set_exception(error)
+            self.lost.set_result(error)

@@ -1,6 +1,7 @@
 """Whoever listens is woken by what is said, and looks again when something may have been lost."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -192,6 +193,47 @@ async def test_pings_keep_a_silent_connection(
     with suppress(asyncio.CancelledError):
         await following
     await hub.close()
+
+
+async def test_a_hub_that_is_not_allowed_to_listen_goes_on_trying(
+    state_url: str, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "PAUSE_S", 0.01)
+    state.execute_command("ACL SETUSER deaf on nopass ~* resetchannels +@all")
+    hub = Hub(state_url.replace("//", "//deaf:nopass@"))
+    following = asyncio.create_task(hub.run())
+    with hub.listening(RUN) as listener, capture_logs() as logs:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(logs) < 2:
+                await asyncio.sleep(0.01)
+
+        state.execute_command("ACL SETUSER deaf allchannels")
+        assert await heard(listener) == {}
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    await hub.close()
+    state.execute_command("ACL DELUSER deaf")
+
+    assert "permissions" in logs[0]["reason"]
+
+
+async def test_a_hub_that_was_stopped_leaves_no_complaint_behind(state_url: str) -> None:
+    complaints: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, said: complaints.append(said))
+    hub = Hub(state_url)
+    following = asyncio.create_task(hub.run())
+    with hub.listening(RUN) as listener:
+        await heard(listener)
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    await hub.close()
+
+    await asyncio.sleep(0)  # the transport tells of its end
+    gc.collect()
+
+    assert complaints == []
 
 
 async def test_a_hub_without_redis_goes_on_trying() -> None:
