@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
+import orjson
+
 from storage import keys
 from storage.calls import Call, Word, command, script
 
@@ -503,8 +505,9 @@ def look(job_ids: Sequence[str], loads: str = "{}") -> Call[Look]:
     """
 
     def parse(answer: Any) -> Look:
-        views = zip(job_ids, map(_parse_view, answer[1:]), strict=True)
-        return Look(float(answer[0]), {job_id: view for job_id, view in views if view})
+        found = orjson.loads(answer)
+        views = zip(job_ids, found["jobs"], strict=True)
+        return Look(float(found["at"]), {job_id: View(**job) for job_id, job in views if job})
 
     names = [keys.job(job_id) for job_id in job_ids]
     prefixes = [keys.run(""), keys.WAITING_PREFIX, keys.PACE_PREFIX]
@@ -625,17 +628,6 @@ def upload(user: str, upload_id: str) -> Call[dict[str, str]]:
 def upload_of(user: str, sha256: str, variant: str) -> Call[str | None]:
     """The id of this user's upload of that original, if its bytes are there."""
     return command(_optional, "GET", keys.upload_of(user, sha256, variant))
-
-
-def _parse_view(answer: Any) -> View | None:
-    if not answer:
-        return None
-    names = ("n", "state", "stage", "progress", "version", "waiting_since", "lane", "model")
-    run = {k: _text(v) for k, v in zip(names, answer[1], strict=False) if v is not None}
-    if len(answer) == 2:
-        return View(_dict(answer[0]), run)
-    wait_ms, busy_ms, stage_ms = (float(ms) for ms in answer[3:])
-    return View(_dict(answer[0]), run, int(answer[2]), wait_ms, busy_ms, stage_ms)
 
 
 def _plain(loads: Mapping[str, Load]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from storage import keys, records
 from storage.calls import Async
 from storage.errors import StorageDown
 from storage.records import ENDED, Look, View
-from tasks.hub import Heard, Hub, Listener
+from tasks.hub import Hub, Listener
 from tasks.views import Views
 
 NEWEST = 100
@@ -49,10 +49,15 @@ async def follow(
 
 
 class Feed:
-    """What has been told of which jobs, and what to look at next."""
+    """What has been told of which jobs, and what is to be told next.
+
+    A word of a job is a question to `views`, whose answers wake the reader: once per change.
+    """
 
     def __init__(self, user: str, listener: Listener, views: Views, state: Async) -> None:
         self._user, self._listener, self._views, self._state = user, listener, views, state
+        self._changed: list[View] = []
+        self._gone: list[str] = []
         self._told: dict[str, tuple[str, int, int]] = {}
         self._channel_of: dict[str, str] = {}
         self._jobs_of: dict[str, set[str]] = {}
@@ -66,35 +71,62 @@ class Feed:
         old = {
             job_id for job_id in found - named if _ended_before(look.views.get(job_id), since_ms)
         }
-        self._listener.look_again()  # for what changes between this look and the listening
+        self._see((named | found) - old, look)
         self._cursor_ms = self._listed_ms
-        return self._news((named | found) - old, look)
+        self._listener.hear = self._hear
+        for channel, words in self._listener.take().items():
+            for word in words:
+                self._hear(channel, word)
+        self._listener.look_again()  # for what changes between this look and the listening
+        return self._news()
 
     async def next(self) -> News:
         """What has changed, as soon as something has or the hub's clock strikes."""
-        heard = await self._listener.heard()
+        if await self._listener.woken():
+            await self._see_all()
+        return self._news()
+
+    async def _see_all(self) -> None:
+        known = set(self._told)
         try:
-            ids = self._ids(heard) if heard else await self._all()
+            ids = known | await self._new()
             look = await self._views.look(ids)
         except StorageDown as error:
-            log.warning("feed waits for Redis", reason=str(error))
-            self._listed_ms, self._joined = self._cursor_ms, -1  # list again what this turn lost
-            return News((), (), self._cursor_ms)
-        news = self._news(ids, look)
-        if not heard:
-            self._cursor_ms = self._listed_ms
+            self._lose(error)
+            return
+        self._see(ids - known | known & self._told.keys(), look)  # without what ended meanwhile
+        self._cursor_ms = self._listed_ms
+
+    def _hear(self, channel: str, word: bytes) -> None:
+        """Called by the hub: look at the jobs that the word is of."""
+        is_new = channel == keys.user_jobs(self._user)
+        ids = {word.decode()} if is_new else set(self._jobs_of.get(channel, ()))
+
+        def tell(found: Look | Exception) -> None:
+            if not self._listener.channels:  # whoever followed has left
+                return
+            if isinstance(found, Exception):
+                self._lose(found)
+                return
+            self._see(ids if is_new else ids & self._told.keys(), found)
+            if self._changed or self._gone:
+                self._listener.wake()
+
+        self._views.ask(ids, tell)
+
+    def _lose(self, error: Exception) -> None:
+        log.warning("feed waits for Redis", reason=str(error))
+        self._listed_ms, self._joined = self._cursor_ms, -1  # list again what this turn lost
+
+    def _news(self) -> News:
+        news = News(self._changed, self._gone, self._cursor_ms)
+        self._changed, self._gone = [], []
         return news
 
-    def _ids(self, heard: Heard) -> set[str]:
-        """Jobs that something was said of."""
-        new = heard.pop(keys.user_jobs(self._user), [])
-        ids = {job_id.decode() for job_id in new}
-        return ids.union(*(self._jobs_of.get(channel, ()) for channel in heard))
-
-    async def _all(self) -> set[str]:
-        """Jobs that are under way; new ones as well when it is time to read the list."""
+    async def _new(self) -> set[str]:
+        """Jobs that have come, when it is time to read the list."""
         is_due = monotonic() - self._listed_s > LIST_S or self._joined != self._listener.joined
-        return set(self._told) | (await self._list() if is_due else set())
+        return await self._list() if is_due else set()
 
     async def _list(self) -> set[str]:
         joined, listed_s = self._listener.joined, monotonic()
@@ -102,16 +134,15 @@ class Feed:
         self._joined, self._listed_s, self._listed_ms = joined, listed_s, listing.at_ms
         return set(listing.job_ids)
 
-    def _news(self, ids: Collection[str], look: Look) -> News:
-        views, gone = [], []
+    def _see(self, ids: Collection[str], look: Look) -> None:
+        """Note down what is to be told of these jobs."""
         for job_id in ids:
             view = look.views.get(job_id)
             if view is None or view.fields["user"] != self._user:
-                gone.append(job_id)
+                self._gone.append(job_id)
                 self._forget(job_id)
             elif self._is_new(job_id, view):
-                views.append(view)
-        return News(views, gone, self._cursor_ms)
+                self._changed.append(view)
 
     def _is_new(self, job_id: str, view: View) -> bool:
         """Whether there is something to tell of a job; listens to it until it has ended."""

@@ -25,13 +25,20 @@ log = structlog.get_logger()
 
 Heard = dict[str, list[bytes]]
 """What was said on each channel that spoke; empty: look at everything again."""
+Hear = Callable[[str, bytes], None]
+"""(channel, word)"""
 
 
 class Listener:
-    """Gathers what is said on its channels until it is asked."""
+    """Gathers what is said on its channels until it is asked.
+
+    Whoever would rather be told of each word as it comes puts a `hear` of his own in its place.
+    """
 
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
+        self.hear: Hear = self._gather
+        """Called by the hub; must neither wait nor raise."""
         self._heard: Heard = {}
         self._all = False
         self._woken = asyncio.Event()
@@ -57,21 +64,34 @@ class Listener:
 
     async def heard(self) -> Heard:
         """What was said since the last call; waits until there is something."""
-        await self._woken.wait()
-        self._woken.clear()
-        heard, everything = self._heard, self._all
-        self._heard, self._all = {}, False
+        everything = await self.woken()
+        heard = self.take()
         return {} if everything else heard
 
-    def hear(self, channel: str, word: bytes) -> None:
-        """Called by the hub."""
-        self._heard.setdefault(channel, []).append(word)
+    def take(self) -> Heard:
+        """What was said since the last call, maybe nothing."""
+        heard, self._heard = self._heard, {}
+        return heard
+
+    async def woken(self) -> bool:
+        """Waits for `wake` or `look_again`; whether it was the latter."""
+        await self._woken.wait()
+        self._woken.clear()
+        everything, self._all = self._all, False
+        return everything
+
+    def wake(self) -> None:
+        """There is something for whoever waits."""
         self._woken.set()
 
     def look_again(self) -> None:
         """Called by the hub: something may have been lost."""
         self._all = True
-        self._woken.set()
+        self.wake()
+
+    def _gather(self, channel: str, word: bytes) -> None:
+        self._heard.setdefault(channel, []).append(word)
+        self.wake()
 
 
 class Hub:
@@ -144,7 +164,7 @@ class Hub:
     def _take(self, found: list[Any]) -> None:
         if found[0] == b"pmessage":
             channel = found[2].decode()
-            for listener in self.listeners.get(channel, ()):
+            for listener in tuple(self.listeners.get(channel, ())):
                 listener.hear(channel, found[3])
         elif found[0] == b"psubscribe" and found[2] == len(PATTERNS):
             self.joined += 1

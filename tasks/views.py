@@ -10,6 +10,8 @@ MOST_AT_ONCE = 100
 
 
 Read = Callable[[Sequence[str]], Awaitable[Look]]
+Tell = Callable[[Look | Exception], None]
+"""What to do with a look, or with the reason why there is none; must neither wait nor raise."""
 
 
 class Views:
@@ -21,7 +23,7 @@ class Views:
 
     def __init__(self, read: Read, gather_s: float = 0.0) -> None:
         self._ask, self._gather_s = read, gather_s
-        self._asked: list[tuple[Collection[str], asyncio.Future[Look]]] = []
+        self._asked: list[tuple[Collection[str], Tell]] = []
         self._is_busy = False
 
     async def look(self, job_ids: Collection[str]) -> Look:
@@ -36,11 +38,24 @@ class Views:
             if self._asked:  # whoever read for himself does not wait for the others
                 self._start()
 
-    async def _share(self, job_ids: Collection[str]) -> Look:
-        answer: asyncio.Future[Look] = asyncio.get_running_loop().create_future()
-        self._asked.append((job_ids, answer))
+    def ask(self, job_ids: Collection[str], tell: Tell) -> None:
+        """As `look`, for those who do not wait: to wake a task only to ask costs as much again."""
+        self._asked.append((job_ids, tell))
         if not self._is_busy:
             self._start()
+
+    async def _share(self, job_ids: Collection[str]) -> Look:
+        answer: asyncio.Future[Look] = asyncio.get_running_loop().create_future()
+
+        def tell(found: Look | Exception) -> None:
+            if answer.done():  # whoever asked is gone
+                return
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found)
+
+        self.ask(job_ids, tell)
         return await answer
 
     def _start(self) -> None:
@@ -52,18 +67,13 @@ class Views:
             if self._gather_s:
                 await asyncio.sleep(self._gather_s)
             asked, self._asked = self._asked, []
-            look, failure = None, None
+            found: Look | Exception
             try:
-                look = await self._read({job_id for job_ids, _ in asked for job_id in job_ids})
+                found = await self._read({job_id for job_ids, _ in asked for job_id in job_ids})
             except Exception as error:  # everybody who asked shall know
-                failure = error
-            for _, answer in asked:
-                if answer.done():  # whoever asked is gone
-                    continue
-                if look:
-                    answer.set_result(look)
-                elif failure:
-                    answer.set_exception(failure)
+                found = error
+            for _, tell in asked:
+                tell(found)
         self._is_busy = False
 
     async def _read(self, job_ids: Collection[str]) -> Look:

@@ -241,6 +241,28 @@ async def test_whoever_leaves_leaves_nothing(desk: Desk, link: Sync) -> None:
     assert desk.hub.listeners == {}
 
 
+async def test_an_answer_that_comes_after_its_feed_has_ended_leaves_nothing(
+    desk: Desk, link: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_open, asked = asyncio.Event(), asyncio.Event()
+    do = desk.state.do
+
+    async def held(call: Call[object]) -> object:
+        asked.set()
+        await is_open.wait()
+        return await do(call)
+
+    async with aclosing(desk.follow()) as news, asyncio.timeout(PATIENCE_S):
+        await anext(news)
+        monkeypatch.setattr(desk.state, "do", held)
+        runs.claim(link, "ada")
+        await asked.wait()
+    is_open.set()
+    await desk.views.look([])  # goes after what was asked before
+
+    assert desk.hub.listeners == {}
+
+
 async def test_an_ended_job_is_listened_to_no_more(desk: Desk, link: Sync) -> None:
     job = runs.claim(link, "ada")
     async with aclosing(desk.follow()) as news:

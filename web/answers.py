@@ -1,9 +1,9 @@
 """Records as answers: the job object that programs see."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from storage.catalogue import Catalogue
@@ -20,14 +20,14 @@ def job(
 ) -> dict[str, Any]:
     """The job object; addresses are signed for `origin`."""
     fields, run, ended = view.fields, view.run, view.state in ENDED
-    result = json.loads(fields["result"]) if fields.get("result") else None
-    error = json.loads(fields["error"]) if fields.get("error") else None
+    result = orjson.loads(fields["result"]) if fields.get("result") else None
+    error = orjson.loads(fields["error"]) if fields.get("error") else None
     position = view.ahead + 1 if not ended and view.ahead >= 0 else None
     return {
         "id": fields["id"],
         "state": view.state,
         "model": fields["model"],
-        "params": json.loads(fields["params"]),
+        "params": orjson.loads(fields["params"]),
         "cached": fields["cached"] == "1",
         "lighter": bool(result and result.get("lighter")),
         "lane": fields["lane"],
@@ -48,7 +48,7 @@ def job_response(body: dict[str, Any], view: View) -> Response:
         return json_response(body, 202)
     if view.state != "failed":
         return json_response(body)
-    status = int(json.loads(view.fields["error"])["status"])
+    status = int(orjson.loads(view.fields["error"])["status"])
     return json_response(body, status, retry_after(status))
 
 
@@ -92,7 +92,7 @@ def _result(result: dict[str, Any], objects: Objects, origin: str) -> dict[str, 
 
 
 def _timings(fields: Mapping[str, str]) -> dict[str, float]:
-    spent: dict[str, float] = json.loads(fields.get("timings") or "{}")
+    spent: dict[str, float] = orjson.loads(fields.get("timings") or "{}")
     return {stage: round(ms, 2) for stage, ms in spent.items()}
 
 

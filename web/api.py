@@ -171,7 +171,7 @@ async def job_events(request: Request, job_id: str) -> Response:
     describe = await _describer(request)
     seen = int(_last_event_id(request) or 0)
     changes = pipeline.watch(view, every_change=True)
-    return events.EventStream(events.of_job(changes, describe, seen))
+    return events.EventStream(b"", events.of_job(changes, describe, seen))
 
 
 @api.get("/events", responses=FAILURES)
@@ -194,8 +194,9 @@ async def all_events(
     news = pipeline_of(request).follow(
         request.state.user, named, _last_event_id(request) or feed.NEVER
     )
-    first = await anext(news)  # so that a Redis that is away is a 503, no stream that breaks
-    return events.EventStream(events.of_user(events.chained(first, news), describe))
+    told = events.of_user(news, describe)
+    first = await anext(told)  # so that a Redis that is away is a 503, no stream that breaks
+    return events.EventStream(first, told)
 
 
 @api.get("/models", responses={200: {"model": schemas.Models}, **FAILURES})

@@ -31,11 +31,11 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, first: bytes, chunks: AsyncIterator[bytes]) -> None:
         headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
         super().__init__(headers=headers)
         del self.headers["content-length"]
-        self._chunks = chunks
+        self._first, self._chunks = RETRY + first, chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start the answer, then send and watch the client at once."""
@@ -52,8 +52,9 @@ class EventStream(Response):
                 await sending
 
     async def _send(self, send: Send) -> None:
-        sent_s = monotonic()
         async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]  # generators all
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
+            sent_s = monotonic()
             async for chunk in chunks:
                 now_s = monotonic()
                 if not chunk and now_s - sent_s + LOOK_AGAIN_S > PING_S:
@@ -66,7 +67,6 @@ class EventStream(Response):
 
 async def of_job(views: AsyncIterator[View], describe: Describe, seen: int) -> AsyncIterator[bytes]:
     """One job's changes after version `seen`, until it has ended; ids are versions."""
-    yield RETRY
     ahead: int | None = None
     async with aclosing(views) as changes:  # type: ignore[type-var]  # as above
         with suppress(JobError):  # deleted meanwhile
@@ -78,21 +78,12 @@ async def of_job(views: AsyncIterator[View], describe: Describe, seen: int) -> A
 
 async def of_user(news: AsyncIterator[News], describe: Describe) -> AsyncIterator[bytes]:
     """The changes of all jobs of a user, for ever; ids are times."""
-    yield RETRY
     async with aclosing(news) as changes:  # type: ignore[type-var]  # as above
         async for now in changes:
             cursor = b"%.3f" % now.cursor_ms
             said = [_event(cursor, describe(view)) for view in now.views]
             said += [b"event: gone\n" + _event(cursor, {"id": job_id}) for job_id in now.gone]
             yield b"".join(said)
-
-
-async def chained(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    """`first`, which was taken from `rest` to see whether there is any, then the others."""
-    async with aclosing(rest) as others:  # type: ignore[type-var]  # as above
-        yield first
-        async for one in others:
-            yield one
 
 
 def _job_event(view: View, describe: Describe) -> bytes:
