@@ -367,6 +367,25 @@ def test_the_threshold_hides_boxes_without_a_request(page: Page):
     assert page.traffic.requests == []
 
 
+def test_the_label_of_a_box_at_any_edge_is_seen_whole(page: Page):
+    corners = [[0, 0, 9, 9], [91, 0, 100, 9], [0, 91, 9, 100], [91, 91, 100, 100]]
+    faces = [{"box": box, "label": "no facemask", "score": 0.9} for box in corners]
+    show(page, {"kind": "boxes", "data": {"faces": faces}})
+    expect(page.locator("#alone .boxes span")).to_have_count(4)
+
+    hidden = page.evaluate(
+        """() => {
+            const seen = document.querySelector("#alone .frame").getBoundingClientRect();
+            const sides = [...document.querySelectorAll("#alone .boxes span")];
+            return sides.map((one) => one.getBoundingClientRect()).filter((one) =>
+                one.left < seen.left - 3 || one.right > seen.right + 3
+                || one.top < seen.top || one.bottom > seen.bottom).length;
+        }"""
+    )
+
+    assert hidden == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
 def test_nothing_sticks_out_on_a_telephone(page: Page, scheme: Any):

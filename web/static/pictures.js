@@ -65,9 +65,11 @@ export function boxed(source, boxes, colours, scale) {
     context.fillStyle = context.strokeStyle = colours.get(label);
     context.strokeRect(x1, y1, x2 - x1, y2 - y1);
     const top = Math.max(y1, line * 9);
-    context.fillRect(x1 - line / 2, top - line * 9, context.measureText(text).width + line * 4, line * 9);
+    const wide = context.measureText(text).width + line * 4;
+    const left = Math.max(0, Math.min(x1 - line / 2, canvas.width - wide));
+    context.fillRect(left, top - line * 9, wide, line * 9);
     context.fillStyle = "#fff";
-    context.fillText(text, x1 + line * 1.5, top - line);
+    context.fillText(text, left + line * 2, top - line);
   }
   return canvas;
 }

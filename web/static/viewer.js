@@ -265,6 +265,9 @@ function drawBoxes(root, boxes, colours, { width, height }) {
         height: share(y2 - y1, height),
       });
       box.style.setProperty("--colour", colours.get(label));
+      // Its label has to stay inside the photo, which is all that is seen.
+      box.classList.toggle("end", x1 + x2 > width);
+      box.classList.toggle("under", y1 < height / 12);
       const text = document.createElement("span");
       text.textContent = `${label} ${percent(score)}`;
       box.append(text);
