@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -13,12 +13,15 @@ from importlib.resources import files
 from typing import Any, Generic, TypeVar
 
 import redis
-import redis.asyncio
 from redis.backoff import ConstantBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from storage.errors import StorageDown
+from storage.wire import Wire
+
+PAUSE_S = 0.05
+"""A Redis that has closed a connection is asked again after this."""
 
 _NEEDS = re.compile(r"-- Needs (\w+)\.lua\.")
 
@@ -55,13 +58,14 @@ class Connections:
 
     def __init__(self, pool: Any) -> None:
         self.pool: Any = pool  # redis-py does not type make_connection
-        self._free: list[Any] = []
+        self._free: list[tuple[Any, int]] = []  # with how many answers that nobody waits for
         self._pid = os.getpid()
 
     @contextmanager
     def lend(self) -> Iterator[Any]:
         """A connection of one's own; it is closed when the body raises: its answers are unread."""
-        connection = self._take()
+        connection, unread = self._take()
+        _skip(connection, unread)
         try:
             yield connection
         except BaseException as error:
@@ -69,7 +73,7 @@ class Connections:
                 connection.disconnect()
             raise
         finally:
-            self._free.append(connection)
+            self._free.append((connection, 0))
 
     def ask(self, commands: Sequence[tuple[Word, ...]]) -> list[Any]:
         """Answers of these commands, sent together; raises the first that is an error."""
@@ -81,13 +85,39 @@ class Connections:
                 raise answer
         return answers
 
-    def _take(self) -> Any:
+    def tell(self, commands: Sequence[tuple[Word, ...]]) -> None:
+        """Send commands and go on: their answers are read by whoever uses the connection next.
+
+        For what the work does not depend on. Redis gets them before anything that is sent later.
+        """
+        connection, unread = self._take()
+        _skip(connection, unread)
+        told = 0
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            told = len(commands)
+        finally:
+            if not told:
+                connection.disconnect()
+            self._free.append((connection, told))
+
+    def _take(self) -> tuple[Any, int]:
         if self._pid != os.getpid():
             self._free, self._pid = [], os.getpid()
         try:
             return self._free.pop()
         except IndexError:
-            return self.pool.make_connection()
+            return self.pool.make_connection(), 0
+
+
+def _skip(connection: Any, unread: int) -> None:
+    """Read answers that nobody waits for; a connection that was closed meanwhile is opened anew."""
+    try:
+        for _ in range(unread):
+            with suppress(ResponseError):
+                connection.read_response()
+    except (RedisError, OSError):
+        connection.disconnect()
 
 
 class Sync:
@@ -100,7 +130,7 @@ class Sync:
         self.name = name
         self._connections = Connections(client.connection_pool)
         # A client without a policy of its own heals a connection that a restart has closed.
-        self._retry: Any = client.get_retry() or Retry(ConstantBackoff(0.05), 1)
+        self._retry: Any = client.get_retry() or Retry(ConstantBackoff(PAUSE_S), 1)
 
     def do(self, call: Call[T]) -> T:
         """The parsed answer of one call."""
@@ -166,31 +196,57 @@ class Gathered(Generic[T]):
 
 
 class Async:
-    """Does calls on an asyncio client. StorageDown when Redis does not answer in `limit_s`.
+    """Does calls over one wire. StorageDown when Redis does not answer in `limit_s`.
 
-    That is all together: a free connection, connecting, asking, asking again.
+    That is all together: connecting, asking, asking again.
     """
 
-    def __init__(
-        self, client: "redis.asyncio.Redis", name: str = "Redis", limit_s: float | None = None
-    ) -> None:
-        self.client: Any = client  # redis-py does not type execute_command
+    def __init__(self, url: str, name: str = "Redis", limit_s: float | None = None) -> None:
         self.name, self.limit_s = name, limit_s
+        self._url = url
+        self._wire: Wire | None = None
+        self._opening = asyncio.Lock()
 
     async def do(self, call: Call[T]) -> T:
         """The parsed answer of one call."""
         with _mapped(self.name):
-            async with asyncio.timeout(self.limit_s):
-                return call.parse(await self._answer(call))
+            try:
+                async with asyncio.timeout(self.limit_s):
+                    return call.parse(await self._answer(call))
+            except TimeoutError:
+                await self.close()  # nothing that is asked behind this would be answered sooner
+                raise
+
+    async def close(self) -> None:
+        """Give the connection back; the next call opens another."""
+        wire, self._wire = self._wire, None
+        if wire:
+            await wire.close()
 
     async def _answer(self, call: Call[T]) -> Any:
         if not call.script:
-            return await self.client.execute_command(*call.words)
+            return await self._send(*call.words)
         source, sha = _source(call.script)
         try:
-            return await self.client.execute_command("EVALSHA", sha, *call.words)
+            return await self._send("EVALSHA", sha, *call.words)
         except NoScriptError:
-            return await self.client.execute_command("EVAL", source, *call.words)
+            return await self._send("EVAL", source, *call.words)
+
+    async def _send(self, *words: Word) -> Any:
+        try:
+            return await (await self._open()).ask(words)
+        except ConnectionError:  # a restart of Redis has closed it
+            await asyncio.sleep(PAUSE_S)
+            return await (await self._open()).ask(words)
+
+    async def _open(self) -> Wire:
+        if self._wire and not self._wire.is_lost:
+            return self._wire
+        async with self._opening:
+            if not self._wire or self._wire.is_lost:  # others may have waited here
+                await self.close()
+                self._wire = await Wire.open(self._url, self.limit_s)
+            return self._wire
 
 
 def _read_answer(connection: Any) -> Any:

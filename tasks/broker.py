@@ -17,7 +17,12 @@ from storage.calls import Connections
 
 
 class QoS(redis.QoS):
-    """Notes down what this worker holds, in one transaction, straight on a connection."""
+    """Notes down what this worker holds, and waits for no answer.
+
+    A note that is lost with its connection costs nothing but time: a message that is not held when
+    its worker dies is what the reconciler is for, and one that is held though it is done comes once
+    more and finds its stage over. For the same reason the two parts need no transaction.
+    """
 
     channel: Any
 
@@ -25,28 +30,22 @@ class QoS(redis.QoS):
         """Hold a message until it is acknowledged."""
         info = message.delivery_info
         held = orjson.dumps([message._raw, info["exchange"], info["routing_key"]])
-        self._transact(("ZADD", time(), delivery_tag), ("HSET", delivery_tag, held))
+        self._note(("HSET", delivery_tag, held), ("ZADD", time(), delivery_tag))
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
         """Let go of a message that is done."""
-        self._transact(("ZREM", delivery_tag), ("HDEL", delivery_tag))
+        self._note(("HDEL", delivery_tag), ("ZREM", delivery_tag))
         virtual.QoS.ack(self, delivery_tag)
 
-    def _transact(self, on_index: tuple[Any, ...], on_held: tuple[Any, ...]) -> None:
+    def _note(self, on_held: tuple[Any, ...], on_index: tuple[Any, ...]) -> None:
         channel = self.channel
-        index = channel.global_keyprefix + channel.unacked_index_key
         held = channel.global_keyprefix + channel.unacked_key
-        commands = [
-            ("MULTI",),
-            (on_index[0], index, *on_index[1:]),
-            (on_held[0], held, *on_held[1:]),
-            ("EXEC",),
-        ]
-        # A connection that a restart of Redis has closed is healed by a second try, which does no
-        # harm: all four commands may be repeated.
+        index = channel.global_keyprefix + channel.unacked_index_key
+        commands = [(on_held[0], held, *on_held[1:]), (on_index[0], index, *on_index[1:])]
+        # A connection that a restart of Redis has closed is healed by a second try.
         Retry(NoBackoff(), 1).call_with_retry(
-            lambda: channel.connections.ask(commands), lambda error: None
+            lambda: channel.connections.tell(commands), lambda error: None
         )
 
 

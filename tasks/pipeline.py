@@ -116,6 +116,8 @@ class Pipeline:
         await asyncio.gather(*self._giving_up)
         await self.remote.close()
         await self.hub.close()
+        await self.state.close()
+        await self.cache.close()
 
     async def catalogue(self) -> Catalogue:
         """What live workers can do, at most CATALOGUE_AGE_S old."""

@@ -7,14 +7,12 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import ConstantBackoff, ExponentialBackoff
+from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
 from storage import catalogue
-from storage.calls import Async, Sync
+from storage.calls import Sync
 from storage.errors import StorageDown
 from storage.objects import FolderObjects, Objects, S3Objects
 from storage.scratch import FolderScratch, HostScratch, RedisScratch, Scratch
@@ -39,20 +37,6 @@ def state() -> Sync:
 def results() -> Sync:
     """The cache Redis, for workers: a run can do without it, so it is hardly waited for."""
     return Sync(_worker_client(settings().cache_url, tries=1, timeout_s=1), "the cache Redis")
-
-
-def web_link(url: str, name: str, limit_s: float = STATE_LIMIT_S) -> Async:
-    """An asyncio link for a web process: waits for a free connection, answers soon or fails."""
-    # One immediate retry heals a connection that a Redis restart has closed.
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        max_connections=64,
-        timeout=limit_s,
-        socket_timeout=limit_s,
-        socket_connect_timeout=limit_s,
-        retry=AsyncRetry(ConstantBackoff(0.05), 1, (ConnectionError,)),
-    )
-    return Async(redis.asyncio.Redis(connection_pool=pool), name, limit_s)
 
 
 @once

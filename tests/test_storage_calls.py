@@ -1,15 +1,15 @@
 """One definition of every operation serves workers and web, and heals what a restart takes."""
 
+import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis
-import redis.asyncio
 
 from storage import calls, catalogue
-from storage.calls import Async, Gathered, Sync
+from storage.calls import Async, Connections, Gathered, Sync
 from storage.errors import StorageDown
 
 pytest_plugins = ["inprocess"]
@@ -19,8 +19,9 @@ ECHO = calls.command(bytes.decode, "ECHO", "hello")
 
 @pytest.fixture
 async def asyncs(state_url: str) -> AsyncIterator[Async]:
-    async with redis.asyncio.Redis.from_url(state_url) as client:
-        yield Async(client)
+    link = Async(state_url)
+    yield link
+    await link.close()
 
 
 @pytest.fixture
@@ -87,11 +88,10 @@ def test_a_dead_redis_is_storage_down_and_is_named(nobody: int) -> None:
 
 
 async def test_a_dead_redis_is_storage_down_for_the_web(nobody: int) -> None:
-    async with redis.asyncio.Redis(port=nobody, retry=None) as client:
-        link = Async(client, "the cache Redis")
+    link = Async(f"redis://127.0.0.1:{nobody}/0", "the cache Redis")
 
-        with pytest.raises(StorageDown, match="^the cache Redis did not answer: "):
-            await link.do(ECHO)
+    with pytest.raises(StorageDown, match="^the cache Redis did not answer: "):
+        await link.do(ECHO)
 
 
 def test_a_silent_redis_is_storage_down_in_time(silent: int) -> None:
@@ -105,11 +105,10 @@ def test_a_silent_redis_is_storage_down_in_time(silent: int) -> None:
 
 
 async def test_a_silent_redis_is_storage_down_in_time_for_the_web(silent: int) -> None:
-    async with redis.asyncio.Redis(port=silent, retry=None, socket_timeout=0.2) as client:
-        began = time.monotonic()
+    link, began = Async(f"redis://127.0.0.1:{silent}/0", limit_s=0.2), time.monotonic()
 
-        with pytest.raises(StorageDown):
-            await Async(client).do(ECHO)
+    with pytest.raises(StorageDown):
+        await link.do(ECHO)
 
     assert time.monotonic() - began < 2
 
@@ -168,3 +167,118 @@ def test_all_that_is_gathered_fails_with_a_dead_redis(nobody: int) -> None:
         for answer in answers:
             with pytest.raises(StorageDown):
                 answer()
+
+
+async def test_answers_go_to_those_who_asked(asyncs: Async) -> None:
+    asked = [calls.command(bytes.decode, "ECHO", str(number)) for number in range(200)]
+
+    answers = await asyncio.gather(*(asyncs.do(one) for one in asked))
+
+    assert answers == [str(number) for number in range(200)]
+
+
+async def test_whoever_gives_up_waiting_shifts_no_answer(asyncs: Async) -> None:
+    await asyncs.do(ECHO)
+    gone = asyncio.ensure_future(asyncs.do(calls.command(str, "ECHO", "for nobody")))
+    await asyncio.sleep(0)
+    gone.cancel()
+
+    assert await asyncs.do(ECHO) == "hello"
+
+
+async def test_one_refused_command_harms_no_other(asyncs: Async, state: "redis.Redis") -> None:
+    state.set("text", "x")
+    refused = calls.command(int, "HINCRBY", "text", "field", 1)
+
+    found = await asyncio.gather(asyncs.do(refused), asyncs.do(ECHO), return_exceptions=True)
+
+    assert isinstance(found[0], StorageDown)
+    assert found[1] == "hello"
+
+
+async def test_all_of_a_web_process_share_one_connection(
+    asyncs: Async, state: "redis.Redis"
+) -> None:
+    before = len(state.client_list())
+
+    await asyncio.gather(*(asyncs.do(ECHO) for _ in range(50)))
+
+    assert len(state.client_list()) == before + 1
+
+
+async def test_a_lost_connection_is_opened_again(asyncs: Async, state: "redis.Redis") -> None:
+    mine = await asyncs.do(calls.command(int, "CLIENT", "ID"))
+    state.client_kill_filter(_id=str(mine))
+
+    assert await asyncs.do(ECHO) == "hello"
+
+
+async def test_what_was_asked_when_the_connection_broke_is_asked_again(
+    asyncs: Async, state: "redis.Redis"
+) -> None:
+    mine = await asyncs.do(calls.command(int, "CLIENT", "ID"))
+    state.client_pause(300, all=False)  # type: ignore[no-untyped-call]  # redis-py
+    asked = [asyncio.ensure_future(asyncs.do(calls.command(int, "INCR", "n"))) for _ in range(10)]
+    await asyncio.sleep(0.1)  # they are on their way: all of them are told that writes must wait
+    state.client_kill_filter(_id=str(mine))
+
+    assert sorted(await asyncio.gather(*asked)) == list(range(1, 11))
+
+
+async def test_a_redis_that_hangs_is_heard_again_when_it_goes_on(
+    state_url: str, state: "redis.Redis"
+) -> None:
+    link = Async(state_url, limit_s=0.3)
+    await link.do(ECHO)
+    state.client_pause(1000)  # type: ignore[no-untyped-call]  # redis-py
+
+    found = await asyncio.gather(*(link.do(ECHO) for _ in range(5)), return_exceptions=True)
+
+    assert all(isinstance(one, StorageDown) for one in found)
+    state.client_unpause()  # type: ignore[no-untyped-call]  # redis-py
+    assert await link.do(ECHO) == "hello"
+    await link.close()
+
+
+@pytest.fixture
+def connections(state_url: str, link: Sync) -> Iterator[Connections]:
+    with redis.Redis.from_url(state_url) as client:
+        yield Connections(client.connection_pool)
+
+
+def echoed(connections: Connections) -> str:
+    """What a connection says that is asked for `mine`."""
+    with connections.lend() as connection:
+        connection.send_command("ECHO", "mine")
+        return str(connection.read_response().decode())
+
+
+def test_a_told_command_is_done_before_what_follows(connections: Connections) -> None:
+    connections.tell([("SET", "told", "1"), ("INCR", "told")])
+
+    with connections.lend() as connection:
+        connection.send_command("GET", "told")
+        assert connection.read_response() == b"2"
+
+
+def test_a_told_command_that_is_refused_confuses_nobody(
+    connections: Connections, state: "redis.Redis"
+) -> None:
+    state.set("text", "x")
+
+    connections.tell([("HINCRBY", "text", "field", 1), ("ECHO", "unread")])
+
+    assert echoed(connections) == "mine"
+
+
+def test_a_connection_that_broke_before_its_answers_were_read_is_opened_again(
+    connections: Connections, state: "redis.Redis"
+) -> None:
+    connections.tell([("CLIENT", "SETNAME", "told")])
+    assert echoed(connections) == "mine"
+    state.client_pause(300, all=False)  # type: ignore[no-untyped-call]  # redis-py
+    connections.tell([("INCR", "n")])
+    [mine] = [one["id"] for one in state.client_list() if one["name"] == "told"]
+    state.client_kill_filter(_id=mine)
+
+    assert echoed(connections) == "mine"

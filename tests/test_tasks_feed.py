@@ -10,12 +10,12 @@ import redis
 import runs
 
 from storage import keys, records
-from storage.calls import Call, Sync
+from storage.calls import Async, Call, Sync
 from storage.errors import StorageDown
 from tasks import feed, hub
 from tasks.feed import NEVER, News
 from tasks.hub import Hub
-from tasks.resources import web_link
+from tasks.resources import STATE_LIMIT_S
 from tasks.views import Views
 
 pytest_plugins = ["inprocess"]
@@ -28,7 +28,7 @@ class Desk:
 
     def __init__(self, state_url: str) -> None:
         self.hub = Hub(state_url)
-        self.state = web_link(state_url, "the state Redis")
+        self.state = Async(state_url, limit_s=STATE_LIMIT_S)
         self.views = Views(lambda ids: self.state.do(records.look(ids)))
 
     def follow(
@@ -48,7 +48,7 @@ async def desk(state_url: str) -> AsyncIterator[Desk]:
     with suppress(asyncio.CancelledError):
         await following
     await made.hub.close()
-    await made.state.client.aclose(close_connection_pool=True)
+    await made.state.close()
 
 
 async def told(news: AsyncIterator[News], until: Callable[[dict[str, list[str]]], bool]) -> News:
@@ -155,7 +155,7 @@ async def test_what_ended_after_the_cursor_is_told_again_elsewhere(
     other = Desk(state_url)
     async with aclosing(other.follow(since_ms=cursor)) as news:
         resumed = await anext(news)
-    await other.state.client.aclose(close_connection_pool=True)
+    await other.state.close()
 
     assert cursor >= first.cursor_ms > 0
     assert [(view.fields["id"], view.state) for view in resumed.views] == [(early.id, "done")]

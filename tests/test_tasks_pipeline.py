@@ -17,7 +17,7 @@ import redis
 from stack import Stack
 
 from storage import catalogue, keys, records
-from storage.calls import Sync
+from storage.calls import Async, Sync
 from storage.errors import StorageDown
 from storage.objects import S3Objects
 from storage.records import End, Ref
@@ -26,7 +26,7 @@ from tasks.hub import Hub
 from tasks.models.base import Params
 from tasks.pipeline import Photo, Pipeline, Request, UploadNeeded
 from tasks.publisher import Publisher
-from tasks.resources import web_link
+from tasks.resources import STATE_LIMIT_S
 from tasks.settings import settings
 
 pytest_plugins = ["inprocess"]
@@ -60,19 +60,16 @@ async def pipeline(
     in_process: None, s3: S3Objects, state_url: str, cache_url: str
 ) -> AsyncIterator[Pipeline]:
     hub = Hub(state_url)
-    state, cache = web_link(state_url, "the state Redis"), web_link(cache_url, "the cache Redis")
+    state, cache = (Async(url, limit_s=STATE_LIMIT_S) for url in (state_url, cache_url))
     made = Pipeline(state, cache, s3, hub)
     following = asyncio.create_task(hub.run())
     with hub.listening("warm-up") as changes:
         await asyncio.wait_for(changes.heard(), 5)
     yield made
-    await made.close()
     following.cancel()
     with suppress(asyncio.CancelledError):
         await following
-    for link in (state, cache):
-        await link.client.aclose(close_connection_pool=True)
-    await hub.close()
+    await made.close()
 
 
 @pytest.fixture
@@ -298,7 +295,7 @@ async def test_an_upload_that_is_there_needs_no_bytes(
 async def test_a_cache_that_is_away_is_a_cache_that_is_empty(
     live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
 ) -> None:
-    pipeline.cache = web_link(nobody(), "the cache Redis")
+    pipeline.cache = Async(nobody(), "the cache Redis", STATE_LIMIT_S)
 
     view = await pipeline.submit(request_)
 
@@ -435,7 +432,7 @@ async def test_a_queue_that_is_away_ends_the_run(
     request_: Request,
     state: "redis.Redis",
 ) -> None:
-    pipeline.publisher = Publisher(web_link(nobody(), "the queue"))
+    pipeline.publisher = Publisher(Async(nobody(), "the queue", STATE_LIMIT_S))
 
     with pytest.raises(Unavailable, match="the queue does not answer"):
         await pipeline.submit(request_)
@@ -492,7 +489,7 @@ async def test_what_could_not_be_queued_is_led_again_at_the_next_try(
     request_: Request,
     queued: Callable[[], int],
 ) -> None:
-    pipeline.publisher = Publisher(web_link(nobody(), "the queue"))
+    pipeline.publisher = Publisher(Async(nobody(), "the queue", STATE_LIMIT_S))
     with pytest.raises(Unavailable):
         await pipeline.submit(request_)
 
@@ -505,7 +502,7 @@ async def test_what_could_not_be_queued_is_led_again_at_the_next_try(
 async def test_a_state_redis_that_is_away_is_said_soon(
     live: None, pipeline: Pipeline, request_: Request
 ) -> None:
-    pipeline.state = web_link(nobody(), "the state Redis")
+    pipeline.state = Async(nobody(), "the state Redis", STATE_LIMIT_S)
     began = time.monotonic()
 
     with pytest.raises(StorageDown, match="the state Redis did not answer"):

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from stack import Stack
 
 from storage import keys
-from storage.calls import Async
+from storage.calls import Async, command
 from storage.records import Ref
 from tasks import publisher as module
 from tasks.errors import Unavailable
 from tasks.message import MAX_RUNS, Lane
 from tasks.publisher import MAX_PREPROCESS_MS, Publisher, Ticket, groups
-from tasks.resources import web_link
+from tasks.resources import STATE_LIMIT_S
 
 pytest_plugins = ["inprocess"]
 
@@ -110,11 +110,11 @@ def test_every_ticket_travels_once_in_order_and_within_the_limits(asked: list[Ti
 
 @pytest.fixture
 async def link(state_url: str) -> AsyncIterator[Async]:
-    made = web_link(state_url, "the state Redis")
+    made = Async(state_url, limit_s=STATE_LIMIT_S)
     for name in ("a", "first", *map(str, range(5))):  # as claim.lua leaves them
-        await made.client.hset(keys.run(name), mapping={"n": 1, "unsent": 1})
+        await made.do(command(int, "HSET", keys.run(name), "n", 1, "unsent", 1))
     yield made
-    await made.client.aclose(close_connection_pool=True)
+    await made.close()
 
 
 def queued(state: "redis.Redis", priority: int = 3) -> list[dict[str, object]]:
@@ -230,9 +230,9 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[tuple[Stack, Async]]:
     """A Redis to kill and the link to it."""
     with Stack(tmp_path / "own") as own:
         own.start_redis("state")
-        made = web_link(own.env["PIXELMILL_STATE_URL"], "the state Redis")
+        made = Async(own.env["PIXELMILL_STATE_URL"], limit_s=STATE_LIMIT_S)
         yield own, made
-        await made.client.aclose(close_connection_pool=True)
+        await made.close()
 
 
 @pytest.mark.parametrize("before", [0, 1], ids=["never connected", "connected before"])

@@ -19,7 +19,7 @@ import redis
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
 from storage import catalogue, keys, records
-from storage.calls import Sync
+from storage.calls import Async, Sync
 from storage.objects import S3Objects
 from storage.records import Ref, Spec, View
 from tasks import resources
@@ -29,7 +29,7 @@ from tasks.message import message
 from tasks.models import registry, weights
 from tasks.pipeline import Pipeline, with_key
 from tasks.reconciler import lead_again, updated
-from tasks.resources import web_link
+from tasks.resources import STATE_LIMIT_S
 from tasks.settings import settings
 from tasks.stage import Outcome, Stage, Work, run_stage
 from tasks.versions import OtherVersion, check
@@ -68,10 +68,10 @@ def claim(link: Sync) -> Callable[..., Ref]:
 async def pipeline(
     spec: Spec, s3: S3Objects, state_url: str, cache_url: str
 ) -> AsyncIterator[Pipeline]:
-    state, cache = web_link(state_url, "the state Redis"), web_link(cache_url, "the cache Redis")
-    yield Pipeline(state, cache, s3, Hub(state_url))
-    for link in (state, cache):
-        await link.client.aclose(close_connection_pool=True)
+    state, cache = (Async(url, limit_s=STATE_LIMIT_S) for url in (state_url, cache_url))
+    made = Pipeline(state, cache, s3, Hub(state_url))
+    yield made
+    await made.close()
 
 
 def announce(link: Sync, spec: Spec, **changes: Any) -> None:

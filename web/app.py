@@ -14,12 +14,12 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from storage.calls import command
+from storage.calls import Async, command
 from storage.objects import Objects
 from tasks.hub import Hub
 from tasks.pipeline import Pipeline
 from tasks.reconciler import reconcile
-from tasks.resources import CACHE_LIMIT_S, objects, web_link
+from tasks.resources import CACHE_LIMIT_S, STATE_LIMIT_S, objects
 from tasks.settings import settings
 from tasks.sweeper import sweep
 from web import answers, login, metrics, ui
@@ -38,8 +38,8 @@ you send makes the result yours."""
 def create() -> FastAPI:
     """Build the app; nothing connects before the first request."""
     pipeline = Pipeline(
-        web_link(settings().state_url, "the state Redis"),
-        web_link(settings().cache_url, "the cache Redis", CACHE_LIMIT_S),
+        Async(settings().state_url, "the state Redis", STATE_LIMIT_S),
+        Async(settings().cache_url, "the cache Redis", CACHE_LIMIT_S),
         objects(),
         Hub(settings().state_url),
     )
