@@ -70,6 +70,8 @@ async def pipeline(
     with suppress(asyncio.CancelledError):
         await following
     await made.close()
+    await state.close()  # a test may have given the pipeline others
+    await cache.close()
 
 
 @pytest.fixture
