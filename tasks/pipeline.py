@@ -32,6 +32,8 @@ CATALOGUE_AGE_S = 1.0
 GIVE_UP_S = 0.2
 GATHER_S = 0.025
 """Streams of progress are this late at most, and share their reads."""
+FIRST_LOOK_S = 0.02
+"""Who waits for the end of a run looks at it once after this. Sooner, there is nothing to see."""
 UPLOAD_AGE_S = 60.0
 AT_HAND = 64
 """Requests for work that may wait for this process, its CPU or Redis, at a time. Whoever comes then
@@ -270,26 +272,33 @@ class Pipeline:
         """The job once it has ended, or as it was last seen after `wait_s` or without Redis."""
         if view.state in ENDED or wait_s <= 0:
             return view
-        with suppress(TimeoutError, StorageDown):  # it was accepted: that much can be said
+        user, job_id, is_first = view.fields["user"], view.fields["id"], True
+        channel = keys.run_events(view.fields["request_key"])
+        with (
+            suppress(TimeoutError, StorageDown),  # it was accepted: that much can be said
+            self.hub.listening(channel) as listener,
+        ):
+            listener.hear = lambda _, word: listener.wake() if _is_end(word) else None
             async with asyncio.timeout(wait_s):
-                async for seen in self.watch(view):
-                    view = seen
+                while view.state not in ENDED:
+                    with suppress(TimeoutError):  # it may have ended before this listened
+                        async with asyncio.timeout(FIRST_LOOK_S if is_first else None):
+                            await listener.woken()
+                    is_first = False
+                    view = await self._seen(self.views, user, job_id)
         return view
 
-    async def watch(self, view: View, every_change: bool = False) -> AsyncIterator[View]:
-        """The job as it is, then its end; with `every_change` every state on the way as well."""
+    async def watch(self, view: View) -> AsyncIterator[View]:
+        """The job as it is, then every state on the way to its end."""
         user, job_id = view.fields["user"], view.fields["id"]
         channel = keys.run_events(view.fields["request_key"])
-        views = self.glances if every_change else self.views
         with self.hub.listening(channel) as listener:
             while True:
-                view = await self._seen(views, user, job_id)
+                view = await self._seen(self.glances, user, job_id)
                 yield view
                 if view.state in ENDED:
                     return
-                heard = await listener.heard()
-                while not every_change and heard and not _is_end(heard[channel][-1]):
-                    heard = await listener.heard()
+                await listener.heard()
 
     def follow(
         self, user: str, named: Collection[str], since_ms: float = feed.NEVER

@@ -596,7 +596,7 @@ async def test_watching_every_change_shows_the_way(
     key = view.fields["request_key"]
     seen: list[str] = []
 
-    async for now in pipeline.watch(view, every_change=True):
+    async for now in pipeline.watch(view):
         seen.append(now.state)
         if now.state == "queued":
             link.do(

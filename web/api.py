@@ -170,7 +170,7 @@ async def job_events(request: Request, job_id: str) -> Response:
     view = await pipeline.view(request.state.user, job_id)
     describe = await _describer(request)
     seen = int(_last_event_id(request) or 0)
-    changes = pipeline.watch(view, every_change=True)
+    changes = pipeline.watch(view)
     return events.EventStream(b"", events.of_job(changes, describe, seen))
 
 

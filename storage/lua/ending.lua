@@ -2,13 +2,9 @@
 local ENDED = {done = true, failed = true, cancelled = true}
 local STAGES = {'queued', 'preprocess', 'inference', 'postprocess'}
 
-local function timings(run, stage, now)
-  local found = {}
-  for i, ms in ipairs(redis.call('HMGET', run, 'ms:queued', 'ms:preprocess', 'ms:inference', 'ms:postprocess')) do
-    if ms then found[STAGES[i]] = tonumber(ms) end
-  end
-  local at = stage ~= '' and redis.call('HGET', run, 'at:' .. stage)
-  if at then found[stage] = now - tonumber(at) end
+local function read(key, ...)
+  local found, values = {}, redis.call('HMGET', key, ...)
+  for i, name in ipairs({...}) do found[name] = values[i] end
   return found
 end
 
@@ -37,15 +33,14 @@ end
 
 -- Moving means of what a run costs the cpu workers: a stage serves all runs of its message at a time.
 -- They begin at zero, as the first runs of fresh workers are no measure.
-local function learn(names, model, run, ms)
-  local pace = names.pace .. model
-  local with = redis.call('HMGET', run, 'with:preprocess', 'with:postprocess')
-  local known = redis.call('HMGET', pace, 'preprocess', 'postprocess')
+local function learn(names, was, ms)
+  local pace = names.pace .. was.model
+  local known, fields = redis.call('HMGET', pace, 'preprocess', 'postprocess'), {}
   for i, stage in ipairs({'preprocess', 'postprocess'}) do
-    local cost = (ms[stage] or 0) / tonumber(with[i] or 1)
-    local mean = (known[i] or 0) * 0.9 + cost * 0.1
-    redis.call('HSET', pace, stage, string.format('%.3f', mean))
+    local cost = (ms[stage] or 0) / tonumber(was['with:' .. stage] or 1)
+    fields[2 * i - 1], fields[2 * i] = stage, string.format('%.3f', (known[i] or 0) * 0.9 + cost * 0.1)
   end
+  redis.call('HSET', pace, unpack(fields))
 end
 
 -- End one job: done, failed or cancelled, with what its run took. Its number is the run's, as those
@@ -63,24 +58,31 @@ end
 -- cancelled, whatever came of it. `names` are the prefixes and times of storage/records.py: ending().
 local function end_run(names, key, state, payload, lasting, now)
   local run, jobs = names.run .. key, names.run_jobs .. key
-  local was = redis.call('HMGET', run, 'n', 'stage', 'model', 'lane', 'user', 'unwanted')
-  if was[6] then state, payload, lasting = 'cancelled', '', '0' end
-  local ms = timings(run, was[2] or '', now)
+  local was = read(run, 'n', 'stage', 'model', 'lane', 'user', 'unwanted', 'version', 'ms:queued',
+    'ms:preprocess', 'ms:inference', 'ms:postprocess', 'at:preprocess', 'at:inference', 'at:postprocess',
+    'with:preprocess', 'with:postprocess')
+  if was.unwanted then state, payload, lasting = 'cancelled', '', '0' end
+  local ms = {}
+  for _, stage in ipairs(STAGES) do
+    if was['ms:' .. stage] then ms[stage] = tonumber(was['ms:' .. stage]) end
+  end
+  local begun = was['at:' .. was.stage]
+  if begun then ms[was.stage] = now - tonumber(begun) end  -- the stage that it ends in
   local spent = cjson.encode(ms)
+  local version = tonumber(was.version) + 1
   redis.call('HSET', run, 'state', state, 'progress', 1, 'lease', 0, 'ended', string.format('%.3f', now),
-    state == 'done' and 'result' or 'error', payload, 'lasting', lasting, 'timings', spent)
+    state == 'done' and 'result' or 'error', payload, 'lasting', lasting, 'timings', spent, 'version', version)
   redis.call('PEXPIRE', run, names.run_ttl)
   for _, id in ipairs(redis.call('SMEMBERS', jobs)) do
-    end_job(names, names.job .. id, state, payload, spent, was[1], now)
+    end_job(names, names.job .. id, state, payload, spent, was.n, now)
   end
   redis.call('DEL', jobs)
   redis.call('ZREM', names.active, key)
-  redis.call('ZREM', names.waiting .. was[3] .. ':' .. was[4], run)
-  redis.call('ZREM', names.user_runs .. (was[5] or ''), run)
-  local version = redis.call('HINCRBY', run, 'version', 1)
+  redis.call('ZREM', names.waiting .. was.model .. ':' .. was.lane, run)
+  redis.call('ZREM', names.user_runs .. (was.user or ''), run)
   redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. state .. '","version":' .. version .. '}')
-  count(names, was[3], state, payload, ms, now)
-  if state == 'done' and ms.inference then learn(names, was[3], run, ms) end
+  count(names, was.model, state, payload, ms, now)
+  if state == 'done' and ms.inference then learn(names, was, ms) end
 end
 
 -- Take a job away from its run, to end as `state`. The run goes on while somebody else waits for it.

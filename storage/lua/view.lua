@@ -7,7 +7,7 @@
 -- each false or the fields of View in storage/records.py
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
-local loads_of = cjson.decode(ARGV[4])
+local loads
 
 local RUN = {'n', 'state', 'stage', 'progress', 'version', 'waiting_since', 'lane', 'model'}
 local function since(of, field, never) return now - tonumber(redis.call('HGET', of, field) or never) end
@@ -30,7 +30,8 @@ local function look(name)
   local score = redis.call('ZSCORE', waiting, key)
   local ahead, wait_ms, busy_ms = -1, 0, 0
   if score then
-    ahead, wait_ms = line('(' .. score, ARGV[2], model, lane, loads_of[model] or {})
+    loads = loads or cjson.decode(ARGV[4])
+    ahead, wait_ms = line('(' .. score, ARGV[2], model, lane, loads[model] or {})
     local _, oldest = still_in(waiting)
     busy_ms = math.min(since(oldest, 'at:inference', now), since(ARGV[3] .. model, 'left', 0))
   end
