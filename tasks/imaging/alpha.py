@@ -19,8 +19,10 @@ Radius = tuple[int, int]
 
 _SURE_LOW, _SURE_HIGH = 0.03, 0.97
 """A coarse value outside these is taken for background, for foreground."""
-_HAZE = 0.04
+_HAZE = 0.01
 """What the filter leaves of a flat side next to an edge, taken off at both ends."""
+_RADIUS = 3
+"""Of the filter, in pixels of the coarse matte: blurred outlines are wider than its own."""
 _EPSILON = 3e-4
 """Smallest variance of the guide (0..1, squared) that counts as an edge."""
 _WORK_SIDES = (256, 1024)
@@ -46,7 +48,7 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     guide = geometry.resize(image, work_height, work_width).astype(np.float32) / 255
     radius = _radius(alpha.shape[:2], (work_height, work_width))
     slopes, offset = _guided(guide, coarse, radius)
-    fine = _apply(image, slopes, offset)
+    fine = linear(image, slopes, offset)
     return _settle(fine, coarse, radius)
 
 
@@ -82,31 +84,34 @@ def _as_matte(alpha: NDArray[Any]) -> Matte:
 
 
 def _radius(coarse: tuple[int, ...], work: tuple[int, int]) -> Radius:
-    """Two pixels of the coarse matte, at working size."""
-    down, across = (max(2, round(2 * new / old)) for new, old in zip(work, coarse, strict=True))
+    """_RADIUS pixels of the coarse matte, at working size."""
+    down, across = (
+        max(2, round(_RADIUS * new / old)) for new, old in zip(work, coarse, strict=True)
+    )
     return down, across
 
 
-def _mean(array: NDArray[Any], radius: Radius) -> NDArray[Any]:
+def box_mean(array: NDArray[Any], radius: Radius) -> NDArray[Any]:
+    """Over a box around each pixel, mirrored at the border."""
     size = (2 * radius[1] + 1, 2 * radius[0] + 1)
     return cv2.blur(array, size, borderType=cv2.BORDER_REFLECT)
 
 
 def _guided(guide: NDArray[Any], matte: Matte, radius: Radius) -> tuple[NDArray[Any], Matte]:
     """Per pixel the (a, b) of matte = a . colour + b: H x W x 3 and H x W, already averaged."""
-    mean_guide, mean_matte = _mean(guide, radius), _mean(matte, radius)
-    covariance = _mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
+    mean_guide, mean_matte = box_mean(guide, radius), box_mean(matte, radius)
+    covariance = box_mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
     slopes = _solve(_variances(guide, mean_guide, radius), covariance)
     offset = mean_matte - (slopes * mean_guide).sum(-1)
-    return _mean(slopes, radius), _mean(offset, radius)
+    return box_mean(slopes, radius), box_mean(offset, radius)
 
 
-def _variances(guide: NDArray[Any], mean: NDArray[Any], radius: Radius) -> list[Matte]:
+def _variances(guide: NDArray[Any], middle: NDArray[Any], radius: Radius) -> list[Matte]:
     """rr, rg, rb, gg, gb, bb of the colour's covariance matrix, epsilon on its diagonal."""
     pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
     products = [guide[..., i] * guide[..., j] for i, j in pairs]
     return [
-        _mean(product, radius) - mean[..., i] * mean[..., j] + (_EPSILON if i == j else 0)
+        box_mean(product, radius) - middle[..., i] * middle[..., j] + (_EPSILON if i == j else 0)
         for product, (i, j) in zip(products, pairs, strict=True)
     ]
 
@@ -126,8 +131,8 @@ def _solve(variances: list[Matte], covariance: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(np.dstack(rows) / determinant[..., None], np.float32)
 
 
-def _apply(image: Image, slopes: NDArray[Any], offset: Matte) -> Matte:
-    """a . colour + b at the image's size."""
+def linear(image: Image, slopes: NDArray[Any], offset: Matte) -> Matte:
+    """slopes . colour (0..1) + offset, both H' x W' and smaller, at the image's size."""
     height, width = image.shape[:2]
     size = (width, height)
     fine: Matte = cv2.resize(offset, size, interpolation=cv2.INTER_LINEAR)
@@ -194,5 +199,5 @@ def _near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
 
 def _colour(share: NDArray[Any], weight: NDArray[Any], radius: Radius) -> NDArray[Any]:
     """The mean colour over a box, weighted by how much of it each pixel shows."""
-    total = _mean(weight, radius)[..., None] + _LEAST_WEIGHT
-    return np.clip(_mean(share.astype(np.float32), radius) / total, 0, 255)
+    total = box_mean(weight, radius)[..., None] + _LEAST_WEIGHT
+    return np.clip(box_mean(share.astype(np.float32), radius) / total, 0, 255)

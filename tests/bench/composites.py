@@ -46,11 +46,41 @@ def composites() -> Iterator[Composite]:
     for kind, draw in SUBJECTS.items():
         colours, alpha = (_shrunk(layer) for layer in draw(np.random.default_rng(7)))
         for photo, crop in CROPS.items():
-            back = _background(photo, crop)
-            mixed = colours * alpha[..., None] + back * (1 - alpha[..., None])
-            grain = np.random.default_rng(11).normal(0, 2, mixed.shape)
-            image = np.clip(mixed + grain + 0.5, 0, 255).astype(np.uint8)
-            yield Composite(f"{kind} on {photo}", image, np.rint(alpha * 255).astype(np.uint8))
+            yield _composite(f"{kind} on {photo}", colours, alpha, _background(photo, crop))
+
+
+def held_out(seed: int) -> Iterator[Composite]:
+    """The same kinds with other hairs, colours, places, sizes and sides, for no tuning to see."""
+    rng = np.random.default_rng(seed)
+    for kind, draw in SUBJECTS.items():
+        for photo, crop in CROPS.items():
+            colours, alpha = (_shrunk(layer) for layer in _varied(draw(rng), rng))
+            back = np.ascontiguousarray(_background(photo, crop)[:, ::-1])
+            yield _composite(f"{kind} on {photo}, {seed}", colours, alpha, back)
+
+
+def _composite(name: str, colours: Any, alpha: Any, back: Any) -> Composite:
+    mixed = colours * alpha[..., None] + back * (1 - alpha[..., None])
+    grain = np.random.default_rng(11).normal(0, 2, mixed.shape)
+    image = np.clip(mixed + grain + 0.5, 0, 255).astype(np.uint8)
+    return Composite(name, image, np.rint(alpha * 255).astype(np.uint8))
+
+
+def _varied(drawing: Drawing, rng: np.random.Generator) -> Drawing:
+    """Mirrored or not, up to 20 % larger, moved aside, its colours swapped and lightened."""
+    side = drawing[1].shape[0]
+    scale = rng.uniform(1, 1.2)
+    across = scale * rng.choice([-1, 1])
+    aside = rng.uniform(-0.08, 0.08) * side
+    matrix = np.array(
+        [[across, 0, side / 2 * (1 - across) + aside], [0, scale, side * (1 - scale)]]
+    )
+    swapped = drawing[0][..., rng.permutation(3)]
+    lighter = 255 - (255 - swapped) * rng.uniform(0.4, 1)
+    colours, alpha = (
+        cv2.warpAffine(layer, matrix, (side, side)) for layer in (lighter, drawing[1])
+    )
+    return np.asarray(colours, np.float32), np.asarray(alpha, np.float32)
 
 
 def _background(photo: str, crop: tuple[int, int, int, int]) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.imaging import geometry
 from tasks.imaging.types import Image, Tensor
@@ -16,6 +17,10 @@ DOUBTFUL = 0.5
 """Below this it rather thinks of background."""
 BESIDE = (1.5, 5.0)
 """Pixels of the map: so near to what is sure a doubtful value counts fully, so far not at all."""
+LARGE = (0.4, 0.2)
+"""A doubtful area of this part of what is sure, and this mean value, may be half of the subject."""
+TRACE = 0.03
+"""What the network leaves of nothing, and takes from what is full."""
 LEAST_SHARE = 0.005
 """An island with less than this share of the largest one's opacity is a speck."""
 
@@ -29,11 +34,11 @@ def prepare(image: Image, side: int) -> Tensor:
 
 
 def clean(matte: Tensor) -> Tensor:
-    """HW float32 0..1 -> the same without dents, haze and specks; sure values become 0 and 1."""
+    """HW float32 0..1 -> the same without dents, haze and specks; the ends become 0 and 1."""
     if matte.max() < SURE:
         return np.zeros_like(matte)
     hazeless = _without_haze(_without_dents(matte))
-    stretched = np.clip((hazeless - (1 - SURE)) / (2 * SURE - 1), 0, 1)
+    stretched = np.clip((hazeless - TRACE) / (1 - 2 * TRACE), 0, 1)
     return _without_specks(stretched.astype(np.float32))
 
 
@@ -49,15 +54,31 @@ def _without_haze(matte: Tensor) -> Tensor:
     """Fade what is doubtful and far from all that is sure.
 
     Soft edges are thin, so they lie beside what is sure. A doubtful area further away is the
-    network in two minds about another thing (a flag behind a person), not transparency.
+    network in two minds about another thing (a flag behind a person), not transparency. It stays
+    where the network rather believes in it, or where it is so large that it may be a body.
     """
-    doubt = (matte < SURE).astype(np.uint8)
     near, far = BESIDE
-    beside = np.clip((far - cv2.distanceTransform(doubt, cv2.DIST_L2, 5)) / (far - near), 0, 1)
+    distance = cv2.distanceTransform((matte < SURE).astype(np.uint8), cv2.DIST_L2, 5)
+    beside = np.clip((far - distance) / (far - near), 0, 1)
     certain = np.clip((matte - DOUBTFUL) / (SURE - DOUBTFUL), 0, 1)
     certain *= certain * (3 - 2 * certain)  # smoothstep: no kink where it begins and ends
-    kept: Tensor = matte * np.maximum(beside, certain)
+    believed = _believed(matte, distance > far)
+    kept: Tensor = matte * np.maximum(np.maximum(beside, certain), believed)
     return kept
+
+
+def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> Tensor:
+    """1 in the doubtful areas that stay, less within pixels of them, else 0."""
+    _, labels = cv2.connectedComponents((is_far & (matte > TRACE)).astype(np.uint8))
+    pixels = np.bincount(labels.ravel())
+    means = np.bincount(labels.ravel(), matte.ravel()) / np.maximum(pixels, 1)
+    part, value = LARGE
+    is_large = (pixels >= part * np.count_nonzero(matte >= SURE)) & (means >= value)
+    stays = (means >= DOUBTFUL) | is_large
+    stays[0] = False  # the label of all the rest
+    side = 2 * round(BESIDE[1]) + 1
+    reached = cv2.dilate(stays[labels].astype(np.float32), np.ones((side, side), np.uint8))
+    return np.asarray(cv2.blur(reached, (5, 5)), np.float32)
 
 
 def _without_specks(matte: Tensor) -> Tensor:
