@@ -73,13 +73,25 @@ def test_cut_outs_come_only_when_asked_for(image: Image, output: Tensor) -> None
 def test_haze_away_from_the_subject_goes() -> None:
     matte = np.zeros((320, 320), np.float32)
     matte[100:200, 100:200] = 1
-    matte[100:200, 200:260] = 0.45
+    matte[100:200, 200:230] = 0.45
 
     cleaned = saliency.clean(matte)
 
     assert not cleaned[100:200, 205:].any()
     assert (cleaned[100:200, 100:200] == 1).all()
-    assert cleaned[150, 200] == pytest.approx((0.45 - 0.1) / 0.8)  # beside the subject: an edge
+    assert cleaned[150, 200] == pytest.approx((0.45 - 0.03) / 0.92)  # beside the subject: an edge
+
+
+@pytest.mark.parametrize(("value", "width"), [(0.45, 60), (0.6, 20)])
+def test_doubt_that_may_be_the_subjects_body_stays(value: float, width: int) -> None:
+    matte = np.zeros((320, 320), np.float32)
+    matte[100:200, 100:200] = 1
+    matte[100:200, 200 : 200 + width] = value
+
+    cleaned = saliency.clean(matte)
+
+    found = cleaned[100:200, 200 : 200 + width]
+    assert found == pytest.approx((value - 0.03) / 0.92, abs=0.001)
 
 
 def test_what_the_network_is_sure_of_stays_however_thin() -> None:

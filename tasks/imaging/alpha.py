@@ -19,10 +19,12 @@ Radius = tuple[int, int]
 
 _SURE_LOW, _SURE_HIGH = 0.03, 0.97
 """A coarse value outside these is taken for background, for foreground."""
-_HAZE = 0.01
+_HAZE = 0.02
 """What the filter leaves of a flat side next to an edge, taken off at both ends."""
-_RADIUS = 3
+_RADIUS = 4
 """Of the filter, in pixels of the coarse matte: blurred outlines are wider than its own."""
+_SOLID_RADIUS = 2
+"""So far inside, the subject is solid again: narrow ones would become glassy."""
 _EPSILON = 3e-4
 """Smallest variance of the guide (0..1, squared) that counts as an edge."""
 _WORK_SIDES = (256, 1024)
@@ -46,10 +48,12 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     work_height, work_width = geometry.fit(height, width, work_side)
     coarse = geometry.resize(_as_matte(alpha), work_height, work_width)
     guide = geometry.resize(image, work_height, work_width).astype(np.float32) / 255
-    radius = _radius(alpha.shape[:2], (work_height, work_width))
-    slopes, offset = _guided(guide, coarse, radius)
+    wide, narrow = (
+        _radius(alpha.shape[:2], coarse.shape, pixels) for pixels in (_RADIUS, _SOLID_RADIUS)
+    )
+    slopes, offset = _guided(guide, coarse, wide)
     fine = linear(image, slopes, offset)
-    return _settle(fine, coarse, radius)
+    return _settle(fine, coarse, wide, narrow)
 
 
 def foreground(image: Image, alpha: Alpha) -> Image:
@@ -83,10 +87,10 @@ def _as_matte(alpha: NDArray[Any]) -> Matte:
     return matte / 255 if alpha.dtype == np.uint8 else np.clip(matte, 0, 1)
 
 
-def _radius(coarse: tuple[int, ...], work: tuple[int, int]) -> Radius:
-    """_RADIUS pixels of the coarse matte, at working size."""
+def _radius(coarse: tuple[int, ...], work: tuple[int, ...], pixels: int) -> Radius:
+    """That many pixels of the coarse matte, at working size."""
     down, across = (
-        max(2, round(_RADIUS * new / old)) for new, old in zip(work, coarse, strict=True)
+        max(2, round(pixels * new / old)) for new, old in zip(work, coarse, strict=True)
     )
     return down, across
 
@@ -142,11 +146,13 @@ def linear(image: Image, slopes: NDArray[Any], offset: Matte) -> Matte:
     return fine
 
 
-def _settle(fine: Matte, coarse: Matte, radius: Radius) -> Alpha:
+def _settle(fine: Matte, coarse: Matte, wide: Radius, narrow: Radius) -> Alpha:
     """Put 0 and 1 back where the coarse matte is sure in the whole neighbourhood."""
-    side = np.ones((2 * radius[0] + 1, 2 * radius[1] + 1), np.uint8)
-    low: Matte = (cv2.dilate(coarse, side) < _SURE_LOW).astype(np.float32)
-    high: Matte = (cv2.erode(coarse, side) > _SURE_HIGH).astype(np.float32)
+    far, near = (
+        np.ones((2 * down + 1, 2 * across + 1), np.uint8) for down, across in (wide, narrow)
+    )
+    low: Matte = (cv2.dilate(coarse, far) < _SURE_LOW).astype(np.float32)
+    high: Matte = (cv2.erode(coarse, near) > _SURE_HIGH).astype(np.float32)
     size = (fine.shape[1], fine.shape[0])
     background, front = (
         cv2.resize(sure, size, interpolation=cv2.INTER_LINEAR) for sure in (low, high)

@@ -19,8 +19,8 @@ BESIDE = (1.5, 5.0)
 """Pixels of the map: so near to what is sure a doubtful value counts fully, so far not at all."""
 LARGE = (0.4, 0.2)
 """A doubtful area of this part of what is sure, and this mean value, may be half of the subject."""
-TRACE = 0.03
-"""What the network leaves of nothing, and takes from what is full."""
+ENDS = (0.03, 0.95)
+"""These become 0 and 1. Closer ends would sharpen what is out of focus."""
 LEAST_SHARE = 0.005
 """An island with less than this share of the largest one's opacity is a speck."""
 
@@ -38,7 +38,8 @@ def clean(matte: Tensor) -> Tensor:
     if matte.max() < SURE:
         return np.zeros_like(matte)
     hazeless = _without_haze(_without_dents(matte))
-    stretched = np.clip((hazeless - TRACE) / (1 - 2 * TRACE), 0, 1)
+    low, high = ENDS
+    stretched = np.clip((hazeless - low) / (high - low), 0, 1)
     return _without_specks(stretched.astype(np.float32))
 
 
@@ -69,15 +70,16 @@ def _without_haze(matte: Tensor) -> Tensor:
 
 def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> Tensor:
     """1 in the doubtful areas that stay, less within pixels of them, else 0."""
-    _, labels = cv2.connectedComponents((is_far & (matte > TRACE)).astype(np.uint8))
+    _, labels = cv2.connectedComponents((is_far & (matte > ENDS[0])).astype(np.uint8))
     pixels = np.bincount(labels.ravel())
     means = np.bincount(labels.ravel(), matte.ravel()) / np.maximum(pixels, 1)
     part, value = LARGE
     is_large = (pixels >= part * np.count_nonzero(matte >= SURE)) & (means >= value)
     stays = (means >= DOUBTFUL) | is_large
     stays[0] = False  # the label of all the rest
-    side = 2 * round(BESIDE[1]) + 1
-    reached = cv2.dilate(stays[labels].astype(np.float32), np.ones((side, side), np.uint8))
+    reach = round(BESIDE[1]) + 2  # and two for the blur
+    side = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    reached = cv2.dilate(stays[labels].astype(np.float32), side)
     return np.asarray(cv2.blur(reached, (5, 5)), np.float32)
 
 
