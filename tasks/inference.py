@@ -83,4 +83,8 @@ def _patiently(future: "Future[Inferred]", carried: Message, deadline: float) ->
         except Expired:
             break
     future.cancel()
-    raise ModelFailure(f"the device gave no answer in {DEADLINE_S} s")
+    raise ModelFailure(
+        f"the device gave no answer in {DEADLINE_S} s",
+        code="timeout",
+        hint="Try again when less is waiting.",
+    )

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     """Most megapixels of one batch on the device, all its images together."""
     batch_wait_ms: float = 0
     """Longest wait of an idle device for one more image, where the learned cost says it pays."""
+    stage_limit_s: float = Field(25, gt=0, le=25)
+    """Longest time of one picture in a stage of a cpu worker: one that takes longer fails, code
+    `timeout`. Shorter than the lease of 30 s, after which it would be taken for lost."""
     device_hang_s: float = 120
     """A batch that takes longer means that the device hangs: the worker ends, to be restarted."""
     task_events: bool = True

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Literal
+from time import monotonic
+from typing import Any, Literal, TypeVar
 
 import structlog
 from celery import Task
@@ -20,6 +21,7 @@ from tasks.errors import JobError, ModelFailure, Unavailable
 from tasks.message import Message
 from tasks.models import registry
 from tasks.models.base import Model
+from tasks.overtime import at_most
 from tasks.resources import scratch as scratch_store
 from tasks.resources import state
 from tasks.settings import settings
@@ -29,7 +31,14 @@ MAX_STARTS = 3
 """A run whose stage was started more often than this takes workers down with it."""
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 """Waits between tries when storage does not answer."""
+PATIENCE_S = 10.0
+"""One that hangs is asked no more after so long: whoever waits for it keeps others waiting."""
+RENEW_S = 4.0
+"""Leases older than this are renewed before the next run of a message: with its `stage_limit_s`
+that is less than a lease lasts."""
 ARRAYS = ("image", "alpha", "size", "input", "output", "lighter")
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -54,6 +63,13 @@ class Work:
     def scratch(self, array: str) -> str:
         """Name of one of the run's arrays between stages."""
         return scratch.name(settings().installation, self.ref.key[:32], self.ref.n, array)
+
+
+class Away(Unavailable):
+    """Storage was away for longer than a stage waits: no fault of the run, which is tried again."""
+
+
+HANDED_BACK = (OtherVersion, Away)
 
 
 class Moved:
@@ -105,6 +121,19 @@ class Stage:
         )
 
 
+class Leases:
+    """The leases of a message's runs, which go one after the other."""
+
+    def __init__(self, renew: Callable[[], Any]) -> None:
+        self._renew, self._at = renew, monotonic()
+
+    def renew(self) -> None:
+        """Say that the work goes on, if that was not said lately."""
+        if monotonic() - self._at > RENEW_S:
+            self._renew()
+            self._at = monotonic()
+
+
 def run_stage(task: "Task[Any, Any]", stage: Stage, carried: Message, step: Step) -> None:
     """Do `step` for every live run of a message and queue the message for the next stage."""
     request = task.request
@@ -132,12 +161,19 @@ def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
         # It may have brought a worker down. Apart, only the run that did so does it again.
         _split(request, carried, [ref for ref, _ in live])
         return
-    begun = [(ref, _guarded(ref, partial(_start, ref, answer, step))) for ref, answer in live]
-    outcomes = {ref: _guarded(ref, first) if callable(first) else first for ref, first in begun}
+    leases = Leases(partial(stage.touch, "renew", carried, [ref for ref, _ in live]))
+    begun = []
+    for ref, answer in live:
+        leases.renew()
+        begun.append((ref, _guarded(ref, partial(_start, ref, answer, step))))
+    outcomes = {}
+    for ref, first in begun:
+        leases.renew()
+        outcomes[ref] = _guarded(ref, partial(_timed, first)) if callable(first) else first
     ends = [
         _end(ref, outcome) for ref, outcome in outcomes.items() if isinstance(outcome, str | End)
     ]
-    others = {ref: found for ref, found in outcomes.items() if isinstance(found, OtherVersion)}
+    others = {ref: found for ref, found in outcomes.items() if isinstance(found, HANDED_BACK)}
     _finish(ends + _hand_back(others))
     left = [ref for ref, outcome in outcomes.items() if outcome is None]
     if left:
@@ -165,8 +201,9 @@ def begin_anew(work: Work, carried: Message) -> Moved:
     return MOVED
 
 
-def _hand_back(others: Mapping[Ref, OtherVersion]) -> list[End]:
-    """Let these go for workers of their version; the ends of those that found none for too long."""
+def _hand_back(others: Mapping[Ref, JobError]) -> list[End]:
+    """Let these go, for workers of their version or until storage is there again; the ends of those
+    that were let go too often."""
     if not others:
         return []
     gone = state().do(records.hand_back(list(others)))
@@ -190,17 +227,24 @@ def _start(ref: Ref, answer: records.Touched, step: Step) -> Outcome | Callable[
         )
     spec = versions.readable(answer.spec)
     versions.check(spec)
-    return step(Work(ref, spec))
+    return _timed(partial(step, Work(ref, spec)))
+
+
+def _timed(action: Callable[[], T]) -> T:
+    """Its plug-in is imported by now: an import that is cut short leaves half of a module."""
+    with at_most(settings().stage_limit_s):
+        return action()
 
 
 def _guarded(ref: Ref, action: Callable[[], Any]) -> Any:
-    """What `action` answers, or the End of a run that it failed, or why it is handed back."""
+    """What `action` answers, or the End of a run that it failed, or why that is handed back."""
+    began = monotonic()
     for pause_s in (*PAUSES_S, None):
         try:
             return action()
         except StorageDown as error:
-            if pause_s is None:
-                return _failed(ref, Unavailable(str(error), hint="Try again in a few seconds."))
+            if pause_s is None or monotonic() - began > PATIENCE_S:
+                return Away(str(error), hint="Try again in a few seconds.")
             time.sleep(pause_s)
         except OtherVersion as error:
             return error

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -84,7 +85,7 @@ def queued(in_process: None, state: "redis.Redis") -> Queued:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """No pause is made; here is how long they would have been."""
     made: list[float] = []
-    monkeypatch.setattr("tasks.stage.time.sleep", made.append)
+    monkeypatch.setattr("tasks.stage.time", SimpleNamespace(sleep=made.append))
     return made
 
 
@@ -277,7 +278,61 @@ def test_storage_that_comes_back_is_waited_for(
     assert pauses == list(PAUSES_S[:2])
 
 
-def test_storage_that_stays_away_is_unavailable(
+def test_a_run_whose_storage_stays_away_is_tried_again_later(
+    task: Any,
+    claim: Callable[[str], Ref],
+    view: Callable[[str], View],
+    link: Sync,
+    pauses: list[float],
+) -> None:
+    def step(work: Work) -> Outcome:
+        raise StorageDown("S3 did not answer get_object in/ada/upload")
+
+    run_stage(task, STAGE, carry(claim("a")), step)
+
+    assert view("a").state == "queued"
+    assert pauses == list(PAUSES_S)
+    assert link.do(records.lead_again([Ref("a", 1)], job_ttl_s=60)) == [2]
+
+
+def test_storage_that_hangs_is_not_asked_again_and_again(
+    task: Any,
+    claim: Callable[[str], Ref],
+    view: Callable[[str], View],
+    pauses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def step(work: Work) -> Outcome:
+        time.sleep(0.02)
+        raise StorageDown("S3 did not answer")
+
+    monkeypatch.setattr("tasks.stage.PATIENCE_S", 0.01)
+    run_stage(task, STAGE, carry(claim("a")), step)
+
+    assert (view("a").state, pauses) == ("queued", [])
+
+
+def test_an_outage_is_not_held_against_a_run(
+    task: Any,
+    claim: Callable[[str], Ref],
+    view: Callable[[str], View],
+    link: Sync,
+    pauses: list[float],
+) -> None:
+    def away(work: Work) -> Outcome:
+        raise StorageDown("S3 did not answer")
+
+    ref = claim("a")
+    for _ in range(MAX_STARTS + 2):
+        run_stage(task, STAGE, carry(ref), away)
+        [n] = link.do(records.lead_again([ref], job_ttl_s=60))
+        ref = Ref("a", n)
+    run_stage(task, STAGE, carry(ref), lambda work: '{"kind":"labels"}')
+
+    assert view("a").state == "done"
+
+
+def test_a_run_whose_storage_stays_away_for_too_long_is_unavailable(
     task: Any,
     claim: Callable[[str], Ref],
     view: Callable[[str], View],
@@ -287,13 +342,14 @@ def test_storage_that_stays_away_is_unavailable(
     def step(work: Work) -> Outcome:
         raise StorageDown("S3 did not answer get_object in/ada/upload")
 
-    run_stage(task, STAGE, carry(claim("a")), step)
+    ref = claim("a")
+    for _ in range(records.MAX_HAND_BACKS + 1):
+        run_stage(task, STAGE, carry(ref), step)
 
     error = error_of(view("a"))
     assert (error["code"], error["status"]) == ("unavailable", 503)
     assert error["message"] == "S3 did not answer get_object in/ada/upload"
     assert state.hget(keys.run("a"), "lasting") == "0"
-    assert pauses == list(PAUSES_S)
 
 
 def test_what_is_unavailable_is_not_remembered(
@@ -319,6 +375,22 @@ def test_a_state_redis_that_is_away_gives_the_message_back(
 
     assert caught.value.requeue
     assert [link["task"] for link in task.request.chain] == ["postprocess", "inference"]
+
+
+def test_runs_that_wait_for_a_slow_one_of_their_message_keep_their_leases(
+    task: Any, claim: Callable[[str], Ref], state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs, leases = [claim("a"), claim("b")], []
+    monkeypatch.setattr("tasks.stage.RENEW_S", 0.01)
+
+    def step(work: Work) -> Outcome:
+        leases.append(float(state.hget(keys.run("b"), "lease") or 0))
+        time.sleep(0.05)
+        return None
+
+    run_stage(task, STAGE, carry(*refs), step)
+
+    assert leases[1] - leases[0] >= 50
 
 
 def test_the_runs_of_a_message_go_side_by_side(task: Any, claim: Callable[[str], Ref]) -> None:

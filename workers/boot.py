@@ -31,7 +31,8 @@ if TYPE_CHECKING:  # it imports torch, which has to wait until the GPU is pinned
 GPU_THREADS = 48
 """Messages in hand at once: three batches of 16, so that the next is there when one is done."""
 STAGE_LIMIT_S = 120
-"""Hard limit of a stage in a cpu worker; its process is killed and the message comes back."""
+"""Hard limit of a message in a cpu worker, for what `stage_limit_s` cannot interrupt: its process
+is killed, and its runs are led again, each alone, once their leases run out."""
 
 GHOST_S = catalogue.WORKER_TTL_MS / 1000 + 1
 """A worker that died is in the catalogue for so long."""

@@ -1,4 +1,4 @@
-"""Takes its time before the device and on it, so that a test can meddle while it runs."""
+"""Takes its time before the device, on it and after it, so that a test can meddle while it runs."""
 
 import time
 
@@ -14,6 +14,7 @@ class Seconds(Params):
 
     prepare_s: float = Field(0, ge=0, le=20)
     device_s: float = Field(0, ge=0, le=20)
+    conclude_s: float = Field(0, ge=0, le=20)
     salt: int = 0
 
 
@@ -27,6 +28,11 @@ def infer(session, batch):
     return list(torch.zeros(len(batch), 1))
 
 
+def postprocess(output, image, params, wanted):
+    time.sleep(params.conclude_s)
+    return Output(data={"labels": []})
+
+
 MODEL = Model(
     title="Slow",
     kind="labels",
@@ -34,7 +40,7 @@ MODEL = Model(
     load=lambda weights, device: None,
     preprocess=preprocess,
     infer=infer,
-    postprocess=lambda output, image, params, wanted: Output(data={"labels": []}),
+    postprocess=postprocess,
     bins=((1, 1),),
     max_batch=1,
     licence="Apache-2.0",
