@@ -46,7 +46,7 @@ class Session:
     detector: Any
     classifier: Any
     calibration: Sequence[float]
-    """Factor of the mask's margin; factor and shift of the face's; factor of the heat's logit."""
+    """Factor and shift of the mask's margin, then of the face's; factor of the heat's logit."""
 
 
 def load(weights: Mapping[str, Path], device: str) -> Session:
@@ -54,7 +54,7 @@ def load(weights: Mapping[str, Path], device: str) -> Session:
     import torch
     from safetensors.torch import load_file
 
-    from tasks.models.nets.facemask import Classifier
+    from tasks.models.nets.facemask import CROP, Classifier
 
     state = load_file(weights["classifier"], device=device)
     calibration = [float(value) for value in state.pop("calibration")]
@@ -63,7 +63,10 @@ def load(weights: Mapping[str, Path], device: str) -> Session:
     floats = {name: tensor.float() for name, tensor in state.items()}  # stored as halves
     classifier.load_state_dict(floats, assign=True)
     detector = load_detector(weights["centerface"], device)
-    return Session(detector, _ready(classifier), calibration)
+    classifier = _ready(classifier)
+    with torch.inference_mode():  # the empty photos of warming show it no face
+        classifier(torch.zeros(1, 3, CROP, CROP, device=device))
+    return Session(detector, classifier, calibration)
 
 
 def load_detector(file: Path, device: str) -> Any:
@@ -128,11 +131,12 @@ def probabilities(
     logits: "torch.Tensor", heat: "torch.Tensor", calibration: Sequence[float]
 ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
     """(face, mask if a face, worn wrongly if a mask), each 0..1, of N x 4 scores and N heats."""
-    mask_factor, factor, shift, heat_factor = calibration
+    mask_factor, mask_shift, factor, shift, heat_factor = calibration
     wearing, facing = margins(logits)
     seen = heat.clamp(0.01, 0.99).logit() * heat_factor
-    wrongly = (logits[:, 2] - logits[:, 0]).sigmoid()
-    return (facing * factor + shift + seen).sigmoid(), (wearing * mask_factor).sigmoid(), wrongly
+    face = (facing * factor + shift + seen).sigmoid()
+    mask = (wearing * mask_factor + mask_shift).sigmoid()
+    return face, mask, (logits[:, 2] - logits[:, 0]).sigmoid()
 
 
 def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence[str]) -> Output:
@@ -211,9 +215,9 @@ MODEL = Model(
         ),
         "classifier": Weight(
             member="facemask.safetensors",
-            sha256="a52ef2d6900b876974ecea5cd86d5990318f8d71feaee7b215c3cfd3fce07052",
+            sha256="0ea7072e3c8d65af6b79d0d115c8925398be60be5bef3f601340887a606d986f",
             licence="Apache-2.0",
-            bytes=1451840,
+            bytes=1451844,
         ),
     },
     licence="MIT (detector), Apache-2.0 (classifier)",

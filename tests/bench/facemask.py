@@ -92,9 +92,19 @@ def _table(counted: Counter[tuple[int, int, str]], false: int, images: int) -> d
         right = sum(n for (kind, _, t), n in counted.items() if kind == label and t == name)
         figures[f"{name.replace(' ', '_')}_faces"] = total
         figures[f"{name.replace(' ', '_')}_found_right"] = round(right / total, 4)
+        low, high = _interval(right, total)
+        print(f"{name}: {right} of {total} found and right; 95 % interval {low:.1%} to {high:.1%}")
     header = ["face is", "px", "called facemask", "called no facemask", "missed"]
     show(f"{images} scenes, {false} false boxes", header, rows)
     return figures
+
+
+def _interval(right: int, total: int) -> tuple[float, float]:
+    """What a share may be, 95 times in 100, for all that so few cases tell (Wilson)."""
+    z, share = 1.96, right / total
+    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
+    wide = z / (1 + z * z / total) * (share * (1 - share) / total + z * z / 4 / total**2) ** 0.5
+    return middle - wide, middle + wide
 
 
 def _portraits(data: Path, split: str, session: Any) -> dict[str, float]:

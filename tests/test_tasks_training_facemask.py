@@ -1,0 +1,169 @@
+"""Training sees what the model will see, keeps persons apart, and goes on where it was stopped."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.models import facemask as model
+from tasks.training import facemask as training
+from tasks.training.facemask import BARE, MASK, NOTHING, WRONG, Sample
+
+PHOTO = Path(__file__).parent / "golden" / "astronaut.jpg"
+
+
+def sample(label: int, split: str = "train", seed: int = 0) -> Sample:
+    pixels = np.random.default_rng(seed).integers(0, 255, (64, 64, 3), np.uint8)
+    return Sample(pixels, label, split, 0.9, 1.0)
+
+
+def few() -> list[Sample]:
+    kinds = (MASK, BARE, WRONG, NOTHING)
+    return [
+        sample(kind, split, 10 * kind + number)
+        for split in ("train", "validation")
+        for kind in kinds
+        for number in range(2)
+    ]
+
+
+@given(st.text(max_size=30))
+def test_a_name_is_always_in_the_same_part(name: str) -> None:
+    assert training.split_of(name) == training.split_of(name)
+    assert training.split_of(name) in ("train", "validation", "test")
+
+
+def test_parts_have_their_shares() -> None:
+    parts = [training.split_of(f"picture {number}") for number in range(4000)]
+
+    assert parts.count("test") / 4000 == pytest.approx(training.TEST, abs=0.02)
+    assert parts.count("validation") / 4000 == pytest.approx(training.VALIDATION, abs=0.02)
+
+
+def test_pictures_of_one_person_are_in_one_part() -> None:
+    first, second = (training.person_of(f"data/without/0_0_smith_{k}.jpg") for k in (12, 40))
+
+    assert first == second == "smith"
+    assert training.person_of("data/with/a photo.jpg") == "data/with/a photo.jpg"
+
+
+@pytest.mark.parametrize("kind", [MASK, BARE, WRONG, NOTHING])
+def test_a_view_is_what_the_classifier_takes(kind: int) -> None:
+    views = [
+        training.augmented(sample(kind), random.Random(seed), [sample(NOTHING)])
+        for seed in range(40)
+    ]
+
+    for crop, label in views:
+        assert crop.shape == (training.CROP, training.CROP, 3) and crop.dtype == np.uint8
+        assert label == kind or (kind, label) == (BARE, MASK)
+
+
+def test_a_drawn_mask_covers_the_mouth_and_not_the_eyes() -> None:
+    pixels = np.full((192, 192, 3), 100, np.uint8)
+
+    changed = (training.draw_mask(pixels, random.Random(1)) != pixels).any(axis=2)
+
+    face = 192 / training.CONTEXT / (1 + 2 * training.MARGIN)
+    mouth, eyes = round(96 + 0.25 * face), round(96 - 0.2 * face)
+    assert changed[mouth, 96] and not changed[eyes].any()
+
+
+def test_nothing_is_put_before_a_mask() -> None:
+    pixels, thing = np.zeros((192, 192, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+
+    for seed in range(100):
+        behind = training._behind(thing, pixels, random.Random(seed), is_bare=False)
+
+        face = 192 / training.CONTEXT / (1 + 2 * training.MARGIN)
+        assert not behind[round(96 + 0.3 * face) :, :].any()
+
+
+def test_masked_and_bare_faces_weigh_the_same_in_calibration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """90 masked and 10 bare faces, one in ten of each on the wrong side of the classifier's nought:
+    nought stays even odds, though nine in ten of what scores below it are masked."""
+    labels = [MASK] * 90 + [BARE] * 10 + [NOTHING] * 40
+    logits = np.zeros((140, 4), np.float32)
+    logits[:, [2, 3]] = -20, -5
+    wearing = np.array([2.0] * 81 + [-2.0] * 9 + [-2.0] * 9 + [2.0] + [0.0] * 40)
+    logits[:, 0], logits[:, 1] = wearing / 2, -wearing / 2
+    logits[100:, 3] = 5
+    logits[138:, 3], logits[:3, 3] = -5, 5  # or the fit of faces would have no end
+    monkeypatch.setattr(training, "scores", lambda net, used: logits)
+
+    factor, shift, *_ = training.calibrate(Any, [sample(label, "validation") for label in labels])
+
+    assert shift == pytest.approx(0, abs=0.01)
+    assert 1 / (1 + np.exp(-2 * factor)) == pytest.approx(0.9, abs=0.01)
+
+
+def test_training_that_was_stopped_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    whole = training.train(few(), tmp_path / "whole", 2, "cpu").state_dict()
+    epoch = training._epoch
+
+    def until_stopped(*arguments: Any) -> float:
+        if arguments[5] == 1:
+            raise KeyboardInterrupt
+        return epoch(*arguments)
+
+    monkeypatch.setattr(training, "_epoch", until_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(few(), tmp_path / "stopped", 2, "cpu")
+    monkeypatch.setattr(training, "_epoch", epoch)
+    again = training.train(few(), tmp_path / "stopped", 2, "cpu").state_dict()
+
+    for name, values in whole.items():
+        torch.testing.assert_close(again[name], values, msg=name)
+
+
+def test_a_folder_of_pictures_becomes_weights_that_load(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for folder in ("images", "crops/facemask", "crops/no_facemask"):
+        (data / folder).mkdir(parents=True)
+    image = cv2.imread(str(PHOTO))
+    height, width = image.shape[:2]
+    face = [0.36 * width, 0.12 * height, 0.165 * width, 0.22 * height]
+    many = [f"images/{number}.jpg" for number in range(60)]
+    names = [
+        name
+        for part in ("train", "validation")
+        for name in [one for one in many if training.split_of(one) == part][:2]
+    ]
+    crops = {"crops/no_facemask/0.jpg": "0.jpg"}
+    for name in (*names, *crops):
+        cv2.imwrite(str(data / name), image)
+    (data / "crops" / "sources.json").write_text(json.dumps(crops))
+    pictures = [
+        {"id": number, "file_name": name, "width": width, "height": height}
+        for number, name in enumerate(names)
+    ]
+    faces = [
+        {"image_id": number, "category_id": 1 + number % 2, "bbox": face}
+        for number in range(len(names))
+    ]
+    annotations = {"images": pictures, "annotations": faces}
+    (data / "annotations.json").write_text(json.dumps(annotations))
+
+    out = tmp_path / "out"
+    training.main(["--data", str(data), "--out", str(out), "--epochs", "1", "--device", "cpu"])
+
+    detector = training.weights.fetch(
+        model.MODEL.weights["centerface"], training.settings().weights_path
+    )
+    files = {"centerface": detector, "classifier": out / "facemask.safetensors"}
+    session = model.load(files, "cpu")
+    assert len(session.calibration) == 5
+    assert np.isfinite(session.calibration).all()
