@@ -232,6 +232,8 @@ def claim(
             idempotency[1] if idempotency else "",
             IDEMPOTENCY_MS,
             keys.JOB_PREFIX,
+            keys.STAT_PREFIX,
+            STAT_TTL_MS,
             *_flat(job),
         ],
     )
@@ -384,7 +386,7 @@ def ending(job_ttl_s: int) -> str:
             "run_events": keys.run_events(""),
             "run_jobs": keys.run_jobs(""),
             "run_ttl": RUN_TTL_MS,
-            "stat": keys.PREFIX + "stat:",
+            "stat": keys.STAT_PREFIX,
             "stat_ttl": STAT_TTL_MS,
             "unwanted": keys.UNWANTED,
             "upload_of": keys.UPLOAD_OF_PREFIX,
@@ -542,7 +544,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Census:
-    """What is under way, and what each model has done so far: see count in ending.lua."""
+    """What is under way, and what each model has done so far: see ending.lua and claim.lua."""
 
     groups: Sequence[Group]
     totals: Mapping[str, Mapping[str, str]]

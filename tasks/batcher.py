@@ -57,6 +57,8 @@ class Batcher:
     def __init__(self, run: Run, limit: Limit, wait: Wait = lambda bin, count, gap_s: 0.0) -> None:
         self.counts: Counter[str] = Counter()
         """batches, items, failed, and what was dropped: cancelled, expired."""
+        self.sizes: Counter[tuple[Hashable, int]] = Counter()
+        """(bin, items) -> batches that the device was given; a halved one counts by its parts."""
         self._run, self._limit, self._wait = run, limit, wait
         self._lanes: dict[Hashable, _Lane] = {}
         self._wake = threading.Condition()
@@ -171,6 +173,7 @@ class Batcher:
                 return
             answers = [error]
         self.counts["batches"] += 1
+        self.sizes[bin, len(batch)] += 1
         for one, answer in zip(batch, answers, strict=True):
             self._settle(one.future, answer)
 

@@ -1,5 +1,7 @@
 """What a web process counts itself; Prometheus adds up what several of them say."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Counter
 
 CLAIMS = Counter(
@@ -9,3 +11,14 @@ REFUSED = Counter(
     "pixelmill_refused", "Jobs refused, by the limit that they met.", ["model", "limit"]
 )
 LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and led again.", ["model"])
+
+
+LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "entering")
+
+
+def begin(models: Iterable[str]) -> None:
+    """Show zeros: a series that appears with its first event hides that event from rate()."""
+    for model in models:
+        LEASES_LOST.labels(model)
+        for limit in LIMITS:
+            REFUSED.labels(model, limit)

@@ -760,6 +760,19 @@ def test_an_end_is_counted_in_its_minute_and_for_ever(desk: Desk, state: "redis.
     assert state.ttl(minute) > 86_400 and state.ttl(keys.STAT_PREFIX + "toy:all") == -1
 
 
+def test_a_hit_is_counted_in_its_minute_and_for_ever(desk: Desk, state: "redis.Redis") -> None:
+    desk.claim("j1")
+    desk.finish(Ref(KEY, 1))
+
+    desk.claim("known to the cache", key="d" * 64, known='{"kind":"labels"}')
+    desk.claim("known to its run")
+    desk.claim("new", key="e" * 64)
+
+    [minute] = [key for key in state.scan_iter(keys.stat("toy", 0)[:-1] + "[0-9]*")]
+    for key in (minute, keys.STAT_PREFIX + "toy:all"):
+        assert state.hget(key, "hit") == "2"
+
+
 def test_a_census_tells_what_waits_and_what_runs(desk: Desk, state: "redis.Redis") -> None:
     state.sadd(keys.MODELS, "toy")
     for number in range(3):

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -85,6 +86,7 @@ def test_a_batch_is_never_larger_than_its_bin_allows(device: Device) -> None:
 
     sizes = [(bin, len(items)) for bin, items in device.batches[1:]]
     assert sizes == [("a", 2), ("a", 2), ("a", 1), ("b", 3), ("b", 1)]
+    assert started.sizes == Counter(sizes) + Counter([("first", 1)])
 
 
 def test_the_bin_whose_head_is_oldest_goes_first(device: Device) -> None:

@@ -1,11 +1,15 @@
 """Numbers for Prometheus, of a whole installation: web's out of Redis, each worker's its own."""
 
+import os
 import re
 import time
+from typing import Any
 
 import httpx
 import pytest
-from stack import API_KEY, Stack
+from stack import API_KEY, REPOSITORY, Stack
+
+from storage import keys
 
 
 def value(text: str, name: str, **labels: str) -> float | None:
@@ -19,16 +23,47 @@ def value(text: str, name: str, **labels: str) -> float | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def scrape(stack: Stack) -> str:
-    """What web shows after a job of the no-op model."""
-    headers = {"Authorization": f"Bearer {API_KEY}"}
-    path = f"{stack.url}/api/v1/predict/noop?wait=60&salt={time.time_ns() % 10**9}"
-    photo = (__file__.rsplit("/tests/", 1)[0]) + "/examples/coffee.jpg"
-    with open(photo, "rb") as file:
-        answer = httpx.post(path, headers=headers, content=file.read(), timeout=90)
-    assert answer.json()["state"] == "done", answer.text
+PATIENCE_S = 60.0
+
+
+def predict(stack: Stack, model: str, **query: object) -> dict[str, Any]:
+    """The job of a photo that this model is given."""
+    answer = httpx.post(
+        f"{stack.url}/api/v1/predict/{model}",
+        params={name: str(value) for name, value in query.items()},
+        headers={"Authorization": f"Bearer {API_KEY}"},
+        content=(REPOSITORY / "examples" / "coffee.jpg").read_bytes(),
+        timeout=90,
+    )
+    job: dict[str, Any] = answer.raise_for_status().json()
+    return job
+
+
+def scrape_of(stack: Stack) -> str:
+    """What web shows now."""
     return httpx.get(f"{stack.url}/metrics").raise_for_status().text
+
+
+@pytest.fixture(scope="module")
+def salt() -> int:
+    """What makes these tests' requests new."""
+    return time.time_ns() % 10**9
+
+
+@pytest.fixture(scope="module")
+def scrape(stack: Stack, salt: int) -> str:
+    """What web shows after a job of the no-op model and the same once more."""
+    jobs = [predict(stack, "noop", wait=60, salt=salt) for _ in range(2)]
+    assert [(job["state"], job["cached"]) for job in jobs] == [("done", False), ("done", True)]
+    return scrape_of(stack)
+
+
+@pytest.fixture(scope="module")
+def of_workers(stack: Stack, scrape: str) -> dict[str, str]:
+    """What each kind of worker shows after that."""
+    workers = httpx.get(f"{stack.url}/metrics/workers").raise_for_status().json()
+    shown = {worker["labels"]["kind"]: worker["targets"][0] for worker in workers}
+    return {kind: httpx.get(f"http://{at}/metrics").text for kind, at in shown.items()}
 
 
 def test_ended_runs_are_counted(scrape: str) -> None:
@@ -49,15 +84,61 @@ def test_claims_are_counted_by_what_became_of_them(scrape: str) -> None:
     assert (value(scrape, "pixelmill_claims_total", model="noop", verdict="lead") or 0) >= 1
 
 
-def test_a_workers_counter_is_on_its_own_scrape(stack: Stack, scrape: str) -> None:
-    workers = httpx.get(f"{stack.url}/metrics/workers").raise_for_status().json()
-    shown = {worker["labels"]["kind"]: worker["targets"][0] for worker in workers}
-    texts = {kind: httpx.get(f"http://{at}/metrics").text for kind, at in shown.items()}
+def test_hits_are_counted_for_ever_and_in_their_minute(stack: Stack, scrape: str) -> None:
+    hits = value(scrape, "pixelmill_hits_total", model="noop") or 0
+    minutes = [key for key in stack.state.keys(f"{keys.STAT_PREFIX}noop:*") if key[-4:] != b":all"]
 
+    assert hits >= 1
+    assert sum(int(stack.state.hget(key, "hit") or 0) for key in minutes) == hits
+
+
+@pytest.mark.parametrize("limit", ["in_flight", "waiting", "wait_ms", "scratch", "entering"])
+def test_refusals_begin_at_zero_for_every_limit(scrape: str, limit: str) -> None:
+    assert value(scrape, "pixelmill_refused_total", model="noop", limit=limit) is not None
+
+
+def test_lost_leases_and_poison_begin_at_zero(scrape: str) -> None:
+    assert value(scrape, "pixelmill_leases_lost_total", model="noop") is not None
+    assert value(scrape, "pixelmill_failures_total", model="noop", code="poison") is not None
+
+
+def test_lines_and_stages_are_shown_while_runs_are_in_them(stack: Stack, salt: int) -> None:
+    """More runs than processes: some are prepared, the others wait."""
+    for number in range((os.cpu_count() or 1) + 4):
+        predict(stack, "slow", wait=0, prepare_s=2, salt=salt + number)
+    of = {"model": "slow", "lane": "interactive"}
+
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        text = scrape_of(stack)
+        is_busy = value(text, "pixelmill_in_flight", **of, state="preprocessing")
+        waits = value(text, "pixelmill_queue_depth", **of, line="cpu")
+        if is_busy and waits:
+            break
+        time.sleep(0.05)
+
+    assert is_busy and waits
+    assert (value(text, "pixelmill_queue_oldest_seconds", **of, line="cpu") or 0) > 0
+
+
+def test_a_workers_messages_are_on_its_own_scrape(of_workers: dict[str, str]) -> None:
     counter = "pixelmill_worker_messages_total"
-    assert (value(texts["cpu"], counter, stage="preprocess") or 0) >= 1, "of a forked child"
-    assert (value(texts["gpu"], counter, stage="inference") or 0) >= 1
-    assert (value(texts["gpu"], "pixelmill_device_total", what="batches") or 0) >= 1
+
+    assert (value(of_workers["cpu"], counter, stage="preprocess") or 0) >= 1, "of a forked child"
+    assert (value(of_workers["gpu"], counter, stage="inference") or 0) >= 1
+
+
+def test_a_device_shows_its_batches_and_its_memory(of_workers: dict[str, str]) -> None:
+    text = of_workers["gpu"]
+    batches = value(text, "pixelmill_batch_size_count", model="noop") or 0
+
+    assert batches >= 1
+    assert value(text, "pixelmill_batch_size_bucket", model="noop", le="1") is not None
+    assert value(text, "pixelmill_batch_size_bucket", model="noop", le="+Inf") == batches
+    assert (value(text, "pixelmill_batch_size_sum", model="noop") or 0) >= batches
+    assert (value(text, "pixelmill_device_total", what="batches") or 0) >= batches
+    used = value(text, "pixelmill_device_memory_bytes", of="used") or 0
+    assert 0 < used < (value(text, "pixelmill_device_memory_bytes", of="total") or 0)
 
 
 @pytest.mark.parametrize("headers", [{"Host": "mill.example.com"}, {"X-Forwarded-For": "10.0.0.7"}])

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from storage import records, users
 from storage.records import Census
+from tasks import counts
 from tasks.errors import JobError
 from tasks.pipeline import Pipeline
 from web.errors import json_response
@@ -54,6 +55,7 @@ async def show(request: Request, pipeline: Pipeline) -> Response:
     registry = CollectorRegistry()
     census = await pipeline.state.do(records.census())
     registry.register(_Once(census, len(pipeline.hub.listeners)))
+    counts.begin(census.totals)
     text = generate_latest(registry) + generate_latest(REGISTRY)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -89,7 +91,8 @@ def under_way(census: Census) -> list[Metric]:
 
 
 def totals(census: Census) -> list[Metric]:
-    """Ends, failures by code, and how long stages took, since the state Redis was made."""
+    """Ends, hits, failures by code, times of stages: for ever, as far as the state Redis knows."""
+    hits = CounterMetricFamily("pixelmill_hits", "Answered from the cache.", labels=["model"])
     ends = CounterMetricFamily("pixelmill_runs", "Ended runs.", labels=["model", "state"])
     failed = CounterMetricFamily(
         "pixelmill_failures",
@@ -99,15 +102,16 @@ def totals(census: Census) -> list[Metric]:
     times = HistogramMetricFamily(
         "pixelmill_stage_seconds", "Time of a run in a stage.", labels=["model", "stage"]
     )
-    for model, counts in census.totals.items():
+    for model, total in census.totals.items():
+        hits.add_metric([model], float(total.get("hit", 0)))
         for state in ENDS:
-            ends.add_metric([model, state], float(counts.get(state, 0)))
-        for name, value in counts.items():
+            ends.add_metric([model, state], float(total.get(state, 0)))
+        for name, value in {"failed:poison": "0", **total}.items():
             if name.startswith("failed:"):
                 failed.add_metric([model, name.removeprefix("failed:")], float(value))
         for stage in STAGES:
-            _add_times(times, [model, stage], counts, stage)
-    return [ends, failed, times]
+            _add_times(times, [model, stage], total, stage)
+    return [hits, ends, failed, times]
 
 
 def _add_times(

@@ -119,7 +119,8 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         return {name: card(name, device.loaded) for name in names}
 
     options = ["-P", "threads", "-c", str(GPU_THREADS)]
-    _consume(Announcer(_node("gpu"), worker, cards), queues, options, counts)
+    numbers = metrics.OfDevice(device.name, counts, lambda: dict(batcher.sizes))
+    _consume(Announcer(_node("gpu"), worker, cards), queues, options, numbers)
 
 
 def _names(models: str) -> list[str]:
@@ -142,18 +143,21 @@ def _variants(names: Sequence[str]) -> list[str]:
     return [variant for name in names for variant in registry.variants(name, asked)]
 
 
-def _begin(announcer: Announcer, counts: metrics.Counts) -> None:
+def _begin(announcer: Announcer, device: metrics.OfDevice | None) -> None:
     """The pool is there: threads may be started."""
-    announcer.metrics = metrics.serve(settings().worker_metrics, counts)
+    announcer.metrics = metrics.serve(settings().worker_metrics, device)
     announcer.start()
 
 
 def _consume(
-    announcer: Announcer, queues: list[str], options: list[str], counts: metrics.Counts = dict
+    announcer: Announcer,
+    queues: list[str],
+    options: list[str],
+    device: metrics.OfDevice | None = None,
 ) -> None:
     """Hand this process to Celery until SIGTERM; warm shutdown finishes what is in hand."""
     _check_place()
-    worker_ready.connect(lambda **_: _begin(announcer, counts), weak=False)
+    worker_ready.connect(lambda **_: _begin(announcer, device), weak=False)
     worker_shutting_down.connect(lambda **_: announcer.stop(), weak=False)
     app.conf.worker_consumer = LeanConsumer
     events: Any = app.events  # the stub wants a name here; Celery takes classes as well

@@ -7,7 +7,7 @@
 -- ARGV: job id, lease ms, limits (JSON), job ttl ms, run ttl ms, negative ttl ms, known result or '',
 --       spec, user, lane, model, channel, request key, prefixes of lanes and of waiting runs,
 --       deadline ms, interest ms or '', what is asked for (with an idempotency key), its ttl ms, prefix
---       of jobs, then the job's fields and values
+--       of jobs, prefix of counters, ms that a minute's are kept, then the job's fields and values
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -20,7 +20,7 @@ local waiting_runs = waiting_prefix .. model .. ':' .. lane_name
 
 local function write_job(...)
   local fields = {'created', stamp}
-  for i = 21, #ARGV do fields[#fields + 1] = ARGV[i] end
+  for i = 23, #ARGV do fields[#fields + 1] = ARGV[i] end
   for _, value in ipairs({...}) do fields[#fields + 1] = value end
   redis.call('HSET', job, unpack(fields))
   redis.call('PEXPIRE', job, job_ttl)
@@ -38,6 +38,14 @@ local function wait_for_run()
   if ARGV[17] ~= '' then redis.call('ZADD', KEYS[10], now + ARGV[17], id) end
 end
 
+-- Beside the runs that ending.lua counts, in the same minute and for ever.
+local function count_hit()
+  local minute, total = ARGV[21] .. model .. ':' .. math.floor(now / 60000), ARGV[21] .. model .. ':all'
+  redis.call('HINCRBY', minute, 'hit', 1)
+  redis.call('PEXPIRE', minute, ARGV[22])
+  redis.call('HINCRBY', total, 'hit', 1)
+end
+
 if idempotency ~= '' then
   local before = redis.call('HMGET', idempotency, 'job', 'asked')
   if before[1] and redis.call('EXISTS', ARGV[20] .. before[1]) == 1 then
@@ -46,6 +54,7 @@ if idempotency ~= '' then
 end
 
 if known ~= '' then
+  count_hit()
   write_job('state', 'done', 'cached', '1', 'result', known)
   return {'hit', 0, known, stamp}
 end
@@ -57,6 +66,7 @@ if old[12] and ENDED[state] then state = 'cancelled' end  -- it was led again fo
 -- What a lighter model made for want of memory is no answer for the next: it may find room.
 if state == 'done' and string.find(old[4], '"lighter":true', 1, true) then state = 'cancelled' end
 if state == 'done' then
+  count_hit()
   write_job('state', 'done', 'cached', '1', 'result', old[4])
   return {'hit', n, old[4], stamp}
 end
