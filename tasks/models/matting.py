@@ -35,7 +35,7 @@ class Matting(Params):
     refine: bool = Field(
         default=True,
         title="Sharp edges",
-        description="Follow the photo's own edges. Off: softer outline.",
+        description="Follow the photo's own edges and hairs. Off: softer outline.",
     )
     clean: bool = Field(
         default=True,
@@ -144,5 +144,5 @@ MODEL = Model(
     profiles=("fast", "quality"),
     licence="Apache-2.0",
     intended_use="Cuts one clear subject (a person, an animal, a thing) out of a photo. It finds "
-    "what stands out; it does not separate single hairs, glass or smoke.",
+    "what stands out; it does not separate glass or smoke.",
 )
