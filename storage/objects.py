@@ -1,9 +1,12 @@
 """Objects: uploads, results and weights, in S3 or (benches, tests) in a folder."""
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import nsmallest
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -238,10 +241,10 @@ class FolderObjects:
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` files of `prefix` whose keys come after `after`, in order."""
-        files = (path for path in (self.root / prefix).rglob("*") if path.is_file())
-        found = {str(path.relative_to(self.root)): path for path in files}
-        wanted = sorted(key for key in found if key > after)[:most]
-        return [Listed(key, found[key].stat().st_mtime) for key in wanted]
+        # One at a time: the folder may hold more than is worth holding in memory.
+        found = (str(Path(path).relative_to(self.root)) for path in _files(self.root / prefix))
+        wanted = nsmallest(most, (key for key in found if key > after))
+        return [Listed(key, (self.root / key).stat().st_mtime) for key in wanted]
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """The file's address."""
@@ -250,6 +253,16 @@ class FolderObjects:
     def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
         """The file's address."""
         return (self.root / key).as_uri()
+
+
+def _files(folder: Path | str) -> Iterator[str]:
+    """Paths of all files below a folder, in no order."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            else:
+                yield entry.path
 
 
 def _etag(data: bytes) -> str:
