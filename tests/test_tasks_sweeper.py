@@ -14,7 +14,7 @@ from storage.calls import Async, Sync
 from storage.objects import FolderObjects, Objects, S3Objects
 from storage.records import End, Ref, Spec
 from tasks import resources, sweeper
-from tasks.resources import web_link
+from tasks.resources import STATE_LIMIT_S
 from tasks.settings import settings
 
 pytest_plugins = ["inprocess"]
@@ -102,9 +102,9 @@ def store(request: pytest.FixtureRequest, servers: Stack, tmp_path: Path) -> tup
 
 @pytest.fixture
 async def state_link(in_process: None, state_url: str) -> AsyncIterator[Async]:
-    made = web_link(state_url, "the state Redis")
+    made = Async(state_url, limit_s=STATE_LIMIT_S)
     yield made
-    await made.client.aclose(close_connection_pool=True)
+    await made.close()
 
 
 def put_objects(store: tuple[Objects, Path], user: str, ages_s: list[float]) -> None:

@@ -29,7 +29,7 @@ from stack import API_KEY, Stack, free_port
 
 from storage import records, users
 from storage.calls import Async, Sync
-from tasks.resources import web_link
+from tasks.resources import STATE_LIMIT_S
 
 UPDATES = 20
 EVERY_S = 0.05
@@ -132,13 +132,13 @@ async def _ours(
         return number == UPDATES
 
     streams = [Stream(stack.url, path(job), key) for job, key in zip(jobs, keys, strict=True)]
-    state = web_link(stack.env["PIXELMILL_STATE_URL"], "the state Redis")
+    state = Async(stack.env["PIXELMILL_STATE_URL"], limit_s=STATE_LIMIT_S)
     await asyncio.gather(*(stream.open() for stream in streams))
     await asyncio.gather(
         *(stream.read(on_data) for stream in streams),
         *(_drive(state, job, said_at[job.id]) for job in jobs),
     )
-    await state.client.aclose(close_connection_pool=True)
+    await state.close()
     return tally
 
 
