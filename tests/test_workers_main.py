@@ -1,5 +1,9 @@
 """`python -m workers`: what the command line says is what starts."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from workers import __main__ as door
@@ -10,7 +14,8 @@ from workers import boot
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What would have been started."""
     made: list[tuple[str, ...]] = []
-    monkeypatch.setattr(door, "configure", lambda level: None)
+    for name in ("configure", "restart_with_huge_pages", "let_threads_rest"):
+        monkeypatch.setattr(door, name, lambda *_: None)
     monkeypatch.setattr(boot, "cpu", lambda: made.append(("cpu",)))
     monkeypatch.setattr(boot, "gpu", lambda models, gpu: made.append(("gpu", models, gpu)))
     return made
@@ -42,3 +47,33 @@ def test_a_command_that_makes_no_sense_starts_nothing(
 
     assert caught.value.code == 2 and "usage: pixelmill worker" in capsys.readouterr().err
     assert started == []
+
+
+SAYS = """import os
+from workers import environment
+print("once more", flush=True)
+environment.restart_with_huge_pages()
+environment.let_threads_rest()
+print(os.getpid(), os.environ["GLIBC_TUNABLES"], os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+def said(**given: str) -> list[str]:
+    """What a process says that prepares itself for its libraries, and its pid."""
+    env = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"} | given
+    command = [sys.executable, "-c", SAYS]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        return [*process.communicate(timeout=30)[0].split("\n"), str(process.pid)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_a_worker_starts_anew_for_its_allocator_and_keeps_its_pid() -> None:
+    *lines, pid = said()
+
+    assert lines == ["once more"] * 2 + [f"{pid} glibc.malloc.hugetlb=1 PASSIVE", ""]
+
+
+def test_what_somebody_has_set_already_stays() -> None:
+    *lines, pid = said(GLIBC_TUNABLES="glibc.malloc.hugetlb=0", OMP_WAIT_POLICY="ACTIVE")
+
+    assert lines == ["once more", f"{pid} glibc.malloc.hugetlb=0 ACTIVE", ""]

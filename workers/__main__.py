@@ -4,6 +4,7 @@ import argparse
 
 from tasks.log import configure
 from tasks.settings import settings
+from workers.environment import let_threads_rest, restart_with_huge_pages
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -13,6 +14,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", default="", help="comma-separated; default: all (gpu)")
     parser.add_argument("--gpu", type=int, help="number of the GPU that this worker owns (gpu)")
     chosen = parser.parse_args(arguments)
+    if chosen.kind == "cpu":
+        restart_with_huge_pages()
+    else:
+        let_threads_rest()
     configure(settings().log_level)
     from workers import boot
 
