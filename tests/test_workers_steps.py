@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import redis
 from celery.events.receiver import EventReceiver
+from hypothesis import given
+from hypothesis import strategies as st
+from kombu.asynchronous.timer import Timer
 from stack import Stack
 
 from storage import calls, keys, records
@@ -20,7 +23,7 @@ from tasks import chain
 from tasks.app import VISIBILITY_S, app
 from tasks.message import message
 from workers import steps
-from workers.steps import HELD_AT_MOST_S, KeepMessages, _renew
+from workers.steps import HELD_AT_MOST_S, KeepMessages, _renew, forget_cancelled
 
 pytest_plugins = ["inprocess"]
 
@@ -136,6 +139,29 @@ def is_soon_renewed(state: "redis.Redis", seconds: float = 5) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.booleans()), max_size=30))
+def test_timers_that_were_called_off_are_forgotten_and_the_others_fire_in_order(
+    asked: list[tuple[int, bool]],
+) -> None:
+    timer = Timer()
+    fired: list[int] = []
+    entries = [timer.call_at(after, fired.append, (after,)) for after, _ in asked]
+    for entry, (_, off) in zip(entries, asked, strict=True):
+        if off:
+            entry.cancel()
+    loop = timer.__iter__(nowfun=lambda: 21)
+
+    forget_cancelled(timer)
+
+    kept = sorted(after for after, off in asked if not off)
+    assert len(timer) == len(kept)
+    while len(fired) < len(kept):
+        _, due = next(loop)
+        if due:
+            due()
+    assert fired == kept
 
 
 class Witness:

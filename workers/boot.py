@@ -22,7 +22,7 @@ from tasks.resources import place, state
 from tasks.settings import names_in, settings
 from workers import metrics, pinning
 from workers.announce import Announcer, facts
-from workers.steps import KeepMessages, LeanConsumer, LosslessDispatcher
+from workers.steps import ForgetTimers, KeepMessages, LeanConsumer, LosslessDispatcher
 from workers.tidy import Tidier, fullness
 
 if TYPE_CHECKING:  # it imports torch, which has to wait until the GPU is pinned
@@ -162,7 +162,7 @@ def _consume(
     app.conf.worker_consumer = LeanConsumer
     events: Any = app.events  # the stub wants a name here; Celery takes classes as well
     events.dispatcher_cls = LosslessDispatcher
-    app.steps["consumer"].add(KeepMessages)
+    app.steps["consumer"].update((ForgetTimers, KeepMessages))
     flags = ["--without-gossip", "--without-mingle", "--loglevel", settings().log_level]
     # Flower knows a worker by its events and heartbeat; without Flower both are a cost.
     flags += ["-E"] if settings().task_events else ["--without-heartbeat"]

@@ -1,5 +1,6 @@
 """What we add to Celery's consumer: signs of life for messages and worker, and lossless events."""
 
+import heapq
 import threading
 import time
 from typing import Any
@@ -9,11 +10,13 @@ import structlog
 from celery import bootsteps
 from celery.events import EventDispatcher
 from celery.worker.consumer import Consumer
+from kombu.asynchronous.timer import Timer
 from redis.exceptions import RedisError
 
 from tasks.app import VISIBILITY_S
 
 EVENT_FLUSH_S = 0.25
+FORGET_S = 5.0
 HELD_AT_MOST_S = 600
 """A message is kept from redelivery no longer than this, so that a hung worker is bounded."""
 
@@ -62,6 +65,38 @@ class LeanConsumer(Consumer):
         self._flush_due = None
         if self.event_dispatcher:
             self.event_dispatcher.flush()
+
+
+class ForgetTimers(bootsteps.StartStopStep):
+    """Drops timers that were called off.
+
+    Celery sets one a message for its hard limit, and kombu keeps it until then: minutes of traffic.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+    _repeated: Any = None
+
+    def start(self, consumer: Any) -> None:
+        """Begin, where the worker has an event loop: prefork."""
+        if consumer.hub:
+            self._repeated = consumer.hub.call_repeatedly(
+                FORGET_S, forget_cancelled, consumer.hub.timer
+            )
+
+    def stop(self, consumer: Any) -> None:
+        """The loop goes on without."""
+        if self._repeated:
+            self._repeated.cancel()
+
+    def terminate(self, consumer: Any) -> None:
+        """The same, in a hurry."""
+        self.stop(consumer)
+
+
+def forget_cancelled(timer: Timer) -> None:
+    """In place, as the loop holds on to the very list."""
+    timer._queue[:] = [event for event in timer._queue if not event.entry.canceled]
+    heapq.heapify(timer._queue)
 
 
 class KeepMessages(bootsteps.StartStopStep):
