@@ -76,9 +76,12 @@ def lane(line: str, lane: str) -> str:
     return f"{LANE_PREFIX}{line}:{lane}"
 
 
-def waiting(model: str, lane: str) -> str:
-    """Sorted set of the runs (keys of their hashes) that have yet to go through their model."""
-    return f"{WAITING_PREFIX}{model}:{lane}"
+def waiting(variant: str, lane: str) -> str:
+    """Sorted set of the runs (keys of their hashes) that have yet to go through their model.
+
+    `variant`: the model, or model:profile where that has a cost of its own.
+    """
+    return f"{WAITING_PREFIX}{variant}:{lane}"
 
 
 def pace(model: str) -> str:

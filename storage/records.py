@@ -86,7 +86,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Load:
-    """What runs of a model cost others that come after: n in a batch take a + b*n ms."""
+    """What runs of a variant cost others that come after: n in a batch take a + b*n ms."""
 
     a_ms: float
     b_ms: float
@@ -171,6 +171,7 @@ def claim(
     *,
     lane: str,
     job_ttl_s: int,
+    variant: str = "",
     limits: Limits = NO_LIMITS,
     known_result: str = "",
     deadline_s: float = DEADLINE_S,
@@ -180,9 +181,10 @@ def claim(
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
-    `keep` False: it lives only while somebody looks. `idempotency`: (key, what is asked for).
+    `variant`: as what its run is reckoned in `limits`, else as its model. `keep` False: it lives
+    only while somebody looks. `idempotency`: (key, what is asked for).
     """
-    key = spec.request_key
+    key, variant = spec.request_key, variant or spec.model
     job: dict[str, Word] = {
         "v": VERSION,
         "user": spec.user,
@@ -210,6 +212,7 @@ def claim(
             keys.idempotency(spec.user, idempotency[0]) if idempotency else "",
             keys.DEADLINES,
             keys.INTERESTS,
+            keys.waiting(variant, lane),
         ],
         [
             job_id,
@@ -234,6 +237,7 @@ def claim(
             keys.JOB_PREFIX,
             keys.STAT_PREFIX,
             STAT_TTL_MS,
+            variant,
             *_flat(job),
         ],
     )
@@ -317,7 +321,6 @@ def touch(
         keys.lane(line, lane),
         keys.lane(next_line or line, lane),
         letter.queue if letter else "",
-        keys.waiting(model, lane),
         keys.pace(model),
     ]
     for ref in refs:
@@ -503,7 +506,7 @@ class Look:
 def look(job_ids: Sequence[str], loads: str = "{}") -> Call[Look]:
     """These jobs and what their runs do now, in one round trip.
 
-    `loads` is JSON, model -> model -> Load, for the estimate of the wait.
+    `loads` is JSON, variant -> variant -> Load, for the estimate of the wait.
     """
 
     def parse(answer: Any) -> Look:

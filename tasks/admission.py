@@ -16,7 +16,7 @@ STAGES = ("preprocess", "inference", "postprocess")
 NO_SCRATCH_LIMIT = (0, 0)
 
 Loads = Mapping[str, Mapping[str, Load]]
-"""Model -> other model (or itself) -> what the other's runs cost those of the model."""
+"""Variant -> other variant (or itself) -> what the other's runs cost those of the variant."""
 
 
 class Busy(Unavailable):
@@ -31,30 +31,37 @@ class Busy(Unavailable):
 
 
 def loads(now: Catalogue) -> Loads:
-    """What each model's runs cost the others': those of one device share it in turns.
+    """What each variant's runs cost the others': those of one device share it in turns.
 
     A device that two models are served by, of several for each, is shared by that much of their
     work: |both| / (|one| * |other|) of what a run costs where it runs alone.
     """
     serving = {name: _serving(now, name) for name in now.models}
+    cards = {one: card for card in now.models.values() for one in _variants(card)}
     processes = _cpu_processes(now)
     found: dict[str, dict[str, Load]] = {}
-    for name, own in serving.items():
-        found[name] = {}
-        for other, theirs in serving.items():
+    for name in cards:
+        own, found[name] = serving[_model(name)], {}
+        for other, card in cards.items():
+            theirs = serving[_model(other)]
             share = len(own & theirs) / (len(own) * len(theirs))
-            found[name][other] = _load(now.models[other], share, processes)
+            found[name][other] = _load(_measured(card, other), card, share, processes)
     return found
 
 
+def variant(card: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """As what a run with these parameters is reckoned: `matting`, or e.g. `matting:quality`."""
+    name = f"{card['name']}:{params.get('profile')}"
+    return name if name in _variants(card) else str(card["name"])
+
+
 def limits(
-    loads: Loads, model: str, lane: Lane, scratch: tuple[int, int] = NO_SCRATCH_LIMIT
+    loads: Loads, variant: str, lane: Lane, scratch: tuple[int, int] = NO_SCRATCH_LIMIT
 ) -> Limits:
-    """What a new run of this model must stay within."""
+    """What a new run of this variant must stay within."""
     wait_s = settings().max_wait_batch_s if lane == "batch" else settings().max_wait_interactive_s
-    return Limits(
-        settings().max_in_flight, settings().max_waiting, wait_s * 1000, loads[model], scratch
-    )
+    own = loads.get(variant) or loads[_model(variant)]  # its last worker may just have left
+    return Limits(settings().max_in_flight, settings().max_waiting, wait_s * 1000, own, scratch)
 
 
 def scratch(now: Catalogue) -> tuple[int, int]:
@@ -97,7 +104,8 @@ def crowded(limit: str, most: int) -> Busy:
 
 def eta_s(view: View, card: Mapping[str, Any]) -> float:
     """Estimated seconds until a job that is under way ends."""
-    cost, pace = card["cost_ms"], card["pace_ms"]
+    measured, pace = _measured(card, view.run.get("variant") or ""), card["pace_ms"]
+    cost = measured["cost_ms"]
     needs = {**pace, "inference": cost["a"] + cost["b"]}
     at, is_waiting = view.run.get("stage") or "", view.stage_ms < 0
     left = STAGES[STAGES.index(at) + is_waiting :] if at else STAGES
@@ -106,7 +114,7 @@ def eta_s(view: View, card: Mapping[str, Any]) -> float:
         rest_ms -= min(view.stage_ms, needs[at])
     # The model is at its present batch for some time already; who is next waits for the rest.
     turn_ms = view.wait_ms + (needs["inference"] if at == "inference" and not is_waiting else 0)
-    batch_ms = cost["a"] + cost["b"] * card.get("max_batch", 1)
+    batch_ms = cost["a"] + cost["b"] * measured.get("max_batch", 1)
     left_ms: float = rest_ms + view.wait_ms - min(view.busy_ms, turn_ms, batch_ms)
     return round(left_ms / 1000, 2)
 
@@ -124,11 +132,29 @@ def _cpu_processes(now: Catalogue) -> int:
     return sum(counts) or 1
 
 
-def _load(card: Mapping[str, Any], share: float, processes: int) -> Load:
-    cost = card["cost_ms"]
+def _variants(card: Mapping[str, Any]) -> list[str]:
+    """The model itself, which is its first profile, and its other profiles."""
+    others = list(card.get("profiles", {}))[1:]
+    return [card["name"], *(f"{card['name']}:{profile}" for profile in others)]
+
+
+def _model(variant: str) -> str:
+    return variant.partition(":")[0]
+
+
+def _measured(card: Mapping[str, Any], variant: str) -> Mapping[str, Any]:
+    """`cost_ms` and `max_batch` of a variant: its profile's, or the card's for the first one."""
+    own: Mapping[str, Any] = card.get("profiles", {}).get(variant.partition(":")[2], card)
+    return own if "cost_ms" in own else card  # a worker of before measured profiles as one
+
+
+def _load(
+    measured: Mapping[str, Any], card: Mapping[str, Any], share: float, processes: int
+) -> Load:
+    cost = measured["cost_ms"]
     return Load(
         a_ms=round(cost["a"] * share, 3),
         b_ms=round(cost["b"] * share, 3),
-        max_batch=card.get("max_batch", 1),
+        max_batch=measured.get("max_batch", 1),
         cpu_ms=round(sum(card["pace_ms"].values()) / processes, 3),
     )

@@ -194,13 +194,15 @@ class Pipeline:
     ) -> View:
         """Claim, and bring the run on its way if this job leads it."""
         job_id = secrets.token_hex(16)
+        variant = admission.variant(card, spec.params)
         claim = await self.state.do(
             records.claim(
                 job_id,
                 spec,
                 lane=request.lane,
                 job_ttl_s=settings().job_ttl_s,
-                limits=admission.limits(self._loads, request.model, request.lane, self._scratch),
+                variant=variant,
+                limits=admission.limits(self._loads, variant, request.lane, self._scratch),
                 known_result=known_result,
                 deadline_s=request.deadline_s or DEADLINES_S[request.lane],
                 keep=request.keep,

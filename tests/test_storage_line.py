@@ -33,6 +33,7 @@ class Line:
         job: str = "",
         user: str = "ada",
         model: str = "toy",
+        variant: str = "",
         lane: str = "interactive",
         limits: Limits = NO_LIMITS,
         known: str = "",
@@ -44,6 +45,7 @@ class Line:
             spec,
             lane=lane,
             job_ttl_s=60,
+            variant=variant,
             limits=limits,
             known_result=known,
             fields={"id": job},
@@ -212,6 +214,60 @@ def test_models_that_share_a_device_are_served_in_turns(line: Line) -> None:
 
     assert line.view("one").wait_ms == 5 * 2, "its turn is next; only the cpu has work before it"
     assert line.view("two").wait_ms == 5 + 1000, "one of each before it, one of them beside it"
+
+
+HEAVY = Load(a_ms=300, b_ms=900, max_batch=2, cpu_ms=2)
+PROFILES = {"toy": TOY, "toy:heavy": HEAVY, "slow": SLOW}
+SEEN = dict.fromkeys(PROFILES, PROFILES)
+
+
+def test_runs_of_a_profile_keep_others_waiting_for_its_own_cost(line: Line) -> None:
+    for number in range(4):
+        line.claim(f"heavy-{number}", variant="toy:heavy")
+    line.claim("one")
+
+    heavy, one = line.view("heavy-3", SEEN), line.view("one", SEEN)
+
+    assert (heavy.ahead, heavy.wait_ms) == (3, 300 + 3 * 900), "the third shares its batch"
+    assert (one.ahead, one.wait_ms) == (4, 2 * 300 + 4 * 900), "one queue: not in turns"
+
+
+def test_a_queue_of_a_profile_is_refused_by_its_own_cost(line: Line) -> None:
+    bound = replace(NO_LIMITS, loads=PROFILES, wait_ms=1000)
+    for number in range(4):
+        line.claim(f"fast-{number}", limits=bound)
+    for number in range(2):
+        line.claim(f"heavy-{number}", variant="toy:heavy", limits=bound)
+
+    refused = line.refusal("late", limits=bound)
+
+    assert (refused.limit, refused.value) == ("wait_ms", 4 * 5 + 300 + 2 * 900)
+
+
+def test_another_models_profiles_take_no_more_turns_than_it_has(line: Line) -> None:
+    for number in range(4):
+        line.claim(f"fast-{number}")
+        line.claim(f"heavy-{number}", variant="toy:heavy")
+    line.claim("first", model="slow")
+    line.claim("second", model="slow")
+
+    wait_ms = line.view("second", SEEN).wait_ms
+
+    assert wait_ms == 1000 + (40 + 0.5 * 5) + (300 + 0.5 * 900), "one turn: half of each profile"
+
+
+def test_a_profile_leaves_its_line_as_any_run_does(line: Line, state: "redis.Redis") -> None:
+    for name in ("through", "ended", "again"):
+        line.claim(name, variant="toy:heavy")
+    line.through("through", "again")
+    line.finish("ended")
+    left = state.zcard(keys.waiting("toy:heavy", "interactive"))
+
+    line.link.do(records.lead_again([Ref("again", 1)], job_ttl_s=60))
+
+    assert left == 0
+    assert line.view("again", SEEN).run["variant"] == "toy:heavy"
+    assert line.ahead("again") == [0]
 
 
 def test_a_slow_cpu_decides_where_the_device_is_fast(line: Line) -> None:

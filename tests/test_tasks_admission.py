@@ -83,6 +83,48 @@ def test_a_model_whose_worker_restarts_is_estimated_as_if_it_were_there() -> Non
     assert admission.loads(catalogue(cards=[card("a")]))["a"]["a"].b_ms == 5
 
 
+QUALITY = {
+    **card("a"),
+    "profiles": {
+        "fast": {"cost_ms": {"a": 40, "b": 5}, "max_batch": 8},
+        "quality": {"cost_ms": {"a": 300, "b": 900}, "max_batch": 2},
+    },
+}
+
+
+def test_each_profile_is_reckoned_at_its_own_cost() -> None:
+    loads = admission.loads(catalogue(gpu("a"), gpu("a"), cards=[QUALITY]))
+
+    for variant in ("a", "a:quality"):
+        fast, quality = loads[variant]["a"], loads[variant]["a:quality"]
+        assert (fast.a_ms, fast.b_ms, fast.max_batch) == (20, 2.5, 8)
+        assert (quality.a_ms, quality.b_ms, quality.max_batch) == (150, 450, 2)
+
+
+@pytest.mark.parametrize(
+    ("params", "variant"),
+    [({"profile": "quality"}, "a:quality"), ({"profile": "fast"}, "a"), ({}, "a")],
+)
+def test_the_parameter_says_which_profile_a_run_costs(params: Any, variant: str) -> None:
+    assert admission.variant(QUALITY, params) == variant
+
+
+def test_a_parameter_of_that_name_without_profiles_changes_nothing() -> None:
+    assert admission.variant(card("a"), {"profile": "mine"}) == "a"
+
+
+def test_a_profile_whose_last_worker_has_left_is_reckoned_as_the_model() -> None:
+    loads = admission.loads(catalogue(gpu("a"), cards=[card("a")]))
+
+    assert admission.limits(loads, "a:quality", "batch").loads == loads["a"]
+
+
+def test_a_profile_that_an_older_worker_announced_costs_what_the_model_does() -> None:
+    old = {**card("a"), "profiles": {"fast": {"ms_per_image": 45}, "quality": {"ms_per_image": 9}}}
+
+    assert admission.loads(catalogue(cards=[old]))["a"]["a:quality"].a_ms == 40
+
+
 # Limits and refusals
 
 
@@ -172,6 +214,12 @@ def view(
 )
 def test_what_is_left_is_what_is_not_done_yet(seen: View, seconds: float) -> None:
     assert admission.eta_s(seen, CARD) == pytest.approx(seconds)
+
+
+def test_what_is_left_of_a_profile_is_reckoned_at_its_own_cost() -> None:
+    waiting = View({"state": "queued"}, {"stage": "", "variant": "a:quality"})
+
+    assert admission.eta_s(waiting, QUALITY) == pytest.approx(1.2)
 
 
 @given(

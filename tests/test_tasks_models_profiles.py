@@ -13,6 +13,7 @@ from tasks.models.base import Inferred
 from tasks.parameters import canonical
 from tasks.settings import settings
 from workers.accelerator import Cpu
+from workers.cost import Cost
 from workers.device import Device, card
 
 TOY = '''"""Adds its profile's number."""
@@ -90,6 +91,16 @@ def test_only_loaded_profiles_are_offered() -> None:
     assert canonical(told["params"], {"profile": "middle"}) == {"profile": "middle"}
     with pytest.raises(BadInput, match="profile"):
         canonical(told["params"], {"profile": "large"})
+
+
+def test_each_profile_is_announced_with_its_own_measured_cost() -> None:
+    loaded = device("toy", "toy:large").loaded
+    loaded["toy:large"].cost = Cost([(1, 1200), (2, 2100)])
+
+    told = card("toy", loaded)
+
+    assert told["profiles"]["large"]["cost_ms"] == {"a": 300, "b": 900}
+    assert told["profiles"]["small"]["cost_ms"] == told["cost_ms"] != {"a": 300, "b": 900}
 
 
 def test_workers_with_more_and_fewer_profiles_are_of_one_version() -> None:

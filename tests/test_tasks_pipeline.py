@@ -21,6 +21,7 @@ from storage.calls import Async, Sync
 from storage.errors import StorageDown
 from storage.objects import S3Objects
 from storage.records import End, Ref
+from tasks import admission
 from tasks.errors import BadInput, Unavailable
 from tasks.hub import Hub
 from tasks.models.base import Params
@@ -399,6 +400,35 @@ async def test_a_full_lane_is_429(
         await pipeline.submit(replace(request_, user="bob"))
 
     assert (caught.value.code, caught.value.status) == ("busy", 429)
+
+
+async def test_a_queue_of_slow_profiles_is_estimated_by_their_own_cost(
+    link: Sync,
+    pipeline: Pipeline,
+    request_: Request,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Drawn(Params):
+        profile: str = "fast"
+
+    fast, slow = ({"cost_ms": {"a": 0, "b": ms}, "max_batch": 1} for ms in (10, 4000))
+    profiles = {"fast": fast, "slow": slow}
+    told = {**CARD, **fast, "params": Drawn.model_json_schema(), "profiles": profiles}
+    link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
+    link.do(catalogue.announce("gpu-1@host", {"queues": ["gpu.toy"]}, {"toy": told}))
+    monkeypatch.setenv("PIXELMILL_MAX_WAIT_INTERACTIVE_S", "10")
+    settings.cache_clear()
+
+    views = [
+        await pipeline.submit(replace(request_, user=user, params={"profile": "slow"}))
+        for user in ("ada", "bob", "cy")
+    ]
+    seen = await pipeline.view("cy", views[2].fields["id"])
+    with pytest.raises(Unavailable, match=r"the wait would be 12\.0 s; the limit is 10 s"):
+        await pipeline.submit(replace(request_, user="dee"))
+
+    assert (seen.ahead, seen.wait_ms) == (2, 8000)
+    assert admission.eta_s(seen, told | {"pace_ms": {"preprocess": 0, "postprocess": 0}}) == 12
 
 
 # What cannot be queued

@@ -317,7 +317,7 @@ def card(name: str, device: Mapping[str, Loaded]) -> dict[str, Any]:
     """
     model, loaded = registry.get(name), device[name]
     profiles = {
-        profile: _profile_card(device[variant])
+        profile: _measured(device[variant])
         for profile in model.profiles
         if (variant := registry.variant_name(name, model, profile)) in device
     }
@@ -334,19 +334,17 @@ def card(name: str, device: Mapping[str, Loaded]) -> dict[str, Any]:
         "lighter": model.lighter,
         "decode": model.decode,
         "device": loaded.on.name,
-        "max_batch": model.max_batch if loaded.pays else 1,
-        "cost_ms": {"a": round(loaded.cost.a_ms, 3), "b": round(loaded.cost.b_ms, 3)},
-        "weights_bytes": _weights_bytes(loaded),
+        **_measured(loaded),
     }
 
 
-def _profile_card(loaded: Loaded) -> dict[str, float]:
-    ms = round(loaded.cost.a_ms + loaded.cost.b_ms, 2)
-    return {"ms_per_image": ms, "weights_bytes": _weights_bytes(loaded)}
-
-
-def _weights_bytes(loaded: Loaded) -> int:
-    return sum(weight.bytes for weight in loaded.model.weights.values())
+def _measured(loaded: Loaded) -> dict[str, Any]:
+    """What differs by profile: an entry of the card's `profiles`, and of the card itself."""
+    return {
+        "max_batch": loaded.model.max_batch if loaded.pays else 1,
+        "cost_ms": {"a": round(loaded.cost.a_ms, 3), "b": round(loaded.cost.b_ms, 3)},
+        "weights_bytes": sum(weight.bytes for weight in loaded.model.weights.values()),
+    }
 
 
 def _schema(model: Model, profiles: Sequence[str]) -> dict[str, Any]:

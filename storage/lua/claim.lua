@@ -3,11 +3,12 @@
 -- A claim with an idempotency key that was used before answers `again` and the job of then, or
 -- `mismatch` if it asked for something else.
 -- KEYS: run, run's jobs, job, lane of the cpu line, user's jobs (and their channel), index of active runs, user's runs,
---       idempotency key or '', deadlines of jobs, interests in jobs
+--       idempotency key or '', deadlines of jobs, interests in jobs, runs that wait as this one would
 -- ARGV: job id, lease ms, limits (JSON), job ttl ms, run ttl ms, negative ttl ms, known result or '',
 --       spec, user, lane, model, channel, request key, prefixes of lanes and of waiting runs,
 --       deadline ms, interest ms or '', what is asked for (with an idempotency key), its ttl ms, prefix
---       of jobs, prefix of counters, ms that a minute's are kept, then the job's fields and values
+--       of jobs, prefix of counters, ms that a minute's are kept, variant, then the job's fields and
+--       values
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
@@ -16,11 +17,11 @@ local id, lease, job_ttl, run_ttl = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
 local negative_ttl, known, spec, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[12]
 local lane_name, model, user_runs, waiting_prefix = ARGV[10], ARGV[11], KEYS[7], ARGV[15]
 local idempotency, asked, deadline = KEYS[8], ARGV[18], now + ARGV[16]
-local waiting_runs = waiting_prefix .. model .. ':' .. lane_name
+local waiting_runs, variant = KEYS[11], ARGV[23]
 
 local function write_job(...)
   local fields = {'created', stamp}
-  for i = 23, #ARGV do fields[#fields + 1] = ARGV[i] end
+  for i = 24, #ARGV do fields[#fields + 1] = ARGV[i] end
   for _, value in ipairs({...}) do fields[#fields + 1] = value end
   redis.call('HSET', job, unpack(fields))
   redis.call('PEXPIRE', job, job_ttl)
@@ -99,14 +100,15 @@ local function refusal(limits)
   if most > 0 and used >= most then return 'scratch', used, SCRATCH_ROOM_MS, most end
   local mine, oldest = still_in(user_runs)
   if mine >= limits.in_flight then
-    local of = redis.call('HMGET', oldest, 'model', 'lane')
-    local score = redis.call('ZSCORE', waiting_prefix .. of[1] .. ':' .. of[2], oldest)
-    local _, wait_ms = line('(' .. (score or '0'), waiting_prefix, of[1], of[2], limits.loads)
+    local of = redis.call('HMGET', oldest, 'lane', 'model', 'variant')
+    local as = of[3] or of[2]
+    local score = redis.call('ZSCORE', waiting_prefix .. as .. ':' .. of[1], oldest)
+    local _, wait_ms = line('(' .. (score or '0'), waiting_prefix, as, of[1], limits.loads)
     return 'in_flight', mine, wait_ms
   end
   local all = 0
   for other in pairs(limits.loads) do all = all + still_in(waiting_prefix .. other .. ':' .. lane_name) end
-  local _, wait_ms = line('+inf', waiting_prefix, model, lane_name, limits.loads)
+  local _, wait_ms = line('+inf', waiting_prefix, variant, lane_name, limits.loads)
   if all >= limits.waiting then return 'waiting', all, wait_ms * (all - limits.waiting + 1) / math.max(all, 1) end
   if wait_ms > limits.wait_ms then return 'wait_ms', wait_ms, wait_ms - limits.wait_ms end
 end
@@ -134,7 +136,7 @@ end
 redis.call('DEL', run)
 redis.call('HSET', run, 'v', 1, 'n', n, 'state', 'queued', 'stage', '', 'progress', 0, 'version', n * 1000,
   'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', 'cpu', 'line', 'cpu',
-  'lane', lane_name, 'model', model, 'user', ARGV[9], 'position', position, 'claimed', stamp,
+  'lane', lane_name, 'model', model, 'variant', variant, 'user', ARGV[9], 'position', position, 'claimed', stamp,
   'waiting_since', stamp, 'unsent', '1', 'deadline', string.format('%.3f', deadline))
 redis.call('PEXPIRE', run, run_ttl)
 redis.call('ZADD', KEYS[6], now, ARGV[13])

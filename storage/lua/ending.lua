@@ -60,7 +60,7 @@ local function end_run(names, key, state, payload, lasting, now)
   local run, jobs = names.run .. key, names.run_jobs .. key
   local was = read(run, 'n', 'stage', 'model', 'lane', 'user', 'unwanted', 'version', 'ms:queued',
     'ms:preprocess', 'ms:inference', 'ms:postprocess', 'at:preprocess', 'at:inference', 'at:postprocess',
-    'with:preprocess', 'with:postprocess')
+    'with:preprocess', 'with:postprocess', 'variant')
   if was.unwanted then state, payload, lasting = 'cancelled', '', '0' end
   local ms = {}
   for _, stage in ipairs(STAGES) do
@@ -78,7 +78,7 @@ local function end_run(names, key, state, payload, lasting, now)
   end
   redis.call('DEL', jobs)
   redis.call('ZREM', names.active, key)
-  redis.call('ZREM', names.waiting .. was.model .. ':' .. was.lane, run)
+  redis.call('ZREM', names.waiting .. (was.variant or was.model) .. ':' .. was.lane, run)
   redis.call('ZREM', names.user_runs .. (was.user or ''), run)
   redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. state .. '","version":' .. version .. '}')
   count(names, was.model, state, payload, ms, now)

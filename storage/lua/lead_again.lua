@@ -12,7 +12,7 @@ local numbers = {}
 for i = 1, #KEYS / 3 do
   local run, channel, jobs = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
   local key, number, spec, weights = unpack(ARGV, 4 * i + 2, 4 * i + 5)
-  local was = redis.call('HMGET', run, 'n', 'state', 'lane', 'model', 'unwanted')
+  local was = redis.call('HMGET', run, 'n', 'state', 'lane', 'variant', 'unwanted', 'model')
   if was[1] ~= number or ENDED[was[2]] then
     numbers[i] = 0
   elseif was[5] then
@@ -24,7 +24,7 @@ for i = 1, #KEYS / 3 do
     redis.call('HSET', run, 'n', numbers[i], 'state', 'queued', 'stage', '', 'progress', 0, 'queue', 'cpu',
       'line', 'cpu', 'position', position, 'waiting_since', stamp, 'lease', leased)
     redis.call('HDEL', run, 'suspect_since', 'unsent')
-    redis.call('ZADD', ARGV[3] .. was[4] .. ':' .. was[3], now, run)  -- behind those who wait now
+    redis.call('ZADD', ARGV[3] .. (was[4] or was[6]) .. ':' .. was[3], now, run)  -- behind those who wait now
     if spec ~= '' then  -- its result will not be that of its key: claim.lua
       redis.call('HSET', run, 'spec', spec, 'moved', 1)
       for _, id in ipairs(redis.call('SMEMBERS', jobs)) do

@@ -1,26 +1,42 @@
 -- Shared by the scripts that say how long a run waits; storage/calls.py puts it before them.
 local ENDED = {done = true, failed = true, cancelled = true}
 
--- How many runs of `model` are served before one that is claimed at `score`: people before batches.
-local function ahead_of(score, prefix, model, lane)
-  local before = redis.call('ZCOUNT', prefix .. model .. ':' .. lane, '-inf', score)
-  if lane == 'batch' then before = before + redis.call('ZCARD', prefix .. model .. ':interactive') end
+-- How many runs of `variant` are served before one that is claimed at `score`: people before batches.
+local function ahead_of(score, prefix, variant, lane)
+  local before = redis.call('ZCOUNT', prefix .. variant .. ':' .. lane, '-inf', score)
+  if lane == 'batch' then before = before + redis.call('ZCARD', prefix .. variant .. ':interactive') end
   return before
 end
 
--- How many runs are before one of `model` that is claimed at `score`, and for how many ms they keep
--- it from its model. A device serves its models in turns, so that a long line of one does not hold up
--- another; cpu workers serve everybody in order. Both work at a time: the slower one decides.
--- loads: model -> what its runs cost those who come after (storage/records.py: Load)
-local function line(score, prefix, model, lane, loads)
-  local before, device_ms, cpu_ms = ahead_of(score, prefix, model, lane), 0, 0
+-- The model of a variant: `matting` and `matting:quality` wait in one queue.
+local function model_of(variant) return string.match(variant, '[^:]*') end
+
+-- Runs that are served before one that is claimed at `score`: by variant, and by model.
+local function all_ahead(score, prefix, variant, lane, loads)
+  local runs = {[variant] = ahead_of(score, prefix, variant, lane)}
+  for other in pairs(loads) do runs[other] = runs[other] or ahead_of(score, prefix, other, lane) end
+  local of_model = {}
+  for other, count in pairs(runs) do
+    of_model[model_of(other)] = (of_model[model_of(other)] or 0) + count
+  end
+  return runs, of_model
+end
+
+-- How many runs of its model are before one of `variant` that is claimed at `score`, and for how many
+-- ms all others keep it from its model. A device serves its models in turns, so that a long line of
+-- one does not hold up another; cpu workers serve everybody in order. Both work at a time: the slower
+-- one decides.
+-- loads: variant -> what its runs cost those who come after (storage/records.py: Load)
+local function line(score, prefix, variant, lane, loads)
+  local runs, of_model = all_ahead(score, prefix, variant, lane, loads)
+  local before, device_ms, cpu_ms = of_model[model_of(variant)], 0, 0
   for other, cost in pairs(loads) do
-    local runs = ahead_of(score, prefix, other, lane)
-    local served = math.min(runs, before)
-    -- Those of its own model that fill no batch share one with it.
-    local batches = (other == model and math.floor or math.ceil)(served / cost.max_batch)
+    local all = of_model[model_of(other)]
+    local served = all > before and runs[other] * before / all or runs[other]
+    -- Those of its own kind that fill no batch share one with it.
+    local batches = (other == variant and math.floor or math.ceil)(served / cost.max_batch)
     device_ms = device_ms + batches * cost.a_ms + served * cost.b_ms
-    cpu_ms = cpu_ms + runs * cost.cpu_ms
+    cpu_ms = cpu_ms + runs[other] * cost.cpu_ms
   end
   return before, math.max(device_ms, cpu_ms)
 end

@@ -4,8 +4,8 @@
 -- the answer of a run that has ended, also of one that ends here: nobody waits for it any more, or the
 -- last who did has lost patience.
 -- The end of a stage queues the message for the next one: no crash can come between.
--- KEYS: lane of this stage, lane of the next (or the same), list of the letter or '', runs that wait
---       for this model in this lane, pace of the model, then run, channel per run
+-- KEYS: lane of this stage, lane of the next (or the same), list of the letter or '', pace of the
+--       model, then run, channel per run
 -- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', next line,
 --       letter or '', names (see ending.lua), error of a run whose deadline is over, then per run:
 --       request key, number
@@ -15,14 +15,14 @@ local stamp = string.format('%.3f', now)
 local event, stage, state, progress = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local leased = string.format('%.3f', now + tonumber(ARGV[5]))
 local next_queue, next_line, letter = ARGV[6], ARGV[7], ARGV[8]
-local count = (#KEYS - 5) / 2
+local count = (#KEYS - 4) / 2
 local at, ms, deliveries, over = 'at:' .. stage, 'ms:' .. stage, 'deliveries:' .. stage, 'over:' .. stage
-local answers, highest, handed_on = {}, 0, false
+local answers, highest, handed_on, names = {}, 0, false, nil
 
 for i = 1, count do
-  local run, key, number = KEYS[4 + 2 * i], ARGV[9 + 2 * i], ARGV[10 + 2 * i]
+  local run, key, number = KEYS[3 + 2 * i], ARGV[9 + 2 * i], ARGV[10 + 2 * i]
   local was = redis.call('HMGET', run, 'n', 'state', 'version', 'position', 'waiting_since', 'ms:queued',
-    deliveries, at, 'spec', over, 'unwanted', 'deadline')
+    deliveries, at, 'spec', over, 'unwanted', 'deadline', 'variant', 'model', 'lane')
   if was[1] ~= number or was[10] == number then
     answers[i] = {0, ''}
   elseif ENDED[was[2]] then
@@ -51,13 +51,16 @@ for i = 1, count do
         ms, string.format('%.3f', now - tonumber(was[8] or now)), 'waiting_since', stamp,
         'position', position)
       if next_queue ~= '' then redis.call('HSET', run, 'queue', next_queue, 'line', next_line) end
-      if stage == 'inference' then redis.call('ZREM', KEYS[4], run) end
+      if stage == 'inference' then
+        names = names or cjson.decode(ARGV[9])
+        redis.call('ZREM', names.waiting .. (was[13] or was[14]) .. ':' .. was[15], run)
+      end
       answers[i], handed_on = {1, ''}, true
     end
-    redis.call('PUBLISH', KEYS[5 + 2 * i], '{"state":"' .. state .. '","version":' .. version .. '}')
+    redis.call('PUBLISH', KEYS[4 + 2 * i], '{"state":"' .. state .. '","version":' .. version .. '}')
   end
 end
-if handed_on and stage == 'inference' then redis.call('HSET', KEYS[5], 'left', stamp) end
+if handed_on and stage == 'inference' then redis.call('HSET', KEYS[4], 'left', stamp) end
 if handed_on and letter ~= '' then redis.call('LPUSH', KEYS[3], letter) end
 if highest > 0 and highest > tonumber(redis.call('HGET', KEYS[1], 'started') or 0) then
   redis.call('HSET', KEYS[1], 'started', highest)

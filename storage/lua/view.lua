@@ -1,7 +1,7 @@
 -- Needs line.lua.
 -- Jobs and, while they are under way, what their runs do now and what they wait for.
 -- KEYS: jobs
--- ARGV: prefixes of runs, of waiting runs and of paces, loads of each model (JSON): see line.lua,
+-- ARGV: prefixes of runs, of waiting runs and of paces, loads of each variant (JSON): see line.lua,
 --       interests in jobs, how long one lasts in ms
 -- Answers JSON, as a client reads that much faster than lists of words: `at`, Redis time in ms; `jobs`,
 -- each false or the fields of View in storage/records.py
@@ -9,7 +9,8 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local loads
 
-local RUN = {'n', 'state', 'stage', 'progress', 'version', 'waiting_since', 'lane', 'model'}
+local RUN = {'n', 'state', 'stage', 'progress', 'version', 'waiting_since', 'lane', 'model',
+  'variant'}
 local function since(of, field, never) return now - tonumber(redis.call('HGET', of, field) or never) end
 
 local function look(name)
@@ -26,12 +27,13 @@ local function look(name)
   for i, name in ipairs(RUN) do run[name] = values[i] or nil end
   local stage, waits, lane, model = run.stage, run.waiting_since ~= '', run.lane, run.model
 
-  local waiting = ARGV[2] .. model .. ':' .. lane
+  local variant = run.variant or model
+  local waiting = ARGV[2] .. variant .. ':' .. lane
   local score = redis.call('ZSCORE', waiting, key)
   local ahead, wait_ms, busy_ms = -1, 0, 0
   if score then
     loads = loads or cjson.decode(ARGV[4])
-    ahead, wait_ms = line('(' .. score, ARGV[2], model, lane, loads[model] or {})
+    ahead, wait_ms = line('(' .. score, ARGV[2], variant, lane, loads[variant] or loads[model] or {})
     local _, oldest = still_in(waiting)
     busy_ms = math.min(since(oldest, 'at:inference', now), since(ARGV[3] .. model, 'left', 0))
   end
