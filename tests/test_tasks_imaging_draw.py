@@ -1,6 +1,7 @@
 """Boxes are seen, labelled, and stay inside the picture."""
 
 import numpy as np
+import pytest
 
 from tasks.imaging import draw
 
@@ -32,6 +33,14 @@ def test_labels_differ_by_more_than_colour():
     _, other = annotated([[50, 60, 150, 160]], ["no facemask"])
 
     assert ((one != 128).any(-1) != (other != 128).any(-1)).any()
+
+
+@pytest.mark.parametrize(
+    ("score", "shown"),
+    [(0.97, "97%"), (0.9899, "99%"), (0.9974, "99.7%"), (0.99999, "99.9%"), (1.0, "100%")],
+)
+def test_only_what_is_certain_is_100_per_cent(score, shown):
+    assert draw.percent(score) == shown
 
 
 def test_boxes_beyond_the_picture_are_clipped():

@@ -1,5 +1,6 @@
 """Boxes with their labels on a picture, legible on any photo and without telling colours apart."""
 
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,8 +47,15 @@ def annotate(
     for box, label, score in zip(boxes, labels, scores, strict=True):
         corners, colour = _ordered(box, picture.size), _colour(label)
         _outline(canvas, corners, colour, pen)
-        _tag(canvas, corners, f"{label} {score:.0%}", colour, pen)
+        _tag(canvas, corners, f"{label} {percent(score)}", colour, pen)
     return np.array(picture)
+
+
+def percent(score: float) -> str:
+    """`97%`, and near the ends `99.7%`, cut off rather than rounded: 100% is certain."""
+    if 0.01 <= score < 0.99:
+        return f"{score:.0%}"
+    return f"{math.floor(score * 1000) / 10:g}%"
 
 
 def _pen(image: Image) -> _Pen:

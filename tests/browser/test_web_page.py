@@ -351,6 +351,18 @@ def test_labels_are_shown_as_bars(page: Page):
     expect(page.locator("#alone .labels li")).to_have_text("espresso95 %")
 
 
+def test_only_what_is_certain_is_shown_as_100_per_cent(page: Page):
+    shown = page.evaluate(
+        """async (scores) => {
+            const { percent } = await import("/static/pictures.js");
+            return scores.map(percent);
+        }""",
+        [0, 0.0042, 0.57, 0.99, 0.9974, 0.99999, 1],
+    )
+
+    assert shown == ["0 %", "0.4 %", "57 %", "99 %", "99.7 %", "99.9 %", "100 %"]
+
+
 def test_the_threshold_hides_boxes_without_a_request(page: Page):
     faces = [
         {"box": [10, 10, 60, 60], "label": "facemask", "score": 0.9},

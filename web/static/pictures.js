@@ -88,7 +88,8 @@ export function encoded(canvas, type, quality = 0.92) {
   });
 }
 
-export const percent = (share) => `${Math.round(share * 100)} %`;
+/** `97 %`, and near the ends `99.7 %`, cut off rather than rounded: 100 % is certain. */
+export const percent = (share) => `${share >= 0.01 && share < 0.99 ? Math.round(share * 100) : Math.floor(share * 1000) / 10} %`;
 
 /** The photo decoded; kept for a moment, since sending, showing and the small copy need it in a row. */
 export function bitmapOf(photo) {
