@@ -20,7 +20,15 @@ from tasks.imaging.types import Image
 from tasks.models import facemask, weights, wheels
 from tasks.models.base import Weight
 from tasks.models.nets.centerface import CenterFace, from_onnx
-from tasks.models.nets.facemask import CROP, Classifier, cut, pyramid, square, suppress
+from tasks.models.nets.facemask import (
+    CROP,
+    Classifier,
+    cut,
+    pyramid,
+    settled,
+    square,
+    suppress,
+)
 from tasks.postprocess import _in_upload_pixels
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -175,6 +183,13 @@ def test_a_square_has_the_face_in_its_middle() -> None:
 
     assert (left + side / 2, top + side / 2) == pytest.approx((120, 150))
     assert side == pytest.approx(130)
+
+
+def test_an_answered_box_has_less_hair_and_the_chin() -> None:
+    found = np.array([[10, 100, 70, 200, 0.9], [0, 0, 20, 20, 0.5]], np.float32)
+
+    assert settled(found) == pytest.approx(np.array([[10, 115, 70, 208], [0, 3, 20, 21.6]]))
+    assert found[0, 1] == 100, "the argument is not changed"
 
 
 def test_the_classifier_is_small() -> None:

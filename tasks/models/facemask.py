@@ -100,7 +100,7 @@ def infer(session: Session, batch: "torch.Tensor") -> Sequence[Any]:
     a face, that it wears a mask if it is one, that the mask is worn wrongly. Unused rows are 0."""
     import torch
 
-    from tasks.models.nets.facemask import cut, find_faces, pyramid
+    from tasks.models.nets.facemask import cut, find_faces, pyramid, settled
 
     with torch.inference_mode():
         levels = pyramid(batch.contiguous(memory_format=torch.channels_last))
@@ -114,7 +114,7 @@ def infer(session: Session, batch: "torch.Tensor") -> Sequence[Any]:
             told = torch.stack(probabilities(logits, heat, session.calibration), dim=1)
             at = 0
             for n, boxes in enumerate(found):
-                answers[n, : len(boxes), :4] = torch.from_numpy(boxes[:, :4])
+                answers[n, : len(boxes), :4] = torch.from_numpy(settled(boxes))
                 answers[n, : len(boxes), 4:] = told[at : at + len(boxes)]
                 at += len(boxes)
     return list(answers)

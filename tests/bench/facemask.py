@@ -56,7 +56,7 @@ def faces_of(image: np.ndarray, session: Any) -> list[dict[str, Any]]:
 
 def _scenes(data: Path, split: str, session: Any) -> dict[str, float]:
     counted: Counter[tuple[int, int, str]] = Counter()
-    false, images = 0, 0
+    false, images, overlaps = 0, 0, []
     for path, of, annotated in scenes(data):
         if of != split:
             continue
@@ -70,6 +70,8 @@ def _scenes(data: Path, split: str, session: Any) -> dict[str, float]:
             best = max(range(len(boxes)), key=lambda k: overlap(boxes[k], box), default=None)
             hit = best is not None and overlap(boxes[best], box) >= 0.4
             told = found[best]["label"] if hit and best is not None else "missed"
+            if hit and best is not None:
+                overlaps.append(overlap(boxes[best], box))
             size = next(k for k, (low, high) in enumerate(SIZES) if low <= side < high)
             counted[(label, size, told)] += 1
         false += sum(
@@ -78,7 +80,8 @@ def _scenes(data: Path, split: str, session: Any) -> dict[str, float]:
             if min(box[2] - box[0], box[3] - box[1]) >= LEAST
             and max((overlap(box, face) for face, _ in annotated), default=0) < 0.3
         )
-    return _table(counted, false, images)
+    print(f"found boxes overlap the annotated ones by {np.mean(overlaps):.2f} on average")
+    return _table(counted, false, images) | {"mean_overlap": round(float(np.mean(overlaps)), 3)}
 
 
 def _table(counted: Counter[tuple[int, int, str]], false: int, images: int) -> dict[str, float]:
