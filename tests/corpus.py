@@ -217,6 +217,7 @@ def sizes() -> Cases:
     flat = Image.new("RGBA", (7050, 7050), (10, 200, 90, 128))
     yield "49-megapixels.png", save(flat, "PNG", compress_level=1), 200
     yield "49-megapixels.webp", save(flat, "WEBP", lossless=True, quality=0, method=0), 200
+    yield "49-megapixels-lossy.webp", save(flat, "WEBP", quality=0, method=0), 200
     opaque = flat.convert("RGB")
     yield "49-megapixels.jpg", save(opaque, "JPEG"), 200
     yield "49-megapixels-progressive.jpg", save(opaque, "JPEG", progressive=True), 200
@@ -250,6 +251,9 @@ def truncated() -> Cases:
 def jpegs() -> Cases:
     plain, waves = save(photo(), "JPEG"), save(photo(), "JPEG", progressive=True)
     frame, wide = plain.find(b"\xff\xc0"), resized_jpeg(waves, 9000, 5500)
+    inks = save(photo(mode="CMYK"), "JPEG", progressive=True)
+    yield "progressive-inks.jpg", inks, 200
+    yield "progressive-inks-of-49-megapixels.jpg", resized_jpeg(inks, 9000, 5500), 422
     yield "scans-90.jpg", repeated_scan(waves, 80), 200
     for count in (101, 1000, 10_000):
         yield f"scans-{count}.jpg", repeated_scan(waves, count), 422
@@ -272,6 +276,10 @@ def jpegs() -> Cases:
     yield "garbage.jpg", plain[:20] + bytes(5000) + plain[20:], 422
     yield "a-little-garbage.jpg", plain[:20] + bytes(50) + plain[20:], 200
     yield "no-huffman.jpg", plain.replace(b"\xff\xc4", b"\xff\xee"), 200  # the usual tables
+    yield "filling.jpg", after_start(plain, (b"\xff" * 4000 + segment(0xFE, b"")) * 1000), 422
+    empty = segment(0xFE, b"") * 1_000_000
+    yield "comments-behind-scans.jpg", waves[:-2] + empty + waves[-2:], 422
+    yield "comments-behind-many-scans.jpg", repeated_scan(waves, 101)[:-2] + empty, 422
     yield "comments-5000.jpg", after_start(plain, segment(0xFE, b"x") * 5000), 422
     yield "metadata-5-mib.jpg", after_start(plain, segment(0xE1, bytes(65_000)) * 80), 422
     yield "profile-5-mib.jpg", after_start(plain, segment(0xE2, bytes(65_000)) * 80), 422
@@ -352,6 +360,9 @@ def avifs() -> Cases:
     brand = box(b"ftyp", b"avif" + bytes(4) + b"avifmif1")
     # libavif stretches the picture to the size that the box states
     yield "says-more.avif", patched(whole, size, struct.pack(">II", 9000, 5500)), 200
+    clear = save(photo(mode="RGBA"), "AVIF", speed=10, subsampling="4:4:4")
+    wide = patched(clear, clear.find(b"ispe") + 8, struct.pack(">II", 9000, 5500))
+    yield "says-more-in-four-channels.avif", wide, 200
     yield "says-too-much.avif", patched(whole, size, struct.pack(">II", 2**31, 2**31)), 422
     yield "says-nothing.avif", patched(whole, size, bytes(8)), 422
     yield "says-less.avif", patched(whole, size, struct.pack(">II", 32, 32)), 200

@@ -101,6 +101,29 @@ def test_a_usual_file_takes_the_guard_less_than_50_microseconds(seed):
     assert best_s <= 50e-6
 
 
+def test_no_file_of_the_corpus_takes_the_guard_more_than_20_milliseconds():
+    """What a header claims, and what is put between its parts, must not stall a web process."""
+    for name, file in corpus.files().items():
+        best_s = min(timeit.repeat(lambda data=file.data: answered(data), number=1, repeat=3))
+        assert best_s <= 20e-3, name
+
+
+def answered(data: bytes) -> bool:
+    try:
+        guard.check(data)
+    except BadInput:
+        return False
+    return True
+
+
+def test_a_progressive_jpeg_of_four_inks_may_have_three_quarters_of_the_pixels():
+    data = corpus.files()["progressive-inks.jpg"].data
+
+    assert guard.check(data, guard.Limits(max_pixels=96 * 64 * 4 // 3)).channels == 4
+    error = refusal(data, guard.Limits(max_pixels=96 * 64 * 4 // 3 - 2))
+    assert error.code == "too_many_pixels"
+
+
 def test_stripping_keeps_the_picture_and_drops_the_rest():
     data = corpus.files()["text-bomb.png"].data
 

@@ -89,8 +89,8 @@ def _check_size(header: Header, limits: Limits) -> None:
         raise _refused(f"{size} is too small", "too_small", f"at least {limits.min_side}", "side")
     if long > limits.max_side:
         raise _refused(f"{size} is too long", "side_too_long", f"at most {limits.max_side}", "side")
-    if header.pixels > limits.max_pixels:
-        most = f"at most {limits.max_pixels / 1e6:g} million"
+    if header.pixels > (max_pixels := _max_pixels(header, limits)):
+        most = f"at most {max_pixels / 1e6:g} million"
         raise _refused(f"{size} are too many", "too_many_pixels", most, "picture")
     if long > short * limits.max_aspect:
         raise BadInput(
@@ -100,9 +100,15 @@ def _check_size(header: Header, limits: Limits) -> None:
         )
 
 
+def _max_pixels(header: Header, limits: Limits) -> int:
+    """A progressive JPEG is held whole, two bytes a channel: a fourth one must find room too."""
+    held = header.progressive and header.channels == 4
+    return limits.max_pixels * 3 // 4 if held else limits.max_pixels
+
+
 def _check_cost(header: Header, limits: Limits) -> None:
     if header.scans > limits.max_scans:
-        reason = f"the JPEG has {header.scans} scans, at most {limits.max_scans} are read"
+        reason = f"the JPEG has more than {limits.max_scans} scans"
         raise broken(reason, code="too_many_scans")
     if header.metadata_bytes > limits.max_metadata_bytes:
         reason = f"{header.metadata_bytes / MIB:.1f} MiB of it are metadata"

@@ -5,30 +5,33 @@ from dataclasses import replace
 
 from tasks.imaging.header import Header, Limits, broken
 
-_MAX_GARBAGE_BYTES = 4096
-"""Bytes between segments that are skipped, as libjpeg does, to find the next marker."""
+_MAX_GARBAGE_BYTES, _MAX_ALL_GARBAGE_BYTES = 4096, 65_536
+"""Bytes between two segments, or between all, that are skipped, as libjpeg does."""
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN, _END = 0xDA, 0xD9
-_ALONE = {0x00, 0x01, *range(0xD0, 0xD9)}
-"""Markers without a length: stuffing, TEM, RSTn, SOI."""
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+"""But for those without a length: stuffing, TEM, RSTn, SOI, and fill bytes."""
 _MARKER_IN_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 
 
 def read(data: bytes, limits: Limits) -> Header:
     """The header of a JPEG that starts with FF D8. Raises BadInput."""
     frame: Header | None = None
-    position, segments, metadata_bytes = 2, 0, 0
+    position, segments, metadata_bytes, garbage_bytes = 2, 0, 0, 0
     while (found := _next_segment(data, position)) is not None:
         marker, start, end = found
         segments += 1
+        garbage_bytes += start - 2 - position
+        if garbage_bytes > _MAX_ALL_GARBAGE_BYTES:
+            raise broken("too much lies between the JPEG's segments")
         if segments > limits.max_segments:
             raise broken(f"more than {limits.max_segments} segments", code="too_many_segments")
         if marker == _START_OF_SCAN:
             if frame is None:
                 raise broken("the JPEG has a scan before its frame")
             _check_length(frame, len(data) - start)
-            scans = _scans(frame, data, start, limits.max_scans)
+            scans = _scans(frame, data, start, limits)
             return replace(frame, scans=scans, metadata_bytes=metadata_bytes)
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
             frame = _frame(data, start, end, marker, frame)
@@ -40,22 +43,16 @@ def read(data: bytes, limits: Limits) -> Header:
 
 def _next_segment(data: bytes, position: int) -> tuple[int, int, int] | None:
     """(marker, start of its length field, end), or None at the end of the picture."""
-    size, garbage_end = len(data), position + _MAX_GARBAGE_BYTES
-    while True:
-        position = data.find(b"\xff", position, garbage_end)
-        if position < 0 or position + 4 > size:
-            return None
-        marker = data[position + 1]
-        if marker == 0xFF or marker in _ALONE:
-            position += 1
-            continue
-        if marker == _END:
-            return None
-        start = position + 2
-        end = start + (data[start] << 8 | data[start + 1])
-        if end < start + 2 or end > size:
-            raise broken("a JPEG segment is cut short")
-        return marker, start, end
+    found = _MARKER.search(data, position, position + _MAX_GARBAGE_BYTES + 1)
+    if found is None or found.end() + 2 > len(data):
+        return None
+    start = found.end()
+    marker, end = data[start - 1], start + (data[start] << 8 | data[start + 1])
+    if marker == _END:
+        return None
+    if end < start + 2 or end > len(data):
+        raise broken("a JPEG segment is cut short")
+    return marker, start, end
 
 
 def _frame(data: bytes, start: int, end: int, marker: int, before: Header | None) -> Header:
@@ -84,25 +81,23 @@ def _check_length(frame: Header, size: int) -> None:
         raise broken("the JPEG is smaller than its size allows")
 
 
-def _scans(frame: Header, data: bytes, start: int, max_scans: int) -> int:
-    """How many scans a decoder will read.
+def _scans(frame: Header, data: bytes, start: int, limits: Limits) -> int:
+    """How many scans a decoder will read; one above the limit where there are more.
 
     A sequential JPEG whose first scan holds every channel has that one: libjpeg refuses more.
-    FF DA cannot stand inside entropy-coded data, so counting it never counts too few; where the
-    count is high (another file may follow the picture's end) the markers are walked.
+    Else nothing but the data says where a scan ends, so all of it is searched for markers; FF
+    inside a scan's data is followed by 00 or by a marker.
     """
     if not frame.progressive and data[start + 2] == frame.channels:
         return 1
-    scans = data.count(b"\xff\xda", start - 2)
-    return scans if scans <= max_scans else _walk(data, start - 2)
-
-
-def _walk(data: bytes, position: int) -> int:
-    scans = 0
-    while (found := _MARKER_IN_SCAN.search(data, position)) is not None:
-        marker, start = data[found.end() - 1], found.end()
-        if marker == _END:
-            break
-        scans += marker == _START_OF_SCAN
-        position = start + max(2, int.from_bytes(data[start : start + 2], "big"))
-    return scans
+    scans, position = 0, start - 2
+    for _ in range(limits.max_segments):
+        found = _MARKER_IN_SCAN.search(data, position)
+        if found is None or data[found.end() - 1] == _END:
+            return scans
+        scans += data[found.end() - 1] == _START_OF_SCAN
+        if scans > limits.max_scans:
+            return scans
+        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        position = found.end() + max(2, length)
+    raise broken(f"more than {limits.max_segments} segments", code="too_many_segments")
