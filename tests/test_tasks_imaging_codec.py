@@ -165,6 +165,61 @@ def test_shrinking_is_area_averaging(kind, size):
     assert np.abs(decoded.image.astype(int) - expected).mean() <= 2.5
 
 
+@pytest.mark.parametrize("options", [{"lossless": True}, {"quality": 95}])
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "PNG"])
+def test_colours_hidden_under_transparency_do_not_bleed_as_a_picture_shrinks(kind, options):
+    """Green on black that nobody may see: a shrunk edge is between green and white, not darker."""
+    pixels = np.zeros((400, 400, 4), np.uint8)
+    y, x = np.mgrid[:400, :400]
+    pixels[(x - 200) ** 2 + (y - 200) ** 2 < 150**2] = (90, 200, 90, 255)
+    known = {"PNG": {}, "WEBP": options | {"exact": True}, "AVIF": {"quality": 95}}[kind]
+
+    decoded = decode(corpus.save(Image.fromarray(pixels), kind, **known), 90)
+
+    whole = on_white(Image.fromarray(pixels)).astype(np.float32)
+    expected = cv2.resize(whole, (90, 90), interpolation=cv2.INTER_AREA)
+    assert np.abs(decoded.image - expected).mean() <= 1
+    assert decoded.image[..., 1].min() >= 185
+
+
+@pytest.mark.parametrize("size", [(96, 64), (97, 601)])
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4", "4:0:0"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_the_strips_of_an_avif_are_what_pillow_decodes(mode, subsampling, size):
+    options = {"speed": 10, "subsampling": subsampling, "range": "limited"}
+    data = corpus.save(corpus.photo(*size, mode), "AVIF", **options)
+
+    decoded = decode(data)
+
+    whole = Image.open(io.BytesIO(data)).convert(mode)
+    if mode == "RGB":
+        assert (decoded.image == np.asarray(whole)).all()
+    else:
+        assert (decoded.alpha == np.asarray(whole)[..., 3]).all()
+        assert np.abs(decoded.image - on_white(whole)).max() <= 1
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_small_first_frame_of_an_animation_lies_at_its_place(mode, lossless):
+    still = corpus.save(quarters(mode), "WEBP", lossless=lossless, exact=True, quality=100)
+    place = b"".join(n.to_bytes(3, "little") for n in (20 // 2, 30 // 2, 96 - 1, 64 - 1, 0))
+    parts = still[12:] if still[12:16] != b"VP8X" else still[30:]
+    frame = (b"ANMF", place + b"\0" + parts)
+    data = corpus.riff(corpus.canvas(200, 100, 0x12), (b"ANIM", bytes(6)), frame)
+
+    decoded, half = decode(data), decode(data, 100)
+
+    canvas = Image.new("RGBA", (200, 100))
+    canvas.paste(quarters(mode).convert("RGBA"), (20, 30))
+    assert decoded.alpha is not None and half.alpha is not None
+    assert np.abs(decoded.alpha.astype(int) - np.asarray(canvas)[..., 3]).max() <= 3
+    assert np.abs(decoded.image - on_white(canvas)).mean() <= 1
+    assert half.image.shape == (50, 100, 3)
+    expected = cv2.resize(on_white(canvas).astype(np.float32), (100, 50), interpolation=3)
+    assert np.abs(half.image - expected).mean() <= 1
+
+
 def test_the_image_is_contiguous_rgb_bytes_of_the_asked_size():
     decoded = decode(corpus.save(corpus.photo(300, 200), "JPEG"), 150)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import AvifImagePlugin, ExifTags
 from PIL import Image as Picture
 
-from tasks.imaging import colour, geometry
+from tasks.imaging import colour, geometry, libavif, libwebp, webp
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.guard import Header, strip_png
 
@@ -50,12 +50,17 @@ def decode(request: Request, memory: Pixels) -> dict[str, Any]:
     with Picture.open(io.BytesIO(data), formats=(header.format.upper(),)) as picture:
         _check_size(picture, header)
         orientation, profile = _orientation(picture), picture.info.get("icc_profile") or b""
-        if header.format in ("jpeg", "webp") and picture.mode != "CMYK":
-            pixels = _by_opencv(data, request)
-        elif picture.mode == "CMYK":
-            pixels, profile = _from_cmyk(picture, profile, request.max_side), b""
+        size = geometry.fit(picture.height, picture.width, request.max_side)
+        if picture.mode == "CMYK":
+            pixels, profile = _from_cmyk(picture, profile, size), b""
+        elif header.format == "jpeg":
+            pixels = _from_jpeg(data, request)
+        elif header.format == "webp":
+            pixels = _from_webp(data, size)
+        elif header.format == "avif":
+            channels = 4 if "A" in picture.mode else 3
+            pixels = _shrink(libavif.strips(data, channels, header.pixels, _STRIP_ROWS), size)
         else:
-            size = geometry.fit(picture.height, picture.width, request.max_side)
             pixels = _shrink(_strips(picture), size)
     return _write(pixels, profile, orientation, memory)
 
@@ -75,33 +80,52 @@ def _orientation(picture: Picture.Image) -> int:
         return 1
 
 
-def _by_opencv(data: bytes, request: Request) -> Pixels:
-    """RGB or RGBA at the target's size. JPEG is shrunk while it is decoded."""
+def _from_jpeg(data: bytes, request: Request) -> Pixels:
+    """RGB at the target's size, shrunk while it is decoded."""
     header = request.header
-    scale = 1
-    if header.format == "jpeg":
-        scale = geometry.scale_of(header.height, header.width, request.max_side)
+    scale = geometry.scale_of(header.height, header.width, request.max_side)
     flags = _REDUCED[scale] | cv2.IMREAD_IGNORE_ORIENTATION
-    if header.format == "webp" and header.channels == 4:
-        flags = cv2.IMREAD_UNCHANGED
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise ValueError("OpenCV cannot decode it")
     if pixels.shape[0] > -(-header.height // scale) or pixels.shape[1] > -(-header.width // scale):
         raise ValueError(f"decoded to {pixels.shape}, header {header.width} x {header.height}")
     size = geometry.fit(header.height, header.width, request.max_side)
-    if pixels.shape[2] == 3:
-        return cv2.cvtColor(geometry.resize(pixels, *size, spare=True), cv2.COLOR_BGR2RGB)
-    rows = range(0, pixels.shape[0], _STRIP_ROWS)
-    small = _shrink((pixels[y : y + _STRIP_ROWS] for y in rows), size)
-    return cv2.cvtColor(small, cv2.COLOR_BGRA2RGBA)
+    return cv2.cvtColor(geometry.resize(pixels, *size, spare=True), cv2.COLOR_BGR2RGB)
 
 
-def _from_cmyk(picture: Picture.Image, profile: bytes, max_side: int) -> Pixels:
-    height, width = geometry.fit(picture.height, picture.width, max_side)
+def _from_cmyk(picture: Picture.Image, profile: bytes, size: tuple[int, int]) -> Pixels:
+    height, width = size
     picture.draft("CMYK", (2 * width, 2 * height))
     inks = picture.resize((width, height), Picture.Resampling.BOX)
     return colour.cmyk_to_srgb(np.asarray(inks), profile)
+
+
+def _from_webp(data: bytes, size: tuple[int, int]) -> Pixels:
+    """RGB or RGBA at the target's size; of an animation its first frame on an empty canvas."""
+    frame = webp.first_frame(data)
+    if frame is None:
+        return _still(data, size)
+    height, width = size
+    down, across = height / frame.canvas_height, width / frame.canvas_width
+    top, left = round(frame.top * down), round(frame.left * across)
+    inner = max(1, round(frame.height * down)), max(1, round(frame.width * across))
+    shown = _still(frame.data, inner)
+    if inner == size:
+        return shown
+    canvas = np.full((height, width, 4), (255, 255, 255, 0), np.uint8)
+    part = canvas[top : top + inner[0], left : left + inner[1]]
+    part[..., 3] = 255
+    part[..., : shown.shape[2]] = shown[: part.shape[0], : part.shape[1]]
+    return canvas
+
+
+def _still(data: bytes, size: tuple[int, int]) -> Pixels:
+    pixels = libwebp.decode(data, *size)
+    if pixels.shape == (*size, 3):
+        return pixels
+    rows = range(0, pixels.shape[0], _STRIP_ROWS)
+    return _shrink((pixels[y : y + _STRIP_ROWS] for y in rows), size)
 
 
 def _strips(picture: Picture.Image) -> Iterator[Pixels]:

@@ -8,6 +8,8 @@ from tasks.imaging.header import Header, Limits, broken
 
 _CHUNK = struct.Struct("<4sI")
 _ALPHA_FLAG, _ANIMATION_FLAG = 0x10, 0x02
+_FRAME_HEADER_BYTES = 16
+"""Place, size, duration and flags of an animation's frame."""
 
 
 @dataclass
@@ -47,6 +49,43 @@ def read(data: bytes, limits: Limits) -> Header:
         animated=seen.animated,
         metadata_bytes=seen.metadata_bytes,
     )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of an animation."""
+
+    data: bytes
+    """A WebP of its own."""
+    top: int
+    """Of the canvas; pixels, as the rest."""
+    left: int
+    height: int
+    width: int
+    canvas_height: int
+    canvas_width: int
+
+
+def first_frame(data: bytes) -> Frame | None:
+    """The first picture of an animation; None where the WebP is a still one."""
+    canvas = (0, 0)
+    for kind, body, size in _chunks(data, len(data)):
+        if kind == b"VP8X":
+            canvas = 1 + _int24(data, body + 7), 1 + _int24(data, body + 4)
+        elif kind == b"ANMF":
+            left, top = 2 * _int24(data, body), 2 * _int24(data, body + 3)
+            width, height = 1 + _int24(data, body + 6), 1 + _int24(data, body + 9)
+            parts = data[body + _FRAME_HEADER_BYTES : body + size]
+            return Frame(_file(parts, height, width), top, left, height, width, *canvas)
+    return None
+
+
+def _file(parts: bytes, height: int, width: int) -> bytes:
+    """A WebP of the chunks of one frame."""
+    if parts.startswith(b"ALPH"):
+        sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
+        parts = _CHUNK.pack(b"VP8X", 10) + bytes([_ALPHA_FLAG, 0, 0, 0]) + sides + parts
+    return _CHUNK.pack(b"RIFF", len(parts) + 4) + b"WEBP" + parts
 
 
 def _chunks(data: bytes, max_chunks: int) -> Iterator[tuple[bytes, int, int]]:

@@ -1,0 +1,113 @@
+"""Pixels of an AVIF by libavif's own interface: some rows at a time.
+
+Pillow hands out the whole picture, and holds it three times on the way; here the decoder's planes
+are all that is held. The library is the one that Pillow brings. Called in the sandbox only.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+
+import numpy as np
+from PIL import _avif
+
+from tasks.imaging.geometry import Pixels
+
+_OVERLAP_ROWS = 2
+"""Above and below a strip: rows of halved chroma are blended with their neighbours."""
+_STRICT_PIXI, _STRICT_CLAP = 1, 2
+_STRAY_PIXELS, _MAX_PIXELS = 2**20, 2**28
+"""A picture that is larger than its box says is scaled down to that, as other readers do, if it is
+a small one; libavif takes no limit above the second."""
+_RGB, _RGBA = 0, 1
+
+
+class _Image(ctypes.Structure):
+    """The start of avifImage."""
+
+    _fields_ = [("width", c_uint32), ("height", c_uint32)]
+
+
+class _Decoder(ctypes.Structure):
+    """The start of avifDecoder: what follows is libavif's business."""
+
+    _fields_ = [
+        *((name, c_int) for name in ("codec", "threads", "source", "progressive", "incremental")),
+        *((name, c_int) for name in ("ignores_exif", "ignores_xmp")),
+        *((name, c_uint32) for name in ("max_pixels", "max_side", "max_images", "strictness")),
+        ("image", POINTER(_Image)),
+    ]
+
+
+class _Rows(ctypes.Structure):
+    """avifRGBImage, and room for what a later version may add."""
+
+    _fields_ = [
+        *((name, c_uint32) for name in ("width", "height", "depth")),
+        *((name, c_int) for name in ("format", "upsampling", "downsampling", "avoids_libyuv")),
+        *((name, c_int) for name in ("ignores_alpha", "premultiplied", "is_float", "threads")),
+        ("pixels", c_void_p),
+        ("stride", c_uint32),
+        ("room", c_uint32 * 16),
+    ]
+
+
+class _Rectangle(ctypes.Structure):
+    _fields_ = [(name, c_uint32) for name in ("x", "y", "width", "height")]
+
+
+# The symbols of what Pillow's module is linked with can be found through it, wherever that lies.
+_library = ctypes.CDLL(_avif.__file__)
+_library.avifVersion.restype = c_char_p
+_library.avifDecoderCreate.restype = POINTER(_Decoder)
+_library.avifDecoderSetIOMemory.argtypes = (POINTER(_Decoder), c_char_p, c_size_t)
+_library.avifImageCreateEmpty.restype = c_void_p
+_library.avifImageSetViewRect.argtypes = (c_void_p, POINTER(_Image), POINTER(_Rectangle))
+_library.avifRGBImageSetDefaults.argtypes = (POINTER(_Rows), c_void_p)
+_library.avifImageYUVToRGB.argtypes = (c_void_p, POINTER(_Rows))
+
+if not _library.avifVersion().startswith(b"1."):  # within 1 the structures only grow at their ends
+    raise ImportError(f"libavif 1 is needed, Pillow brings {_library.avifVersion().decode()}")
+
+
+def strips(data: bytes, channels: int, max_pixels: int, rows: int) -> Iterator[Pixels]:
+    """The first picture from top to bottom: rows x W x 3 RGB or x 4 RGBA uint8, not upright yet.
+
+    Raises ValueError for whatever libavif refuses, and for more than `max_pixels`.
+    """
+    image = _decode(data, max_pixels)
+    height, width = image.contents.height, image.contents.width
+    for top in range(0, height, rows):
+        start = max(0, top - _OVERLAP_ROWS)
+        end = min(height, top + rows + _OVERLAP_ROWS)
+        pixels = np.empty((end - start, width, channels), np.uint8)
+        _convert(image, start, pixels)
+        yield pixels[top - start : top - start + rows]
+
+
+def _decode(data: bytes, max_pixels: int) -> "ctypes._Pointer[_Image]":
+    """Planes of the first picture. They live as long as this process: a child that ends soon."""
+    decoder = _library.avifDecoderCreate()
+    decoder.contents.max_pixels = min(max(max_pixels, _STRAY_PIXELS), _MAX_PIXELS)
+    # As Pillow does: older encoders leave these boxes out or write them wrong.
+    decoder.contents.strictness &= ~(_STRICT_PIXI | _STRICT_CLAP)
+    _check(_library.avifDecoderSetIOMemory(decoder, data, len(data)))
+    _check(_library.avifDecoderParse(decoder))
+    _check(_library.avifDecoderNextImage(decoder))
+    return decoder.contents.image  # type: ignore[no-any-return]
+
+
+def _convert(image: "ctypes._Pointer[_Image]", top: int, pixels: Pixels) -> None:
+    """Fill the pixels with the picture's rows from `top` on."""
+    part, rows = _library.avifImageCreateEmpty(), _Rows()
+    place = _Rectangle(0, top, pixels.shape[1], pixels.shape[0])
+    _check(_library.avifImageSetViewRect(part, image, ctypes.byref(place)))
+    _library.avifRGBImageSetDefaults(ctypes.byref(rows), part)
+    rows.depth, rows.format = 8, _RGBA if pixels.shape[2] == 4 else _RGB
+    rows.pixels, rows.stride = pixels.ctypes.data, pixels.strides[0]
+    _check(_library.avifImageYUVToRGB(part, ctypes.byref(rows)))
+
+
+def _check(result: int) -> None:
+    if result:
+        raise ValueError(f"libavif refuses it: result {result}")
