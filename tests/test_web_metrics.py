@@ -97,9 +97,32 @@ def test_refusals_begin_at_zero_for_every_limit(scrape: str, limit: str) -> None
     assert value(scrape, "pixelmill_refused_total", model="noop", limit=limit) is not None
 
 
-def test_lost_leases_and_poison_begin_at_zero(scrape: str) -> None:
+@pytest.mark.parametrize("limit", ["at_hand", "bodies_mib"])
+def test_refusals_at_the_door_begin_at_zero(scrape: str, limit: str) -> None:
+    assert value(scrape, "pixelmill_refused_total", model="", limit=limit) is not None
+
+
+@pytest.mark.parametrize("verdict", ["hit", "failed", "join", "lead", "busy"])
+def test_claims_begin_at_zero(scrape: str, verdict: str) -> None:
+    assert value(scrape, "pixelmill_claims_total", model="slow", verdict=verdict) is not None
+
+
+@pytest.mark.parametrize("code", ["poison", "timeout", "expired", "unavailable", "model_failure"])
+def test_failures_that_are_nobodys_pictures_begin_at_zero(scrape: str, code: str) -> None:
+    assert value(scrape, "pixelmill_failures_total", model="noop", code=code) is not None
+
+
+def test_lost_leases_begin_at_zero(scrape: str) -> None:
     assert value(scrape, "pixelmill_leases_lost_total", model="noop") is not None
-    assert value(scrape, "pixelmill_failures_total", model="noop", code="poison") is not None
+
+
+@pytest.mark.parametrize("line", ["cpu", "gpu.noop", "post"])
+def test_lines_that_nobody_waits_in_are_shown_as_empty(scrape: str, line: str) -> None:
+    of = {"model": "noop", "lane": "batch"}
+
+    assert value(scrape, "pixelmill_queue_depth", **of, line=line) == 0
+    assert value(scrape, "pixelmill_queue_oldest_seconds", **of, line=line) == 0
+    assert value(scrape, "pixelmill_in_flight", **of, state="inferring") == 0
 
 
 def test_lines_and_stages_are_shown_while_runs_are_in_them(stack: Stack, salt: int) -> None:
@@ -126,6 +149,12 @@ def test_a_workers_messages_are_on_its_own_scrape(of_workers: dict[str, str]) ->
 
     assert (value(of_workers["cpu"], counter, stage="preprocess") or 0) >= 1, "of a forked child"
     assert (value(of_workers["gpu"], counter, stage="inference") or 0) >= 1
+
+
+def test_what_a_worker_has_not_done_yet_is_shown_as_zero(of_workers: dict[str, str]) -> None:
+    assert value(of_workers["gpu"], "pixelmill_device_total", what="full") == 0
+    assert value(of_workers["gpu"], "pixelmill_batch_size_count", model="slow") is not None
+    assert value(of_workers["cpu"], "pixelmill_worker_messages_total", stage="inference") is None
 
 
 def test_a_device_shows_its_batches_and_its_memory(of_workers: dict[str, str]) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
+from tasks import counts
 from tasks.admission import Busy
 from tasks.errors import BadInput, JobError
 from tasks.settings import MIB, settings
@@ -30,6 +31,7 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
     declared = int(request.headers.get("content-length") or limit)
     reserved = min(declared, limit)
     if _held + reserved > PROCESS_BYTES:
+        counts.REFUSED.labels("", "bodies_mib").inc()
         raise Busy(
             f"too many uploads at a time; the limit is {PROCESS_BYTES / MIB:g} MiB",
             limit="bodies_mib",

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from storage import records, users
 from storage.records import Census
-from tasks import counts
+from tasks import chain, counts
 from tasks.errors import JobError
 from tasks.pipeline import Pipeline
 from web.errors import json_response
@@ -26,6 +26,11 @@ BUCKETS_MS = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000"
 """As in storage/lua/ending.lua."""
 STAGES = ("queued", "preprocess", "inference", "postprocess")
 ENDS = ("done", "failed", "cancelled")
+LANES = ("interactive", "batch")
+STATES = ("preprocessing", "inferring", "postprocessing")
+OWN_FAILURES = ("poison", "timeout", "expired", "unavailable", "model_failure", "out_of_memory",
+                "other_version")  # fmt: skip
+"""Codes of failures that are nobody's picture's fault."""
 
 
 class NotAllowed(JobError):
@@ -80,14 +85,30 @@ def under_way(census: Census) -> list[Metric]:
     flight = GaugeMetricFamily(
         "pixelmill_in_flight", "Runs in a stage.", labels=["model", "lane", "state"]
     )
+    waiting, busy = _nothing_under_way(census.totals)
     for group in census.groups:
         if group.state == "waiting":
-            names = [group.model, group.lane, group.line]
-            depth.add_metric(names, group.count)
-            oldest.add_metric(names, group.oldest_ms / 1000)
+            names = group.model, group.lane, group.line
+            waiting[names] = (group.count, group.oldest_ms / 1000)
         else:
-            flight.add_metric([group.model, group.lane, group.state], group.count)
+            busy[group.model, group.lane, group.state] = group.count
+    for names, (count, oldest_s) in waiting.items():
+        depth.add_metric(names, count)
+        oldest.add_metric(names, oldest_s)
+    for names, count in busy.items():
+        flight.add_metric(names, count)
     return [depth, oldest, flight]
+
+
+def _nothing_under_way(
+    models: Iterable[str],
+) -> tuple[dict[tuple[str, str, str], tuple[int, float]], dict[tuple[str, str, str], int]]:
+    """(depth, oldest s) of every line, runs in every stage: a gauge that is missing is no zero."""
+    lanes = [(model, lane) for model in models for lane in LANES]
+    waiting = {
+        (*of, chain.line_of(stage, of[0])): (0, 0.0) for of in lanes for stage in chain.STAGES
+    }
+    return waiting, {(*of, state): 0 for of in lanes for state in STATES}
 
 
 def totals(census: Census) -> list[Metric]:
@@ -106,7 +127,7 @@ def totals(census: Census) -> list[Metric]:
         hits.add_metric([model], float(total.get("hit", 0)))
         for state in ENDS:
             ends.add_metric([model, state], float(total.get(state, 0)))
-        for name, value in {"failed:poison": "0", **total}.items():
+        for name, value in {**{f"failed:{code}": "0" for code in OWN_FAILURES}, **total}.items():
             if name.startswith("failed:"):
                 failed.add_metric([model, name.removeprefix("failed:")], float(value))
         for stage in STAGES:

@@ -119,7 +119,9 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         return {name: card(name, device.loaded) for name in names}
 
     options = ["-P", "threads", "-c", str(GPU_THREADS)]
-    numbers = metrics.OfDevice(device.name, counts, lambda: dict(batcher.sizes))
+    numbers = metrics.OfDevice(
+        device.name, counts, lambda: dict(batcher.sizes), tuple(device.loaded)
+    )
     _consume(Announcer(_node("gpu"), worker, cards), queues, options, numbers)
 
 

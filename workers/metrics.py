@@ -5,7 +5,7 @@ child that dies takes no count with it. The server's thread begins when the pool
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,11 @@ from prometheus_client.core import (
     Metric,
 )
 
+STAGES_OF = {"cpu": ("preprocess", "postprocess"), "gpu": ("inference",)}
+WHAT = ("batches", "items", "failed", "cancelled", "expired", "full", "halved", "smaller_bin",
+        "lighter", "cpu")  # fmt: skip
+"""What batcher and ladder count. Zeros are shown: a series that appears with its first event hides
+that event from rate()."""
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 """Buckets of batch sizes."""
 
@@ -35,6 +40,8 @@ class OfDevice:
     counts: Callable[[], Mapping[str, float]]
     sizes: Callable[[], Mapping[tuple[Any, int], int]]
     """(bin, images) -> batches; a bin begins with its model's name."""
+    models: Sequence[str] = ()
+    """What it has loaded."""
 
 
 class Numbers:
@@ -48,7 +55,8 @@ class Numbers:
         taken = CounterMetricFamily(
             "pixelmill_worker_messages", "Messages taken, by stage.", labels=["stage"]
         )
-        for stage, count in dict(state.total_count).items():
+        stages = STAGES_OF["gpu" if self._device else "cpu"]
+        for stage, count in {**dict.fromkeys(stages, 0), **state.total_count}.items():
             taken.add_metric([stage], count)
         text = "Messages in hand."
         yield taken
@@ -62,19 +70,19 @@ def of_device(device: OfDevice) -> list[Metric]:
     counted = CounterMetricFamily(
         "pixelmill_device", "What the device did: batches, items, failures.", labels=["what"]
     )
-    for what, count in device.counts().items():
+    for what, count in {**dict.fromkeys(WHAT, 0), **device.counts()}.items():
         counted.add_metric([what], count)
     text = "Memory of the device; of a CPU, this process's and the machine's."
     memory = GaugeMetricFamily("pixelmill_device_memory_bytes", text, labels=["of"])
     for name, size in (_gpu_memory() if device.name == "cuda" else _cpu_memory()).items():
         memory.add_metric([name], size)
-    return [counted, batch_sizes(device.sizes()), memory]
+    return [counted, batch_sizes(device.sizes(), device.models), memory]
 
 
-def batch_sizes(sizes: Mapping[tuple[Any, int], int]) -> Metric:
+def batch_sizes(sizes: Mapping[tuple[Any, int], int], models: Iterable[str] = ()) -> Metric:
     """A histogram per model; its sum is the images."""
     found = HistogramMetricFamily("pixelmill_batch_size", "Images of a batch.", labels=["model"])
-    for model in sorted({bin[0] for bin, _ in sizes}):
+    for model in sorted({*models, *(bin[0] for bin, _ in sizes)}):
         of_model = [(size, count) for (bin, size), count in sizes.items() if bin[0] == model]
         buckets = [
             (str(most), float(sum(count for size, count in of_model if size <= most)))
