@@ -150,6 +150,8 @@ class View:
     """How much of that has passed: time that the model has been at its present batch."""
     stage_ms: float = -1
     """How long the present stage has run; negative while the run waits for one."""
+    shown: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """What a web process has made of it for those who look on, by their origin."""
 
     @property
     def state(self) -> str:

@@ -25,6 +25,7 @@ class Wire(asyncio.Protocol):
             protocolError=InvalidResponse, replyError=BaseParser.parse_error
         )
         self._asked: deque[asyncio.Future[Any]] = deque()
+        self._unsent: list[bytes] = []
         self._transport: Any = connection._writer.transport
         self._transport.set_protocol(self)
         self.is_lost = False
@@ -53,7 +54,9 @@ class Wire(asyncio.Protocol):
             answer.set_exception(ConnectionError("the connection was lost"))
         else:
             self._asked.append(answer)
-            self._transport.write(hiredis.pack_command(words))
+            if not self._unsent:
+                asyncio.get_running_loop().call_soon(self._send)
+            self._unsent.append(hiredis.pack_command(words))
         return answer
 
     async def close(self) -> None:
@@ -74,6 +77,12 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """Called by the loop."""
         self._lose(ConnectionError(str(error or "Redis has closed the connection")))
+
+    def _send(self) -> None:
+        """What was asked in one turn of the loop, in one system call."""
+        unsent, self._unsent = self._unsent, []
+        if not self.is_lost:
+            self._transport.write(b"".join(unsent))
 
     def _take(self, found: Any) -> None:
         answer = self._asked.popleft()

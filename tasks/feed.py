@@ -56,9 +56,11 @@ class Feed:
 
     def __init__(self, user: str, listener: Listener, views: Views, state: Async) -> None:
         self._user, self._listener, self._views, self._state = user, listener, views, state
+        self._channel = keys.user_jobs(user)
         self._changed: list[View] = []
         self._gone: list[str] = []
         self._told: dict[str, tuple[str, int, int]] = {}
+        self._announced: set[str] = set()
         self._channel_of: dict[str, str] = {}
         self._jobs_of: dict[str, set[str]] = {}
         self._listed_s, self._listed_ms, self._joined = 0.0, 0.0, -1
@@ -99,20 +101,23 @@ class Feed:
 
     def _hear(self, channel: str, word: bytes) -> None:
         """Called by the hub: look at the jobs that the word is of."""
-        is_new = channel == keys.user_jobs(self._user)
-        ids = {word.decode()} if is_new else set(self._jobs_of.get(channel, ()))
+        job_ids = self._jobs_of.get(channel)
+        if job_ids is None and channel == self._channel:
+            job_ids = {word.decode()}
+            self._announced |= job_ids
+        if job_ids:
+            self._views.ask(job_ids, self._tell)
 
-        def tell(found: Look | Exception) -> None:
-            if not self._listener.channels:  # whoever followed has left
-                return
-            if isinstance(found, Exception):
-                self._lose(found)
-                return
-            self._see(ids if is_new else ids & self._told.keys(), found)
-            if self._changed or self._gone:
-                self._listener.wake()
-
-        self._views.ask(ids, tell)
+    def _tell(self, job_ids: set[str], found: Look | Exception) -> None:
+        if not self._listener.channels:  # whoever followed has left
+            return
+        if isinstance(found, Exception):
+            self._lose(found)
+            return
+        self._see([one for one in job_ids if one in self._told or one in self._announced], found)
+        self._announced -= job_ids
+        if self._changed or self._gone:
+            self._listener.wake()
 
     def _lose(self, error: Exception) -> None:
         log.warning("feed waits for Redis", reason=str(error))

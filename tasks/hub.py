@@ -41,7 +41,8 @@ class Listener:
         """Called by the hub; must neither wait nor raise."""
         self._heard: Heard = {}
         self._all = False
-        self._woken = asyncio.Event()
+        self._is_woken = False
+        self._waiting: asyncio.Future[None] | None = None  # cheaper than an Event: one waits
         self.channels: set[str] = set()
 
     @property
@@ -75,14 +76,18 @@ class Listener:
 
     async def woken(self) -> bool:
         """Waits for `wake` or `look_again`; whether it was the latter."""
-        await self._woken.wait()
-        self._woken.clear()
+        if not self._is_woken:
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        self._is_woken = False
         everything, self._all = self._all, False
         return everything
 
     def wake(self) -> None:
         """There is something for whoever waits."""
-        self._woken.set()
+        self._is_woken = True
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def look_again(self) -> None:
         """Called by the hub: something may have been lost."""
@@ -166,8 +171,9 @@ class Hub:
     def _take(self, found: list[Any]) -> None:
         if found[0] == b"pmessage":
             channel = found[2].decode()
-            for listener in tuple(self.listeners.get(channel, ())):
-                listener.hear(channel, found[3])
+            if listeners := self.listeners.get(channel):
+                for listener in tuple(listeners):
+                    listener.hear(channel, found[3])
         elif found[0] == b"psubscribe" and found[2] == len(PATTERNS):
             self.joined += 1
             self._wake_all()  # what was said while nobody followed is lost

@@ -240,10 +240,7 @@ class Pipeline:
         return await self.state.do(records.look(job_ids, self._loads_json))
 
     async def _seen(self, views: Views, user: str, job_id: str) -> View:
-        view = (await views.look([job_id])).views.get(job_id)
-        if view is None or view.fields["user"] != user:
-            raise _no_job(job_id)
-        return view
+        return _own(await views.look([job_id]), user, job_id)
 
     async def cancel(self, user: str, job_id: str) -> View:
         """Take a job away from its run; the run goes on while another job waits for it."""
@@ -295,12 +292,25 @@ class Pipeline:
         user, job_id = view.fields["user"], view.fields["id"]
         channel = keys.run_events(view.fields["request_key"])
         with self.hub.listening(channel) as listener:
+            found: records.Look | Exception
+
+            def tell(_: object, look: records.Look | Exception) -> None:
+                nonlocal found
+                found = look
+                listener.wake()
+
+            listener.hear = lambda *_: self.glances.ask((job_id,), tell)
+            view = await self._seen(self.glances, user, job_id)
             while True:
-                view = await self._seen(self.glances, user, job_id)
                 yield view
                 if view.state in ENDED:
                     return
-                await listener.heard()
+                is_clock = await listener.woken()
+                view = (
+                    await self._seen(self.glances, user, job_id)
+                    if is_clock
+                    else _own(found, user, job_id)
+                )
 
     def follow(
         self, user: str, named: Collection[str], since_ms: float = feed.NEVER
@@ -425,6 +435,15 @@ def with_key(spec: Spec) -> Spec:
         output=spec.output,
     )
     return replace(spec, request_key=key)
+
+
+def _own(found: records.Look | Exception, user: str, job_id: str) -> View:
+    if isinstance(found, Exception):
+        raise found
+    view = found.views.get(job_id)
+    if view is None or view.fields["user"] != user:
+        raise _no_job(job_id)
+    return view
 
 
 def _no_job(job_id: str) -> BadInput:

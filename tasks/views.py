@@ -10,8 +10,9 @@ MOST_AT_ONCE = 100
 
 
 Read = Callable[[Sequence[str]], Awaitable[Look]]
-Tell = Callable[[Look | Exception], None]
-"""What to do with a look, or with the reason why there is none; must neither wait nor raise."""
+Tell = Callable[[set[str], Look | Exception], None]
+"""What to do with a look at these jobs, or with the reason why there is none; must neither wait nor
+raise."""
 
 
 class Views:
@@ -23,7 +24,7 @@ class Views:
 
     def __init__(self, read: Read, gather_s: float = 0.0) -> None:
         self._ask, self._gather_s = read, gather_s
-        self._asked: list[tuple[Collection[str], Tell]] = []
+        self._asked: dict[Tell, set[str]] = {}
         self._is_busy = False
 
     async def look(self, job_ids: Collection[str]) -> Look:
@@ -39,15 +40,18 @@ class Views:
                 self._start()
 
     def ask(self, job_ids: Collection[str], tell: Tell) -> None:
-        """As `look`, for those who do not wait: to wake a task only to ask costs as much again."""
-        self._asked.append((job_ids, tell))
+        """As `look`, for those who do not wait: to wake a task only to ask costs as much again.
+
+        Whoever asks several times before the next read is told once.
+        """
+        self._asked.setdefault(tell, set()).update(job_ids)
         if not self._is_busy:
             self._start()
 
     async def _share(self, job_ids: Collection[str]) -> Look:
         answer: asyncio.Future[Look] = asyncio.get_running_loop().create_future()
 
-        def tell(found: Look | Exception) -> None:
+        def tell(_: set[str], found: Look | Exception) -> None:
             if answer.done():  # whoever asked is gone
                 return
             if isinstance(found, Exception):
@@ -66,14 +70,14 @@ class Views:
         while self._asked:
             if self._gather_s:
                 await asyncio.sleep(self._gather_s)
-            asked, self._asked = self._asked, []
+            asked, self._asked = self._asked, {}
             found: Look | Exception
             try:
-                found = await self._read({job_id for job_ids, _ in asked for job_id in job_ids})
+                found = await self._read(set[str]().union(*asked.values()))
             except Exception as error:  # everybody who asked shall know
                 found = error
-            for _, tell in asked:
-                tell(found)
+            for tell, job_ids in asked.items():
+                tell(job_ids, found)
         self._is_busy = False
 
     async def _read(self, job_ids: Collection[str]) -> Look:

@@ -297,3 +297,24 @@ async def test_questions_during_a_read_share_the_next(desk: Desk, link: Sync) ->
 
     assert all(job.id in look.views for job, look in zip(jobs, looks, strict=True))
     assert calls == [1, 19]
+
+
+async def test_whoever_asks_several_times_before_a_read_is_told_once(
+    desk: Desk, link: Sync
+) -> None:
+    views = Views(lambda ids: desk.state.do(records.look(ids)), gather_s=0.01)
+    ids = {runs.claim(link, "ada").id for _ in range(3)}
+    answers: list[tuple[set[str], records.Look | Exception]] = []
+    is_told = asyncio.Event()
+
+    def tell(job_ids: set[str], found: records.Look | Exception) -> None:
+        answers.append((job_ids, found))
+        is_told.set()
+
+    for job_id in ids:
+        views.ask([job_id], tell)
+    await asyncio.wait_for(is_told.wait(), PATIENCE_S)
+
+    [(asked, found)] = answers
+    assert isinstance(found, records.Look)
+    assert asked == ids == found.views.keys()

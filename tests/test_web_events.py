@@ -1,9 +1,10 @@
 """Server-sent events of real web processes, two of them; runs are taken through by hand."""
 
+import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,8 @@ from stack import API_KEY, Stack
 
 from storage import users
 from storage.calls import Sync
+from storage.errors import StorageDown
+from web.events import EventStream
 
 PATIENCE_S = 20.0
 STRANGER = "key-of-a-stranger"
@@ -249,3 +252,28 @@ def test_an_id_that_is_none_of_ours_begins_anew(stack: Stack, job: Job, after: s
     for path in ("/events", f"/jobs/{job.id}/events"):
         with events(stack.url, path, after=after) as stream:
             assert stream.data(job.id)[1]["state"] == "queued"
+
+
+async def test_a_stream_whose_source_breaks_ends_at_once_for_its_client() -> None:
+    sent: list[MutableMapping[str, Any]] = []
+    has_ended = asyncio.Event()
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"data: 1\n\n"
+        raise StorageDown("gone")
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            has_ended.set()
+
+    async def receive() -> MutableMapping[
+        str, Any
+    ]:  # as servers do: an answer sent is a client gone
+        await has_ended.wait()
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(StorageDown):
+        await asyncio.wait_for(EventStream(b"", broken())({}, receive, send), PATIENCE_S)
+
+    assert [message.get("body") for message in sent[-2:]] == [b"data: 1\n\n", b""]

@@ -19,15 +19,16 @@ def job(
     view: View, objects: Objects, origin: str, card: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The job object; addresses are signed for `origin`."""
-    fields, run, ended = view.fields, view.run, view.state in ENDED
+    fields, run, state = view.fields, view.run, view.state
+    ended = state in ENDED
     result = orjson.loads(fields["result"]) if fields.get("result") else None
     error = orjson.loads(fields["error"]) if fields.get("error") else None
     position = view.ahead + 1 if not ended and view.ahead >= 0 else None
     return {
         "id": fields["id"],
-        "state": view.state,
+        "state": state,
         "model": fields["model"],
-        "params": orjson.loads(fields["params"]),
+        "params": orjson.Fragment(fields["params"]),  # JSON as it is
         "cached": fields["cached"] == "1",
         "lighter": bool(result and result.get("lighter")),
         "lane": fields["lane"],
@@ -101,7 +102,9 @@ def _result(result: dict[str, Any], objects: Objects, origin: str) -> dict[str, 
 
 
 def _timings(fields: Mapping[str, str]) -> dict[str, float]:
-    spent: dict[str, float] = orjson.loads(fields.get("timings") or "{}")
+    if not fields.get("timings"):
+        return {}
+    spent: dict[str, float] = orjson.loads(fields["timings"])
     return {stage: round(ms, 2) for stage, ms in spent.items()}
 
 

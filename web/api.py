@@ -8,6 +8,7 @@ from contextlib import suppress
 from math import isfinite
 from typing import Annotated, Any, cast
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
@@ -168,7 +169,7 @@ async def job_events(request: Request, job_id: str) -> Response:
     """The job's changes as server-sent events: `id` grows, `data` is the job; ends with it."""
     pipeline = pipeline_of(request)
     view = await pipeline.view(request.state.user, job_id)
-    describe = await _describer(request)
+    describe = await _teller(request)
     seen = int(_last_event_id(request) or 0)
     changes = pipeline.watch(view)
     return events.EventStream(b"", events.of_job(changes, describe, seen))
@@ -190,7 +191,7 @@ async def all_events(
     named = [name for name in jobs.split(",") if name]
     if len(named) > MOST_NAMED:
         raise BadInput(f"{len(named)} jobs are named; the limit is {MOST_NAMED}")
-    describe = await _describer(request)
+    describe = await _teller(request)
     news = pipeline_of(request).follow(
         request.state.user, named, _last_event_id(request) or feed.NEVER
     )
@@ -333,16 +334,34 @@ async def _answer(request: Request, view: View, wait_s: float) -> Response:
 
 
 async def _body(request: Request, view: View) -> dict[str, Any]:
-    return (await _describer(request))(view)
+    pipeline = pipeline_of(request)
+    card = (await _cards(pipeline)).get(view.fields["model"])
+    return answers.job(view, pipeline.objects, origin_of(request), card)
 
 
-async def _describer(request: Request) -> events.Describe:
-    """What turns a job's record into the job that this request's client sees."""
+async def _teller(request: Request) -> events.Describe:
+    """What turns a job's record into the job that this request's client sees, as JSON.
+
+    Made once per look for all who look on from one origin.
+    """
     pipeline, origin = pipeline_of(request), origin_of(request)
-    cards: Mapping[str, Mapping[str, Any]] = {}
+    cards = await _cards(pipeline)
+
+    def tell(view: View) -> bytes:
+        text = view.shown.get(origin)
+        if text is None:
+            card = cards.get(view.fields["model"])
+            text = orjson.dumps(answers.job(view, pipeline.objects, origin, card))
+            view.shown[origin] = text
+        return text
+
+    return tell
+
+
+async def _cards(pipeline: Pipeline) -> Mapping[str, Mapping[str, Any]]:
     with suppress(JobError):
-        cards = (await pipeline.catalogue()).models
-    return lambda view: answers.job(view, pipeline.objects, origin, cards.get(view.fields["model"]))
+        return (await pipeline.catalogue()).models
+    return {}
 
 
 def _last_event_id(request: Request) -> float:

@@ -38,6 +38,12 @@ def error_response(error: JobError) -> Response:
     return json_response(body, error.status, retry_after(error.status, seconds))
 
 
+def storage_response(error: StorageDown, path: str) -> Response:
+    """The answer while a Redis or S3 is away."""
+    log.warning("storage down", path=path, reason=str(error))
+    return error_response(Unavailable(str(error), hint="Try again in a few seconds."))
+
+
 def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | None:
     """When to come back, for those who should."""
     return {"retry-after": str(seconds)} if status in (429, 503) else None
@@ -52,8 +58,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StorageDown)
     async def storage_down(request: Request, error: StorageDown) -> Response:
-        log.warning("storage down", path=request.url.path, reason=str(error))
-        return error_response(Unavailable(str(error), hint="Try again in a few seconds."))
+        return storage_response(error, request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from time import monotonic
-from typing import Any
 
 import orjson
 from starlette.responses import Response
@@ -19,7 +18,8 @@ PING_S = 15.0
 RETRY = b"retry: 1000\n\n"
 PING = b": ping\n\n"
 
-Describe = Callable[[View], dict[str, Any]]
+Describe = Callable[[View], bytes]
+"""The job as JSON."""
 
 
 class EventStream(Response):
@@ -42,16 +42,21 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         sending = asyncio.create_task(self._send(send))
-        leaving = asyncio.create_task(_left(receive))
         try:
-            await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+            while (await receive())["type"] != "http.disconnect":  # also said once all is sent
+                pass
         finally:
-            leaving.cancel()
             sending.cancel()
             with suppress(asyncio.CancelledError):
                 await sending
 
     async def _send(self, send: Send) -> None:
+        try:
+            await self._send_chunks(send)
+        finally:
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _send_chunks(self, send: Send) -> None:
         async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]  # generators all
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
             sent_s = monotonic()
@@ -62,7 +67,6 @@ class EventStream(Response):
                 if chunk:
                     sent_s = now_s
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
 
 
 async def of_job(views: AsyncIterator[View], describe: Describe, seen: int) -> AsyncIterator[bytes]:
@@ -82,7 +86,8 @@ async def of_user(news: AsyncIterator[News], describe: Describe) -> AsyncIterato
         async for now in changes:
             cursor = b"%.3f" % now.cursor_ms
             said = [_event(cursor, describe(view)) for view in now.views]
-            said += [b"event: gone\n" + _event(cursor, {"id": job_id}) for job_id in now.gone]
+            for job_id in now.gone:
+                said.append(b"event: gone\n" + _event(cursor, orjson.dumps({"id": job_id})))
             yield b"".join(said)
 
 
@@ -90,10 +95,5 @@ def _job_event(view: View, describe: Describe) -> bytes:
     return _event(b"%d" % view.version, describe(view))
 
 
-def _event(name: bytes, data: dict[str, Any]) -> bytes:
-    return b"id: %b\ndata: %b\n\n" % (name, orjson.dumps(data))
-
-
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+def _event(name: bytes, data: bytes) -> bytes:
+    return b"id: %b\ndata: %b\n\n" % (name, data)

@@ -92,13 +92,7 @@ class Identify:
             await error_response(error)(scope, receive, send)
             return
         scope.setdefault("state", {})["user"] = found.user
-
-        async def with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start" and found.cookie:
-                MutableHeaders(scope=message).append("set-cookie", found.cookie)
-            await send(message)
-
-        await self.app(scope, receive, with_cookie)
+        await self.app(scope, receive, _with_cookie(send, found.cookie) if found.cookie else send)
 
     async def _identify(self, headers: Headers) -> Identity:
         kind, _, key = headers.get("authorization", "").partition(" ")
@@ -132,6 +126,15 @@ class Identify:
         if known[1] is None:
             raise Unknown("this API key is not known", hint="Check the key for typing errors.")
         return known[1]
+
+
+def _with_cookie(send: Send, cookie: str) -> Send:
+    async def with_cookie(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).append("set-cookie", cookie)
+        await send(message)
+
+    return with_cookie
 
 
 def user_of(request: Request) -> str | None:
