@@ -92,7 +92,9 @@ def test_every_refusal_of_the_corpus_has_a_sentence_and_a_hint():
             assert error.hint and error.code, name
 
 
-@pytest.mark.parametrize("seed", ["plain.jpg", "mode-RGB.png", "mode-RGB.webp", "mode-RGB.avif"])
+@pytest.mark.parametrize(
+    "seed", ["plain.jpg", "progressive.jpg", "mode-RGB.png", "mode-RGB.webp", "mode-RGB.avif"]
+)
 def test_a_usual_file_takes_the_guard_less_than_50_microseconds(seed):
     data = corpus.files()[seed].data
 

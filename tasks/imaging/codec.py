@@ -16,7 +16,7 @@ from tasks.imaging.types import Alpha, Image
 
 _BASE_BYTES = 256 * 2**20
 _BYTES_PER_PIXEL = 12
-"""A progressive JPEG keeps 6 a pixel, Pillow 4 and a copy of 4."""
+"""Of address space: Pillow reserves 8 for a WebP, libwebp 4; the most in use is 6 (a JPEG)."""
 _WALL_FACTOR = 4
 """A busy machine may take so many times longer than the CPU time."""
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}

@@ -1,5 +1,6 @@
 """A JPEG's header: the segments before the first scan, and how many scans there are."""
 
+import itertools
 import re
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ _NOT_FRAMES = {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 """But for those without a length: stuffing, TEM, RSTn, SOI, and fill bytes."""
+_SCAN = re.compile(rb"\xff\xda")
 _MARKER_IN_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 
 
@@ -82,22 +84,28 @@ def _check_length(frame: Header, size: int) -> None:
 
 
 def _scans(frame: Header, data: bytes, start: int, limits: Limits) -> int:
-    """How many scans a decoder will read; one above the limit where there are more.
+    """How many scans a decoder will read, at most; one above the limit where there are more.
 
     A sequential JPEG whose first scan holds every channel has that one: libjpeg refuses more.
-    Else nothing but the data says where a scan ends, so all of it is searched for markers; FF
-    inside a scan's data is followed by 00 or by a marker.
+    Else nothing but the data says where a scan ends, so all of it is searched. FF DA cannot stand
+    inside a scan's data, so counting it never counts too few; where the count is high (another file
+    may follow the picture's end) the segments are walked.
     """
     if not frame.progressive and data[start + 2] == frame.channels:
         return 1
-    scans, position = 0, start - 2
+    found = itertools.islice(_SCAN.finditer(data, start - 2), limits.max_scans + 1)
+    scans = sum(1 for _ in found)
+    return scans if scans <= limits.max_scans else _walk(data, start - 2, limits)
+
+
+def _walk(data: bytes, position: int, limits: Limits) -> int:
+    """The scans up to the picture's end, without what lies in other segments."""
+    scans = 0
     for _ in range(limits.max_segments):
         found = _MARKER_IN_SCAN.search(data, position)
-        if found is None or data[found.end() - 1] == _END:
+        if found is None or data[found.end() - 1] == _END or scans > limits.max_scans:
             return scans
         scans += data[found.end() - 1] == _START_OF_SCAN
-        if scans > limits.max_scans:
-            return scans
         length = int.from_bytes(data[found.end() : found.end() + 2], "big")
         position = found.end() + max(2, length)
     raise broken(f"more than {limits.max_segments} segments", code="too_many_segments")

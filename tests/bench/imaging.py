@@ -90,13 +90,14 @@ def our_decode(data: bytes, side: int) -> np.ndarray:
     return codec.decode(data, guard.check(data), side).image
 
 
-def camera_file(progressive: bool) -> bytes:
-    """24 MP, made in another process: a worker holds no pixels, and its forks cost accordingly."""
+def elsewhere(make: Callable[..., Any], *arguments: Any) -> Any:
+    """What another process makes: a worker holds no pixels, and its forks cost accordingly."""
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
-        return pool.submit(_camera_file, progressive).result()
+        return pool.submit(make, *arguments).result()
 
 
-def _camera_file(progressive: bool) -> bytes:
+def camera_file(progressive: bool) -> bytes:
+    """A JPEG of 24 megapixels."""
     return save(photo(6000, 4000), "JPEG", quality=92, progressive=progressive)
 
 
@@ -112,7 +113,7 @@ def bare_decode(data: bytes, side: int) -> np.ndarray:
 def bench_decode(repeats: int) -> Figures:
     figures: Figures = {}
     for name, progressive in (("baseline", False), ("progressive", True)):
-        data = camera_file(progressive)
+        data = elsewhere(camera_file, progressive)
         figures[f"{name}_mb"] = len(data) / 1e6
         for side in SIDES:
             key = f"{name}_{side}"
@@ -130,7 +131,7 @@ def bench_decode(repeats: int) -> Figures:
 def bench_formats(repeats: int) -> Figures:
     """A photo of 12 megapixels in the other formats, at 1024 px."""
     figures: Figures = {}
-    for name, data in other_files().items():
+    for name, data in elsewhere(other_files).items():
         naive = measure(lambda d=data: to_tensor(naive_decode(d, 1024)), repeats)
         ours, _ = as_a_worker(_measure_ours, data, 1024, repeats)
         figures[f"{name}_naive_cpu_ms"], figures[f"{name}_naive_peak_mb"] = naive
@@ -139,12 +140,7 @@ def bench_formats(repeats: int) -> Figures:
 
 
 def other_files() -> dict[str, bytes]:
-    """Made in another process, as `camera_file`."""
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
-        return pool.submit(_other_files).result()
-
-
-def _other_files() -> dict[str, bytes]:
+    """A photo of 12 megapixels, and its cut-out."""
     picture = photo(4000, 3000)
     opacity = (matte(3000, 4000) * 255).astype(np.uint8)
     cutout = Image.fromarray(np.dstack([np.asarray(picture), opacity]))
@@ -242,20 +238,12 @@ def bench_postprocess(repeats: int) -> Figures:
 
 
 def bench_guard(repeats: int) -> Figures:
-    """Microseconds of a header check for a 2 MP photo of each type; and what the child costs."""
+    """Microseconds of a header check by type and size; and what the child costs."""
     figures: Figures = {}
-    picture, large = photo(1600, 1200), photo(6000, 4000)
-    for side in (640, 1024, 2048, 6000):
-        data = save(large.resize((side, side * 2 // 3)), "JPEG", quality=85, progressive=True)
-        figures[f"guard_progressive_{side}_kb"] = len(data) / 1000
-        figures[f"guard_progressive_{side}_us"] = _guard_us(data, repeats)
-    for name, kind, options in (
-        ("jpeg", "JPEG", {}),
-        ("png", "PNG", {"compress_level": 1}),
-        ("webp", "WEBP", {"method": 0}),
-        ("avif", "AVIF", {"speed": 10}),
-    ):
-        figures[f"guard_{name}_us"] = _guard_us(save(picture, kind, **options), repeats)
+    for name, data in elsewhere(guard_files).items():
+        best_s = min(timeit.repeat(lambda d=data: guard.check(d), number=50, repeat=repeats)) / 50
+        figures[f"guard_{name}_kb"] = len(data) / 1000
+        figures[f"guard_{name}_us"] = best_s * 1e6
     small = sandbox.Allowance(2**28, 10, 10)
     figures["sandbox_cpu_ms"] = (
         measure(lambda: [sandbox.run(lambda memory: {}, 100, small) for _ in range(20)], repeats)[0]
@@ -264,8 +252,19 @@ def bench_guard(repeats: int) -> Figures:
     return figures
 
 
-def _guard_us(data: bytes, repeats: int) -> float:
-    return min(timeit.repeat(lambda: guard.check(data), number=50, repeat=repeats)) / 50 * 1e6
+def guard_files() -> dict[str, bytes]:
+    """A photo of 2 megapixels in each type; as progressive JPEG by its longer side."""
+    picture, large = photo(1600, 1200), photo(6000, 4000)
+    files = {
+        "jpeg": save(picture, "JPEG"),
+        "png": save(picture, "PNG", compress_level=1),
+        "webp": save(picture, "WEBP", method=0),
+        "avif": save(picture, "AVIF", speed=10),
+    }
+    for side in (640, 1024, 2048, 6000):
+        small = large.resize((side, side * 2 // 3))
+        files[f"progressive_{side}"] = save(small, "JPEG", quality=85, progressive=True)
+    return files
 
 
 def save(picture: Image.Image, kind: str, **options: Any) -> bytes:
@@ -287,7 +286,7 @@ GOALS = {
     "guard_png_us": ("<=", 50),
     "guard_webp_us": ("<=", 50),
     "guard_avif_us": ("<=", 50),
-    "guard_progressive_640_us": ("<=", 50),
+    "guard_progressive_1024_us": ("<=", 50),
     "guard_progressive_2048_us": ("<=", 50),
 }
 
