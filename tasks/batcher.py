@@ -1,25 +1,42 @@
-"""Size-binned dynamic batching in front of one device: greedy, oldest first, one bad item alone."""
+"""Size-binned dynamic batching in front of one device: greedy, oldest first, one bad item alone.
+
+Two threads. One does nothing but run batches. The other, the porter, does meanwhile what does not
+need the device: it lays out the next batch and tells the answers of the last one. What is laid out
+is bound to nothing: as the batch starts, whoever is cancelled or expired leaves it, and whoever has
+come since joins it.
+"""
 
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any
 
-Run = Callable[[Hashable, Sequence[Any]], Sequence[Any]]
+Run = Callable[[Hashable, Any], Sequence[Any]]
 """(bin, items) -> one answer per item, in order; an exception as answer is that item's failure.
-Called on the batcher's own thread only."""
+Called on one thread only. The items are a slice of slots, which hold others later: an answer must
+not share their memory."""
 Limit = Callable[[Hashable], int]
 """bin -> most items of a batch. Items of a bin have one shape: a budget of pixels is a count."""
 Wait = Callable[[Hashable, int, float], float]
 """(bin, items that wait, seconds between arrivals) -> seconds that an idle device should wait."""
+Slots = Callable[[Hashable, int], Any]
+"""(bin, n) -> room for n items side by side, as a list or an array: `slots[i] = item` lays one
+there, `slots[:n]` is the batch."""
 
 GAP_WEIGHT = 0.2
 """Of the newest gap between two arrivals in their running mean."""
 LONGEST_GAP_S = 1.0
 """A night without work tells nothing of the morning."""
+SPARE_TRAYS = 2
+"""One is laid out while another is on the device."""
+
+
+def _list(bin: Hashable, n: int) -> list[Any]:
+    return [None] * n
 
 
 class Expired(Exception):
@@ -51,103 +68,169 @@ class _Lane:
         self.asked.append(one)
 
 
+@dataclass
+class _Tray:
+    """A batch as it is laid out: older than all that waits in its bin's lane."""
+
+    bin: Hashable
+    size: int
+    slots: Any
+    asked: list[_Asked] = field(default_factory=list)
+
+    def is_full(self) -> bool:
+        return len(self.asked) == self.size
+
+    def lay(self, one: _Asked) -> None:
+        self.slots[len(self.asked)] = one.item
+        self.asked.append(one)
+
+    def lift(self) -> list[_Asked]:
+        """All that were laid; the tray is empty, though what they laid there is there still."""
+        laid, self.asked = self.asked, []
+        return laid
+
+    def keep(self, one: _Asked, slot: int) -> None:
+        """Lay one back that lay in `slot`, beside those that were kept before."""
+        if slot != len(self.asked):
+            self.slots[len(self.asked)] = self.slots[slot]
+        self.asked.append(one)
+
+
 class Batcher:
     """Collects what waits while the device is busy and runs it together, bin by bin."""
 
-    def __init__(self, run: Run, limit: Limit, wait: Wait = lambda bin, count, gap_s: 0.0) -> None:
+    def __init__(
+        self,
+        run: Run,
+        limit: Limit,
+        wait: Wait = lambda bin, count, gap_s: 0.0,
+        slots: Slots = _list,
+    ) -> None:
         self.counts: Counter[str] = Counter()
         """batches, items, failed, and what was dropped: cancelled, expired."""
         self.sizes: Counter[tuple[Hashable, int]] = Counter()
         """(bin, items) -> batches that the device was given; a halved one counts by its parts."""
-        self._run, self._limit, self._wait = run, limit, wait
+        self._run, self._limit, self._wait, self._slots = run, limit, wait, slots
         self._lanes: dict[Hashable, _Lane] = {}
-        self._wake = threading.Condition()
-        self._stopped = False
+        self._next: _Tray | None = None
+        self._spare: list[_Tray] = []
+        self._untold: deque[tuple[float, Callable[[], None]]] = deque()
+        """What the porter has to do with a batch that is over, since when."""
+        self._lock = threading.Lock()
+        self._for_device = threading.Condition(self._lock)
+        self._for_porter = threading.Condition(self._lock)
+        self._stopped = self._is_over = False
         self._is_busy, self._since = False, monotonic()
-        self._thread = threading.Thread(target=self._loop, daemon=True, name="device")
+        self._thread = threading.Thread(target=self._serve, daemon=True, name="device")
+        self._porter = threading.Thread(target=self._carry, daemon=True, name="porter")
         self._thread.start()
+        self._porter.start()
 
     def submit(self, bin: Hashable, item: Any, deadline: float = float("inf")) -> "Future[Any]":
         """Queue one item; its future gives the answer or the item's own error.
 
-        When its batch forms, an item whose future was cancelled is dropped, and one past `deadline`
+        As its batch starts, an item whose future was cancelled is dropped, and one past `deadline`
         (of time.monotonic) ends with Expired.
         """
         one = _Asked(item, monotonic(), deadline)
-        with self._wake:
+        with self._lock:
             if self._stopped:
                 raise RuntimeError("the batcher has been stopped")
             self._lanes.setdefault(bin, _Lane()).append(one)
-            self._wake.notify()
+            if not self._is_busy:
+                self._for_device.notify()
+            elif self._next is None:
+                self._for_porter.notify()
+            elif self._next.bin == bin:
+                self._lay()  # by whoever brings it: many hands, and nobody is woken
         return one.future
 
     def stop(self) -> None:
         """Take nothing more; run what waits; return when the device is idle."""
-        with self._wake:
+        with self._lock:
             self._stopped = True
-            self._wake.notify()
+            self._for_device.notify()
         self._thread.join()
+        with self._lock:
+            self._is_over = True
+            self._for_porter.notify()
+        self._porter.join()
 
     def busy_s(self) -> float:
         """For how long the device has been at its present batch; 0 while it is idle."""
-        with self._wake:
+        with self._lock:
             return monotonic() - self._since if self._is_busy else 0.0
 
     def ignored_s(self) -> float:
-        """For how long an item has waited on an idle device: its thread is gone if that is long."""
-        with self._wake:
-            heads = [lane.asked[0].at for lane in self._lanes.values() if lane.asked]
-            if self._is_busy or not heads:
-                return 0.0
-            return monotonic() - max(self._since, min(heads))
+        """For how long an item has waited on an idle device, or an answer to be told.
 
-    def _loop(self) -> None:
-        while (bin := self._oldest()) is not None:
-            self._mark(is_busy=True)
-            if batch := self._form(bin):
-                self._answer(bin, batch)
-            self._mark(is_busy=False)
+        The thread that should have seen to it is gone if that is long.
+        """
+        with self._lock:
+            since = [at for at, _ in self._untold]
+            waiting = [lane.asked for lane in self._lanes.values()]
+            heads = [asked[0].at for asked in (*waiting, self._laid()) if asked]
+            if heads and not self._is_busy:
+                since.append(max(self._since, min(heads)))
+            return monotonic() - min(since) if since else 0.0
 
-    def _mark(self, *, is_busy: bool) -> None:
-        with self._wake:
-            self._is_busy, self._since = is_busy, monotonic()
+    # The device's thread.
 
-    def _oldest(self) -> Hashable | None:
-        """The bin whose head has waited longest, once it should run; None once all is done."""
-        with self._wake:
+    def _serve(self) -> None:
+        tray = None
+        while (tray := self._begin(tray)) is not None:
+            self._answer(tray.bin, tray.asked, tray.slots[: len(tray.asked)])
+
+    def _begin(self, done: _Tray | None) -> _Tray | None:
+        """The batch that starts now, once there is one; None once there will be none.
+
+        `done` is the one before: the porter sees to it.
+        """
+        with self._lock:
+            self._is_busy, self._since = False, monotonic()
+            if done:
+                self._leave(partial(self._put_away, done))
             while True:
-                waiting = {bin: lane for bin, lane in self._lanes.items() if lane.asked}
-                if not waiting:
+                tray = self._opened()
+                if tray is None:
                     if self._stopped:
                         return None
-                    self._wake.wait()
-                    continue
-                bin = min(waiting, key=lambda bin: waiting[bin].asked[0].at)
-                pause_s = self._pause_s(bin, waiting)
-                if pause_s <= 0:
-                    return bin
-                self._wake.wait(pause_s)
+                    self._for_device.wait()
+                elif (pause_s := self._pause_s(tray)) > 0:
+                    self._for_device.wait(pause_s)
+                else:
+                    self._next = None
+                    if self._bind(tray):
+                        self._is_busy, self._since = True, monotonic()
+                        self._for_porter.notify()  # there is more to lay out
+                        return tray
+                    self._keep(tray)
 
-    def _pause_s(self, bin: Hashable, waiting: dict[Hashable, _Lane]) -> float:
+    def _pause_s(self, tray: _Tray) -> float:
         """How much longer an idle device should wait for company; never when others wait too."""
-        lane, count = waiting[bin], len(waiting[bin].asked)
-        if len(waiting) > 1 or self._stopped or count >= self._limit(bin):
+        lane = self._lanes[tray.bin]
+        others = any(found.asked for found in self._lanes.values() if found is not lane)
+        count = len(tray.asked) + len(lane.asked)
+        if others or self._stopped or count >= tray.size:
             return 0.0
-        wait_s = self._wait(bin, count, lane.gap_s)
-        return lane.asked[0].at + wait_s - monotonic() if wait_s else 0.0
+        wait_s = self._wait(tray.bin, count, lane.gap_s)
+        oldest = (tray.asked or lane.asked)[0]
+        return oldest.at + wait_s - monotonic() if wait_s else 0.0
 
-    def _form(self, bin: Hashable) -> list[_Asked]:
-        """The oldest items of a bin that are still wanted, as many as its limit."""
-        batch: list[_Asked] = []
-        limit = max(1, self._limit(bin))
-        while len(batch) < limit and (asked := self._pop(bin, limit - len(batch))):
-            batch += [one for one in asked if self._is_due(one)]
-        return batch
-
-    def _pop(self, bin: Hashable, most: int) -> list[_Asked]:
-        with self._wake:
-            asked = self._lanes[bin].asked
-            return [asked.popleft() for _ in range(min(most, len(asked)))]
+    def _bind(self, tray: _Tray) -> bool:
+        """Who is still wanted stays, who has come since joins; whether there is anybody."""
+        lane, limit = self._lanes[tray.bin], max(1, min(self._limit(tray.bin), tray.size))
+        laid = tray.lift()
+        for slot, one in enumerate(laid):
+            if len(tray.asked) == limit:  # which was lowered meanwhile
+                lane.asked.extendleft(reversed(laid[slot:]))
+                break
+            if self._is_due(one):
+                tray.keep(one, slot)
+        while len(tray.asked) < limit and lane.asked:
+            if self._is_due(one := lane.asked.popleft()):
+                tray.lay(one)
+        return bool(tray.asked)
 
     def _is_due(self, one: _Asked) -> bool:
         if not one.future.set_running_or_notify_cancel():
@@ -155,32 +238,97 @@ class Batcher:
             return False
         if monotonic() > one.deadline:
             self.counts["expired"] += 1
-            one.future.set_exception(Expired("the deadline came before the device was free"))
+            late = Expired("the deadline came before the device was free")
+            self._leave(partial(one.future.set_exception, late))
             return False
         return True
 
-    def _answer(self, bin: Hashable, batch: list[_Asked]) -> None:
+    def _answer(self, bin: Hashable, asked: Sequence[_Asked], items: Any) -> None:
         """Run a batch; a failing one is halved until only the bad item fails."""
         try:
-            answers = self._run(bin, [one.item for one in batch])
-            if len(answers) != len(batch):
-                raise ValueError(f"{len(answers)} answers for a batch of {len(batch)}")
+            answers = self._run(bin, items)
+            if len(answers) != len(asked):
+                raise ValueError(f"{len(answers)} answers for a batch of {len(asked)}")
         except Exception as error:
-            if len(batch) > 1:
-                half = len(batch) // 2
-                self._answer(bin, batch[:half])
-                self._answer(bin, batch[half:])
+            if len(asked) > 1:
+                for slot, one in enumerate(asked):
+                    items[slot] = one.item  # a model may have changed it
+                half = len(asked) // 2
+                self._answer(bin, asked[:half], items[:half])
+                self._answer(bin, asked[half:], items[half:])
                 return
             answers = [error]
         self.counts["batches"] += 1
-        self.sizes[bin, len(batch)] += 1
-        for one, answer in zip(batch, answers, strict=True):
-            self._settle(one.future, answer)
+        self.sizes[bin, len(asked)] += 1
+        with self._lock:
+            self._leave(partial(self._tell, asked, answers))
 
-    def _settle(self, future: "Future[Any]", answer: Any) -> None:
-        if isinstance(answer, Exception):
-            self.counts["failed"] += 1
-            future.set_exception(answer)
-        else:
-            self.counts["items"] += 1
-            future.set_result(answer)
+    # The porter's thread.
+
+    def _carry(self) -> None:
+        while (errand := self._errand()) is not None:
+            errand()
+
+    def _errand(self) -> Callable[[], None] | None:
+        """What is to be told now; lays out the next batch meanwhile; None once all is done."""
+        while True:
+            with self._lock:
+                if self._untold:
+                    return self._untold.popleft()[1]
+                if self._is_busy and self._lay():
+                    continue  # lets go of the lock between two items
+                if self._is_over:
+                    return None
+                self._for_porter.wait()
+
+    def _tell(self, asked: Sequence[_Asked], answers: Sequence[Any]) -> None:
+        for one, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, Exception):
+                self.counts["failed"] += 1
+                one.future.set_exception(answer)
+            else:
+                self.counts["items"] += 1
+                one.future.set_result(answer)
+
+    def _put_away(self, tray: _Tray) -> None:
+        with self._lock:
+            self._keep(tray)
+
+    # Under the lock, on any thread.
+
+    def _leave(self, errand: Callable[[], None]) -> None:
+        """Leave something to the porter."""
+        self._untold.append((monotonic(), errand))
+        self._for_porter.notify()
+
+    def _laid(self) -> Sequence[_Asked]:
+        return self._next.asked if self._next else ()
+
+    def _lay(self) -> bool:
+        """Lay out one more item of the next batch; whether there was one, and room for it."""
+        tray = self._opened()
+        if tray is None or tray.is_full() or not (lane := self._lanes[tray.bin]).asked:
+            return False
+        tray.lay(lane.asked.popleft())
+        return True
+
+    def _opened(self) -> _Tray | None:
+        """The tray of the next batch: of the bin whose head has waited longest."""
+        if self._next is None:
+            waiting = {bin: lane for bin, lane in self._lanes.items() if lane.asked}
+            if waiting:
+                self._next = self._tray(min(waiting, key=lambda bin: waiting[bin].asked[0].at))
+        return self._next
+
+    def _tray(self, bin: Hashable) -> _Tray:
+        """An empty one with room for as many as the bin allows now."""
+        size = max(1, self._limit(bin))
+        for tray in self._spare:
+            if tray.bin == bin and tray.size == size:
+                self._spare.remove(tray)
+                return tray
+        return _Tray(bin, size, self._slots(bin, size))
+
+    def _keep(self, tray: _Tray) -> None:
+        tray.asked = []
+        self._spare = [tray, *self._spare][:SPARE_TRAYS]

@@ -350,7 +350,7 @@ def test_an_item_that_waits_for_a_dead_thread_is_ignored_more_and_more() -> None
     started = Batcher(die, lambda bin: 1)
     started.submit("a", 1)
     started._thread.join(PATIENCE_S)
-    started._mark(is_busy=False)
+    started._is_busy = False
     started.submit("a", 2)
 
     end = time.monotonic() + PATIENCE_S

@@ -283,7 +283,7 @@ def test_an_image_that_fits_nowhere_at_all_fails_alone_with_its_reason(
 ) -> None:
     device = simulated("a=1 b=0.1")
     device_is_now_small(device, 64 * 64)
-    batcher = Batcher(device.run, device.limit)
+    batcher = Batcher(device.run, device.limit, slots=device.slots)
 
     large, small = batcher.submit(BIG, image(1, BIG)), batcher.submit(BIN, image(2))
 
@@ -388,7 +388,7 @@ def test_a_lost_device_ends_the_process(simulated: Callable[..., Device]) -> Non
 
 def test_one_poison_image_of_eight_hurts_no_neighbour(simulated: Callable[..., Device]) -> None:
     device = simulated("a=1 b=0.1")
-    batcher = Batcher(device.run, device.limit)
+    batcher = Batcher(device.run, device.limit, slots=device.slots)
 
     futures = [batcher.submit(BIN, image(number, fault=number == 5)) for number in range(8)]
     errors = [future.exception(10) for future in futures]

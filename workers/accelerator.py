@@ -25,6 +25,9 @@ class Accelerator(Protocol):
     def prepare(self, session: torch.nn.Module) -> torch.nn.Module:
         """Lay a network out in memory as this device likes it."""
 
+    def room_for(self, shape: Sequence[int], dtype: str) -> NDArray[Any]:
+        """Memory of the host, not filled, from which `put` copies best."""
+
     def put(self, batch: NDArray[np.float32]) -> torch.Tensor:
         """N x C x H x W of the host -> the same on the device."""
 
@@ -78,12 +81,18 @@ class Cpu:
         """As the model laid it out."""
         return session
 
+    def room_for(self, shape: Sequence[int], dtype: str) -> NDArray[Any]:
+        """Any."""
+        return np.empty(shape, dtype)
+
     def put(self, batch: NDArray[np.float32]) -> torch.Tensor:
         """The same memory."""
         return torch.from_numpy(batch)
 
     def take(self, outputs: Sequence[torch.Tensor]) -> list[NDArray[Any]]:
-        """The same memory where it is float32."""
+        """The same memory where it is float32; in one step where all are one tensor."""
+        if isinstance(outputs, torch.Tensor):
+            return list(outputs.float().numpy())
         return [output.float().numpy() for output in outputs]
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -129,14 +138,21 @@ class Cuda:
         """Channels last: what tensor cores read."""
         return session.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # stub lacks it
 
+    def room_for(self, shape: Sequence[int], dtype: str) -> NDArray[Any]:
+        """Pinned: the GPU reads it without the processor."""
+        pinned = torch.empty(tuple(shape), dtype=getattr(torch, dtype), pin_memory=True)
+        return np.asarray(pinned.numpy())
+
     def put(self, batch: NDArray[np.float32]) -> torch.Tensor:
-        """Through pinned memory, so that the copy runs beside the host."""
+        """Through pinned memory, where `room_for` has it already, so that the copy waits not."""
         pinned = torch.from_numpy(batch).pin_memory()
         layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
         return pinned.to(self.name, non_blocking=True, memory_format=layout)
 
     def take(self, outputs: Sequence[torch.Tensor]) -> list[NDArray[Any]]:
         """In one copy where all have one shape: each copy waits for the device."""
+        if isinstance(outputs, torch.Tensor):
+            return list(outputs.float().cpu().numpy())
         if len({output.shape for output in outputs}) == 1:
             return list(torch.stack(list(outputs)).float().cpu().numpy())
         return [output.float().cpu().numpy() for output in outputs]

@@ -104,7 +104,7 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     from workers.device import card
     from workers.health import Watchdog
 
-    batcher = Batcher(device.run, device.limit, device.wait_s)
+    batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
     serve(batcher)
     Watchdog(batcher, settings().device_hang_s).start()
     queues = [gpu_queue(name) for name in names]

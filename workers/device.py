@@ -54,7 +54,7 @@ class Loaded:
         session = self.compiled.get(batch.shape[2:], self.session)
         with torch.inference_mode(), self.on.precision():
             outputs = self.model.infer(session, self.on.put(batch))
-        return self.on.take(outputs)
+        return [_apart(output, batch) for output in self.on.take(outputs)]
 
     def share(self, shape: Sequence[int]) -> float:
         """Pixels of this (H, W), in images of the first bin."""
@@ -115,6 +115,16 @@ class Device:
         """Largest batch of this bin: by its model, pixels, memory, and what did not fit before."""
         return self.ladder.limit(bin)
 
+    def slots(self, bin: Any, n: int) -> Any:
+        """Room for n images of a bin, laid out as a batch; a list if there is no memory for it."""
+        _, shape, dtype = bin
+        try:
+            return self.main.room_for((n, *shape), dtype)
+        except Exception as error:
+            if not is_full(error):
+                raise
+            return [None] * n  # the ladder copes with the rest
+
     def wait_s(self, bin: Any, count: int, gap_s: float) -> float:
         """How long an idle device should wait for one more image, by the learned cost."""
         most_s = settings().batch_wait_ms / 1000
@@ -167,7 +177,7 @@ class Device:
         accelerator = self._accelerator(rung.on)
         try:
             loaded = self._on(name, accelerator)
-            batch = np.stack([_scaled(array, shape[-2:]) for array in arrays])
+            batch = _batch(arrays, shape)
             began = time.perf_counter()
             outputs = loaded.infer(batch)
             loaded.cost.add(len(arrays) * loaded.share(shape[-2:]), _ms_since(began))
@@ -287,6 +297,18 @@ def _smaller(bin: Bin) -> list[Bin]:
     fewer = [one for one in model.bins if one[0] * one[1] < shape[-2] * shape[-1]]
     fewer.sort(key=lambda one: one[0] * one[1], reverse=True)
     return [(name, (*shape[:-2], *one), dtype) for one in fewer]
+
+
+def _batch(arrays: Arrays, shape: Sequence[int]) -> NDArray[Any]:
+    """Images of a batch side by side, at this (C, H, W); those that are so already stay there."""
+    if isinstance(arrays, np.ndarray) and arrays.shape[1:] == tuple(shape):
+        return arrays
+    return np.stack([_scaled(array, shape[-2:]) for array in arrays])
+
+
+def _apart(output: NDArray[Any], batch: NDArray[Any]) -> NDArray[Any]:
+    """The output in memory of its own: where the batch lies, the next but one will lie."""
+    return output.copy() if np.may_share_memory(output, batch) else output
 
 
 def _scaled(array: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:

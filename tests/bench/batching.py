@@ -108,7 +108,7 @@ def _array(image: Any) -> Any:
 
 def _run(device: Device, model: str, arrays: Sequence[Any]) -> tuple[float, float]:
     """(images/s, mean batch) of all of them, handed in at once."""
-    batcher = Batcher(device.run, device.limit)
+    batcher = Batcher(device.run, device.limit, slots=device.slots)
     began = time.perf_counter()
     futures = [batcher.submit((model, one.shape, "float32"), one) for one in arrays]
     for future in futures:
