@@ -26,6 +26,8 @@ app.conf.update(
         "health_check_interval": 10,
     },
     task_ignore_result=True,  # the run record is the truth
+    # One for all threads: each would look through all installed packages for its own, 5 ms of CPU.
+    result_backend_thread_safe=True,
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_serializer="json",
