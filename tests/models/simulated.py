@@ -49,13 +49,14 @@ class Device:
         """N x 3 x H x W -> N x 1 x H x W, after the time that it takes."""
         n, _, height, width = batch.shape
         with self.turn:
+            share = height * width / (BINS[0][0] * BINS[0][1])
+            ends = time.perf_counter() + (self.a_ms + self.b_ms * n * share) / 1000
             fate = self._fate(batch)
-            if self.log:
+            if self.log:  # while it is at work: what measures must not slow what it measures
                 self.log.write(f"{n} {height} {width} {fate} {os.getpid()}\n".encode())
             if fate == "full":
                 raise _out_of_memory(f"Tried to allocate {n} x {height} x {width}.")
-            share = height * width / (BINS[0][0] * BINS[0][1])
-            time.sleep((self.a_ms + self.b_ms * n * share) / 1000)
+            time.sleep(max(0.0, ends - time.perf_counter()))
             if fate == "hang":
                 self._hang()
             if fate == "poison":
@@ -91,7 +92,6 @@ def load(weights: Mapping[str, Path], device: str) -> Device:
         float(given.get("a", 1)),
         float(given.get("b", 0.1)),
         float(given.get(pixels, "inf")),
-        # Kept open, and written to without a buffer: what measures must not slow what it measures.
         open(given["log"], "ab", buffering=0) if "log" in given else None,
         given.get("hangs", ""),
         threading.Lock(),
