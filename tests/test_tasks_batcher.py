@@ -8,11 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.batcher import Batcher, Expired, Run
+from tasks.batcher import Batcher, Expired, Run, Slots
 
 PATIENCE_S = 10
 
@@ -35,9 +36,20 @@ class Device:
         return [(bin, item) for item in items]
 
 
+def as_list(bin: Hashable, n: int) -> Any:
+    return [None] * n
+
+
+def as_array(bin: Hashable, n: int) -> Any:
+    """As a real device has it: what is laid there is a copy, a batch is a view of it."""
+    return np.zeros(n, int)
+
+
 @contextmanager
-def batcher(run: Run, max_batch: Callable[[Hashable], int] = lambda bin: 4) -> Iterator[Batcher]:
-    started = Batcher(run, max_batch)
+def batcher(
+    run: Run, max_batch: Callable[[Hashable], int] = lambda bin: 4, slots: Slots = as_list
+) -> Iterator[Batcher]:
+    started = Batcher(run, max_batch, slots=slots)
     try:
         yield started
     finally:
@@ -221,6 +233,162 @@ def test_after_stopping_nothing_is_taken(device: Device) -> None:
         started.submit("a", 1)
 
 
+def until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+class Laid:
+    """Slots that tell what was laid in them, batch by batch."""
+
+    def __init__(self) -> None:
+        self.trays: list[Any] = []
+
+    def __call__(self, bin: Hashable, n: int) -> Any:
+        self.trays.append(np.full(n, -9))
+        return self.trays[-1]
+
+    def have(self, *numbers: int) -> bool:
+        """Whether some batch lies there as these."""
+        return any(list(tray[: len(numbers)]) == list(numbers) for tray in self.trays)
+
+
+def test_the_next_batch_is_laid_out_while_the_device_is_busy(device: Device) -> None:
+    laid = Laid()
+    with batcher(device.run, slots=laid) as started:
+        keep_busy(device, started)
+        for number in range(6):
+            started.submit("a", number)
+
+        until(lambda: laid.have(0, 1, 2, 3))
+        device.gate.set()
+
+    assert device.batches[1:] == [("a", [0, 1, 2, 3]), ("a", [4, 5])]
+
+
+def test_who_comes_after_a_batch_was_laid_out_and_before_it_starts_joins_it(
+    device: Device,
+) -> None:
+    laid = Laid()
+    with batcher(device.run, slots=laid) as started:
+        keep_busy(device, started)
+        started.submit("a", 0)
+        started.submit("a", 1)
+        until(lambda: laid.have(0, 1))
+        started.submit("b", 100)
+        started.submit("a", 2)
+        device.gate.set()
+
+    assert device.batches[1:] == [("a", [0, 1, 2]), ("b", [100])]
+
+
+def test_who_is_cancelled_in_a_batch_that_is_laid_out_makes_room_for_others(
+    device: Device,
+) -> None:
+    laid = Laid()
+    with batcher(device.run, slots=laid) as started:
+        keep_busy(device, started)
+        futures = [started.submit("a", number) for number in range(8)]
+        until(lambda: laid.have(0, 1, 2, 3))
+        assert futures[0].cancel() and futures[2].cancel()
+        device.gate.set()
+
+        answers = [futures[number].result(PATIENCE_S) for number in (1, 3, 4, 5, 6, 7)]
+
+    assert device.batches[1:] == [("a", [1, 3, 4, 5]), ("a", [6, 7])]
+    assert answers == [("a", number) for number in (1, 3, 4, 5, 6, 7)]
+
+
+def test_a_batch_that_is_laid_out_and_wanted_by_nobody_lets_the_next_bin_run(
+    device: Device,
+) -> None:
+    laid = Laid()
+    with batcher(device.run, slots=laid) as started:
+        keep_busy(device, started)
+        gone = started.submit("a", 1)
+        until(lambda: laid.have(1))
+        assert gone.cancel()
+        future = started.submit("b", 2)
+        device.gate.set()
+
+        assert future.result(PATIENCE_S) == ("b", 2)
+
+    assert device.batches[1:] == [("b", [2])]
+
+
+def test_a_limit_that_falls_after_a_batch_was_laid_out_holds_for_it(device: Device) -> None:
+    laid, most = Laid(), {"first": 1, "a": 4}
+    with batcher(device.run, most.__getitem__, laid) as started:
+        keep_busy(device, started)
+        for number in range(6):
+            started.submit("a", number)
+        until(lambda: laid.have(0, 1, 2, 3))
+        most["a"] = 2  # as when its memory was full
+        device.gate.set()
+
+    assert [items for _, items in device.batches[1:]] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_answers_are_told_while_the_next_batch_runs(device: Device) -> None:
+    second = threading.Event()
+
+    def run(bin: Hashable, items: Sequence[Any]) -> list[Any]:
+        assert bin == "a" or second.wait(PATIENCE_S)
+        return list(items)
+
+    with batcher(run) as started:
+        futures = [started.submit("a", 1), started.submit("b", 2)]
+
+        assert futures[0].result(PATIENCE_S) == 1
+        assert not futures[1].done()
+        second.set()
+
+
+def test_what_batches_are_laid_out_in_is_used_again(device: Device) -> None:
+    laid = Laid()
+    device.gate.set()
+    with batcher(device.run, slots=laid) as started:
+        for number in range(50):
+            assert started.submit("a", number).result(PATIENCE_S) == ("a", number)
+
+    assert len(laid.trays) <= 5
+
+
+def test_a_failing_model_that_changes_its_batch_hurts_no_neighbour(device: Device) -> None:
+    def run(bin: Hashable, items: Any) -> list[Any]:
+        answers = [int(item) for item in items]
+        items += 1000
+        if 2 in answers:
+            raise ValueError("bad 2")
+        return answers
+
+    with batcher(device.run) as busy:
+        keep_busy(device, busy)
+        with batcher(run, slots=as_array) as started:
+            futures = [started.submit("a", number) for number in range(4)]
+            errors = [future.exception(PATIENCE_S) for future in futures]
+        device.gate.set()
+
+    assert [number for number, error in enumerate(errors) if error] == [2]
+    assert [futures[number].result() for number in (0, 1, 3)] == [0, 1, 3]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_answers_that_nobody_tells_are_ignored_more_and_more(device: Device) -> None:
+    def die(future: "Future[Any]") -> None:
+        raise SystemExit  # no Exception: ends the thread that tells
+
+    device.gate.set()
+    started = Batcher(device.run, lambda bin: 1)
+    started.submit("a", 1).add_done_callback(die)
+    started._porter.join(PATIENCE_S)
+    started.submit("a", 2)
+
+    until(lambda: started.ignored_s() >= 0.05)
+
+
 def test_an_idle_batcher_uses_no_cpu(device: Device) -> None:
     device.gate.set()
     with batcher(device.run) as started:
@@ -371,12 +539,12 @@ items = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(items, st.integers(1, 8))
+@given(items, st.integers(1, 8), st.sampled_from([as_list, as_array]))
 def test_every_item_is_answered_exactly_once_in_its_own_slot(
-    asked: list[tuple[str, str]], largest: int
+    asked: list[tuple[str, str]], largest: int, slots: Slots
 ) -> None:
     device = Device(bad=frozenset(n for n, (_, fate) in enumerate(asked) if fate == "bad"))
-    with batcher(device.run, lambda bin: largest) as started:
+    with batcher(device.run, lambda bin: largest, slots) as started:
         keep_busy(device, started)
         futures = [ask(started, bin, number, fate) for number, (bin, fate) in enumerate(asked)]
         for number, (_, fate) in enumerate(asked):
@@ -419,9 +587,10 @@ def expected(bin: str, number: int, fate: str) -> object:
     st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(FATES)), max_size=12),
              min_size=1, max_size=4),
     st.integers(1, 6),
+    st.sampled_from([as_list, as_array]),
 )  # fmt: skip
 def test_it_holds_while_items_arrive_cancel_and_fail_at_any_time(
-    asked: list[list[tuple[str, str]]], largest: int
+    asked: list[list[tuple[str, str]]], largest: int, slots: Slots
 ) -> None:
     """As above, but against a running device: a cancel may come too late, and then is no cancel."""
     device = Device(
@@ -445,7 +614,7 @@ def test_it_holds_while_items_arrive_cancel_and_fail_at_any_time(
                 wait([future], PATIENCE_S)
                 outcomes[caller, slot] = outcome(future)
 
-    with batcher(device.run, lambda bin: largest) as started, ThreadPoolExecutor(4) as pool:
+    with batcher(device.run, lambda bin: largest, slots) as started, ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(call, started, n, wishes) for n, wishes in enumerate(asked)]
         for one in calls:
             one.result(PATIENCE_S)

@@ -170,6 +170,36 @@ def test_read_only_arrays_can_be_run(plug_in: Any) -> None:
     assert float(answer.max()) == 1
 
 
+def test_answers_stay_what_they_are_when_the_next_batch_is_laid_out(plug_in: Any) -> None:
+    plug_in("echo", answer="batch")  # a view of what it was given
+    device, bin = Device(Cpu()), ("echo", (3, 8, 8), "float32")
+    device.load("echo")
+    slots = device.slots(bin, 4)
+    slots[0], slots[1] = 1, 2
+
+    answers = outputs(device.run(bin, slots[:2]))
+    slots[:] = 9
+
+    assert [float(answer.max()) for answer in answers] == [1, 2]
+    assert seen("echo")[-1] == (2, 3, 8, 8)
+
+
+def test_where_no_memory_is_left_to_lay_out_a_batch_it_is_run_all_the_same(plug_in: Any) -> None:
+    class Crowded(Cpu):
+        def room_for(self, shape: Sequence[int], dtype: str) -> Any:
+            raise MemoryError
+
+    plug_in("crowded")
+    device, bin = Device(Crowded()), ("crowded", (3, 8, 8), "float32")
+    device.load("crowded")
+    batcher = Batcher(device.run, device.limit, slots=device.slots)
+
+    answer = batcher.submit(bin, np.ones((3, 8, 8), np.float32)).result(10)
+    batcher.stop()
+
+    assert float(answer.array.max()) == 2
+
+
 def test_half_precision_comes_back_as_float32(plug_in: Any) -> None:
     plug_in("halves", answer="batch.half()")
     device = Device(Cpu())
