@@ -12,6 +12,9 @@ from tasks.models.base import Output
 from tasks.models.matting import Matting
 from tasks.models.nets import saliency
 
+PLAIN = np.zeros((8, 8, 3), np.uint8)
+"""A photo whose colours tell nothing."""
+
 
 @pytest.fixture
 def image() -> Image:
@@ -75,11 +78,30 @@ def test_haze_away_from_the_subject_goes() -> None:
     matte[100:200, 100:200] = 1
     matte[100:200, 200:230] = 0.45
 
-    cleaned = saliency.clean(matte)
+    cleaned = saliency.clean(matte, PLAIN)
 
     assert not cleaned[100:200, 205:].any()
     assert (cleaned[100:200, 100:200] == 1).all()
     assert cleaned[150, 200] == pytest.approx((0.45 - 0.03) / 0.92)  # beside the subject: an edge
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"), [((250, 80, 30), 1), ((20, 20, 20), 0), ((90, 200, 90), 0)]
+)
+def test_doubt_becomes_the_subject_where_it_has_its_colour_alone(
+    colour: tuple[int, int, int], expected: float
+) -> None:
+    matte = np.zeros((320, 320), np.float32)
+    matte[100:200, 100:200] = 1
+    matte[100:200, 200:230] = 0.45
+    photo = np.full((320, 320, 3), 20, np.uint8)
+    photo[100:200, 100:200] = (250, 80, 30)
+    photo[100:200, 200:230] = colour
+
+    cleaned = saliency.clean(matte, photo)
+
+    assert (cleaned[100:200, 206:228] == expected).all()
+    assert not cleaned[:, 231:].any()
 
 
 @pytest.mark.parametrize(("value", "width"), [(0.45, 60), (0.6, 20)])
@@ -88,10 +110,27 @@ def test_doubt_that_may_be_the_subjects_body_stays(value: float, width: int) -> 
     matte[100:200, 100:200] = 1
     matte[100:200, 200 : 200 + width] = value
 
-    cleaned = saliency.clean(matte)
+    cleaned = saliency.clean(matte, PLAIN)
 
     found = cleaned[100:200, 200 : 200 + width]
     assert found == pytest.approx((value - 0.03) / 0.92, abs=0.001)
+
+
+def test_an_outline_out_of_focus_is_as_soft_as_it_was() -> None:
+    ramp = np.clip((np.arange(320, dtype=np.float32) - 100) / 40, 0, 1)
+    matte = np.tile(ramp, (320, 1))
+
+    cleaned = saliency.clean(matte, PLAIN)
+
+    outline = slice(135, 140)  # further out it is haze
+    assert cleaned[:, outline] == pytest.approx(matte[:, outline], abs=1e-6)
+
+
+def test_a_body_that_is_nearly_sure_becomes_solid() -> None:
+    matte = np.zeros((320, 320), np.float32)
+    matte[100:200, 100:200] = 0.96 + 0.001 * np.cos(np.arange(100))
+
+    assert (saliency.clean(matte, PLAIN)[100:200, 100:200] == 1).all()
 
 
 def test_what_the_network_is_sure_of_stays_however_thin() -> None:
@@ -99,7 +138,7 @@ def test_what_the_network_is_sure_of_stays_however_thin() -> None:
     matte[100:200, 100:200] = 1
     matte[150, 200:300] = 0.95
 
-    cleaned = saliency.clean(matte)
+    cleaned = saliency.clean(matte, PLAIN)
 
     assert (cleaned[150, 200:300] == 1).all()
 
@@ -110,7 +149,7 @@ def test_a_dent_in_the_subject_is_filled_and_a_hole_is_not(middle: float, expect
     matte[100:200, 100:200] = 1
     matte[140:160, 140:160] = middle
 
-    assert saliency.clean(matte)[150, 150] == expected
+    assert saliency.clean(matte, PLAIN)[150, 150] == expected
 
 
 def test_a_second_subject_stays_and_a_speck_goes() -> None:
@@ -119,7 +158,7 @@ def test_a_second_subject_stays_and_a_speck_goes() -> None:
     matte[120:180, 200:260] = 1
     matte[10:13, 300:303] = 0.95
 
-    cleaned = saliency.clean(matte)
+    cleaned = saliency.clean(matte, PLAIN)
 
     assert cleaned[150, 230] == 1
     assert cleaned[11, 301] == 0

@@ -78,7 +78,7 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
 
 def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[str]) -> Output:
     """1 x 320 x 320 -> the matte at the image's size, a preview and the cut-outs asked for."""
-    matte = saliency.clean(output[0]) if params.clean else output[0]
+    matte = saliency.clean(output[0], image) if params.clean else output[0]
     full = _enlarge(matte, image, params.refine)
     images: dict[str, Any] = {"alpha": full, "preview": _preview(image, full)}
     if keys := [CUTOUTS[name] for name in wanted if name in CUTOUTS]:

@@ -6,11 +6,12 @@ Errors per picture, then their mean. sad: sum of |difference| / 1000. mse: mean 
 x 1000. gradient: sum of the squared difference of the gradients (Gaussian, 1.4 px) / 1000, after
 Rhemann et al., CVPR 2009. bleed: mean alpha where there is background only, in %.
 Raw is the network's map, stretched to 0..1 and enlarged bilinearly; refined what a job answers by
-default; edges the same without removing haze (clean=false). The same again on composites that no
-constant was chosen by (`held_out_...`), and what refining costs on the CPU.
+default; edges the same without the step before it (clean=false). The same again on composites that
+no constant was chosen by (`held_out_...`), and what each step costs on the CPU.
 """
 
 import time
+from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
@@ -24,6 +25,7 @@ from tasks.imaging import alpha as refining
 from tasks.imaging import strands
 from tasks.models import matting, registry, weights
 from tasks.models.matting import Matting
+from tasks.models.nets import saliency
 
 MEASURES = ("sad", "mse", "gradient", "bleed")
 SIGMA_PX = 1.4
@@ -131,18 +133,25 @@ def show_pictures(title: str, found: Found) -> None:
 
 
 def cost_ms(picture: Composite, side: int) -> dict[str, float]:
-    """Median CPU time of the two steps of refinement at this size."""
+    """Median CPU time of each step from the map to the matte at this size."""
     image = np.asarray(cv2.resize(picture.image, (side, side), interpolation=cv2.INTER_CUBIC))
-    coarse = np.asarray(cv2.resize(picture.alpha, (matting.SIDE,) * 2), np.uint8)
-    filtered, taken = refining.refine(coarse, image), []
+    coarse = cv2.resize(picture.alpha, (matting.SIDE,) * 2).astype(np.float32) / 255
+    filtered = refining.refine(coarse, image)
+    steps: dict[str, Callable[[], Any]] = {
+        "clean": lambda: saliency.clean(coarse, image),
+        "edges": lambda: refining.refine(coarse, image),
+        "strands": lambda: strands.add(filtered, image),
+    }
+    return {f"{name}_{side}_cpu_ms": round(_cpu_ms(step), 1) for name, step in steps.items()}
+
+
+def _cpu_ms(step: Callable[[], Any]) -> float:
+    taken = []
     for _ in range(COST_RUNS):
         began = time.process_time()
-        refining.refine(coarse, image)
-        between = time.process_time()
-        strands.add(filtered, image)
-        taken.append(((between - began) * 1000, (time.process_time() - between) * 1000))
-    edges, hairs = (sorted(step)[COST_RUNS // 2] for step in zip(*taken, strict=True))
-    return {f"edges_{side}_cpu_ms": round(edges, 1), f"strands_{side}_cpu_ms": round(hairs, 1)}
+        step()
+        taken.append((time.process_time() - began) * 1000)
+    return sorted(taken)[COST_RUNS // 2]
 
 
 def main() -> None:

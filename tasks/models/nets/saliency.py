@@ -20,7 +20,17 @@ BESIDE = (1.5, 5.0)
 LARGE = (0.4, 0.2)
 """A doubtful area of this part of what is sure, and this mean value, may be half of the subject."""
 ENDS = (0.03, 0.95)
-"""These become 0 and 1. Closer ends would sharpen what is out of focus."""
+"""These become 0 and 1, so that solid bodies are solid."""
+SLOPE = (0.002, 0.015)
+"""Rise per pixel of the map: flat, a ramp. To stretch a ramp would sharpen what is out of focus."""
+KIN = (0.6, 0.9)
+"""Chance that a colour is the subject's: from here on it counts, from here on fully."""
+FAINT = (0.1, 0.4)
+"""Below this the network finds too little for colours to count, from here on they count fully."""
+UNSEEN = 2e-4
+"""Share of the pixels below which a colour tells little. Without any the chance is a half."""
+SHADES, KIN_PX = 16, 11
+"""Steps per channel of a colour, and the side of the box over which chances are averaged."""
 LEAST_SHARE = 0.005
 """An island with less than this share of the largest one's opacity is a speck."""
 
@@ -33,14 +43,16 @@ def prepare(image: Image, side: int) -> Tensor:
     return np.ascontiguousarray(normed.transpose(2, 0, 1))
 
 
-def clean(matte: Tensor) -> Tensor:
-    """HW float32 0..1 -> the same without dents, haze and specks; the ends become 0 and 1."""
+def clean(matte: Tensor, image: Image) -> Tensor:
+    """HW float32 0..1 -> the same without dents, haze and specks; the ends become 0 and 1.
+
+    The image may be of any size. Doubt that looks like the subject becomes subject.
+    """
     if matte.max() < SURE:
         return np.zeros_like(matte)
-    hazeless = _without_haze(_without_dents(matte))
-    low, high = ENDS
-    stretched = np.clip((hazeless - low) / (high - low), 0, 1)
-    return _without_specks(stretched.astype(np.float32))
+    matte = _without_dents(matte)
+    hazeless = _without_haze(matte, _kin(matte, geometry.resize(image, *matte.shape)))
+    return _without_specks(_stretched(hazeless, _flat(matte)))
 
 
 def _without_dents(matte: Tensor) -> Tensor:
@@ -51,21 +63,51 @@ def _without_dents(matte: Tensor) -> Tensor:
     return np.where(ground[labels], matte, np.float32(1))
 
 
-def _without_haze(matte: Tensor) -> Tensor:
-    """Fade what is doubtful and far from all that is sure.
+def _without_haze(matte: Tensor, kin: Tensor) -> Tensor:
+    """Fade what is doubtful and far from all that is sure, or make it sure.
 
     Soft edges are thin, so they lie beside what is sure. A doubtful area further away is the
-    network in two minds about another thing (a flag behind a person), not transparency. It stays
-    where the network rather believes in it, or where it is so large that it may be a body.
+    network in two minds about another thing (a flag behind a person) or about a part of the
+    subject, not transparency. It becomes subject by its colours, as far as it is kin. Else it
+    stays where the network rather believes in it, or where it is so large that it may be a body.
     """
     near, far = BESIDE
     distance = cv2.distanceTransform((matte < SURE).astype(np.uint8), cv2.DIST_L2, 5)
     beside = np.clip((far - distance) / (far - near), 0, 1)
-    certain = np.clip((matte - DOUBTFUL) / (SURE - DOUBTFUL), 0, 1)
-    certain *= certain * (3 - 2 * certain)  # smoothstep: no kink where it begins and ends
+    certain = _smooth_step(matte, DOUBTFUL, SURE)
     believed = _believed(matte, distance > far)
-    kept: Tensor = matte * np.maximum(np.maximum(beside, certain), believed)
-    return kept
+    kept = matte * np.maximum.reduce([beside, certain, believed, kin])
+    filled: Tensor = kept + (1 - kept) * kin * (1 - beside)
+    return filled
+
+
+def _kin(matte: Tensor, small: Image) -> Tensor:
+    """How far the doubtful pixels have colours of what is sure rather than of the ground, 0..1."""
+    shades = small.astype(np.int32) * SHADES // 256
+    colours = (shades[..., 0] * SHADES + shades[..., 1]) * SHADES + shades[..., 2]
+    clear = cv2.dilate(matte, np.ones((5, 5), np.uint8)) < ENDS[0]
+    subject, ground = (_shares(colours[there])[colours] for there in (matte >= SURE, clear))
+    chance = (subject + UNSEEN / 2) / (subject + ground + UNSEEN)
+    doubtful = ((matte >= ENDS[0]) & (matte < SURE)).astype(np.float32)
+    over, box = cv2.blur(chance * doubtful, (KIN_PX, KIN_PX)), cv2.blur(doubtful, (KIN_PX, KIN_PX))
+    return _smooth_step(over / np.maximum(box, 1e-6), *KIN) * _smooth_step(matte, *FAINT)
+
+
+def _shares(colours: NDArray[np.int32]) -> Tensor:
+    """Per colour its share of these, spread to the neighbouring shades."""
+    found = np.bincount(colours, minlength=SHADES**3).astype(np.float32)
+    shares = found.reshape(SHADES, SHADES, SHADES) / np.float32(max(colours.size, 1))
+    for _ in range(3):  # each time along the first axis, which then becomes the last
+        padded = np.pad(shares, ((1, 1), (0, 0), (0, 0)))
+        spread = (padded[:-2] + 2 * shares + padded[2:]) / 4
+        shares = np.ascontiguousarray(np.moveaxis(spread, 0, 2))
+    return shares.ravel()
+
+
+def _smooth_step(values: Tensor, first: float, last: float) -> Tensor:
+    """0 up to `first`, 1 from `last` on, without a kink."""
+    ramp = np.clip((values - first) / (last - first), 0, 1)
+    return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
 
 def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> Tensor:
@@ -81,6 +123,25 @@ def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> Tensor:
     side = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     reached = cv2.dilate(stays[labels].astype(np.float32), side)
     return np.asarray(cv2.blur(reached, (5, 5)), np.float32)
+
+
+def _stretched(matte: Tensor, flat: Tensor) -> Tensor:
+    """The ends become 0 and 1 where it is flat."""
+    low, high = ENDS
+    whole = np.clip((matte - low) / (high - low), 0, 1)
+    return np.asarray(matte + flat * (whole - matte), np.float32)
+
+
+def _flat(matte: Tensor) -> Tensor:
+    """1 on areas and at steps, 0 on ramps: what the network shows as out of focus."""
+    return 1 - _smooth_step(np.hypot(_rise(matte), _rise(matte.T).T), *SLOPE)
+
+
+def _rise(matte: Tensor) -> Tensor:
+    """The smaller of the steps to both neighbours in a column; 0 at a step's foot, top or peak."""
+    steps = np.diff(matte, axis=0, prepend=matte[:1], append=matte[-1:])
+    before, after = steps[:-1], steps[1:]
+    return np.where(before * after > 0, np.minimum(abs(before), abs(after)), np.float32(0))
 
 
 def _without_specks(matte: Tensor) -> Tensor:
