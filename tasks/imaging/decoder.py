@@ -1,6 +1,7 @@
 """Hostile bytes to pixels. Runs in the sandbox only: never call it in a process that must live."""
 
 import io
+import itertools
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,14 +55,15 @@ def decode(request: Request, memory: Pixels) -> dict[str, Any]:
         if picture.mode == "CMYK":
             pixels, profile = _from_cmyk(picture, profile, size), b""
         elif header.format == "jpeg":
-            pixels = _from_jpeg(data, request)
+            pixels = _from_jpeg(data, header, size)
         elif header.format == "webp":
             pixels = _from_webp(data, size)
         elif header.format == "avif":
             channels = 4 if "A" in picture.mode else 3
-            pixels = _shrink(libavif.strips(data, channels, header.pixels, _STRIP_ROWS), size)
+            strips = libavif.strips(data, channels, header.pixels, _STRIP_ROWS)
+            pixels = _shrink(strips, picture.height, size)
         else:
-            pixels = _shrink(_strips(picture), size)
+            pixels = _shrink(_strips(picture), picture.height, size)
     return _write(pixels, profile, orientation, memory)
 
 
@@ -80,21 +82,20 @@ def _orientation(picture: Picture.Image) -> int:
         return 1
 
 
-def _from_jpeg(data: bytes, request: Request) -> Pixels:
-    """RGB at the target's size, shrunk while it is decoded."""
-    header = request.header
-    scale = geometry.scale_of(header.height, header.width, request.max_side)
+def _from_jpeg(data: bytes, header: Header, size: tuple[int, int]) -> Pixels:
+    """RGB at the target's (height, width), shrunk while it is decoded."""
+    scale = geometry.scale_of(header.height, header.width, max(size))
     flags = _REDUCED[scale] | cv2.IMREAD_IGNORE_ORIENTATION
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if pixels is None:
         raise ValueError("OpenCV cannot decode it")
     if pixels.shape[0] > -(-header.height // scale) or pixels.shape[1] > -(-header.width // scale):
         raise ValueError(f"decoded to {pixels.shape}, header {header.width} x {header.height}")
-    size = geometry.fit(header.height, header.width, request.max_side)
     return cv2.cvtColor(geometry.resize(pixels, *size, spare=True), cv2.COLOR_BGR2RGB)
 
 
 def _from_cmyk(picture: Picture.Image, profile: bytes, size: tuple[int, int]) -> Pixels:
+    """RGB in sRGB at the target's (height, width)."""
     height, width = size
     picture.draft("CMYK", (2 * width, 2 * height))
     inks = picture.resize((width, height), Picture.Resampling.BOX)
@@ -102,7 +103,7 @@ def _from_cmyk(picture: Picture.Image, profile: bytes, size: tuple[int, int]) ->
 
 
 def _from_webp(data: bytes, size: tuple[int, int]) -> Pixels:
-    """RGB or RGBA at the target's size; of an animation its first frame on an empty canvas."""
+    """RGB or RGBA at the target's (height, width); of an animation its first frame in its place."""
     frame = webp.first_frame(data)
     if frame is None:
         return _still(data, size)
@@ -121,11 +122,12 @@ def _from_webp(data: bytes, size: tuple[int, int]) -> Pixels:
 
 
 def _still(data: bytes, size: tuple[int, int]) -> Pixels:
+    """RGB, or RGBA over white, of a WebP that is no animation."""
     pixels = libwebp.decode(data, *size)
     if pixels.shape == (*size, 3):
         return pixels
     rows = range(0, pixels.shape[0], _STRIP_ROWS)
-    return _shrink((pixels[y : y + _STRIP_ROWS] for y in rows), size)
+    return _shrink((pixels[y : y + _STRIP_ROWS] for y in rows), pixels.shape[0], size)
 
 
 def _strips(picture: Picture.Image) -> Iterator[Pixels]:
@@ -144,20 +146,25 @@ def _strips(picture: Picture.Image) -> Iterator[Pixels]:
 
 
 def _from_grey16(grey: NDArray[Any], key: int | None) -> Pixels:
+    """H x W of 16 bits -> RGB, or RGBA where one grey, the key, stands for transparent."""
     shown = cv2.cvtColor((grey >> 8).astype(np.uint8), cv2.COLOR_GRAY2RGB)
     if key is None:
         return shown
     return np.dstack([shown, np.where(grey == key, 0, 255).astype(np.uint8)])
 
 
-def _shrink(strips: Iterator[Pixels], size: tuple[int, int]) -> Pixels:
-    """Composite and shrink strip by strip across, then once down: no second full-size copy.
+def _shrink(strips: Iterator[Pixels], rows: int, size: tuple[int, int]) -> Pixels:
+    """Composite and shrink strips of `rows` in all across, then once down: no full-size copy.
 
     Area averaging is separable, so this is what one resize of the whole would give.
     """
     height, width = size
-    narrow = [geometry.resize(_on_white(strip), strip.shape[0], width) for strip in strips]
-    return geometry.resize(np.concatenate(narrow), height, width)
+    first, top = next(strips), 0
+    narrow = np.zeros((rows, width, first.shape[2]), np.uint8)
+    for strip in itertools.chain([first], strips):
+        narrow[top : top + len(strip)] = geometry.resize(_on_white(strip), len(strip), width)
+        top += len(strip)
+    return geometry.resize(narrow, height, width)
 
 
 def _on_white(strip: Pixels) -> Pixels:

@@ -83,7 +83,7 @@ def decode(data: bytes, height: int, width: int) -> Pixels:
     elif (height, width) != (seen.height, seen.width):
         options = config.options
         options.scales, options.height, options.width = 1, height, width
-    pixels = np.empty((height, width, 4 if seen.has_alpha else 3), np.uint8)
+    pixels = np.zeros((height, width, 4 if seen.has_alpha else 3), np.uint8)
     config.output.colours = _RGBA if seen.has_alpha else _RGB
     config.output.is_ours = 1
     config.output.memory.packed = _Packed(pixels.ctypes.data, pixels.strides[0], pixels.nbytes)
