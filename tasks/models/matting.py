@@ -40,7 +40,8 @@ class Matting(Params):
     clean: bool = Field(
         default=True,
         title="Remove haze",
-        description="Drop faint leftovers away from the subject. Off: keep all that was found.",
+        description="Drop faint leftovers away from the subject, keep what has its colours. "
+        "Off: keep all that was found.",
     )
 
 
