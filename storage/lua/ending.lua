@@ -15,32 +15,52 @@ local function bucket(ms)
   return 'inf'
 end
 
--- Count an end twice: in its minute, and for ever, as what /metrics shows must never fall. A stage's
--- `le` counts what took at most so many ms and more than the bucket before.
-local function count(names, model, state, payload, ms, now)
-  local minute, total = names.stat .. model .. ':' .. math.floor(now / 60000), names.stat .. model .. ':all'
-  local code = state == 'failed' and cjson.decode(payload).code
-  for _, stat in ipairs({minute, total}) do
-    redis.call('HINCRBY', stat, state, 1)
-    if code then redis.call('HINCRBY', stat, 'failed:' .. code, 1) end
-    for stage, spent in pairs(ms) do
-      redis.call('HINCRBYFLOAT', stat, 'ms:' .. stage, string.format('%.3f', spent))
-      redis.call('HINCRBY', stat, 'le:' .. stage .. ':' .. bucket(spent), 1)
-    end
+-- What ends add to the numbers of a model: gathered while a script ends runs, written once by `book`.
+local function new_sums() return {counts = {}, times = {}, paces = {}} end
+
+local function add(sums, kind, model, field, value)
+  local of = sums[kind][model] or {}
+  of[field] = (of[field] or 0) + value
+  sums[kind][model] = of
+end
+
+-- A stage's `le` counts what took at most so many ms and more than the bucket before.
+local function count(sums, model, state, payload, ms)
+  add(sums, 'counts', model, state, 1)
+  if state == 'failed' then add(sums, 'counts', model, 'failed:' .. cjson.decode(payload).code, 1) end
+  for stage, spent in pairs(ms) do
+    add(sums, 'times', model, 'ms:' .. stage, spent)
+    add(sums, 'counts', model, 'le:' .. stage .. ':' .. bucket(spent), 1)
   end
-  redis.call('PEXPIRE', minute, names.stat_ttl)
 end
 
 -- Moving means of what a run costs the cpu workers: a stage serves all runs of its message at a time.
 -- They begin at zero, as the first runs of fresh workers are no measure.
-local function learn(names, was, ms)
-  local pace = names.pace .. was.model
-  local known, fields = redis.call('HMGET', pace, 'preprocess', 'postprocess'), {}
-  for i, stage in ipairs({'preprocess', 'postprocess'}) do
+local function learn(names, sums, was, ms)
+  local pace = sums.paces[was.model] or read(names.pace .. was.model, 'preprocess', 'postprocess')
+  for _, stage in ipairs({'preprocess', 'postprocess'}) do
     local cost = (ms[stage] or 0) / tonumber(was['with:' .. stage] or 1)
-    fields[2 * i - 1], fields[2 * i] = stage, string.format('%.3f', (known[i] or 0) * 0.9 + cost * 0.1)
+    pace[stage] = (pace[stage] or 0) * 0.9 + cost * 0.1
   end
-  redis.call('HSET', pace, unpack(fields))
+  sums.paces[was.model] = pace
+end
+
+-- Every end counts twice: in its minute, and for ever, as what /metrics shows must never fall.
+local function book(names, sums, now)
+  for model, counts in pairs(sums.counts) do
+    local minute, total = names.stat .. model .. ':' .. math.floor(now / 60000), names.stat .. model .. ':all'
+    for _, stat in ipairs({minute, total}) do
+      for field, number in pairs(counts) do redis.call('HINCRBY', stat, field, number) end
+      for field, spent in pairs(sums.times[model] or {}) do
+        redis.call('HINCRBYFLOAT', stat, field, string.format('%.3f', spent))
+      end
+    end
+    redis.call('PEXPIRE', minute, names.stat_ttl)
+  end
+  for model, pace in pairs(sums.paces) do
+    redis.call('HSET', names.pace .. model, 'preprocess', string.format('%.3f', pace.preprocess),
+      'postprocess', string.format('%.3f', pace.postprocess))
+  end
 end
 
 -- End one job: done, failed or cancelled, with what its run took. Its number is the run's, as those
@@ -56,7 +76,8 @@ end
 
 -- End a run that has not ended, and every job that waits for it. One that nobody wants any more is
 -- cancelled, whatever came of it. `names` are the prefixes and times of storage/records.py: ending().
-local function end_run(names, key, state, payload, lasting, now)
+-- With `sums`, whoever calls it books them once all runs have ended.
+local function end_run(names, key, state, payload, lasting, now, sums)
   local run, jobs = names.run .. key, names.run_jobs .. key
   local was = read(run, 'n', 'stage', 'model', 'lane', 'user', 'unwanted', 'version', 'ms:queued',
     'ms:preprocess', 'ms:inference', 'ms:postprocess', 'at:preprocess', 'at:inference', 'at:postprocess',
@@ -81,8 +102,10 @@ local function end_run(names, key, state, payload, lasting, now)
   redis.call('ZREM', names.waiting .. (was.variant or was.model) .. ':' .. was.lane, run)
   redis.call('ZREM', names.user_runs .. (was.user or ''), run)
   redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. state .. '","version":' .. version .. '}')
-  count(names, was.model, state, payload, ms, now)
-  if state == 'done' and ms.inference then learn(names, was, ms) end
+  local own = sums or new_sums()
+  count(own, was.model, state, payload, ms)
+  if state == 'done' and ms.inference then learn(names, own, was, ms) end
+  if not sums then book(names, own, now) end
 end
 
 -- Take a job away from its run, to end as `state`. The run goes on while somebody else waits for it.

@@ -5,7 +5,7 @@
 -- Answers 1 per run, 0 for a stale one, 2 for one whose only job was deleted: its result has to go.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
-local names, answers = cjson.decode(ARGV[1]), {}
+local names, answers, sums = cjson.decode(ARGV[1]), {}, new_sums()
 
 for i = 1, (#ARGV - 1) / 5 do
   local key, number, state, payload, lasting = unpack(ARGV, 5 * i - 3, 5 * i + 1)
@@ -13,8 +13,9 @@ for i = 1, (#ARGV - 1) / 5 do
   if was[1] ~= number or ENDED[was[2]] then
     answers[i] = 0
   else
-    end_run(names, key, state, payload, lasting, now)
+    end_run(names, key, state, payload, lasting, now, sums)
     answers[i] = was[3] and 2 or 1
   end
 end
+book(names, sums, now)
 return answers
