@@ -3,9 +3,11 @@
 The device is simulated: a batch of n takes a + b*n ms, one at a time. Two curves, batches up to 16:
 slow (40 + 5n) and fast (8 + 0.5n). "Queued" runs are claimed, then posted all at once in messages
 of 1 or 8; "clients" each send one photo through the web process and wait for it, and the publisher
-groups what it can. S3 is a folder in memory, and Flower's events are off.
+groups what it can. S3 is a folder in memory, and Flower's events are off. `--curve fast` measures
+one of the two, into var/bench/device-fast.json.
 """
 
+import argparse
 import itertools
 import json
 import os
@@ -44,11 +46,14 @@ Figures = dict[str, float]
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--curve", choices=CURVES, help="only this one")
+    only = parser.parse_args().curve
     figures: Figures = {"cores": os.cpu_count() or 0}
-    for curve in CURVES:
+    for curve in [only] if only else CURVES:
         figures |= {f"{curve}_{name}": value for name, value in _curve(curve).items()}
-    _verdicts(figures)
-    save("device", figures)
+        VERDICTS[curve](figures)
+    save(f"device-{only}" if only else "device", figures)
 
 
 def _curve(curve: str) -> Figures:
@@ -309,9 +314,12 @@ def _batches(stack: Stack) -> Path:
     return Path(settings["log"])
 
 
-def _verdicts(figures: Mapping[str, Any]) -> None:
+def _slow_verdicts(figures: Mapping[str, Any]) -> None:
     share = figures["slow_pixelmill_images_per_s"] / figures["slow_raw_images_per_s"]
     verdict("slow, share of the raw loop", round(share, 3), 0.9, at_most=False)
+
+
+def _fast_verdicts(figures: Mapping[str, Any]) -> None:
     for name, goal in (
         ("single", 200),
         ("pixelmill", 900),
@@ -325,6 +333,9 @@ def _verdicts(figures: Mapping[str, Any]) -> None:
     for name in OURS:
         verdict(f"idle {name}, % of a core", round(figures[f"fast_idle_{name}_percent"], 2), 2)
     verdict("good images hurt by a poison one in 8", figures["fast_poison_collateral"], 0)
+
+
+VERDICTS = {"slow": _slow_verdicts, "fast": _fast_verdicts}
 
 
 if __name__ == "__main__":
