@@ -27,7 +27,8 @@ end
 -- A stage's `le` counts what took at most so many ms and more than the bucket before.
 local function count(sums, model, state, payload, ms)
   add(sums, 'counts', model, state, 1)
-  if state == 'failed' then add(sums, 'counts', model, 'failed:' .. cjson.decode(payload).code, 1) end
+  local code = state == 'failed' and cjson.decode(payload).code
+  if code then add(sums, 'counts', model, 'failed:' .. code, 1) end
   for stage, spent in pairs(ms) do
     add(sums, 'times', model, 'ms:' .. stage, spent)
     add(sums, 'counts', model, 'le:' .. stage .. ':' .. bucket(spent), 1)
