@@ -151,12 +151,12 @@ class Feed:
 
     def _is_new(self, job_id: str, view: View) -> bool:
         """Whether there is something to tell of a job; listens to it until it has ended."""
-        if view.state in ENDED:
+        if (state := view.state) in ENDED:
             self._forget(job_id)
             return True
         if job_id not in self._told:
             self._listen(job_id, keys.run_events(view.fields["request_key"]))
-        now = (view.state, view.version, max(view.ahead, 0))
+        now = (state, view.version, max(view.ahead, 0))
         before, self._told[job_id] = self._told.get(job_id), now
         return now != before
 

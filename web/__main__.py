@@ -1,11 +1,18 @@
 """`python -m web`: one web process (see also `pixelmill web --help`)."""
 
 import os
+import socket
+import sys
 
 import uvicorn
 
 from tasks.log import configure
 from tasks.settings import settings
+
+ACCEPTS = 16
+"""Connections that are taken in one turn of the loop."""
+STARTUP_FAILED = 3
+"""Exit status, as of uvicorn's own command."""
 
 
 def main() -> None:
@@ -14,7 +21,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # noqa: TID251 (written, not read)
     os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 (as above)
     configure(settings().log_level)
-    uvicorn.run(
+    config = uvicorn.Config(
         "web.app:create",
         factory=True,
         host=settings().host,
@@ -24,10 +31,22 @@ def main() -> None:
         access_log=False,
         log_level=settings().log_level,
         timeout_graceful_shutdown=5,
-        timeout_keep_alive=75,  # longer than proxies (60): they lose what crosses a close
         server_header=False,
         proxy_headers=False,  # nothing is decided by who says it forwarded what
     )
+    server = uvicorn.Server(config)
+    server.run(listeners(config.bind_socket()))
+    if not server.started:
+        sys.exit(STARTUP_FAILED)
+
+
+def listeners(listening: socket.socket) -> list[socket.socket]:
+    """The same socket ACCEPTS times: uvloop takes one connection per listener and turn of its loop.
+
+    Turns are long when there is much to do. Connections then came faster than they were taken,
+    until the kernel dropped some, to be asked for again after 1, 3 and 7 s.
+    """
+    return [listening, *(listening.dup() for _ in range(ACCEPTS - 1))]
 
 
 if __name__ == "__main__":
