@@ -17,7 +17,7 @@ from tasks.imaging import colour, geometry, libavif, libwebp, webp
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.guard import Header, strip_png
 
-_STRIP_ROWS = 256
+_STRIP_ROWS = 64
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
