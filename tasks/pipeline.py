@@ -35,7 +35,7 @@ GATHER_S = 0.025
 FIRST_LOOK_S = 0.02
 """Who waits for the end of a run looks at it once after this. Sooner, there is nothing to see."""
 UPLOAD_AGE_S = 60.0
-AT_HAND = 32
+AT_HAND = 64
 """Requests for work that may wait for this process, its CPU or Redis, at a time. Whoever comes then
 hears so at the door: to refuse later would cost as much as to serve."""
 ENTERING = 64
