@@ -37,7 +37,8 @@ FIRST_LOOK_S = 0.02
 UPLOAD_AGE_S = 60.0
 AT_HAND = 64
 """Requests for work that may wait for this process, its CPU or Redis, at a time. Whoever comes then
-hears so at the door: to refuse later would cost as much as to serve."""
+hears so at the door: to refuse later would cost as much as to serve. As many clients with a photo
+each ask at once when a bench begins, and all are served (docs/benchmarks/device.md)."""
 ENTERING = 64
 """New work that one process deals with at a time, those included whose bytes S3 is taking."""
 UPLOADS_KNOWN = 10_000
