@@ -57,7 +57,8 @@ def _put_input(work: Work, data: bytes) -> None:
 
 def _decode(work: Work, data: bytes) -> Image:
     """The upright image; what postprocess needs of it is kept."""
-    decoded = codec.decode(data, guard.check(data, settings().guard_limits), MAX_SIDE)
+    limits = settings().guard_limits
+    decoded = codec.decode(data, guard.check(data, limits), MAX_SIDE, limits=limits)
     scratch().put(work.scratch("image"), decoded.image)
     scratch().put(work.scratch("size"), np.array((decoded.width, decoded.height)))
     if decoded.alpha is not None:

@@ -258,6 +258,8 @@ def jpegs() -> Cases:
     for count in (101, 1000, 10_000):
         yield f"scans-{count}.jpg", repeated_scan(waves, count), 422
         yield f"scans-{count}-of-49-megapixels.jpg", repeated_scan(wide, count), 422
+    far = waves[:-2] + segment(0xFE, bytes(60_000)) * 2
+    yield "scans-far-behind-a-comment.jpg", far + repeated_scan(waves, 101)[len(waves) - 2 :], 422
     scan = plain[plain.find(b"\xff\xda") : -2]
     yield "second-baseline-scan.jpg", plain[:-2] + scan * 200 + plain[-2:], 200
     start = plain.find(b"\xff\xda")

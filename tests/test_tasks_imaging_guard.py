@@ -41,6 +41,16 @@ def test_a_progressive_jpeg_says_how_many_scans_it_has():
     assert header.scans == 10
 
 
+def test_scans_far_from_the_start_are_left_to_the_second_look():
+    data, limits = corpus.files()["scans-far-behind-a-comment.jpg"].data, guard.Limits()
+    header = guard.check(data, limits)
+
+    assert header.scans == 10
+    with pytest.raises(BadInput) as refused:
+        guard.check_scans(data, header, limits)
+    assert refused.value.code == "too_many_scans"
+
+
 def test_scans_of_a_second_file_behind_the_picture_are_not_counted():
     data = corpus.files()["progressive-and-film.jpg"].data
 

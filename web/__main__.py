@@ -31,6 +31,7 @@ def main() -> None:
         access_log=False,
         log_level=settings().log_level,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=75,  # longer than proxies (60): they lose what crosses a close
         server_header=False,
         proxy_headers=False,  # nothing is decided by who says it forwarded what
     )

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from tasks.errors import BadInput
-from tasks.imaging import decoder, sandbox
-from tasks.imaging.guard import Header
+from tasks.imaging import decoder, guard, sandbox
+from tasks.imaging.guard import Header, Limits
 from tasks.imaging.types import Alpha, Image
 
 _BASE_BYTES = 256 * 2**20
@@ -35,11 +35,18 @@ class Decoded:
     height: int
 
 
-def decode(data: bytes, header: Header, max_side: int = 2048, cpu_s: float = 10) -> Decoded:
+def decode(
+    data: bytes,
+    header: Header,
+    max_side: int = 2048,
+    cpu_s: float = 10,
+    limits: Limits = Limits(),  # noqa: B008 - frozen, never changed
+) -> Decoded:
     """Decode what the guard let through; the longer side of the image is at most `max_side`.
 
     `max_side` 0 keeps the size. Raises BadInput (422) whatever is wrong with the bytes.
     """
+    guard.check_scans(data, header, limits)
     side = max(header.width, header.height)
     side = min(side, max_side) if max_side else side
     request = decoder.Request(data, header, side)

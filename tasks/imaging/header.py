@@ -42,6 +42,9 @@ class Header:
     animated: bool = False
     progressive: bool = False
     scans: int = 1
+    """Of a large JPEG those near its start."""
+    uncounted_from: int | None = None
+    """Where a JPEG's scans begin if not all have been counted."""
     metadata_bytes: int = 0
 
     @property

@@ -8,6 +8,8 @@ from tasks.imaging.header import Header, Limits, broken
 
 _MAX_GARBAGE_BYTES, _MAX_ALL_GARBAGE_BYTES = 4096, 65_536
 """Bytes between two segments, or between all, that are skipped, as libjpeg does."""
+_NEAR_BYTES = 65_536
+"""From the first scan on so much is searched for others as the header is read: 20 us."""
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN, _END = 0xDA, 0xD9
@@ -33,14 +35,28 @@ def read(data: bytes, limits: Limits) -> Header:
             if frame is None:
                 raise broken("the JPEG has a scan before its frame")
             _check_length(frame, len(data) - start)
-            scans = _scans(frame, data, start, limits)
-            return replace(frame, scans=scans, metadata_bytes=metadata_bytes)
+            frame = replace(frame, metadata_bytes=metadata_bytes)
+            return _with_scans(frame, data, start, limits)
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
             frame = _frame(data, start, end, marker, frame)
         elif marker >= 0xE0:
             metadata_bytes += end - start
         position = end
     raise broken("the JPEG has no pixels")
+
+
+def count_scans(data: bytes, position: int, end: int, limits: Limits) -> int:
+    """How many scans a decoder will read, at most; one above the limit where there are more.
+
+    `position` is that of the first one's marker; up to `end` others are looked for.
+
+    Nothing but the data says where a scan ends, so all of it is searched. FF DA cannot stand inside
+    a scan's data, so counting it never counts too few; where the count is high (another file may
+    follow the picture's end) the segments are walked.
+    """
+    found = itertools.islice(_SCAN.finditer(data, position, end), limits.max_scans + 1)
+    scans = sum(1 for _ in found)
+    return scans if scans <= limits.max_scans else _walk(data, position, limits)
 
 
 def _next_segment(data: bytes, position: int) -> tuple[int, int, int] | None:
@@ -83,19 +99,16 @@ def _check_length(frame: Header, size: int) -> None:
         raise broken("the JPEG is smaller than its size allows")
 
 
-def _scans(frame: Header, data: bytes, start: int, limits: Limits) -> int:
-    """How many scans a decoder will read, at most; one above the limit where there are more.
+def _with_scans(frame: Header, data: bytes, start: int, limits: Limits) -> Header:
+    """How many scans there are, as far as a short look tells; the first has begun before `start`.
 
     A sequential JPEG whose first scan holds every channel has that one: libjpeg refuses more.
-    Else nothing but the data says where a scan ends, so all of it is searched. FF DA cannot stand
-    inside a scan's data, so counting it never counts too few; where the count is high (another file
-    may follow the picture's end) the segments are walked.
     """
     if not frame.progressive and data[start + 2] == frame.channels:
-        return 1
-    found = itertools.islice(_SCAN.finditer(data, start - 2), limits.max_scans + 1)
-    scans = sum(1 for _ in found)
-    return scans if scans <= limits.max_scans else _walk(data, start - 2, limits)
+        return frame
+    position, near = start - 2, start + _NEAR_BYTES
+    scans = count_scans(data, position, near, limits)
+    return replace(frame, scans=scans, uncounted_from=position if near < len(data) else None)
 
 
 def _walk(data: bytes, position: int, limits: Limits) -> int:
