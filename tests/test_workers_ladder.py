@@ -161,7 +161,7 @@ def test_an_image_that_fits_nowhere_fails_with_a_clear_error() -> None:
     for error in answers:
         assert isinstance(error, ModelFailure) and error.code == "out_of_memory"
         assert "64 x 64" in str(error) and error.hint
-    assert ladder.counts["failed"] == 2
+    assert ladder.counts["out_of_memory"] == 2
 
 
 def test_a_full_memory_is_not_stormed() -> None:

@@ -56,7 +56,7 @@ class Ladder:
     ) -> None:
         self.counts: Counter[str] = Counter()
         """full (batches that did not fit), halved, and images by the rung that served them:
-        smaller_bin, lighter, cpu, failed."""
+        smaller_bin, lighter, cpu; those it could not help: out_of_memory."""
         self._rungs, self._most, self._clock = rungs, most, clock
         self._attempt, self._free = attempt, free
         """`attempt` answers None for a batch that does not fit; `free` makes what room it can."""
@@ -77,7 +77,7 @@ class Ladder:
             if len(answers) == len(arrays):
                 return answers
         left = len(arrays) - len(answers)
-        self.counts["failed"] += left
+        self.counts["out_of_memory"] += left
         return answers + [_no_room(bin) for _ in range(left)]
 
     def forbid(self, rung: Rung) -> None:
