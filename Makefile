@@ -36,7 +36,7 @@ test-setup: .venv/.installed-test ## what tests need besides: test extras, Chrom
 	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
 
 test: test-setup ## all tests, on real servers that they start themselves
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: format lint types imports test ## what CI runs
 
