@@ -255,10 +255,17 @@ class Laid:
         return any(list(tray[: len(numbers)]) == list(numbers) for tray in self.trays)
 
 
-def test_the_next_batch_is_laid_out_while_the_device_is_busy(device: Device) -> None:
+@contextmanager
+def laying_out(device: Device) -> Iterator[tuple[Batcher, Laid]]:
+    """A batcher whose device is busy, and what it lays out meanwhile."""
     laid = Laid()
     with batcher(device.run, slots=laid) as started:
         keep_busy(device, started)
+        yield started, laid
+
+
+def test_the_next_batch_is_laid_out_while_the_device_is_busy(device: Device) -> None:
+    with laying_out(device) as (started, laid):
         for number in range(6):
             started.submit("a", number)
 
@@ -271,9 +278,7 @@ def test_the_next_batch_is_laid_out_while_the_device_is_busy(device: Device) -> 
 def test_who_comes_after_a_batch_was_laid_out_and_before_it_starts_joins_it(
     device: Device,
 ) -> None:
-    laid = Laid()
-    with batcher(device.run, slots=laid) as started:
-        keep_busy(device, started)
+    with laying_out(device) as (started, laid):
         started.submit("a", 0)
         started.submit("a", 1)
         until(lambda: laid.have(0, 1))
@@ -287,9 +292,7 @@ def test_who_comes_after_a_batch_was_laid_out_and_before_it_starts_joins_it(
 def test_who_is_cancelled_in_a_batch_that_is_laid_out_makes_room_for_others(
     device: Device,
 ) -> None:
-    laid = Laid()
-    with batcher(device.run, slots=laid) as started:
-        keep_busy(device, started)
+    with laying_out(device) as (started, laid):
         futures = [started.submit("a", number) for number in range(8)]
         until(lambda: laid.have(0, 1, 2, 3))
         assert futures[0].cancel() and futures[2].cancel()
@@ -304,9 +307,7 @@ def test_who_is_cancelled_in_a_batch_that_is_laid_out_makes_room_for_others(
 def test_a_batch_that_is_laid_out_and_wanted_by_nobody_lets_the_next_bin_run(
     device: Device,
 ) -> None:
-    laid = Laid()
-    with batcher(device.run, slots=laid) as started:
-        keep_busy(device, started)
+    with laying_out(device) as (started, laid):
         gone = started.submit("a", 1)
         until(lambda: laid.have(1))
         assert gone.cancel()
