@@ -28,7 +28,8 @@ for i = 1, count do
   elseif ENDED[was[2]] then
     answers[i] = {-1, ''}
   elseif was[11] or (event == 'start' and was[12] and tonumber(was[12]) < now) then
-    end_run(cjson.decode(ARGV[9]), key, 'failed', ARGV[10], '0', now)
+    names = names or cjson.decode(ARGV[9])
+    end_run(names, key, 'failed', ARGV[10], '0', now)
     answers[i] = {-1, ''}
   elseif event == 'renew' then
     redis.call('HSET', run, 'lease', leased)
