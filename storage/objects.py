@@ -241,8 +241,9 @@ class FolderObjects:
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` files of `prefix` whose keys come after `after`, in order."""
-        # One at a time: the folder may hold more than is worth holding in memory.
-        found = (str(Path(path).relative_to(self.root)) for path in _files(self.root / prefix))
+        # One at a time, and no Path of each: Python would remember its parts in a table that grows.
+        start = len(f"{self.root}/")
+        found = (path[start:] for path in _files(f"{self.root}/{prefix.rstrip('/')}"))
         wanted = nsmallest(most, (key for key in found if key > after))
         return [Listed(key, (self.root / key).stat().st_mtime) for key in wanted]
 
@@ -255,7 +256,7 @@ class FolderObjects:
         return (self.root / key).as_uri()
 
 
-def _files(folder: Path | str) -> Iterator[str]:
+def _files(folder: str) -> Iterator[str]:
     """Paths of all files below a folder, in no order."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
