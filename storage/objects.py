@@ -10,6 +10,7 @@ from heapq import nsmallest
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
@@ -201,23 +202,28 @@ class S3Objects:
 
 
 class FolderObjects:
-    """Objects as files under `root`: for benches and tests of what is not S3. Nothing is signed."""
+    """Objects as files under `root`: for benches and tests of what is not S3. Nothing is signed.
+
+    No Path of a file is made: Python keeps the parts of each in a table of names, which grows.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self._prefix = f"{root}/"
 
     def get(self, key: str, etag: str = "") -> bytes:
         """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
-        data = (self.root / key).read_bytes()
+        with open(self._prefix + key, "rb") as file:
+            data = file.read()
         if etag and etag != _etag(data):
             raise FileNotFoundError(key)
         return data
 
     def put(self, key: str, data: bytes, content_type: str) -> str:
         """Store the bytes; answers their ETag."""
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        path = self._prefix + key
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
         return _etag(data)
 
     def stat(self, key: str) -> Stat:
@@ -231,29 +237,30 @@ class FolderObjects:
 
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""
-        (self.root / key).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._prefix + key)
 
     def delete_all(self, prefix: str) -> None:
         """Remove every object whose key starts so."""
         folder, _, start = prefix.rpartition("/")
-        for path in (self.root / folder).glob(f"{start}*"):
+        for path in Path(self._prefix + folder).glob(f"{start}*"):
             path.unlink()
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` files of `prefix` whose keys come after `after`, in order."""
-        # One at a time, and no Path of each: Python would remember its parts in a table that grows.
-        start = len(f"{self.root}/")
-        found = (path[start:] for path in _files(f"{self.root}/{prefix.rstrip('/')}"))
+        # One at a time: the folder may hold more than is worth holding in memory.
+        paths = _files(self._prefix + prefix.rstrip("/"))
+        found = (path.removeprefix(self._prefix) for path in paths)
         wanted = nsmallest(most, (key for key in found if key > after))
-        return [Listed(key, (self.root / key).stat().st_mtime) for key in wanted]
+        return [Listed(key, os.stat(self._prefix + key).st_mtime) for key in wanted]
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
         """The file's address."""
-        return (self.root / key).as_uri()
+        return f"file://{quote(self._prefix + key)}"
 
     def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
         """The file's address."""
-        return (self.root / key).as_uri()
+        return f"file://{quote(self._prefix + key)}"
 
 
 def _files(folder: str) -> Iterator[str]:
