@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 import redis
@@ -209,13 +210,10 @@ class Async:
 
     async def do(self, call: Call[T]) -> T:
         """The parsed answer of one call."""
-        with _mapped(self.name):
-            try:
-                async with asyncio.timeout(self.limit_s):
-                    return call.parse(await self._answer(call))
-            except TimeoutError:
-                await self.close()  # nothing that is asked behind this would be answered sooner
-                raise
+        try:
+            return call.parse(await self._answer(call))
+        except (RedisError, OSError) as error:
+            raise _down(self.name, error) from error
 
     async def close(self) -> None:
         """Give the connection back; the next call opens another."""
@@ -233,11 +231,19 @@ class Async:
             return await self._send("EVAL", source, *call.words)
 
     async def _send(self, *words: Word) -> Any:
-        try:
-            return await (await self._open()).ask(words)
-        except ConnectionError:  # a restart of Redis has closed it
-            await asyncio.sleep(PAUSE_S)
-            return await (await self._open()).ask(words)
+        began_s = monotonic()
+        if self._wire and not self._wire.is_lost:
+            try:
+                return await self._wire.ask(words)  # which watches the time itself
+            except ConnectionError:  # a restart of Redis has closed it
+                await asyncio.sleep(PAUSE_S)
+        left_s = self.limit_s and self.limit_s - (monotonic() - began_s)
+        async with asyncio.timeout(left_s):
+            try:
+                return await (await self._open()).ask(words)
+            except ConnectionError:
+                await asyncio.sleep(PAUSE_S)
+                return await (await self._open()).ask(words)
 
     async def _open(self) -> Wire:
         if self._wire and not self._wire.is_lost:
@@ -272,5 +278,9 @@ def _read(name: str) -> str:
 def _mapped(name: str) -> Any:
     try:
         yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise StorageDown(f"{name} did not answer: {error or type(error).__name__}") from error
+    except (RedisError, OSError) as error:
+        raise _down(name, error) from error
+
+
+def _down(name: str, error: Exception) -> StorageDown:
+    return StorageDown(f"{name} did not answer: {error or type(error).__name__}")

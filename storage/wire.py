@@ -19,12 +19,16 @@ class Wire(asyncio.Protocol):
     costs a web process twice the CPU.
     """
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self, connection: Any, limit_s: float | None = None) -> None:
+        """A Redis that leaves a command unanswered for `limit_s` is given up; None: never."""
+        self._connection, self._limit_s = connection, limit_s
+        self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=BaseParser.parse_error
         )
-        self._asked: deque[asyncio.Future[Any]] = deque()
+        self._asked: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        """When, and who waits for it."""
+        self._looking: asyncio.TimerHandle | None = None  # one for all: a timer each costs more
         self._unsent: list[bytes] = []
         self._transport: Any = connection._writer.transport
         self._transport.set_protocol(self)
@@ -45,17 +49,22 @@ class Wire(asyncio.Protocol):
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
-        return cls(connection)
+        return cls(connection, limit_s)
 
     def ask(self, words: tuple[Any, ...]) -> "asyncio.Future[Any]":
-        """What Redis will answer to one command. Whoever gives up waiting may cancel it."""
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        """What Redis will answer to one command, TimeoutError if that takes too long.
+
+        Whoever gives up waiting may cancel it.
+        """
+        answer: asyncio.Future[Any] = self._loop.create_future()
         if self.is_lost:
             answer.set_exception(ConnectionError("the connection was lost"))
         else:
-            self._asked.append(answer)
+            self._asked.append((self._loop.time(), answer))
+            if self._limit_s is not None and self._looking is None:
+                self._looking = self._loop.call_later(self._limit_s, self._look)
             if not self._unsent:
-                asyncio.get_running_loop().call_soon(self._send)
+                self._loop.call_soon(self._send)
             self._unsent.append(hiredis.pack_command(words))
         return answer
 
@@ -85,7 +94,7 @@ class Wire(asyncio.Protocol):
             self._transport.write(b"".join(unsent))
 
     def _take(self, found: Any) -> None:
-        answer = self._asked.popleft()
+        _, answer = self._asked.popleft()
         if answer.done():  # whoever asked is gone
             return
         if isinstance(found, Exception):
@@ -93,9 +102,26 @@ class Wire(asyncio.Protocol):
         else:
             answer.set_result(found)
 
+    def _look(self) -> None:
+        """Give up if Redis has left what was asked first unanswered for too long."""
+        self._looking, limit_s = None, self._limit_s or 0.0
+        overdue = self._loop.time() - limit_s
+        if self._asked and self._asked[0][0] > overdue:
+            self._looking = self._loop.call_at(self._asked[0][0] + limit_s, self._look)
+        elif self._asked:
+            late = [answer for at, answer in self._asked if at <= overdue]
+            for answer in late:
+                if not answer.done():
+                    answer.set_exception(TimeoutError(f"silent for {limit_s:g} s"))
+            self._transport.abort()
+            # What was asked later would not be answered sooner: it is asked again on another.
+            self._lose(ConnectionError("the connection was given up"))
+
     def _lose(self, error: Exception) -> None:
         self.is_lost = True
+        if self._looking:
+            self._looking.cancel()
         asked, self._asked = self._asked, deque()
-        for answer in asked:
+        for _, answer in asked:
             if not answer.done():
                 answer.set_exception(error)
