@@ -1,8 +1,9 @@
 """What all jobs of one user do, as one stream of news that can be resumed on any web process."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Self
 
 import structlog
 
@@ -33,60 +34,76 @@ class News:
     """Redis time: every job that was asked for before is known, every end before has been told."""
 
 
-async def follow(
-    hub: Hub, views: Views, state: Async, user: str, named: Collection[str], since_ms: float = NEVER
-) -> AsyncIterator[News]:
-    """News of a user's jobs: those under way and those named at first, then every change.
-
-    The first also has what ended after `since_ms`; it raises StorageDown when Redis does not
-    answer. Later ones come at least every few seconds, even if there is nothing to tell.
-    """
-    with hub.listening(keys.user_jobs(user)) as listener:
-        feed = Feed(user, listener, views, state)
-        yield await feed.begin(set(named), since_ms)
-        while True:
-            yield await feed.next()
-
-
 class Feed:
-    """What has been told of which jobs, and what is to be told next.
+    """News of a user's jobs, for ever: those under way and those named at first, then every change.
 
-    A word of a job is a question to `views`, whose answers wake the reader: once per change.
+    The first news also have what ended after `since_ms`; they raise StorageDown when Redis does not
+    answer. Later ones come at least every few seconds, even if there is nothing to tell. Whoever
+    reads closes it in the end.
+
+    A word of a job is a question to `views`, whose answers wake the reader: once per change. Not a
+    generator, as resuming one costs more than what is done between.
     """
 
-    def __init__(self, user: str, listener: Listener, views: Views, state: Async) -> None:
-        self._user, self._listener, self._views, self._state = user, listener, views, state
+    def __init__(
+        self,
+        hub: Hub,
+        views: Views,
+        state: Async,
+        user: str,
+        named: Collection[str] = (),
+        since_ms: float = NEVER,
+    ) -> None:
+        self._user, self._views, self._state = user, views, state
+        self._named, self._since_ms = set(named), since_ms
+        self._listener = Listener(hub)
         self._channel = keys.user_jobs(user)
         self._changed: list[View] = []
         self._gone: list[str] = []
         self._told: dict[str, tuple[str, int, int]] = {}
+        """What has been told of which jobs."""
         self._announced: set[str] = set()
         self._channel_of: dict[str, str] = {}
         self._jobs_of: dict[str, set[str]] = {}
         self._listed_s, self._listed_ms, self._joined = 0.0, 0.0, -1
         self._cursor_ms = 0.0
 
-    async def begin(self, named: set[str], since_ms: float) -> News:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> News:
+        """What has changed, as soon as something has or the hub's clock strikes."""
+        if not self._listener.channels:
+            await self._begin()
+        elif await self._listener.woken():
+            await self._see_all()
+        return self._news()
+
+    async def aclose(self) -> None:
+        """Hear no more."""
+        self._listener.close()
+
+    async def _begin(self) -> None:
         """The snapshot."""
-        found = await self._list()
-        look = await self._views.look(named | found)
+        self._listener.add(self._channel)
+        try:
+            found = await self._list()
+            look = await self._views.look(self._named | found)
+        except BaseException:
+            self._listener.close()
+            raise
         old = {
-            job_id for job_id in found - named if _ended_before(look.views.get(job_id), since_ms)
+            job_id
+            for job_id in found - self._named
+            if _ended_before(look.views.get(job_id), self._since_ms)
         }
-        self._see((named | found) - old, look)
+        self._see((self._named | found) - old, look)
         self._cursor_ms = self._listed_ms
         self._listener.hear = self._hear
         for channel, words in self._listener.take().items():
             for word in words:
                 self._hear(channel, word)
         self._listener.look_again()  # for what changes between this look and the listening
-        return self._news()
-
-    async def next(self) -> News:
-        """What has changed, as soon as something has or the hub's clock strikes."""
-        if await self._listener.woken():
-            await self._see_all()
-        return self._news()
 
     async def _see_all(self) -> None:
         known = set(self._told)

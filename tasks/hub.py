@@ -63,6 +63,11 @@ class Listener:
         if not others:
             self._hub.listeners.pop(channel, None)
 
+    def close(self) -> None:
+        """Listen to nothing any more."""
+        for channel in list(self.channels):
+            self.drop(channel)
+
     async def heard(self) -> Heard:
         """What was said since the last call; waits until there is something."""
         everything = await self.woken()
@@ -126,8 +131,7 @@ class Hub:
         try:
             yield listener
         finally:
-            for channel in list(listener.channels):
-                listener.drop(channel)
+            listener.close()
 
     async def run(self) -> None:
         """Follow everything until cancelled; reconnects by itself."""

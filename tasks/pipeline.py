@@ -313,11 +313,9 @@ class Pipeline:
                     else _own(found, user, job_id)
                 )
 
-    def follow(
-        self, user: str, named: Collection[str], since_ms: float = feed.NEVER
-    ) -> AsyncIterator[feed.News]:
-        """News of all jobs of this user that are under way, are named, or come: see feed."""
-        return feed.follow(self.hub, self.glances, self.state, user, named, since_ms)
+    def follow(self, user: str, named: Collection[str], since_ms: float = feed.NEVER) -> feed.Feed:
+        """News of all jobs of this user that are under way, are named, or come."""
+        return feed.Feed(self.hub, self.glances, self.state, user, named, since_ms)
 
     def _spec(self, request: Request, card: Mapping[str, Any]) -> Spec:
         params = parameters.canonical(card["params"], request.params)

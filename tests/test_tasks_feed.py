@@ -13,7 +13,7 @@ from storage import keys, records
 from storage.calls import Async, Call, Sync
 from storage.errors import StorageDown
 from tasks import feed, hub
-from tasks.feed import NEVER, News
+from tasks.feed import NEVER, Feed, News
 from tasks.hub import Hub
 from tasks.resources import STATE_LIMIT_S
 from tasks.views import Views
@@ -33,8 +33,8 @@ class Desk:
 
     def follow(
         self, user: str = "ada", named: tuple[str, ...] = (), since_ms: float = NEVER
-    ) -> AsyncIterator[News]:
-        return feed.follow(self.hub, self.views, self.state, user, named, since_ms)
+    ) -> Feed:
+        return Feed(self.hub, self.views, self.state, user, named, since_ms)
 
 
 @pytest.fixture

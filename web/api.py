@@ -195,7 +195,7 @@ async def all_events(
     news = pipeline_of(request).follow(
         request.state.user, named, _last_event_id(request) or feed.NEVER
     )
-    told = events.of_user(news, describe)
+    told = events.OfUser(news, describe)
     first = await anext(told)  # so that a Redis that is away is a 503, no stream that breaks
     return events.EventStream(first, told)
 

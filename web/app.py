@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp
 
 from storage.calls import Async, command
 from storage.objects import Objects
@@ -40,7 +41,7 @@ GARBAGE = 20_000
 that a request makes goes by itself; at Python's 700, looking took an eighth of a stream's CPU."""
 
 
-def create() -> FastAPI:
+def create() -> ASGIApp:
     """Build the app; nothing connects before the first request."""
     pipeline = Pipeline(
         Async(settings().state_url, "the state Redis", STATE_LIMIT_S),
@@ -69,11 +70,6 @@ def create() -> FastAPI:
 
     app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.state.pipeline = pipeline
-    app.add_middleware(Shortcut)
-    app.add_middleware(
-        Door, check=pipeline.check_room
-    )  # behind Identify: the last one is outermost
-    app.add_middleware(Identify, link=pipeline.state)
     add_handlers(app)
     app.include_router(api)
     app.include_router(login.router)
@@ -84,7 +80,9 @@ def create() -> FastAPI:
     async def models() -> list[dict[str, Any]]:
         return answers.models(await pipeline.catalogue())
 
-    return ui.mount(app, models, user_of)
+    whole = ui.mount(app, models, user_of)
+    # In front of the framework, whose own wrapping of each message costs more than what these do.
+    return Identify(Door(Shortcut(whole), pipeline.check_room), pipeline.state)
 
 
 class Revalidated(StaticFiles):

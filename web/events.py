@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, suppress
 from time import monotonic
+from typing import Self
 
 import orjson
 from starlette.responses import Response
@@ -11,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from storage.records import View
 from tasks.errors import JobError
-from tasks.feed import News
+from tasks.feed import Feed
 from tasks.hub import LOOK_AGAIN_S
 
 PING_S = 15.0
@@ -40,15 +41,16 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start the answer, then send and watch the client at once."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        sending = asyncio.create_task(self._send(send))
-        try:
-            while (await receive())["type"] != "http.disconnect":  # also said once all is sent
-                pass
-        finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await sending
+        async with aclosing(self._chunks):  # type: ignore[type-var]  # all can be closed
+            await send(start)
+            sending = asyncio.create_task(self._send(send))
+            try:
+                while (await receive())["type"] != "http.disconnect":  # also said once all is sent
+                    pass
+            finally:
+                sending.cancel()
+                with suppress(asyncio.CancelledError):
+                    await sending
 
     async def _send(self, send: Send) -> None:
         try:
@@ -57,16 +59,15 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b""})
 
     async def _send_chunks(self, send: Send) -> None:
-        async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]  # generators all
-            await send({"type": "http.response.body", "body": self._first, "more_body": True})
-            sent_s = monotonic()
-            async for chunk in chunks:
-                now_s = monotonic()
-                if not chunk and now_s - sent_s + LOOK_AGAIN_S > PING_S:
-                    chunk = PING
-                if chunk:
-                    sent_s = now_s
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": self._first, "more_body": True})
+        sent_s = monotonic()
+        async for chunk in self._chunks:
+            now_s = monotonic()
+            if not chunk and now_s - sent_s + LOOK_AGAIN_S > PING_S:
+                chunk = PING
+            if chunk:
+                sent_s = now_s
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 async def of_job(views: AsyncIterator[View], describe: Describe, seen: int) -> AsyncIterator[bytes]:
@@ -80,15 +81,26 @@ async def of_job(views: AsyncIterator[View], describe: Describe, seen: int) -> A
                 seen, ahead = max(view.version, seen), view.ahead
 
 
-async def of_user(news: AsyncIterator[News], describe: Describe) -> AsyncIterator[bytes]:
+class OfUser:
     """The changes of all jobs of a user, for ever; ids are times."""
-    async with aclosing(news) as changes:  # type: ignore[type-var]  # as above
-        async for now in changes:
-            cursor = b"%.3f" % now.cursor_ms
-            said = [_event(cursor, describe(view)) for view in now.views]
-            for job_id in now.gone:
-                said.append(b"event: gone\n" + _event(cursor, orjson.dumps({"id": job_id})))
-            yield b"".join(said)
+
+    def __init__(self, news: Feed, describe: Describe) -> None:
+        self._news, self._describe = news, describe
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        now = await anext(self._news)
+        cursor = b"%.3f" % now.cursor_ms
+        said = [_event(cursor, self._describe(view)) for view in now.views]
+        for job_id in now.gone:
+            said.append(b"event: gone\n" + _event(cursor, orjson.dumps({"id": job_id})))
+        return b"".join(said)
+
+    async def aclose(self) -> None:
+        """Hear no more."""
+        await self._news.aclose()
 
 
 def _job_event(view: View, describe: Describe) -> bytes:

@@ -29,6 +29,7 @@ class Shortcut:
         """Stream, say why not, or go on."""
         is_get = scope["type"] == "http" and scope["method"] == "GET"
         if is_get and scope["path"].endswith("/events"):
+            scope["app"] = self.app  # as the framework would
             request = Request(scope, receive)
             if stream := await _stream(request):
                 await stream(scope, receive, send)
