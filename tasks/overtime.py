@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from time import monotonic
 from types import FrameType
 
@@ -15,6 +16,47 @@ AGAIN_S = 1.0
 
 class _Overtime(BaseException):
     """Not an Exception, so that no `except Exception` of a library keeps it."""
+
+
+class _Clock:
+    """The one timer of this process's main thread."""
+
+    def __init__(self) -> None:
+        self.is_watched = False
+        self._deadline: float | None = None
+        """When the work at hand is over time (monotonic); None: nobody is at work."""
+        self._fires = inf
+
+    def begin(self, seconds: float) -> None:
+        """Work begins that may take so long. A timer that fires sooner is left as it is."""
+        self._deadline = monotonic() + seconds
+        if self._fires > self._deadline:
+            self._set(seconds)
+
+    def end(self) -> None:
+        """The work is done. The timer goes on, for the next."""
+        self._deadline = None
+
+    def off(self) -> None:
+        """No more timer."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._fires = inf
+
+    def fired(self, number: int, frame: FrameType | None) -> None:
+        """Called by the signal, between any two steps of the work."""
+        if self._deadline is None:
+            self.off()
+        elif (left_s := self._deadline - monotonic()) > 0:  # it was set for work before this
+            self._set(left_s)
+        else:
+            raise _Overtime
+
+    def _set(self, seconds: float) -> None:
+        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+        self._fires = monotonic() + seconds
+
+
+_clock = _Clock()
 
 
 @contextmanager
@@ -29,8 +71,12 @@ def at_most(seconds: float) -> Iterator[None]:
         yield
         return
     try:
-        with _alarm(seconds):
-            yield
+        with watched():
+            _clock.begin(seconds)
+            try:
+                yield
+            finally:
+                _clock.end()
     except _Overtime:
         raise ModelFailure(
             f"this picture was not done after {seconds:g} s in one stage, which is the limit",
@@ -40,17 +86,20 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    def over(number: int, frame: FrameType | None) -> None:
-        raise _Overtime
-
-    handler = signal.signal(signal.SIGALRM, over)
-    before_s, again_s = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
+def watched() -> Iterator[None]:
+    """Set the signal up once for many `at_most`: that costs more than all else they do."""
+    if _clock.is_watched or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGALRM, _clock.fired)
+    before_s, again_s = signal.setitimer(signal.ITIMER_REAL, 0)
     began = monotonic()
+    _clock.is_watched = True
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _clock.is_watched = False
+        _clock.off()
         signal.signal(signal.SIGALRM, handler)
         if before_s:  # somebody else's goes on
             left_s = max(before_s - (monotonic() - began), 0.001)

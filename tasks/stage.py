@@ -21,7 +21,7 @@ from tasks.errors import JobError, ModelFailure, Unavailable
 from tasks.message import Message
 from tasks.models import registry
 from tasks.models.base import Model
-from tasks.overtime import at_most
+from tasks.overtime import at_most, watched
 from tasks.resources import scratch as scratch_store
 from tasks.resources import state
 from tasks.settings import settings
@@ -138,7 +138,8 @@ def run_stage(task: "Task[Any, Any]", stage: Stage, carried: Message, step: Step
     """Do `step` for every live run of a message and queue the message for the next stage."""
     request = task.request
     try:
-        _each(request, stage, carried, step)
+        with watched():
+            _each(request, stage, carried, step)
     except StorageDown as error:
         # The state Redis is away for longer than its client waits: the message comes back later.
         log.warning("stage put back", stage=stage.name, reason=str(error))

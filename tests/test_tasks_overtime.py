@@ -16,7 +16,7 @@ from PIL import Image
 from stack import MODEL_PATHS, Stack
 
 from tasks.errors import ModelFailure
-from tasks.overtime import at_most
+from tasks.overtime import at_most, watched
 
 LIMIT_S = 1.0
 
@@ -65,6 +65,30 @@ def test_an_alarm_of_somebody_else_still_comes() -> None:
         signal.setitimer(signal.ITIMER_REAL, *before)
 
     assert rung == [signal.SIGALRM]
+
+
+def test_of_many_each_has_its_own_time() -> None:
+    began = time.monotonic()
+
+    with watched():
+        for _ in range(10):  # together longer than any may take
+            with at_most(0.3):
+                busy(0.1)
+        with pytest.raises(ModelFailure), at_most(0.3):
+            busy(20)
+        with at_most(10):
+            busy(0.01)
+
+    assert time.monotonic() - began < 15
+
+
+def test_what_lies_between_two_is_not_interrupted() -> None:
+    with watched():
+        with at_most(0.1):
+            busy(0.01)
+        time.sleep(0.3)
+        with pytest.raises(ModelFailure), at_most(0.1):
+            busy(20)
 
 
 def test_a_thread_is_not_interrupted() -> None:
