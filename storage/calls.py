@@ -3,23 +3,32 @@
 import asyncio
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from time import monotonic
+from types import NoneType
 from typing import Any, Generic, TypeVar
 
 import redis
+from hiredis import pack_command
 from redis.backoff import ConstantBackoff
-from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import (
+    ConnectionError,
+    InvalidResponse,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from storage.errors import StorageDown
-from storage.wire import Wire
+from storage.mismatches import mismatches
+from storage.wire import Kinds, Wire, wrong_kind
 
 PAUSE_S = 0.05
 """A Redis that has closed a connection is asked again after this."""
@@ -30,6 +39,16 @@ T = TypeVar("T")
 Word = str | bytes | int | float
 
 
+NUMBER: Kinds = (int,)
+TEXT: Kinds = (bytes, str)
+"""A string, simple or bulk; `str` from a client that decodes."""
+MAYBE_TEXT: Kinds = (bytes, str, NoneType)
+ARRAY: Kinds = (list,)
+MAYBE_ARRAY: Kinds = (list, NoneType)
+FIELDS: Kinds = (list, dict)
+"""A hash: pairs in RESP2, a map in RESP3."""
+
+
 @dataclass(frozen=True)
 class Call(Generic[T]):
     """One round trip to Redis and how to read the answer."""
@@ -37,53 +56,59 @@ class Call(Generic[T]):
     words: tuple[Word, ...]
     """The command; for a script, what follows `EVALSHA <sha>`."""
     parse: Callable[[Any], T]
+    kinds: Kinds
+    """What Python types the answer may have. Another one is not the answer to this question: the
+    connection that it came on is ended."""
     script: str = ""
     """File name in storage/lua without its ending; empty for a plain command."""
 
 
-def command(parse: Callable[[Any], T], *words: Word) -> Call[T]:
-    """A plain Redis command."""
-    return Call(words, parse)
+def command(parse: Callable[[Any], T], *words: Word, kinds: Kinds) -> Call[T]:
+    """A plain Redis command, whose answer is of one of these Python types."""
+    return Call(words, parse, kinds)
 
 
 def script(
-    name: str, parse: Callable[[Any], T], keys: Sequence[str], args: Sequence[Word]
+    name: str,
+    parse: Callable[[Any], T],
+    keys: Sequence[str],
+    args: Sequence[Word],
+    *,
+    kinds: Kinds,
 ) -> Call[T]:
     """A Lua script of storage/lua: atomic, one round trip."""
-    return Call((len(keys), *keys, *args), parse, name)
+    return Call((len(keys), *keys, *args), parse, kinds, name)
 
 
 class Connections:
     """Connections of a client's pool, kept in a list: redis-py's own bookkeeping of who has which
-    costs as much CPU as a small command. Safe for threads; a fork starts with none."""
+    costs as much CPU as a small command. Safe for threads; a fork starts with none.
 
-    def __init__(self, pool: Any) -> None:
+    A connection goes back into the list only once every answer to what was asked on it was read, or
+    once it has been closed. Whatever is raised in between, by a signal too, and even while it is
+    being closed: nobody else gets it.
+    """
+
+    def __init__(self, pool: Any, name: str = "Redis") -> None:
         self.pool: Any = pool  # redis-py does not type make_connection
+        self.name = name
         self._free: list[tuple[Any, int]] = []  # with how many answers that nobody waits for
         self._pid = os.getpid()
 
-    @contextmanager
-    def lend(self) -> Iterator[Any]:
-        """A connection of one's own; it is closed when the body raises: its answers are unread."""
-        connection, unread = self._take()
-        _skip(connection, unread)
+    def ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
+        """Answers of these commands, sent together; an error that Redis answers is one of them."""
+        packed = _packed(commands)
+        connection = self._take()
         try:
-            yield connection
-        except BaseException as error:
-            if not isinstance(error, ResponseError):  # an answer that was read
-                connection.disconnect()
+            connection.send_packed_command(packed)
+            answers = [_read_answer(connection) for _ in commands]
+            if reason := wrong_kind(answers, kinds):
+                mismatches.report(self.name, reason)
+                raise InvalidResponse(f"a wrong answer came: {reason}")
+        except BaseException:
+            self._end(connection)
             raise
-        finally:
-            self._free.append((connection, 0))
-
-    def ask(self, commands: Sequence[tuple[Word, ...]]) -> list[Any]:
-        """Answers of these commands, sent together; raises the first that is an error."""
-        with self.lend() as connection:
-            connection.send_packed_command(connection.pack_commands(commands))
-            answers = [_read_answer(connection) for _ in commands]  # all: none may stay behind
-        for answer in answers:
-            if isinstance(answer, ResponseError):
-                raise answer
+        self._free.append((connection, 0))
         return answers
 
     def tell(self, commands: Sequence[tuple[Word, ...]]) -> None:
@@ -91,34 +116,33 @@ class Connections:
 
         For what the work does not depend on. Redis gets them before anything that is sent later.
         """
-        connection, unread = self._take()
-        _skip(connection, unread)
-        told = 0
+        packed = _packed(commands)
+        connection = self._take()
         try:
-            connection.send_packed_command(connection.pack_commands(commands))
-            told = len(commands)
-        finally:
-            if not told:
-                connection.disconnect()
-            self._free.append((connection, told))
+            connection.send_packed_command(packed)
+        except BaseException:
+            self._end(connection)
+            raise
+        self._free.append((connection, len(commands)))
 
-    def _take(self) -> tuple[Any, int]:
+    def _take(self) -> Any:
+        """A connection without unread answers; one that was closed is opened when it is used."""
         if self._pid != os.getpid():
             self._free, self._pid = [], os.getpid()
         try:
-            return self._free.pop()
+            connection, unread = self._free.pop()
         except IndexError:
-            return self.pool.make_connection(), 0
+            return self.pool.make_connection()
+        try:
+            for _ in range(unread):
+                _read_answer(connection)
+        except (RedisError, OSError):
+            connection.disconnect()
+        return connection
 
-
-def _skip(connection: Any, unread: int) -> None:
-    """Read answers that nobody waits for; a connection that was closed meanwhile is opened anew."""
-    try:
-        for _ in range(unread):
-            with suppress(ResponseError):
-                connection.read_response()
-    except (RedisError, OSError):
+    def _end(self, connection: Any) -> None:
         connection.disconnect()
+        self._free.append((connection, 0))  # pools count what they have made: it is opened anew
 
 
 class Sync:
@@ -129,7 +153,7 @@ class Sync:
 
     def __init__(self, client: "redis.Redis", name: str = "Redis") -> None:
         self.name = name
-        self._connections = Connections(client.connection_pool)
+        self._connections = Connections(client.connection_pool, name)
         # A client without a policy of its own heals a connection that a restart has closed.
         self._retry: Any = client.get_retry() or Retry(ConstantBackoff(PAUSE_S), 1)
 
@@ -140,29 +164,28 @@ class Sync:
 
     def do_together(self, commands: Sequence[Call[T]]) -> list[T]:
         """The parsed answers of plain commands that go in one round trip."""
-        words = [call.words for call in commands]
+        words, kinds = [call.words for call in commands], [call.kinds for call in commands]
         with _mapped(self.name):
-            answers = self._retry.call_with_retry(
-                lambda: self._connections.ask(words), lambda error: None
-            )
+            answers = [_unless_error(answer) for answer in self._ask(words, kinds)]
             return [call.parse(answer) for call, answer in zip(commands, answers, strict=True)]
 
     def _answer(self, call: Call[T]) -> Any:
         if not call.script:
-            return self._send(*call.words)
+            return self._send(call.words, call.kinds)
         source, sha = _source(call.script)
         try:
-            return self._send("EVALSHA", sha, *call.words)
+            return self._send(("EVALSHA", sha, *call.words), call.kinds)
         except NoScriptError:
-            return self._send("EVAL", source, *call.words)
+            return self._send(("EVAL", source, *call.words), call.kinds)
 
-    def _send(self, *words: Word) -> Any:
-        return self._retry.call_with_retry(lambda: self._once(words), lambda error: None)
+    def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
+        return _unless_error(self._ask((words,), (kinds,))[0])
 
-    def _once(self, words: tuple[Word, ...]) -> Any:
-        with self._connections.lend() as connection:
-            connection.send_command(*words)
-            return connection.read_response()
+    def _ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
+        found: list[Any] = self._retry.call_with_retry(
+            lambda: self._connections.ask(commands, kinds), lambda error: None
+        )
+        return found
 
 
 class Gathered(Generic[T]):
@@ -173,7 +196,11 @@ class Gathered(Generic[T]):
         self._waiting: list[tuple[Call[T], Future[T]]] = []
 
     def ask(self, call: Call[T]) -> Callable[[], T]:
-        """What answers the call, later. Raises StorageDown then, as all that went along do."""
+        """What answers the call, later. Raises StorageDown then, as all that went along do.
+
+        What cannot be packed raises here: it is not the others' fault.
+        """
+        _packed((call.words,))
         answer: Future[T] = Future()
         self._waiting.append((call, answer))
 
@@ -185,15 +212,18 @@ class Gathered(Generic[T]):
         return wait
 
     def _send(self) -> None:
-        sent, self._waiting = self._waiting, []
+        """Whatever interrupts this leaves the calls where they are, for whoever waits next."""
         try:
-            found = self._link.do_together([call for call, _ in sent])
+            found = self._link.do_together([call for call, _ in self._waiting])
         except StorageDown as error:
-            for _, answer in sent:
-                answer.set_exception(error)
+            for _, answer in self._waiting:
+                if not answer.done():
+                    answer.set_exception(error)
         else:
-            for (_, answer), one in zip(sent, found, strict=True):
-                answer.set_result(one)
+            for (_, answer), one in zip(self._waiting, found, strict=True):
+                if not answer.done():
+                    answer.set_result(one)
+        self._waiting = []
 
 
 class Async:
@@ -223,27 +253,32 @@ class Async:
 
     async def _answer(self, call: Call[T]) -> Any:
         if not call.script:
-            return await self._send(*call.words)
+            return await self._send(call.words, call.kinds)
         source, sha = _source(call.script)
         try:
-            return await self._send("EVALSHA", sha, *call.words)
+            return await self._send(("EVALSHA", sha, *call.words), call.kinds)
         except NoScriptError:
-            return await self._send("EVAL", source, *call.words)
+            return await self._send(("EVAL", source, *call.words), call.kinds)
 
-    async def _send(self, *words: Word) -> Any:
-        began_s = monotonic()
-        if self._wire and not self._wire.is_lost:
+    async def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
+        began_s, wire = monotonic(), self._wire
+        if wire and not wire.is_lost and not wire.is_full:
             try:
-                return await self._wire.ask(words)  # which watches the time itself
+                return await wire.ask(words, kinds)  # which watches the time itself
             except ConnectionError:  # a restart of Redis has closed it
                 await asyncio.sleep(PAUSE_S)
         left_s = self.limit_s and self.limit_s - (monotonic() - began_s)
         async with asyncio.timeout(left_s):
             try:
-                return await (await self._open()).ask(words)
+                return await self._ask(words, kinds)
             except ConnectionError:
                 await asyncio.sleep(PAUSE_S)
-                return await (await self._open()).ask(words)
+                return await self._ask(words, kinds)
+
+    async def _ask(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
+        wire = await self._open()
+        await wire.room()
+        return await wire.ask(words, kinds)
 
     async def _open(self) -> Wire:
         if self._wire and not self._wire.is_lost:
@@ -251,8 +286,16 @@ class Async:
         async with self._opening:
             if not self._wire or self._wire.is_lost:  # others may have waited here
                 await self.close()
-                self._wire = await Wire.open(self._url, self.limit_s)
+                self._wire = await Wire.open(self._url, self.limit_s, self.name)
             return self._wire
+
+
+def _packed(commands: Sequence[tuple[Word, ...]]) -> list[bytes]:
+    """Before a connection is taken: what cannot be packed is not half sent."""
+    if not all(commands):
+        raise ValueError("no command: Redis would not answer")
+    packed: list[bytes] = [pack_command(words) for words in commands]  # type: ignore[arg-type]  # stub: of pairs, and no bytes
+    return [b"".join(packed)]
 
 
 def _read_answer(connection: Any) -> Any:
@@ -260,6 +303,12 @@ def _read_answer(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
+
+
+def _unless_error(answer: Any) -> Any:
+    if isinstance(answer, ResponseError):
+        raise answer
+    return answer
 
 
 @cache

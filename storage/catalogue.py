@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import keys
-from storage.calls import Call, Word, command, script
+from storage.calls import ARRAY, NUMBER, Call, Word, command, script
 
 WORKER_TTL_MS = 15_000
 GONE_S = 30
@@ -51,18 +51,19 @@ def announce(
     for name, card in models.items():
         args += [keys.model(name), name, json.dumps(card)]
     names = [keys.worker(node), keys.WORKERS, keys.MODELS, keys.SEEN]
-    return script("announce", int, names, args)
+    return script("announce", int, names, args, kinds=NUMBER)
 
 
 def read() -> Call[Catalogue]:
     """Live workers and known models, in one round trip."""
     names = [keys.WORKERS, keys.MODELS, keys.SEEN]
-    return script("catalogue", _parse, names, [keys.worker(""), keys.model(""), keys.PACE_PREFIX])
+    prefixes = [keys.worker(""), keys.model(""), keys.PACE_PREFIX]
+    return script("catalogue", _parse, names, prefixes, kinds=ARRAY)
 
 
 def forget_workers() -> Call[bool]:
     """Whoever lives announces itself again within seconds."""
-    return command(bool, "DEL", keys.WORKERS)
+    return command(bool, "DEL", keys.WORKERS, kinds=NUMBER)
 
 
 def _parse(answer: Any) -> Catalogue:

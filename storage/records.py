@@ -9,7 +9,18 @@ from typing import Any, Literal
 import orjson
 
 from storage import keys
-from storage.calls import Call, Word, command, script
+from storage.calls import (
+    ARRAY,
+    FIELDS,
+    MAYBE_ARRAY,
+    MAYBE_TEXT,
+    NUMBER,
+    TEXT,
+    Call,
+    Word,
+    command,
+    script,
+)
 
 VERSION = 1
 """Of records and messages; a process refuses a newer one than it knows."""
@@ -242,6 +253,7 @@ def claim(
             variant,
             *_flat(job),
         ],
+        kinds=ARRAY,
     )
 
 
@@ -265,7 +277,7 @@ class Letter:
 def post(letters: Sequence[Letter]) -> Call[Any]:
     """Queue messages: all or none."""
     lists, texts = [letter.queue for letter in letters], [letter.text for letter in letters]
-    return script("post", lambda answer: answer, lists, texts)
+    return script("post", lambda answer: answer, lists, texts, kinds=NUMBER)
 
 
 def send(letter: Letter, refs: Sequence[Ref]) -> Call[int]:
@@ -276,7 +288,7 @@ def send(letter: Letter, refs: Sequence[Ref]) -> Call[int]:
     Until then a run is its leader's, who may be bringing the bytes, for as long as the lease.
     """
     names = [letter.queue, *(keys.run(ref.key) for ref in refs)]
-    return script("send", int, names, [letter.text, *(ref.n for ref in refs)])
+    return script("send", int, names, [letter.text, *(ref.n for ref in refs)], kinds=NUMBER)
 
 
 @dataclass(frozen=True)
@@ -345,6 +357,7 @@ def touch(
             expired,
             *attempts,
         ],
+        kinds=ARRAY,
     )
 
 
@@ -368,12 +381,12 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[int]]:
     args: list[Word] = [ending(job_ttl_s)]
     for end in ends:
         args += [end.ref.key, end.ref.n, end.state, end.payload, int(end.lasting)]
-    return script("finish", lambda answers: [int(done) for done in answers], [], args)
+    return script("finish", lambda answers: [int(done) for done in answers], [], args, kinds=ARRAY)
 
 
 def owner(request_key: str) -> Call[str | None]:
     """The user whose run this is."""
-    return command(_optional, "HGET", keys.run(request_key), "user")
+    return command(_optional, "HGET", keys.run(request_key), "user", kinds=MAYBE_TEXT)
 
 
 @cache
@@ -406,12 +419,12 @@ def cancel(job_id: str, user: str, *, job_ttl_s: int) -> Call[str | None]:
 
     `cancelling`: a stage is at it, and the worker has not confirmed yet.
     """
-    return script("cancel", _optional, [], [ending(job_ttl_s), job_id, user])
+    return script("cancel", _optional, [], [ending(job_ttl_s), job_id, user], kinds=MAYBE_TEXT)
 
 
 def expire(error: str, *, job_ttl_s: int, most: int = 500) -> Call[int]:
     """Let jobs go whose deadline is over, with this error JSON, or that nobody looks at."""
-    return script("expire", int, [], [ending(job_ttl_s), error, most])
+    return script("expire", int, [], [ending(job_ttl_s), error, most], kinds=NUMBER)
 
 
 @dataclass(frozen=True)
@@ -432,6 +445,7 @@ def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
         lambda found: found and Deleted(_text(found[0]), _text(found[1]) == "1", _text(found[2])),
         [],
         [ending(job_ttl_s), job_id, user, keys.user_jobs(""), keys.upload(user, "")],
+        kinds=MAYBE_ARRAY,
     )
 
 
@@ -447,7 +461,7 @@ class Lost:
 
 def under_way() -> Call[dict[str, int]]:
     """Request key -> number of the run, of all that have not ended."""
-    return script("under_way", _numbers, [keys.ACTIVE], [keys.run("")])
+    return script("under_way", _numbers, [keys.ACTIVE], [keys.run("")], kinds=FIELDS)
 
 
 def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
@@ -461,6 +475,7 @@ def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
         ],
         [keys.ACTIVE, keys.RECONCILER],
         [every_ms, grace_ms, *prefixes],
+        kinds=ARRAY,
     )
 
 
@@ -482,7 +497,7 @@ def lead_again(
     args: list[Word] = [LEASE_MS, *prefixes, ending(job_ttl_s)]
     for ref, spec in zip(refs, specs or [None] * len(refs), strict=True):
         args += [ref.key, ref.n, spec.to_json() if spec else "", spec.weights if spec else ""]
-    return script("lead_again", lambda answers: [int(n) for n in answers], names, args)
+    return script("lead_again", lambda answers: [int(n) for n in answers], names, args, kinds=ARRAY)
 
 
 def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[bool]]:
@@ -492,7 +507,9 @@ def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[b
     """
     names = [name for ref in refs for name in (keys.run(ref.key), keys.run_events(ref.key))]
     args: list[Word] = [LEASE_MS, most, *(ref.n for ref in refs)]
-    return script("hand_back", lambda answers: [bool(answer) for answer in answers], names, args)
+    return script(
+        "hand_back", lambda answers: [bool(answer) for answer in answers], names, args, kinds=ARRAY
+    )
 
 
 @dataclass(frozen=True)
@@ -519,13 +536,15 @@ def look(job_ids: Sequence[str], loads: str = "{}") -> Call[Look]:
     names = [keys.job(job_id) for job_id in job_ids]
     prefixes = [keys.run(""), keys.WAITING_PREFIX, keys.PACE_PREFIX]
     args: list[Word] = [*prefixes, loads, keys.INTERESTS, INTEREST_MS]
-    return script("view", parse, names, args)
+    return script("view", parse, names, args, kinds=TEXT)
 
 
 def view(job_id: str, loads: str = "{}") -> Call[View | None]:
     """A job and what its run does now; None if there is no such job."""
     one = look([job_id], loads)
-    return Call(one.words, lambda answer: one.parse(answer).views.get(job_id), one.script)
+    return Call(
+        one.words, lambda answer: one.parse(answer).views.get(job_id), one.kinds, one.script
+    )
 
 
 def loads_json(loads: Mapping[str, Mapping[str, Load]]) -> str:
@@ -562,7 +581,8 @@ def census() -> Call[Census]:
         groups = [Group(**json.loads(text)) for text in answer[0]]
         return Census(groups, {_text(model): _dict(counts) for model, counts in answer[1]})
 
-    return script("census", parse, [keys.ACTIVE, keys.MODELS], [keys.run(""), keys.STAT_PREFIX])
+    names, prefixes = [keys.ACTIVE, keys.MODELS], [keys.run(""), keys.STAT_PREFIX]
+    return script("census", parse, names, prefixes, kinds=ARRAY)
 
 
 @dataclass(frozen=True)
@@ -581,27 +601,29 @@ def jobs_since(user: str, since_ms: float, most: int) -> Call[Listing]:
         lambda answer: Listing(float(answer[0]), [_text(one) for one in answer[1:]]),
         [keys.user_jobs(user)],
         [since_ms, most],
+        kinds=ARRAY,
     )
 
 
 def result(request_key: str) -> Call[str | None]:
     """A remembered result's JSON, from the cache Redis."""
-    return command(_optional, "GET", keys.result(request_key))
+    return command(_optional, "GET", keys.result(request_key), kinds=MAYBE_TEXT)
 
 
 def remember_result(request_key: str, payload: str, ttl_s: int) -> Call[Any]:
     """Keep a result's JSON in the cache Redis."""
-    return command(lambda answer: answer, "SET", keys.result(request_key), payload, "EX", ttl_s)
+    words = ("SET", keys.result(request_key), payload, "EX", ttl_s)
+    return command(lambda answer: answer, *words, kinds=TEXT)
 
 
 def forget_result(request_key: str) -> Call[Any]:
     """Forget a remembered result."""
-    return command(lambda answer: answer, "DEL", keys.result(request_key))
+    return command(lambda answer: answer, "DEL", keys.result(request_key), kinds=NUMBER)
 
 
 def forget_idempotency(user: str, key: str) -> Call[Any]:
     """Let a request with this Idempotency-Key be tried anew."""
-    return command(lambda answer: answer, "DEL", keys.idempotency(user, key))
+    return command(lambda answer: answer, "DEL", keys.idempotency(user, key), kinds=NUMBER)
 
 
 def exchange_place(content_key: str, place: str, ttl_s: int) -> Call[str | None]:
@@ -610,7 +632,7 @@ def exchange_place(content_key: str, place: str, ttl_s: int) -> Call[str | None]
     Kept in the cache Redis. Said before the work is done, so that a place may prove to be empty.
     """
     words = ("SET", keys.place(content_key), place, "GET", "EX", ttl_s)
-    return command(_optional, *words)
+    return command(_optional, *words, kinds=MAYBE_TEXT)
 
 
 def write_upload(
@@ -624,17 +646,18 @@ def write_upload(
     """Write an upload's record; `original` = (sha256, variant) once its bytes are really there."""
     of = keys.upload_of(user, *original) if original else ""
     args = [ttl_s * 1000, upload_id, *_flat(fields)]
-    return script("upload", lambda answer: answer, [keys.upload(user, upload_id), of], args)
+    names = [keys.upload(user, upload_id), of]
+    return script("upload", lambda answer: answer, names, args, kinds=NUMBER)
 
 
 def upload(user: str, upload_id: str) -> Call[dict[str, str]]:
     """An upload's record; empty if there is none of this user."""
-    return command(_dict, "HGETALL", keys.upload(user, upload_id))
+    return command(_dict, "HGETALL", keys.upload(user, upload_id), kinds=FIELDS)
 
 
 def upload_of(user: str, sha256: str, variant: str) -> Call[str | None]:
     """The id of this user's upload of that original, if its bytes are there."""
-    return command(_optional, "GET", keys.upload_of(user, sha256, variant))
+    return command(_optional, "GET", keys.upload_of(user, sha256, variant), kinds=MAYBE_TEXT)
 
 
 def _plain(loads: Mapping[str, Load]) -> dict[str, Any]:

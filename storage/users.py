@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from storage import keys
-from storage.calls import Call, command
+from storage.calls import MAYBE_TEXT, NUMBER, TEXT, Call, command
 
 N, R, P = 2**14, 8, 1
 """scrypt cost: about 40 ms and 16 MiB a try (RFC 7914)."""
@@ -16,12 +16,13 @@ def set_password(user: str, password: str, role: str = "admin") -> Call[Any]:
     """Create the account or change its password."""
     salt = secrets.token_bytes(16)
     stored = f"{salt.hex()}:{_hash(password, salt).hex()}"
-    return command(bool, "HSET", keys.user(user), "password", stored, "role", role)
+    words = ("HSET", keys.user(user), "password", stored, "role", role)
+    return command(bool, *words, kinds=NUMBER)
 
 
 def password_hash(user: str) -> Call[str | None]:
     """What `is_password` compares with; None if there is no such account."""
-    return command(_maybe_text, "HGET", keys.user(user), "password")
+    return command(_maybe_text, "HGET", keys.user(user), "password", kinds=MAYBE_TEXT)
 
 
 def is_password(stored: str | None, password: str) -> bool:
@@ -32,12 +33,12 @@ def is_password(stored: str | None, password: str) -> bool:
 
 def add_key(key: str, user: str) -> Call[Any]:
     """Let this API key act for this user."""
-    return command(bool, "SET", keys.api_key(key), user)
+    return command(bool, "SET", keys.api_key(key), user, kinds=TEXT)
 
 
 def user_of_key(key: str) -> Call[str | None]:
     """The user whom an API key belongs to."""
-    return command(_maybe_text, "GET", keys.api_key(key))
+    return command(_maybe_text, "GET", keys.api_key(key), kinds=MAYBE_TEXT)
 
 
 def _hash(password: str, salt: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from storage import keys, records
-from storage.calls import Gathered, Sync, command
+from storage.calls import MAYBE_TEXT, TEXT, Gathered, Sync, command
 from storage.errors import StorageDown
 from storage.records import Spec
 from tasks.resources import objects, results, state
@@ -169,11 +169,12 @@ def _is_younger() -> bool:
 
 def _in_use_since_ms(link: Sync) -> int:
     now_ms = int(time.time() * 1000)
-    return link.do(command(lambda old: int(old or now_ms), "SET", keys.SINCE, now_ms, "NX", "GET"))
+    words = ("SET", keys.SINCE, now_ms, "NX", "GET")
+    return link.do(command(lambda old: int(old or now_ms), *words, kinds=MAYBE_TEXT))
 
 
 def _is_evicting() -> bool:
-    return results().do(command(_has_evicted, "INFO", "stats"))
+    return results().do(command(_has_evicted, "INFO", "stats", kinds=TEXT))
 
 
 def _has_evicted(answer: Any) -> bool:

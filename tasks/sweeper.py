@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import structlog
 
 from storage import keys, records
-from storage.calls import Async, command
+from storage.calls import MAYBE_TEXT, NUMBER, Async, command
 from storage.errors import StorageDown
 from storage.objects import Objects
 from storage.scratch import run_of
@@ -82,9 +82,9 @@ def lifetimes() -> Mapping[str, float]:
 
 
 async def _sweep_page(state: Async, objects: Objects, prefix: str, before_s: float) -> int:
-    after = await state.do(command(_text, "HGET", keys.SWEPT, prefix))
+    after = await state.do(command(_text, "HGET", keys.SWEPT, prefix, kinds=MAYBE_TEXT))
     last, removed = await asyncio.to_thread(_remove_old, objects, prefix, after, before_s)
-    await state.do(command(bool, "HSET", keys.SWEPT, prefix, last))
+    await state.do(command(bool, "HSET", keys.SWEPT, prefix, last, kinds=NUMBER))
     return removed
 
 
@@ -99,9 +99,8 @@ def _remove_old(objects: Objects, prefix: str, after: str, before_s: float) -> t
 
 async def _may_walk(state: Async) -> bool:
     lock_ms = int(EVERY_S * 900)
-    return await state.do(
-        command(lambda answer: bool(answer), "SET", keys.SWEEPER, 1, "NX", "PX", lock_ms)
-    )
+    words = ("SET", keys.SWEEPER, 1, "NX", "PX", lock_ms)
+    return await state.do(command(lambda answer: bool(answer), *words, kinds=MAYBE_TEXT))
 
 
 def _text(found: bytes | None) -> str:

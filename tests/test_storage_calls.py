@@ -14,7 +14,7 @@ from storage.errors import StorageDown
 
 pytest_plugins = ["inprocess"]
 
-ECHO = calls.command(bytes.decode, "ECHO", "hello")
+ECHO = calls.command(bytes.decode, "ECHO", "hello", kinds=calls.TEXT)
 
 
 @pytest.fixture
@@ -117,14 +117,17 @@ def test_a_redis_that_refuses_a_command_is_storage_down(link: Sync, state: "redi
     state.set("text", "x")
 
     with pytest.raises(StorageDown, match="WRONGTYPE"):
-        link.do(calls.command(int, "HINCRBY", "text", "field", 1))
+        link.do(calls.command(int, "HINCRBY", "text", "field", 1, kinds=calls.NUMBER))
 
 
 # Together
 
 
 def test_commands_go_together_and_are_answered_in_order(link: Sync) -> None:
-    asked = [calls.command(bytes.decode, "ECHO", word) for word in ("one", "two", "three")]
+    asked = [
+        calls.command(bytes.decode, "ECHO", word, kinds=calls.TEXT)
+        for word in ("one", "two", "three")
+    ]
 
     assert link.do_together(asked) == ["one", "two", "three"]
 
@@ -132,17 +135,19 @@ def test_commands_go_together_and_are_answered_in_order(link: Sync) -> None:
 def test_a_refused_command_leaves_no_answer_behind(link: Sync, state: "redis.Redis") -> None:
     state.set("text", "x")
 
-    refused = calls.command(str, "HINCRBY", "text", "field", 1)
+    refused = calls.command(str, "HINCRBY", "text", "field", 1, kinds=calls.NUMBER)
 
     with pytest.raises(StorageDown, match="WRONGTYPE"):
-        link.do_together([refused, calls.command(str, "GET", "text")])
+        link.do_together([refused, calls.command(str, "GET", "text", kinds=calls.MAYBE_TEXT)])
 
     assert link.do(ECHO) == "hello"
 
 
 def test_what_is_gathered_goes_in_one_round_trip(link: Sync, state: "redis.Redis") -> None:
     gathered = Gathered[int](link)
-    answers = [gathered.ask(calls.command(int, "INCR", "gathered")) for _ in range(3)]
+    answers = [
+        gathered.ask(calls.command(int, "INCR", "gathered", kinds=calls.NUMBER)) for _ in range(3)
+    ]
 
     assert not state.exists("gathered"), "nobody has asked for an answer yet"
     assert answers[1]() == 2
@@ -153,10 +158,10 @@ def test_what_is_gathered_goes_in_one_round_trip(link: Sync, state: "redis.Redis
 
 def test_what_is_gathered_later_goes_with_the_next(link: Sync) -> None:
     gathered = Gathered[int](link)
-    first = gathered.ask(calls.command(int, "INCR", "gathered"))
+    first = gathered.ask(calls.command(int, "INCR", "gathered", kinds=calls.NUMBER))
     first()
 
-    assert gathered.ask(calls.command(int, "INCR", "gathered"))() == first() + 1
+    assert gathered.ask(calls.command(int, "INCR", "gathered", kinds=calls.NUMBER))() == first() + 1
 
 
 def test_all_that_is_gathered_fails_with_a_dead_redis(nobody: int) -> None:
@@ -170,7 +175,9 @@ def test_all_that_is_gathered_fails_with_a_dead_redis(nobody: int) -> None:
 
 
 async def test_answers_go_to_those_who_asked(asyncs: Async) -> None:
-    asked = [calls.command(bytes.decode, "ECHO", str(number)) for number in range(200)]
+    asked = [
+        calls.command(bytes.decode, "ECHO", str(number), kinds=calls.TEXT) for number in range(200)
+    ]
 
     answers = await asyncio.gather(*(asyncs.do(one) for one in asked))
 
@@ -179,7 +186,9 @@ async def test_answers_go_to_those_who_asked(asyncs: Async) -> None:
 
 async def test_whoever_gives_up_waiting_shifts_no_answer(asyncs: Async) -> None:
     await asyncs.do(ECHO)
-    gone = asyncio.ensure_future(asyncs.do(calls.command(str, "ECHO", "for nobody")))
+    gone = asyncio.ensure_future(
+        asyncs.do(calls.command(str, "ECHO", "for nobody", kinds=calls.TEXT))
+    )
     await asyncio.sleep(0)
     gone.cancel()
 
@@ -188,7 +197,7 @@ async def test_whoever_gives_up_waiting_shifts_no_answer(asyncs: Async) -> None:
 
 async def test_one_refused_command_harms_no_other(asyncs: Async, state: "redis.Redis") -> None:
     state.set("text", "x")
-    refused = calls.command(int, "HINCRBY", "text", "field", 1)
+    refused = calls.command(int, "HINCRBY", "text", "field", 1, kinds=calls.NUMBER)
 
     found = await asyncio.gather(asyncs.do(refused), asyncs.do(ECHO), return_exceptions=True)
 
@@ -197,7 +206,7 @@ async def test_one_refused_command_harms_no_other(asyncs: Async, state: "redis.R
 
 
 async def test_all_of_a_web_process_share_one_connection(asyncs: Async) -> None:
-    which = calls.command(int, "CLIENT", "ID")
+    which = calls.command(int, "CLIENT", "ID", kinds=calls.NUMBER)
 
     connections = await asyncio.gather(*(asyncs.do(which) for _ in range(50)))
 
@@ -205,7 +214,7 @@ async def test_all_of_a_web_process_share_one_connection(asyncs: Async) -> None:
 
 
 async def test_a_lost_connection_is_opened_again(asyncs: Async, state: "redis.Redis") -> None:
-    mine = await asyncs.do(calls.command(int, "CLIENT", "ID"))
+    mine = await asyncs.do(calls.command(int, "CLIENT", "ID", kinds=calls.NUMBER))
     state.client_kill_filter(_id=str(mine))
 
     assert await asyncs.do(ECHO) == "hello"
@@ -214,9 +223,12 @@ async def test_a_lost_connection_is_opened_again(asyncs: Async, state: "redis.Re
 async def test_what_was_asked_when_the_connection_broke_is_asked_again(
     asyncs: Async, state: "redis.Redis"
 ) -> None:
-    mine = await asyncs.do(calls.command(int, "CLIENT", "ID"))
+    mine = await asyncs.do(calls.command(int, "CLIENT", "ID", kinds=calls.NUMBER))
     state.client_pause(300, all=False)  # type: ignore[no-untyped-call]  # redis-py
-    asked = [asyncio.ensure_future(asyncs.do(calls.command(int, "INCR", "n"))) for _ in range(10)]
+    asked = [
+        asyncio.ensure_future(asyncs.do(calls.command(int, "INCR", "n", kinds=calls.NUMBER)))
+        for _ in range(10)
+    ]
     await asyncio.sleep(0.1)  # they are on their way: all of them are told that writes must wait
     state.client_kill_filter(_id=str(mine))
 
@@ -261,17 +273,14 @@ def connections(state_url: str, link: Sync) -> Iterator[Connections]:
 
 def echoed(connections: Connections) -> str:
     """What a connection says that is asked for `mine`."""
-    with connections.lend() as connection:
-        connection.send_command("ECHO", "mine")
-        return str(connection.read_response().decode())
+    [answer] = connections.ask([("ECHO", "mine")], [calls.TEXT])
+    return str(answer.decode())
 
 
 def test_a_told_command_is_done_before_what_follows(connections: Connections) -> None:
     connections.tell([("SET", "told", "1"), ("INCR", "told")])
 
-    with connections.lend() as connection:
-        connection.send_command("GET", "told")
-        assert connection.read_response() == b"2"
+    assert connections.ask([("GET", "told")], [calls.MAYBE_TEXT]) == [b"2"]
 
 
 def test_a_told_command_that_is_refused_confuses_nobody(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stack import Stack
 
 from storage import keys
-from storage.calls import Async, command
+from storage.calls import NUMBER, Async, command
 from storage.records import Ref
 from tasks import publisher as module
 from tasks.errors import Unavailable
@@ -112,7 +112,7 @@ def test_every_ticket_travels_once_in_order_and_within_the_limits(asked: list[Ti
 async def link(state_url: str) -> AsyncIterator[Async]:
     made = Async(state_url, limit_s=STATE_LIMIT_S)
     for name in ("a", "first", *map(str, range(5))):  # as claim.lua leaves them
-        await made.do(command(int, "HSET", keys.run(name), "n", 1, "unsent", 1))
+        await made.do(command(int, "HSET", keys.run(name), "n", 1, "unsent", 1, kinds=NUMBER))
     yield made
     await made.close()
 

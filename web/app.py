@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from storage.calls import Async, command
+from storage.calls import TEXT, Async, command
 from storage.objects import Objects
 from tasks.hub import Hub
 from tasks.pipeline import Pipeline
@@ -116,7 +116,7 @@ def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
         down = [
             str(error)
             for error in await asyncio.gather(
-                pipeline.state.do(command(bool, "PING")),
+                pipeline.state.do(command(bool, "PING", kinds=TEXT)),
                 pipeline.remote.do(_see),
                 return_exceptions=True,
             )
