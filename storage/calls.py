@@ -15,7 +15,6 @@ from types import NoneType
 from typing import Any, Generic, TypeVar
 
 import redis
-from hiredis import pack_command
 from redis.backoff import ConstantBackoff
 from redis.exceptions import (
     ConnectionError,
@@ -28,7 +27,7 @@ from redis.retry import Retry
 
 from storage.errors import StorageDown
 from storage.mismatches import mismatches
-from storage.wire import Kinds, Wire, wrong_kind
+from storage.wire import Kinds, Wire, pack, wrong_kind
 
 PAUSE_S = 0.05
 """A Redis that has closed a connection is asked again after this."""
@@ -97,7 +96,7 @@ class Connections:
 
     def ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
         """Answers of these commands, sent together; an error that Redis answers is one of them."""
-        packed = _packed(commands)
+        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
         connection = self._take()
         try:
             connection.send_packed_command(packed)
@@ -116,7 +115,7 @@ class Connections:
 
         For what the work does not depend on. Redis gets them before anything that is sent later.
         """
-        packed = _packed(commands)
+        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
         connection = self._take()
         try:
             connection.send_packed_command(packed)
@@ -200,7 +199,7 @@ class Gathered(Generic[T]):
 
         What cannot be packed raises here: it is not the others' fault.
         """
-        _packed((call.words,))
+        pack(call.words)
         answer: Future[T] = Future()
         self._waiting.append((call, answer))
 
@@ -261,24 +260,25 @@ class Async:
             return await self._send(("EVAL", source, *call.words), call.kinds)
 
     async def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
+        packed = pack(words)  # first of all: what cannot be packed was not asked
         began_s, wire = monotonic(), self._wire
         if wire and not wire.is_lost and not wire.is_full:
             try:
-                return await wire.ask(words, kinds)  # which watches the time itself
+                return await wire.ask(packed, kinds)  # which watches the time itself
             except ConnectionError:  # a restart of Redis has closed it
                 await asyncio.sleep(PAUSE_S)
         left_s = self.limit_s and self.limit_s - (monotonic() - began_s)
         async with asyncio.timeout(left_s):
             try:
-                return await self._ask(words, kinds)
+                return await self._ask(packed, kinds)
             except ConnectionError:
                 await asyncio.sleep(PAUSE_S)
-                return await self._ask(words, kinds)
+                return await self._ask(packed, kinds)
 
-    async def _ask(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
+    async def _ask(self, packed: bytes, kinds: Kinds) -> Any:
         wire = await self._open()
         await wire.room()
-        return await wire.ask(words, kinds)
+        return await wire.ask(packed, kinds)
 
     async def _open(self) -> Wire:
         if self._wire and not self._wire.is_lost:
@@ -288,14 +288,6 @@ class Async:
                 await self.close()
                 self._wire = await Wire.open(self._url, self.limit_s, self.name)
             return self._wire
-
-
-def _packed(commands: Sequence[tuple[Word, ...]]) -> list[bytes]:
-    """Before a connection is taken: what cannot be packed is not half sent."""
-    if not all(commands):
-        raise ValueError("no command: Redis would not answer")
-    packed: list[bytes] = [pack_command(words) for words in commands]  # type: ignore[arg-type]  # stub: of pairs, and no bytes
-    return [b"".join(packed)]
 
 
 def _read_answer(connection: Any) -> Any:

@@ -50,6 +50,14 @@ class _Batch(NamedTuple):
     proof: bytes
 
 
+def pack(words: tuple[Any, ...]) -> bytes:
+    """A command as it is sent. Raises UnicodeError, TypeError or ValueError for what is none."""
+    if not words:
+        raise ValueError("no command: Redis would not answer")
+    packed: bytes = hiredis.pack_command(words)
+    return packed
+
+
 def wrong_kind(answers: Sequence[Any], kinds: Sequence[Kinds]) -> str:
     """What is wrong with the first answer that is neither of its kind nor an error; else empty."""
     if all(map(isinstance, answers, kinds)):
@@ -119,15 +127,11 @@ class Wire(asyncio.Protocol):
             self._room.clear()
             await self._room.wait()
 
-    def ask(self, words: tuple[Any, ...], kinds: Kinds) -> "asyncio.Future[Any]":
-        """What Redis will answer to one command, TimeoutError if that takes too long.
+    def ask(self, packed: bytes, kinds: Kinds) -> "asyncio.Future[Any]":
+        """What Redis will answer to one packed command, TimeoutError if that takes too long.
 
-        Whoever gives up waiting may cancel it. What cannot be packed raises here (UnicodeError,
-        TypeError, ValueError), and nothing was asked.
+        Whoever gives up waiting may cancel it.
         """
-        if not words:
-            raise ValueError("no command: Redis would not answer")
-        packed = hiredis.pack_command(words)
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.is_lost:
             answer.set_exception(ConnectionError("the connection was lost"))

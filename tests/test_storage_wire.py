@@ -1,0 +1,236 @@
+"""Every answer of a shared connection goes to whoever asked, whatever is asked and whatever breaks.
+
+On a real Redis. Each asker asks for values that only he can have asked for.
+"""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any
+from urllib.parse import urlsplit
+
+import proxy as proxies
+import pytest
+import redis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from proxy import Proxy
+
+from storage import calls, records, wire
+from storage.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, TEXT, Async, Call, command
+from storage.errors import StorageDown
+
+pytest_plugins = ["inprocess"]
+
+ANSWERS = 100_000
+"""In all examples of the property together."""
+EXAMPLES, WAVES, ASKERS, QUESTIONS = 11, 3, 200, 16
+LIMIT_S = 0.6
+
+UNPACKABLE: tuple[Any, ...] = ("\ud800", "a\udfffb", None, True, [], {}, bytearray(b"x"), object())
+FAULTS = ("kill", "abort", "cut", "cut at", "silent", "insert", "swallow", "push", "none")
+
+
+def echo(word: str) -> Call[str]:
+    """A call that answers what it is given."""
+    return command(bytes.decode, "ECHO", word, kinds=TEXT)
+
+
+def lua(text: str, *args: str | int, kinds: wire.Kinds) -> Call[Any]:
+    """A script that is not one of ours."""
+    return command(lambda answer: answer, "EVAL", text, 0, *args, kinds=kinds)
+
+
+class Asker:
+    """Asks one thing after another and knows its own answers."""
+
+    def __init__(self, number: int, random: Random, seen: Counter[str]) -> None:
+        self.number, self._random, self.seen = number, random, seen
+        self._asked = itertools.count()
+
+    def next(self) -> tuple[Call[Any], Callable[[Any], bool]]:
+        """A call, and whether an answer to it is this asker's own."""
+        who = f"<{self.number}>"
+        word = f"{who}{next(self._asked)}{'.' * self._random.choice((0, 3, 50, 5000))}"
+        number = self.number * 10_000 + next(self._asked)
+        key, user = f"of:{who}", f"user{self.number}"
+        return self._random.choice(
+            (
+                (echo(word), word.__eq__),
+                (command(bool, "SET", key, word, kinds=TEXT), bool),
+                (
+                    command(lambda was: was or who.encode(), "GET", key, kinds=MAYBE_TEXT),
+                    lambda was: was.startswith(who.encode()),
+                ),
+                (lua("return tonumber(ARGV[1])", number, kinds=NUMBER), number.__eq__),
+                (
+                    lua("return {ARGV[1], false, 7}", word, kinds=ARRAY),
+                    [word.encode(), None, 7].__eq__,
+                ),
+                (lua("return false", kinds=MAYBE_TEXT), lambda found: found is None),
+                (records.write_upload(user, "one", {"who": who}, ttl_s=60), (1).__eq__),
+                (
+                    records.upload(user, "one"),
+                    lambda found: found in ({}, {"who": who}),
+                ),
+                (command(dict, "CONFIG", "GET", "no such setting", kinds=FIELDS), {}.__eq__),
+            )
+        )
+
+    async def ask(self, link: Async) -> None:
+        """One question, or one that cannot be put, or that is given up, or that Redis refuses."""
+        kind = self._random.random()
+        if kind < 0.05:
+            await self._unpackable(link)
+        elif kind < 0.12:
+            await self._given_up(link)
+        elif kind < 0.17:
+            await self._refused(link)
+        else:
+            call, is_own = self.next()
+            try:
+                found = await link.do(call)
+            except StorageDown:
+                self.seen["down"] += 1
+                return
+            self.seen["answers"] += 1
+            assert is_own(found), (self.number, call.words, found)
+
+    async def _unpackable(self, link: Async) -> None:
+        odd = self._random.choice(UNPACKABLE)
+        words: tuple[Any, ...] = self._random.choice((("ECHO", odd), ("SET", "x", odd, 1), ()))
+        with pytest.raises((UnicodeError, TypeError, ValueError)):
+            await link.do(command(str, *words, kinds=TEXT))
+        self.seen["unpackable"] += 1
+
+    async def _given_up(self, link: Async) -> None:
+        gone = asyncio.ensure_future(link.do(self.next()[0]))
+        for _ in range(self._random.randrange(4)):
+            await asyncio.sleep(0)
+        gone.cancel()
+        self.seen["given up"] += 1
+
+    async def _refused(self, link: Async) -> None:
+        word = f"refused-{self.number}-{next(self._asked)}"
+        call = lua("return redis.error_reply('ERR ' .. ARGV[1])", word, kinds=TEXT)
+        with pytest.raises(StorageDown) as refused:
+            await link.do(call)
+        if "refused-" in str(refused.value):
+            self.seen["answers"] += 1
+            assert str(refused.value).endswith(word), (word, str(refused.value))
+
+
+class Breaker:
+    """Does one fault to the connection while askers ask."""
+
+    def __init__(self, proxy: Proxy, link: Async, state: "redis.Redis", random: Random) -> None:
+        self._proxy, self._link, self._state, self._random = proxy, link, state, random
+
+    async def do(self, fault: str) -> None:
+        """Once, somewhere in the middle."""
+        for _ in range(self._random.randrange(30)):
+            await asyncio.sleep(0)
+        at = self._random.choice((0, 0, 1, 17, 500, 10_000))
+        if fault == "kill" and self._proxy.upstream:
+            self._state.client_kill_filter(addr=self._proxy.upstream)
+        elif fault == "abort" and self._link._wire:
+            self._link._wire._transport.abort()
+        elif fault == "cut":
+            self._proxy.cut()
+        elif fault == "silent":
+            self._proxy.is_silent = True
+            await asyncio.sleep(LIMIT_S * 2)
+            self._proxy.is_silent = False
+        elif fault in ("cut at", "insert", "swallow", "push"):
+            self._proxy.meddle = _once_at(at, fault, self._proxy)
+
+    def mend(self) -> None:
+        """No fault from here on."""
+        self._proxy.meddle, self._proxy.is_silent = None, False
+
+
+def _once_at(at: int, fault: str, proxy: Proxy) -> proxies.Meddle:
+    """Meddle with the answers after so many bytes, once; 0: before the next answer."""
+    left = at
+
+    def meddle(data: bytes) -> bytes | None:
+        nonlocal left
+        if left >= len(data):
+            left -= len(data)
+            return data
+        proxy.meddle = None
+        if fault == "cut at":
+            return None
+        inserted = {"insert": b"$4\r\nmore\r\n", "push": b">2\r\n+one\r\n+two\r\n"}.get(fault, b"")
+        rest = data[left:]
+        return data[:left] + inserted + (_without_first(rest) if fault == "swallow" else rest)
+
+    return meddle
+
+
+def _without_first(answers: bytes) -> bytes:
+    line, _, rest = answers.partition(b"\r\n")
+    return rest[int(line[1:]) + 2 :] if line[:1] == b"$" and line[1:].isdigit() else rest
+
+
+waves = st.lists(
+    st.tuples(st.sampled_from(FAULTS), st.integers(0, 2**32)), min_size=WAVES, max_size=WAVES
+)
+
+
+async def play(port: int, state: "redis.Redis", waves: Any, seen: Counter[str]) -> None:
+    """Waves of askers over one Async; what was broken in one is whole again in the next."""
+    async with proxies.before(port) as proxy:
+        link = Async(f"redis://127.0.0.1:{proxy.port}/9", "the state Redis", LIMIT_S)
+        for fault, seed in waves:
+            random = Random(seed)
+            breaker = Breaker(proxy, link, state, random)
+            askers = [Asker(number, random, seen) for number in range(ASKERS)]
+            breaks_at = random.randrange(QUESTIONS)
+            for number in range(QUESTIONS):
+                if number == breaks_at:
+                    broken = asyncio.create_task(breaker.do(fault))
+                await asyncio.gather(*(asker.ask(link) for asker in askers))
+            await broken
+            breaker.mend()
+            seen[fault] += 1
+            for _ in range(3):  # the fault may have met nobody yet
+                try:
+                    assert await link.do(echo("whole")) == "whole"
+                    break
+                except StorageDown:
+                    continue
+        await link.close()
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lost connection is opened again at once."""
+    monkeypatch.setattr(calls, "PAUSE_S", 0.001)
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_every_answer_is_its_askers_whatever_breaks(state_url: str, state: "redis.Redis") -> None:
+    port, seen = urlsplit(state_url).port or 0, Counter[str]()
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(waves)
+    def check(drawn: list[tuple[str, int]]) -> None:
+        asyncio.run(play(port, state, drawn, seen))
+
+    check()
+    for fault in set(FAULTS) - seen.keys():  # not drawn
+        asyncio.run(play(port, state, [(fault, 1)], seen))
+    while seen["answers"] < ANSWERS:
+        asyncio.run(play(port, state, [("kill", seen["answers"])], seen))
+
+    print(dict(seen))
+    assert seen["unpackable"] > 1000 and seen["given up"] > 1000
