@@ -3,6 +3,8 @@
 import hashlib
 import hmac
 import json
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 
 PREFIX = "px1:"
@@ -44,6 +46,7 @@ RESULTS = "out/"
 """S3 prefix of results."""
 WEIGHTS = "models/"
 """S3 prefix of converted weights."""
+_EDITION = re.compile(rf"{RESULTS}[^/]+/[^/]+/([0-9]{{10}})-[0-9a-f]{{8}}/")
 
 
 def queue(name: str, priority: int) -> str:
@@ -163,13 +166,22 @@ def upload_object(user: str, upload_id: str) -> str:
 
 
 def result_folder(user: str, request_key: str) -> str:
-    """S3 prefix of everything that came of one request."""
+    """S3 prefix of everything that came of one request: all editions of its result."""
     return f"{RESULTS}{user}/{request_key}/"
 
 
-def result_object(user: str, request_key: str, name: str) -> str:
-    """S3 key of one object of a result."""
-    return result_folder(user, request_key) + name
+def edition_folder(user: str, request_key: str, made_s: int) -> str:
+    """S3 prefix of one edition of a result: new at every call, so that nothing is overwritten.
+
+    `made_s`: when it is made, in seconds since 1970. A listing shows older editions first.
+    """
+    return f"{result_folder(user, request_key)}{made_s:010}-{secrets.token_hex(4)}/"
+
+
+def edition_made_s(key: str) -> int:
+    """When the edition that this S3 key belongs to was made, in seconds since 1970; 0: of none."""
+    found = _EDITION.match(key)
+    return int(found[1]) if found else 0
 
 
 def weights_object(sha256: str, name: str) -> str:

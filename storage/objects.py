@@ -21,6 +21,8 @@ from storage.s3_direct import Direct
 
 PRESIGN_S = 900
 """How long a signed address lives."""
+PAGE = 1000
+"""Most objects that a server lists at a time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ class Objects(Protocol):
         """Size, ETag and type."""
 
     def copy(self, source: str, target: str) -> None:
-        """Make `target` the same bytes and type as `source`, without reading them here."""
+        """Make `target` the same bytes and type as `source`, without reading them here.
+
+        Its date in listings may be the source's (rclone) or that of the copy (AWS).
+        """
 
     def delete(self, key: str) -> None:
         """Remove it; a missing one is no error."""
@@ -128,10 +133,12 @@ class S3Objects:
         self._do("delete_object", key)
 
     def delete_all(self, prefix: str) -> None:
-        """Remove every object whose key starts so: a few, not a bucket."""
-        listed = self._do("list_objects_v2", Prefix=prefix)
-        for found in listed.get("Contents", ()):
-            self.delete(found["Key"])
+        """Remove every object whose key starts so, however many there are."""
+        after = ""
+        while page := self.page(prefix, after, PAGE):
+            for one in page:
+                self.delete(one.key)
+            after = page[-1].key
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` objects of `prefix` whose keys come after `after`, in order."""
@@ -242,9 +249,10 @@ class FolderObjects:
 
     def delete_all(self, prefix: str) -> None:
         """Remove every object whose key starts so."""
-        folder, _, start = prefix.rpartition("/")
-        for path in Path(self._prefix + folder).glob(f"{start}*"):
-            path.unlink()
+        start = self._prefix + prefix
+        for path in list(_files(os.path.dirname(start))):
+            if path.startswith(start):
+                os.unlink(path)
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` files of `prefix` whose keys come after `after`, in order."""

@@ -2,7 +2,10 @@
 
 S3 is asked before work is done only if the cache may have forgotten something. Both Redis are told
 once since when they have been in use. A cache that is younger than the state was emptied, and one
-that has evicted is full: either costs a read of S3 per miss, not a run.
+that has evicted is full: either costs a listing of S3 per miss, not a run.
+
+Every time a result is made it gets a folder of its own, an edition (storage/keys.py): a run that is
+repeated, and two attempts at one run, never overwrite what somebody reads by a signed address.
 """
 
 import json
@@ -22,6 +25,8 @@ from tasks.settings import settings
 
 RESULT = "result.json"
 """Name of the object that says what the others of a result are."""
+EDITIONS = 1000
+"""Objects of a result that are looked at: some hundred editions."""
 MADE = "made_s"
 """Field of a result: when it was made, in seconds since 1970."""
 MARGIN_MS = 60_000
@@ -39,14 +44,22 @@ def gathered() -> Gathered[Any]:
     return Gathered(results())
 
 
-def keep(spec: Spec, result: Mapping[str, Any], cache: Gathered[Any]) -> Callable[[], str]:
-    """Keep a run's result, whose objects lie in S3 already; what waits for that answers its JSON.
+def new_edition(spec: Spec) -> str:
+    """The S3 prefix of a result that is about to be stored; no other has it."""
+    return keys.edition_folder(spec.user, spec.request_key, int(time.time()))
+
+
+def keep(
+    spec: Spec, edition: str, result: Mapping[str, Any], cache: Gathered[Any]
+) -> Callable[[], str]:
+    """Keep a run's result, whose objects lie in its edition already; what waits for that answers
+    its JSON.
 
     A cache that is away forgets it, which is no failure of the run.
     """
-    payload = json.dumps({**result, MADE: int(time.time())}, separators=(",", ":"))
-    key = keys.result_object(spec.user, spec.request_key, RESULT)
-    objects().put(key, payload.encode(), "application/json")
+    made_s = keys.edition_made_s(edition)  # by which its objects are removed
+    payload = json.dumps({**result, MADE: made_s}, separators=(",", ":"))
+    objects().put(edition + RESULT, payload.encode(), "application/json")
     return _remember(spec.request_key, payload, settings().result_ttl_s, cache)
 
 
@@ -61,10 +74,10 @@ def erase(request_key: str) -> None:
 
 
 def recall(spec: Spec) -> str | None:
-    """The result of the same request, if only the cache has lost it: costs a GET, not a GPU."""
+    """The result of the same request, if only the cache has lost it: costs a listing, not a GPU."""
     if not _may_have_forgotten():
         return None
-    found = _read(keys.result_folder(spec.user, spec.request_key))
+    found = _newest(keys.result_folder(spec.user, spec.request_key))
     if found is None:
         return None
     now_s = int(time.time())
@@ -92,24 +105,24 @@ def adopt(spec: Spec, sha256: str, cache: Gathered[Any]) -> Callable[[], str | N
         except StorageDown as error:
             log.warning("result cache away", reason=str(error))
             return None
-        return None if earlier in (None, own) else _copied(spec, earlier, own)
+        return None if earlier in (None, own) else _copied(spec, earlier)
 
     return wait
 
 
-def _copied(spec: Spec, earlier: str, own: str) -> str | None:
-    """The result in the folder `earlier`, copied to `own` and kept; None if it is not there."""
+def _copied(spec: Spec, earlier: str) -> str | None:
+    """The newest result in the folder `earlier`, copied and kept; None if there is none."""
+    found, edition = _newest(earlier), new_edition(spec)
+    if found is None:
+        return None
     try:
-        found = _read(earlier)
-        if found is None:
-            return None
         for picture in found["objects"].values():
-            copied = own + picture["key"].rpartition("/")[2]
+            copied = edition + picture["key"].rpartition("/")[2]
             objects().copy(picture["key"], copied)
             picture["key"] = copied
     except FileNotFoundError:  # erased between the two
         return None
-    return keep(spec, found, gathered())()
+    return keep(spec, edition, found, gathered())()
 
 
 def _content_key(spec: Spec, sha256: str) -> str:
@@ -125,12 +138,15 @@ def _content_key(spec: Spec, sha256: str) -> str:
     )
 
 
-def _read(folder: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = json.loads(objects().get(folder + RESULT))
-    except FileNotFoundError:
-        return None
-    return found
+def _newest(folder: str) -> dict[str, Any] | None:
+    """The result of the newest edition in a result's folder that is whole."""
+    listed = [one.key for one in objects().page(folder, "", EDITIONS)]
+    whole = [key for key in listed if key.endswith(f"/{RESULT}") and keys.edition_made_s(key)]
+    for key in reversed(whole):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            found: dict[str, Any] = json.loads(objects().get(key))
+            return found
+    return None
 
 
 def _remember(

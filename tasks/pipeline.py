@@ -264,7 +264,7 @@ class Pipeline:
 
     def _delete_objects(self, user: str, deleted: records.Deleted) -> None:
         if deleted.has_free_result:
-            self.objects.delete_all(keys.result_object(user, deleted.request_key, ""))
+            self.objects.delete_all(keys.result_folder(user, deleted.request_key))
         if deleted.free_upload:
             self.objects.delete(keys.upload_object(user, deleted.free_upload))
 

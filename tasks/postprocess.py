@@ -9,12 +9,11 @@ import numpy as np
 from celery import Task
 from numpy.typing import NDArray
 
-from storage import keys
 from storage.calls import Gathered
 from tasks.app import app
 from tasks.imaging import codec
 from tasks.imaging.types import NO_IMAGE, Image
-from tasks.memory import gathered, keep
+from tasks.memory import gathered, keep, new_edition
 from tasks.message import Message
 from tasks.models.base import Output
 from tasks.resources import objects, scratch
@@ -41,16 +40,17 @@ def conclude(work: Work, cache: Gathered[Any]) -> str | Callable[[], str]:
     image, width, height = _image(work)
     array, is_lighter = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
+    edition = new_edition(work.spec)
     result = {
         "kind": work.model.kind,
         "width": width,
         "height": height,
-        "objects": _store(work, _with_own_alpha(work, output)),
+        "objects": _store(edition, _with_own_alpha(work, output)),
         "data": _in_upload_pixels(output.data, image, width),
     }
     if is_lighter:  # told, and not remembered: the next try may find the device free
         return json.dumps(result | {"lighter": True}, separators=(",", ":"))
-    return keep(work.spec, result, cache)
+    return keep(work.spec, edition, result, cache)
 
 
 def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:
@@ -105,14 +105,14 @@ def _masked(picture: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.ui
     return masked
 
 
-def _store(work: Work, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
+def _store(edition: str, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
     stored = {}
     for given, picture in images.items():
         name, _, ending = given.partition(".")
         ending = ending or ("png" if picture.ndim == 2 else "webp")
         media_type, encode = ENCODERS[ending]
         data = encode(picture)
-        key = keys.result_object(work.spec.user, work.spec.request_key, f"{name}.{ending}")
+        key = f"{edition}{name}.{ending}"
         objects().put(key, data, media_type)
         height, width = picture.shape[:2]
         facts = {"type": media_type, "width": width, "height": height, "bytes": len(data)}

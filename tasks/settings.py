@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     """Who else is answered by a result of the same bytes. `installation`: everybody, with a copy of
     their own; whoever has a picture can then tell by the speed that somebody sent it before."""
     result_ttl_s: int = 6 * 24 * 3600
-    """How long a result is remembered. Let the bucket keep `out/` a day longer."""
+    """How long a result is remembered. Let the bucket keep `out/` a day, or `job_ttl_s`, longer."""
     job_ttl_s: int = 24 * 3600
     """How long a job can be asked for after its end."""
     upload_ttl_s: int = 24 * 3600

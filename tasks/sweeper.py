@@ -14,7 +14,7 @@ import structlog
 from storage import keys, records
 from storage.calls import MAYBE_TEXT, NUMBER, Async, command
 from storage.errors import StorageDown
-from storage.objects import Objects
+from storage.objects import Listed, Objects
 from storage.scratch import run_of
 from tasks.resources import scratch
 from tasks.resources import state as worker_state
@@ -64,7 +64,7 @@ async def sweep_objects(state: Async, objects: Objects, now_s: float) -> int:
     removed = 0
     for prefix, age_s in lifetimes().items():
         for _ in range(PAGES):
-            found = await _sweep_page(state, objects, prefix, now_s - age_s)
+            found = await _sweep_page(state, objects, prefix, age_s, now_s)
             removed += found
             if not found:
                 break
@@ -77,24 +77,39 @@ def lifetimes() -> Mapping[str, float]:
     """S3 prefix -> seconds that its objects live."""
     return {
         keys.UPLOADS: settings().upload_ttl_s + MARGIN_S,
-        keys.RESULTS: settings().result_ttl_s + MARGIN_S,
+        # A job that was answered by a remembered result on its last day names it for so long.
+        keys.RESULTS: settings().result_ttl_s + max(settings().job_ttl_s, MARGIN_S),
     }
 
 
-async def _sweep_page(state: Async, objects: Objects, prefix: str, before_s: float) -> int:
+async def _sweep_page(
+    state: Async, objects: Objects, prefix: str, age_s: float, now_s: float
+) -> int:
     after = await state.do(command(_text, "HGET", keys.SWEPT, prefix, kinds=MAYBE_TEXT))
-    last, removed = await asyncio.to_thread(_remove_old, objects, prefix, after, before_s)
+    last, removed = await asyncio.to_thread(_remove_old, objects, prefix, after, age_s, now_s)
     await state.do(command(bool, "HSET", keys.SWEPT, prefix, last, kinds=NUMBER))
     return removed
 
 
-def _remove_old(objects: Objects, prefix: str, after: str, before_s: float) -> tuple[str, int]:
+def _remove_old(
+    objects: Objects, prefix: str, after: str, age_s: float, now_s: float
+) -> tuple[str, int]:
     """Where the next page begins, empty after the last one, and how many objects were removed."""
     page = objects.page(prefix, after, PAGE)
-    old = [one.key for one in page if one.modified_s < before_s]
+    old = [one.key for one in page if _made_s(one, now_s) < now_s - age_s]
     for key in old:
         objects.delete(key)
     return (page[-1].key if len(page) == PAGE else ""), len(old)
+
+
+def _made_s(listed: Listed, now_s: float) -> float:
+    """When an object was made. Its key knows of a result what the date of a copy may not say.
+
+    The later of the two counts, since clocks of workers may be slow; one that is fast is not
+    believed, or its results would stay for ever.
+    """
+    made_s = keys.edition_made_s(listed.key)
+    return max(listed.modified_s, made_s if made_s <= now_s else 0)
 
 
 async def _may_walk(state: Async) -> bool:

@@ -144,6 +144,24 @@ def test_deleting_what_is_not_there_is_no_error(objects: Objects, key: str) -> N
     objects.delete(key)
 
 
+def test_all_of_a_prefix_goes_however_deep_and_many_and_nothing_else(
+    objects: Objects, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage.objects.PAGE", 2)
+    for name in ("a", "b/c", "b/d/e", "f", "g"):
+        objects.put(f"{key}/{name}", b"", "image/png")
+    objects.put(f"{key}-other", b"", "image/png")
+
+    objects.delete_all(f"{key}/")
+
+    left = [one.key for one in objects.page("in/ada/", "", 1000) if one.key.startswith(key)]
+    assert left == [f"{key}-other"]
+
+
+def test_nothing_of_a_prefix_is_no_error(objects: Objects, key: str) -> None:
+    objects.delete_all(f"{key}/")
+
+
 def test_a_signed_address_reads_the_object(s3: S3Objects, key: str) -> None:
     s3.put(key, b"picture", "image/png")
 

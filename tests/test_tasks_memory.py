@@ -3,10 +3,15 @@
 import hashlib
 import io
 import json
+import os
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import redis
@@ -14,16 +19,19 @@ from PIL import Image
 from stack import MODEL_PATHS, Stack
 
 from storage import keys
+from storage.calls import Async
 from storage.objects import S3Objects
 from storage.records import Ref, Spec
-from tasks import memory, postprocess, preprocess, resources
+from tasks import memory, postprocess, preprocess, resources, sweeper
 from tasks.models import registry, weights
+from tasks.resources import STATE_LIMIT_S
 from tasks.settings import settings
 from tasks.stage import Work
 
 pytest_plugins = ["inprocess"]
 
 HOUR_MS = 3_600_000
+DAY_S = 86_400
 
 
 @pytest.fixture(autouse=True)
@@ -97,14 +105,84 @@ def conclude(work: Work) -> str:
     return begun if isinstance(begun, str) else begun()
 
 
+def stored_keys(s3: S3Objects, work: Work, name: str) -> list[str]:
+    """The objects of this name in all editions of a run's result, older ones first."""
+    folder = keys.result_folder(work.spec.user, work.spec.request_key)
+    return [one.key for one in s3.page(folder, "", 1000) if one.key.endswith(f"/{name}")]
+
+
 def stored(s3: S3Objects, work: Work, name: str) -> bytes:
-    return s3.get(keys.result_object(work.spec.user, work.spec.request_key, name))
+    [*_, newest] = stored_keys(s3, work, name) or [f"{work.spec.request_key}/{name}"]
+    return s3.get(newest)
 
 
 def erase(s3: S3Objects, work: Work) -> None:
     """What erasing a user does to the objects of this run."""
-    for name in ("result.json", "preview.png"):
-        s3.delete(keys.result_object(work.spec.user, work.spec.request_key, name))
+    s3.delete_all(keys.result_folder(work.spec.user, work.spec.request_key))
+
+
+def picture_key(result: Mapping[str, Any]) -> str:
+    return str(result["objects"]["preview"]["key"])
+
+
+def only(cache: "redis.Redis", pattern: str) -> str:
+    [key] = cache.keys(pattern)
+    return str(key)
+
+
+@dataclass
+class Clock:
+    """The module `time` for one that is to live at another time."""
+
+    now_s: float
+    monotonic = staticmethod(time.monotonic)
+
+    def time(self) -> float:
+        return self.now_s
+
+
+def set_back(servers: Stack, s3: S3Objects, key: str, to_s: float) -> None:
+    """Give an object's file another date; rclone looks anew for what others changed after 1 s."""
+    os.utime(servers.folder / "s3" / "pixelmill" / key, (to_s, to_s))
+    end = time.monotonic() + 10
+    while abs(s3.page(key.rpartition("/")[0] + "/", "", 9)[0].modified_s - to_s) > 2:
+        assert time.monotonic() < end, "the date was not seen"
+        time.sleep(0.1)
+
+
+class Readers:
+    """Two threads that read an object by its signed address, again and again."""
+
+    def __init__(self, s3: S3Objects, key: str) -> None:
+        self._url, self._whole = s3.presign_get(key, "", "image/png"), s3.get(key)
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._read) for _ in range(2)]
+        self.seen: set[str] = set()
+        self.count = 0
+
+    def _read(self) -> None:
+        with httpx.Client(trust_env=False) as http:
+            while not self._stopping.is_set():
+                self.seen.add(self._once(http))
+                self.count += 1
+
+    def _once(self, http: httpx.Client) -> str:
+        try:
+            answer = http.get(self._url)
+        except httpx.HTTPError as error:
+            return repr(error)
+        is_whole = answer.status_code == 200 and answer.content == self._whole
+        return "whole" if is_whole else f"{answer.status_code} {answer.content[:100]!r}"
+
+    def __enter__(self) -> "Readers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
 
 
 def scope(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
@@ -141,7 +219,7 @@ def test_what_is_adopted_lies_in_the_runs_own_folder(
 
     adopted = json.loads(prepare(second) or "")
 
-    own = keys.result_object("ada", second.spec.request_key, "preview.png")
+    [own] = stored_keys(s3, second, "preview.png")
     assert adopted["objects"]["preview"]["key"] == own
     assert s3.get(own) == stored(s3, first, "preview.png")
     assert s3.stat(own).type == "image/png"
@@ -219,7 +297,8 @@ def test_what_was_erased_is_computed_again(
     scope(monkeypatch, "installation")
     hers = ask("ada", "hers")
     computed(hers)
-    s3.delete(keys.result_object("ada", hers.spec.request_key, gone))
+    [key] = stored_keys(s3, hers, gone)
+    s3.delete(key)
 
     assert computed(ask("bob", "his")) is not None
     assert computed(ask("cleo", "another")) is None, "that result is found from now on"
@@ -250,6 +329,90 @@ def test_a_cache_that_is_away_shares_nothing_and_fails_nothing(
     resources.results.cache_clear()
 
     assert computed(ask("ada", "second")) is not None
+
+
+async def test_a_copy_lives_as_long_as_its_record_says_however_old_its_source(
+    ask: Ask, computed: Compute, s3: S3Objects, servers: Stack, state_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """rclone's copy keeps its source's date in listings."""
+    first, second, now_s = ask("ada", "first"), ask("ada", "second"), time.time()
+    with monkeypatch.context() as then:
+        then.setattr(memory, "time", Clock(now_s - 5.9 * DAY_S))
+        computed(first)
+    for name in ("preview.png", "result.json"):
+        [key] = stored_keys(s3, first, name)
+        set_back(servers, s3, key, now_s - 5.9 * DAY_S)
+
+    adopted = json.loads(prepare(second) or "")
+    left_s = adopted["made_s"] + settings().result_ttl_s - now_s
+    link = Async(state_url, limit_s=STATE_LIMIT_S)
+    await sweeper.sweep_objects(link, s3, now_s + left_s - 60)
+    there = [len(stored_keys(s3, work, "preview.png")) for work in (first, second)]
+    await sweeper.sweep_objects(link, s3, now_s + left_s + 2 * DAY_S)
+    await link.close()
+
+    assert left_s > 5.9 * DAY_S, "it is new for its own request"
+    assert there == [0, 1], "the source is over and the copy is not"
+    assert stored_keys(s3, second, "preview.png") == []
+
+
+# Reading while it is made again
+
+
+def test_who_reads_a_picture_is_not_disturbed_by_the_same_request_made_again(
+    ask: Ask, computed: Compute, s3: S3Objects
+) -> None:
+    work = ask("ada", "first")
+    first = computed(work)
+    assert first
+    with Readers(s3, picture_key(first)) as readers:
+        for _ in range(30):
+            conclude(work)
+
+    assert readers.seen == {"whole"}
+    assert readers.count > 30
+
+
+def test_who_reads_a_copy_is_not_disturbed_by_another_copy(
+    ask: Ask, computed: Compute, s3: S3Objects, cache: "redis.Redis"
+) -> None:
+    first, second = ask("ada", "first"), ask("ada", "second")
+    computed(first)
+    place = cache.get(only(cache, "px1:place:*"))
+    adopted = json.loads(prepare(second) or "")
+    with Readers(s3, picture_key(adopted)) as readers:
+        for _ in range(30):
+            cache.set(only(cache, "px1:place:*"), str(place))
+            assert prepare(second)
+
+    assert readers.seen == {"whole"}
+
+
+def test_two_attempts_at_one_run_at_a_time_both_leave_whole_results(
+    ask: Ask, computed: Compute, s3: S3Objects
+) -> None:
+    work = ask("ada", "first")
+    whole = s3.get(picture_key(computed(work) or {}))
+    with ThreadPoolExecutor(2) as attempts:
+        made = [json.loads(text) for text in attempts.map(conclude, [work] * 40)]
+
+    assert len({picture_key(result) for result in made}) == 40
+    assert all(s3.get(picture_key(result)) == whole for result in made)
+
+
+def test_erasing_removes_all_editions_of_a_result(
+    ask: Ask, computed: Compute, s3: S3Objects, state: "redis.Redis"
+) -> None:
+    work = ask("ada", "first")
+    computed(work)
+    conclude(work)
+    assert len(stored_keys(s3, work, "preview.png")) == 2
+    state.hset(keys.run(work.spec.request_key), "user", "ada")
+
+    memory.erase(work.spec.request_key)
+
+    assert s3.page(keys.result_folder("ada", work.spec.request_key), "", 10) == []
 
 
 # The same request

@@ -117,7 +117,7 @@ def put_objects(store: tuple[Objects, Path], user: str, ages_s: list[float]) -> 
     for number, age_s in enumerate(ages_s):
         for key in (
             keys.upload_object(user, f"{number:04}"),
-            keys.result_object(user, f"{number:04}", "preview.png"),
+            f"{keys.result_folder(user, f'{number:04}')}preview.png",
         ):
             objects.put(key, b"bytes", "image/png")
             at = time.time() - age_s
@@ -165,6 +165,37 @@ async def test_results_live_longer_than_uploads(
     await swept(store, state_link)
 
     assert left(store[0], "in/", "bob") == []
+    assert left(store[0], "out/", "bob") == ["out/bob/0000/preview.png"]
+
+
+async def test_the_key_of_a_result_says_how_old_it_is_where_its_date_does_not(
+    store: tuple[Objects, Path], state_link: Async
+) -> None:
+    put_objects(store, "eve", [])
+    now_s, dates = time.time(), {}
+    for made_ago_s, dated_ago_s in [(60, OLD_S), (OLD_S, 60), (OLD_S, OLD_S), (-OLD_S, OLD_S)]:
+        key = f"{keys.edition_folder('eve', 'k', int(now_s - made_ago_s))}preview.png"
+        store[0].put(key, b"bytes", "image/png")
+        dates[key] = now_s - dated_ago_s
+        os.utime(store[1] / key, (dates[key], dates[key]))
+    wait_until_seen(store[0], dates)
+
+    await swept(store, state_link)
+
+    copy, of_a_slow_clock, *_ = dates
+    assert left(store[0], "out/", "eve") == sorted([copy, of_a_slow_clock])
+
+
+async def test_a_result_lives_as_long_as_any_job_that_names_it(
+    store: tuple[Objects, Path], state_link: Async, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job may be answered by it on its last day, and be asked for long after."""
+    monkeypatch.setenv("PIXELMILL_JOB_TTL_S", str(5 * 86_400))
+    settings.cache_clear()
+    put_objects(store, "bob", [10.5 * 86_400, 11.5 * 86_400])
+
+    await swept(store, state_link)
+
     assert left(store[0], "out/", "bob") == ["out/bob/0000/preview.png"]
 
 

@@ -9,6 +9,7 @@ The logs of all processes stay in var/chaos.
 import argparse
 import asyncio
 import itertools
+import json
 import shutil
 import sys
 import time
@@ -108,9 +109,11 @@ def _outcome(
 ) -> Outcome:
     jobs = crowd.jobs
     after = [job for job in jobs if job.ended_at > struck_at]
-    done = {_folder(scene, job) for job in jobs if job.state == "done"}
-    written = {folder: names for folder, names in scene.results().items() if folder not in results}
-    untidy = [folder for folder in written if folder in done and written[folder] != OBJECTS]
+    done = {_edition(scene, job) for job in jobs if job.state == "done"}
+    there = scene.results()
+    # What an attempt that was killed has stored is part of a result at most, and nobody is told.
+    untidy = [edition for edition in done if there.get(edition) != OBJECTS]
+    untidy += [edition for edition in there.keys() - results if not there[edition] <= OBJECTS]
     return Outcome(
         fault=fault.name,
         jobs=len(jobs),
@@ -126,9 +129,10 @@ def _outcome(
     )
 
 
-def _folder(scene: Scene, job: Job) -> str:
-    found = scene.state.hmget(keys.job(job.id), "user", "request_key")
-    return "/".join(word.decode() for word in found if word)
+def _edition(scene: Scene, job: Job) -> str:
+    """S3 prefix of the edition that a job's record names: equal requests have one."""
+    result = json.loads(scene.state.hget(keys.job(job.id), "result") or "{}")
+    return str(result["objects"]["preview"]["key"]).rpartition("/")[0] + "/"
 
 
 def main() -> int:

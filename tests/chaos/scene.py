@@ -135,11 +135,11 @@ class Scene(Stack):
         return sum(int(self.state.hget(name, "done") or 0) for name in names)
 
     def results(self) -> dict[str, set[str]]:
-        """Folder of each result -> names of the objects in it."""
-        root = self.folder / "s3" / "pixelmill" / "out"
+        """S3 prefix of each edition of a result -> names of the objects that S3 lists in it."""
+        root = self.folder / "s3" / "pixelmill"
         return {
-            f"{folder.parent.name}/{folder.name}": {file.name for file in folder.iterdir()}
-            for folder in root.glob("*/*")
+            f"{folder.relative_to(root)}/": {file.name for file in folder.glob("[!.]*")}
+            for folder in root.glob("out/*/*/*")
         }
 
     def _keep(self) -> None:
