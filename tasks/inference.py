@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -15,7 +14,7 @@ from tasks.message import Message, refs
 from tasks.models import registry
 from tasks.models.base import Inferred
 from tasks.resources import scratch
-from tasks.stage import MOVED, Outcome, Stage, Work, begin_anew, run_stage
+from tasks.stage import MOVED, Outcome, Stage, Work, run_stage
 from tasks.unwanted import unwanted
 
 DEADLINE_S = 300
@@ -43,11 +42,7 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
     """Hand one run's array to the device; the answer waits for its output."""
     if _batcher is None:
         raise Unavailable("this worker has no device", hint="Start it by `pixelmill worker gpu`.")
-    try:
-        array = scratch().get(work.scratch("input"))
-    except FileNotFoundError:
-        # A restart, another host: the array is gone; the delivery count bounds the repetition.
-        return partial(begin_anew, work, carried)
+    array = work.array("input")
     bin, deadline = (_variant(work), array.shape, str(array.dtype)), monotonic() + DEADLINE_S
     future = _batcher.submit(bin, array, deadline)
     unwanted().watch(work.ref, future)

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from storage.calls import Gathered
 from tasks.app import app
 from tasks.imaging import codec
-from tasks.imaging.types import NO_IMAGE, Image
+from tasks.imaging.types import NO_IMAGE, Alpha, Image
 from tasks.memory import gathered, keep, new_edition
 from tasks.message import Message
 from tasks.models.base import Output
 from tasks.resources import objects, scratch
-from tasks.stage import Stage, Work, run_stage
+from tasks.stage import OPAQUE, TRANSPARENT, Stage, Work, run_stage
 
 STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0)
 
@@ -37,7 +37,7 @@ def postprocess(self: "Task[Any, Any]", carried: Message) -> None:
 
 def conclude(work: Work, cache: Gathered[Any]) -> str | Callable[[], str]:
     """Store one run's objects; its result's JSON, or what waits until that is kept."""
-    image, width, height = _image(work)
+    image, width, height, alpha = _image(work)
     array, is_lighter = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
     edition = new_edition(work.spec)
@@ -45,7 +45,7 @@ def conclude(work: Work, cache: Gathered[Any]) -> str | Callable[[], str]:
         "kind": work.model.kind,
         "width": width,
         "height": height,
-        "objects": _store(edition, _with_own_alpha(work, output)),
+        "objects": _store(edition, _with_own_alpha(work, output, alpha)),
         "data": _in_upload_pixels(output.data, image, width),
     }
     if is_lighter:  # told, and not remembered: the next try may find the device free
@@ -58,15 +58,25 @@ def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:
     try:
         return np.asarray(scratch().get(work.scratch("output")), np.float32), False
     except FileNotFoundError:
-        return np.asarray(scratch().get(work.scratch("lighter")), np.float32), True
+        return np.asarray(work.array("lighter"), np.float32), True
 
 
-def _image(work: Work) -> tuple[Image, int, int]:
-    """The upright image, and the width and height of the upload it was decoded from."""
+def _image(work: Work) -> tuple[Image, int, int, Alpha | None]:
+    """The upright image, and of the upload it was decoded from: width, height, own alpha if any."""
     if work.model.decode == "none":
-        return NO_IMAGE, 0, 0
-    width, height = (int(side) for side in scratch().get(work.scratch("size")))
-    return np.asarray(scratch().get(work.scratch("image")), np.uint8), width, height
+        return NO_IMAGE, 0, 0, None
+    size = work.array("size")
+    width, height = (int(side) for side in size)
+    alpha = None if size.dtype == OPAQUE else _alpha(work, size.dtype == TRANSPARENT)
+    return np.asarray(work.array("image"), np.uint8), width, height, alpha
+
+
+def _alpha(work: Work, is_known: bool) -> Alpha | None:
+    """The upload's own alpha. Not known to have one: it is of a preprocess of an older version."""
+    try:
+        return np.asarray(scratch().get(work.scratch("alpha")), np.uint8)
+    except FileNotFoundError:
+        return np.asarray(work.array("alpha"), np.uint8) if is_known else None
 
 
 def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict[str, Any]:
@@ -84,13 +94,11 @@ def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict
     }
 
 
-def _with_own_alpha(work: Work, output: Output) -> Mapping[str, NDArray[np.uint8]]:
+def _with_own_alpha(
+    work: Work, output: Output, own: Alpha | None
+) -> Mapping[str, NDArray[np.uint8]]:
     """Whatever was transparent in the upload stays so in a cut-out."""
-    if work.model.kind != "matte":
-        return output.images
-    try:
-        own = np.asarray(scratch().get(work.scratch("alpha")), np.uint8)
-    except FileNotFoundError:
+    if own is None or work.model.kind != "matte":
         return output.images
     return {name: _masked(picture, own) for name, picture in output.images.items()}
 

@@ -17,7 +17,7 @@ from tasks.memory import adopt, gathered, recall
 from tasks.message import Message
 from tasks.resources import objects, scratch
 from tasks.settings import settings
-from tasks.stage import Stage, Work, run_stage
+from tasks.stage import OPAQUE, TRANSPARENT, Stage, Work, run_stage
 
 MAX_SIDE = 2048
 """Longest side that is worked on; larger uploads are decoded smaller."""
@@ -60,7 +60,8 @@ def _decode(work: Work, data: bytes) -> Image:
     limits = settings().guard_limits
     decoded = codec.decode(data, guard.check(data, limits), MAX_SIDE, limits=limits)
     scratch().put(work.scratch("image"), decoded.image)
-    scratch().put(work.scratch("size"), np.array((decoded.width, decoded.height)))
+    kind = OPAQUE if decoded.alpha is None else TRANSPARENT
+    scratch().put(work.scratch("size"), np.array((decoded.width, decoded.height), kind))
     if decoded.alpha is not None:
         scratch().put(work.scratch("alpha"), decoded.alpha)
     return decoded.image

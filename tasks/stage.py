@@ -8,9 +8,11 @@ from functools import cached_property, partial
 from time import monotonic
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import structlog
 from celery import Task
 from celery.exceptions import Reject
+from numpy.typing import NDArray
 
 from storage import records, scratch
 from storage.errors import StorageDown
@@ -29,6 +31,8 @@ from tasks.versions import OtherVersion
 
 MAX_STARTS = 3
 """A run whose stage was started more often than this takes workers down with it."""
+MAX_RESTARTS = 2
+"""How often a run starts again because an array between two stages is gone."""
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 """Waits between tries when storage does not answer."""
 PATIENCE_S = 10.0
@@ -37,6 +41,9 @@ RENEW_S = 4.0
 """Leases older than this are renewed before the next run of a message: with its `stage_limit_s`
 that is less than a lease lasts."""
 ARRAYS = ("image", "alpha", "size", "input", "output", "lighter")
+OPAQUE, TRANSPARENT = np.dtype(np.int32), np.dtype(np.uint32)
+"""Types of the array `size`: they say whether the upload has an array `alpha`, so that one that is
+gone is not taken for one that never was. A third number would fail older workers in an upgrade."""
 
 T = TypeVar("T")
 
@@ -49,6 +56,8 @@ class Work:
 
     ref: Ref
     spec: Spec
+    starts: int = 1
+    """How often this stage was started for the run, this time included."""
 
     @cached_property
     def model(self) -> Model:
@@ -63,6 +72,22 @@ class Work:
     def scratch(self, array: str) -> str:
         """Name of one of the run's arrays between stages."""
         return scratch.name(settings().installation, self.ref.key[:32], self.ref.n, array)
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        """One of the run's arrays, read-only, which an earlier stage has put.
+
+        Raises ArrayGone if it is not there any more, Unavailable if that happens again and again.
+        """
+        try:
+            return scratch_store().get(self.scratch(name))
+        except FileNotFoundError as error:
+            kind = ArrayGone if self.starts <= MAX_RESTARTS else Unavailable
+            hint = "Ask again; if that does not help, the folder of scratch arrays loses files."
+            raise kind("an array between two stages is gone", hint=hint) from error
+
+
+class ArrayGone(Unavailable):
+    """An array between two stages is gone (a restart of its host, say): the run starts again."""
 
 
 class Away(Unavailable):
@@ -176,6 +201,7 @@ def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
     ]
     others = {ref: found for ref, found in outcomes.items() if isinstance(found, HANDED_BACK)}
     _finish(ends + _hand_back(others))
+    _start_again([ref for ref, found in outcomes.items() if isinstance(found, ArrayGone)], carried)
     left = [ref for ref, outcome in outcomes.items() if outcome is None]
     if left:
         onward = messages.message(carried["model"], carried["lane"], left)
@@ -192,14 +218,18 @@ def _split(request: Any, carried: Message, refs: list[Ref]) -> None:
     state().do(records.post(letters))
 
 
-def begin_anew(work: Work, carried: Message) -> Moved:
-    """Send a run through all stages again, under a new number; the delivery count bounds it."""
-    [n] = state().do(records.lead_again([work.ref], job_ttl_s=settings().job_ttl_s))
-    if n:
-        ref = Ref(work.ref.key, n)
-        letter = chain.first(messages.message(carried["model"], carried["lane"], [ref]))
-        state().do(records.post([letter]))
-    return MOVED
+def _start_again(refs: list[Ref], carried: Message) -> None:
+    """Send runs through all stages again, under new numbers; Work.array bounds how often."""
+    if not refs:
+        return
+    numbers = state().do(records.lead_again(refs, job_ttl_s=settings().job_ttl_s))
+    letters = []
+    for ref, n in zip(refs, numbers, strict=True):
+        log.warning("array gone, run starts again", run=ref.key[:12], n=n)
+        again = messages.message(carried["model"], carried["lane"], [Ref(ref.key, n)])
+        letters += [chain.first(again)] if n else []
+    state().do(records.post(letters))
+    _forget_arrays(refs)
 
 
 def _hand_back(others: Mapping[Ref, JobError]) -> list[End]:
@@ -228,7 +258,7 @@ def _start(ref: Ref, answer: records.Touched, step: Step) -> Outcome | Callable[
         )
     spec = versions.readable(answer.spec)
     versions.check(spec)
-    return _timed(partial(step, Work(ref, spec)))
+    return _timed(partial(step, Work(ref, spec, answer.deliveries)))
 
 
 def _timed(action: Callable[[], T]) -> T:
@@ -247,7 +277,7 @@ def _guarded(ref: Ref, action: Callable[[], Any]) -> Any:
             if pause_s is None or monotonic() - began > PATIENCE_S:
                 return Away(str(error), hint="Try again in a few seconds.")
             time.sleep(pause_s)
-        except OtherVersion as error:
+        except (OtherVersion, ArrayGone) as error:
             return error
         except JobError as error:
             return _failed(ref, error)

@@ -22,7 +22,7 @@ from tasks.errors import BadInput, Unavailable
 from tasks.message import Message, message
 from tasks.models import registry, weights
 from tasks.settings import settings
-from tasks.stage import MAX_STARTS, MOVED, PAUSES_S, Outcome, Stage, Work, begin_anew, run_stage
+from tasks.stage import MAX_RESTARTS, MAX_STARTS, MOVED, PAUSES_S, Outcome, Stage, Work, run_stage
 
 pytest_plugins = ["inprocess"]
 
@@ -96,6 +96,16 @@ def carry(*refs: Ref) -> Message:
 def wire(*refs: Ref) -> dict[str, Any]:
     """The same as it arrives."""
     return dict(json.loads(json.dumps(carry(*refs))))
+
+
+def spec_of(ref: Ref) -> Spec:
+    """Just enough to name the run's arrays."""
+    return Spec(ref.key, "ada", "toy", {}, [], "upload", "w", "c")
+
+
+def needs_an_array(work: Work) -> Outcome:
+    work.array("input")
+    return None
 
 
 def error_of(seen: View) -> dict[str, Any]:
@@ -495,12 +505,12 @@ def test_what_was_split_goes_through_the_whole_chain(
     assert [link["task"] for link in embedded["chain"]] == ["postprocess", "inference"]
 
 
-def test_a_run_that_begins_anew_has_a_new_number_and_the_old_one_stops(
+def test_a_run_whose_array_is_gone_has_a_new_number_and_the_old_one_stops(
     task: Any, claim: Callable[[str], Ref], queued: Queued, view: Callable[[str], View]
 ) -> None:
     ref = claim("a")
 
-    run_stage(task, STAGE, carry(ref), lambda work: begin_anew(work, carry(ref)))
+    run_stage(task, STAGE, carry(ref), needs_an_array)
     run_stage(task, STAGE, carry(ref), lambda work: pytest.fail("it is stale"))
 
     assert queued("preprocess") == [wire(Ref("a", ref.n + 1))]
@@ -508,14 +518,45 @@ def test_a_run_that_begins_anew_has_a_new_number_and_the_old_one_stops(
     assert view("a").state == "queued"
 
 
-def test_a_stale_run_does_not_begin_anew(
+@pytest.mark.parametrize("stage", [STAGE, LAST], ids=lambda stage: stage.name)
+def test_a_run_whose_arrays_vanish_every_time_ends_as_unavailable(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View], stage: Stage
+) -> None:
+    ref = claim("a")
+
+    for restart in range(MAX_RESTARTS + 1):
+        assert view("a").state == "queued"
+        run_stage(task, stage, carry(Ref("a", ref.n + restart)), needs_an_array)
+
+    error = error_of(view("a"))
+    assert (view("a").state, error["code"], error["status"]) == ("failed", "unavailable", 503)
+    assert "array between two stages is gone" in error["message"]
+
+
+def test_only_the_run_whose_array_is_gone_starts_again(
+    task: Any, claim: Callable[[str], Ref], queued: Queued
+) -> None:
+    whole, lost = claim("whole"), claim("lost")
+    for ref in (whole, lost):
+        resources.scratch().put(Work(ref, spec_of(ref)).scratch("image"), np.zeros(3))
+    resources.scratch().put(Work(whole, spec_of(whole)).scratch("input"), np.zeros(3))
+
+    run_stage(task, STAGE, carry(whole, lost), needs_an_array)
+
+    assert queued("inference") == [wire(whole)]
+    assert queued("preprocess") == [wire(Ref("lost", lost.n + 1))]
+    left = {path.name.split("-")[2] for path in settings().scratch_dir.glob("pixelmill-*")}
+    assert left == {"whole"}, "what the lost run had beside it is of no use any more"
+
+
+def test_a_stale_run_does_not_start_again(
     task: Any, claim: Callable[[str], Ref], queued: Queued, link: Sync
 ) -> None:
     ref = claim("a")
 
     def step(work: Work) -> Outcome:
         link.do(records.lead_again([ref], job_ttl_s=60))  # the reconciler was first
-        return begin_anew(work, carry(ref))
+        return needs_an_array(work)
 
     run_stage(task, STAGE, carry(ref), step)
 
