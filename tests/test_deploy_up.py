@@ -18,6 +18,8 @@ from stack import REPOSITORY
 
 BACK_S = 60.0
 NAMES = ("state-redis", "cache-redis", "s3", "web-1", "cpu-worker-1", "gpu-worker-1", "flower")
+UNFINISHED = "var/s3/pixelmill/in/ada/.rclone_temp_put_0dcb8e15-0df3-4995-8c9d-fbeabe2319c1"
+"""How rclone calls what it has not written to the end (see tests/test_deploy_embedded.py)."""
 _count = itertools.count()
 
 
@@ -83,7 +85,10 @@ def free_port() -> str:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    up = Up(tmp_path_factory.mktemp("up"), "--port", free_port())
+    folder = tmp_path_factory.mktemp("up")
+    (folder / UNFINISHED).parent.mkdir(parents=True)
+    (folder / UNFINISHED).write_bytes(b"half an upload")
+    up = Up(folder, "--port", free_port())
     try:
         up.wait_until_ready()
         yield up
@@ -98,6 +103,11 @@ def test_it_says_where_everything_is(up: Up) -> None:
     assert str(up.run["url"]) in up.said and up.password in up.said
     assert mode == 0o600
     assert set(up.pids) == set(NAMES)
+
+
+def test_what_an_earlier_run_left_of_an_upload_is_removed(up: Up) -> None:
+    assert not (up.folder / UNFINISHED).exists()
+    assert "unfinished uploads of an earlier run removed: 1" in up.said
 
 
 def test_no_password_stands_on_a_command_line(up: Up) -> None:
