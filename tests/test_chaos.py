@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "chaos"))
 from faults import FAULTS, Fault
 from run import attempt
-from scene import Scene, Scratch
+from scene import DISK_MIB, SCRATCH_MIB, Scene, SmallDisk
 
 JOBS = 40
 SHORT = (
@@ -23,8 +23,12 @@ SHORT = (
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with Scratch() as scratch, Scene(tmp_path_factory.mktemp("chaos"), scratch) as scene:
+def scene() -> Iterator[Scene]:
+    with (
+        SmallDisk(SCRATCH_MIB) as scratch,
+        SmallDisk(DISK_MIB) as disk,
+        Scene(disk, scratch) as scene,
+    ):
         yield scene.start_all()
 
 

@@ -43,6 +43,8 @@ class Job:
     """How often its events were asked for."""
     state: str = ""
     code: str = ""
+    is_forgotten: bool = False
+    """Its server said that there is no such job."""
     wrong: str = ""
     """What was not as it must be; empty if all was."""
 
@@ -63,6 +65,8 @@ class Crowd:
     """Number of the first picture."""
     marked: bool = False
     """Whether every tenth picture brings a process down."""
+    forgets: bool = False
+    """Whether jobs may be forgotten: who hears 404 hands the picture in again."""
     jobs: list[Job] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     slowest_door_s: float = 0.0
@@ -93,9 +97,13 @@ class Crowd:
         number = self.begin + pair
         while True:
             job = Job(number, owner, self._mark(number))
-            await self._accepted(job)
             self.jobs.append(job)
+            await self._accepted(job)
             await self._ended(job)
+            while job.is_forgotten:
+                job.is_forgotten = False
+                await self._accepted(job)
+                await self._ended(job)
             if until.is_set():
                 return
             number += step
@@ -130,7 +138,7 @@ class Crowd:
     async def _ended(self, job: Job) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LIMIT_S):
-                while job.is_lost:
+                while job.is_lost and not job.is_forgotten:
                     await self._follow(job)
         job.ended_at = time.monotonic()
 
@@ -142,15 +150,19 @@ class Crowd:
         try:
             async with self.http.stream("GET", url, headers=self._headers(job.owner)) as events:
                 self.statuses[events.status_code] += 1
+                job.is_forgotten = self.forgets and events.status_code == 404
                 async for line in events.aiter_lines():
                     if line.startswith("data: "):
                         self._heard(job, httpx.Response(200, content=line[6:]).json())
         except httpx.HTTPError:
             pass
-        if job.is_lost:
+        if job.is_lost and not job.is_forgotten:
             await asyncio.sleep(0.5)
 
     def _heard(self, job: Job, said: Mapping[str, Any]) -> None:
+        if said.get("id", job.id) != job.id:
+            job.wrong = f"was told of another job, {said['id'][:6]}"
+            return
         if said.get("state") in ENDED:
             job.state = said["state"]
             job.code = (said["error"] or {}).get("code", "?") if job.state == "failed" else ""

@@ -1,12 +1,26 @@
 """The faults: each a function that strikes a scene and returns when its cause is over."""
 
+import asyncio
 import os
 import signal
+import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from scene import WORKERS, Scene
+import httpx
+from scene import OWNERS, WORKERS, Scene
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import history
+import odd
+
+ODD_CLIENTS = 4
+HISTORY = 200_000
+DELETED = 50
 
 
 @dataclass(frozen=True)
@@ -17,6 +31,8 @@ class Fault:
     strike: Callable[[Scene], None]
     marked: bool = False
     """The fault is in the pictures."""
+    forgets: bool = False
+    """Jobs of before are gone: who hears 404 hands the picture in again."""
     why_not: Callable[[Scene], str] = lambda scene: ""
     """Why it cannot be tried here; empty if it can."""
 
@@ -43,16 +59,74 @@ def fill_state(scene: Scene) -> None:
 
 
 def fill_scratch(scene: Scene) -> None:
-    ballast = scene.scratch / "ballast"
-    with open(ballast, "wb") as file:
-        try:
-            while True:
-                file.write(bytes(65_536))
-                file.flush()
-        except OSError:
-            pass
+    with filled(scene.scratch):
         time.sleep(5)
-    ballast.unlink()
+
+
+def fill_disk(scene: Scene) -> None:
+    with filled(scene.folder):
+        time.sleep(10)
+
+
+@contextmanager
+def filled(folder: Path) -> Iterator[None]:
+    """Not a byte is free in the folder's file system while the context lasts."""
+    ballast = folder / "ballast"
+    stopping = threading.Event()
+
+    def fill() -> None:
+        with open(ballast, "wb", buffering=0) as file:
+            while not stopping.is_set():  # what others give back meanwhile is taken as well
+                try:
+                    file.write(bytes(1 << 20))
+                except OSError:
+                    stopping.wait(0.05)
+
+    filler = threading.Thread(target=fill)
+    filler.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        filler.join()
+        ballast.unlink()
+
+
+def empty_state(scene: Scene) -> None:
+    scene.state.flushall()
+    time.sleep(2)
+    scene.add_keys()  # as `pixelmill up` does by itself
+
+
+def send_odd_text(scene: Scene) -> None:
+    """Every odd request to both web processes; one that is answered by a 5xx is harm."""
+    asyncio.run(_send_odd_text(scene))
+
+
+async def _send_odd_text(scene: Scene) -> None:
+    header = f"Authorization: Bearer {next(iter(scene.keys))}".encode()
+    wanted = [(url, *one) for url in scene.urls for one in odd.requests(url, header)]
+    sending = iter(wanted)
+
+    async def client() -> None:
+        for url, what, request in sending:
+            status, head = await odd.answer(url, request)
+            if status >= 500 and status not in (503, 507):
+                scene.harm.append(f"{status} to {what}")
+
+    await asyncio.gather(*(client() for _ in range(ODD_CLIENTS)))
+
+
+def remember_much(scene: Scene) -> None:
+    """One owner has a long history, and deletes from it."""
+    job_ids = history.build(scene.state, OWNERS[0], HISTORY)
+    [key] = [key for key, owner in scene.keys.items() if owner == OWNERS[0]]
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=scene.urls[0], headers=headers, timeout=30) as http:
+        for job_id in job_ids[:: HISTORY // DELETED]:
+            status = http.delete(f"/api/v1/jobs/{job_id}").status_code
+            if status != 204:
+                scene.harm.append(f"{status} to a DELETE")
 
 
 def rolling_restart(scene: Scene) -> None:
@@ -76,6 +150,10 @@ FAULTS = (
     Fault("S3 2 s a call, 5 % 503", slow_s3),
     Fault("state Redis full for 5 s", fill_state),
     Fault("scratch full for 5 s", fill_scratch, why_not=lambda scene: scene.why_no_small_disk),
+    Fault("disk full for 10 s", fill_disk, why_not=lambda scene: scene.why_no_small_disk),
+    Fault("empty the state Redis", empty_state, forgets=True),
+    Fault("odd text on every route", send_odd_text),
+    Fault("long history", remember_much),
     Fault("SIGTERM, one after the other", rolling_restart),
     Fault("pictures that crash", wait_a_little, marked=True),
 )

@@ -21,7 +21,7 @@ from typing import Any
 
 from crowd import LIMIT_S, OBJECTS, Crowd, Job
 from faults import FAULTS, Fault
-from scene import Scene, Scratch
+from scene import DISK_MIB, SCRATCH_MIB, Scene, SmallDisk
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "bench"))
 from table import save, show
@@ -47,6 +47,8 @@ class Outcome:
     lost: int
     duplicates: int
     wrong: list[str]
+    seen: list[str]
+    """What the fault itself saw."""
     statuses: dict[int, int]
     recovery_s: float
     """From the fault, or from a later job's acceptance, to the end of the last job."""
@@ -57,7 +59,7 @@ class Outcome:
     @property
     def harm(self) -> list[str]:
         """Why this does not pass; empty if it does."""
-        found = list(self.wrong)
+        found = [*self.wrong, *self.seen]
         found += [f"{self.lost} lost"] if self.lost else []
         found += [f"{self.duplicates} done twice"] if self.duplicates else []
         found += [f"{n} x {code}" for code, n in self.statuses.items() if code in (500, 502, 504)]
@@ -72,8 +74,14 @@ def attempt(scene: Scene, fault: Fault, count: int) -> Outcome:
 
 async def _attempt(scene: Scene, fault: Fault, count: int) -> Outcome:
     crowd = Crowd(
-        scene.urls, list(scene.keys), int(count * SPARE), next(_numbers), marked=fault.marked
+        scene.urls,
+        list(scene.keys),
+        int(count * SPARE),
+        next(_numbers),
+        marked=fault.marked,
+        forgets=fault.forgets,
     )
+    scene.harm.clear()
     finished, results, until = scene.finished(), set(scene.results()), asyncio.Event()
     clients = asyncio.create_task(crowd.run(until))
     in_flight = await _gather(scene, count, clients)
@@ -120,8 +128,10 @@ def _outcome(
         in_flight=in_flight,
         ends=dict(Counter(job.code or job.state or "?" for job in jobs)),
         lost=sum(job.is_lost for job in jobs),
-        duplicates=abs(scene.finished() - finished - len(done)) + len(untidy),
+        duplicates=(0 if fault.forgets else abs(scene.finished() - finished - len(done)))
+        + len(untidy),
         wrong=[f"job {job.id[:6]}: {job.wrong}" for job in jobs if job.wrong and not job.is_lost],
+        seen=list(scene.harm),
         statuses=dict(crowd.statuses),
         recovery_s=max((j.ended_at - max(struck_at, j.accepted_at) for j in after), default=0.0),
         longest_s=max(job.ended_at - job.accepted_at for job in jobs),
@@ -144,7 +154,11 @@ def main() -> int:
     folder = Path("var/chaos").resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with Scratch() as scratch, Scene(folder, scratch) as scene:
+    with (
+        SmallDisk(SCRATCH_MIB) as scratch,
+        SmallDisk(DISK_MIB) as disk,
+        Scene(disk, scratch) as scene,
+    ):
         scene.start_all()
         for fault in (fault for fault in FAULTS if chosen.only in fault.name):
             if why_not := fault.why_not(scene):
@@ -152,6 +166,7 @@ def main() -> int:
                 continue
             outcomes.append(attempt(scene, fault, chosen.jobs))
             print(_line(outcomes[-1]), flush=True)
+            scene.keep_logs(folder)
     _report(outcomes, skipped)
     return int(any(outcome.harm for outcome in outcomes))
 

@@ -1,6 +1,7 @@
 """A whole installation that starts again what dies, and what can be done to it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import httpx
 
@@ -25,13 +27,15 @@ RESTART_S = 0.5
 WEBS = ("web", "web-2")
 WORKERS = ("cpu-worker", "gpu-worker")
 OWNERS = ("ada", "grace")
+DISK_MIB = 1024
 SCRATCH_MIB = 64
 
 
 class Scene(Stack):
     """Two web processes, one cpu and one gpu worker, two Redis, and S3 behind a proxy."""
 
-    def __init__(self, folder: Path, scratch: "Scratch") -> None:
+    def __init__(self, disk: "SmallDisk", scratch: "SmallDisk") -> None:
+        """`disk` holds the data of all servers and the logs, `scratch` the arrays."""
         env = {
             "PIXELMILL_MODELS": "stamp",
             "PIXELMILL_MODEL_PATHS": str(HERE / "models"),
@@ -43,8 +47,10 @@ class Scene(Stack):
             "PIXELMILL_OPEN": "false",
             "PIXELMILL_MAX_IN_FLIGHT": "1000",  # two users stand for many
         }
-        super().__init__(folder, env)
+        super().__init__(disk.folder, env)
         self.scratch, self.why_no_small_disk = scratch.folder, scratch.why_not
+        self.harm: list[str] = []
+        """What a fault saw that must not be."""
         self.ports |= {"proxy": free_port(), "web-2": free_port()}
         self.env["PIXELMILL_S3_URL"] = f"http://127.0.0.1:{self.ports['proxy']}"
         self.urls = [f"http://127.0.0.1:{self.ports[name]}" for name in WEBS]
@@ -56,14 +62,18 @@ class Scene(Stack):
 
     def start_all(self) -> "Scene":
         self.start_servers()
-        for key, owner in self.keys.items():
-            calls.Sync(self.state).do(users.add_key(key, owner))
+        self.add_keys()
         self.start_workers()
         self.start_web()
         self.start("web-2", [sys.executable, "-m", "web"])
         self.wait_until_whole()
         self._keeper.start()
         return self
+
+    def add_keys(self) -> None:
+        """Let the owners in."""
+        for key, owner in self.keys.items():
+            calls.Sync(self.state).do(users.add_key(key, owner))
 
     def start_s3(self) -> None:
         super().start_s3()
@@ -164,13 +174,21 @@ class Scene(Stack):
             self._keeper.join()
         super().__exit__(kind, error, at)
 
+    def keep_logs(self, folder: Path) -> None:
+        """Copy what all processes said to a folder that outlives this one's disk."""
+        for log in self.folder.glob("*.log"):
+            shutil.copy(log, folder)
 
-class Scratch:
+
+class SmallDisk:
     """A small file system in memory, so that it can be full; a plain folder where none may be."""
 
-    def __enter__(self) -> "Scratch":
+    def __init__(self, mib: int) -> None:
+        self._mib = mib
+
+    def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="pixelmill-chaos-"))
-        options = ["mount", "-t", "tmpfs", "-o", f"size={SCRATCH_MIB}m", "tmpfs", str(self.folder)]
+        options = ["mount", "-t", "tmpfs", "-o", f"size={self._mib}m", "tmpfs", str(self.folder)]
         try:
             mounted = subprocess.run(options, capture_output=True, text=True)
             self.why_not = mounted.stderr.strip() if mounted.returncode else ""
@@ -181,6 +199,4 @@ class Scratch:
     def __exit__(self, *_: object) -> None:
         if not self.why_not:
             subprocess.run(["umount", "-l", str(self.folder)], check=True)
-        for left in self.folder.iterdir():
-            left.unlink()
-        self.folder.rmdir()
+        shutil.rmtree(self.folder)
