@@ -1,4 +1,4 @@
-"""make bench-turns ARGS="--old DIR hit sse chain": benches of another checkout and of this, in turns.
+"""make bench-turns ARGS="--old DIR hit sse chain": benches of an old checkout and of this in turns.
 
 The machine's speed changes by the minute, so that figures of two builds compare only within one
 run: each bench runs for the old build, then for the new, and so on; what is compared is the median
