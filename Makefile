@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help up test-setup test check format lint types imports chaos load clean
+.PHONY: help up test-setup test check format lint types imports chaos load soak clean
 
 help: ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -61,6 +61,9 @@ chaos: .venv/.installed-test ## break everything under load; a table, var/bench/
 
 load: .venv/.installed-test ## saturation and twice as much on a no-op model; var/bench/load.json (ARGS=--soak: 5 minutes)
 	$(BIN)/python tests/bench/overload.py $(ARGS)
+
+soak: .venv/.installed-test ## 15 minutes of good and odd traffic of 50 identities, every answer checked; var/bench/soak.json
+	$(BIN)/python tests/bench/soak.py $(ARGS)
 
 clean: ## forget caches, not data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
