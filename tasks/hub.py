@@ -12,12 +12,16 @@ import structlog
 from redis.exceptions import RedisError
 
 from storage import keys
+from tasks.loops import AsyncLoop, progress
 
 LOOK_AGAIN_S = 2.0
 """Pub/sub may lose, the record does not: so often everybody looks, whatever was said."""
 SILENT_S = 10.0
 """A connection that has not even answered a ping for so long is dead."""
+CONNECT_S = 5.0
 PAUSE_S = 0.5
+ALLOWED_S = 30.0
+"""Age of the loops' last sign of life."""
 PING = b"*1\r\n$4\r\nPING\r\n"
 PATTERNS = (keys.RUN_EVENTS, keys.USER_EVENTS)
 
@@ -38,7 +42,7 @@ class Listener:
     def __init__(self, hub: "Hub") -> None:
         self._hub = hub
         self.hear: Hear = self._gather
-        """Called by the hub; must neither wait nor raise."""
+        """Called by the hub; must not wait. One that raises is asked to look at the record."""
         self._heard: Heard = {}
         self._all = False
         self._is_woken = False
@@ -121,6 +125,9 @@ class Hub:
         )
         self.listeners: dict[str, set[Listener]] = {}
         self.joined = 0
+        self._following = AsyncLoop("hub", self._follow_once, every_s=PAUSE_S, allowed_s=ALLOWED_S)
+        clock = AsyncLoop("hub clock", self._tick, every_s=0, allowed_s=ALLOWED_S)
+        self._loops = (self._following, clock)
 
     @contextmanager
     def listening(self, *channels: str) -> Iterator[Listener]:
@@ -133,33 +140,39 @@ class Hub:
         finally:
             listener.close()
 
-    async def run(self) -> None:
-        """Follow everything until cancelled; reconnects by itself."""
-        clock = asyncio.create_task(self._tick())
-        try:
-            while True:
-                try:
-                    await self._follow()
-                except (RedisError, OSError) as error:
-                    log.warning("event stream lost", reason=str(error) or type(error).__name__)
-                    await asyncio.sleep(PAUSE_S)
-        finally:
-            clock.cancel()
+    def start(self) -> None:
+        """Follow everything from now on; reconnects by itself."""
+        for loop in self._loops:
+            loop.start()
+
+    async def stop(self) -> None:
+        """Follow nothing any more."""
+        for loop in self._loops:
+            await loop.stop()
 
     async def close(self) -> None:
-        """Give the connection back; after `run` was cancelled."""
+        """Give the connection back, after `stop`."""
         await self._client.aclose()
 
     async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_AGAIN_S)
-            self._wake_all()
+        await asyncio.sleep(LOOK_AGAIN_S)
+        self._wake_all()
+
+    async def _follow_once(self) -> None:
+        """Follow until the connection is lost."""
+        try:
+            await self._follow()
+        except (RedisError, OSError) as error:
+            log.warning("event stream lost", reason=str(error) or type(error).__name__)
 
     async def _follow(self) -> None:
         pool: Any = self._client.connection_pool  # redis-py does not type make_connection
         connection = pool.make_connection()
         try:
-            await connection.connect()
+            async with asyncio.timeout(
+                CONNECT_S
+            ):  # a Redis that hangs lets one connect, and no more
+                await connection.connect()
             words = _Words(self._take)
             # What comes is handled where it arrives: a task to read it would cost as much again.
             transport = connection._writer.transport
@@ -168,6 +181,7 @@ class Hub:
             while True:
                 await asyncio.wait((words.lost,), timeout=SILENT_S / 3)
                 words.check(SILENT_S)
+                progress()
                 transport.write(PING)
         finally:
             await connection.disconnect(nowait=True)
@@ -177,7 +191,11 @@ class Hub:
             channel = found[2].decode()
             if listeners := self.listeners.get(channel):
                 for listener in tuple(listeners):
-                    listener.hear(channel, found[3])
+                    try:
+                        listener.hear(channel, found[3])
+                    except Exception as error:  # the others hear of it all the same
+                        self._following.loop.fail(error)
+                        listener.look_again()
         elif found[0] == b"psubscribe" and found[2] == len(PATTERNS):
             self.joined += 1
             self._wake_all()  # what was said while nobody followed is lost

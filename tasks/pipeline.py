@@ -116,7 +116,7 @@ class Pipeline:
     async def close(self) -> None:
         """Send what is on its way to the queue; after the hub was stopped."""
         await self.publisher.stop()
-        await asyncio.gather(*self._giving_up)
+        await asyncio.gather(*self._giving_up, return_exceptions=True)
         await self.remote.close()
         await self.hub.close()
         await self.state.close()

@@ -14,6 +14,7 @@ from storage.errors import StorageDown
 from storage.records import Ref
 from tasks import chain
 from tasks.errors import Unavailable
+from tasks.loops import LOOPS, Loop
 from tasks.message import MAX_RUNS, Lane, message
 
 MAX_PREPROCESS_MS = 20.0
@@ -25,6 +26,8 @@ HOLD_S = 0.003
 """Waiting per message that stands in the same line: so long at least none of these starts, and who
 comes meanwhile travels along. Nobody waits in front of an idle worker."""
 LONGEST_HOLD_S = 0.02
+ALLOWED_S = 30.0
+"""Age of the last group that was sent or given up, while others wait."""
 
 log = structlog.get_logger()
 
@@ -44,33 +47,60 @@ class Publisher:
     """Sends one message at a time; whatever is claimed meanwhile waits and goes together.
 
     While messages stand in line, the next is held for a moment: a new one would only wait there.
+    Whatever breaks, everybody who waits is told: a request never hangs on this.
     """
 
     def __init__(self, state: Async) -> None:
         self._state = state
         self._waiting: list[tuple[Ticket, asyncio.Future[None]]] = []
         self._sending: asyncio.Task[None] | None = None
+        self._loop = Loop("publisher", ALLOWED_S)
+        LOOPS.add(self._loop)
+        self._loop.rest()
 
     async def publish(self, ticket: Ticket) -> None:
         """Queue a run. Raises Unavailable when the broker does not take it."""
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((ticket, sent))
         if self._sending is None:
-            self._sending = asyncio.create_task(self._send_all())
+            self._begin()
         await sent
 
     async def stop(self) -> None:
         """Wait until everything is sent."""
-        if self._sending:
-            await self._sending
+        while self._sending:
+            await asyncio.wait({self._sending})
+        LOOPS.remove(self._loop)
+
+    def _begin(self) -> None:
+        self._loop.begin()
+        self._sending = asyncio.create_task(self._send_all())
+        self._sending.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        self._sending = None
+        self._loop.rest()
+        if task.cancelled():
+            _give_up(self._waiting)
+            self._waiting = []
+        elif self._waiting:  # who came in the last moment
+            self._begin()
 
     async def _send_all(self) -> None:
         while self._waiting:
             taken, self._waiting = self._waiting, []
-            ahead = await self._send_groups(taken)
+            ahead = 0
+            try:
+                ahead = await self._send_groups(taken)
+                self._loop.turn()
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # the next may well be sent
+                self._loop.fail(error)
+            finally:
+                _give_up(taken)
             if ahead:
                 await asyncio.sleep(min(ahead * HOLD_S, LONGEST_HOLD_S))
-        self._sending = None
 
     async def _send_groups(self, taken: list[tuple[Ticket, "asyncio.Future[None]"]]) -> int:
         """Send all of these; how many messages stood in line before the last."""
@@ -107,6 +137,15 @@ class Publisher:
                     break
             await asyncio.sleep(PAUSE_S)
         return Unavailable("the queue does not answer", hint="Try again in a few seconds.")
+
+
+def _give_up(waiting: Iterable[tuple[Ticket, "asyncio.Future[None]"]]) -> None:
+    """Tell those who still wait that they wait in vain."""
+    for _, sent in waiting:
+        if not sent.done():
+            sent.set_exception(
+                Unavailable("the run could not be queued", hint="Try again in a few seconds.")
+            )
 
 
 def groups(tickets: Iterable[Ticket]) -> Iterator[list[Ticket]]:

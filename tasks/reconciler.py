@@ -1,7 +1,6 @@
 """Looks every second for what nobody else would notice: runs whose message or worker is lost are
 queued again, jobs whose time is over end."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -13,24 +12,31 @@ from storage.errors import StorageDown
 from storage.records import Ref, Spec
 from tasks import chain, counts, parameters
 from tasks.errors import BadInput
+from tasks.loops import AsyncLoop
 from tasks.message import EXPIRED, Lane, message
 from tasks.pipeline import Pipeline, with_key
 from tasks.settings import settings
 
 EVERY_S = 1.0
+ALLOWED_S = 60.0
 
 log = structlog.get_logger()
 
 
+def reconciler(pipeline: Pipeline) -> AsyncLoop:
+    """The loop that looks every second."""
+    return AsyncLoop(
+        "reconciler", lambda: reconcile(pipeline), every_s=EVERY_S, allowed_s=ALLOWED_S
+    )
+
+
 async def reconcile(pipeline: Pipeline) -> None:
-    """Look every second, until cancelled."""
-    while True:
-        await asyncio.sleep(EVERY_S)
-        try:
-            await pipeline.state.do(records.expire(EXPIRED, job_ttl_s=settings().job_ttl_s))
-            await lead_again(pipeline)
-        except StorageDown as error:
-            log.warning("not reconciled", reason=str(error))
+    """Look once."""
+    try:
+        await pipeline.state.do(records.expire(EXPIRED, job_ttl_s=settings().job_ttl_s))
+        await lead_again(pipeline)
+    except StorageDown as error:
+        log.warning("not reconciled", reason=str(error))
 
 
 async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> int:

@@ -16,11 +16,13 @@ from storage.calls import MAYBE_TEXT, NUMBER, Async, command
 from storage.errors import StorageDown
 from storage.objects import Listed, Objects
 from storage.scratch import run_of
+from tasks.loops import AsyncLoop, progress
 from tasks.resources import scratch
 from tasks.resources import state as worker_state
 from tasks.settings import settings
 
 EVERY_S = 60.0
+ALLOWED_S = 600.0
 PAGE = 1000
 PAGES = 10
 """Pages at a time while there is something to remove."""
@@ -48,15 +50,18 @@ def sweep_arrays(age_s: float = ARRAY_S) -> int:
     return len(left)
 
 
+def sweeper(state: Async, objects: Objects) -> AsyncLoop:
+    """The loop that walks through old objects, a page a minute."""
+    return AsyncLoop("sweeper", lambda: sweep(state, objects), every_s=EVERY_S, allowed_s=ALLOWED_S)
+
+
 async def sweep(state: Async, objects: Objects) -> None:
-    """Walk through old objects, until cancelled."""
-    while True:
-        await asyncio.sleep(EVERY_S)
-        try:
-            if await _may_walk(state):
-                await sweep_objects(state, objects, time.time())
-        except StorageDown as error:
-            log.warning("not swept", reason=str(error))
+    """Look at the next page, unless another web process has done so in this minute."""
+    try:
+        if await _may_walk(state):
+            await sweep_objects(state, objects, time.time())
+    except StorageDown as error:
+        log.warning("not swept", reason=str(error))
 
 
 async def sweep_objects(state: Async, objects: Objects, now_s: float) -> int:
@@ -99,6 +104,7 @@ def _remove_old(
     old = [one.key for one in page if _made_s(one, now_s) < now_s - age_s]
     for key in old:
         objects.delete(key)
+        progress()
     return (page[-1].key if len(page) == PAGE else ""), len(old)
 
 

@@ -1,18 +1,21 @@
 """Looks at jobs for all who watch: what is asked for during one read goes into the next."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from storage.errors import StorageDown
 from storage.records import Look, View
+from tasks.loops import LOOPS, Loop
 
 MOST_AT_ONCE = 100
 """Jobs of one read: Redis does nothing else meanwhile."""
+ALLOWED_S = 30.0
+"""Age of the last read, while somebody waits for one."""
 
 
 Read = Callable[[Sequence[str]], Awaitable[Look]]
 Tell = Callable[[set[str], Look | Exception], None]
-"""What to do with a look at these jobs, or with the reason why there is none; must neither wait nor
-raise."""
+"""What to do with a look at these jobs, or with the reason why there is none; must not wait."""
 
 
 class Views:
@@ -26,6 +29,9 @@ class Views:
         self._ask, self._gather_s = read, gather_s
         self._asked: dict[Tell, set[str]] = {}
         self._is_busy = False
+        self._loop = Loop("views", ALLOWED_S)
+        LOOPS.add(self._loop)
+        self._loop.rest()
 
     async def look(self, job_ids: Collection[str]) -> Look:
         """These jobs, maybe among others, as they are now. StorageDown if Redis is silent."""
@@ -64,21 +70,44 @@ class Views:
 
     def _start(self) -> None:
         self._is_busy = True
+        self._loop.begin()
         self._reading = asyncio.create_task(self._read_all())
+        self._reading.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        self._is_busy = False
+        self._loop.rest()
+        if task.cancelled():
+            asked, self._asked = self._asked, {}
+            self._tell_all(asked, _given_up())
+        elif self._asked:  # who came in the last moment
+            self._start()
 
     async def _read_all(self) -> None:
         while self._asked:
             if self._gather_s:
                 await asyncio.sleep(self._gather_s)
             asked, self._asked = self._asked, {}
-            found: Look | Exception
+            found: Look | Exception = _given_up()
             try:
                 found = await self._read(set[str]().union(*asked.values()))
-            except Exception as error:  # everybody who asked shall know
+            except asyncio.CancelledError:
+                raise
+            except StorageDown as error:
                 found = error
-            for tell, job_ids in asked.items():
+            except BaseException as error:
+                self._loop.fail(error)
+                found = error if isinstance(error, Exception) else found
+            finally:  # everybody who asked shall know
+                self._tell_all(asked, found)
+            self._loop.turn()
+
+    def _tell_all(self, asked: Mapping[Tell, set[str]], found: Look | Exception) -> None:
+        for tell, job_ids in asked.items():
+            try:
                 tell(job_ids, found)
-        self._is_busy = False
+            except Exception as error:  # the others shall know all the same
+                self._loop.fail(error)
 
     async def _read(self, job_ids: Collection[str]) -> Look:
         ids = list(job_ids)
@@ -89,3 +118,7 @@ class Views:
             views.update(part.views)
             at_ms = min(at_ms, part.at_ms)
         return Look(at_ms, views)
+
+
+def _given_up() -> Exception:
+    return StorageDown("the jobs could not be read")

@@ -40,13 +40,11 @@ class Desk:
 @pytest.fixture
 async def desk(state_url: str) -> AsyncIterator[Desk]:
     made = Desk(state_url)
-    following = asyncio.create_task(made.hub.run())
+    made.hub.start()
     with made.hub.listening("warm-up") as listener:
         await listener.heard()
     yield made
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await made.hub.stop()
     await made.hub.close()
     await made.state.close()
 

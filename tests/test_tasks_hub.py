@@ -24,13 +24,11 @@ async def hub(state_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     """A hub that follows; its clock stands still."""
     monkeypatch.setattr(hubs, "LOOK_AGAIN_S", 3600)
     made = Hub(state_url)
-    following = asyncio.create_task(made.run())
+    made.start()
     with made.listening("warm-up") as listener:
         assert await heard(listener) == {}
     yield made
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await made.stop()
     await made.close()
 
 
@@ -123,18 +121,36 @@ async def test_words_come_in_order_and_none_is_missing(
         assert await words(listener, RUN, 50) == [b"%d" % number for number in range(50)]
 
 
+async def test_a_listener_that_breaks_is_asked_to_look_and_harms_nobody_else(
+    hub: Hub, say: Callable[[str, str], None]
+) -> None:
+    def broken(channel: str, word: bytes) -> None:
+        raise ValueError(word)
+
+    with hub.listening(RUN) as bad, hub.listening(RUN) as good, capture_logs() as logs:
+        bad.hear = broken
+        joined = hub.joined
+        say(RUN, "odd")
+
+        assert await heard(good) == {RUN: [b"odd"]}
+        assert await asyncio.wait_for(bad.woken(), PATIENCE_S), "it looks at the record"
+        say(RUN, "done")
+        assert await heard(good) == {RUN: [b"done"]}
+
+    assert hub.joined == joined, "the connection was kept"
+    assert logs[0]["event"] == "loop failed" and logs[0]["loop"] == "hub"
+
+
 async def test_the_clock_makes_everybody_look(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, state_url: str
 ) -> None:
     monkeypatch.setattr(hubs, "LOOK_AGAIN_S", 0.05)
     deaf = Hub("redis://127.0.0.1:1/0")
-    ticking = asyncio.create_task(deaf.run())
+    deaf.start()
     with deaf.listening(RUN) as listener:
         assert await heard(listener) == {}
         assert await heard(listener) == {}
-    ticking.cancel()
-    with suppress(asyncio.CancelledError):
-        await ticking
+    await deaf.stop()
     await deaf.close()
 
 
@@ -158,7 +174,7 @@ async def test_a_connection_that_is_silent_is_taken_for_dead(
     monkeypatch.setattr(hubs, "SILENT_S", 0.2)
     monkeypatch.setattr(hubs, "PAUSE_S", 0.01)
     hub = Hub(state_url)
-    following = asyncio.create_task(hub.run())
+    hub.start()
     with hub.listening(RUN) as listener, capture_logs() as logs:
         await heard(listener)
         with monkeypatch.context() as meanwhile:
@@ -171,9 +187,7 @@ async def test_a_connection_that_is_silent_is_taken_for_dead(
                 await listener.heard()
 
     assert "silent" in logs[0]["reason"]
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await hub.stop()
     await hub.close()
 
 
@@ -182,16 +196,14 @@ async def test_pings_keep_a_silent_connection(
 ) -> None:
     monkeypatch.setattr(hubs, "SILENT_S", 0.5)
     hub = Hub(state_url)
-    following = asyncio.create_task(hub.run())
+    hub.start()
     with hub.listening(RUN) as listener:
         await heard(listener)
         with suppress(TimeoutError):
             await asyncio.wait_for(listener.heard(), 1.2)
 
         assert listener.joined == 1
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await hub.stop()
     await hub.close()
 
 
@@ -201,7 +213,7 @@ async def test_a_hub_that_is_not_allowed_to_listen_goes_on_trying(
     monkeypatch.setattr(hubs, "PAUSE_S", 0.01)
     state.execute_command("ACL SETUSER deaf on nopass ~* resetchannels +@all")
     hub = Hub(state_url.replace("//", "//deaf:nopass@"))
-    following = asyncio.create_task(hub.run())
+    hub.start()
     with hub.listening(RUN) as listener, capture_logs() as logs:
         async with asyncio.timeout(PATIENCE_S):
             while len(logs) < 2:
@@ -209,9 +221,7 @@ async def test_a_hub_that_is_not_allowed_to_listen_goes_on_trying(
 
         state.execute_command("ACL SETUSER deaf allchannels")
         assert await heard(listener) == {}
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await hub.stop()
     await hub.close()
     state.execute_command("ACL DELUSER deaf")
 
@@ -222,12 +232,10 @@ async def test_a_hub_that_was_stopped_leaves_no_complaint_behind(state_url: str)
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, said: complaints.append(said))
     hub = Hub(state_url)
-    following = asyncio.create_task(hub.run())
+    hub.start()
     with hub.listening(RUN) as listener:
         await heard(listener)
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await hub.stop()
     await hub.close()
 
     await asyncio.sleep(0)  # the transport tells of its end
@@ -238,12 +246,12 @@ async def test_a_hub_that_was_stopped_leaves_no_complaint_behind(state_url: str)
 
 async def test_a_hub_without_redis_goes_on_trying() -> None:
     hub = Hub("redis://127.0.0.1:1/0")
-    following = asyncio.create_task(hub.run())
+    with capture_logs() as logs:
+        hub.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(logs) < 2:
+                await asyncio.sleep(0.01)
 
-    await asyncio.sleep(0.2)
-
-    assert not following.done()
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    assert all(one["event"] == "event stream lost" for one in logs)
+    await hub.stop()
     await hub.close()

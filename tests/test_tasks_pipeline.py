@@ -63,13 +63,11 @@ async def pipeline(
     hub = Hub(state_url)
     state, cache = (Async(url, limit_s=STATE_LIMIT_S) for url in (state_url, cache_url))
     made = Pipeline(state, cache, s3, hub)
-    following = asyncio.create_task(hub.run())
+    hub.start()
     with hub.listening("warm-up") as changes:
         await asyncio.wait_for(changes.heard(), 5)
     yield made
-    following.cancel()
-    with suppress(asyncio.CancelledError):
-        await following
+    await hub.stop()
     await made.close()
     await state.close()  # a test may have given the pipeline others
     await cache.close()

@@ -267,3 +267,64 @@ async def test_a_queue_that_was_restarted_takes_messages_again(
     own.start_redis("state")
 
     await publisher.publish(ticket("after"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("odd"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(),
+     asyncio.CancelledError(), MemoryError()],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+async def test_whatever_breaks_nobody_waits_for_ever_and_the_next_is_sent(
+    link: Async, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    publisher, send = Publisher(link), module.records.send
+    with monkeypatch.context() as broken:
+
+        def raises(*_: object) -> None:
+            raise error
+
+        broken.setattr(module.records, "send", raises)
+        asked = [publisher.publish(ticket(name)) for name in ("a", "first")]
+        found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+
+    assert all(isinstance(one, Unavailable) for one in found)
+    assert module.records.send is send
+    await asyncio.wait_for(publisher.publish(ticket("a")), 5)
+    assert len(queued(state)) == 1
+
+
+async def test_cancelling_what_sends_tells_those_who_wait(link: Async) -> None:
+    publisher = Publisher(link)
+    asked = asyncio.ensure_future(publisher.publish(ticket("a")))
+    await asyncio.sleep(0)
+    assert publisher._sending
+
+    publisher._sending.cancel()
+
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(asked, 5)
+    await asyncio.wait_for(publisher.publish(ticket("a")), 5)
+
+
+async def test_a_sender_that_hangs_is_seen_and_one_that_rests_is_not(
+    link: Async, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Publisher(link)
+    await asyncio.sleep(0.05)
+    assert publisher._loop.age_s() == 0
+    gate = asyncio.Event()
+
+    async def hangs(group: list[Ticket]) -> int:
+        await gate.wait()
+        return 1
+
+    monkeypatch.setattr(publisher, "_send", hangs)
+    asked = asyncio.ensure_future(publisher.publish(ticket("a")))
+    await asyncio.sleep(0.05)
+
+    assert publisher._loop.age_s() > 0.04
+    gate.set()
+    await asked
+    await publisher.stop()
+    assert publisher._loop.age_s() == 0

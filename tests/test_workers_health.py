@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -82,7 +83,8 @@ def test_work_in_front_of_a_dead_thread_is_trouble(monkeypatch: pytest.MonkeyPat
 
 def test_the_watchdog_ends_a_process_whose_device_hangs(batcher: Batcher, device: Device) -> None:
     ended, codes = threading.Event(), []
-    watchdog = Watchdog(batcher, 0.05, lambda code: codes.append(code) or ended.set())
+    hangs = partial(trouble, batcher, 0.05)
+    watchdog = Watchdog([hangs], every_s=0.005, end=lambda code: codes.append(code) or ended.set())
     watchdog.start()
     batcher.submit("a", 1)
 
@@ -93,7 +95,7 @@ def test_the_watchdog_ends_a_process_whose_device_hangs(batcher: Batcher, device
 def test_the_watchdog_leaves_a_working_process_alone(batcher: Batcher, device: Device) -> None:
     device.gate.set()
     codes: list[int] = []
-    watchdog = Watchdog(batcher, 0.5, codes.append)
+    watchdog = Watchdog([partial(trouble, batcher, 0.5)], every_s=0.05, end=codes.append)
     watchdog.start()
     for number in range(50):
         batcher.submit("a", number).result(PATIENCE_S)

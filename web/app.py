@@ -1,9 +1,8 @@
 """The web process: API, page, health, and the page's own S3 path in one ASGI app."""
 
-import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from storage.calls import TEXT, Async, command
-from storage.objects import Objects
+from storage.calls import Async
 from tasks.hub import Hub
 from tasks.pipeline import Pipeline
-from tasks.reconciler import reconcile
+from tasks.reconciler import reconciler
 from tasks.resources import CACHE_LIMIT_S, STATE_LIMIT_S, objects
 from tasks.settings import settings
-from tasks.sweeper import sweep
-from web import answers, login, metrics, ui
+from tasks.sweeper import sweeper
+from web import answers, health, login, metrics, ui
 from web.api import api
 from web.door import Door
-from web.errors import add_handlers, json_response
+from web.errors import add_handlers
 from web.identity import Identify, user_of
 from web.origin import Passage
 from web.shortcut import Shortcut
@@ -53,18 +51,17 @@ def create() -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        background = [
-            asyncio.create_task(pipeline.hub.run()),
-            asyncio.create_task(reconcile(pipeline)),
-            asyncio.create_task(sweep(pipeline.state, pipeline.objects)),
-        ]
+        loops = [reconciler(pipeline), sweeper(pipeline.state, pipeline.objects), health.pulse()]
+        pipeline.hub.start()
+        for loop in loops:
+            loop.start()
         gc.collect()
         gc.freeze()  # Gradio's half a million objects stay: nothing to walk through at each request
         gc.set_threshold(GARBAGE)
         yield
-        for running in background:
-            running.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        for loop in loops:
+            await loop.stop()
+        await pipeline.hub.stop()
         await pipeline.close()
         await passage.close()
 
@@ -73,7 +70,8 @@ def create() -> ASGIApp:
     add_handlers(app)
     app.include_router(api)
     app.include_router(login.router)
-    _add_health(app, pipeline)
+    app.include_router(health.router)
+    _add_numbers(app, pipeline)
     _add_files(app)
     app.add_route(f"/{settings().s3_bucket}/{{key:path}}", passage.forward, ["GET", "HEAD", "PUT"])
 
@@ -95,11 +93,7 @@ class Revalidated(StaticFiles):
         return answer
 
 
-def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> Response:
-        return json_response({"ok": True})
-
+def _add_numbers(app: FastAPI, pipeline: Pipeline) -> None:
     @app.get("/metrics", include_in_schema=False)
     async def numbers(request: Request) -> Response:
         """For Prometheus."""
@@ -110,28 +104,9 @@ def _add_health(app: FastAPI, pipeline: Pipeline) -> None:
         """Where live workers show their numbers, as Prometheus' http_sd wants it."""
         return await metrics.show_workers(request, pipeline)
 
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
-        """Whether what this process itself needs is there; workers are the catalogue's matter."""
-        down = [
-            str(error)
-            for error in await asyncio.gather(
-                pipeline.state.do(command(bool, "PING", kinds=TEXT)),
-                pipeline.remote.do(_see),
-                return_exceptions=True,
-            )
-            if isinstance(error, Exception)
-        ]
-        return json_response({"ok": not down, "down": down}, 503 if down else 200)
-
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
         return RedirectResponse("/ui/")
-
-
-def _see(objects: Objects) -> None:
-    with suppress(FileNotFoundError):
-        objects.stat("readyz")
 
 
 def _add_files(app: FastAPI) -> None:

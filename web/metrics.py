@@ -18,6 +18,7 @@ from storage import records, users
 from storage.records import Census
 from tasks import chain, counts
 from tasks.errors import JobError
+from tasks.loops import LOOPS
 from tasks.pipeline import Pipeline
 from web.errors import json_response
 
@@ -47,7 +48,8 @@ class _Once:
         self._census, self._listeners = census, listeners
 
     def collect(self) -> Iterable[Metric]:
-        return [*under_way(self._census), *totals(self._census), self._heard()]
+        of_all = [*under_way(self._census), *totals(self._census)]
+        return [*of_all, self._heard(), *LOOPS.collect()]
 
     def _heard(self) -> Metric:
         text = "Channels that requests of this process listen to."

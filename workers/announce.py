@@ -3,7 +3,6 @@
 import os
 import platform
 import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -13,15 +12,18 @@ import structlog
 from storage import catalogue
 from storage.errors import StorageDown
 from storage.scratch import boot_id
+from tasks.loops import LOOPS, ThreadLoop
 from tasks.resources import place, state
 
 EVERY_S = 5.0
+ALLOWED_S = 120.0
+"""The client waits up to 75 s for a Redis that hangs."""
 
 log = structlog.get_logger()
 
 
 class Announcer:
-    """`start` once the worker is warm, `stop` when it drains."""
+    """`start` once the worker is warm, `drain` when it takes no more work, `stop` at its end."""
 
     def __init__(
         self,
@@ -33,25 +35,31 @@ class Announcer:
         self.node, self.worker, self.models = node, worker, models
         self.metrics = ""
         """Where the worker shows its numbers."""
-        self._stopping = threading.Event()
+        self._is_draining = False
+        self._loop = ThreadLoop("announce", self._announce, every_s=EVERY_S, allowed_s=ALLOWED_S)
 
     def start(self) -> None:
         """Announce now and then again and again."""
-        threading.Thread(target=self._run, daemon=True, name="announce").start()
+        self._loop.start()
+
+    def drain(self) -> None:
+        """From now on say that this worker ends what is in hand and takes nothing more."""
+        self._is_draining = True
+        self._loop.wake()
 
     def stop(self) -> None:
         """Fall silent; the entry expires."""
-        self._stopping.set()
+        self._loop.stop()
 
-    def _run(self) -> None:
-        while True:
-            worker = {**self.worker(), "metrics": self.metrics}
-            try:
-                state().do(catalogue.announce(self.node, worker, self.models()))
-            except StorageDown as error:
-                log.warning("not announced", reason=str(error))
-            if self._stopping.wait(EVERY_S):
-                return
+    def _announce(self) -> None:
+        worker = {**self.worker(), "metrics": self.metrics, "late": LOOPS.reasons()}
+        if self._is_draining:
+            worker |= {"queues": [], "draining": True}
+            worker.pop("place", None)  # nobody need share a folder with it any more
+        try:
+            state().do(catalogue.announce(self.node, worker, self.models()))
+        except StorageDown as error:
+            log.warning("not announced", reason=str(error))
 
 
 def facts(kind: str, queues: Sequence[str], device: str) -> dict[str, Any]:

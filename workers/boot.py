@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
@@ -22,6 +23,8 @@ from tasks.resources import place, state
 from tasks.settings import names_in, settings
 from workers import metrics, pinning
 from workers.announce import Announcer, facts
+from workers.consuming import Consuming, Pulse
+from workers.health import Trouble, Watchdog, late_loop
 from workers.steps import ForgetTimers, KeepMessages, LeanConsumer, LosslessDispatcher
 from workers.tidy import Tidier, fullness
 
@@ -34,6 +37,8 @@ STAGE_LIMIT_S = 120
 """Hard limit of a message in a cpu worker, for what `stage_limit_s` cannot interrupt: its process
 is killed, and its runs are led again, each alone, once their leases run out."""
 
+MARGIN_S = 60
+"""A pool that finishes nothing for so much longer than a message may take is stuck."""
 GHOST_S = catalogue.WORKER_TTL_MS / 1000 + 1
 """A worker that died is in the catalogue for so long."""
 
@@ -52,7 +57,8 @@ def cpu() -> None:
     worker_ready.connect(lambda **_: tidier.start(), weak=False)
     worker_shutting_down.connect(lambda **_: tidier.stop(), weak=False)
     options = ["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)]
-    _consume(announcer, ["cpu"], options)
+    consuming = Consuming(settings().state_url, ["cpu"], processes, STAGE_LIMIT_S + MARGIN_S)
+    _consume(announcer, ["cpu"], options, consuming)
 
 
 def gpu(models: str, number: int | None = None) -> None:
@@ -100,13 +106,14 @@ def _device(number: int | None) -> "Device":
 
 def _serve(device: "Device", names: Sequence[str]) -> None:
     from tasks.batcher import Batcher
-    from tasks.inference import serve
+    from tasks.inference import DEADLINE_S, serve
     from workers.device import card
-    from workers.health import Watchdog
+    from workers.health import trouble, watch_device
 
     batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
     serve(batcher)
-    Watchdog(batcher, settings().device_hang_s).start()
+    hang_s = settings().device_hang_s
+    watch_device(batcher, hang_s)
     queues = [gpu_queue(name) for name in names]
 
     def counts() -> dict[str, int]:
@@ -122,7 +129,9 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     numbers = metrics.OfDevice(
         device.name, counts, lambda: dict(batcher.sizes), tuple(device.loaded)
     )
-    _consume(Announcer(_node("gpu"), worker, cards), queues, options, numbers)
+    consuming = Consuming(settings().state_url, queues, GPU_THREADS, DEADLINE_S + MARGIN_S)
+    hangs = partial(trouble, batcher, hang_s)
+    _consume(Announcer(_node("gpu"), worker, cards), queues, options, consuming, numbers, [hangs])
 
 
 def _names(models: str) -> list[str]:
@@ -145,26 +154,36 @@ def _variants(names: Sequence[str]) -> list[str]:
     return [variant for name in names for variant in registry.variants(name, asked)]
 
 
-def _begin(announcer: Announcer, device: metrics.OfDevice | None) -> None:
+def _begin(announcer: Announcer, watchdog: Watchdog, device: metrics.OfDevice | None) -> None:
     """The pool is there: threads may be started."""
     announcer.metrics = metrics.serve(settings().worker_metrics, device)
     announcer.start()
+    watchdog.start()
+
+
+def _drain(announcer: Announcer, consuming: Consuming) -> None:
+    """Called in a signal handler: must not wait."""
+    announcer.drain()
+    consuming.drain()
 
 
 def _consume(
     announcer: Announcer,
     queues: list[str],
     options: list[str],
+    consuming: Consuming,
     device: metrics.OfDevice | None = None,
+    troubles: Sequence[Trouble] = (),
 ) -> None:
     """Hand this process to Celery until SIGTERM; warm shutdown finishes what is in hand."""
     _check_place()
-    worker_ready.connect(lambda **_: _begin(announcer, device), weak=False)
-    worker_shutting_down.connect(lambda **_: announcer.stop(), weak=False)
+    watchdog = Watchdog([*troubles, consuming.trouble, late_loop])
+    worker_ready.connect(lambda **_: _begin(announcer, watchdog, device), weak=False)
+    worker_shutting_down.connect(lambda **_: _drain(announcer, consuming), weak=False)
     app.conf.worker_consumer = LeanConsumer
     events: Any = app.events  # the stub wants a name here; Celery takes classes as well
     events.dispatcher_cls = LosslessDispatcher
-    app.steps["consumer"].update((ForgetTimers, KeepMessages))
+    app.steps["consumer"].update((ForgetTimers, KeepMessages, Pulse))
     flags = ["--without-gossip", "--without-mingle", "--loglevel", settings().log_level]
     # Flower knows a worker by its events and heartbeat; without Flower both are a cost.
     flags += ["-E"] if settings().task_events else ["--without-heartbeat"]

@@ -1,20 +1,46 @@
-"""Whether the device makes progress; a process whose device does not ends, to be started anew."""
+"""Whether this worker works; a process that does not ends, to be started anew.
+
+No supervisor of ours is needed for that: systemd and Kubernetes start again what has ended.
+"""
 
 import os
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
 from tasks.batcher import Batcher
+from tasks.loops import LOOPS, Loop, Loops, ThreadLoop
 
 LOST = 70
-"""Exit code of a process whose device is lost or hangs: it is to be started again."""
+"""Exit code of a process that is lost or hangs: it is to be started again."""
 IGNORED_S = 10.0
 """Work that waits so long in front of an idle device: its thread is gone."""
+LOOK_S = 1.0
+ALLOWED_S = 30.0
+
+Trouble = Callable[[], str | None]
+"""Why this worker does not work; None while it does."""
 
 log = structlog.get_logger()
+
+
+class Watched(Loop):
+    """A thread of somebody else's making, whose age is asked for."""
+
+    def __init__(self, name: str, allowed_s: float, age_s: Callable[[], float]) -> None:
+        super().__init__(name, allowed_s)
+        self._age_s = age_s
+
+    def age_s(self) -> float:
+        """Seconds since it last got on; 0 while there is nothing to do."""
+        return self._age_s()
+
+
+def watch_device(batcher: Batcher, hang_s: float, loops: Loops = LOOPS) -> None:
+    """Show the batcher's two threads among the loops of this process."""
+    loops.add(Watched("device", hang_s, batcher.busy_s))
+    loops.add(Watched("batcher", IGNORED_S, batcher.ignored_s))
 
 
 def trouble(batcher: Batcher, hang_s: float) -> str | None:
@@ -27,29 +53,40 @@ def trouble(batcher: Batcher, hang_s: float) -> str | None:
     return None
 
 
+def late_loop() -> str | None:
+    """Why one of this process's loops is not alive; None while all are."""
+    reasons = LOOPS.reasons()
+    return reasons[0] if reasons else None
+
+
 class Watchdog:
-    """Ends the process when the device hangs: no thread can be taken out of a driver's call.
+    """Ends the process once it does not work: no thread can be taken out of a driver's call.
 
     What it held comes back to the queue, since no message is acknowledged before its end.
     """
 
     def __init__(
-        self, batcher: Batcher, hang_s: float, end: Callable[[int], Any] = os._exit
+        self,
+        troubles: Sequence[Trouble],
+        *,
+        every_s: float = LOOK_S,
+        end: Callable[[int], Any] = os._exit,
     ) -> None:
-        self._batcher, self._hang_s, self._end = batcher, hang_s, end
-        self._stopping = threading.Event()
+        self._troubles, self._end = troubles, end
+        self._loop = ThreadLoop("watchdog", self._look, every_s=every_s, allowed_s=ALLOWED_S)
 
     def start(self) -> None:
-        """Look from now on, often enough to be late by a tenth."""
-        threading.Thread(target=self._run, daemon=True, name="watchdog").start()
+        """Look from now on."""
+        self._loop.start()
 
     def stop(self) -> None:
         """Look no more."""
-        self._stopping.set()
+        self._loop.stop()
 
-    def _run(self) -> None:
-        while not self._stopping.wait(min(1.0, self._hang_s / 10)):
-            if reason := trouble(self._batcher, self._hang_s):
-                log.error("device hangs", reason=reason)
+    def _look(self) -> None:
+        for trouble in self._troubles:
+            if reason := trouble():
+                log.error("worker does not work", reason=reason)
                 self._end(LOST)
+                self.stop()
                 return

@@ -20,6 +20,8 @@ from prometheus_client.core import (
     Metric,
 )
 
+from tasks.loops import LOOPS
+
 STAGES_OF = {"cpu": ("preprocess", "postprocess"), "gpu": ("inference",)}
 WHAT = ("batches", "items", "failed", "cancelled", "expired", "full", "halved", "smaller_bin",
         "lighter", "cpu", "out_of_memory")  # fmt: skip
@@ -61,6 +63,7 @@ class Numbers:
         text = "Messages in hand."
         yield taken
         yield GaugeMetricFamily("pixelmill_worker_active", text, value=len(state.active_requests))
+        yield from LOOPS.collect()
         if self._device:
             yield from of_device(self._device)
 

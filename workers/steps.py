@@ -1,7 +1,6 @@
 """What we add to Celery's consumer: signs of life for messages and worker, and lossless events."""
 
 import heapq
-import threading
 import time
 from typing import Any
 
@@ -14,9 +13,12 @@ from kombu.asynchronous.timer import Timer
 from redis.exceptions import RedisError
 
 from tasks.app import VISIBILITY_S
+from tasks.loops import ThreadLoop
 
 EVENT_FLUSH_S = 0.25
 FORGET_S = 5.0
+RENEWED_S = 90.0
+"""Age of the last renewal above which this worker counts as dead: its messages are redelivered."""
 HELD_AT_MOST_S = 600
 """A message is kept from redelivery no longer than this, so that a hung worker is bounded."""
 
@@ -103,28 +105,33 @@ class KeepMessages(bootsteps.StartStopStep):
     """Renews the visibility of every message this worker holds, so that long work is not redone."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
+    _loop: ThreadLoop | None = None
 
     def start(self, consumer: Any) -> None:
         """Begin renewing, in a thread, every third of the visibility timeout."""
-        self.stopping = threading.Event()
-        threading.Thread(target=self._run, args=(consumer, self.stopping), daemon=True).start()
-
-    def stop(self, consumer: Any) -> None:
-        """Stop renewing: what is left unfinished goes back to the queue in time."""
-        self.stopping.set()
-
-    def terminate(self, consumer: Any) -> None:
-        """The same, in a hurry."""
-        self.stop(consumer)
-
-    def _run(self, consumer: Any, stopping: threading.Event) -> None:
         client = redis.Redis.from_url(consumer.app.conf.broker_url, socket_timeout=2)
         held_since: dict[str, float] = {}
-        while not stopping.wait(VISIBILITY_S / 3):
+
+        def renew() -> None:
+            nonlocal held_since
             try:
                 held_since = _renew(client, consumer.task_consumer.channel, held_since)
             except (RedisError, OSError, AttributeError) as error:
                 log.warning("messages not renewed", reason=str(error))
+
+        self._loop = ThreadLoop(
+            "keep messages", renew, every_s=VISIBILITY_S / 3, allowed_s=RENEWED_S
+        )
+        self._loop.start()
+
+    def stop(self, consumer: Any) -> None:
+        """Stop renewing: what is left unfinished goes back to the queue in time."""
+        if self._loop:
+            self._loop.stop()
+
+    def terminate(self, consumer: Any) -> None:
+        """The same, in a hurry."""
+        self.stop(consumer)
 
 
 def _renew(client: Any, channel: Any, held_since: dict[str, float]) -> dict[str, float]:

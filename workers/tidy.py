@@ -1,16 +1,17 @@
 """Looks after this host's scratch arrays: how many bytes they take, and which are left over."""
 
-import threading
 from typing import Any
 
 import structlog
 
 from storage.errors import StorageDown
 from tasks import sweeper
+from tasks.loops import ThreadLoop
 from tasks.resources import scratch
 from tasks.settings import MIB, settings
 
 EVERY_S = 60.0
+ALLOWED_S = 600.0
 SHARE = 4
 """Without a setting, arrays may take one part in so many of the room there is."""
 
@@ -32,21 +33,19 @@ class Tidier:
     """Removes arrays that nobody will read, from a thread of its own."""
 
     def __init__(self) -> None:
-        self._stopping = threading.Event()
+        self._loop = ThreadLoop("tidy", _tidy, every_s=EVERY_S, allowed_s=ALLOWED_S)
 
     def start(self) -> None:
         """Tidy up now and then again and again."""
-        threading.Thread(target=self._run, daemon=True, name="tidy").start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Leave it at that."""
-        self._stopping.set()
+        self._loop.stop()
 
-    def _run(self) -> None:
-        while True:
-            try:
-                sweeper.sweep_arrays()
-            except (StorageDown, OSError) as error:
-                log.warning("scratch not tidied", reason=str(error))
-            if self._stopping.wait(EVERY_S):
-                return
+
+def _tidy() -> None:
+    try:
+        sweeper.sweep_arrays()
+    except (StorageDown, OSError) as error:
+        log.warning("scratch not tidied", reason=str(error))

@@ -1,0 +1,160 @@
+"""A web process says what hangs in it, comes back from what breaks in it, and outlives outages."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from stack import Stack
+
+from storage import catalogue, keys, records
+from storage.calls import Sync
+from storage.records import Ref, Spec
+
+START = """
+import asyncio
+from tasks import hub, loops, publisher, reconciler, sweeper
+
+{patch}
+
+from web.__main__ import main
+main()
+"""
+ONE_ODD_TURN = """
+lead_again, odd = reconciler.lead_again, [SystemExit(1), ValueError("odd")]
+
+async def patched(pipeline):
+    if odd:
+        raise odd.pop()
+    return await lead_again(pipeline)
+
+reconciler.lead_again = patched
+"""
+ONE_ODD_SEND = """
+send, odd = publisher.records.send, [ValueError("odd")]
+
+def patched(*given):
+    if odd:
+        raise odd.pop()
+    return send(*given)
+
+publisher.records.send = patched
+"""
+HANGS = """
+reconciler.ALLOWED_S = 3.0
+
+async def patched(pipeline):
+    await asyncio.sleep(3600)
+
+reconciler.lead_again = patched
+"""
+IMPATIENT = "hub.CONNECT_S = 1.0; hub.ALLOWED_S = reconciler.ALLOWED_S = 5.0"
+CARD = {
+    "name": "toy", "title": "Toy", "kind": "labels", "params": {"properties": {}},
+    "weights": "w", "weights_bytes": 0, "code": "c", "decode": "none", "licence": "",
+    "intended_use": "", "lighter": None, "device": "cpu", "max_batch": 1,
+    "cost_ms": {"a": 1.0, "b": 1.0},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("health")) as mill:
+        mill.start_servers()
+        yield mill
+
+
+@contextmanager
+def web(mill: Stack, patch: str) -> Iterator[httpx.Client]:
+    """A web process that was tampered with."""
+    mill.start("web", [sys.executable, "-c", START.format(patch=patch)])
+    with httpx.Client(base_url=mill.url, timeout=10) as client:
+        mill.wait_for("web", lambda: client.get("/healthz").status_code == 200)
+        try:
+            yield client
+        finally:
+            mill.kill("web")
+
+
+def until(true: Callable[[], object], seconds: float = 20) -> float:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def lost_run(mill: Stack, key: str) -> Sync:
+    """A run whose message has vanished."""
+    link = Sync(mill.state)
+    spec = Spec(key, "u", "toy", {}, [], "upload", "w", "c")
+    claim = link.do(records.claim(f"job-{key}", spec, lane="batch", job_ttl_s=60))
+    link.do(records.send(records.Letter("px1:q:elsewhere", b""), [Ref(key, claim.number)]))
+    mill.state.delete("px1:q:elsewhere")
+    return link
+
+
+def test_a_reconciler_that_met_something_odd_goes_on_reconciling(mill: Stack) -> None:
+    with web(mill, ONE_ODD_TURN) as client:
+        log = mill.folder / "web.log"
+        until(lambda: "ValueError: odd" in log.read_text())
+        lost_run(mill, "lost")
+
+        until(lambda: mill.state.hget(keys.run("lost"), "n") == b"2")
+
+        numbers = client.get("/metrics").text
+        assert client.get("/healthz").json() == {"ok": True, "late": []}
+        assert client.get("/readyz").status_code == 200
+    assert 'pixelmill_loop_failures_total{loop="reconciler"} 2.0' in numbers
+    assert 'pixelmill_loop_restarts_total{loop="reconciler"} 2.0' in numbers
+    assert 'pixelmill_loop_age_seconds{loop="hub"}' in numbers
+    assert "Traceback" in log.read_text()
+
+
+def test_a_publisher_that_met_something_odd_answers_503_and_then_works(mill: Stack) -> None:
+    photo = (Path(__file__).parent.parent / "examples" / "chelsea.jpg").read_bytes()
+    with web(mill, ONE_ODD_SEND) as client:
+        link = Sync(mill.state)
+        link.do(catalogue.announce("cpu@host", {"queues": ["cpu"]}, {}))
+        link.do(catalogue.announce("gpu@host", {"queues": ["gpu.toy"]}, {"toy": CARD}))
+        answers = []
+        for number in range(2):
+            began = time.monotonic()
+            answer = client.post("/api/v1/predict/toy?wait=0", content=photo + bytes([number]))
+            answers.append((answer.status_code, time.monotonic() - began < 5))
+
+    assert answers == [(503, True), (202, True)]
+
+
+def test_a_loop_that_hangs_is_named(mill: Stack) -> None:
+    with web(mill, HANGS) as client:
+        until(lambda: client.get("/healthz").status_code == 503)
+        answers = [client.get(path).json() for path in ("/healthz", "/readyz")]
+
+    assert "reconciler" in answers[0]["late"][0] and "3 are allowed" in answers[0]["late"][0]
+    assert not answers[1]["ok"] and "reconciler" in answers[1]["down"][0]
+
+
+@pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["hangs", "is gone"])
+def test_a_redis_that_is_away_is_no_reason_to_restart_web(mill: Stack, how: signal.Signals) -> None:
+    with web(mill, IMPATIENT) as client:
+        os.kill(mill.processes["state"].pid, how)
+        end, seen, ready = time.monotonic() + 12, set(), set()
+        while time.monotonic() < end:
+            seen.add(client.get("/healthz").status_code)
+            ready.add(client.get("/readyz").status_code)
+            time.sleep(0.2)
+        if how is signal.SIGKILL:
+            mill.processes["state"].wait()
+            mill.start_redis("state", "--appendonly", "yes")
+        else:
+            os.kill(mill.processes["state"].pid, signal.SIGCONT)
+        until(lambda: client.get("/readyz").status_code == 200)
+
+    assert seen == {200}
+    assert 503 in ready
