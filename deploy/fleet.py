@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import FrameType
 
 from deploy.embedded import Program
+from deploy.probes import of_worker
 from deploy.supervisor import CannotStart, Supervisor
 from storage import catalogue
 from storage.errors import StorageDown
@@ -50,7 +51,7 @@ def run(models: str = "") -> int:
     try:
         for program in programs(settings(), models):
             _say(f"starting {' '.join(program.command[1:])}")
-            supervisor.start(program)
+            supervisor.start(program, of_worker(settings().state_url, READY_S))
         supervisor.wait_for("a gpu worker", lambda: _is_live(supervisor), READY_S)
         supervisor.mark_ready()
         supervisor.watch()

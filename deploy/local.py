@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from deploy import fleet, init
+from deploy import fleet, init, probes
 from deploy.embedded import (
     CACHE_CONFIG,
     STATE_CONFIG,
@@ -40,6 +40,7 @@ from tasks.settings import Settings, names_in, read
 
 READY_S = 600.0
 """The first start may have weights to fetch."""
+CPU_READY_S = 180.0
 PLAIN_HTTP = (
     "[yellow]Plain http beyond this machine:[/] passwords, keys and photos cross the network "
     "readable; cookies are not marked Secure; browsers switch off hashing (so repeats are uploaded "
@@ -190,7 +191,8 @@ class Local:
             # Beside everything else: a folder of a million results takes minutes to walk.
             threading.Thread(target=self._tidy_s3, args=[time.time()], daemon=True).start()
             self.supervisor.start(
-                s3_server(self.var / "s3", facts.s3_port, facts.s3_key, facts.s3_secret, origin)
+                s3_server(self.var / "s3", facts.s3_port, facts.s3_key, facts.s3_secret, origin),
+                probes.of_http(f"http://127.0.0.1:{facts.s3_port}/"),
             )
             self.supervisor.wait_for("s3", lambda: _answers(facts.s3_port), 20)
 
@@ -207,7 +209,8 @@ class Local:
             server=server,
             config=config,
         )
-        self.supervisor.start(program)
+        url = f"redis://:{password}@127.0.0.1:{port}/0"
+        self.supervisor.start(program, probes.of_redis(url))
         client = redis.Redis(port=port, password=password, socket_timeout=1)
         self.supervisor.wait_for(program.name, lambda: _pings(client), 30)
 
@@ -223,15 +226,18 @@ class Local:
         init.prepare(state, store, password=self.facts.admin_password, api_key=self.facts.api_key)
 
     def _start_own(self) -> None:
-        python = sys.executable
-        self.supervisor.start(Program("web-1", [python, "-m", "web"], self.env))
-        self.supervisor.start(Program("cpu-worker-1", [python, "-m", "workers", "cpu"], self.env))
+        python, state_url = sys.executable, self.env["PIXELMILL_STATE_URL"]
+        web = Program("web-1", [python, "-m", "web"], self.env)
+        self.supervisor.start(web, probes.of_page(self._url()))
+        cpu = Program("cpu-worker-1", [python, "-m", "workers", "cpu"], self.env)
+        self.supervisor.start(cpu, probes.of_worker(state_url, CPU_READY_S))
         if self.settings.task_events:
-            self.supervisor.start(self._flower())
+            flower = f"http://127.0.0.1:{self.facts.flower_port}/"
+            self.supervisor.start(self._flower(), probes.of_http(flower))
         self.fetching = self._fetch_weights()
         # Meanwhile the gpu workers import torch; a lock makes them wait for what is being fetched.
         for program in fleet.programs(self.settings, env=self.env):
-            self.supervisor.start(program)
+            self.supervisor.start(program, probes.of_worker(state_url, READY_S))
         if self.fetching.wait():
             raise CannotStart("the models' weights could not be had; the reason stands above")
 
@@ -283,6 +289,7 @@ class Local:
             "api_key": self.facts.api_key if has_facts else None,
             "processes": pids,
             "started": {name: (pid, created_at(pid)) for name, pid in pids.items()},
+            "replaced": self.supervisor.replaced,
             "supervisor": (os.getpid(), created_at(os.getpid())),
         }
         write_secretly(self.run_file, json.dumps(run, indent=1))

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from deploy.embedded import Program
+from deploy.probes import Probe, Probes
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -22,6 +23,8 @@ STEADY_S = 60.0
 TRIES = 3
 """Starts of a process before `up` gives up, as long as it has never been ready."""
 GRACE_S = 15.0
+REPLACE_GRACE_S = 10.0
+"""From SIGTERM to SIGKILL of a process that runs but does not work."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -38,6 +41,11 @@ class _Child:
     pause_s: float = FIRST_PAUSE_S
     restart_at: float | None = None
     is_steady: bool = field(default=False)
+    kill_at: float | None = None
+    """When it is killed, as it was told to end."""
+    replaced: int = 0
+    """How often it ran without working."""
+    why_replaced: str = ""
 
 
 class Supervisor:
@@ -49,6 +57,7 @@ class Supervisor:
         """`logs`: folder of a log file per program; None: all write where this process does."""
         self.logs, self._report, self._changed = logs, report, changed
         self._children: dict[str, _Child] = {}
+        self._probes = Probes(lambda: self.pids)
         if logs:
             logs.mkdir(parents=True, exist_ok=True)
 
@@ -57,16 +66,30 @@ class Supervisor:
         """Name -> pid of what runs now."""
         return {
             name: child.process.pid
-            for name, child in self._children.items()
+            for name, child in list(self._children.items())  # probes ask from threads
             if child.restart_at is None
         }
 
-    def start(self, program: Program) -> None:
-        """Start a program; its output goes to a log file of its name."""
+    @property
+    def replaced(self) -> dict[str, tuple[int, str]]:
+        """Name -> how often it ran without working and was replaced, and why at last."""
+        return {
+            name: (child.replaced, child.why_replaced)
+            for name, child in self._children.items()
+            if child.replaced
+        }
+
+    def start(self, program: Program, probe: Probe | None = None) -> None:
+        """Start a program; its output goes to a log file of its name.
+
+        With a probe it is replaced when it runs but does not work.
+        """
         log = self.log_of(program.name)
         if log and log.exists():
             log.replace(log.with_suffix(".log.1"))
         self._children[program.name] = _Child(program, self._spawn(program), time.monotonic())
+        if probe:
+            self._probes.add(program.name, probe)
         self._changed()
 
     def mark_ready(self) -> None:
@@ -98,9 +121,15 @@ class Supervisor:
                     self._restart(name, child)
             elif child.process.poll() is not None:
                 self._died(name, child)
+            elif child.kill_at is not None:
+                if time.monotonic() >= child.kill_at:
+                    _signal_group(child.process.pid, signal.SIGKILL)
+            elif child.is_steady and (reason := self._probes.why_replace(name)):
+                self._replace(name, child, reason)
 
     def stop(self) -> None:
         """SIGTERM in reverse order, a process group at a time; SIGKILL after GRACE_S."""
+        self._probes.stop()
         for name in reversed(self._children):
             child = self._children[name]
             _signal_group(child.process.pid, signal.SIGTERM)
@@ -128,9 +157,18 @@ class Supervisor:
         child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
         self._changed()
 
+    def _replace(self, name: str, child: _Child, reason: str) -> None:
+        """Have it end; then it is started again as if it had died."""
+        self._report(f"{name} runs but does not work: {reason}; replacing it")
+        self._probes.replaced(name)
+        child.replaced, child.why_replaced = child.replaced + 1, reason
+        child.kill_at = time.monotonic() + REPLACE_GRACE_S
+        for number in (signal.SIGTERM, signal.SIGCONT):  # one that was stopped cannot end itself
+            _signal_group(child.process.pid, number)
+
     def _restart(self, name: str, child: _Child) -> None:
         child.process, child.started_at = self._spawn(child.program), time.monotonic()
-        child.restart_at = None
+        child.restart_at = child.kill_at = None
         self._report(f"{name} is started again")
         self._changed()
 
