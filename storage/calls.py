@@ -32,7 +32,8 @@ from storage.wire import Kinds, Wire, pack, wrong_kind
 PAUSE_S = 0.05
 """A Redis that has closed a connection is asked again after this."""
 
-_NEEDS = re.compile(r"-- Needs (\w+)\.lua\.")
+_NEEDS = re.compile(r"-- Needs ((?:\w+\.lua(?:, )?)+)\.\n")
+"""First line of a script that other files of the folder stand before: Redis knows no modules."""
 
 T = TypeVar("T")
 Word = str | bytes | int | float
@@ -305,14 +306,16 @@ def _unless_error(answer: Any) -> Any:
 
 @cache
 def _source(name: str) -> tuple[str, str]:
-    source = _read(name)
-    if shared := _NEEDS.match(source):  # Redis knows no modules
-        source = _read(shared[1]) + source
+    source = "".join(_parts(name))
     return source, sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-def _read(name: str) -> str:
-    return files("storage").joinpath(f"lua/{name}.lua").read_text()
+def _parts(name: str) -> list[str]:
+    """The texts that make a script, each before those that need it."""
+    source = files("storage").joinpath(f"lua/{name}.lua").read_text()
+    needs = _NEEDS.match(source)
+    names = needs[1].replace(".lua", "").split(", ") if needs else []
+    return [part for needed in names for part in _parts(needed)] + [source]
 
 
 @contextmanager

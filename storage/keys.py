@@ -25,6 +25,10 @@ STAT_PREFIX = "px1:stat:"
 WAITING_PREFIX = "px1:waiting:"
 PACE_PREFIX = "px1:pace:"
 USER_RUNS_PREFIX = "px1:user-runs:"
+RESULT_JOBS_PREFIX = "px1:result-jobs:"
+UPLOAD_JOBS_PREFIX = "px1:upload-jobs:"
+HISTORIES = "px1:histories"
+"""Sorted set of the users who have a list of jobs, by when its oldest entry may expire, in ms."""
 DEADLINES = "px1:deadlines"
 """Sorted set of job ids by when they expire, in ms; some of them have ended long ago."""
 INTERESTS = "px1:interests"
@@ -103,6 +107,16 @@ def user_jobs(user: str) -> str:
     And the channel on which the id of each new job that has to wait is published.
     """
     return f"px1:user-jobs:{user}"
+
+
+def result_jobs(request_key: str) -> str:
+    """Sorted set of the ids of the jobs that need a result, by when their records expire (ms)."""
+    return f"{RESULT_JOBS_PREFIX}{request_key}"
+
+
+def upload_jobs(user: str, upload_id: str) -> str:
+    """Sorted set of the ids of the jobs that need an upload, by when their records expire (ms)."""
+    return f"{UPLOAD_JOBS_PREFIX}{user}:{upload_id}"
 
 
 def user(name: str) -> str:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 
@@ -41,6 +41,14 @@ IDEMPOTENCY_MS = 86_400_000
 ERASE = 2
 """Answer of a run that ends after its only job was deleted."""
 
+MOST_LOOKED_AT = 500
+"""Runs or entries that one script looks at. Redis serves nobody meanwhile: 20 ms is the limit."""
+MOST_EXPIRED = 100
+"""Jobs that one script ends because their time is over."""
+MOST_LED = 20
+"""Runs that one script leads again, each with its jobs."""
+
+T = TypeVar("T")
 Verdict = Literal["hit", "failed", "join", "lead", "busy", "again", "mismatch"]
 
 
@@ -119,6 +127,8 @@ class Limits:
     loads: Mapping[str, Load]
     scratch: tuple[int, int] = (0, 0)
     """Bytes of arrays between stages, and how many there may be; 0 for no limit."""
+    joined: int = 2**31
+    """Jobs that wait for one run."""
 
     def to_json(self) -> str:
         """For claim.lua."""
@@ -132,7 +142,7 @@ NO_LIMITS = Limits(in_flight=2**31, waiting=2**31, wait_ms=2**31, loads={})
 class Refusal:
     """Why a claim found the system busy."""
 
-    limit: Literal["in_flight", "waiting", "wait_ms", "scratch"]
+    limit: Literal["in_flight", "waiting", "wait_ms", "scratch", "joined"]
     """The field of Limits that it would exceed."""
     value: float
     """Where that stands now."""
@@ -204,7 +214,6 @@ def claim(
         "model": spec.model,
         "request_key": key,
         "params": json.dumps(dict(spec.params)),
-        "upload": spec.upload,
         "weights": spec.weights,
         "lane": lane,
         "cached": 0,
@@ -226,6 +235,8 @@ def claim(
             keys.DEADLINES,
             keys.INTERESTS,
             keys.waiting(variant, lane),
+            keys.upload(spec.user, spec.upload),
+            keys.HISTORIES,
         ],
         [
             job_id,
@@ -251,6 +262,9 @@ def claim(
             keys.STAT_PREFIX,
             STAT_TTL_MS,
             variant,
+            keys.RESULT_JOBS_PREFIX,
+            keys.upload_jobs(spec.user, ""),
+            spec.upload,
             *_flat(job),
         ],
         kinds=ARRAY,
@@ -384,9 +398,14 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[int]]:
     return script("finish", lambda answers: [int(done) for done in answers], [], args, kinds=ARRAY)
 
 
-def owner(request_key: str) -> Call[str | None]:
-    """The user whose run this is."""
-    return command(_optional, "HGET", keys.run(request_key), "user", kinds=MAYBE_TEXT)
+def owner(request_key: str) -> Call[tuple[str, str] | None]:
+    """The user whose run this is, and the request key that its result lies under."""
+
+    def parse(found: Sequence[Any]) -> tuple[str, str] | None:
+        user, moved_to = (_optional(word) for word in found)
+        return (user, moved_to or request_key) if user else None
+
+    return command(parse, "HMGET", keys.run(request_key), "user", "result_key", kinds=ARRAY)
 
 
 @cache
@@ -399,7 +418,9 @@ def ending(job_ttl_s: int) -> str:
             "interests": keys.INTERESTS,
             "job": keys.JOB_PREFIX,
             "job_ttl": job_ttl_s * 1000,
+            "lane": keys.LANE_PREFIX,
             "pace": keys.PACE_PREFIX,
+            "result_jobs": keys.RESULT_JOBS_PREFIX,
             "run": keys.run(""),
             "run_events": keys.run_events(""),
             "run_jobs": keys.run_jobs(""),
@@ -407,7 +428,9 @@ def ending(job_ttl_s: int) -> str:
             "stat": keys.STAT_PREFIX,
             "stat_ttl": STAT_TTL_MS,
             "unwanted": keys.UNWANTED,
+            "upload_jobs": keys.UPLOAD_JOBS_PREFIX,
             "upload_of": keys.UPLOAD_OF_PREFIX,
+            "user_jobs": keys.user_jobs(""),
             "user_runs": keys.USER_RUNS_PREFIX,
             "waiting": keys.WAITING_PREFIX,
         }
@@ -422,9 +445,28 @@ def cancel(job_id: str, user: str, *, job_ttl_s: int) -> Call[str | None]:
     return script("cancel", _optional, [], [ending(job_ttl_s), job_id, user], kinds=MAYBE_TEXT)
 
 
-def expire(error: str, *, job_ttl_s: int, most: int = 500) -> Call[int]:
-    """Let jobs go whose deadline is over, with this error JSON, or that nobody looks at."""
-    return script("expire", int, [], [ending(job_ttl_s), error, most], kinds=NUMBER)
+def expire(error: str, *, job_ttl_s: int, most: int = MOST_EXPIRED) -> Call[int]:
+    """Let jobs go whose deadline is over, with this error JSON, or that nobody looks at.
+
+    Answers how many there were: `most` means that there may be more.
+    """
+    asked = _with_names(job_ttl_s, error=error, most=most)
+    return script("expire", int, [], [asked], kinds=NUMBER)
+
+
+def trim(*, job_ttl_s: int, most: int = MOST_LOOKED_AT) -> Call[int]:
+    """Remove expired jobs from the histories of users.
+
+    Answers how many entries were looked at: `most` or more means that there may be more.
+    """
+    asked = {
+        "user_jobs": keys.user_jobs(""),
+        "job": keys.JOB_PREFIX,
+        "job_ttl": job_ttl_s * 1000,
+        "most": most,
+        "pause_ms": min(60_000, job_ttl_s * 1000),
+    }
+    return script("trim", int, [keys.HISTORIES], [json.dumps(asked)], kinds=NUMBER)
 
 
 @dataclass(frozen=True)
@@ -432,21 +474,37 @@ class Deleted:
     """What a deleted job leaves to be removed."""
 
     request_key: str
+    """That its result lies under."""
     has_free_result: bool
-    """Whether no other job of the user has the same result."""
-    free_upload: str
-    """Id of its upload; empty when another job of the user is of the same one."""
+    """Whether no other job of the user needs that result."""
+    free_uploads: Sequence[str]
+    """Ids of the uploads that no other job of the user needs."""
 
 
 def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
     """Cancel a job if need be and forget it; None if this user has none such."""
-    return script(
-        "delete",
-        lambda found: found and Deleted(_text(found[0]), _text(found[1]) == "1", _text(found[2])),
-        [],
-        [ending(job_ttl_s), job_id, user, keys.user_jobs(""), keys.upload(user, "")],
-        kinds=MAYBE_ARRAY,
-    )
+
+    def parse(found: Any) -> Deleted | None:
+        if found is None:
+            return None
+        return Deleted(_text(found[0]), _text(found[1]) == "1", [_text(one) for one in found[2]])
+
+    asked = _with_names(job_ttl_s, job=job_id, user=user, upload=keys.upload(user, ""))
+    return script("delete", parse, [], [asked], kinds=MAYBE_ARRAY)
+
+
+def _with_names(job_ttl_s: int, **asked: Any) -> str:
+    """The one argument of a script that ends runs, as JSON."""
+    return f'{{"names":{ending(job_ttl_s)},{json.dumps(asked)[1:]}'
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """Some of the runs under way, as one script looks at them."""
+
+    items: Sequence[T]
+    after: str
+    """Where the next page begins; empty after the last one."""
 
 
 @dataclass(frozen=True)
@@ -459,45 +517,61 @@ class Lost:
     spec: str
 
 
-def under_way() -> Call[dict[str, int]]:
-    """Request key -> number of the run, of all that have not ended."""
-    return script("under_way", _numbers, [keys.ACTIVE], [keys.run("")], kinds=FIELDS)
+def under_way(after: str = "", most: int = MOST_LOOKED_AT) -> Call[Page[tuple[str, int]]]:
+    """Request key and number of the runs that have not ended, a page at a time."""
+
+    def parse(answer: Sequence[Any]) -> Page[tuple[str, int]]:
+        next_after, *words = (_text(word) for word in answer)
+        pairs = zip(words[::2], map(int, words[1::2]), strict=True)
+        return Page(list(pairs), next_after)
+
+    asked = json.dumps({"run": keys.run(""), "after": after, "most": most})
+    return script("under_way", parse, [keys.ACTIVE], [asked], kinds=ARRAY)
 
 
-def find_lost(*, every_ms: int, grace_ms: int = GRACE_MS) -> Call[list[Lost]]:
-    """Runs that look lost and have done so for a while. Empty if another process looks."""
-    prefixes = [keys.run(""), keys.LANE_PREFIX, keys.BROKER_PREFIX]
-    return script(
-        "find_lost",
-        lambda found: [
+def find_lost(
+    *, every_ms: int, grace_ms: int = GRACE_MS, after: str = "", most: int = MOST_LOOKED_AT
+) -> Call[Page[Lost]]:
+    """Runs that look lost and have done so for a while, a page of runs at a time.
+
+    An empty last page if another process looks.
+    """
+
+    def parse(answer: Sequence[Any]) -> Page[Lost]:
+        found = [
             Lost(Ref(_text(name), int(n)), _text(model), _text(lane), _text(spec))
-            for name, n, model, lane, spec in found
-        ],
-        [keys.ACTIVE, keys.RECONCILER],
-        [every_ms, grace_ms, *prefixes],
-        kinds=ARRAY,
-    )
+            for name, n, model, lane, spec in answer[1:]
+        ]
+        return Page(found, _text(answer[0]))
+
+    asked = {
+        "lock_ms": every_ms,
+        "grace_ms": grace_ms,
+        "run": keys.run(""),
+        "lane": keys.LANE_PREFIX,
+        "broker": keys.BROKER_PREFIX,
+        "after": after,
+        "most": most,
+    }
+    names = [keys.ACTIVE, keys.RECONCILER]
+    return script("find_lost", parse, names, [json.dumps(asked)], kinds=ARRAY)
 
 
 def lead_again(
     refs: Sequence[Ref], specs: Sequence[Spec | None] = (), *, job_ttl_s: int
 ) -> Call[list[int]]:
-    """Give runs a new number, as if just claimed; the caller queues them.
+    """Give at most MOST_LED runs a new number, as if just claimed; the caller queues them.
 
     0 for each that is stale, or that nobody wants any more: it ends here.
 
     A run that gets a spec computes that from now on, and its result is no longer that of its key.
     """
-    names = [
-        name
-        for ref in refs
-        for name in (keys.run(ref.key), keys.run_events(ref.key), keys.run_jobs(ref.key))
+    runs = [
+        {"key": ref.key, "n": ref.n, "spec": spec.to_json() if spec else ""}
+        for ref, spec in zip(refs, specs or [None] * len(refs), strict=True)
     ]
-    prefixes = [keys.LANE_PREFIX, keys.WAITING_PREFIX, keys.JOB_PREFIX]
-    args: list[Word] = [LEASE_MS, *prefixes, ending(job_ttl_s)]
-    for ref, spec in zip(refs, specs or [None] * len(refs), strict=True):
-        args += [ref.key, ref.n, spec.to_json() if spec else "", spec.weights if spec else ""]
-    return script("lead_again", lambda answers: [int(n) for n in answers], names, args, kinds=ARRAY)
+    asked = _with_names(job_ttl_s, lease_ms=LEASE_MS, runs=runs)
+    return script("lead_again", lambda answer: [int(n) for n in answer], [], [asked], kinds=ARRAY)
 
 
 def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[bool]]:
@@ -572,17 +646,31 @@ class Census:
 
     groups: Sequence[Group]
     totals: Mapping[str, Mapping[str, str]]
+    after: str = ""
+    """Where the next page of runs begins; empty after the last one."""
+
+    def with_page(self, page: "Census") -> "Census":
+        """Both together."""
+        groups = {(one.model, one.lane, one.line, one.state): one for one in self.groups}
+        for one in page.groups:
+            key = one.model, one.lane, one.line, one.state
+            before = groups.get(key, replace(one, count=0))
+            oldest_ms = max(one.oldest_ms, before.oldest_ms)
+            groups[key] = replace(one, count=one.count + before.count, oldest_ms=oldest_ms)
+        return Census(list(groups.values()), {**self.totals, **page.totals}, page.after)
 
 
-def census() -> Call[Census]:
-    """All that /metrics says of the whole installation, in one round trip."""
+def census(after: str = "", most: int = MOST_LOOKED_AT) -> Call[Census]:
+    """All that /metrics says of the whole installation; of the runs under way a page at a time."""
 
     def parse(answer: Any) -> Census:
-        groups = [Group(**json.loads(text)) for text in answer[0]]
-        return Census(groups, {_text(model): _dict(counts) for model, counts in answer[1]})
+        groups = [Group(**json.loads(text)) for text in answer[1]]
+        totals = {_text(model): _dict(counts) for model, counts in answer[2]}
+        return Census(groups, totals, _text(answer[0]))
 
-    names, prefixes = [keys.ACTIVE, keys.MODELS], [keys.run(""), keys.STAT_PREFIX]
-    return script("census", parse, names, prefixes, kinds=ARRAY)
+    asked = {"run": keys.run(""), "stat": keys.STAT_PREFIX, "after": after, "most": most}
+    names = [keys.ACTIVE, keys.MODELS]
+    return script("census", parse, names, [json.dumps(asked)], kinds=ARRAY)
 
 
 @dataclass(frozen=True)
@@ -669,10 +757,6 @@ def _dict(answer: Any) -> dict[str, str]:
         return {_text(k): _text(v) for k, v in answer.items()}
     words = [_text(word) for word in answer]
     return dict(zip(words[::2], words[1::2], strict=True))
-
-
-def _numbers(answer: Any) -> dict[str, int]:
-    return {name: int(n) for name, n in _dict(answer).items()}
 
 
 def _optional(found: Any) -> str | None:

@@ -61,7 +61,14 @@ def limits(
     """What a new run of this variant must stay within."""
     wait_s = settings().max_wait_batch_s if lane == "batch" else settings().max_wait_interactive_s
     own = loads.get(variant) or loads[_model(variant)]  # its last worker may just have left
-    return Limits(settings().max_in_flight, settings().max_waiting, wait_s * 1000, own, scratch)
+    return Limits(
+        in_flight=settings().max_in_flight,
+        waiting=settings().max_waiting,
+        wait_ms=wait_s * 1000,
+        loads=own,
+        scratch=scratch,
+        joined=settings().max_joined,
+    )
 
 
 def scratch(now: Catalogue) -> tuple[int, int]:
@@ -77,6 +84,8 @@ def busy(refusal: Refusal, lane: Lane) -> Busy:
         name, what = "max_in_flight", f"{refusal.value:.0f} of your runs are under way"
     elif refusal.limit == "waiting":
         name, what = "max_waiting", f"{refusal.value:.0f} runs wait already"
+    elif refusal.limit == "joined":
+        name, what = "max_joined", f"{refusal.value:.0f} equal requests wait for this result"
     elif refusal.limit == "scratch":
         name, what = "scratch_mib", f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
     else:

@@ -65,12 +65,13 @@ def keep(
 
 def erase(request_key: str) -> None:
     """Remove what a run has stored and kept; its record is still there to say whose it was."""
-    user = state().do(records.owner(request_key))
-    if not user:
+    owner = state().do(records.owner(request_key))
+    if not owner:
         return
-    objects().delete_all(keys.result_folder(user, request_key))
+    user, result_key = owner
+    objects().delete_all(keys.result_folder(user, result_key))
     with suppress(StorageDown):  # a cache that is away forgets by itself
-        results().do(records.forget_result(request_key))
+        results().do(records.forget_result(result_key))
 
 
 def recall(spec: Spec) -> str | None:

@@ -260,13 +260,14 @@ class Pipeline:
         if deleted.has_free_result:
             with suppress(StorageDown):  # a cache that is away forgets by itself
                 await self.cache.do(records.forget_result(deleted.request_key))
-        self._uploads.pop((user, deleted.free_upload), None)
+        for upload_id in deleted.free_uploads:
+            self._uploads.pop((user, upload_id), None)
 
     def _delete_objects(self, user: str, deleted: records.Deleted) -> None:
         if deleted.has_free_result:
             self.objects.delete_all(keys.result_folder(user, deleted.request_key))
-        if deleted.free_upload:
-            self.objects.delete(keys.upload_object(user, deleted.free_upload))
+        for upload_id in deleted.free_uploads:
+            self.objects.delete(keys.upload_object(user, upload_id))
 
     async def wait(self, view: View, wait_s: float) -> View:
         """The job once it has ended, or as it was last seen after `wait_s` or without Redis."""

@@ -1,15 +1,16 @@
 """Looks every second for what nobody else would notice: runs whose message or worker is lost are
 queued again, jobs whose time is over end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
 import structlog
 
 from storage import records
+from storage.calls import Async, Call
 from storage.errors import StorageDown
-from storage.records import Ref, Spec
+from storage.records import Lost, Ref, Spec
 from tasks import chain, counts, parameters
 from tasks.errors import BadInput
 from tasks.loops import AsyncLoop
@@ -19,6 +20,8 @@ from tasks.settings import settings
 
 EVERY_S = 1.0
 ALLOWED_S = 60.0
+MOST_CALLS = 20
+"""Of one kind per look: between them Redis serves others."""
 
 log = structlog.get_logger()
 
@@ -33,10 +36,24 @@ def reconciler(pipeline: Pipeline) -> AsyncLoop:
 async def reconcile(pipeline: Pipeline) -> None:
     """Look once."""
     try:
-        await pipeline.state.do(records.expire(EXPIRED, job_ttl_s=settings().job_ttl_s))
+        await let_go(pipeline)
         await lead_again(pipeline)
     except StorageDown as error:
         log.warning("not reconciled", reason=str(error))
+
+
+async def let_go(pipeline: Pipeline) -> None:
+    """End the jobs whose time is over, and remove what has expired from the histories of users."""
+    state, ttl_s = pipeline.state, settings().job_ttl_s
+    await _repeat(state, records.expire(EXPIRED, job_ttl_s=ttl_s), records.MOST_EXPIRED)
+    await _repeat(state, records.trim(job_ttl_s=ttl_s), records.MOST_LOOKED_AT)
+
+
+async def _repeat(state: Async, call: Call[int], most: int) -> None:
+    """Do a call again while it finds as much as it may; what is left then is for the next look."""
+    for _ in range(MOST_CALLS):
+        if await state.do(call) < most:
+            return
 
 
 async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> int:
@@ -44,10 +61,19 @@ async def lead_again(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> in
 
     A crash between the two leaves a waiting run, which is found again.
     """
-    call = records.find_lost(every_ms=int(EVERY_S * 900), grace_ms=grace_ms)
-    lost = await pipeline.state.do(call)
-    if not lost:
-        return 0
+    count, after = 0, ""
+    while True:
+        every_ms = int(EVERY_S * 900)
+        call = records.find_lost(every_ms=every_ms, grace_ms=grace_ms, after=after)
+        page = await pipeline.state.do(call)
+        for at in range(0, len(page.items), records.MOST_LED):
+            count += await _lead_again(pipeline, page.items[at : at + records.MOST_LED])
+        if not page.after:
+            return count
+        after = page.after
+
+
+async def _lead_again(pipeline: Pipeline, lost: Sequence[Lost]) -> int:
     cards = (await pipeline.catalogue()).models
     specs = [updated(run.spec, cards.get(run.model)) for run in lost]
     refs = [run.ref for run in lost]

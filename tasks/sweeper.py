@@ -42,7 +42,7 @@ def sweep_arrays(age_s: float = ARRAY_S) -> int:
     old = scratch().older_than(settings().installation, age_s)
     if not old:
         return 0
-    alive = {(key[:32], n) for key, n in worker_state().do(records.under_way()).items()}
+    alive = _runs_under_way()
     left = [name for name in old if run_of(name) not in alive]
     if left:
         scratch().delete(*left)
@@ -53,6 +53,17 @@ def sweep_arrays(age_s: float = ARRAY_S) -> int:
 def sweeper(state: Async, objects: Objects) -> AsyncLoop:
     """The loop that walks through old objects, a page a minute."""
     return AsyncLoop("sweeper", lambda: sweep(state, objects), every_s=EVERY_S, allowed_s=ALLOWED_S)
+
+
+def _runs_under_way() -> set[tuple[str, int]]:
+    """As scratch names bear them: the beginning of the request key, and the number."""
+    alive: set[tuple[str, int]] = set()
+    after: str | None = None
+    while after != "":
+        page = worker_state().do(records.under_way(after or ""))
+        alive |= {(key[:32], n) for key, n in page.items}
+        after = page.after
+    return alive
 
 
 async def sweep(state: Async, objects: Objects) -> None:

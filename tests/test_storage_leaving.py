@@ -327,7 +327,7 @@ def test_a_deleted_job_is_gone(desk: Desk, state: "redis.Redis", link: Sync) -> 
 
     deleted = desk.delete("j1")
 
-    assert deleted == records.Deleted(KEY, True, "upload-kkkk")
+    assert deleted == records.Deleted(KEY, True, ["upload-kkkk"])
     assert link.do(records.view("j1")) is None
     assert not state.exists(keys.run(KEY)), "or the same request would be a hit on nothing"
     assert state.zrange(keys.user_jobs("ada"), 0, -1) == []
@@ -340,8 +340,8 @@ def test_what_another_job_shares_is_kept(desk: Desk) -> None:
 
     first, last = desk.delete("j1"), desk.delete("j2")
 
-    assert first == records.Deleted(KEY, False, "")
-    assert last == records.Deleted(KEY, True, "upload-kkkk")
+    assert first == records.Deleted(KEY, False, [])
+    assert last == records.Deleted(KEY, True, ["upload-kkkk"])
 
 
 def test_an_upload_is_kept_while_another_request_is_of_it(desk: Desk, state: "redis.Redis") -> None:
@@ -350,7 +350,7 @@ def test_an_upload_is_kept_while_another_request_is_of_it(desk: Desk, state: "re
 
     deleted = desk.delete("j1")
 
-    assert deleted == records.Deleted(KEY, True, "")
+    assert deleted == records.Deleted(KEY, True, [])
 
 
 def test_deleting_what_is_under_way_cancels_it(desk: Desk, run_state: Callable[[], str]) -> None:

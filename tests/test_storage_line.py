@@ -550,7 +550,7 @@ def test_a_postprocess_overtakes_no_preprocess(line: Line, state: "redis.Redis")
     lost = []
     for _ in range(2):
         state.delete(keys.RECONCILER)
-        lost += line.link.do(records.find_lost(every_ms=900, grace_ms=0))
+        lost += line.link.do(records.find_lost(every_ms=900, grace_ms=0)).items
         time.sleep(0.01)
 
     assert lost == []

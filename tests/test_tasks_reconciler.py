@@ -27,7 +27,7 @@ def looked(link: calls.Sync, servers: Stack, grace_ms: int = 0) -> list[records.
     found: list[records.Lost] = []
     for _ in range(2):
         servers.state.delete("px1:reconciler")
-        found += link.do(records.find_lost(every_ms=900, grace_ms=grace_ms))
+        found += link.do(records.find_lost(every_ms=900, grace_ms=grace_ms)).items
         time.sleep(0.01)
     return found
 

@@ -60,7 +60,7 @@ async def show(request: Request, pipeline: Pipeline) -> Response:
     """Prometheus text. Open to this machine itself, else with an API key; StorageDown is a 503."""
     await _check(request, pipeline)
     registry = CollectorRegistry()
-    census = await pipeline.state.do(records.census())
+    census = await _census(pipeline)
     registry.register(_Once(census, len(pipeline.hub.listeners)))
     counts.begin(census.totals)
     text = generate_latest(registry) + generate_latest(REGISTRY)
@@ -145,6 +145,13 @@ def _add_times(
         so_far += float(counts.get(f"le:{stage}:{most}", 0))
         buckets.append(("+Inf" if most == "inf" else f"{int(most) / 1000:g}", so_far))
     times.add_metric(labels, buckets, float(counts.get(f"ms:{stage}", 0)) / 1000)
+
+
+async def _census(pipeline: Pipeline) -> Census:
+    census = await pipeline.state.do(records.census())
+    while census.after:
+        census = census.with_page(await pipeline.state.do(records.census(census.after)))
+    return census
 
 
 async def _check(request: Request, pipeline: Pipeline) -> None:

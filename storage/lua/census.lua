@@ -1,29 +1,40 @@
--- What is under way, and what every model has done so far.
--- KEYS: index of active runs, index of models   ARGV: prefix of runs, prefix of counters
--- Answers: per group a JSON of model, lane, line, state, count and oldest ms; then per model its name
--- and counters
+-- Needs page.lua.
+-- What is under way, a page at a time, and with the first page what every model has done so far.
+-- KEYS: index of active runs, index of models
+-- ARGV: JSON {run, stat (prefixes), after, most}
+-- Answers: where the next page begins ('' after the last); per group of runs a JSON of model, lane,
+-- line, state, count and oldest_ms; per model its name and counters.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
-local groups, order, totals = {}, {}, {}
+local asked = cjson.decode(ARGV[1])
+local groups, order = {}, {}
 
-for _, name in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  local run = redis.call('HMGET', ARGV[1] .. name, 'model', 'lane', 'line', 'state', 'waiting_since')
-  if run[1] then
-    local since = tonumber(run[5] or '')
-    local state = since and 'waiting' or run[4]
-    local id = table.concat({run[1], run[2], run[3] or '', state}, ' ')
-    local group = groups[id]
-    if not group then
-      group = {model = run[1], lane = run[2], line = run[3] or '', state = state, count = 0, oldest_ms = 0}
-      groups[id], order[#order + 1] = group, id
-    end
+local function group_of(model, lane, line, state)
+  local id = table.concat({model, lane, line, state}, ' ')
+  if not groups[id] then
+    groups[id] = {model = model, lane = lane, line = line, state = state, count = 0, oldest_ms = 0}
+    order[#order + 1] = id
+  end
+  return groups[id]
+end
+
+local names, after = page(KEYS[1], asked.after, asked.most)
+for _, name in ipairs(names) do
+  local model, lane, line, state, since =
+    unpack(redis.call('HMGET', asked.run .. name, 'model', 'lane', 'line', 'state', 'waiting_since'))
+  if model then
+    since = tonumber(since or '')
+    local group = group_of(model, lane, line or '', since and 'waiting' or state)
     group.count = group.count + 1
     if since then group.oldest_ms = math.max(group.oldest_ms, now - since) end
   end
 end
-local found = {}
+
+local found, totals = {}, {}
 for i, id in ipairs(order) do found[i] = cjson.encode(groups[id]) end
-for i, model in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  totals[i] = {model, redis.call('HGETALL', ARGV[2] .. model .. ':all')}
+if asked.after == '' then
+  for i, model in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    totals[i] = {model, redis.call('HGETALL', asked.stat .. model .. ':all')}
+  end
 end
-return {found, totals}
+return {after, found, totals}

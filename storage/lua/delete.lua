@@ -1,37 +1,53 @@
 -- Needs ending.lua.
--- Forget a job: its record, and its run's if no other job of the user is of the same request.
--- ARGV: names (see ending.lua), job id, user, prefix of users' jobs, prefix of the user's uploads
--- Answers nil, or {request key, '1' if nobody else needs its result, upload id or '' if somebody else
--- needs the upload}.
+-- Forget a job: its record, and its run's and its uploads' if no other job of the user needs them.
+-- It costs the same however many jobs the user has: see holds.lua.
+-- ARGV: JSON {names (see ending.lua), job (its id), user, upload (prefix of the user's uploads)}
+-- Answers nil if this user has no such job, else {key of its result, '1' if nobody needs that any
+-- more, ids of the uploads that nobody needs any more}.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
-local names, id, user, history = cjson.decode(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] .. ARGV[3]
-local job = names.job .. id
-local was = redis.call('HMGET', job, 'user', 'state', 'request_key', 'upload')
-if was[1] ~= user then return nil end
-local key, upload = was[3], was[4]
-if not ENDED[was[2]] and was[2] ~= 'cancelling' then leave(names, id, 'cancelled', '', now) end
-redis.call('DEL', job)
-redis.call('ZREM', history, id)
-redis.call('SREM', names.run_jobs .. key, id)
-local result_is_free, upload_is_free = true, true
-for _, other in ipairs(redis.call('ZRANGE', history, 0, -1)) do
-  local its = redis.call('HMGET', names.job .. other, 'request_key', 'upload')
-  if its[1] == key then result_is_free = false end
-  if its[2] == upload then upload_is_free = false end
-end
-if result_is_free then
-  local run = redis.call('HGET', names.run .. key, 'state')
-  if ENDED[run] then
-    redis.call('DEL', names.run .. key)
-  elseif run then  -- its worker may be storing the result just now: finish.lua
-    redis.call('HSET', names.run .. key, 'erase', 1)
+local asked = cjson.decode(ARGV[1])
+local names, id, user = asked.names, asked.job, asked.user
+local was = read(names.job .. id, 'user', 'state', 'request_key', 'result_key', 'upload', 'other_uploads')
+if was.user ~= user then return nil end
+local result = was.result_key or was.request_key
+
+local function forget_run(run)
+  local state = redis.call('HGET', run, 'state')
+  if ENDED[state] then
+    redis.call('DEL', run)
+  elseif state then  -- its worker may be storing the result just now: finish.lua
+    redis.call('HSET', run, 'erase', 1)
   end
 end
-if upload_is_free then
-  local record = ARGV[5] .. upload
-  local facts = redis.call('HMGET', record, 'sha256', 'variant')
-  if facts[1] and facts[1] ~= '' then redis.call('DEL', names.upload_of .. user .. ':' .. facts[1] .. ':' .. facts[2]) end
+
+local function forget_upload(upload)
+  local record = asked.upload .. upload
+  local original = read(record, 'sha256', 'variant')
+  if original.sha256 and original.sha256 ~= '' then
+    redis.call('DEL', names.upload_of .. user .. ':' .. original.sha256 .. ':' .. original.variant)
+  end
   redis.call('DEL', record)
 end
-return {key, result_is_free and '1' or '0', upload_is_free and upload or ''}
+
+-- The job needs it no longer; answers whether no other does.
+local function let_go(set)
+  redis.call('ZREM', set, id)
+  return not is_held(set, now)
+end
+
+if not ENDED[was.state] and was.state ~= 'cancelling' then leave(names, id, 'cancelled', '', now) end
+redis.call('DEL', names.job .. id)
+redis.call('ZREM', names.user_jobs .. user, id)
+redis.call('ZREM', names.deadlines, id)
+redis.call('ZREM', names.interests, id)
+redis.call('SREM', names.run_jobs .. was.request_key, id)
+local is_free, free_uploads = let_go(names.result_jobs .. result), {}
+if is_free then forget_run(names.run .. was.request_key) end
+for _, upload in ipairs(uploads_of(was)) do
+  if let_go(names.upload_jobs .. user .. ':' .. upload) then
+    forget_upload(upload)
+    free_uploads[#free_uploads + 1] = upload
+  end
+end
+return {result, is_free and '1' or '0', free_uploads}

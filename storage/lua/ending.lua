@@ -1,10 +1,11 @@
+-- Needs holds.lua.
 -- Shared by the scripts that end runs; storage/calls.py puts it before them.
 local ENDED = {done = true, failed = true, cancelled = true}
 local STAGES = {'queued', 'preprocess', 'inference', 'postprocess'}
 
 local function read(key, ...)
   local found, values = {}, redis.call('HMGET', key, ...)
-  for i, name in ipairs({...}) do found[name] = values[i] end
+  for i, name in ipairs({...}) do found[name] = values[i] or nil end
   return found
 end
 
@@ -64,15 +65,48 @@ local function book(names, sums, now)
   end
 end
 
--- End one job: done, failed or cancelled, with what its run took. Its number is the run's, as those
+-- The uploads that a job needs: its own, and that of the run it joined.
+local function uploads_of(job)
+  local found = {}
+  for upload in string.gmatch((job.upload or '') .. ' ' .. (job.other_uploads or ''), '%S+') do
+    found[#found + 1] = upload
+  end
+  return found
+end
+
+-- All that a job needs, as sets of holds.lua.
+local function sets_of(names, job)
+  local sets = {names.result_jobs .. (job.result_key or job.request_key)}
+  for _, upload in ipairs(uploads_of(job)) do
+    sets[#sets + 1] = names.upload_jobs .. job.user .. ':' .. upload
+  end
+  return sets
+end
+
+-- End jobs: done, failed or cancelled, with what their run took. Their number is the run's, as those
 -- who joined an earlier attempt must see this as the newest version.
-local function end_job(names, job, state, payload, spent, number, now)
-  if redis.call('EXISTS', job) == 0 then return end
+local function end_jobs(names, ids, state, payload, spent, number, now)
   local fields = {'state', state, 'ended', string.format('%.3f', now), 'timings', spent, 'n', number}
   if state == 'done' then fields[#fields + 1], fields[#fields + 2] = 'result', payload end
   if state == 'failed' then fields[#fields + 1], fields[#fields + 2] = 'error', payload end
-  redis.call('HSET', job, unpack(fields))
-  redis.call('PEXPIRE', job, names.job_ttl)
+  local holders, histories = {}, {}
+  for _, id in ipairs(ids) do
+    local job = names.job .. id
+    local was = read(job, 'user', 'request_key', 'result_key', 'upload', 'other_uploads')
+    if was.user then  -- its record may have expired
+      redis.call('HSET', job, unpack(fields))
+      redis.call('PEXPIRE', job, names.job_ttl)
+      histories[names.user_jobs .. was.user] = true
+      for _, set in ipairs(sets_of(names, was)) do
+        holders[set] = holders[set] or {}
+        table.insert(holders[set], id)
+      end
+    end
+  end
+  for set, of in pairs(holders) do hold_longer(set, of, now, names.job_ttl) end
+  for history in pairs(histories) do lengthen(history, names.job_ttl) end
+  in_parts('ZREM', names.deadlines, nil, ids)
+  in_parts('ZREM', names.interests, nil, ids)
 end
 
 -- End a run that has not ended, and every job that waits for it. One that nobody wants any more is
@@ -95,9 +129,7 @@ local function end_run(names, key, state, payload, lasting, now, sums)
   redis.call('HSET', run, 'state', state, 'progress', 1, 'lease', 0, 'ended', string.format('%.3f', now),
     state == 'done' and 'result' or 'error', payload, 'lasting', lasting, 'timings', spent, 'version', version)
   redis.call('PEXPIRE', run, names.run_ttl)
-  for _, id in ipairs(redis.call('SMEMBERS', jobs)) do
-    end_job(names, names.job .. id, state, payload, spent, was.n, now)
-  end
+  end_jobs(names, redis.call('SMEMBERS', jobs), state, payload, spent, was.n, now)
   redis.call('DEL', jobs)
   redis.call('ZREM', names.active, key)
   redis.call('ZREM', names.waiting .. (was.variant or was.model) .. ':' .. was.lane, run)
@@ -119,12 +151,12 @@ local function leave(names, id, state, payload, now)
   local run, jobs = names.run .. key, names.run_jobs .. key
   local was = redis.call('HMGET', run, 'n', 'state', 'waiting_since')
   if redis.call('SISMEMBER', jobs, id) == 0 or not was[1] or ENDED[was[2]] then
-    end_job(names, job, state, payload, '{}', was[1] or 0, now)
+    end_jobs(names, {id}, state, payload, '{}', was[1] or 0, now)
     return state
   end
   if redis.call('SCARD', jobs) > 1 then
     redis.call('SREM', jobs, id)
-    end_job(names, job, state, payload, '{}', was[1], now)
+    end_jobs(names, {id}, state, payload, '{}', was[1], now)
     local version = redis.call('HINCRBY', run, 'version', 1)
     redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. was[2] .. '","version":' .. version .. ',"left":1}')
     return state
@@ -135,7 +167,7 @@ local function leave(names, id, state, payload, now)
   end
   if state == 'failed' then  -- nobody need wait for the worker to hear that time is over
     redis.call('SREM', jobs, id)
-    end_job(names, job, state, payload, '{}', was[1], now)
+    end_jobs(names, {id}, state, payload, '{}', was[1], now)
   else
     redis.call('HSET', job, 'state', 'cancelling')
   end

@@ -41,13 +41,17 @@ local function line(score, prefix, variant, lane, loads)
   return before, math.max(device_ms, cpu_ms)
 end
 
+local MOST_GONE = 100
+
 -- How many runs are in `set`, oldest first. Ends take theirs out; a run whose record is gone is taken
--- out here, once it is the oldest.
+-- out here, once it is the oldest. Not more than so many at a time: the next call goes on with it.
 local function still_in(set)
-  while true do
-    local oldest = redis.call('ZRANGE', set, 0, 0)[1]
+  local oldest
+  for _ = 1, MOST_GONE do
+    oldest = redis.call('ZRANGE', set, 0, 0)[1]
     local state = oldest and redis.call('HGET', oldest, 'state')
-    if not oldest or (state and not ENDED[state]) then return redis.call('ZCARD', set), oldest end
+    if not oldest or (state and not ENDED[state]) then break end
     redis.call('ZREM', set, oldest)
   end
+  return redis.call('ZCARD', set), oldest
 end
