@@ -40,12 +40,14 @@ INTEREST_MS = 30_000
 IDEMPOTENCY_MS = 86_400_000
 ERASE = 2
 """Answer of a run that ends after its only job was deleted."""
+LATER = 3
+"""Answer of a run that has not ended yet, as others with many jobs ended in the same script."""
 
 MOST_LOOKED_AT = 500
 """Runs or entries that one script looks at. Redis serves nobody meanwhile: 20 ms is the limit."""
 MOST_EXPIRED = 100
 """Jobs that one script ends because their time is over."""
-MOST_LED = 20
+MOST_LED = 5
 """Runs that one script leads again, each with its jobs."""
 
 T = TypeVar("T")
@@ -390,7 +392,8 @@ class End:
 def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[int]]:
     """End these runs and the jobs that wait for them.
 
-    Answers 1 per run, 0 for one whose number is stale, ERASE if its result has to go.
+    Answers 1 per run, 0 for one whose number is stale, ERASE if its result has to go, LATER if it
+    is to be asked for again.
     """
     args: list[Word] = [ending(job_ttl_s)]
     for end in ends:

@@ -295,12 +295,14 @@ def _failed(ref: Ref, error: JobError) -> End:
 
 
 def _finish(ends: list[End]) -> None:
-    if ends:
-        finished = state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
-        _forget_arrays([end.ref for end in ends])
-        for end, answer in zip(ends, finished, strict=True):
+    while ends:
+        answers = state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
+        told = list(zip(ends, answers, strict=True))
+        _forget_arrays([end.ref for end, answer in told if answer != records.LATER])
+        for end, answer in told:
             if answer == records.ERASE:
                 _guarded(end.ref, partial(memory.erase, end.ref.key))
+        ends = [end for end, answer in told if answer == records.LATER]
 
 
 def _forget_arrays(refs: list[Ref]) -> None:

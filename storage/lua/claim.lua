@@ -111,6 +111,7 @@ if under_way and old[7] == id then return {'lead', n, spec, stamp} end  -- the s
 -- In how many ms a run's turn comes, about.
 local function wait_of(waiting)
   local of = redis.call('HMGET', waiting, 'lane', 'model', 'variant')
+  if not of[1] then return 0 end  -- its record is gone
   local as = of[3] or of[2]
   local score = redis.call('ZSCORE', waiting_prefix .. as .. ':' .. of[1], waiting)
   local _, wait_ms = line('(' .. (score or '0'), waiting_prefix, as, of[1], limit('loads'))

@@ -109,9 +109,13 @@ local function end_jobs(names, ids, state, payload, spent, number, now)
   in_parts('ZREM', names.interests, nil, ids)
 end
 
+-- Each end writes to every job of its run. Whoever ends several runs ends no more of them in one script
+-- once so many jobs have ended.
+local MOST_ENDED = 200
+
 -- End a run that has not ended, and every job that waits for it. One that nobody wants any more is
 -- cancelled, whatever came of it. `names` are the prefixes and times of storage/records.py: ending().
--- With `sums`, whoever calls it books them once all runs have ended.
+-- With `sums`, whoever calls it books them once all runs have ended. Answers how many jobs it ended.
 local function end_run(names, key, state, payload, lasting, now, sums)
   local run, jobs = names.run .. key, names.run_jobs .. key
   local was = read(run, 'n', 'stage', 'model', 'lane', 'user', 'unwanted', 'version', 'ms:queued',
@@ -129,7 +133,8 @@ local function end_run(names, key, state, payload, lasting, now, sums)
   redis.call('HSET', run, 'state', state, 'progress', 1, 'lease', 0, 'ended', string.format('%.3f', now),
     state == 'done' and 'result' or 'error', payload, 'lasting', lasting, 'timings', spent, 'version', version)
   redis.call('PEXPIRE', run, names.run_ttl)
-  end_jobs(names, redis.call('SMEMBERS', jobs), state, payload, spent, was.n, now)
+  local ids = redis.call('SMEMBERS', jobs)
+  end_jobs(names, ids, state, payload, spent, was.n, now)
   redis.call('DEL', jobs)
   redis.call('ZREM', names.active, key)
   redis.call('ZREM', names.waiting .. (was.variant or was.model) .. ':' .. was.lane, run)
@@ -139,13 +144,14 @@ local function end_run(names, key, state, payload, lasting, now, sums)
   count(own, was.model, state, payload, ms)
   if state == 'done' and ms.inference then learn(names, own, was, ms) end
   if not sums then book(names, own, now) end
+  return #ids
 end
 
 -- Take a job away from its run, to end as `state`. The run goes on while somebody else waits for it.
 -- If nobody does, it ends at once where it only waits, as its number keeps any later stage from
 -- starting; while a stage is at it, it is marked, and ends when the worker next speaks of it.
--- Answers the job's state: `state`, or cancelling.
-local function leave(names, id, state, payload, now)
+-- Answers the job's state: `state`, or cancelling. `sums` as in end_run.
+local function leave(names, id, state, payload, now, sums)
   local job = names.job .. id
   local key = redis.call('HGET', job, 'request_key')
   local run, jobs = names.run .. key, names.run_jobs .. key
@@ -162,7 +168,7 @@ local function leave(names, id, state, payload, now)
     return state
   end
   if was[3] ~= '' then
-    end_run(names, key, state, payload, '0', now)
+    end_run(names, key, state, payload, '0', now, sums)
     return state
   end
   if state == 'failed' then  -- nobody need wait for the worker to hear that time is over

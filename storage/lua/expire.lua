@@ -5,17 +5,19 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local asked = cjson.decode(ARGV[1])
-local names = asked.names
+local names, sums = asked.names, new_sums()
 
 local function let_go(due, state, payload, most)
   local ids = redis.call('ZRANGEBYSCORE', due, '-inf', now, 'LIMIT', 0, most)
   for _, id in ipairs(ids) do
     local was = redis.call('HGET', names.job .. id, 'state')
-    if was and not ENDED[was] and was ~= 'cancelling' then leave(names, id, state, payload, now) end
+    if was and not ENDED[was] and was ~= 'cancelling' then leave(names, id, state, payload, now, sums) end
   end
   if #ids > 0 then redis.call('ZREM', due, unpack(ids)) end
   return #ids
 end
 
 local expired = let_go(names.deadlines, 'failed', asked.error, asked.most)
-return expired + let_go(names.interests, 'cancelled', '', asked.most - expired)
+local unseen = let_go(names.interests, 'cancelled', '', asked.most - expired)
+book(names, sums, now)
+return expired + unseen

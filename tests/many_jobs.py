@@ -1,0 +1,76 @@
+"""Many jobs, written by the calls that web processes make, and how long Redis takes for a call."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import redis
+
+from storage import records
+from storage.calls import Call, _source
+from storage.records import Spec
+
+RESULT = '{"kind":"labels","width":8,"height":8,"objects":{},"data":{}}'
+JOB_TTL_S = 3600
+AT_ONCE = 500
+
+
+def request_key(number: int, user: str = "ada") -> str:
+    """Of the request of its own that a job has."""
+    return f"{user}-{number:08x}".ljust(64, "0")
+
+
+def claim(number: int, *, user: str = "ada", key: str = "", known: str = RESULT) -> Call[Any]:
+    """The claim of job `number` of a user: of a request of its own unless `key` names one."""
+    job_id = f"{number:032x}"
+    spec = Spec(key or request_key(number, user), user, "toy", {}, ["alpha"],
+                f"{number:032x}", "sha256:w", "sha256:c")  # fmt: skip
+    return records.claim(
+        job_id,
+        spec,
+        lane="batch",
+        job_ttl_s=JOB_TTL_S,
+        known_result=known,
+        fields={"id": job_id},
+    )
+
+
+def do_all(client: "redis.Redis", calls: Iterable[Call[Any]]) -> list[Any]:
+    """Do calls of scripts, some hundred a round trip; their parsed answers."""
+    answers: list[Any] = []
+    left = iter(calls)
+    while some := list(islice(left, AT_ONCE)):  # itertools.batched is of Python 3.12
+        pipeline = client.pipeline(transaction=False)
+        for name in {call.script for call in some}:
+            client.script_load(_source(name)[0])
+        for call in some:
+            pipeline.execute_command("EVALSHA", _source(call.script)[1], *call.words)
+        answers += [call.parse(found) for call, found in zip(some, pipeline.execute(), strict=True)]
+    return answers
+
+
+class Timed:
+    """How long calls take inside Redis, by its own slow log."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._client = client
+        client.config_set("slowlog-log-slower-than", 0)
+        client.config_set("slowlog-max-len", 1000)
+
+    def ms(self, call: Call[Any]) -> tuple[float, Any]:
+        """Milliseconds of one call, and its parsed answer."""
+        source, sha = _source(call.script)
+        self._client.script_load(source)
+        self._client.slowlog_reset()
+        answer = self._client.execute_command("EVALSHA", sha, *call.words)
+        took_us = max(
+            entry["duration"]
+            for entry in self._client.slowlog_get(10)
+            if entry["command"].startswith(b"EVALSHA")
+        )
+        return took_us / 1000, call.parse(answer)
+
+    def close(self) -> None:
+        """Leave the log as it is by default."""
+        self._client.config_set("slowlog-log-slower-than", 10_000)
+        self._client.slowlog_reset()

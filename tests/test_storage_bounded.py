@@ -1,0 +1,244 @@
+"""No script keeps Redis busy for long, however much one user, or everybody, has asked for."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from many_jobs import JOB_TTL_S, RESULT, Timed, claim, do_all, request_key
+
+from storage import keys, records
+from storage.calls import Sync
+from storage.records import End, Limits, Ref
+
+pytest_plugins = ["inprocess"]
+
+LIMIT_MS = 20
+JOBS = 10_000
+EXPIRED = '{"code":"expired"}'
+RUNS = 300
+
+
+@pytest.fixture
+def raw(state_url: str) -> Iterator["redis.Redis"]:
+    """A client of the test's database that decodes nothing."""
+    with redis.Redis.from_url(state_url) as client:
+        yield client
+
+
+@pytest.fixture
+def timed(raw: "redis.Redis") -> Iterator[Timed]:
+    timed = Timed(raw)
+    yield timed
+    timed.close()
+
+
+def runs(raw: "redis.Redis", count: int) -> list[Ref]:
+    """So many runs under way of one user, each with one job."""
+    claims = do_all(raw, (claim(number, known="") for number in range(count)))
+    return [Ref(request_key(number), one.number) for number, one in enumerate(claims)]
+
+
+def test_a_delete_costs_the_same_however_long_the_history_is(
+    raw: "redis.Redis", timed: Timed
+) -> None:
+    do_all(raw, (claim(number) for number in range(JOBS)))
+
+    deletes = (records.delete(f"{number:032x}", "ada", job_ttl_s=JOB_TTL_S) for number in range(5))
+    took = [timed.ms(call) for call in deletes]
+
+    assert all(deleted is not None for _, deleted in took)
+    assert min(ms for ms, _ in took) < LIMIT_MS  # the least: others may use this processor too
+
+
+def test_a_shared_result_costs_no_more(raw: "redis.Redis", timed: Timed) -> None:
+    do_all(raw, (claim(number, key="k" * 64) for number in range(2_000)))
+
+    deletes = (records.delete(f"{number:032x}", "ada", job_ttl_s=JOB_TTL_S) for number in range(5))
+    took = [timed.ms(call) for call in deletes]
+
+    assert [deleted.has_free_result for _, deleted in took] == [False] * 5
+    assert min(ms for ms, _ in took) < LIMIT_MS / 4
+
+
+def test_so_many_jobs_wait_for_one_run_and_the_next_is_refused(link: Sync) -> None:
+    limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, loads={}, joined=3)
+
+    verdicts = [link.do(_joining(number, limits)).verdict for number in range(4)]
+    refusal = records.refusal(link.do(_joining(9, limits)))
+
+    assert verdicts == ["lead", "join", "join", "busy"]
+    assert (refusal.limit, refusal.value) == ("joined", 3)
+
+
+def test_a_join_that_is_sent_again_is_not_refused(link: Sync) -> None:
+    limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, loads={}, joined=2)
+
+    asked = [link.do(_joining(number, limits)).verdict for number in (0, 1, 1)]
+
+    assert asked == ["lead", "join", "join"]
+
+
+def _joining(number: int, limits: Limits) -> records.Call[records.Claim]:
+    spec = records.Spec("k" * 64, "ada", "toy", {}, ["alpha"], "upload", "w", "c")
+    return records.claim(f"j{number}", spec, lane="batch", job_ttl_s=60, limits=limits)
+
+
+def test_all_pages_together_name_every_run_under_way(raw: "redis.Redis", link: Sync) -> None:
+    refs = runs(raw, 25)
+
+    found, after = [], ""
+    while True:
+        page = link.do(records.under_way(after, most=10))
+        found += page.items
+        if not (after := page.after):
+            break
+
+    assert found == [(ref.key, ref.n) for ref in refs]
+
+
+def test_pages_of_a_census_are_added_up(raw: "redis.Redis", link: Sync) -> None:
+    runs(raw, 25)
+    raw.sadd(keys.MODELS, "toy")
+
+    census = link.do(records.census(most=10))
+    while census.after:
+        census = census.with_page(link.do(records.census(census.after, most=10)))
+
+    assert [(group.state, group.count) for group in census.groups] == [("waiting", 25)]
+    assert census.totals == {"toy": {}}
+
+
+def test_lost_runs_are_found_on_every_page(raw: "redis.Redis", link: Sync) -> None:
+    refs = runs(raw, 25)
+    do_all(raw, (records.send(records.Letter("q", b""), [ref]) for ref in refs))
+
+    found: list[records.Lost] = []
+    for _ in range(2):  # suspect at the first look, lost at the second
+        raw.delete(keys.RECONCILER)
+        page = link.do(records.find_lost(every_ms=900, grace_ms=-1, most=10))
+        found += page.items
+        while page.after:
+            page = link.do(records.find_lost(every_ms=900, grace_ms=-1, after=page.after, most=10))
+            found += page.items
+
+    assert [lost.ref for lost in found] == refs
+
+
+def test_expired_jobs_end_so_many_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+    runs(raw, 25)
+    raw.zadd(keys.DEADLINES, {f"{number:032x}": 1 for number in range(25)})
+
+    ended = [link.do(records.expire(EXPIRED, job_ttl_s=60, most=10)) for _ in range(4)]
+
+    assert ended == [10, 10, 5, 0]
+
+
+def test_an_ended_job_has_no_deadline_any_more(raw: "redis.Redis", link: Sync) -> None:
+    [ref] = runs(raw, 1)
+
+    link.do(records.finish([End(ref, "done", RESULT)], job_ttl_s=60))
+
+    assert not raw.exists(keys.DEADLINES)
+
+
+def test_runs_whose_records_are_gone_are_passed_over_some_at_a_time(
+    raw: "redis.Redis", link: Sync
+) -> None:
+    """A limit may count some of them for a while, and no script removes thousands at once."""
+    raw.zadd(keys.user_runs("ada"), {f"px1:run:gone-{number}": number for number in range(250)})
+    limits = Limits(in_flight=1, waiting=9, wait_ms=9e9, loads={})
+
+    verdicts = [link.do(_joining(number, limits)).verdict for number in range(3)]
+
+    assert verdicts == ["busy", "busy", "lead"]
+
+
+# Histories
+
+
+def expired(raw: "redis.Redis", count: int, user: str = "ada") -> None:
+    """Jobs whose records have expired, in the history of their user; and one young job."""
+    history = keys.user_jobs(user)
+    raw.zadd(history, {f"gone-{number}": number + 1 for number in range(count)})
+    raw.zadd(keys.HISTORIES, {user: 1})
+
+
+def test_a_history_loses_what_has_expired_so_many_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+    expired(raw, 25)
+    do_all(raw, [claim(1)])
+
+    looked = [link.do(records.trim(job_ttl_s=JOB_TTL_S, most=10)) for _ in range(4)]
+
+    assert raw.zrange(keys.user_jobs("ada"), 0, -1) == [b"%032x" % 1]
+    assert looked == [10, 10, 5, 0]
+
+
+def test_a_job_that_still_lives_stays_in_the_history(raw: "redis.Redis", link: Sync) -> None:
+    do_all(raw, [claim(1)])
+    raw.zadd(keys.user_jobs("ada"), {f"{1:032x}": 1})  # asked for long ago, ended lately
+    raw.zadd(keys.HISTORIES, {"ada": 1})
+
+    link.do(records.trim(job_ttl_s=JOB_TTL_S))
+
+    assert raw.zcard(keys.user_jobs("ada")) == 1
+    assert raw.zscore(keys.HISTORIES, "ada") > 1e12, "it is looked at again later"
+
+
+def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: Sync) -> None:
+    for number in range(25):
+        expired(raw, 3, user=f"user-{number}")
+
+    while link.do(records.trim(job_ttl_s=JOB_TTL_S, most=10)) >= 10:
+        pass
+
+    assert not raw.exists(keys.HISTORIES)
+    assert not list(raw.scan_iter("px1:user-jobs:*"))
+
+
+def test_a_history_whose_key_expired_is_forgotten(raw: "redis.Redis", link: Sync) -> None:
+    raw.zadd(keys.HISTORIES, {"ada": 1})
+
+    assert link.do(records.trim(job_ttl_s=JOB_TTL_S)) == 1
+    assert not raw.exists(keys.HISTORIES)
+
+
+def test_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+    """A message has 16 runs, and each may have as many jobs as may join it."""
+    refs = []
+    for number in range(4):
+        joins = (claim(100 * number + job, key=f"{number:064}", known="") for job in range(100))
+        refs.append(Ref(f"{number:064}", do_all(raw, joins)[0].number))
+    ends = [End(ref, "done", RESULT) for ref in refs]
+
+    first = link.do(records.finish(ends, job_ttl_s=JOB_TTL_S))
+    second = link.do(records.finish(ends[2:], job_ttl_s=JOB_TTL_S))
+
+    assert first == [1, 1, records.LATER, records.LATER]
+    assert second == [1, 1]
+    states = {raw.hget(keys.job(f"{number:032x}"), "state") for number in range(400)}
+    assert states == {b"done"}
+
+
+def test_expired_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+    """What a stage leaves is what the reconciler ends next: nothing waits for ever."""
+    refs = []
+    for number in range(4):
+        joins = (claim(100 * number + job, key=f"{number:064}", known="") for job in range(100))
+        refs.append(Ref(f"{number:064}", do_all(raw, joins)[0].number))
+        raw.hset(keys.run(f"{number:064}"), "deadline", 1)
+    raw.zadd(keys.DEADLINES, {f"{number:032x}": 1 for number in range(400)})
+
+    touched = link.do(
+        records.touch(
+            "start", refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
+            line="cpu", lane="batch", job_ttl_s=JOB_TTL_S, expired=EXPIRED,
+        )
+    )  # fmt: skip
+    left = raw.zcard(keys.DEADLINES)
+    while link.do(records.expire(EXPIRED, job_ttl_s=JOB_TTL_S)):
+        pass
+
+    assert [one.has_ended for one in touched] == [True] * 4
+    assert left == 200
+    states = {raw.hget(keys.job(f"{number:032x}"), "state") for number in range(400)}
+    assert states == {b"failed"} and not raw.exists(keys.ACTIVE)
