@@ -21,6 +21,8 @@ STATE_CONFIG = """
 # Queue, jobs, runs, catalogue: keeps what it is told.
 appendonly yes
 appendfsync everysec
+auto-aof-rewrite-min-size 16mb
+lazyfree-lazy-expire yes
 maxmemory-policy noeviction
 """
 CACHE_CONFIG = f"""

@@ -45,9 +45,9 @@ LATER = 3
 
 MOST_LOOKED_AT = 500
 """Runs or entries that one script looks at. Redis serves nobody meanwhile: 20 ms is the limit."""
-MOST_EXPIRED = 100
+MOST_EXPIRED = 25
 """Jobs that one script ends because their time is over."""
-MOST_LED = 5
+MOST_LED = 2
 """Runs that one script leads again, each with its jobs."""
 
 T = TypeVar("T")

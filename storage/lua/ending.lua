@@ -109,9 +109,13 @@ local function end_jobs(names, ids, state, payload, spent, number, now)
   in_parts('ZREM', names.interests, nil, ids)
 end
 
--- Each end writes to every job of its run. Whoever ends several runs ends no more of them in one script
--- once so many jobs have ended.
-local MOST_ENDED = 200
+-- Each end writes to every job of its run. One script ends so many jobs, unless one run alone has more.
+local MOST_ENDED = 100
+
+-- Whether a run may end in a script that has ended so many jobs.
+local function has_room(names, key, ended)
+  return ended == 0 or ended + redis.call('SCARD', names.run_jobs .. key) <= MOST_ENDED
+end
 
 -- End a run that has not ended, and every job that waits for it. One that nobody wants any more is
 -- cancelled, whatever came of it. `names` are the prefixes and times of storage/records.py: ending().

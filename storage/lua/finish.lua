@@ -14,7 +14,7 @@ for i = 1, (#ARGV - 1) / 5 do
   local was = read(names.run .. key, 'n', 'state', 'erase', 'result_key')
   if was.n ~= number or ENDED[was.state] then
     answers[i] = 0
-  elseif ended >= MOST_ENDED then
+  elseif not has_room(names, key, ended) then
     answers[i] = 3
   else
     ended = ended + end_run(names, key, state, payload, lasting, now, sums)

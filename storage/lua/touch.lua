@@ -28,8 +28,8 @@ for i = 1, count do
   elseif ENDED[was[2]] then
     answers[i] = {-1, ''}
   elseif was[11] or (event == 'start' and was[12] and tonumber(was[12]) < now) then
-    if ended < MOST_ENDED then  -- else expire.lua ends its jobs within a second: all are due
-      names = names or cjson.decode(ARGV[9])
+    names = names or cjson.decode(ARGV[9])
+    if has_room(names, key, ended) then  -- else expire.lua ends its jobs: all are due
       ended = ended + end_run(names, key, 'failed', ARGV[10], '0', now)
     end
     answers[i] = {-1, ''}

@@ -1,0 +1,279 @@
+"""make bench-scripts: how long each Lua script keeps Redis from everybody else, at its worst.
+
+Written by the calls that web processes and workers make, pipelined: 200,000 jobs of one user, then
+as many of 5,000 users beside 5,000 runs under way. Each script meets its worst realistic case
+several times. Redis itself says how long each call took (slow log); its CPU time stands beside it,
+as the processors of this machine may be shared.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from table import save, show, verdict
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from many_jobs import JOB_TTL_S, Timed, claim, do_all, request_key
+from stack import Stack
+
+from storage import catalogue, keys, records
+from storage.calls import Call
+from storage.records import End, Limits, Load, Ref
+
+JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
+RUNS = int(os.environ.get("BENCH_RUNS", "5000"))
+USERS = 5000
+FIRST = 10**9
+"""Number of the first job of a run."""
+TIMES = 15
+GOAL_MS = 20
+MESSAGE = 16
+JOINED = 100
+EXPIRED = '{"code":"expired","message":"its deadline was over"}'
+RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 20] * 80}})
+VARIANTS = [f"model-{number}" for number in range(10)]
+LOADS = {name: Load(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
+LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, loads=LOADS, joined=JOINED)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A script in one situation."""
+
+    name: str
+    call: Callable[[int], Call[Any]]
+    """The call of each time."""
+    prepare: Callable[[int], None] = lambda number: None
+    """What makes the situation anew."""
+    times: int = TIMES
+
+
+class Bench:
+    """A Redis full of jobs."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.redis = stack.state
+        self.timed = Timed(self.redis)
+        self.number = count(2 * FIRST)
+        self.rows: list[list[object]] = []
+        self.figures: dict[str, float] = {}
+
+    def measure(self, situation: str, cases: Iterable[Case]) -> None:
+        for case in cases:
+            took_ms, cpu_ms = zip(
+                *(self._once(case, turn) for turn in range(case.times)), strict=True
+            )
+            row = [max(took_ms), median(took_ms), max(cpu_ms)]
+            self.rows.append([situation, case.name, *(f"{ms:.2f}" for ms in row)])
+            name = f"{situation} {case.name}".replace(" ", "_").replace(",", "")
+            self.figures |= {f"{name}_worst_ms": row[0], f"{name}_median_ms": row[1]}
+            print(f"{situation}: {case.name}: {row[0]:.2f} {row[1]:.2f} {row[2]:.2f}", flush=True)
+
+    def _once(self, case: Case, turn: int) -> tuple[float, float]:
+        case.prepare(turn)
+        before_s = self._cpu_s()
+        ms, _ = self.timed.ms(case.call(turn))
+        return ms, (self._cpu_s() - before_s) * 1000
+
+    def _cpu_s(self) -> float:
+        found = self.redis.info("cpu")
+        return float(found["used_cpu_user_main_thread"] + found["used_cpu_sys_main_thread"])
+
+    def runs(self, number: int, user: str = "ada", joined: int = 1) -> list[Ref]:
+        """New runs under way, each with so many jobs."""
+        firsts = [next(self.number) for _ in range(number)]
+        names = [request_key(first, user) for first in firsts]
+        claims = do_all(self.redis, (claim(one, user=user, known="") for one in firsts))
+        others = (
+            claim(next(self.number), user=user, key=name, known="")
+            for name in names
+            for _ in range(joined - 1)
+        )
+        do_all(self.redis, others)
+        return [Ref(name, one.number) for name, one in zip(names, claims, strict=True)]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
+        stack.start_redis("state", "--appendonly", "yes")
+        bench = Bench(stack)
+        jobs = [f"{number:032x}" for number in range(JOBS)]
+        do_all(bench.redis, (claim(number, known=RESULT) for number in range(JOBS)))
+        bench.measure("one user", chain(of_one_user(bench, jobs), of_messages(bench)))
+        bench.redis.flushall()
+        do_all(
+            bench.redis, (claim(number, user=f"user-{number % USERS}") for number in range(JOBS))
+        )
+        waiting = (
+            claim(FIRST + number, user=f"user-{number % USERS}", known="") for number in range(RUNS)
+        )
+        do_all(bench.redis, waiting)
+        bench.measure("many users", chain(of_all(bench), of_messages(bench)))
+    header = ["jobs of", "script", "worst ms", "median ms", "worst CPU ms"]
+    show(f"{JOBS} jobs, {RUNS} runs under way: ms inside Redis", header, bench.rows)
+    medians = [value for name, value in bench.figures.items() if name.endswith("median_ms")]
+    worst = [value for name, value in bench.figures.items() if name.endswith("worst_ms")]
+    verdict("slowest script, median ms", round(max(medians), 2), GOAL_MS)
+    verdict("slowest script, worst ms", round(max(worst), 2), GOAL_MS)
+    save("scripts", bench.figures | {"slowest_ms": max(worst), "slowest_median_ms": max(medians)})
+
+
+def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
+    """Scripts that the length of a user's history, or the number of equal requests, may touch."""
+    ttl = {"job_ttl_s": JOB_TTL_S}
+    yield Case("delete", lambda turn: records.delete(jobs[turn], "ada", **ttl))
+    shared = [next(bench.number) for _ in range(len(jobs) // 2)]
+    do_all(bench.redis, (claim(one, key="shared".ljust(64, "0")) for one in shared))
+    yield Case(
+        "delete, shared result", lambda turn: records.delete(f"{shared[turn]:032x}", "ada", **ttl)
+    )
+    yield Case("claim, hit", lambda turn: claim(next(bench.number), known=RESULT))
+    yield Case("jobs_since", lambda turn: records.jobs_since("ada", 0, 100))
+    yield Case(
+        "trim", lambda turn: records.trim(job_ttl_s=0), lambda turn: _age(bench, jobs, turn), 5
+    )
+    yield Case(
+        "claim, 1,000 expired of its result",
+        lambda turn: claim(next(bench.number), key="old".ljust(64, "0")),
+        lambda turn: _holders(bench, 1000),
+    )
+
+
+def of_messages(bench: Bench) -> Iterable[Case]:
+    """Scripts about runs, sixteen in a message, as many jobs joined to each as may."""
+    ttl = {"job_ttl_s": JOB_TTL_S}
+    full: list[Ref] = []
+
+    def fill(turn: int) -> None:
+        full[:] = bench.runs(MESSAGE, joined=JOINED)
+
+    def fill_and_start(turn: int) -> None:
+        fill(turn)
+        do_all(bench.redis, [_touch("start", full)])
+
+    def fill_and_expire(turn: int) -> None:
+        fill(turn)
+        for ref in full:
+            bench.redis.hset(keys.run(ref.key), "deadline", 1)
+
+    def due(turn: int) -> None:
+        refs = bench.runs(records.MOST_EXPIRED)
+        jobs = [bench.redis.hget(keys.run(ref.key), "leader") for ref in refs]
+        bench.redis.delete(keys.DEADLINES)
+        bench.redis.zadd(keys.DEADLINES, dict.fromkeys(jobs, 1))
+
+    yield Case(
+        "finish, 16 runs of 100 jobs",
+        lambda turn: records.finish([End(ref, "done", RESULT) for ref in full], **ttl),
+        fill,
+    )
+    yield Case("touch start, 16 runs", lambda turn: _touch("start", full), fill)
+    yield Case("touch end, 16 runs", lambda turn: _touch("end", full), fill_and_start)
+    yield Case("touch, 16 expired runs", lambda turn: _touch("start", full), fill_and_expire)
+    yield Case("hand_back, 16 runs", lambda turn: records.hand_back(full), fill)
+    yield Case(
+        "lead_again, new weights",
+        lambda turn: records.lead_again(full[: records.MOST_LED], _moved(full), **ttl),
+        fill,
+    )
+    yield Case("expire", lambda turn: records.expire(EXPIRED, **ttl), due)
+    yield Case(
+        "claim, again after a loss",
+        lambda turn: _claim_again(bench, full),
+        lambda turn: _lose(bench, full),
+    )
+    yield Case(
+        "claim, 100 of its user's runs gone",
+        lambda turn: _claim_new(bench),
+        lambda turn: bench.redis.zadd(
+            keys.user_runs("ada"), {f"gone-{one}": one for one in range(100)}
+        ),
+    )
+    yield Case("cancel", lambda turn: records.cancel(_leader(bench, full[turn]), "ada", **ttl))
+    bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
+
+
+def of_all(bench: Bench) -> Iterable[Case]:
+    """Scripts that look at all runs, workers or models."""
+    for worker in range(200):
+        about = {"queues": ["cpu"], "host": "h" * 40, "facts": "x" * 500}
+        cards = {name: {"name": name, "card": "x" * 2000} for name in VARIANTS}
+        do_all(bench.redis, [catalogue.announce(f"worker-{worker}", about, cards)])
+    jobs = [f"{number:032x}" for number in range(FIRST, FIRST + 100)]
+    loads = records.loads_json(
+        dict.fromkeys(VARIANTS, LOADS) | {"toy": LOADS | {"toy": LOADS["model-0"]}}
+    )
+    free = lambda turn: bench.redis.delete(keys.RECONCILER)  # noqa: E731
+    yield Case("census, a page", lambda turn: records.census())
+    yield Case("under_way, a page", lambda turn: records.under_way())
+    yield Case("find_lost, a page", lambda turn: records.find_lost(every_ms=900), free)
+    yield Case(
+        "find_lost, a page of lost", lambda turn: records.find_lost(every_ms=900, grace_ms=-1), free
+    )
+    yield Case("view, 100 waiting jobs", lambda turn: records.look(jobs, loads))
+    yield Case("claim, a new run", lambda turn: _claim_new(bench))
+    yield Case("catalogue, 200 workers", lambda turn: catalogue.read())
+    yield Case("announce", lambda turn: catalogue.announce("worker-0", about, cards))
+    bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
+
+
+def _touch(event: Any, refs: Sequence[Ref]) -> Call[Any]:
+    return records.touch(
+        event, refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
+        line="cpu", lane="batch", next_line="gpu.toy", next_queue="gpu.toy",
+        job_ttl_s=JOB_TTL_S, expired=EXPIRED,
+    )  # fmt: skip
+
+
+def _moved(refs: Sequence[Ref]) -> list[Any]:
+    """Specs of other weights."""
+    return [
+        records.Spec(f"moved{ref.key[5:]}", "ada", "toy", {}, ["alpha"], "upload", "newer", "c")
+        for ref in refs[: records.MOST_LED]
+    ]
+
+
+def _leader(bench: Bench, ref: Ref) -> str:
+    return str(bench.redis.hget(keys.run(ref.key), "leader").decode())
+
+
+def _lose(bench: Bench, full: list[Ref]) -> None:
+    full[:] = bench.runs(MESSAGE, joined=JOINED)
+    do_all(bench.redis, [_touch("start", full[:1])])
+    bench.redis.hset(keys.run(full[0].key), "lease", 1)
+
+
+def _claim_again(bench: Bench, full: Sequence[Ref]) -> Call[Any]:
+    return claim(next(bench.number), key=full[0].key, known="")
+
+
+def _claim_new(bench: Bench) -> Call[Any]:
+    number = next(bench.number)
+    spec = records.Spec(request_key(number), "ada", "model-0", {}, ["alpha"], "upload", "w", "c")
+    return records.claim(f"{number:032x}", spec, lane="batch", job_ttl_s=JOB_TTL_S, limits=LIMITS)
+
+
+def _holders(bench: Bench, number: int) -> None:
+    """So many expired jobs that needed one result."""
+    gone = {f"gone-{one}": one + 1 for one in range(number)}
+    bench.redis.zadd(keys.result_jobs("old".ljust(64, "0")), gone)
+
+
+def _age(bench: Bench, jobs: Sequence[str], turn: int) -> None:
+    """Let a page of the history's oldest jobs be gone, and the history due."""
+    first = (1 + turn) * records.MOST_LOOKED_AT
+    bench.redis.delete(*(keys.job(one) for one in jobs[first : first + records.MOST_LOOKED_AT]))
+    ids = jobs[first : first + records.MOST_LOOKED_AT]
+    bench.redis.zadd(keys.user_jobs("ada"), dict.fromkeys(ids, 1))
+    bench.redis.zadd(keys.HISTORIES, {"ada": 1})
+
+
+if __name__ == "__main__":
+    main()
