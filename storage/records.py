@@ -307,6 +307,14 @@ def send(letter: Letter, refs: Sequence[Ref]) -> Call[int]:
     return script("send", int, names, [letter.text, *(ref.n for ref in refs)], kinds=NUMBER)
 
 
+def take_up(ref: Ref, spec: Spec) -> Call[bool]:
+    """Let a run that is not queued yet compute from the upload in this spec of the same work.
+
+    False if it is stale or queued already, from another upload.
+    """
+    return script("take_up", bool, [keys.run(ref.key)], [ref.n, spec.to_json()], kinds=NUMBER)
+
+
 @dataclass(frozen=True)
 class Touched:
     """What a run answered to a stage."""

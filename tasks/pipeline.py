@@ -47,6 +47,9 @@ DEFAULT_OUTPUT = ("alpha", "preview")
 DEADLINES_S: Mapping[str, float] = {"interactive": 120, "batch": 3600}
 LONGEST_DEADLINE_S = 24 * 3600
 
+Card = Mapping[str, Any]
+"""The catalogue's entry of a model."""
+
 log = structlog.get_logger()
 
 
@@ -190,9 +193,7 @@ class Pipeline:
         finally:
             self._entering -= 1
 
-    async def _enter(
-        self, request: Request, card: Mapping[str, Any], spec: Spec, known_result: str
-    ) -> View:
+    async def _enter(self, request: Request, card: Card, spec: Spec, known_result: str) -> View:
         """Claim, and bring the run on its way if this job leads it."""
         job_id = secrets.token_hex(16)
         variant = admission.variant(card, spec.params)
@@ -229,7 +230,7 @@ class Pipeline:
             await self._lead(request, card, ref, spec)
         elif claim.verdict == "join" and claim.payload and self._may_bring(request, ref):
             # Its leader is another process, and may have died with the bytes in hand.
-            await self._bring(request, card, ref, claim.payload)
+            await self._take_up(request, card, ref, spec)
         return _fresh(job_id, request, spec, claim)
 
     async def view(self, user: str, job_id: str) -> View:
@@ -318,7 +319,7 @@ class Pipeline:
         """News of all jobs of this user that are under way, are named, or come."""
         return feed.Feed(self.hub, self.glances, self.state, user, named, since_ms)
 
-    def _spec(self, request: Request, card: Mapping[str, Any]) -> Spec:
+    def _spec(self, request: Request, card: Card) -> Spec:
         params = parameters.canonical(card["params"], request.params)
         for name in request.output:
             if name not in OUTPUTS:
@@ -347,7 +348,7 @@ class Pipeline:
             log.warning("result cache away", reason=str(error))
             return ""
 
-    async def _lead(self, request: Request, card: Mapping[str, Any], ref: Ref, spec: Spec) -> None:
+    async def _lead(self, request: Request, card: Card, ref: Ref, spec: Spec) -> None:
         try:
             await self._bring(request, card, ref, spec.upload)
         except (StorageDown, Unavailable) as error:
@@ -359,20 +360,36 @@ class Pipeline:
             await asyncio.wait({giving_up}, timeout=GIVE_UP_S)
             raise
 
-    async def _bring(
-        self, request: Request, card: Mapping[str, Any], ref: Ref, upload_id: str
-    ) -> None:
+    async def _bring(self, request: Request, card: Card, ref: Ref, upload_id: str) -> None:
         """Put the bytes where workers read them, then queue the run."""
-        photo = request.photo
+        with self._in_hand(ref):
+            if request.photo.data:
+                await self._put(request, upload_id)
+            await self._queue(request, card, ref)
+
+    async def _take_up(self, request: Request, card: Card, ref: Ref, spec: Spec) -> None:
+        """The same for a run that another process leads; that may be at it, so its upload stays."""
+        with self._in_hand(ref):
+            await self._put(request, spec.upload)
+            await self.state.do(records.take_up(ref, spec))
+            await self._queue(request, card, ref)
+
+    @contextmanager
+    def _in_hand(self, ref: Ref) -> Iterator[None]:
+        """This process brings the bytes of the run."""
         self._bringing.add(ref.key)
         try:
-            if photo.data:
-                with self._out_of_hand():
-                    await self._keep(request.user, upload_id, photo)
-            cost_ms = 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000
-            await self.publisher.publish(Ticket(request.model, request.lane, ref, cost_ms))
+            yield
         finally:
             self._bringing.discard(ref.key)
+
+    async def _put(self, request: Request, upload_id: str) -> None:
+        with self._out_of_hand():
+            await self._keep(request.user, upload_id, request.photo)
+
+    async def _queue(self, request: Request, card: Card, ref: Ref) -> None:
+        cost_ms = 1.0 if card["decode"] == "none" else 5.0 + request.photo.size / 40_000
+        await self.publisher.publish(Ticket(request.model, request.lane, ref, cost_ms))
 
     def _may_bring(self, request: Request, ref: Ref) -> bool:
         return bool(request.photo.data) and ref.key not in self._bringing

@@ -74,6 +74,17 @@ async def pipeline(
 
 
 @pytest.fixture
+async def other(
+    in_process: None, s3: S3Objects, state_url: str, cache_url: str
+) -> AsyncIterator[Pipeline]:
+    """That of another web process; nobody waits there."""
+    state, cache = (Async(url, limit_s=STATE_LIMIT_S) for url in (state_url, cache_url))
+    made = Pipeline(state, cache, s3, Hub(state_url))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
 def request_() -> Request:
     """Somebody's photo, bytes and all, that nobody has sent before."""
     data = secrets.token_bytes(100)
@@ -164,6 +175,59 @@ async def test_who_joins_a_run_whose_leader_died_brings_the_bytes(
     spec = json.loads(state.hget(keys.run(view.fields["request_key"]), "spec"))
     assert queued() == 1
     assert s3.get(keys.upload_object("ada", spec["upload"])) == request_.photo.data
+
+
+async def test_two_web_processes_with_the_same_bytes_never_write_one_object(
+    live: None,
+    pipeline: Pipeline,
+    other: Pipeline,
+    request_: Request,
+    queued: Callable[[], int],
+    s3: S3Objects,
+    state: "redis.Redis",
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever reads an object of rclone while it is written once more is broken off."""
+    written: list[str] = []
+    is_stored = threading.Event()
+    put = s3.put
+
+    def slow_first(key: str, data: bytes, content_type: str) -> str:
+        written.append(key)
+        etag = put(key, data, content_type)
+        if len(written) == 1:
+            assert is_stored.wait(10)
+        return etag
+
+    monkeypatch.setattr(s3, "put", slow_first)
+    leader = asyncio.create_task(pipeline.submit(request_))
+    while not written:
+        await asyncio.sleep(0.01)
+
+    joined = await other.submit(request_)
+    queued_by_the_other = queued()
+    is_stored.set()
+    led = await leader
+
+    spec = json.loads(state.hget(keys.run(joined.fields["request_key"]), "spec"))
+    assert joined.fields["request_key"] == led.fields["request_key"]
+    assert (queued_by_the_other, queued()) == (1, 1)
+    assert len(set(written)) == len(written) == 2
+    assert s3.get(keys.upload_object("ada", spec["upload"])) == request_.photo.data
+    assert keys.upload_object("ada", spec["upload"]) == written[1], "it was queued with this one"
+
+
+async def test_who_joins_a_run_that_is_queued_changes_nothing_of_it(
+    live: None, pipeline: Pipeline, request_: Request, state: "redis.Redis", link: Sync
+) -> None:
+    view = await pipeline.submit(request_)
+    key = view.fields["request_key"]
+    before = state.hget(keys.run(key), "spec")
+
+    taken = link.do(records.take_up(Ref(key, 1), records.spec_from_json(before)))
+    stale = link.do(records.take_up(Ref(key, 7), records.spec_from_json(before)))
+
+    assert (taken, stale, state.hget(keys.run(key), "spec")) == (False, False, before)
 
 
 async def test_too_many_at_once_are_refused_at_once(
