@@ -216,3 +216,25 @@ def test_no_event_of_a_hundred_tasks_in_threads_is_lost(stack: Stack) -> None:
     kinds = ("task-received", "task-started", "task-succeeded")
     heard = {of: count for of, count in witness.heard.items() if of[0] in ids}
     assert heard == {(id, kind): 1 for id in ids for kind in kinds}
+
+
+def test_events_that_could_not_be_sent_are_sent_by_the_next_flush(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whatever form this Celery notes them; a worker flushes them when it has reconnected."""
+    dispatcher = steps.LosslessDispatcher(connection, app=app)
+    sent: list[str] = []
+
+    def publish(event: dict[str, Any], **_: Any) -> None:
+        sent.append(event["type"])
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise redis.ConnectionError("Redis restarts")
+
+    monkeypatch.setattr(dispatcher.producer, "publish", fail)
+    dispatcher.send("worker-online")
+    dispatcher.send("worker-heartbeat")
+    monkeypatch.setattr(dispatcher.producer, "publish", publish)
+    dispatcher.flush()
+
+    assert sent == ["worker-online", "worker-heartbeat"]

@@ -47,7 +47,8 @@ class LosslessDispatcher(EventDispatcher):
                     self._publish(batch, self.producer, f"{group}.multi")
                 del events[: len(batch)]
             for _ in range(len(self._outbound_buffer) if errors else 0):  # of a lost connection
-                event, routing_key, _ = self._outbound_buffer.popleft()
+                # Celery 5.6 adds the error, 5.7 does not.
+                event, routing_key = self._outbound_buffer.popleft()[:2]
                 self._publish(event, self.producer, routing_key)
 
 
