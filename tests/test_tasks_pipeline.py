@@ -193,9 +193,10 @@ async def test_two_web_processes_with_the_same_bytes_never_write_one_object(
     put = s3.put
 
     def slow_first(key: str, data: bytes, content_type: str) -> str:
+        is_first = not written
         written.append(key)
         etag = put(key, data, content_type)
-        if len(written) == 1:
+        if is_first:
             assert is_stored.wait(10)
         return etag
 
