@@ -307,12 +307,22 @@ def send(letter: Letter, refs: Sequence[Ref]) -> Call[int]:
     return script("send", int, names, [letter.text, *(ref.n for ref in refs)], kinds=NUMBER)
 
 
-def take_up(ref: Ref, spec: Spec) -> Call[bool]:
-    """Let a run that is not queued yet compute from the upload in this spec of the same work.
+def take_up(ref: Ref, spec: Spec, job_id: str) -> Call[bool]:
+    """Let a run that is not queued yet compute from the upload in this spec of the same work, which
+    this job brought.
 
     False if it is stale or queued already, from another upload.
     """
-    return script("take_up", bool, [keys.run(ref.key)], [ref.n, spec.to_json()], kinds=NUMBER)
+    asked = {
+        "n": ref.n,
+        "spec": spec.to_json(),
+        "upload": spec.upload,
+        "id": job_id,
+        "job": keys.JOB_PREFIX,
+        "upload_jobs": keys.upload_jobs(spec.user, ""),
+    }
+    names = [keys.run(ref.key), keys.run_jobs(ref.key)]
+    return script("take_up", bool, names, [json.dumps(asked)], kinds=NUMBER)
 
 
 @dataclass(frozen=True)

@@ -230,7 +230,7 @@ class Pipeline:
             await self._lead(request, card, ref, spec)
         elif claim.verdict == "join" and claim.payload and self._may_bring(request, ref):
             # Its leader is another process, and may have died with the bytes in hand.
-            await self._take_up(request, card, ref, spec)
+            await self._take_up(request, card, ref, spec, job_id)
         return _fresh(job_id, request, spec, claim)
 
     async def view(self, user: str, job_id: str) -> View:
@@ -367,11 +367,13 @@ class Pipeline:
                 await self._put(request, upload_id)
             await self._queue(request, card, ref)
 
-    async def _take_up(self, request: Request, card: Card, ref: Ref, spec: Spec) -> None:
+    async def _take_up(
+        self, request: Request, card: Card, ref: Ref, spec: Spec, job_id: str
+    ) -> None:
         """The same for a run that another process leads; that may be at it, so its upload stays."""
         with self._in_hand(ref):
             await self._put(request, spec.upload)
-            await self.state.do(records.take_up(ref, spec))
+            await self.state.do(records.take_up(ref, spec, job_id))
             await self._queue(request, card, ref)
 
     @contextmanager

@@ -110,6 +110,14 @@ def finish(link: Sync, key: str, state: str = "done", lasting: bool = False) -> 
     assert ended
 
 
+def is_there(s3: S3Objects, key: str) -> bool:
+    try:
+        s3.stat(key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def nobody() -> str:
     """An address on which no Redis listens."""
     with socket.socket() as taken:
@@ -217,6 +225,13 @@ async def test_two_web_processes_with_the_same_bytes_never_write_one_object(
     assert s3.get(keys.upload_object("ada", spec["upload"])) == request_.photo.data
     assert keys.upload_object("ada", spec["upload"]) == written[1], "it was queued with this one"
 
+    for view in (led, joined):
+        assert not [key for key in written if not is_there(s3, key)], (
+            "a job that is left needs both"
+        )
+        await other.delete("ada", view.fields["id"])
+    assert not [key for key in written if is_there(s3, key)]
+
 
 async def test_who_joins_a_run_that_is_queued_changes_nothing_of_it(
     live: None, pipeline: Pipeline, request_: Request, state: "redis.Redis", link: Sync
@@ -225,8 +240,8 @@ async def test_who_joins_a_run_that_is_queued_changes_nothing_of_it(
     key = view.fields["request_key"]
     before = state.hget(keys.run(key), "spec")
 
-    taken = link.do(records.take_up(Ref(key, 1), records.spec_from_json(before)))
-    stale = link.do(records.take_up(Ref(key, 7), records.spec_from_json(before)))
+    taken = link.do(records.take_up(Ref(key, 1), records.spec_from_json(before), view.fields["id"]))
+    stale = link.do(records.take_up(Ref(key, 7), records.spec_from_json(before), view.fields["id"]))
 
     assert (taken, stale, state.hget(keys.run(key), "spec")) == (False, False, before)
 
