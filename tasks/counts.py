@@ -10,18 +10,28 @@ CLAIMS = Counter(
 REFUSED = Counter(
     "pixelmill_refused", "Jobs refused, by the limit that they met.", ["model", "limit"]
 )
+CLOSED = Counter(
+    "pixelmill_connections_closed", "Connections that a web process ended, by reason.", ["reason"]
+)
 LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and led again.", ["model"])
 
 VERDICTS = ("hit", "failed", "join", "lead", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "entering")
-LIMITS_OF_DOOR = ("at_hand", "bodies_mib")
+LIMITS_OF_DOOR = ("at_hand", "bodies_mib", "transfers")
 """Met before the model is known; its label is empty."""
+REASONS = (
+    "slow_headers", "headers_too_large", "framing", "slow_body", "unwanted_body", "slow_reader",
+    "idle", "idle_address", "idle_process",
+)  # fmt: skip
+"""Why a connection is ended; the last two made room for another."""
 
 
 def begin(models: Iterable[str]) -> None:
     """Show zeros: a series that appears with its first event hides that event from rate()."""
     for limit in LIMITS_OF_DOOR:
         REFUSED.labels("", limit)
+    for reason in REASONS:
+        CLOSED.labels(reason)
     for model in models:
         LEASES_LOST.labels(model)
         for verdict in VERDICTS:

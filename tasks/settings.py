@@ -124,6 +124,18 @@ class Settings(BaseSettings):
     """Chunks of a PNG, or segments of a JPEG, before the pixels end."""
     max_metadata_mib: float = 4
     """Metadata of an image (EXIF, profiles, texts) in MiB."""
+    header_timeout_s: float = Field(10, gt=0)
+    """Longest time until a new connection, or a request that has begun, has sent its headers."""
+    min_rate_kib_s: float = Field(1, gt=0)
+    """Least speed of a body that is sent to us, and of a client that reads an answer, in KiB/s."""
+    rate_window_s: float = Field(20, gt=0)
+    """Over so long that speed is measured; a client that stands still for less is not sent away."""
+    max_connections_per_address: int = Field(256, gt=0)
+    """Connections of one client address (of an IPv6 /64) to a web process; above it an idle one of
+    the same address is closed, or the new one is answered 429."""
+    trusted_proxies: str = "127.0.0.1,::1"
+    """Comma-separated addresses or networks of proxies in front of the web processes: as many
+    connections as they like, and their `X-Forwarded-For` says whose share of memory is used."""
     max_waiting: int = 1000
     """Longest line per lane, in runs; above it a request is answered 429."""
     max_wait_interactive_s: float = 90

@@ -3,11 +3,14 @@
 import os
 import socket
 import sys
+from functools import partial
 
 import uvicorn
 
 from tasks.log import configure
 from tasks.settings import settings
+from web.connection_limits import Crowd, limits_of
+from web.connections import Connection
 
 ACCEPTS = 16
 """Connections that are taken in one turn of the loop."""
@@ -27,7 +30,8 @@ def main() -> None:
         host=settings().host,
         port=settings().port,
         loop="uvloop",
-        http="httptools",
+        http=partial(Connection, Crowd(limits_of(settings()))),  # type: ignore[arg-type]  # makes one
+        ws="none",  # nothing here speaks it, and its connections would escape our limits
         access_log=False,
         log_level=settings().log_level,
         timeout_graceful_shutdown=5,

@@ -1,0 +1,154 @@
+"""make bench-idle: what 300 clients of each kind that do nothing cost those who work.
+
+Eight clients work: cached answers by `predict` and by hash, a result picture, an upload of 100 KB.
+Beside them 300 connections of one kind, or of all kinds, are held open and opened again when the
+server ends them: half of them from 127.0.0.1 (a trusted proxy), half from fifty addresses. Each
+round measures the workers alone just before; what counts is the ratio of their p95, the median of
+the rounds.
+"""
+
+import itertools
+import multiprocessing
+import os
+import select
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import httpx
+from load import Answers, closed_loop, request
+from table import save, show, verdict
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import slow_clients
+from stack import API_KEY, MODEL_PATHS, REPOSITORY, Stack
+
+SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
+IDLE = int(os.environ.get("BENCH_IDLE", "300"))
+WORKERS = 8
+SOURCES = [
+    source for number in range(2, 52) for source in ("127.0.0.1", f"127.0.0.{number}")
+]  # in turns
+GOAL = 2.0
+ALL = "all at once"
+
+
+def main() -> None:
+    figures: dict[str, float] = {}
+    rows = []
+    env = {"PIXELMILL_MODELS": "toy", "PIXELMILL_MODEL_PATHS": MODEL_PATHS}
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), env).start_all() as stack:
+        kinds = slow_clients.kinds(stack)
+        work = _work(stack, kinds)
+        closed_loop(stack.url, itertools.cycle(work), clients=WORKERS, seconds=1)
+        for kind in (*slow_clients.KINDS, ALL):
+            sent = [kinds.sent(one) for one in (slow_clients.KINDS if kind == ALL else (kind,))]
+            pairs = [_round(stack, work, sent) for _ in range(ROUNDS)]
+            own = _figures(pairs)
+            key = kind.replace(" ", "_").replace("-", "_")
+            figures |= {f"{key}_{name}": value for name, value in own.items()}
+            rows.append([kind, *own.values()])
+            print(kind, own, flush=True)
+    show(
+        f"{WORKERS} clients at work, {IDLE} idle ones of a kind, {ROUNDS} rounds of {SECONDS:g} s",
+        ["idle", *own],
+        rows,
+    )
+    print()
+    for kind, row in zip((*slow_clients.KINDS, ALL), rows, strict=True):
+        verdict(f"{kind}: p95 beside p95 alone", row[-2], GOAL)
+        verdict(f"{kind}: refused or failed", row[-1], 0)
+    save("idle", figures)
+
+
+def _work(stack: Stack, kinds: slow_clients.Kinds) -> list[bytes]:
+    """Two cached answers, a result picture, an upload."""
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    photo = (REPOSITORY / "examples" / "astronaut.jpg").read_bytes()
+    with httpx.Client(base_url=stack.url, headers=headers, timeout=60) as client:
+        for _ in range(2):
+            answer = client.post("/api/v1/predict/toy?wait=30", content=photo)
+            assert answer.status_code == 200, answer.text
+        place = slow_clients.place(stack, len(slow_clients.PICTURE))
+    typed = {"Content-Type": "image/jpeg"}
+    predict = request(f"{stack.url}/api/v1/predict/toy?wait=30", {**headers, **typed}, photo)
+    upload = request(place, typed, slow_clients.PICTURE, "PUT")
+    return [predict, request(kinds.picture, {}, method="GET"), predict, upload]
+
+
+def _round(stack: Stack, work: list[bytes], sent: list[bytes]) -> tuple[Answers, Answers]:
+    alone = _measure(stack, work)
+    with _held(stack.url, sent):
+        return alone, _measure(stack, work)
+
+
+def _measure(stack: Stack, work: list[bytes]) -> Answers:
+    return closed_loop(stack.url, itertools.cycle(work), clients=WORKERS, seconds=SECONDS)
+
+
+def _figures(pairs: list[tuple[Answers, Answers]]) -> dict[str, float]:
+    alone, beside = ([pair[which] for pair in pairs] for which in (0, 1))
+
+    def ms(of: list[Answers], share: float) -> float:
+        return round(statistics.median(one.percentile(share) for one in of), 1)
+
+    ratios = [two.percentile(0.95) / one.percentile(0.95) for one, two in pairs]
+    failed = sum(count for one in beside for status, count in one.statuses.items() if status != 200)
+    return {
+        **{f"alone_p{int(share * 100)}_ms": ms(alone, share) for share in (0.5, 0.95, 0.99)},
+        **{f"p{int(share * 100)}_ms": ms(beside, share) for share in (0.5, 0.95, 0.99)},
+        "ratio_p95": round(statistics.median(ratios), 2),
+        "failed": failed,
+    }
+
+
+@contextmanager
+def _held(url: str, sent: list[bytes]) -> Iterator[None]:
+    """IDLE connections for each of these, in a process of their own, while the context lasts."""
+    context = multiprocessing.get_context("fork")
+    ready, over = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(url, sent, ready, over), daemon=True)
+    process.start()
+    try:
+        assert ready.wait(120)
+        time.sleep(1)
+        yield
+    finally:
+        over.set()
+        process.join(30)
+        time.sleep(1)
+
+
+def _hold(url: str, sent: list[bytes], ready: Event, over: Event) -> None:
+    """Open them; then, once a second, open again what the server has ended."""
+    poll = select.poll()
+    held: dict[int, tuple[socket.socket, bytes]] = {}
+    sources = itertools.cycle(SOURCES)
+
+    def add(data: bytes) -> None:
+        one = slow_clients.connect(url, next(sources))
+        one.sendall(data)
+        held[one.fileno()] = one, data
+        poll.register(one, select.POLLRDHUP)
+
+    for data in sent:
+        for _ in range(IDLE):
+            add(data)
+    ready.set()
+    while not over.wait(1):
+        for descriptor, _ in poll.poll(0):
+            one, data = held.pop(descriptor)
+            poll.unregister(one)
+            one.close()
+            add(data)
+
+
+if __name__ == "__main__":
+    main()
