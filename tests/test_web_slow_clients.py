@@ -78,8 +78,8 @@ def settled(
     """A crowd whose arrival the process has digested: what is tested is that it stays."""
 
     def is_calm() -> bool:
-        answer = httpx.get(f"{mill.url}/healthz", timeout=15)
-        return answer.elapsed.total_seconds() < 0.3
+        answer = httpx.get(f"{mill.url}/readyz", timeout=15)  # S3 too has digested it
+        return answer.status_code == 200 and answer.elapsed.total_seconds() < 0.3
 
     with crowd(mill.url, sent, number, sources, row=row) as sockets:
         assert slow_clients.wait_until(lambda: is_calm() and is_calm(), 15)
