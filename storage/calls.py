@@ -84,9 +84,8 @@ class Connections:
     """Connections of a client's pool, kept in a list: redis-py's own bookkeeping of who has which
     costs as much CPU as a small command. Safe for threads; a fork starts with none.
 
-    A connection goes back into the list only once every answer to what was asked on it was read, or
-    once it has been closed. Whatever is raised in between, by a signal too, and even while it is
-    being closed: nobody else gets it.
+    A connection goes back into the list only once every answer to what was asked on it was read.
+    Whatever is raised before, by a signal too, and even while it is being closed: nobody gets it.
     """
 
     def __init__(self, pool: Any, name: str = "Redis") -> None:
@@ -106,7 +105,7 @@ class Connections:
                 mismatches.report(self.name, reason)
                 raise InvalidResponse(f"a wrong answer came: {reason}")
         except BaseException:
-            self._end(connection)
+            connection.disconnect()
             raise
         self._free.append((connection, 0))
         return answers
@@ -121,7 +120,7 @@ class Connections:
         try:
             connection.send_packed_command(packed)
         except BaseException:
-            self._end(connection)
+            connection.disconnect()
             raise
         self._free.append((connection, len(commands)))
 
@@ -132,17 +131,14 @@ class Connections:
         try:
             connection, unread = self._free.pop()
         except IndexError:
-            return self.pool.make_connection()
+            # By the pool itself it would be counted: those that are dropped would use its limit up.
+            return self.pool.connection_class(**self.pool.connection_kwargs)
         try:
             for _ in range(unread):
                 _read_answer(connection)
         except (RedisError, OSError):
-            connection.disconnect()
+            connection.disconnect()  # and opened anew when it is used
         return connection
-
-    def _end(self, connection: Any) -> None:
-        connection.disconnect()
-        self._free.append((connection, 0))  # pools count what they have made: it is opened anew
 
 
 class Sync:

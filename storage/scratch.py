@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from storage import keys
+from storage.calls import MAYBE_TEXT, NUMBER, TEXT, Call, Sync, command
 from storage.errors import StorageDown
 
 TTL_S = 3600
@@ -142,24 +143,25 @@ class RedisScratch:
 
     def __init__(self, client: "redis.Redis") -> None:
         self.client: Any = client  # answers bytes: made without decode_responses
+        # Work may be cut short in the middle of an answer; redis-py would use the connection on.
+        self._link = Sync(client, "the scratch Redis")
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
         """Keep an array for TTL_S at most."""
-        with _mapped():
-            self.client.set(keys.scratch(name), b"".join(_packed(array)), ex=TTL_S)
+        words = ("SET", keys.scratch(name), b"".join(_packed(array)), "EX", TTL_S)
+        self._link.do(command(bool, *words, kinds=TEXT))
 
     def get(self, name: str) -> NDArray[np.generic]:
         """The array, read-only."""
-        with _mapped():
-            found = self.client.get(keys.scratch(name))
+        call: Call[bytes | None] = command(_same, "GET", keys.scratch(name), kinds=MAYBE_TEXT)
+        found = self._link.do(call)
         if found is None:
             raise FileNotFoundError(name)
         return _unpacked(found)
 
     def delete(self, *names: str) -> None:
         """Forget these; missing ones are no error."""
-        with _mapped():
-            self.client.delete(*map(keys.scratch, names))
+        self._link.do(command(bool, "DEL", *map(keys.scratch, names), kinds=NUMBER))
 
     def usage(self, installation: str) -> Usage:
         """What Redis says of its memory: it keeps nothing but arrays."""
@@ -229,6 +231,10 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return socket.gethostname()
+
+
+def _same(answer: bytes | None) -> bytes | None:
+    return answer
 
 
 @contextmanager

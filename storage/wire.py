@@ -10,8 +10,8 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from itertools import count
-from typing import Any, NamedTuple, Self
+from itertools import cycle
+from typing import Any, Self
 
 import hiredis
 import redis.asyncio
@@ -28,26 +28,20 @@ MOST_PENDING = 1000
 Kinds = tuple[type, ...]
 """What Python types an answer may have."""
 
-_PROOF = b"*2\r\n$4\r\nECHO\r\n$32\r\n%b\r\n"
+PROOFS = 64
+"""After so many batches a proof comes again: an answer so late would be of another connection."""
+
 _NOT_YET = object()  # hiredis says False by itself, which is an answer too
+
+# Plain tuples, as a named one costs as much CPU as reading an answer.
+_Question = tuple[bytes, Kinds, "asyncio.Future[Any]"]
+"""Packed, what kinds its answer may be of, who waits for it."""
+_Batch = tuple[float, Sequence[_Question], bytes]
+"""When it was sent, its questions, and the word that comes after their answers."""
 
 
 class OutOfPlace(Exception):
     """An answer cannot be the one to the question in its place."""
-
-
-class _Question(NamedTuple):
-    packed: bytes
-    kinds: Kinds
-    waiting: "asyncio.Future[Any]"
-
-
-class _Batch(NamedTuple):
-    """Questions that were sent together, and the word that comes after their answers."""
-
-    at_s: float
-    questions: Sequence[_Question]
-    proof: bytes
 
 
 def pack(words: tuple[Any, ...]) -> bytes:
@@ -89,10 +83,13 @@ class Wire(asyncio.Protocol):
         """Asked in this turn of the loop, not sent yet."""
         self._sent: deque[_Batch] = deque()
         self._answers: list[Any] = []
-        """To the oldest batch, so far."""
-        self._mark, self._number = secrets.token_hex(8).encode(), count()
+        """To the oldest batch, so far,"""
+        self._due = 0
+        """of so many: then comes its proof."""
+        mark = secrets.token_hex(14).encode()
+        self._proofs = cycle([pack(("ECHO", b"%b%04x" % (mark, n))) for n in range(PROOFS)])
         self._pending = 0
-        self._room = asyncio.Event()
+        self._room, self._is_waited = asyncio.Event(), False
         self._looking: asyncio.TimerHandle | None = None  # one for all: a timer each costs more
         self._transport: Any = connection._writer.transport
         self._transport.set_protocol(self)
@@ -125,6 +122,7 @@ class Wire(asyncio.Protocol):
         """Returns once there is room for another question, or once the connection is lost."""
         while self.is_full and not self.is_lost:
             self._room.clear()
+            self._is_waited = True
             await self._room.wait()
 
     def ask(self, packed: bytes, kinds: Kinds) -> "asyncio.Future[Any]":
@@ -138,7 +136,7 @@ class Wire(asyncio.Protocol):
             return answer
         if not self._gathered:
             self._loop.call_soon(self._send)
-        self._gathered.append(_Question(packed, kinds, answer))
+        self._gathered.append((packed, kinds, answer))
         self._pending += 1
         return answer
 
@@ -154,7 +152,9 @@ class Wire(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not _NOT_YET:
-                self._take(answer)
+                self._answers.append(answer)
+                if len(self._answers) > self._due:
+                    self._settle()
         except OutOfPlace as error:
             mismatches.report(self.name, str(error))
             self._lose(ConnectionError(f"a wrong answer came: {error}"))
@@ -172,11 +172,12 @@ class Wire(asyncio.Protocol):
         if self.is_lost:
             return
         try:
-            questions, proof = self._gathered, b"%b%016x" % (self._mark, next(self._number))
-            self._sent.append(_Batch(self._loop.time(), questions, proof))
+            questions, proof = self._gathered, next(self._proofs)
+            self._sent.append((self._loop.time(), questions, proof[-34:-2]))
             self._gathered = []
-            packed = [question.packed for question in questions]
-            packed.append(_PROOF % proof)
+            self._due = len(self._sent[0][1])
+            packed = [question[0] for question in questions]
+            packed.append(proof)
             self._transport.write(b"".join(packed))
             if self._limit_s is not None and self._looking is None:
                 self._looking = self._loop.call_later(self._limit_s, self._look)
@@ -184,31 +185,33 @@ class Wire(asyncio.Protocol):
             self._lose(ConnectionError(str(error) or type(error).__name__))
             raise
 
-    def _take(self, answer: Any) -> None:
+    def _settle(self) -> None:
+        """Hand over the answers to the oldest batch, once all of them have proven to be its."""
+        answers = self._answers
         if not self._sent:
             raise OutOfPlace("an answer to no question")
-        self._answers.append(answer)
-        batch = self._sent[0]
-        if len(self._answers) <= len(batch.questions):
-            return
-        if self._answers.pop() != batch.proof:
-            raise OutOfPlace(f"no proof after {len(batch.questions)} answers")
-        self._check(batch)
-        answers, self._answers = self._answers, []
+        _, questions, proof = self._sent[0]
+        if answers.pop() != proof:
+            raise OutOfPlace(f"no proof after {len(questions)} answers")
+        for question, found in zip(questions, answers):  # noqa: B905  # strict costs as much again
+            if not isinstance(found, question[1]):
+                self._check(questions, answers)
+        self._answers = []
         self._sent.popleft()
+        self._due = len(self._sent[0][1]) if self._sent else 0
         self._pending -= len(answers)
-        self._room.set()
-        for question, found in zip(batch.questions, answers, strict=True):
-            _tell(question.waiting, found)
+        if self._is_waited:
+            self._room.set()
+        for question, found in zip(questions, answers):  # noqa: B905  # as above
+            _tell(question[2], found)
 
-    def _check(self, batch: _Batch) -> None:
-        """Raise OutOfPlace if an answer is of no kind that its question allows."""
-        kinds = [question.kinds for question in batch.questions]
-        if not (reason := wrong_kind(self._answers, kinds)):
+    def _check(self, questions: Sequence[_Question], answers: Sequence[Any]) -> None:
+        """Raise OutOfPlace if an answer is neither of its kind nor an error that Redis answered."""
+        if not (reason := wrong_kind(answers, [kinds for _, kinds, _ in questions])):
             return
-        for question, found in zip(batch.questions, self._answers, strict=True):
-            if wrong_kind([found], [question.kinds]):  # it would not fare better on another
-                _tell(question.waiting, InvalidResponse("an answer of the wrong kind came"))
+        for (_, kinds, waiting), found in zip(questions, answers, strict=True):
+            if wrong_kind([found], [kinds]):  # it would not fare better on another connection
+                _tell(waiting, InvalidResponse("an answer of the wrong kind came"))
         raise OutOfPlace(reason)
 
     def _look(self) -> None:
@@ -217,13 +220,13 @@ class Wire(asyncio.Protocol):
         overdue_s = self._loop.time() - limit_s
         if not self._sent:
             return
-        if self._sent[0].at_s > overdue_s:
-            self._looking = self._loop.call_at(self._sent[0].at_s + limit_s, self._look)
+        if self._sent[0][0] > overdue_s:
+            self._looking = self._loop.call_at(self._sent[0][0] + limit_s, self._look)
             return
-        for batch in self._sent:
-            if batch.at_s <= overdue_s:
-                for question in batch.questions:
-                    _tell(question.waiting, TimeoutError(f"silent for {limit_s:g} s"))
+        for at_s, questions, _ in self._sent:
+            if at_s <= overdue_s:
+                for _, _, waiting in questions:
+                    _tell(waiting, TimeoutError(f"silent for {limit_s:g} s"))
         # What was asked later would not be answered sooner: it is asked again on another.
         self._lose(ConnectionError("the connection was given up"))
 
@@ -235,9 +238,9 @@ class Wire(asyncio.Protocol):
             self._looking.cancel()
         batches, self._sent = self._sent, deque()
         unsent, self._gathered = self._gathered, []
-        for questions in (*(batch.questions for batch in batches), unsent):
-            for question in questions:
-                _tell(question.waiting, error)
+        for questions in (*(questions for _, questions, _ in batches), unsent):
+            for _, _, waiting in questions:
+                _tell(waiting, error)
         self._room.set()
 
 

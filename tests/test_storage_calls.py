@@ -1,9 +1,14 @@
 """One definition of every operation serves workers and web, and heals what a restart takes."""
 
 import asyncio
+import gc
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+from types import FrameType
 
 import pytest
 import redis
@@ -11,6 +16,7 @@ import redis
 from storage import calls, catalogue
 from storage.calls import Async, Connections, Gathered, Sync
 from storage.errors import StorageDown
+from storage.mismatches import mismatches
 
 pytest_plugins = ["inprocess"]
 
@@ -304,3 +310,137 @@ def test_a_connection_that_broke_before_its_answers_were_read_is_opened_again(
     state.client_kill_filter(_id=mine)
 
     assert echoed(connections) == "mine"
+
+
+# A connection is used again only when every answer on it was read
+
+
+class Struck(BaseException):
+    """What a signal raises, between any two steps."""
+
+
+def strike(number: int, frame: FrameType | None) -> None:
+    """Raise out of whatever a call is at; its caller and what is being deleted are left alone."""
+    while frame and frame.f_code.co_name != "__del__":
+        if frame.f_code is Sync.do.__code__:
+            raise Struck
+        frame = frame.f_back
+
+
+@pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning"
+)  # what is interrupted while it closes
+def test_whatever_a_signal_interrupts_nobody_gets_anothers_answer(link: Sync) -> None:
+    """Real signals: in the middle of sending, of reading, and again of closing what was struck."""
+    random, finished, struck = Random(1), 0, 0
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for number in range(ROUNDS):
+            call = calls.command(bytes.decode, "ECHO", f"word {number}", kinds=calls.TEXT)
+            if number % 2:
+                delay_s, again_s = random.uniform(1e-5, 2e-3), random.choice((5e-5, 2e-4, 10))
+                signal.setitimer(signal.ITIMER_REAL, delay_s, again_s)
+            try:
+                found = link.do(call)
+            except Struck:
+                struck += 1
+            else:
+                finished += 1
+                assert found == f"word {number}"
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        gc.collect()
+    assert struck > ROUNDS / 20 and finished >= ROUNDS / 2 - 1
+
+
+ROUNDS = 600
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_what_cannot_be_packed_is_asked_of_nobody(link: Sync, together: bool) -> None:
+    odd = calls.command(str, "SET", "odd", "\ud800", kinds=calls.TEXT)
+
+    with pytest.raises(UnicodeError):
+        link.do_together([ECHO, odd]) if together else link.do(odd)
+
+    assert link.do(ECHO) == "hello"
+
+
+def test_what_is_interrupted_while_it_is_closed_is_used_by_nobody(
+    connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connections.ask([("PING",)], [calls.TEXT])
+    [(used, _)] = connections._free
+
+    def interrupted(*_: object) -> None:
+        raise Struck
+
+    monkeypatch.setattr(used, "read_response", interrupted)
+    monkeypatch.setattr(used, "disconnect", interrupted)
+
+    with pytest.raises(Struck):
+        connections.ask([("ECHO", "another's")], [calls.TEXT])
+
+    assert not connections._free
+    assert echoed(connections) == "mine"
+    monkeypatch.undo()
+    used.disconnect()
+
+
+def test_an_answer_of_the_wrong_kind_closes_the_connection_and_is_counted(link: Sync) -> None:
+    which = calls.command(int, "CLIENT", "ID", kinds=calls.NUMBER)
+    before, counted = link.do(which), mismatches.count
+
+    with pytest.raises(StorageDown, match="bytes, not int"):
+        link.do(calls.command(int, "ECHO", "7", kinds=calls.NUMBER))
+
+    assert link.do(which) != before
+    assert mismatches.count == counted + 1
+
+
+def test_an_answer_of_the_wrong_kind_among_several_closes_the_connection(link: Sync) -> None:
+    wrong = calls.command(str, "ECHO", "7", kinds=calls.NUMBER)
+
+    with pytest.raises(StorageDown, match="answer 2 of 3"):
+        link.do_together([ECHO, wrong, ECHO])
+
+    assert link.do(ECHO) == "hello"
+
+
+def test_threads_that_share_a_client_get_their_own_answers(link: Sync) -> None:
+    def ask(thread: int) -> None:
+        for number in range(200):
+            word = f"{thread}-{number}"
+            assert link.do(calls.command(bytes.decode, "ECHO", word, kinds=calls.TEXT)) == word
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask, range(8)))
+
+
+def test_what_is_gathered_is_not_lost_when_whoever_sends_it_is_interrupted(
+    link: Sync, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered = Gathered[str](link)
+    answers = [gathered.ask(ECHO) for _ in range(2)]
+
+    def interrupted(*_: object) -> None:
+        raise Struck
+
+    with monkeypatch.context() as patch:
+        patch.setattr(link, "do_together", interrupted)
+        with pytest.raises(Struck):
+            answers[0]()
+
+    assert [answer() for answer in answers] == ["hello", "hello"]
+
+
+def test_what_cannot_be_packed_is_not_gathered(link: Sync) -> None:
+    gathered = Gathered[str](link)
+    answer = gathered.ask(ECHO)
+
+    with pytest.raises(UnicodeError):
+        gathered.ask(calls.command(str, "ECHO", "\ud800", kinds=calls.TEXT))
+
+    assert answer() == "hello"

@@ -6,7 +6,7 @@ On a real Redis. Each asker asks for values that only he can have asked for.
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from proxy import Proxy
 from storage import calls, records, wire
 from storage.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, TEXT, Async, Call, command
 from storage.errors import StorageDown
+from storage.mismatches import mismatches
 
 pytest_plugins = ["inprocess"]
 
@@ -234,3 +235,145 @@ def test_every_answer_is_its_askers_whatever_breaks(state_url: str, state: "redi
 
     print(dict(seen))
     assert seen["unpackable"] > 1000 and seen["given up"] > 1000
+
+
+# One connection, one fault at a time
+
+
+@pytest.fixture
+async def proxy(state_url: str) -> AsyncIterator[Proxy]:
+    """Before the state Redis."""
+    async with proxies.before(urlsplit(state_url).port or 0) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def link(proxy: Proxy, no_pause: None) -> AsyncIterator[Async]:
+    """Through the proxy, connected."""
+    link = Async(f"redis://127.0.0.1:{proxy.port}/9", "the state Redis", 1.0)
+    assert await link.do(echo("here")) == "here"
+    yield link
+    await link.close()
+
+
+async def client_id(link: Async) -> int:
+    """Which connection it has."""
+    return await link.do(command(int, "CLIENT", "ID", kinds=NUMBER))
+
+
+@pytest.mark.parametrize("odd", UNPACKABLE)
+async def test_what_cannot_be_packed_was_not_asked(link: Async, odd: Any) -> None:
+    before = await client_id(link)
+    asked = [link.do(echo("first")), link.do(command(str, "ECHO", odd, kinds=TEXT))]
+
+    found = await asyncio.gather(*asked, link.do(echo("last")), return_exceptions=True)
+
+    assert found[::2] == ["first", "last"]
+    assert isinstance(found[1], UnicodeError | TypeError)
+    assert await link.do(echo("next")) == "next"
+    assert await client_id(link) == before, "nobody is any the worse for it"
+
+
+async def test_no_command_at_all_is_refused(link: Async) -> None:
+    with pytest.raises(ValueError, match="no command"):
+        await link.do(command(str, kinds=TEXT))
+
+    assert await link.do(echo("next")) == "next"
+
+
+@pytest.mark.parametrize(
+    "surplus",
+    [b"+OK\r\n", b"$3\r\none\r\n", b"#f\r\n", b"*1\r\n:1\r\n", b">2\r\n+a\r\n+b\r\n", b"?"],
+)
+async def test_what_nobody_asked_for_ends_the_connection(
+    proxy: Proxy, link: Async, surplus: bytes
+) -> None:
+    before = await client_id(link)
+
+    proxy.say(surplus)
+    await asyncio.sleep(0.05)
+
+    assert await link.do(echo("mine")) == "mine"
+    assert await client_id(link) != before
+
+
+@pytest.mark.parametrize("fault", ["insert", "push"])
+async def test_no_answer_is_handed_over_that_is_not_in_its_place(
+    proxy: Proxy, link: Async, fault: str
+) -> None:
+    """The fault comes together with the answers: there is no time in which it could be noticed."""
+    before, counted = await client_id(link), mismatches.count
+    proxy.meddle = _once_at(0, fault, proxy)
+
+    found = await asyncio.gather(*(link.do(echo(f"word {n}")) for n in range(20)))
+
+    assert found == [f"word {n}" for n in range(20)]
+    assert await client_id(link) != before
+    assert mismatches.count == counted + 1
+
+
+async def test_where_an_answer_is_missing_none_of_those_after_it_is_handed_over(
+    proxy: Proxy, link: Async
+) -> None:
+    proxy.meddle = _once_at(0, "swallow", proxy)
+    asked = [link.do(echo(f"word {n}")) for n in range(20)]
+
+    found = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert all(isinstance(one, StorageDown) for one in found)
+    assert await link.do(echo("mine")) == "mine"
+
+
+async def test_an_answer_of_the_wrong_kind_ends_the_connection_and_is_counted(
+    link: Async, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, counted = await client_id(link), mismatches.count
+    wrong = command(int, "ECHO", "7", kinds=NUMBER)
+
+    found = await asyncio.gather(link.do(wrong), link.do(echo("mine")), return_exceptions=True)
+
+    assert isinstance(found[0], StorageDown)
+    assert found[1] == "mine", "it was asked again"
+    assert await client_id(link) != before
+    assert mismatches.count == counted + 1
+    assert "bytes, not int" in capsys.readouterr().out
+
+
+async def test_an_error_that_redis_answers_is_of_every_kind(link: Async) -> None:
+    before = await client_id(link)
+
+    with pytest.raises(StorageDown, match="no such"):
+        await link.do(lua("return redis.error_reply('ERR no such')", kinds=NUMBER))
+
+    assert await client_id(link) == before
+
+
+async def test_no_more_is_asked_than_a_connection_may_have_in_hand(
+    link: Async, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MOST_PENDING", 50)
+    most = 0
+
+    async def ask(number: int) -> None:
+        nonlocal most
+        assert await link.do(echo(str(number))) == str(number)
+        most = max(most, link._wire._pending if link._wire else 0)
+
+    await asyncio.gather(*(ask(number) for number in range(1000)))
+
+    assert 0 < most <= 50
+
+
+async def test_who_waits_for_room_hears_in_time_of_a_redis_that_hangs(
+    proxy: Proxy, link: Async, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "MOST_PENDING", 5)
+    proxy.is_silent = True
+
+    found = await asyncio.wait_for(
+        asyncio.gather(*(link.do(echo(str(n))) for n in range(20)), return_exceptions=True), 10
+    )
+
+    assert all(isinstance(one, StorageDown) for one in found)
+    proxy.is_silent = False
+    assert await link.do(echo("mine")) == "mine"

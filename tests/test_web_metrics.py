@@ -112,6 +112,10 @@ def test_failures_that_are_nobodys_pictures_begin_at_zero(scrape: str, code: str
     assert value(scrape, "pixelmill_failures_total", model="noop", code=code) is not None
 
 
+def test_answers_that_were_not_those_asked_for_are_counted(scrape: str) -> None:
+    assert value(scrape, "pixelmill_wire_mismatches_total") == 0
+
+
 def test_lost_leases_begin_at_zero(scrape: str) -> None:
     assert value(scrape, "pixelmill_leases_lost_total", model="noop") is not None
 

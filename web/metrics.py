@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from storage import records, users
+from storage.mismatches import mismatches
 from storage.records import Census
 from tasks import chain, counts
 from tasks.errors import JobError
@@ -49,11 +50,17 @@ class _Once:
 
     def collect(self) -> Iterable[Metric]:
         of_all = [*under_way(self._census), *totals(self._census)]
-        return [*of_all, self._heard(), *LOOPS.collect()]
+        return [*of_all, self._heard(), wrong_answers(), *LOOPS.collect()]
 
     def _heard(self) -> Metric:
         text = "Channels that requests of this process listen to."
         return GaugeMetricFamily("pixelmill_web_listened_channels", text, value=self._listeners)
+
+
+def wrong_answers() -> Metric:
+    """How many connections of this process were ended as an answer of Redis was out of place."""
+    text = "Answers of Redis that did not fit their questions; each ended its connection."
+    return CounterMetricFamily("pixelmill_wire_mismatches", text, value=mismatches.count)
 
 
 async def show(request: Request, pipeline: Pipeline) -> Response:
