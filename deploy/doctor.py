@@ -219,6 +219,7 @@ def workers(now: Settings) -> Iterable[Line]:
     hint = f"Start one: `pixelmill worker {missing[0]}`." if missing else ""
     yield Line("warn" if missing else "ok", "workers", value or "none", hint)
     yield from _other_versions(seen.workers)
+    yield from _sandboxes(seen.workers)
     for name, card in seen.models.items():
         yield _model(name, card, is_live=seen.is_live(gpu_queue(name)))
 
@@ -338,6 +339,18 @@ def _other_versions(seen: Iterable[Mapping[str, Any]]) -> Iterable[Line]:
     if others := sorted(theirs - {own}):
         value = f"pixelmill {', '.join(others)} beside {own} here"
         yield Line("warn", "worker versions", value, "Bring all hosts to one version.")
+
+
+def _sandboxes(seen: Iterable[Mapping[str, Any]]) -> Iterable[Line]:
+    """What confines the processes that decode uploads, as each kind of cpu worker has it."""
+    found = {json.dumps(worker["sandbox"]) for worker in seen if "sandbox" in worker}
+    for layers in map(json.loads, sorted(found)):
+        value = ", ".join(f"{layer} {state}" for layer, state in layers.items())
+        if layers.get("seccomp") == "on":
+            yield Line("ok", "sandbox", value)
+        else:
+            hint = "Decoders have limits of memory, time and files all the same; see README."
+            yield Line("warn", "sandbox", value, hint)
 
 
 def _model(name: str, card: Mapping[str, Any], *, is_live: bool) -> Line:

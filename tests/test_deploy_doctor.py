@@ -53,11 +53,19 @@ def test_a_healthy_installation_passes(stack: Stack, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = {line["what"]: line for line in json.loads(done.stdout)}
     for what in ("versions", "state Redis", "state keeps data", "clock", "cache Redis", "S3",
-                 "workers", "model matting", "model toy", "model noop"):  # fmt: skip
+                 "workers", "sandbox", "model matting", "model toy", "model noop"):  # fmt: skip
         assert found[what]["level"] == "ok", found[what]
     assert found["workers"]["value"] == "1 cpu, 1 gpu"
     assert " ms per image on cpu" in found["model matting"]["value"]
     assert "torch 2" in found["versions"]["value"]
+
+
+def test_a_worker_without_seccomp_is_warned_of() -> None:
+    layers = {"user": "on", "seccomp": "off: Invalid argument"}
+
+    [line] = doctor._sandboxes([{"kind": "gpu"}, {"kind": "cpu", "sandbox": layers}])
+
+    assert (line.level, line.value) == ("warn", "user on, seccomp off: Invalid argument")
 
 
 def test_a_redis_that_is_away_is_named(servers: Stack, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from storage.scratch import APART
 from tasks.app import app
 from tasks.chain import gpu_queue
 from tasks.errors import JobError, Unavailable
+from tasks.imaging import codec
 from tasks.models import registry
 from tasks.resources import place, state
 from tasks.settings import names_in, settings
@@ -48,7 +49,7 @@ log = structlog.get_logger()
 def cpu() -> None:
     """Pre- and postprocessing, in forked processes; imports no torch, starts no thread before."""
     processes = settings().cpu_processes or os.cpu_count() or 1
-    said = {"processes": processes}
+    said = {"processes": processes, "sandbox": _sandbox()}
 
     def worker() -> dict[str, Any]:
         return facts("cpu", ["cpu"], "cpu") | said | fullness()
@@ -59,6 +60,17 @@ def cpu() -> None:
     options = ["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)]
     consuming = Consuming(settings().state_url, ["cpu"], processes, STAGE_LIMIT_S + MARGIN_S)
     _consume(announcer, ["cpu"], options, consuming)
+
+
+def _sandbox() -> dict[str, str]:
+    """What confines decoders here. Starts the one helper that all processes of this worker use."""
+    try:
+        layers = codec.prepare()
+    except JobError as error:
+        _refuse(error)
+    tell = log.info if layers["seccomp"] == "on" else log.warning
+    tell("pictures are decoded in a sandbox", layers=layers)
+    return layers
 
 
 def gpu(models: str, number: int | None = None) -> None:

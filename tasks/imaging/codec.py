@@ -1,7 +1,7 @@
 """Bytes to pixels and back. Decoding happens in a child process; encoding is of our own arrays."""
 
 import io
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from tasks.errors import BadInput
-from tasks.imaging import decoder, guard, sandbox
+from tasks.imaging import guard, sandbox
 from tasks.imaging.guard import Header, Limits
 from tasks.imaging.types import Alpha, Image
 
+DECODER = "tasks.imaging.decoder:decode"
+"""What is run in the sandbox. By name: only there it is imported."""
 _BASE_BYTES = 256 * 2**20
 _BYTES_PER_PIXEL = 12
 """Of address space: Pillow reserves 8 for a WebP, libwebp 4; the most in use is 6 (a JPEG)."""
@@ -49,9 +51,10 @@ def decode(
     guard.check_scans(data, header, limits)
     side = max(header.width, header.height)
     side = min(side, max_side) if max_side else side
-    request = decoder.Request(data, header, side)
     answer, memory = sandbox.run(
-        lambda memory: decoder.decode(request, memory),
+        DECODER,
+        data,
+        {"header": asdict(header), "max_side": side},
         4 * min(side * side, header.pixels),
         sandbox.Allowance(
             memory_bytes=_BASE_BYTES + _BYTES_PER_PIXEL * header.pixels,
@@ -60,6 +63,15 @@ def decode(
         ),
     )
     return _decoded(answer, memory, header)
+
+
+def prepare() -> dict[str, str]:
+    """Start what decoding needs, so that no picture waits for it; the sandbox's layers.
+
+    Call it before this process forks, and all its children use the same helper.
+    """
+    sandbox.start(DECODER)
+    return sandbox.layers()
 
 
 def encode_png(array: NDArray[np.uint8]) -> bytes:

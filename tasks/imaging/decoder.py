@@ -3,8 +3,7 @@
 import io
 import itertools
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import cv2
@@ -30,28 +29,21 @@ Picture.init()
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 
-@dataclass(frozen=True)
-class Request:
-    """One decode: the longer side ends at most at `max_side`."""
-
-    data: bytes
-    header: Header
-    max_side: int
-
-
-def decode(request: Request, memory: Pixels) -> dict[str, Any]:
+def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Write H x W x 3 and, where there is transparency, H x W behind it.
 
-    Answers {height, width, alpha, turned}: of what was written, and whether upright swapped sides.
+    Arguments: `header`, the fields of the guard's Header, and `max_side`, the longest side of what
+    is written. Answers {height, width, alpha, turned}: of what was written, and whether upright
+    swapped sides.
     """
     cv2.setNumThreads(0)
     warnings.simplefilter("ignore")  # a program may have made warnings errors
-    data, header = request.data, request.header
+    header, max_side = Header(**arguments["header"]), int(arguments["max_side"])
     data = strip_png(data) if header.format == "png" else data
     with Picture.open(io.BytesIO(data), formats=(header.format.upper(),)) as picture:
         _check_size(picture, header)
         orientation, profile = _orientation(picture), picture.info.get("icc_profile") or b""
-        size = geometry.fit(picture.height, picture.width, request.max_side)
+        size = geometry.fit(picture.height, picture.width, max_side)
         if picture.mode == "CMYK":
             pixels, profile = _from_cmyk(picture, profile, size), b""
         elif header.format == "jpeg":

@@ -1,149 +1,302 @@
-"""Runs one piece of work on hostile bytes in a child process that can harm nothing but itself.
+"""Runs one piece of work on hostile bytes in a process that can harm nothing but itself.
 
-A fork per piece: 3 to 4 ms of CPU, limits included, where a helper that stays alive would cost
-0.1 ms. But bytes that took such a helper over would meet the
-next user's picture there, and a crash would cost a start of 100 ms.
-The child runs only what it is given and ends with os._exit: no handler, no atexit, no shared file.
-Where the caller has threads, the work must take no lock that a thread may have held at the fork.
+That process is a fresh one for each piece, so no user's picture is in the memory of another's, and
+it is forked from `fork_server.py`, so no secret of this process is either. What it may still do
+then: see `confinement.py`. A piece costs about 3 ms of CPU time more than the work alone.
 """
 
-import codecs
+import atexit
 import contextlib
-import faulthandler
-import gc
+import errno
+import fcntl
 import json
 import mmap
 import os
-import resource
 import select
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.errors import BadInput
+from tasks.errors import BadInput, ModelFailure, Unavailable
+from tasks.imaging import fork_server
+from tasks.imaging.confinement import Allowance
 
 Memory = NDArray[np.uint8]
-"""Bytes that parent and child share."""
-Work = Callable[[Memory], dict[str, Any]]
-"""Writes into the memory, answers with a small JSON object."""
+"""Bytes that this process and the child share."""
 
-for _encoding in ("ascii", "latin_1", "cp1252", "utf_8", "utf_16", "utf_16_be", "utf_16_le"):
-    codecs.lookup(_encoding)  # imported here, because the child can open no file to do it later
-
-_MAX_REPORT_BYTES = 4096
+TRIES = 2
+"""Times that a piece is given to a helper: one may have been killed, by a full machine say."""
+ANSWER_S = 30.0
+"""A helper that has not forked by then hangs."""
+END_S = 10.0
+_KIND = socket.SOCK_SEQPACKET if sys.platform.startswith("linux") else socket.SOCK_DGRAM
+_INHERITED = ("GLIBC_TUNABLES", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""All that a helper gets of the environment, where secrets are."""
 _HINT = "Open it in a picture viewer, save it again as JPEG or PNG, and send that."
+
+__all__ = ["Allowance", "DecodeError", "Memory", "layers", "run", "start", "stop"]
 
 
 class DecodeError(Exception):
     """What the child said; the cause of the BadInput, for the log."""
 
 
+class _HelperGone(Exception):
+    """The helper ended; the picture is not to blame."""
+
+
 @dataclass(frozen=True)
-class Allowance:
-    """What the child may use."""
+class _Helper:
+    """A fork server, and the socket on which it takes requests."""
 
-    memory_bytes: int
-    """Address space on top of what the parent has."""
-    cpu_s: float
-    wall_s: float
+    process: "subprocess.Popen[bytes]"
+    link: socket.socket
+    owner: int
+    """The process that started it; those forked from that one use it as well."""
+
+    def send(self, request: bytes, files: list[int]) -> None:
+        """Hand it a request. Raises _HelperGone."""
+        try:
+            socket.send_fds(self.link, [request], files)
+        except OSError as error:
+            raise _HelperGone from error
+
+    def is_gone(self) -> bool:
+        """Whether it has ended."""
+        poll = select.poll()
+        poll.register(self.link, 0)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Let go of it: it ends when nobody else holds on to it."""
+        self.link.close()
+        if self.owner == os.getpid():
+            self.process.wait(END_S)
 
 
-def run(work: Work, memory_bytes: int, allowance: Allowance) -> tuple[dict[str, Any], Memory]:
-    """The work's answer and the memory it wrote.
+@dataclass(frozen=True)
+class _Child:
+    """A process that was forked for us by another."""
 
-    Raises BadInput where the work raised, crashed, or used more than its allowance.
+    pid: int
+    handle: int | None
+    """Its pidfd: unlike its number it never comes to stand for another process."""
+
+    def end(self) -> None:
+        """Kill it and wait until it is gone: from then on its memory does not change."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.handle is None:
+                os.kill(self.pid, signal.SIGKILL)
+            else:
+                signal.pidfd_send_signal(self.handle, signal.SIGKILL)
+                _wait(self.handle, time.monotonic() + END_S)
+        if self.handle is not None:
+            os.close(self.handle)
+
+
+_lock = threading.Lock()
+_current: _Helper | None = None
+
+
+def start(work: str) -> None:
+    """Start the helper now, for this process and all that are forked from it, and import `work`.
+
+    Raises Unavailable or ModelFailure where that is not possible.
     """
-    memory = mmap.mmap(-1, max(memory_bytes, 1))
-    array = np.frombuffer(memory, np.uint8)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _child(work, array, writer, allowance)
+    with contextlib.suppress(BadInput):  # of no bytes at all
+        run(work, b"", {}, 0, Allowance(memory_bytes=2**28, cpu_s=1, wall_s=5))
+
+
+def stop() -> None:
+    """Let go of the helper; the next piece of work starts another."""
+    global _current
+    with _lock:
+        helper, _current = _current, None
+    if helper:
+        helper.close()
+
+
+def layers() -> dict[str, str]:
+    """What confines a child here: layer -> `on`, or why it is off."""
+    few = Allowance(memory_bytes=2**28, cpu_s=1, wall_s=5)
+    return run("tasks.imaging.confinement:report", b"", {}, 0, few)[0]
+
+
+def run(
+    work: str, data: bytes, arguments: Mapping[str, Any], memory_bytes: int, allowance: Allowance
+) -> tuple[dict[str, Any], Memory]:
+    """The answer of `work`, a `module:function` (fork_server.Work), and the memory it wrote.
+
+    Raises BadInput where the work raised, crashed, or used more than its allowance, Unavailable
+    where no process could be had for it.
+    """
+    for _ in range(TRIES):
+        helper = _helper()
+        try:
+            return _run(helper, work, data, arguments, memory_bytes, allowance)
+        except _HelperGone:
+            _forget(helper)
+    raise Unavailable("the process that forks decoders was killed again and again")
+
+
+def _run(
+    helper: _Helper,
+    work: str,
+    data: bytes,
+    arguments: Mapping[str, Any],
+    memory_bytes: int,
+    allowance: Allowance,
+) -> tuple[dict[str, Any], Memory]:
+    size = memory_bytes + len(data) or 1
+    file = _shared_file(size, memory_bytes, data)
     try:
-        os.close(writer)
-        report = _read(reader, time.monotonic() + allowance.wall_s)
+        request = {
+            "work": work,
+            "arguments": arguments,
+            "size": size,
+            "memory_bytes": memory_bytes,
+            "allowance": asdict(allowance),
+        }
+        report = _report(helper, json.dumps(request).encode(), file, allowance.wall_s)
+        if not report and helper.is_gone():
+            raise _HelperGone
+        return _answer(report), np.frombuffer(mmap.mmap(file, size), np.uint8)[:memory_bytes]
+    finally:
+        os.close(file)
+
+
+def _shared_file(size: int, at: int, data: bytes) -> int:
+    """A file in memory with the data behind the first `at` bytes, of a size that stays."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    else:
+        with tempfile.TemporaryFile() as temporary:
+            file = os.dup(temporary.fileno())
+    os.ftruncate(file, size)
+    if hasattr(os, "memfd_create"):  # a file cut short under our mapping would end this process
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, at)
+        at, view = at + written, view[written:]
+    return file
+
+
+def _report(helper: _Helper, request: bytes, memory: int, wall_s: float) -> bytes:
+    """What the child says, nothing if it died or took too long; it is gone afterwards."""
+    control, theirs = socket.socketpair()
+    reader, writer = os.pipe()
+    child = None
+    try:
+        with theirs:
+            try:
+                helper.send(request, [memory, writer, theirs.fileno()])
+            finally:
+                os.close(writer)
+        child = _forked(control)
+        return _read(reader, time.monotonic() + wall_s)
     finally:
         os.close(reader)
-        _end(child)
-    _keep_from_later_children(memory)
-    return _answer(report), array
+        with control, contextlib.suppress(_HelperGone, Unavailable, ModelFailure):
+            # Interrupted while the helper forked: the child exists, or will in a moment.
+            (child or _forked(control)).end()
 
 
-def _child(work: Work, memory: Memory, writer: int, allowance: Allowance) -> NoReturn:
-    """Do the work, report, and never come back."""
-    report: dict[str, Any]
+def _forked(control: socket.socket) -> _Child:
+    """The child, as the helper names it."""
+    control.settimeout(ANSWER_S)
     try:
-        _confine(writer, allowance)
-        report = {"answer": work(memory)}
-    except MemoryError:
-        report = {"error": "out of memory"}
-    except BaseException as error:  # noqa: B036 - whatever it is, it must not leave this process
-        report = {"error": str(error)[:200] or type(error).__name__}
-    with contextlib.suppress(BaseException):
-        os.write(writer, json.dumps(report).encode()[:_MAX_REPORT_BYTES])
-    os._exit(0)
+        message, files, _, _ = socket.recv_fds(control, fork_server.MAX_REPORT_BYTES, 1)
+    except TimeoutError as error:
+        raise Unavailable("the process that forks decoders does not answer") from error
+    except ConnectionError as error:
+        raise _HelperGone from error
+    if not message:
+        raise _HelperGone
+    told = json.loads(message)
+    if "error" in told:
+        raise _refused(told["error"])
+    return _Child(told["pid"], files[0] if files else None)
 
 
-def _confine(writer: int, allowance: Allowance) -> None:
-    """Drop what the parent had open, then take limits that cannot be raised again."""
-    gc.disable()
-    faulthandler.disable()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM, signal.SIGPROF, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
-    os.closerange(3, writer)
-    os.closerange(writer + 1, 65_536)
-    # Finer than RLIMIT_CPU, which counts in whole seconds and stays as the second line.
-    signal.setitimer(signal.ITIMER_PROF, allowance.cpu_s)
-    signal.setitimer(signal.ITIMER_REAL, allowance.wall_s + 1)
-    _limit(resource.RLIMIT_CPU, int(allowance.cpu_s) + 1)
-    _limit(resource.RLIMIT_AS, _address_space_bytes() + allowance.memory_bytes)
-    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
-        _limit(kind, 0)
-
-
-def _limit(kind: int, most: int) -> None:
-    """Lower a limit; one that is lower already stays."""
-    _, hard = resource.getrlimit(kind)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with contextlib.suppress(ValueError, OSError):  # macOS has no RLIMIT_AS
-        resource.setrlimit(kind, (most, most))
-
-
-def _address_space_bytes() -> int:
-    """What is mapped now: torch and CUDA map far more than they use."""
-    try:
-        with open("/proc/self/statm", "rb") as file:
-            return int(file.read().split()[0]) * mmap.PAGESIZE
-    except OSError:  # not Linux
-        return 2**40
+def _refused(reason: str) -> Unavailable | ModelFailure:
+    """Too little memory passes; a decoder that cannot be imported does not."""
+    if reason.startswith(("OSError", "BlockingIOError", "MemoryError")):
+        return Unavailable(f"no process can be started to decode with: {reason}")
+    return ModelFailure(f"the decoder cannot be started: {reason}")
 
 
 def _read(reader: int, deadline: float) -> bytes:
     """What the child reports before the deadline; nothing if it died."""
-    poll = select.poll()
-    poll.register(reader, select.POLLIN)
-    if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+    if not _wait(reader, deadline):
         return b""
-    return os.read(reader, _MAX_REPORT_BYTES)
+    return os.read(reader, fork_server.MAX_REPORT_BYTES)
 
 
-def _end(child: int) -> None:
-    """Kill the child if it still lives, and reap it."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):  # the caller ignores SIGCHLD: nothing to reap
-        os.waitpid(child, 0)
+def _wait(file: int, deadline: float) -> bool:
+    """Whether there is something to read, or an end, before the deadline."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000))
 
 
-def _keep_from_later_children(memory: mmap.mmap) -> None:
-    """The next picture's child must not see this one's pixels."""
-    if hasattr(mmap, "MADV_DONTFORK"):
-        memory.madvise(mmap.MADV_DONTFORK)
+def _helper() -> _Helper:
+    global _current
+    with _lock:
+        if _current is None:
+            _current = _started()
+        return _current
+
+
+def _forget(helper: _Helper) -> None:
+    """Another one is started when it is needed, unless somebody has done so."""
+    global _current
+    with _lock:
+        if _current is helper:
+            _current = None
+            helper.close()
+
+
+def _started() -> _Helper:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, _KIND)
+    ours.settimeout(ANSWER_S)
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-s", "-m", fork_server.__name__, str(theirs.fileno())],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+            )
+        except OSError as error:
+            ours.close()
+            reason = errno.errorcode.get(error.errno or 0, str(error))
+            raise Unavailable(f"no process can be started to decode with: {reason}") from error
+    return _Helper(process, ours, os.getpid())
+
+
+def _environment() -> dict[str, str]:
+    """What a helper needs to import what this process does, and nothing else.
+
+    One thread: a fork has its parent's locks, but not the threads that would give them back.
+    """
+    here = os.environ  # noqa: TID251 - a child's environment, no setting of ours
+    kept = {name: here[name] for name in _INHERITED if name in here}
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(dict.fromkeys([root, *(p or os.getcwd() for p in sys.path)]))
+    return {**kept, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _answer(report: bytes) -> dict[str, Any]:
@@ -160,3 +313,6 @@ def _answer(report: bytes) -> dict[str, Any]:
         code="decode_failed",
         hint=_HINT,
     ) from DecodeError(said.get("error", "the decoder died"))
+
+
+atexit.register(stop)

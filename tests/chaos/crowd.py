@@ -21,7 +21,7 @@ LIMIT_S = 120.0
 """Whoever was told that the job is accepted is told within this time how it ended."""
 OBJECTS = {"preview.png", "result.json"}
 
-# As models/stamp.py has them; it is not imported, since it makes the decoder crash.
+# As fragile_decoder.py and models/stamp.py have them; neither is imported here.
 SIDES = (48, 64)
 DECODER_MARK = "brings the decoder down"
 WORKER_MARK = (3, 1, 4)
