@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -35,6 +36,7 @@ from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
 from storage import catalogue
 from storage.calls import Sync
 from storage.objects import S3Objects
+from storage.scratch import FolderScratch
 from tasks.errors import Unavailable
 from tasks.settings import Settings, names_in, read
 
@@ -115,6 +117,7 @@ class Local:
         self._check_page_port()
         self.env = self._environment()
         write_secretly(self.var / "env", _env_file(self.env))
+        self._clear_scratch()
         self._start_servers()
         self._prepare()
         self._start_own()
@@ -129,6 +132,7 @@ class Local:
         if self.fetching:
             self.fetching.terminate()
         self.supervisor.stop()
+        self._clear_scratch()
         if self.is_own:
             self.run_file.unlink(missing_ok=True)
 
@@ -148,6 +152,14 @@ class Local:
             self._say(f"stopped {name}, left over from an earlier run")
         self.is_own = True
         self._write_run()
+
+    def _clear_scratch(self) -> None:
+        """Remove photos that workers left in memory, those that were killed as well."""
+        if not hasattr(self, "env"):
+            return
+        installation = read(None, secret=self.env["PIXELMILL_SECRET"]).installation
+        with suppress(OSError):  # no such folder: the workers will say so
+            FolderScratch(self.settings.scratch_dir).clear(installation)
 
     def _check_page_port(self) -> None:
         host, port = self.settings.host, self.settings.port

@@ -1,5 +1,7 @@
 """Arrays between stages: files in shared memory on one host, a Redis of its own across hosts."""
 
+import errno
+import fcntl
 import mmap
 import os
 import socket
@@ -7,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +29,7 @@ APART = (
 )
 MAPPED_ABOVE = 256 * 1024
 """Bytes; mapping a smaller file costs more than copying it."""
+_MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
 HEAD = 64
 """Bytes before the pixels: dtype and shape, so that these stay aligned. np.save's own header is a
 Python literal, and parsing it took a tenth of a small job's CPU."""
@@ -80,18 +84,18 @@ class FolderScratch:
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
         """Keep an array until `delete`. StorageDown when the folder is full."""
-        path = self._path(name)
         try:
-            with open(path, "wb", buffering=0) as file:
+            with _new(self._path(name)) as file:
                 for part in _packed(array):
                     _write_all(file.fileno(), part)
         except OSError as error:
-            self.delete(name)
+            with suppress(OSError):  # the folder is gone, or the file is somebody else's
+                self.delete(name)
             raise StorageDown(f"no room for scratch arrays in {self.folder}: {error}") from error
 
     def get(self, name: str) -> NDArray[np.generic]:
         """The array, read-only; big ones are mapped, not copied."""
-        with open(self._path(name), "rb", buffering=0) as file:
+        with _ours(self._path(name)) as file:
             if os.fstat(file.fileno()).st_size > MAPPED_ABOVE:
                 return _unpacked(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return _unpacked(file.read())
@@ -102,10 +106,31 @@ class FolderScratch:
             with suppress(FileNotFoundError):
                 os.unlink(self._path(name))
 
+    def hold(self, installation: str) -> FileIO:
+        """Say that arrays here are in use, until this is closed or the process has ended."""
+        file = _opened(self._lock(installation), os.O_RDWR | os.O_CREAT)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return file
+
+    def clear(self, installation: str) -> int:
+        """Remove all arrays of this installation, unless a process holds them; how many.
+
+        Their runs begin anew: without workers here nobody would go on with them soon.
+        """
+        with _opened(self._lock(installation), os.O_RDWR | os.O_CREAT) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return 0
+            names = self.older_than(installation, -60)
+            self.delete(*names)
+            os.unlink(self._lock(installation))
+        return len(names)
+
     def usage(self, installation: str) -> Usage:
         """Bytes of our files, and of the file system."""
         there = os.statvfs(self.folder)
-        used = sum(file.stat().st_size for file in self._files(installation))
+        used = sum(file.stat(follow_symlinks=False).st_size for file in self._files(installation))
         return Usage(used, there.f_blocks * there.f_frsize)
 
     def older_than(self, installation: str, age_s: float) -> list[str]:
@@ -115,7 +140,7 @@ class FolderScratch:
             ":".join((installation, *file.name.removeprefix(head).rsplit("-", 2)))
             for head in [f"pixelmill-{installation}-"]
             for file in self._files(installation)
-            if file.stat().st_mtime < begin
+            if file.stat(follow_symlinks=False).st_mtime < begin
         ]
 
     def place(self) -> str:
@@ -131,8 +156,11 @@ class FolderScratch:
             for file in found:
                 if file.name.startswith(f"pixelmill-{installation}-"):
                     with suppress(FileNotFoundError):  # deleted meanwhile
-                        file.stat()
-                        yield file
+                        if file.stat(follow_symlinks=False).st_uid == os.geteuid():
+                            yield file
+
+    def _lock(self, installation: str) -> str:
+        return f"{self._prefix}{installation}.lock"
 
     def _path(self, name: str) -> str:
         return f"{self._prefix}{name.replace(':', '-')}"
@@ -259,6 +287,40 @@ def _unpacked(data: bytes | mmap.mmap) -> NDArray[np.generic]:
     dtype, shape = data[:HEAD].decode().split(" ")[:2]
     sides = [int(side) for side in shape.split(",") if side]
     return np.frombuffer(data, np.dtype(dtype), offset=HEAD).reshape(sides)
+
+
+def _new(path: str) -> FileIO:
+    """A file that is ours alone: /dev/shm is everybody's.
+
+    What lies there by that name goes first: an earlier try's, or somebody else's file or link,
+    which must be neither written to nor kept.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return _opened(path, flags)
+    except FileExistsError:
+        os.unlink(path)
+        return _opened(path, flags)
+
+
+def _ours(path: str) -> FileIO:
+    """The file of that name to read; FileNotFoundError if it is not one that we have written."""
+    try:
+        file = _opened(path, os.O_RDONLY)
+    except OSError as error:
+        if error.errno != errno.ELOOP:  # a link
+            raise
+        raise FileNotFoundError(path) from error
+    if os.fstat(file.fileno()).st_uid != os.geteuid():
+        file.close()
+        raise FileNotFoundError(path)
+    return file
+
+
+def _opened(path: str, flags: int) -> FileIO:
+    """The file itself, never what a link leads to; nobody else may read what is made."""
+    file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    return FileIO(file, _MODES[flags & (os.O_WRONLY | os.O_RDWR)])
 
 
 def _write_all(file: int, data: bytes | memoryview) -> None:

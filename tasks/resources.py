@@ -68,6 +68,11 @@ def place() -> str:
     return FolderScratch(settings().scratch_dir).place()
 
 
+def near() -> FolderScratch:
+    """This host's files of arrays."""
+    return FolderScratch(settings().scratch_dir)
+
+
 class Together:
     """Whether all live workers see the scratch folder of `place`; asks the catalogue at times."""
 

@@ -1,6 +1,8 @@
 """Both kinds of scratch keep arrays as they were, for a while."""
 
+import os
 import socket
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +160,56 @@ def test_only_old_arrays_of_this_installation_are_old(store: Scratch) -> None:
 @given(run=st.from_regex(r"[0-9a-z-]{1,32}", fullmatch=True), n=st.integers(1, 10**6))
 def test_a_name_tells_its_run(run: str, n: int) -> None:
     assert scratch.run_of(scratch.name("mill", run, n, "input")) == (run, n)
+
+
+# A folder that is everybody's
+
+
+def test_files_are_read_by_nobody_else_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    FolderScratch(tmp_path).put("a:1", np.zeros(3))
+    os.umask(before)
+
+    [file] = tmp_path.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_link_that_somebody_planted_is_neither_written_through_nor_read(tmp_path: Path) -> None:
+    store, victim = FolderScratch(tmp_path / "shm"), tmp_path / "victim"
+    store.folder.mkdir()
+    store.put("a:1", np.ones(3))
+    (store.folder / "pixelmill-a-1").rename(victim)
+    written = victim.read_bytes()
+    (store.folder / "pixelmill-a-1").symlink_to(victim)
+
+    with pytest.raises(FileNotFoundError):
+        store.get("a:1")
+    store.put("a:1", np.zeros(2))
+
+    assert victim.read_bytes() == written
+    assert store.get("a:1").tolist() == [0, 0]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_not_taken_for_ours(tmp_path: Path) -> None:
+    store = FolderScratch(tmp_path)
+    store.put("mill:run:1:input", np.ones(3))
+    os.chown(tmp_path / "pixelmill-mill-run-1-input", 65534, 65534)
+
+    with pytest.raises(FileNotFoundError):
+        store.get("mill:run:1:input")
+    assert store.older_than("mill", -2) == []
+
+
+def test_arrays_are_cleared_once_no_process_holds_them(tmp_path: Path) -> None:
+    store = FolderScratch(tmp_path)
+    with store.hold("mill"), store.hold("mill"):
+        store.put("mill:run:1:input", np.zeros(3))
+        assert store.clear("mill") == 0
+    store.put("other:run:1:input", np.ones(3))
+
+    assert store.clear("mill") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["pixelmill-other-run-1-input"]
 
 
 # Near and far

@@ -5,7 +5,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +21,7 @@ from tasks.chain import gpu_queue
 from tasks.errors import JobError, Unavailable
 from tasks.imaging import codec
 from tasks.models import registry
-from tasks.resources import place, state
+from tasks.resources import near, place, state
 from tasks.settings import names_in, settings
 from workers import metrics, pinning
 from workers.announce import Announcer, facts
@@ -206,7 +207,20 @@ def _consume(
     # and forked processes go on sharing it.
     gc.collect()
     gc.freeze()
-    app.worker_main(["worker", "-Q", ",".join(queues), "-n", announcer.node, *options, *flags])
+    with _arrays():
+        app.worker_main(["worker", "-Q", ",".join(queues), "-n", announcer.node, *options, *flags])
+
+
+@contextmanager
+def _arrays() -> Iterator[None]:
+    """While this worker runs, arrays of this host stay; the last one to end removes them."""
+    held = near().hold(settings().installation)
+    try:
+        yield
+    finally:
+        held.close()
+        if removed := near().clear(settings().installation):
+            log.info("scratch arrays removed at the end", arrays=removed)
 
 
 def _check_place() -> None:
