@@ -349,7 +349,9 @@ def _sandboxes(seen: Iterable[Mapping[str, Any]]) -> Iterable[Line]:
         if layers.get("seccomp") == "on":
             yield Line("ok", "sandbox", value)
         else:
-            hint = "Decoders have limits of memory, time and files all the same; see README."
+            hint = (
+                "Let the container use seccomp; limits of memory, time and files hold without it."
+            )
             yield Line("warn", "sandbox", value, hint)
 
 

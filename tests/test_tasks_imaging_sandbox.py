@@ -189,6 +189,16 @@ def test_helpers_that_die_again_and_again_are_no_fault_of_the_picture(monkeypatc
         run("stall", allowance=sandbox.Allowance(2**28, 10, 5))
 
 
+def test_a_helper_that_hangs_is_replaced(monkeypatch):
+    monkeypatch.setattr(sandbox, "ANSWER_S", 0.5)
+    monkeypatch.setattr(sandbox, "END_S", 0.5)
+    before = helper()
+    before.suspend()
+
+    assert run("write")[0]["height"] == 3
+    assert helper() != before and not before.is_running()
+
+
 def test_a_neighbour_of_a_crash_is_not_hurt():
     with ThreadPoolExecutor(4) as threads:
         crashes = [threads.submit(refused, "crash") for _ in range(8)]

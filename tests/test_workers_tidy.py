@@ -108,6 +108,25 @@ def test_a_worker_removes_what_was_left_over(stack: Stack) -> None:
     stack.wait_until_live()
 
 
+def test_the_last_worker_to_stop_leaves_no_array(stack: Stack) -> None:
+    """A photo that waits for its next stage would lie in memory for ever."""
+    left = Path("/dev/shm") / f"pixelmill-{settings_of(stack)}-{'e' * 32}-1-input"
+    workers = {name: stack.processes[name] for name in ("cpu-worker", "gpu-worker")}
+    left.write_bytes(b"left")
+
+    os.kill(workers["cpu-worker"].pid, signal.SIGTERM)
+    workers["cpu-worker"].wait(60)
+    assert left.exists()
+    os.kill(workers["gpu-worker"].pid, signal.SIGTERM)
+    workers["gpu-worker"].wait(60)
+
+    try:
+        assert not left.exists()
+    finally:
+        stack.start_workers()
+        stack.wait_until_live()
+
+
 def settings_of(stack: Stack) -> str:
     """The installation's short name."""
     from tasks.settings import read

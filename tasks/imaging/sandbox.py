@@ -37,7 +37,7 @@ Memory = NDArray[np.uint8]
 
 TRIES = 2
 """Times that a piece is given to a helper: one may have been killed, by a full machine say."""
-ANSWER_S = 30.0
+ANSWER_S = 10.0
 """A helper that has not forked by then hangs."""
 END_S = 10.0
 _KIND = socket.SOCK_SEQPACKET if sys.platform.startswith("linux") else socket.SOCK_DGRAM
@@ -53,7 +53,7 @@ class DecodeError(Exception):
 
 
 class _HelperGone(Exception):
-    """The helper ended; the picture is not to blame."""
+    """The helper ended or hangs; the picture is not to blame."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,15 @@ class _Helper:
         return bool(poll.poll(0))
 
     def close(self) -> None:
-        """Let go of it: it ends when nobody else holds on to it."""
+        """Let go of it: it ends when nobody else holds on to it, or soon."""
         self.link.close()
-        if self.owner == os.getpid():
+        if self.owner != os.getpid():
+            return
+        try:
             self.process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ def run(
             return _run(helper, work, data, arguments, memory_bytes, allowance)
         except _HelperGone:
             _forget(helper)
-    raise Unavailable("the process that forks decoders was killed again and again")
+    raise Unavailable("the process that forks decoders ended or hung again and again")
 
 
 def _run(
@@ -218,9 +223,7 @@ def _forked(control: socket.socket) -> _Child:
     control.settimeout(ANSWER_S)
     try:
         message, files, _, _ = socket.recv_fds(control, fork_server.MAX_REPORT_BYTES, 1)
-    except TimeoutError as error:
-        raise Unavailable("the process that forks decoders does not answer") from error
-    except ConnectionError as error:
+    except (TimeoutError, ConnectionError) as error:
         raise _HelperGone from error
     if not message:
         raise _HelperGone
