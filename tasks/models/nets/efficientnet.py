@@ -119,8 +119,13 @@ def _blocks(into: int, stages: tuple[Stage, ...]) -> list[Block]:
 
 def _folded(old: Mapping[str, Tensor], convolution: str, norm: str, name: str) -> dict[str, Tensor]:
     """Weight and bias of a convolution that does its BatchNorm's work too."""
-    scale = old[f"{norm}.weight"] / torch.sqrt(old[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
+    scale = old[f"{norm}.weight"] / _root(old[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
     return {
         f"{name}.weight": old[f"{convolution}.weight"] * scale[:, None, None, None],
         f"{name}.bias": old[f"{norm}.bias"] - old[f"{norm}.running_mean"] * scale,
     }
+
+
+def _root(values: Tensor) -> Tensor:
+    """Square roots to the last bit on every machine: the converted file has a known digest."""
+    return values.double().sqrt().float()
