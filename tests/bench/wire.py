@@ -113,7 +113,8 @@ async def valkey_glide(url: str, stack: AsyncExitStack) -> Ask:
 
     port = int(url.rpartition(":")[2].partition("/")[0])
     at = [glide.NodeAddress("127.0.0.1", port)]
-    client = await glide.GlideClient.create(glide.GlideClientConfiguration(at))
+    settings = glide.GlideClientConfiguration(at, request_timeout=10_000)
+    client = await glide.GlideClient.create(settings)
     stack.push_async_callback(client.close)
 
     def ask(command: str, *words: Any) -> Awaitable[Any]:
