@@ -220,11 +220,16 @@ def weights(
 
 
 @app.command(epilog="Example: pixelmill doctor --json")
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    as_json: AsJson = False,
+    probe: Annotated[
+        bool, typer.Option(help="Send a no-op job through all stages: 20 s where it is stuck.")
+    ] = True,
+) -> None:
     """Check versions, device, Redis, S3, disk, workers; exit code 1 if something is broken."""
     from deploy import doctor as checks
 
-    raise SystemExit(checks.main(as_json=as_json))
+    raise SystemExit(checks.main(as_json=as_json, deep=probe))
 
 
 def _show_models(cards: Sequence[Mapping[str, Any]]) -> None:

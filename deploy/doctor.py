@@ -36,6 +36,8 @@ GIB, MIB = 2**30, 2**20
 ALL_S = 3.0
 """What has not answered by then has failed."""
 ANSWER_S = 1.0
+PROBE_S = 20.0
+"""A no-op job has so long to get through all stages; the answer comes a little later at most."""
 PINGS = 20
 PACKAGES = ("pixelmill", "celery", "redis", "torch", "gradio", "opencv-python-headless")
 CLIENT_NAMES = frozenset({"PIXELMILL_URL", "PIXELMILL_API_KEY"})
@@ -56,9 +58,14 @@ class Line:
 Check = Callable[[Settings], Iterable[Line]]
 
 
-def main(*, as_json: bool) -> int:
-    """Run every check and print its lines; exit code 1 if one failed."""
+def main(*, as_json: bool, deep: bool = True) -> int:
+    """Run every check and print its lines; exit code 1 if one failed.
+
+    `deep`: also send a no-op job through every model, which may take PROBE_S.
+    """
     lines = examine()
+    if deep and not any(line.what == "settings" and line.level == "fail" for line in lines):
+        lines += probes(settings())
     if as_json:
         print(json.dumps([asdict(line) for line in lines], indent=1))
     else:
@@ -220,21 +227,69 @@ def workers(now: Settings) -> Iterable[Line]:
     yield Line("warn" if missing else "ok", "workers", value or "none", hint)
     yield from _other_versions(seen.workers)
     yield from _sandboxes(seen.workers)
+    for worker in seen.workers:
+        if late := worker.get("late"):
+            name = f"{worker.get('kind')} worker {worker.get('pid')} on {worker.get('host')}"
+            yield Line("fail", name, "; ".join(late), "It ends by itself, to be started again.")
     for name, card in seen.models.items():
         yield _model(name, card, is_live=seen.is_live(gpu_queue(name)))
 
 
 def pages(now: Settings) -> Iterable[Line]:
     """Page and Flower, if `pixelmill up` runs here."""
-    try:
-        run = json.loads((now.var_dir / "run.json").read_text())
-    except (OSError, ValueError):
-        return
+    run = _run(now)
     log = f"See {now.var_dir / 'logs'}, or start again: `pixelmill up`."
     if run.get("url"):
-        yield _answers("page", f"{run['url']}/healthz", "fail", log)
+        yield _healthy(f"{run['url']}/healthz", log)
+    for name, (times, reason) in run.get("replaced", {}).items():
+        yield Line("warn", name, f"ran without working and was replaced {times} times: {reason}",
+                   log)  # fmt: skip
     if run.get("flower_url"):
         yield _answers("Flower", run["flower_url"], "warn", log)
+
+
+def probes(now: Settings) -> list[Line]:
+    """Whether a no-op job gets through all stages of each model, if the server is known."""
+    run = _run(now)
+    url = os.environ.get("PIXELMILL_URL") or run.get("url")
+    own_key = run.get("api_key") if url == run.get("url") else None
+    key = os.environ.get("PIXELMILL_API_KEY") or own_key
+    if not url or not key:
+        return []
+    try:
+        answer = httpx.get(
+            f"{str(url).rstrip('/')}/readyz", params={"deep": 1, "limit_s": PROBE_S},
+            headers={"Authorization": f"Bearer {key}"}, timeout=PROBE_S + 10, trust_env=False,
+        )  # fmt: skip
+        return _probed(answer)
+    except (httpx.HTTPError, ValueError) as error:
+        reason = str(error) or type(error).__name__
+        return [Line("fail", "no-op job", f"{url} does not answer: {reason}", "See its log.")]
+
+
+def _probed(answer: httpx.Response) -> list[Line]:
+    body = answer.json()
+    if "probes" not in body:
+        hint = "Give the API key of an admin by PIXELMILL_API_KEY, or leave this out: --no-probe."
+        return [Line("warn", "no-op job", body.get("error", {}).get("message", "refused"), hint)]
+    lines = [Line("fail", "server", reason, "See its log.") for reason in body["down"]]
+    return lines + [_passed(model, report) for model, report in body["probes"].items()]
+
+
+def _passed(model: str, report: Mapping[str, Any]) -> Line:
+    steps = ", ".join(f"{name} {ms:.0f} ms" for name, ms in report["ms"].items())
+    if report["ok"]:
+        return Line("ok", f"no-op job {model}", steps)
+    value = f"stuck: {report['stuck']} ({report['reason']}); done so far: {steps or 'nothing'}"
+    return Line("fail", f"no-op job {model}", value, "See the log of the process that is stuck.")
+
+
+def _run(now: Settings) -> dict[str, Any]:
+    """What `pixelmill up` says of itself; nothing if it does not run here."""
+    try:
+        return dict(json.loads((now.var_dir / "run.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 CHECKS: tuple[Check, ...] = (
@@ -371,6 +426,16 @@ def _answers(what: str, url: str, otherwise: Level, hint: str) -> Line:
     except httpx.HTTPError as error:
         return Line(otherwise, what, f"{url} does not answer: {error}", hint)
     return Line("ok", what, f"answers at {url}")
+
+
+def _healthy(url: str, hint: str) -> Line:
+    try:
+        answer = httpx.get(url, timeout=ANSWER_S, trust_env=False)
+    except httpx.HTTPError as error:
+        return Line("fail", "page", f"{url} does not answer: {error}", hint)
+    if answer.status_code != 200:
+        return Line("fail", "page", f"{url} answers {answer.status_code}: {answer.text}", hint)
+    return Line("ok", "page", f"answers at {url}")
 
 
 def _wrong_settings(error: ValidationError) -> Line:

@@ -174,6 +174,11 @@ def stat(model: str, minute: int) -> str:
     return f"px1:stat:{model}:{minute}"
 
 
+def probed() -> str:
+    """JSON of what the latest probe found, for a second."""
+    return "px1:probed"
+
+
 def upload_object(user: str, upload_id: str) -> str:
     """S3 key of an upload's bytes."""
     return f"{UPLOADS}{user}/{upload_id}"

@@ -25,6 +25,11 @@ def password_hash(user: str) -> Call[str | None]:
     return command(_maybe_text, "HGET", keys.user(user), "password", kinds=MAYBE_TEXT)
 
 
+def role(user: str) -> Call[str | None]:
+    """What an account may do: `admin`, or None if there is no such account."""
+    return command(_maybe_text, "HGET", keys.user(user), "role", kinds=MAYBE_TEXT)
+
+
 def is_password(stored: str | None, password: str) -> bool:
     """Whether this is the password. Takes as long for an account that does not exist."""
     salt, _, digest = (stored or f"{'00' * 16}:").partition(":")

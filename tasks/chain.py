@@ -14,6 +14,7 @@ import orjson
 from storage import keys
 from storage.records import Letter
 from tasks.message import Lane, Message
+from tasks.models.registry import PROBE
 
 STAGES = ("preprocess", "inference", "postprocess")
 
@@ -33,7 +34,7 @@ Signature = dict[str, Any]
 
 def gpu_queue(model: str) -> str:
     """The queue from which workers that serve `model` take inference."""
-    return f"gpu.{model}"
+    return f"gpu.{model.removeprefix(PROBE)}"
 
 
 def queue_of(stage: str, model: str) -> str:

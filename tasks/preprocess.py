@@ -15,6 +15,7 @@ from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.memory import adopt, gathered, recall
 from tasks.message import Message
+from tasks.models.registry import PROBE
 from tasks.resources import objects, scratch
 from tasks.settings import settings
 from tasks.stage import OPAQUE, TRANSPARENT, Stage, Work, run_stage
@@ -38,6 +39,10 @@ def prepare(work: Work, cache: Gathered[Any]) -> str | Callable[[], str | None]:
     if known:
         return known
     data = _read(work)
+    if work.spec.model.startswith(PROBE):  # is to go all the way, and to leave nothing behind
+        _checked_sha256(work, data)
+        _put_input(work, data)
+        return lambda: None
     adopted = adopt(work.spec, _checked_sha256(work, data), cache)
 
     def go_on() -> str | None:

@@ -31,6 +31,8 @@ def readable(text: str) -> Spec:
 
 def check(spec: Spec) -> None:
     """Raises OtherVersion unless this worker's model is the one that the run was asked of."""
+    if spec.model.startswith(registry.PROBE):  # it asks whether work gets through, not of what
+        return
     try:
         code = registry.code_digest(spec.model)
     except LookupError as error:

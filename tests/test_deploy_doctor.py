@@ -14,6 +14,8 @@ from stack import REPOSITORY, Stack
 
 from deploy import doctor
 from deploy.doctor import GIB, Line
+from storage import users
+from storage.calls import Sync
 from tasks.settings import Settings, read
 from workers.pinning import Gpu
 
@@ -272,3 +274,47 @@ def test_one_hanging_check_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert lines[0] == Line("fail", "hanging", "no answer within 0.3 s")
     assert lines[1].what == "versions"
+
+
+def test_a_no_op_job_shows_whether_work_gets_through(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = Sync(stack.state)
+    link.do(users.set_password("ada", "secret"))
+    link.do(users.add_key("key-of-ada", "ada"))
+    (tmp_path / "run.json").write_text(json.dumps({"url": stack.url, "api_key": "key-of-ada"}))
+    here = read(None, var_dir=tmp_path)
+
+    lines = doctor.probes(here)
+
+    assert levels(lines) == {
+        f"no-op job {name}": "ok" for name in ("matting", "noop", "slow", "toy")
+    }
+    assert all("inference" in line.value and " ms" in line.value for line in lines)
+    monkeypatch.setenv("PIXELMILL_API_KEY", stack.api_key)
+    [refused] = doctor.probes(here)
+    assert refused.level == "warn" and "admins only" in refused.value and refused.hint
+
+
+def test_without_a_known_server_no_job_is_sent(tmp_path: Path) -> None:
+    assert doctor.probes(read(None, var_dir=tmp_path)) == []
+
+
+def test_a_probe_that_is_stuck_says_where() -> None:
+    report = {"ok": False, "ms": {"upload": 3.2}, "reason": "not through within 20 s",
+              "stuck": "waiting for inference in the queue 'gpu.toy'"}  # fmt: skip
+
+    line = doctor._passed("toy", report)
+
+    assert line.level == "fail"
+    assert "waiting for inference" in line.value and "upload 3 ms" in line.value
+
+
+def test_what_was_replaced_is_told(tmp_path: Path) -> None:
+    run = {"url": "", "replaced": {"web-1": [2, "it does not answer"]}}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+
+    [line] = doctor.pages(read(None, var_dir=tmp_path))
+
+    assert (line.level, line.what) == ("warn", "web-1")
+    assert "replaced 2 times: it does not answer" in line.value

@@ -27,6 +27,7 @@ from web.door import Door
 from web.errors import add_handlers
 from web.identity import Identify, user_of
 from web.origin import Passage
+from web.probe import Prober
 from web.shortcut import Shortcut
 
 DESCRIPTION = """Hand in a photo, get a cut-out, boxes or labels.
@@ -66,7 +67,7 @@ def create() -> ASGIApp:
         await passage.close()
 
     app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)
-    app.state.pipeline = pipeline
+    app.state.pipeline, app.state.prober = pipeline, Prober(pipeline)
     add_handlers(app)
     app.include_router(api)
     app.include_router(login.router)

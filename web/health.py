@@ -5,23 +5,31 @@
 
 import asyncio
 from contextlib import suppress
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from prometheus_client import Gauge
 from starlette.responses import Response
 
+from storage import users
 from storage.calls import TEXT, command
 from storage.objects import Objects
+from tasks.errors import JobError
 from tasks.loops import LOOPS, AsyncLoop
 from tasks.pipeline import Pipeline
 from web.api import pipeline_of
 from web.errors import json_response
+from web.identity import Unknown, user_of
+from web.probe import Prober
 
 PULSE_S = 1.0
 STALLED_S = 5.0
 """An event loop whose turn took this long keeps every request waiting."""
 
 LAG = Gauge("pixelmill_event_loop_lag_seconds", "How late the event loop woke somebody last.")
+
+DEEP_S = 20.0
+"""Time of a no-op job, unless another is asked for."""
 
 router = APIRouter(include_in_schema=False)
 
@@ -46,10 +54,49 @@ async def healthz() -> Response:
 
 
 @router.get("/readyz")
-async def readyz(request: Request) -> Response:
-    """Whether all that this process needs is there; workers are the catalogue's matter."""
-    down = [*await _storage(pipeline_of(request)), *LOOPS.reasons()]
-    return json_response({"ok": not down, "down": down}, 503 if down else 200)
+async def readyz(
+    request: Request,
+    deep: bool = False,
+    limit_s: Annotated[float, Query(ge=1, le=60)] = DEEP_S,
+) -> Response:
+    """Whether all that this process needs is there; workers are the catalogue's matter.
+
+    With `deep`, for admins: whether a no-op job gets through the queue and device of every model
+    that is served, what each step took, and where it is stuck if it does not.
+    """
+    pipeline = pipeline_of(request)
+    if deep:
+        await _check_admin(request, pipeline)
+    down = [*await _storage(pipeline), *LOOPS.reasons()]
+    if not deep:
+        return json_response({"ok": not down, "down": down}, 503 if down else 200)
+    prober: Prober = request.app.state.prober
+    probes = await prober.probe(limit_s)
+    if not probes:
+        down.append("no model is served: there is nothing to probe")
+    is_ok = not down and all(report["ok"] for report in probes.values())
+    body = {"ok": is_ok, "down": down, "probes": probes}
+    return json_response(body, 200 if is_ok else 503)
+
+
+class NotAdmin(JobError):
+    """Probes are for admins."""
+
+    code = "not_allowed"
+    status = 403
+
+
+async def _check_admin(request: Request, pipeline: Pipeline) -> None:
+    """By the API key or the cookie of an account whose role is admin."""
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        user = await pipeline.state.do(users.user_of_key(key.strip()))
+    else:
+        user = user_of(request)
+    if user is None:
+        raise Unknown("send the API key of an admin, or sign in as one")
+    if await pipeline.state.do(users.role(user)) != "admin":
+        raise NotAdmin("this is for admins only")
 
 
 async def _storage(pipeline: Pipeline) -> list[str]:

@@ -20,6 +20,7 @@ from storage.records import Census
 from tasks import chain, counts
 from tasks.errors import JobError
 from tasks.loops import LOOPS
+from tasks.models.registry import PROBE
 from tasks.pipeline import Pipeline
 from web.errors import json_response
 
@@ -96,6 +97,8 @@ def under_way(census: Census) -> list[Metric]:
     )
     waiting, busy = _nothing_under_way(census.totals)
     for group in census.groups:
+        if group.model.startswith(PROBE):  # nobody's work
+            continue
         if group.state == "waiting":
             names = group.model, group.lane, group.line
             waiting[names] = (group.count, group.oldest_ms / 1000)

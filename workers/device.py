@@ -110,10 +110,14 @@ class Device:
 
     def run(self, bin: Any, arrays: Arrays) -> list[Inferred | Exception]:
         """The outputs of one batch, in order; an error for each image that fits nowhere."""
+        if bin[0].startswith(registry.PROBE):
+            return self._probe(arrays)
         return self.ladder.run(bin, arrays)
 
     def limit(self, bin: Any) -> int:
         """Largest batch of this bin: by its model, pixels, memory, and what did not fit before."""
+        if bin[0].startswith(registry.PROBE):
+            return 1
         return self.ladder.limit(bin)
 
     def slots(self, bin: Any, n: int) -> Any:
@@ -131,6 +135,17 @@ class Device:
         most_s = settings().batch_wait_ms / 1000
         loaded = self.loaded.get(bin[0])
         return cost.wait_s(loaded.cost, count, gap_s, most_s) if most_s and loaded else 0.0
+
+    def _probe(self, arrays: Arrays) -> list[Inferred | Exception]:
+        """The arrays themselves, by way of the device."""
+        try:
+            outputs = self.main.take(list(self.main.put(_batch(arrays, arrays[0].shape))))
+        except Exception as error:
+            if self.main.is_lost(error):
+                log.error("device lost", device=self.name, reason=str(error))
+                self._lost(LOST)
+            raise
+        return [Inferred(output.copy()) for output in outputs]
 
     def _rung(self, name: str, bin: tuple[int, int]) -> Rung:
         return Rung("device", (name, (3, *bin), "float32"), self.name)

@@ -21,6 +21,7 @@ from prometheus_client.core import (
 )
 
 from tasks.loops import LOOPS
+from tasks.models.registry import PROBE
 
 STAGES_OF = {"cpu": ("preprocess", "postprocess"), "gpu": ("inference",)}
 WHAT = ("batches", "items", "failed", "cancelled", "expired", "full", "halved", "smaller_bin",
@@ -85,7 +86,8 @@ def of_device(device: OfDevice) -> list[Metric]:
 def batch_sizes(sizes: Mapping[tuple[Any, int], int], models: Iterable[str] = ()) -> Metric:
     """A histogram per model; its sum is the images."""
     found = HistogramMetricFamily("pixelmill_batch_size", "Images of a batch.", labels=["model"])
-    for model in sorted({*models, *(bin[0] for bin, _ in sizes)}):
+    seen = {bin[0] for bin, _ in sizes if not bin[0].startswith(PROBE)}
+    for model in sorted({*models, *seen}):
         of_model = [(size, count) for (bin, size), count in sizes.items() if bin[0] == model]
         buckets = [
             (str(most), float(sum(count for size, count in of_model if size <= most)))

@@ -15,8 +15,10 @@ from tasks.models.base import RESERVED, Model
 from tasks.settings import settings
 
 FOLDER = Path(__file__).parent
-NOT_MODELS = frozenset({"base", "registry", "weights", "wheels"})
-"""Files of this folder that are no models."""
+NOT_MODELS = frozenset({"base", "probe", "registry", "weights", "wheels"})
+"""Files of this folder that are no models, or none that is offered."""
+PROBE = "probe@"
+"""`probe@matting` is what a probe of matting's queue and device runs: probe.py."""
 
 
 def names(paths: str | None = None) -> tuple[str, ...]:
@@ -33,6 +35,8 @@ def get(name: str) -> Model:
 
     Raises LookupError when there is none, ModelFailure when its file is broken.
     """
+    if name.startswith(PROBE):
+        return _load("probe", FOLDER / "probe.py")
     return _load(name, _file(name))
 
 
