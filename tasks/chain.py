@@ -13,8 +13,7 @@ import orjson
 
 from storage import keys
 from storage.records import Letter
-from tasks.message import Lane, Message
-from tasks.models.registry import PROBE
+from tasks.message import PROBE, Lane, Message
 
 STAGES = ("preprocess", "inference", "postprocess")
 

@@ -9,6 +9,8 @@ from tasks.errors import Unavailable
 
 Lane = Literal["interactive", "batch"]
 MAX_RUNS = 16
+PROBE = "probe@"
+"""`probe@matting` goes through the queue and the device of matting, and does nothing there."""
 
 
 class Message(TypedDict):

@@ -14,8 +14,7 @@ from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.memory import adopt, gathered, recall
-from tasks.message import Message
-from tasks.models.registry import PROBE
+from tasks.message import PROBE, Message
 from tasks.resources import objects, scratch
 from tasks.settings import settings
 from tasks.stage import OPAQUE, TRANSPARENT, Stage, Work, run_stage

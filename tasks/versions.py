@@ -9,6 +9,7 @@ from functools import cache
 from storage import records
 from storage.records import Spec
 from tasks.errors import Unavailable
+from tasks.message import PROBE
 from tasks.models import registry, weights
 
 
@@ -31,7 +32,7 @@ def readable(text: str) -> Spec:
 
 def check(spec: Spec) -> None:
     """Raises OtherVersion unless this worker's model is the one that the run was asked of."""
-    if spec.model.startswith(registry.PROBE):  # it asks whether work gets through, not of what
+    if spec.model.startswith(PROBE):  # it asks whether work gets through, not of what
         return
     try:
         code = registry.code_digest(spec.model)

@@ -103,3 +103,21 @@ def test_the_watchdog_leaves_a_working_process_alone(batcher: Batcher, device: D
     watchdog.stop()
 
     assert codes == [], "a second of short batches is no batch of a second"
+
+
+def test_a_process_that_was_suspended_is_given_time_to_get_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on a machine that slept: every loop looks late the moment it wakes up."""
+    clock, codes = [1000.0], []
+    monkeypatch.setattr(health, "monotonic", lambda: clock[0])
+    watchdog = Watchdog([lambda: "everything is late"], end=codes.append)
+    clock[0] += 3600
+
+    watchdog._look()
+    assert codes == []
+    for _ in range(10):
+        clock[0] += health.ALLOWED_S / 8
+        watchdog._look()
+
+    assert codes[0] == LOST

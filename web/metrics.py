@@ -20,7 +20,7 @@ from storage.records import Census
 from tasks import chain, counts
 from tasks.errors import JobError
 from tasks.loops import LOOPS
-from tasks.models.registry import PROBE
+from tasks.message import PROBE
 from tasks.pipeline import Pipeline
 from web.errors import json_response
 

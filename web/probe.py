@@ -21,7 +21,7 @@ from storage.errors import StorageDown
 from storage.records import ENDED, Ref, Spec, View
 from tasks import chain
 from tasks.errors import JobError
-from tasks.models.registry import PROBE
+from tasks.message import PROBE
 from tasks.pipeline import Pipeline, with_key
 from tasks.publisher import Ticket
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import ModelFailure
 from tasks.imaging import geometry
+from tasks.message import PROBE
 from tasks.models import registry, weights
 from tasks.models.base import Inferred, Model
 from tasks.resources import objects
@@ -110,13 +111,13 @@ class Device:
 
     def run(self, bin: Any, arrays: Arrays) -> list[Inferred | Exception]:
         """The outputs of one batch, in order; an error for each image that fits nowhere."""
-        if bin[0].startswith(registry.PROBE):
+        if bin[0].startswith(PROBE):
             return self._probe(arrays)
         return self.ladder.run(bin, arrays)
 
     def limit(self, bin: Any) -> int:
         """Largest batch of this bin: by its model, pixels, memory, and what did not fit before."""
-        if bin[0].startswith(registry.PROBE):
+        if bin[0].startswith(PROBE):
             return 1
         return self.ladder.limit(bin)
 

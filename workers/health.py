@@ -5,6 +5,7 @@ No supervisor of ours is needed for that: systemd and Kubernetes start again wha
 
 import os
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -18,6 +19,8 @@ IGNORED_S = 10.0
 """Work that waits so long in front of an idle device: its thread is gone."""
 LOOK_S = 1.0
 ALLOWED_S = 30.0
+ASLEEP_S = 10.0
+"""Between two looks of the watchdog itself: the process was suspended, as with its machine."""
 
 Trouble = Callable[[], str | None]
 """Why this worker does not work; None while it does."""
@@ -73,6 +76,7 @@ class Watchdog:
         end: Callable[[int], Any] = os._exit,
     ) -> None:
         self._troubles, self._end = troubles, end
+        self._looked_at, self._patient_until = monotonic(), float("-inf")
         self._loop = ThreadLoop("watchdog", self._look, every_s=every_s, allowed_s=ALLOWED_S)
 
     def start(self) -> None:
@@ -84,6 +88,11 @@ class Watchdog:
         self._loop.stop()
 
     def _look(self) -> None:
+        now, before, self._looked_at = monotonic(), self._looked_at, monotonic()
+        if now - before > ASLEEP_S:  # the whole process was: nobody could have got on
+            self._patient_until = now + ALLOWED_S
+        if now < self._patient_until:
+            return
         for trouble in self._troubles:
             if reason := trouble():
                 log.error("worker does not work", reason=reason)

@@ -21,7 +21,7 @@ from prometheus_client.core import (
 )
 
 from tasks.loops import LOOPS
-from tasks.models.registry import PROBE
+from tasks.message import PROBE
 
 STAGES_OF = {"cpu": ("preprocess", "postprocess"), "gpu": ("inference",)}
 WHAT = ("batches", "items", "failed", "cancelled", "expired", "full", "halved", "smaller_bin",

@@ -11,14 +11,13 @@ from pathlib import Path
 from types import ModuleType
 
 from tasks.errors import ModelFailure
+from tasks.message import PROBE
 from tasks.models.base import RESERVED, Model
 from tasks.settings import settings
 
 FOLDER = Path(__file__).parent
 NOT_MODELS = frozenset({"base", "probe", "registry", "weights", "wheels"})
 """Files of this folder that are no models, or none that is offered."""
-PROBE = "probe@"
-"""`probe@matting` is what a probe of matting's queue and device runs: probe.py."""
 
 
 def names(paths: str | None = None) -> tuple[str, ...]:
