@@ -219,6 +219,27 @@ def weights(
             console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
 
 
+@app.command(epilog="Example: pixelmill backup /safe/pixelmill-accounts.json")
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to; an older one is replaced.")],
+) -> None:
+    """Write all accounts and API keys to a file that only you can read."""
+    from deploy import backup as copies
+
+    try:
+        print(f"{copies.backup(file)} accounts and keys are in {file}")
+    except OSError as error:
+        raise BadInput(f"{file} cannot be written: {error.strerror}") from error
+
+
+@app.command(epilog="Example: pixelmill restore /safe/pixelmill-accounts.json")
+def restore(file: Annotated[Path, typer.Argument(help="What `pixelmill backup` wrote.")]) -> None:
+    """Bring accounts and API keys of a backup into the state Redis; others there stay."""
+    from deploy import backup as copies
+
+    print(f"{copies.restore(file)} accounts and keys are back")
+
+
 @app.command(epilog="Example: pixelmill doctor --json")
 def doctor(
     as_json: AsJson = False,

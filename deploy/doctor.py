@@ -29,6 +29,7 @@ from storage.calls import Sync
 from storage.errors import StorageDown
 from storage.objects import FolderObjects, Objects, S3Objects
 from tasks.settings import Settings, settings
+from web.room import STATE_SHARE
 from workers.pinning import gpus
 
 Level = Literal["ok", "warn", "fail"]
@@ -141,7 +142,24 @@ def state_redis(now: Settings) -> Iterable[Line]:
          "maxmemory-policy noeviction": info.get("maxmemory_policy") == "noeviction"},
         "Without it a restart, or full memory, loses jobs.",
     )  # fmt: skip
+    yield _state_writes(info)
     yield _clock(client)
+
+
+def _state_writes(info: Mapping[str, Any]) -> Line:
+    """Whether it takes writes, and how full its memory is."""
+    if info.get("aof_last_write_status", "ok") != "ok":
+        hint = "Its disk is full or broken: free some space; it goes on by itself."
+        return Line("fail", "state writes", "the last write to its append-only file failed", hint)
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not most:
+        hint = "Set it, so that new work is refused before the machine's memory is full."
+        return Line("warn", "state memory", f"{used / MIB:.0f} MiB used, maxmemory is 0", hint)
+    value = f"{used / MIB:.0f} MiB used of {most / MIB:.0f}"
+    if used > most * STATE_SHARE:
+        hint = "New work is refused. Wait for jobs to end, or give it more memory."
+        return Line("fail", "state memory", value, hint)
+    return Line("ok", "state memory", value)
 
 
 def cache_redis(now: Settings) -> Iterable[Line]:
@@ -193,7 +211,9 @@ def disk(now: Settings) -> Iterable[Line]:
     while not folder.exists():
         folder = folder.parent
     hint = "Free some space, or set PIXELMILL_VAR_DIR to another disk."
-    yield _room("disk", folder, warn=5 * GIB, fail=GIB // 2, hint=hint)
+    floor = int(now.min_free_mib * MIB)
+    hint += f" New work is refused below {now.min_free_mib:g} MiB (PIXELMILL_MIN_FREE_MIB)."
+    yield _room("disk", folder, warn=5 * GIB, fail=max(floor, GIB // 2), hint=hint)
 
 
 def shared_memory(now: Settings) -> Iterable[Line]:

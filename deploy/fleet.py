@@ -8,7 +8,7 @@ from types import FrameType
 
 from deploy.embedded import Program
 from deploy.probes import of_worker
-from deploy.supervisor import CannotStart, Supervisor
+from deploy.supervisor import CannotStart, Supervisor, hurry_on_signals
 from storage import catalogue
 from storage.errors import StorageDown
 from tasks.errors import Unavailable
@@ -18,6 +18,8 @@ from workers import pinning
 
 READY_S = 600.0
 """The first start may have weights to fetch."""
+GIVE_BACK_S = 10.0
+"""A worker puts what it could not end back into the queue within this."""
 
 
 def programs(
@@ -39,9 +41,14 @@ def programs(
     own = {**(env or {}), "PIXELMILL_THREADS": threads}
     commands = [[*base, "--gpu", str(gpu.number)] for gpu in found] or [base]
     return [
-        Program(f"gpu-worker-{number}", command, own)
+        Program(f"gpu-worker-{number}", command, own, drain_s=drain_s(now))
         for number, command in enumerate(commands, start=1)
     ]
+
+
+def drain_s(now: Settings) -> float:
+    """How long a worker may take to stop: its work, then what is left goes back to the queue."""
+    return now.stop_s + GIVE_BACK_S
 
 
 def run(models: str = "") -> int:
@@ -61,8 +68,7 @@ def run(models: str = "") -> int:
     except KeyboardInterrupt:
         _say("stopping")
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        hurry_on_signals(supervisor)
         supervisor.stop()
     return 0
 

@@ -4,8 +4,8 @@ import secrets
 
 import redis
 
-from storage import users
-from storage.calls import Sync
+from storage import keys, users
+from storage.calls import TEXT, Sync, command
 from storage.objects import S3Objects
 from tasks.errors import BadInput
 from tasks.resources import objects
@@ -21,7 +21,11 @@ def prepare(state: Sync, store: S3Objects, *, password: str, api_key: str) -> tu
     if is_new:
         state.do(users.set_password("admin", password))
     state.do(users.add_key(api_key, "admin"))
-    return store.ensure_bucket(), is_new
+    has_made = store.ensure_bucket()
+    state.do(
+        command(bool, "SET", keys.PREPARED, 1, kinds=TEXT)
+    )  # last: what broke off is begun anew
+    return has_made, is_new
 
 
 def main(origin: str | None = None) -> None:

@@ -25,24 +25,35 @@ from rich.panel import Panel
 from deploy import fleet, init, probes
 from deploy.embedded import (
     CACHE_CONFIG,
-    STATE_CONFIG,
     Program,
     redis_server,
     remove_unfinished,
     s3_server,
+    state_config,
     write_secretly,
 )
-from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
-from storage import catalogue
-from storage.calls import Sync
+from deploy.emptied import EmptiedState
+from deploy.logs import Limits
+from deploy.supervisor import (
+    CannotStart,
+    Supervisor,
+    created_at,
+    hurry_on_signals,
+    leftovers,
+)
+from storage import catalogue, keys
+from storage.calls import NUMBER, Sync, command
+from storage.errors import StorageDown
 from storage.objects import S3Objects
 from storage.scratch import FolderScratch
 from tasks.errors import Unavailable
-from tasks.settings import Settings, names_in, read
+from tasks.settings import MIB, Settings, names_in, read
 
 READY_S = 600.0
 """The first start may have weights to fetch."""
 CPU_READY_S = 180.0
+WRITE_AGAIN_S = 5.0
+"""How often what a full disk did not take is written again."""
 PLAIN_HTTP = (
     "[yellow]Plain http beyond this machine:[/] passwords, keys and photos cross the network "
     "readable; cookies are not marked Secure; browsers switch off hashing (so repeats are uploaded "
@@ -84,11 +95,25 @@ def up(host: str | None = None, port: int | None = None, public_url: str | None 
     except (CannotStart, Unavailable) as error:
         console.print("[red]pixelmill up:[/]", escape(str(error)), soft_wrap=True)
         return 1
+    except StorageDown as error:
+        console.print("[red]pixelmill up:[/]", escape(str(error)), soft_wrap=True)
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _print("pixelmill up: the disk is full; free some space and start again")
+        return 1
     except KeyboardInterrupt:
-        console.print("stopping ...")
+        _print("stopping: new work is refused, what is in hand ends")
     finally:
         local.stop()
     return 0
+
+
+def _print(line: str) -> None:
+    """On a full disk a redirected output takes nothing: that stops nobody."""
+    with suppress(OSError):
+        console.print(line)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -103,8 +128,10 @@ class Local:
         self.var = settings.var_dir
         self.var.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.run_file = self.var / "run.json"
-        self.supervisor = Supervisor(self.var / "logs", self._say, self._write_run)
+        limits = Limits(int(settings.log_mib * MIB), settings.log_days)
+        self.supervisor = Supervisor(self.var / "logs", self._say, self._write_run, limits)
         self.is_own = False
+        self._unwritten_s: float | None = None
         # Loopback is never behind a proxy, whatever the environment says.
         self.http = httpx.Client(trust_env=False, timeout=2)
         self.fetching: subprocess.Popen[bytes] | None = None
@@ -116,28 +143,39 @@ class Local:
         self.facts = _facts(self.var / "installation.json")
         self._check_page_port()
         self.env = self._environment()
-        write_secretly(self.var / "env", _env_file(self.env))
+        self._write_env()
         self._clear_scratch()
         self._start_servers()
         self._prepare()
+        self.supervisor.chores += [self._write_run_again, self._emptied().look]
         self._start_own()
         self.supervisor.wait_for("a model", self._is_live, READY_S)
         self.supervisor.mark_ready()
         self._welcome(time.monotonic() - began)
 
     def stop(self) -> None:
-        """End every process that was started; a second Ctrl-C does not interrupt that."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        """End every process that was started; a second Ctrl-C only shortens that."""
+        hurry_on_signals(self.supervisor)
         if self.fetching:
             self.fetching.terminate()
-        self.supervisor.stop()
+        self.supervisor.stop(self._in_hand)
         self._clear_scratch()
         if self.is_own:
             self.run_file.unlink(missing_ok=True)
 
     def _say(self, line: str) -> None:
-        console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(line)}")
+        _print(f"[dim]{time.strftime('%H:%M:%S')}[/] {escape(line)}")
+
+    def _in_hand(self) -> str:
+        """What is under way, for who waits for the end."""
+        try:
+            link = Sync(redis.Redis.from_url(self.env["PIXELMILL_STATE_URL"], socket_timeout=1))
+            return f"{link.do(command(int, 'ZCARD', keys.ACTIVE, kinds=NUMBER))} runs are under way"
+        except (StorageDown, AttributeError):
+            return ""
+
+    def _emptied(self) -> EmptiedState:
+        return EmptiedState(self.env["PIXELMILL_STATE_URL"], self._prepare, self._say)
 
     def _take_over(self) -> None:
         """Refuse beside a living `up`; clean up after a dead one."""
@@ -148,7 +186,7 @@ class Local:
                 f"it is running already here, at {old['url']} (pid {pid}); stop it by "
                 f"`kill {pid}` or start this one in another folder"
             )
-        for name in leftovers(old["started"]):
+        for name in leftovers(old["started"], fleet.drain_s(self.settings)):
             self._say(f"stopped {name}, left over from an earlier run")
         self.is_own = True
         self._write_run()
@@ -160,6 +198,11 @@ class Local:
         installation = read(None, secret=self.env["PIXELMILL_SECRET"]).installation
         with suppress(OSError):  # no such folder: the workers will say so
             FolderScratch(self.settings.scratch_dir).clear(installation)
+
+    def _write_env(self) -> None:
+        file, text = self.var / "env", _env_file(self.env)
+        if not file.exists() or file.read_text() != text:
+            write_secretly(file, text)
 
     def _check_page_port(self) -> None:
         host, port = self.settings.host, self.settings.port
@@ -195,7 +238,8 @@ class Local:
     def _start_servers(self) -> None:
         facts, server = self.facts, self.settings.redis_server
         if not self._is_given("state_url"):
-            self._start_redis("state", facts.state_port, facts.state_password, STATE_CONFIG, server)
+            config = state_config(self.settings.state_memory_mib)
+            self._start_redis("state", facts.state_port, facts.state_password, config, server)
         if not self._is_given("cache_url"):
             self._start_redis("cache", facts.cache_port, facts.cache_password, CACHE_CONFIG, server)
         if not self._is_given("s3_url"):
@@ -239,9 +283,10 @@ class Local:
 
     def _start_own(self) -> None:
         python, state_url = sys.executable, self.env["PIXELMILL_STATE_URL"]
-        web = Program("web-1", [python, "-m", "web"], self.env)
+        web = Program("web-1", [python, "-m", "web"], self.env, notice=signal.SIGUSR1)
         self.supervisor.start(web, probes.of_page(self._url()))
-        cpu = Program("cpu-worker-1", [python, "-m", "workers", "cpu"], self.env)
+        command, drain_s = [python, "-m", "workers", "cpu"], fleet.drain_s(self.settings)
+        cpu = Program("cpu-worker-1", command, self.env, drain_s=drain_s)
         self.supervisor.start(cpu, probes.of_worker(state_url, CPU_READY_S))
         if self.settings.task_events:
             flower = f"http://127.0.0.1:{self.facts.flower_port}/"
@@ -304,18 +349,34 @@ class Local:
             "replaced": self.supervisor.replaced,
             "supervisor": (os.getpid(), created_at(os.getpid())),
         }
-        write_secretly(self.run_file, json.dumps(run, indent=1))
+        try:
+            write_secretly(self.run_file, json.dumps(run, indent=1))
+        except OSError as error:  # nobody's work depends on it: it is written again later
+            if self._unwritten_s is None:
+                self._say(f"{self.run_file} could not be written: {error.strerror}; trying again")
+            self._unwritten_s = time.monotonic()
+        else:
+            self._unwritten_s = None
+
+    def _write_run_again(self) -> None:
+        since_s = self._unwritten_s
+        if since_s is not None and time.monotonic() - since_s > WRITE_AGAIN_S:
+            self._write_run()
 
     def _welcome(self, seconds: float) -> None:
         facts, url = self.facts, self.settings.public_url or self._url()
         lines = [f"[bold]Pixelmill is ready[/] ({seconds:.1f} s)", ""]
-        lines += [f"page      {url}", "sign in   admin / " + facts.admin_password]
+        password = facts.admin_password
+        if not console.is_terminal:  # whoever may read where this goes may not read that
+            password = f"see admin_password in {self.var / 'installation.json'}"
+        lines += [f"page      {url}", f"sign in   admin / {password}"]
         if self.settings.task_events:
             lines += [
                 f"Flower    http://127.0.0.1:{facts.flower_port}  (the same name and password)"
             ]
         lines += [f"API       {url}/docs", f"logs      {self.supervisor.logs}", "", "Ctrl-C stops."]
-        console.print(Panel("\n".join(lines), expand=False))
+        with suppress(OSError):
+            console.print(Panel("\n".join(lines), expand=False))
         is_open = self.settings.host not in ("127.0.0.1", "localhost", "::1")
         if is_open and not self.settings.public_url.startswith("https://"):
             console.print(PLAIN_HTTP)
@@ -354,7 +415,9 @@ def _facts(file: Path) -> Facts:
             console.print(f"port {port} ({name}) is taken; using {other}")
             changed: dict[str, Any] = {name: other}
             facts = replace(facts, **changed)
-    write_secretly(file, json.dumps(asdict(facts), indent=1))
+    text = json.dumps(asdict(facts), indent=1)
+    if not file.exists() or file.read_text() != text:  # a full disk is no reason not to start
+        write_secretly(file, text)
     return facts
 
 

@@ -17,8 +17,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from storage import catalogue
-from storage.calls import Sync
+from storage import catalogue, keys
+from storage.calls import TEXT, Sync, command
 from storage.errors import StorageDown
 from tasks.loops import ThreadLoop
 
@@ -195,6 +195,7 @@ def of_worker(state_url: str, start_s: float) -> Probe:
             raise Unknown(str(error)) from error
         entry = _entry(workers, pid, host)
         if entry is None:
+            _check_writes(link, missing)
             gone_s = monotonic() - missing.setdefault(pid, monotonic())
             if gone_s > MARGIN_S:
                 raise Silent(f"it has not announced itself for {gone_s:.0f} s")
@@ -204,6 +205,15 @@ def of_worker(state_url: str, start_s: float) -> Probe:
             raise Unwell(f"it says: {'; '.join(entry['late'])}")
 
     return Probe(ask, misses=1, start_s=start_s)
+
+
+def _check_writes(link: Sync, missing: dict[int, float]) -> None:
+    """Unknown while its disk or memory is full: then nobody can announce anything."""
+    try:
+        link.do(command(bool, "SET", keys.PROBE, 1, "PX", 1000, kinds=TEXT))
+    except StorageDown as error:
+        missing.clear()
+        raise Unknown(str(error)) from error
 
 
 def _entry(workers: tuple[Mapping[str, Any], ...], pid: int, host: str) -> Mapping[str, Any] | None:

@@ -25,7 +25,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
-from storage.errors import StorageDown
+from storage.errors import StorageDown, refusal
 from storage.mismatches import mismatches
 from storage.wire import Kinds, Wire, pack, wrong_kind
 
@@ -323,4 +323,4 @@ def _mapped(name: str) -> Any:
 
 
 def _down(name: str, error: Exception) -> StorageDown:
-    return StorageDown(f"{name} did not answer: {error or type(error).__name__}")
+    return StorageDown(refusal(name, error))

@@ -41,6 +41,11 @@ RUN_EVENTS = "px1:run-events:*"
 """Pattern of the channels of all runs."""
 USER_EVENTS = "px1:user-jobs:*"
 """Pattern of the channels of all users."""
+PROBE = "px1:probe"
+"""Written to find out whether the state Redis takes writes."""
+API_KEY_PREFIX = "px1:api-key:"
+PREPARED = "px1:prepared"
+"""Set when bucket and first account were made: without it the state Redis has lost everything."""
 WORKERS = "px1:workers"
 MODELS = "px1:models"
 SEEN = "px1:seen"
@@ -126,7 +131,7 @@ def user(name: str) -> str:
 
 def api_key(secret: str) -> str:
     """The user whom an API key belongs to; only the key's hash is stored."""
-    return f"px1:api-key:{hashlib.sha256(secret.encode()).hexdigest()}"
+    return f"{API_KEY_PREFIX}{hashlib.sha256(secret.encode()).hexdigest()}"
 
 
 def upload(user: str, upload_id: str) -> str:

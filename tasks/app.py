@@ -14,6 +14,8 @@ app.conf.update(
     broker_transport="tasks.broker:Transport",
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
+    # A Redis whose disk or memory is full refuses every write; its worker waits, and does not end.
+    broker_channel_error_retry=True,
     broker_transport_options={
         "global_keyprefix": keys.BROKER_PREFIX,
         "visibility_timeout": VISIBILITY_S,

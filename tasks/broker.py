@@ -5,15 +5,20 @@ larger ones, to note each message down: together a third of a worker's CPU at ou
 commands on the wire stay the same, and so does what other kombu workers see.
 """
 
+from contextlib import suppress
 from time import time
 from typing import Any
 
 import orjson
+import structlog
 from kombu.transport import redis, virtual
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from storage.calls import Connections
+
+log = structlog.get_logger()
 
 
 class QoS(redis.QoS):
@@ -37,6 +42,23 @@ class QoS(redis.QoS):
         """Let go of a message that is done."""
         self._note(("HDEL", delivery_tag), ("ZREM", delivery_tag))
         virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Put a message back, or drop it.
+
+        A Redis that takes no writes has it noted down still: it comes back by itself when its
+        visibility timeout is over, and is renewed no more until then.
+        """
+        try:
+            super().reject(delivery_tag, requeue)
+        except RedisError as error:
+            log.warning("message not put back", reason=str(error))
+            virtual.QoS.ack(self, delivery_tag)
+
+    def restore_visible(self, *args: Any, **options: Any) -> None:
+        """Put back what others hold no more; later, where Redis takes no writes."""
+        with suppress(ResponseError):
+            super().restore_visible(*args, **options)
 
     def _note(self, on_held: tuple[Any, ...], on_index: tuple[Any, ...]) -> None:
         channel = self.channel

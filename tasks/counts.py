@@ -17,7 +17,9 @@ LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and led agai
 
 VERDICTS = ("hit", "failed", "join", "lead", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "entering")
-LIMITS_OF_DOOR = ("at_hand", "bodies_mib", "transfers")
+LIMITS_OF_DOOR = (
+    "at_hand", "bodies_mib", "transfers", "stopping", "min_free_mib", "state_memory_mib",
+)  # fmt: skip
 """Met before the model is known; its label is empty."""
 REASONS = (
     "slow_headers", "headers_too_large", "framing", "slow_body", "unwanted_body", "slow_reader",

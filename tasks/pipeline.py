@@ -4,7 +4,15 @@ import asyncio
 import hashlib
 import json
 import secrets
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -105,9 +113,12 @@ class Pipeline:
         self._catalogue: tuple[float, Catalogue] | None = None
         self._loads: admission.Loads = {}
         self._loads_json = "{}"
+        self._models_seen: set[str] = set()
         self._scratch = admission.NO_SCRATCH_LIMIT
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
         self._bringing: set[str] = set()
+        self.check_new: Callable[[], Awaitable[None]] | None = None
+        """Raises Unavailable where new work is not taken; what is known is answered."""
         self._entering = self._at_hand = 0
 
     def check_room(self) -> None:
@@ -132,6 +143,7 @@ class Pipeline:
             self._loads = admission.loads(self._catalogue[1])
             self._loads_json = records.loads_json(self._loads)
             self._scratch = admission.scratch(self._catalogue[1])
+            self._models_seen |= self._catalogue[1].models.keys()
         return self._catalogue[1]
 
     async def card(self, model: str) -> Mapping[str, Any]:
@@ -142,14 +154,12 @@ class Pipeline:
         now = await self.catalogue()
         card = now.models.get(model)
         if card is None:
-            there = ", ".join(now.models) or "none yet: no worker has announced itself"
+            if not now.models or model in self._models_seen:  # its worker has yet to announce it
+                raise _no_worker(model)
+            there = ", ".join(now.models)
             raise BadInput(f"no model {model!r}; there are: {there}", code="no_model", status=404)
         if now.is_gone(gpu_queue(model)) or now.is_gone("cpu"):
-            raise Unavailable(
-                f"no worker serves {model!r} at present",
-                code="no_worker",
-                hint="Try again in a minute; `pixelmill doctor` shows which workers live.",
-            )
+            raise _no_worker(model)
         return card
 
     async def submit(self, request: Request) -> View:
@@ -184,6 +194,8 @@ class Pipeline:
             )
         if known_result:
             return await self._enter(request, card, spec, known_result)
+        if self.check_new:
+            await self.check_new()
         if self._entering >= ENTERING:
             counts.REFUSED.labels(request.model, "entering").inc()
             raise admission.crowded("entering", ENTERING)
@@ -463,6 +475,14 @@ def _own(found: records.Look | Exception, user: str, job_id: str) -> View:
     if view is None or view.fields["user"] != user:
         raise _no_job(job_id)
     return view
+
+
+def _no_worker(model: str) -> Unavailable:
+    return Unavailable(
+        f"no worker serves {model!r} at present",
+        code="no_worker",
+        hint="Try again in a minute; `pixelmill doctor` shows which workers live.",
+    )
 
 
 def _no_job(job_id: str) -> BadInput:

@@ -149,6 +149,13 @@ class Settings(BaseSettings):
     scratch_mib: float = 0
     """Most memory for arrays between stages in MiB; above it new work is answered 429. 0: a quarter
     of the file system of `scratch_dir`, or of the scratch Redis' `maxmemory`."""
+    min_free_mib: float = 256
+    """Free space of var_dir in MiB below which new work and uploads are refused (503), where the
+    servers of `pixelmill up` keep their data in it; results are still given out. 0: no floor."""
+    state_memory_mib: float = 0
+    """Most memory of the state Redis of `pixelmill up`, in MiB. 0: a quarter of the machine's, at
+    most 4096. New work is refused (503) when four fifths of it are used, of a foreign Redis of its
+    `maxmemory`."""
     cache_scope: Literal["user", "installation"] = "user"
     """Who else is answered by a result of the same bytes. `installation`: everybody, with a copy of
     their own; whoever has a picture can then tell by the speed that somebody sent it before."""
@@ -160,6 +167,17 @@ class Settings(BaseSettings):
     """How long an upload is known. Let the bucket keep `in/` a day longer."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
+    log_mib: float = Field(64, ge=1)
+    """Most MiB of all log files of `pixelmill up` together; the oldest are removed first."""
+    log_days: float = Field(14, gt=0)
+    """Log files older than so many days are removed."""
+    access_log: bool = False
+    """Whether the web process logs a line for each request: method, path without ids, status,
+    milliseconds, bytes, and the user as a short hash."""
+    stop_s: float = Field(60, ge=0)
+    """How long a worker that is told to stop goes on with what it has in hand; what has not ended
+    then goes back to the queue. Give systemd's TimeoutStopSec, Kubernetes'
+    terminationGracePeriodSeconds and Docker's stop_grace_period at least 30 s more."""
 
     @cached_property
     def installation(self) -> str:

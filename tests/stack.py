@@ -65,7 +65,7 @@ class Stack:
 
     def start_servers(self) -> None:
         """Both Redis and S3."""
-        self.start_redis("state", "--appendonly", "yes")
+        self.start_redis("state", "--appendonly", "yes", "--maxmemory", "1gb")
         self.start_redis("cache", "--maxmemory-policy", "allkeys-lru")
         self.start_s3()
         calls.Sync(self.state).do(users.add_key(API_KEY, "tester"))

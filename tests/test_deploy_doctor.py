@@ -109,6 +109,7 @@ def test_the_servers_are_measured_and_their_rules_looked_at(of_servers: Settings
     assert levels(lines) == {
         "state Redis": "ok",
         "state keeps data": "ok",
+        "state memory": "ok",
         "clock": "ok",
         "cache Redis": "ok",
         "cache makes room": "warn",  # the tests' cache has no maxmemory

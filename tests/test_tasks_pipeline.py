@@ -411,7 +411,23 @@ async def test_an_unknown_model_is_404_and_names_those_there_are(
 async def test_before_any_worker_came_the_answer_says_so(
     pipeline: Pipeline, request_: Request
 ) -> None:
-    with pytest.raises(BadInput, match="none yet: no worker has announced itself"):
+    with pytest.raises(Unavailable, match="no worker serves 'toy' at present"):
+        await pipeline.submit(request_)
+
+
+async def test_a_model_that_the_emptied_catalogue_has_yet_to_hear_of_again_is_503(
+    live: None, pipeline: Pipeline, request_: Request, state: "redis.Redis", link: Sync
+) -> None:
+    await pipeline.submit(request_)
+    state.flushdb()
+    pipeline._catalogue = None
+    link.do(
+        catalogue.announce(
+            "gpu-2@host", {"queues": ["gpu.other"]}, {"other": {**CARD, "name": "other"}}
+        )
+    )
+
+    with pytest.raises(Unavailable, match="no worker serves 'toy' at present"):
         await pipeline.submit(request_)
 
 

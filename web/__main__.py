@@ -1,6 +1,7 @@
 """`python -m web`: one web process (see also `pixelmill web --help`)."""
 
 import os
+import signal
 import socket
 import sys
 from functools import partial
@@ -24,6 +25,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # noqa: TID251 (written, not read)
     os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 (as above)
     configure(settings().log_level)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the app listens to it
     config = uvicorn.Config(
         "web.app:create",
         factory=True,

@@ -306,6 +306,8 @@ async def _place(
         raise BadInput(f"{asked.type} is not accepted; there are: {there}",
                        code="unsupported_type", status=415)  # fmt: skip
     pipeline, user, upload_id = pipeline_of(request), request.state.user, secrets.token_hex(16)
+    if pipeline.check_new:
+        await pipeline.check_new()
     fields: dict[str, str | int] = {
         "size": asked.size or 0,
         "type": asked.type,

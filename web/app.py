@@ -1,6 +1,8 @@
 """The web process: API, page, health, and the page's own S3 path in one ASGI app."""
 
+import asyncio
 import gc
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -22,12 +24,14 @@ from tasks.resources import CACHE_LIMIT_S, STATE_LIMIT_S, objects
 from tasks.settings import settings
 from tasks.sweeper import sweeper
 from web import answers, health, login, metrics, ui
+from web.access_log import AccessLog
 from web.api import api
 from web.door import Door
 from web.errors import add_handlers
 from web.identity import Identify, user_of
 from web.origin import Passage
 from web.probe import Prober
+from web.room import Room
 from web.shortcut import Shortcut
 
 DESCRIPTION = """Hand in a photo, get a cut-out, boxes or labels.
@@ -49,9 +53,17 @@ def create() -> ASGIApp:
         Hub(settings().state_url),
     )
     passage = Passage(pipeline.remote.watch)
+    room = Room(pipeline.state)
+    pipeline.check_new = room.check
+
+    def check_room() -> None:
+        room.check_stopping()
+        pipeline.check_room()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Sent by whoever is about to stop workers and then us: see deploy/supervisor.py.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, room.stop)
         loops = [reconciler(pipeline), sweeper(pipeline.state, pipeline.objects), health.pulse()]
         pipeline.hub.start()
         for loop in loops:
@@ -68,6 +80,7 @@ def create() -> ASGIApp:
 
     app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)
     app.state.pipeline, app.state.prober = pipeline, Prober(pipeline)
+    app.state.room = room
     add_handlers(app)
     app.include_router(api)
     app.include_router(login.router)
@@ -81,7 +94,8 @@ def create() -> ASGIApp:
 
     whole = ui.mount(app, models, user_of)
     # In front of the framework, whose own wrapping of each message costs more than what these do.
-    return Identify(Door(Shortcut(whole), pipeline.check_room), pipeline.state)
+    entrance: ASGIApp = Identify(Door(Shortcut(whole), check_room), pipeline.state)
+    return AccessLog(entrance) if settings().access_log else entrance
 
 
 class Revalidated(StaticFiles):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tasks.admission import Busy
+from tasks.errors import Unavailable
 from web.errors import error_response
 
 JOBS = "/api/v1/jobs"
@@ -12,7 +12,7 @@ PREDICT = "/api/v1/predict/"
 
 
 class Door:
-    """Asks `check` before each request for work; where it raises Busy, that is the answer.
+    """Asks `check` before each request for work; where it raises Unavailable, that is the answer.
 
     Pure ASGI and before the routes: to refuse must cost a fraction of what it costs to serve, else
     a process that is offered twice as much as it can do is busy saying no.
@@ -22,11 +22,11 @@ class Door:
         self.app, self.check = app, check
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """On to the routes, or 429."""
+        """On to the routes, or 429 or 503."""
         if _asks_for_work(scope):
             try:
                 self.check()
-            except Busy as error:
+            except Unavailable as error:
                 await error_response(error)(scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -21,6 +21,7 @@ from web.api import pipeline_of
 from web.errors import json_response
 from web.identity import Unknown, user_of
 from web.probe import Prober
+from web.room import Room
 
 PULSE_S = 1.0
 STALLED_S = 5.0
@@ -68,15 +69,23 @@ async def readyz(
     if deep:
         await _check_admin(request, pipeline)
     down = [*await _storage(pipeline), *LOOPS.reasons()]
+    refuses = {"refuses_new_work": await _refusals(request)}
     if not deep:
-        return json_response({"ok": not down, "down": down}, 503 if down else 200)
+        return json_response({"ok": not down, "down": down, **refuses}, 503 if down else 200)
     prober: Prober = request.app.state.prober
     probes = await prober.probe(limit_s)
     if not probes:
         down.append("no model is served: there is nothing to probe")
     is_ok = not down and all(report["ok"] for report in probes.values())
-    body = {"ok": is_ok, "down": down, "probes": probes}
+    body = {"ok": is_ok, "down": down, **refuses, "probes": probes}
     return json_response(body, 200 if is_ok else 503)
+
+
+async def _refusals(request: Request) -> list[str]:
+    """Why new work is not taken; no reason to send no traffic, as results are still given out."""
+    room: Room = request.app.state.room
+    stopping = ["this server is being stopped"] if room.is_stopping else []
+    return stopping + [str(reason) for reason in await room.reasons()]
 
 
 class NotAdmin(JobError):

@@ -22,6 +22,8 @@ from web.errors import error_response
 COOKIE_S = 30 * 86_400
 RENEW_S = 86_400
 KEY_CACHE_S = 10.0
+UNKNOWN_KEY_S = 1.0
+"""A key that is not known may be made, or brought back, at any moment."""
 KEY_CACHE_SIZE = 10_000
 
 
@@ -122,7 +124,8 @@ class Identify:
                 raise Unavailable(str(error), hint="Try again in a few seconds.") from error
             if len(self._keys) >= KEY_CACHE_SIZE:
                 self._keys.clear()
-            known = self._keys[digest] = (time.monotonic() + KEY_CACHE_S, user)
+            keep_s = UNKNOWN_KEY_S if user is None else KEY_CACHE_S
+            known = self._keys[digest] = (time.monotonic() + keep_s, user)
         if known[1] is None:
             raise Unknown("this API key is not known", hint="Check the key for typing errors.")
         return known[1]

@@ -135,6 +135,7 @@ class Passage:
             raise _crowded() from None
         try:
             answer = await self._answered(request, upload)
+            await _check(answer)
         except BaseException:
             slots.give(owner)
             raise
@@ -165,6 +166,17 @@ class Passage:
         headers["accept-encoding"] = "identity"
         url = httpx.URL(f"{settings().s3_url.rstrip('/')}{path}?{query}")
         return self._client.build_request(request.method, url, headers=headers, content=body)
+
+
+async def _check(answer: httpx.Response) -> None:
+    """StorageDown when S3 could not do it, e.g. as its disk is full; its words are not passed on."""
+    if answer.status_code < 500:
+        return
+    try:
+        said = (await answer.aread())[:300].decode(errors="replace")
+    finally:
+        await answer.aclose()
+    raise StorageDown(f"S3 answered {answer.status_code}: {said}")
 
 
 class _Upload:

@@ -26,6 +26,7 @@ from tasks.settings import names_in, settings
 from workers import metrics, pinning
 from workers.announce import Announcer, facts
 from workers.consuming import Consuming, Pulse
+from workers.drain import Drain
 from workers.health import Trouble, Watchdog, late_loop
 from workers.steps import ForgetTimers, KeepMessages, LeanConsumer, LosslessDispatcher
 from workers.tidy import Tidier, fullness
@@ -193,6 +194,9 @@ def _consume(
     watchdog = Watchdog([*troubles, consuming.trouble, late_loop])
     worker_ready.connect(lambda **_: _begin(announcer, watchdog, device), weak=False)
     worker_shutting_down.connect(lambda **_: _drain(announcer, consuming), weak=False)
+    drain = Drain(settings().stop_s)
+    worker_ready.connect(drain.take, weak=False)
+    worker_shutting_down.connect(drain.begin, weak=False)
     app.conf.worker_consumer = LeanConsumer
     events: Any = app.events  # the stub wants a name here; Celery takes classes as well
     events.dispatcher_cls = LosslessDispatcher

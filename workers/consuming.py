@@ -76,9 +76,10 @@ class Consuming:
         """Whether messages wait; no while Redis does not say so."""
         try:
             with self._client.pipeline(transaction=False) as asked:
+                asked.ping()  # refused, as taking a message is, while its disk is full
                 for name in self._lists:
                     asked.llen(name)
-                return any(asked.execute())
+                return any(asked.execute()[1:])
         except (RedisError, OSError):
             return False
 

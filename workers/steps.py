@@ -8,6 +8,7 @@ import redis
 import structlog
 from celery import bootsteps
 from celery.events import EventDispatcher
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu.asynchronous.timer import Timer
 from redis.exceptions import RedisError
@@ -126,13 +127,17 @@ class KeepMessages(bootsteps.StartStopStep):
         self._loop.start()
 
     def stop(self, consumer: Any) -> None:
-        """Stop renewing: what is left unfinished goes back to the queue in time."""
-        if self._loop:
+        """Stop renewing as the connection is lost: another loop will begin.
+
+        A worker that is told to stop goes on renewing until all it holds is done.
+        """
+        if self._loop and state.should_stop is None:
             self._loop.stop()
 
     def terminate(self, consumer: Any) -> None:
-        """The same, in a hurry."""
-        self.stop(consumer)
+        """What is left unfinished goes back to the queue in time."""
+        if self._loop:
+            self._loop.stop()
 
 
 def _renew(client: Any, channel: Any, held_since: dict[str, float]) -> dict[str, float]:
