@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
-from chaos.scene import Scratch
+from disks import fill, small_disk
 
 from deploy.embedded import Program
 from deploy.logs import DAY_S, Limits, LogFile, prune
@@ -158,32 +157,15 @@ time.sleep(60)
 
 def test_a_full_disk_stops_no_program_and_the_log_says_what_is_missing() -> None:
     talks = "import time\nwhile True:\n    print('x' * 99, flush=True); time.sleep(0.001)"
-    with Scratch() as disk:
-        if disk.why_not:
-            pytest.skip(f"no small file system can be mounted here: {disk.why_not}")
-        with supervised(disk.folder / "logs", Limits(8 * MIB)) as supervisor:
+    with small_disk(16) as disk:
+        with supervised(disk / "logs", Limits(8 * MIB)) as supervisor:
             supervisor.start(Program("one", [sys.executable, "-c", talks], {}))
-            log = disk.folder / "logs" / "one.log"
+            log = disk / "logs" / "one.log"
             until(lambda: log.exists() and log.stat().st_size)
-            filler = disk.folder / "filler"
-            fill(filler)
+            filler = fill(disk)
             time.sleep(1.0)
             pid, is_alive = supervisor.pids["one"], supervisor._children["one"].process.poll()
             filler.unlink()
             until(lambda: "were lost: the disk was full" in log.read_text())
 
-            assert is_alive is None and supervisor.pids["one"] == pid
-        for left in (disk.folder / "logs").iterdir():
-            left.unlink()
-        (disk.folder / "logs").rmdir()
-
-
-def fill(filler: Path) -> None:
-    """Write until the disk takes nothing more."""
-    with open(filler, "wb", buffering=0) as file:
-        for size in (MIB, 4096, 1):
-            try:
-                while file.write(bytes(size)):
-                    pass
-            except OSError:
-                continue
+        assert is_alive is None and pid
