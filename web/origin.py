@@ -169,7 +169,7 @@ class Passage:
 
 
 async def _check(answer: httpx.Response) -> None:
-    """StorageDown when S3 could not do it, e.g. as its disk is full; its words are not passed on."""
+    """StorageDown when S3 could not do it, as its disk is full; its words stay here."""
     if answer.status_code < 500:
         return
     try:
