@@ -7,7 +7,7 @@ local MOST_WORDS = 1000  -- in one command: Lua's unpack has a limit
 
 -- Let a key live for at least `ttl` ms from now on.
 local function lengthen(key, ttl)
-  if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
+  if redis.call('PEXPIRE', key, ttl, 'GT') == 0 then redis.call('PEXPIRE', key, ttl, 'NX') end
 end
 
 -- Call a command on `key` with a list of words, in as many calls as it takes.

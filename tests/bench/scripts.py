@@ -3,7 +3,7 @@
 Written by the calls that web processes and workers make, pipelined: 200,000 jobs of one user, then
 as many of 5,000 users beside 5,000 runs under way. Each script meets its worst realistic case
 several times. Redis itself says how long each call took (slow log); its CPU time stands beside it,
-as the processors of this machine may be shared.
+as the processors of this machine may be shared; it includes what the measuring costs, about 1 ms.
 """
 
 import json
@@ -32,7 +32,7 @@ RUNS = int(os.environ.get("BENCH_RUNS", "5000"))
 USERS = 5000
 FIRST = 10**9
 """Number of the first job of a run."""
-TIMES = 15
+TIMES = int(os.environ.get("BENCH_TIMES", "9"))
 GOAL_MS = 20
 MESSAGE = 16
 JOINED = 100
@@ -70,10 +70,12 @@ class Bench:
             took_ms, cpu_ms = zip(
                 *(self._once(case, turn) for turn in range(case.times)), strict=True
             )
-            row = [max(took_ms), median(took_ms), max(cpu_ms)]
+            row = [max(took_ms), median(took_ms), median(cpu_ms)]
             self.rows.append([situation, case.name, *(f"{ms:.2f}" for ms in row)])
             name = f"{situation} {case.name}".replace(" ", "_").replace(",", "")
-            self.figures |= {f"{name}_worst_ms": row[0], f"{name}_median_ms": row[1]}
+            self.figures |= {
+                f"{name}_worst_ms": row[0], f"{name}_median_ms": row[1], f"{name}_cpu_ms": row[2],
+            }  # fmt: skip
             print(f"{situation}: {case.name}: {row[0]:.2f} {row[1]:.2f} {row[2]:.2f}", flush=True)
 
     def _once(self, case: Case, turn: int) -> tuple[float, float]:
@@ -116,12 +118,13 @@ def main() -> None:
         )
         do_all(bench.redis, waiting)
         bench.measure("many users", chain(of_all(bench), of_messages(bench)))
-    header = ["jobs of", "script", "worst ms", "median ms", "worst CPU ms"]
+    header = ["jobs of", "script", "worst ms", "median ms", "median CPU ms"]
     show(f"{JOBS} jobs, {RUNS} runs under way: ms inside Redis", header, bench.rows)
     medians = [value for name, value in bench.figures.items() if name.endswith("median_ms")]
     worst = [value for name, value in bench.figures.items() if name.endswith("worst_ms")]
     verdict("slowest script, median ms", round(max(medians), 2), GOAL_MS)
     verdict("slowest script, worst ms", round(max(worst), 2), GOAL_MS)
+    print("On processors that others use too, the median of the CPU time says what it takes alone.")
     save("scripts", bench.figures | {"slowest_ms": max(worst), "slowest_median_ms": max(medians)})
 
 
@@ -129,7 +132,7 @@ def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
     """Scripts that the length of a user's history, or the number of equal requests, may touch."""
     ttl = {"job_ttl_s": JOB_TTL_S}
     yield Case("delete", lambda turn: records.delete(jobs[turn], "ada", **ttl))
-    shared = [next(bench.number) for _ in range(len(jobs) // 2)]
+    shared = [next(bench.number) for _ in range(len(jobs) // 4)]
     do_all(bench.redis, (claim(one, key="shared".ljust(64, "0")) for one in shared))
     yield Case(
         "delete, shared result", lambda turn: records.delete(f"{shared[turn]:032x}", "ada", **ttl)

@@ -1,0 +1,40 @@
+"""Runs web or a worker of which a day is as short as BENCH_DAY_S says: for tests/bench/days.py.
+
+`python short_days.py web`, or `cpu`, `gpu`. What a setting sets is set by the bench itself; these
+are times that the code keeps for itself.
+"""
+
+import os
+import sys
+
+from storage import records
+from tasks import sweeper
+
+DAY_S = float(os.environ["BENCH_DAY_S"])
+
+
+def shorten() -> None:
+    """Let everything that is kept for hours or days go in this bench's hours and days."""
+    records.RUN_TTL_MS = 10_000  # longer than a run takes
+    records.NEGATIVE_TTL_MS = 2_000
+    records.STAT_TTL_MS = int(2_000 * DAY_S)
+    records.IDEMPOTENCY_MS = int(1_000 * DAY_S)
+    sweeper.EVERY_S, sweeper.MARGIN_S, sweeper.ARRAY_S = 1.0, int(DAY_S), 5.0
+
+
+def main() -> None:
+    """Start the process that the command line names."""
+    shorten()
+    kind = sys.argv[1]
+    if kind == "web":
+        from web.__main__ import main as web
+
+        web()
+    else:
+        from workers.__main__ import main as worker
+
+        worker([kind])
+
+
+if __name__ == "__main__":
+    main()
