@@ -43,11 +43,11 @@ ERASE = 2
 LATER = 3
 """Answer of a run that has not ended yet, as others with many jobs ended in the same script."""
 
-MOST_LOOKED_AT = 500
+MOST_LOOKED_AT = 250
 """Runs or entries that one script looks at. Redis serves nobody meanwhile: 20 ms is the limit."""
-MOST_EXPIRED = 25
+MOST_EXPIRED = 12
 """Jobs that one script ends because their time is over."""
-MOST_LED = 2
+MOST_LED = 1
 """Runs that one script leads again, each with its jobs."""
 
 T = TypeVar("T")

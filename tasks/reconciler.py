@@ -20,7 +20,7 @@ from tasks.settings import settings
 
 EVERY_S = 1.0
 ALLOWED_S = 60.0
-MOST_CALLS = 20
+MOST_CALLS = 40
 """Of one kind per look: between them Redis serves others."""
 
 log = structlog.get_logger()

@@ -144,7 +144,7 @@ class Settings(BaseSettings):
     """The same in the lane `batch`."""
     max_in_flight: int = 64
     """Runs of one user that are under way at a time; above it 429. Equal requests are one run."""
-    max_joined: int = Field(100, ge=1, le=200)
+    max_joined: int = Field(50, ge=1, le=100)
     """Jobs that wait for one run, as equal requests do; above it 429 until the run has ended."""
     scratch_mib: float = 0
     """Most memory for arrays between stages in MiB; above it new work is answered 429. 0: a quarter

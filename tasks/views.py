@@ -7,7 +7,7 @@ from storage.errors import StorageDown
 from storage.records import Look, View
 from tasks.loops import LOOPS, Loop
 
-MOST_AT_ONCE = 100
+MOST_AT_ONCE = 50
 """Jobs of one read: Redis does nothing else meanwhile."""
 ALLOWED_S = 30.0
 """Age of the last read, while somebody waits for one."""

@@ -110,7 +110,7 @@ local function end_jobs(names, ids, state, payload, spent, number, now)
 end
 
 -- Each end writes to every job of its run. One script ends so many jobs, unless one run alone has more.
-local MOST_ENDED = 100
+local MOST_ENDED = 50
 
 -- Whether a run may end in a script that has ended so many jobs.
 local function has_room(names, key, ended)

@@ -26,6 +26,7 @@ from stack import Stack
 from storage import catalogue, keys, records
 from storage.calls import Call
 from storage.records import End, Limits, Load, Ref
+from tasks import views
 
 JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
 RUNS = int(os.environ.get("BENCH_RUNS", "5000"))
@@ -35,7 +36,7 @@ FIRST = 10**9
 TIMES = int(os.environ.get("BENCH_TIMES", "9"))
 GOAL_MS = 20
 MESSAGE = 16
-JOINED = 100
+JOINED = 50
 EXPIRED = '{"code":"expired","message":"its deadline was over"}'
 RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 20] * 80}})
 VARIANTS = [f"model-{number}" for number in range(10)]
@@ -173,7 +174,7 @@ def of_messages(bench: Bench) -> Iterable[Case]:
         bench.redis.zadd(keys.DEADLINES, dict.fromkeys(jobs, 1))
 
     yield Case(
-        "finish, 16 runs of 100 jobs",
+        "finish, 16 runs of 50 jobs",
         lambda turn: records.finish([End(ref, "done", RESULT) for ref in full], **ttl),
         fill,
     )
@@ -209,7 +210,7 @@ def of_all(bench: Bench) -> Iterable[Case]:
         about = {"queues": ["cpu"], "host": "h" * 40, "facts": "x" * 500}
         cards = {name: {"name": name, "card": "x" * 2000} for name in VARIANTS}
         do_all(bench.redis, [catalogue.announce(f"worker-{worker}", about, cards)])
-    jobs = [f"{number:032x}" for number in range(FIRST, FIRST + 100)]
+    jobs = [f"{number:032x}" for number in range(FIRST, FIRST + views.MOST_AT_ONCE)]
     loads = records.loads_json(
         dict.fromkeys(VARIANTS, LOADS) | {"toy": LOADS | {"toy": LOADS["model-0"]}}
     )
@@ -220,7 +221,7 @@ def of_all(bench: Bench) -> Iterable[Case]:
     yield Case(
         "find_lost, a page of lost", lambda turn: records.find_lost(every_ms=900, grace_ms=-1), free
     )
-    yield Case("view, 100 waiting jobs", lambda turn: records.look(jobs, loads))
+    yield Case("view, 50 waiting jobs", lambda turn: records.look(jobs, loads))
     yield Case("claim, a new run", lambda turn: _claim_new(bench))
     yield Case("catalogue, 200 workers", lambda turn: catalogue.read())
     yield Case("announce", lambda turn: catalogue.announce("worker-0", about, cards))
