@@ -168,6 +168,34 @@ def test_what_is_killed_comes_back_and_the_next_photo_works(up: Up, name: str) -
     assert f"{name} is started again" in up.said
 
 
+@pytest.mark.parametrize(
+    ("name", "within_s"), [("web-1", 45), ("gpu-worker-1", 60), ("state-redis", 75)]
+)
+def test_what_runs_but_answers_no_more_is_replaced(up: Up, name: str, within_s: float) -> None:
+    """kill -STOP: the process is there, and does nothing."""
+    end = time.monotonic() + BACK_S
+    while up.predict().status_code != 200 and time.monotonic() < end:
+        time.sleep(0.5)  # whatever came back before this test works by now
+    pid = up.pids[name]
+
+    os.kill(pid, signal.SIGSTOP)
+
+    end = time.monotonic() + within_s
+    while up.pids.get(name, pid) == pid and time.monotonic() < end:
+        time.sleep(0.1)
+    assert up.pids[name] != pid
+    assert f"{name} runs but does not work" in up.said
+    end = time.monotonic() + BACK_S
+    worked = False
+    while time.monotonic() < end and not worked:
+        try:
+            worked = up.predict().status_code == 200
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    assert worked
+    assert up.run["replaced"][name][0] == 1  # type: ignore[index]
+
+
 def test_sigterm_leaves_nothing_behind(up: Up) -> None:
     started = [psutil.Process(pid) for pid in up.pids.values()]
     family = started + [child for one in started for child in one.children(recursive=True)]
