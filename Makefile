@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help up test-setup test check format lint types imports chaos load soak clean
+.PHONY: help up lock test-setup test check format lint types imports chaos load soak clean
 
 help: ## what there is
 	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -17,17 +17,32 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 	  { echo "Pixelmill needs Python 3.11 or newer; this is $$($(PYTHON) --version). Set PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install --quiet --editable . --constraint constraints.txt
+# All but torch with hashes, then torch, of which there are many builds (deploy/locks/README.md),
+# then this folder itself, built by the setuptools that has just been installed.
+.venv/.installed: pyproject.toml constraints.txt deploy/locks/main.txt | .venv/bin/python
+	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/main.txt
+	$(PIP) install --quiet torch --constraint constraints.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/.installed-test: .venv/.installed
-	$(PIP) install --quiet --editable '.[test]' --constraint constraints.txt
+.venv/.installed-test: deploy/locks/test.txt .venv/.installed
+	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/test.txt
 	@touch $@
 
-.venv/.installed-bench: .venv/.installed-test
-	$(PIP) install --quiet --editable '.[bench]' --constraint constraints.txt
+.venv/.installed-bench: deploy/locks/bench.txt .venv/.installed-test
+	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/bench.txt
 	@touch $@
+
+LOCK = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-header --constraint constraints.txt --override deploy/locks/without-torch.txt \
+  --no-emit-package torch pyproject.toml deploy/locks/torch-needs.txt
+
+lock: ## write deploy/locks after a change of constraints.txt or of the dependencies
+	$(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.9
+	$(LOCK) --output-file deploy/locks/main.txt
+	$(LOCK) --extra test --output-file deploy/locks/test.txt
+	$(LOCK) --extra test --extra bench --output-file deploy/locks/bench.txt
 
 test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium
 	@command -v chromium >/dev/null || { \
