@@ -36,13 +36,15 @@ class Kinds:
     """Address that is signed for an object of LONG bytes."""
     picture: str
     """Address that is signed for an object that is PICTURE."""
+    model: str = "toy"
+    """Asked for by bodies that never come whole."""
 
     def sent(self, kind: str) -> bytes:
         """The bytes of a kind."""
         return {
             "silent": b"",
             "half headers": HALF,
-            "idle body": self._request("POST", "/api/v1/predict/toy", BIG) + b"x" * PART,
+            "idle body": self._request("POST", f"/api/v1/predict/{self.model}", BIG) + b"x" * PART,
             "idle PUT": self._request("PUT", _target(self.put), BIG, "image/jpeg") + b"x" * PART,
             "slow reader": self._request("GET", _target(self.long)),
             "keep-alive": KEEP_ALIVE,
@@ -70,7 +72,7 @@ KINDS = (
 )  # fmt: skip
 
 
-def kinds(stack: Stack) -> Kinds:
+def kinds(stack: Stack, model: str = "toy") -> Kinds:
     """Their bytes for this installation; puts the objects that are asked for."""
     host = urlsplit(stack.url).netloc
     env = stack.env
@@ -81,7 +83,7 @@ def kinds(stack: Stack) -> Kinds:
     s3.put(LONG_KEY, bytes(LONG), "image/png")
     s3.put(PICTURE_KEY, PICTURE, "image/png")
     long, picture = (s3.presign_get(key, stack.url, "image/png") for key in (LONG_KEY, PICTURE_KEY))
-    return Kinds(host, place(stack, BIG), long, picture)
+    return Kinds(host, place(stack, BIG), long, picture, model)
 
 
 def place(stack: Stack, size: int) -> str:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,16 @@ import httpx
 from scene import OWNERS, WORKERS, Scene
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import history
+import many_jobs
 import odd
+import slow_clients
 
 ODD_CLIENTS = 4
-HISTORY = 200_000
+FIRST, HISTORY = 2**40, 200_000
+"""Numbers of the jobs of a long history."""
 DELETED = 50
+IDLE = 300
+IDLE_S = 30
 
 
 @dataclass(frozen=True)
@@ -117,14 +121,26 @@ async def _send_odd_text(scene: Scene) -> None:
     await asyncio.gather(*(client() for _ in range(ODD_CLIENTS)))
 
 
+def be_idle(scene: Scene) -> None:
+    """IDLE connections of each kind to the first web process, which fall silent."""
+    kinds = slow_clients.kinds(scene, "stamp")
+    sources = [f"127.0.0.{number}" for number in range(2, 52)]
+    with ExitStack() as crowds:
+        for kind in slow_clients.KINDS:
+            crowds.enter_context(slow_clients.crowd(scene.urls[0], kinds.sent(kind), IDLE, sources))
+        time.sleep(IDLE_S)
+
+
 def remember_much(scene: Scene) -> None:
     """One owner has a long history, and deletes from it."""
-    job_ids = history.build(scene.state, OWNERS[0], HISTORY)
-    [key] = [key for key, owner in scene.keys.items() if owner == OWNERS[0]]
+    owner = OWNERS[0]
+    numbers = range(FIRST, FIRST + HISTORY)
+    many_jobs.do_all(scene.state, (many_jobs.claim(number, user=owner) for number in numbers))
+    [key] = [key for key, own in scene.keys.items() if own == owner]
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=scene.urls[0], headers=headers, timeout=30) as http:
-        for job_id in job_ids[:: HISTORY // DELETED]:
-            status = http.delete(f"/api/v1/jobs/{job_id}").status_code
+        for number in numbers[:: HISTORY // DELETED]:
+            status = http.delete(f"/api/v1/jobs/{number:032x}").status_code
             if status != 204:
                 scene.harm.append(f"{status} to a DELETE")
 
@@ -153,6 +169,7 @@ FAULTS = (
     Fault("disk full for 10 s", fill_disk, why_not=lambda scene: scene.why_no_small_disk),
     Fault("empty the state Redis", empty_state, forgets=True),
     Fault("odd text on every route", send_odd_text),
+    Fault("idle connections for 30 s", be_idle),
     Fault("long history", remember_much),
     Fault("SIGTERM, one after the other", rolling_restart),
     Fault("pictures that crash", wait_a_little, marked=True),
