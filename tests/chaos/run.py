@@ -131,7 +131,7 @@ def _outcome(
         duplicates=(0 if fault.forgets else abs(scene.finished() - finished - len(done)))
         + len(untidy),
         wrong=[f"job {job.id[:6]}: {job.wrong}" for job in jobs if job.wrong and not job.is_lost],
-        seen=list(scene.harm),
+        seen=[*scene.harm, *scene.late()],
         statuses=dict(crowd.statuses),
         recovery_s=max((j.ended_at - max(struck_at, j.accepted_at) for j in after), default=0.0),
         longest_s=max(job.ended_at - job.accepted_at for job in jobs),

@@ -19,7 +19,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import Stack, free_port
 
-from storage import calls, keys, users
+from storage import calls, catalogue, keys, users
 
 HERE = Path(__file__).parent
 RESTART_S = 0.5
@@ -92,6 +92,12 @@ class Scene(Stack):
         for name, url in zip(WEBS, self.urls, strict=True):
             self.wait_for(name, lambda url=url: httpx.get(f"{url}/readyz").status_code == 200)
         self.wait_until_live()
+
+    def late(self) -> list[str]:
+        """Background loops of web processes and workers that do not turn."""
+        pages = [httpx.get(f"{url}/healthz").json()["late"] for url in self.urls]
+        workers = calls.Sync(self.state).do(catalogue.read()).workers
+        return [one for said in (*pages, *(worker["late"] for worker in workers)) for one in said]
 
     def strike(self, *names: str) -> None:
         """kill -9 of processes and all their children; they are started again by themselves."""
