@@ -15,6 +15,12 @@ CLOSED = Counter(
 )
 LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and led again.", ["model"])
 
+REJECTED = Counter(
+    "pixelmill_rejected_requests",
+    "Requests that were malformed, for another host or from another site, by code of the error.",
+    ["code"],
+)
+
 VERDICTS = ("hit", "failed", "join", "lead", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "entering")
 LIMITS_OF_DOOR = (

@@ -49,3 +49,8 @@ class ModelFailure(JobError):
 
     code = "model_failure"
     status = 500
+
+
+def storage_away() -> Unavailable:
+    """What people hear of a StorageDown, which itself names addresses and keys: log that one."""
+    return Unavailable("the storage does not answer", hint="Try again in a few seconds.")

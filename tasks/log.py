@@ -4,6 +4,9 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from tasks.text import printable
 
 
 def configure(level: str) -> None:
@@ -14,9 +17,23 @@ def configure(level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            _printable,
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """No field may begin a line of its own or steer a terminal; tracebacks keep their line breaks,
+    which the renderer escapes itself."""
+    return {
+        name: value if value is None or isinstance(value, bool) else _lines(str(value))
+        for name, value in event.items()
+    }
+
+
+def _lines(text: str) -> str:
+    return "\n".join([printable(line) for line in text.split("\n")])

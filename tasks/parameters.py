@@ -9,6 +9,7 @@ import jsonschema
 import orjson
 
 from tasks.errors import BadInput
+from tasks.text import sentence, shown
 
 WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 
@@ -22,7 +23,7 @@ def canonical(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         # Most requests say the same or nothing: remembered, they cost no validation.
         found = _canonical(orjson.dumps(schema), orjson.dumps(given))
     except orjson.JSONEncodeError as error:
-        raise _bad(f"a parameter is no JSON: {error}") from error
+        raise _bad(sentence(f"a parameter is no JSON: {error}")) from error
     params: dict[str, Any] = orjson.loads(found)
     return params
 
@@ -34,14 +35,14 @@ def _canonical(schema: bytes, given: bytes) -> bytes:
     unknown = sorted(set(wanted) - set(fields))
     if unknown:
         there = ", ".join(fields) or "none"
-        raise _bad(f"unknown parameter {unknown[0]!r}; this model's parameters: {there}")
+        raise _bad(f"unknown parameter {shown(unknown[0])}; this model's parameters: {there}")
     asked = {name: _read(fields[name], value) for name, value in wanted.items()}
     defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
     params = {name: _plain(fields[name], value) for name, value in (defaults | asked).items()}
     error = jsonschema.exceptions.best_match(_validator(schema).iter_errors(params))
     if error is not None:
         where = ".".join(str(part) for part in error.absolute_path)
-        raise _bad(f"parameter {where}: {error.message}" if where else error.message)
+        raise _bad(sentence(f"parameter {where}: {error.message}" if where else error.message))
     return orjson.dumps(params)
 
 

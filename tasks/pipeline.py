@@ -29,11 +29,12 @@ from storage.records import ENDED, End, Ref, Spec, View
 from storage.watch import AsyncObjects
 from tasks import admission, counts, feed, parameters
 from tasks.chain import gpu_queue
-from tasks.errors import BadInput, JobError, Unavailable
+from tasks.errors import BadInput, JobError, Unavailable, storage_away
 from tasks.hub import Hub
 from tasks.message import Lane, error_json
 from tasks.publisher import Publisher, Ticket
 from tasks.settings import settings
+from tasks.text import shown
 from tasks.views import Views
 
 CATALOGUE_AGE_S = 1.0
@@ -157,7 +158,9 @@ class Pipeline:
             if not now.models or model in self._models_seen:  # its worker has yet to announce it
                 raise _no_worker(model)
             there = ", ".join(now.models)
-            raise BadInput(f"no model {model!r}; there are: {there}", code="no_model", status=404)
+            raise BadInput(
+                f"no model {shown(model)}; there are: {there}", code="no_model", status=404
+            )
         if now.is_gone(gpu_queue(model)) or now.is_gone("cpu"):
             raise _no_worker(model)
         return card
@@ -260,7 +263,7 @@ class Pipeline:
         """Take a job away from its run; the run goes on while another job waits for it."""
         call = records.cancel(job_id, user, job_ttl_s=settings().job_ttl_s)
         if await self.state.do(call) is None:
-            raise _no_job(job_id)
+            raise no_job(job_id)
         return await self.view(user, job_id)
 
     async def delete(self, user: str, job_id: str) -> None:
@@ -268,7 +271,7 @@ class Pipeline:
         call = records.delete(job_id, user, job_ttl_s=settings().job_ttl_s)
         deleted = await self.state.do(call)
         if deleted is None:
-            raise _no_job(job_id)
+            raise no_job(job_id)
         await asyncio.to_thread(self._delete_objects, user, deleted)
         if deleted.has_free_result:
             with suppress(StorageDown):  # a cache that is away forgets by itself
@@ -336,7 +339,7 @@ class Pipeline:
         for name in request.output:
             if name not in OUTPUTS:
                 there = ", ".join(OUTPUTS)
-                raise BadInput(f"no output {name!r}; there are: {there}", code="bad_output")
+                raise BadInput(f"no output {shown(name)}; there are: {there}", code="bad_output")
         photo = request.photo
         spec = Spec(
             request_key="",
@@ -445,7 +448,7 @@ class Pipeline:
 
     async def _give_up(self, ref: Ref, error: Exception, request: Request) -> None:
         """End a run that never reached the queue, so that those who joined it do not wait."""
-        failure = error if isinstance(error, JobError) else Unavailable(str(error))
+        failure = error if isinstance(error, JobError) else storage_away()
         end = End(ref, "failed", json.dumps(error_json(failure)))
         with suppress(StorageDown):
             await self.state.do(records.finish([end], job_ttl_s=settings().job_ttl_s))
@@ -473,20 +476,21 @@ def _own(found: records.Look | Exception, user: str, job_id: str) -> View:
         raise found
     view = found.views.get(job_id)
     if view is None or view.fields["user"] != user:
-        raise _no_job(job_id)
+        raise no_job(job_id)
     return view
 
 
 def _no_worker(model: str) -> Unavailable:
     return Unavailable(
-        f"no worker serves {model!r} at present",
+        f"no worker serves {shown(model)} at present",
         code="no_worker",
         hint="Try again in a minute; `pixelmill doctor` shows which workers live.",
     )
 
 
-def _no_job(job_id: str) -> BadInput:
-    return BadInput(f"no job {job_id!r}", code="no_job", status=404)
+def no_job(job_id: str) -> BadInput:
+    """The answer for a job that does not exist, or that is another user's."""
+    return BadInput(f"no job {shown(job_id)}", code="no_job", status=404)
 
 
 def _idempotency(request: Request, spec: Spec) -> tuple[str, str] | None:

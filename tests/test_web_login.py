@@ -74,6 +74,8 @@ def test_a_forged_cookie_is_nobodys(closed: str) -> None:
 
 
 def test_signing_out_forgets(closed: str) -> None:
-    answer = httpx.get(f"{closed}/logout")
+    asked = httpx.get(f"{closed}/logout")
+    answer = httpx.post(f"{closed}/logout")
 
+    assert asked.status_code == 200 and "set-cookie" not in asked.headers, "a link is not enough"
     assert answer.headers["location"] == "/login" and "Max-Age=0" in answer.headers["set-cookie"]

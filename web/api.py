@@ -5,7 +5,6 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from math import isfinite
 from typing import Annotated, Any, cast
 
 import orjson
@@ -21,13 +20,22 @@ from tasks.errors import BadInput, JobError
 from tasks.imaging import guard
 from tasks.message import Lane
 from tasks.models.base import RESERVED
-from tasks.pipeline import DEFAULT_OUTPUT, LONGEST_DEADLINE_S, Photo, Pipeline, UploadNeeded
+from tasks.pipeline import (
+    DEFAULT_OUTPUT,
+    LONGEST_DEADLINE_S,
+    Photo,
+    Pipeline,
+    UploadNeeded,
+    no_job,
+)
 from tasks.pipeline import Request as Asked
 from tasks.settings import MIB, settings
+from tasks.text import shown
 from web import answers, events, schemas
 from web.body import body_of
 from web.errors import error_body, json_response
-from web.origin import origin_of
+from web.host import origin_of
+from web.validation import EVENT_ID, OBJECT_ID, is_form
 
 api = APIRouter(prefix="/api/v1", tags=["pixelmill"])
 
@@ -66,7 +74,9 @@ Idempotency = Annotated[
         description="Sent again within a day with the same request, it answers the same job.",
     ),
 ]
-Wait = Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the end.")]
+Wait = Annotated[
+    float, Query(ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the end.")
+]
 
 
 @api.post("/predict/{model}", responses=JOB, openapi_extra=BINARY)
@@ -75,11 +85,18 @@ async def predict(
     model: str,
     wait: Wait = 30,
     lane: Lane = "interactive",
-    output: Annotated[str, Query(description="Comma-separated names of what to make.")] = "",
+    output: Annotated[
+        str, Query(max_length=200, description="Comma-separated names of what to make.")
+    ] = "",
     keep: Annotated[bool, Query(description=schemas.KEEP.description)] = True,
     deadline_s: Annotated[
         float | None,
-        Query(gt=0, le=LONGEST_DEADLINE_S, description=schemas.DEADLINE.description),
+        Query(
+            gt=0,
+            le=LONGEST_DEADLINE_S,
+            allow_inf_nan=False,
+            description=schemas.DEADLINE.description,
+        ),
     ] = None,
     idempotency_key: Idempotency = "",
 ) -> Response:
@@ -105,7 +122,7 @@ async def predict(
 @api.post("/uploads", responses=FAILURES, response_model=schemas.UploadAnswer)
 async def uploads(request: Request, asked: schemas.UploadRequest) -> Response:
     """Get a signed address to PUT a file to; then name its id in POST /jobs."""
-    return json_response({"upload": await _place(request, asked)})
+    return json_response({"upload": await _place(request, asked, asked.size)})
 
 
 @api.post(
@@ -132,15 +149,14 @@ async def jobs(
     try:
         view = await (_by_upload if asked.upload else _by_hash)(request, asked, idempotency_key)
     except UploadNeeded as error:
-        place = await _place(request, asked)
-        return json_response({"error": error_body(error), "upload": place}, error.status)
+        return json_response(await _needed(request, asked, error), error.status)
     return await _answer(request, view, wait)
 
 
 @api.get("/jobs/{job_id}", responses={200: {"model": schemas.Job}, **FAILURES})
 async def job(request: Request, job_id: str) -> Response:
     """How a job of one's own is going. Always 200, whatever came of it."""
-    view = await pipeline_of(request).view(request.state.user, job_id)
+    view = await pipeline_of(request).view(request.state.user, _checked(job_id))
     return json_response(await _body(request, view))
 
 
@@ -150,7 +166,7 @@ async def cancel(request: Request, job_id: str) -> Response:
 
     Work that other jobs wait for goes on. A job that has ended stays as it is.
     """
-    view = await pipeline_of(request).cancel(request.state.user, job_id)
+    view = await pipeline_of(request).cancel(request.state.user, _checked(job_id))
     return json_response(await _body(request, view))
 
 
@@ -160,7 +176,7 @@ async def delete(request: Request, job_id: str) -> Response:
 
     What other jobs of the same user share with it stays.
     """
-    await pipeline_of(request).delete(request.state.user, job_id)
+    await pipeline_of(request).delete(request.state.user, _checked(job_id))
     return Response(status_code=204)
 
 
@@ -168,7 +184,7 @@ async def delete(request: Request, job_id: str) -> Response:
 async def job_events(request: Request, job_id: str) -> Response:
     """The job's changes as server-sent events: `id` grows, `data` is the job; ends with it."""
     pipeline = pipeline_of(request)
-    view = await pipeline.view(request.state.user, job_id)
+    view = await pipeline.view(request.state.user, _checked(job_id))
     describe = await _teller(request)
     seen = int(_last_event_id(request) or 0)
     changes = pipeline.watch(view)
@@ -191,6 +207,8 @@ async def all_events(
     named = [name for name in jobs.split(",") if name]
     if len(named) > MOST_NAMED:
         raise BadInput(f"{len(named)} jobs are named; the limit is {MOST_NAMED}")
+    if odd := [name for name in named if not is_form(OBJECT_ID, name)]:
+        raise BadInput(f"{shown(odd[0])} is no id of a job", code="bad_request")
     describe = await _teller(request)
     news = pipeline_of(request).follow(
         request.state.user, named, _last_event_id(request) or feed.NEVER
@@ -209,6 +227,13 @@ async def models(request: Request) -> Response:
 def pipeline_of(request: Request) -> Pipeline:
     """The web process's pipeline."""
     return cast(Pipeline, request.app.state.pipeline)
+
+
+def _checked(job_id: str) -> str:
+    """The id, if it has the form of one; else the answer that a missing job gets."""
+    if not is_form(OBJECT_ID, job_id):
+        raise no_job(job_id)
+    return job_id
 
 
 async def _several(
@@ -243,9 +268,9 @@ def _asked(
 async def _uploaded(request: Request, upload_id: str) -> Photo:
     """An upload of this user whose bytes are there; looked at once, then remembered."""
     pipeline, user = pipeline_of(request), request.state.user
-    record = await pipeline.upload(user, upload_id)
+    record = await pipeline.upload(user, upload_id) if is_form(OBJECT_ID, upload_id) else None
     if not record:
-        raise BadInput(f"no upload {upload_id!r}", code="no_upload", status=404)
+        raise BadInput(f"no upload {shown(upload_id)}", code="no_upload", status=404)
     identity = f"{record['sha256']}:{record['variant']}" if record.get("sha256") else upload_id
     # Only an unchanged original can be held to the hash that was declared for it.
     declared = record.get("sha256", "") if record.get("variant") == "original" else ""
@@ -296,20 +321,30 @@ async def _by_hash(request: Request, asked: schemas.JobRequest, idempotency_key:
     return await pipeline.submit(_asked(request, asked, photo, idempotency_key))
 
 
-async def _place(
-    request: Request, asked: schemas.UploadRequest | schemas.JobRequest
+async def _needed(
+    request: Request, asked: schemas.JobRequest, error: UploadNeeded
 ) -> dict[str, Any]:
-    """A new upload of this user: record and signed address."""
-    _check_size(asked.size or 0)
+    """The body of a 409. An address is signed for one length only: without it there is none yet."""
+    if asked.size is None:
+        error.hint = "Ask again with its `size` in bytes and its `type`: that brings the address."
+        return {"error": error_body(error), "upload": None}
+    return {"error": error_body(error), "upload": await _place(request, asked, asked.size)}
+
+
+async def _place(
+    request: Request, asked: schemas.UploadRequest | schemas.JobRequest, size: int
+) -> dict[str, Any]:
+    """A new upload of this user of `size` bytes: record and signed address."""
+    _check_size(size)
     if asked.type not in schemas.MEDIA_TYPES:
         there = ", ".join(schemas.MEDIA_TYPES)
-        raise BadInput(f"{asked.type} is not accepted; there are: {there}",
+        raise BadInput(f"{shown(asked.type)} is not accepted; there are: {there}",
                        code="unsupported_type", status=415)  # fmt: skip
     pipeline, user, upload_id = pipeline_of(request), request.state.user, secrets.token_hex(16)
     if pipeline.check_new:
         await pipeline.check_new()
     fields: dict[str, str | int] = {
-        "size": asked.size or 0,
+        "size": size,
         "type": asked.type,
         "sha256": asked.sha256 or "",
         "variant": asked.variant,
@@ -318,7 +353,7 @@ async def _place(
     ttl_s = settings().upload_ttl_s
     await pipeline.state.do(records.write_upload(user, upload_id, fields, ttl_s=ttl_s))
     key = keys.upload_object(user, upload_id)
-    url = pipeline.objects.presign_put(key, origin_of(request), asked.type, asked.size)
+    url = pipeline.objects.presign_put(key, origin_of(request), asked.type, size)
     headers = {"Content-Type": asked.type}
     return {"id": upload_id, "url": url, "method": "PUT", "headers": headers,
             "expires_s": PRESIGN_S}  # fmt: skip
@@ -368,10 +403,8 @@ async def _cards(pipeline: Pipeline) -> Mapping[str, Mapping[str, Any]]:
 
 def _last_event_id(request: Request) -> float:
     """Where an interrupted stream is to go on; 0 at the first time, or if it is none of ours."""
-    with suppress(ValueError):
-        at = float(request.headers.get("last-event-id", "0"))
-        return at if isfinite(at) else 0
-    return 0
+    given = request.headers.get("last-event-id", "")
+    return float(given) if is_form(EVENT_ID, given) else 0
 
 
 def _params(query: QueryParams) -> dict[str, str]:

@@ -26,10 +26,14 @@ from tasks.sweeper import sweeper
 from web import answers, health, login, metrics, ui
 from web.access_log import AccessLog
 from web.api import api
+from web.docs import add_docs
 from web.door import Door
 from web.errors import add_handlers
+from web.gate import Gate
 from web.identity import Identify, user_of
+from web.json_body import CheckedBody
 from web.origin import Passage
+from web.page_routes import PageRoutes
 from web.probe import Prober
 from web.room import Room
 from web.shortcut import Shortcut
@@ -78,7 +82,15 @@ def create() -> ASGIApp:
         await pipeline.close()
         await passage.close()
 
-    app = FastAPI(title="Pixelmill", description=DESCRIPTION, version="1", lifespan=lifespan)
+    app = FastAPI(
+        title="Pixelmill",
+        description=DESCRIPTION,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages run scripts of a CDN
+        redoc_url=None,
+        redirect_slashes=False,  # redirects would name the host and scheme of the request
+    )
     app.state.pipeline, app.state.prober = pipeline, Prober(pipeline)
     app.state.room = room
     add_handlers(app)
@@ -87,6 +99,7 @@ def create() -> ASGIApp:
     app.include_router(health.router)
     _add_numbers(app, pipeline)
     _add_files(app)
+    add_docs(app)
     app.add_route(f"/{settings().s3_bucket}/{{key:path}}", passage.forward, ["GET", "HEAD", "PUT"])
 
     async def models() -> list[dict[str, Any]]:
@@ -94,7 +107,8 @@ def create() -> ASGIApp:
 
     whole = ui.mount(app, models, user_of)
     # In front of the framework, whose own wrapping of each message costs more than what these do.
-    entrance: ASGIApp = Identify(Door(Shortcut(whole), check_room), pipeline.state)
+    routes = CheckedBody(PageRoutes(Shortcut(whole)))
+    entrance: ASGIApp = Gate(Identify(Door(routes, check_room), pipeline.state))
     return AccessLog(entrance) if settings().access_log else entrance
 
 
@@ -119,6 +133,7 @@ def _add_numbers(app: FastAPI, pipeline: Pipeline) -> None:
         """Where live workers show their numbers, as Prometheus' http_sd wants it."""
         return await metrics.show_workers(request, pipeline)
 
+    @app.get("/ui", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
         return RedirectResponse("/ui/")

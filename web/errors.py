@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from storage.errors import StorageDown
 from tasks.admission import Busy
-from tasks.errors import BadInput, JobError, Unavailable
+from tasks.errors import BadInput, JobError, Unavailable, storage_away
+from tasks.text import sentence, shown
 
 log = structlog.get_logger()
 RETRY_AFTER_S = 5
@@ -41,7 +42,7 @@ def error_response(error: JobError) -> Response:
 def storage_response(error: StorageDown, path: str) -> Response:
     """The answer while a Redis or S3 is away."""
     log.warning("storage down", path=path, reason=str(error))
-    return error_response(Unavailable(str(error), hint="Try again in a few seconds."))
+    return error_response(storage_away())
 
 
 def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | None:
@@ -62,18 +63,18 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
+        first = error.errors()[0]  # of the input itself nothing is repeated
         where = ".".join(str(part) for part in first["loc"])
         return error_response(
-            BadInput(f"{where}: {first['msg']}", code="bad_request", hint="See /docs.")
+            BadInput(sentence(f"{where}: {first['msg']}"), code="bad_request", hint="See /docs.")
         )
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        failure = JobError(str(error.detail), code="http_error", status=error.status_code)
+        failure = JobError(sentence(error.detail), code="http_error", status=error.status_code)
         if error.status_code == 404:
             failure = JobError(
-                f"there is nothing at {request.url.path}",
+                f"there is nothing at {shown(request.url.path)}",
                 code="not_found",
                 status=404,
                 hint="The API is described at /docs.",

@@ -2,12 +2,15 @@
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
+from functools import lru_cache
 
-from starlette.datastructures import Headers, MutableHeaders
+import structlog
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,9 +18,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from storage import users
 from storage.calls import Async
 from storage.errors import StorageDown
-from tasks.errors import JobError, Unavailable
+from tasks.errors import JobError, storage_away
 from tasks.settings import settings
+from tasks.text import shown
 from web.errors import error_response
+from web.host import is_from_elsewhere
+from web.validation import API_KEY, HEAD, is_form
+
+log = structlog.get_logger()
 
 COOKIE_S = 30 * 86_400
 RENEW_S = 86_400
@@ -56,7 +64,7 @@ def signed(user: str, now_s: float | None = None) -> str:
 def user_of_cookie(value: str) -> tuple[str, int] | None:
     """User and time of issue, if the cookie is ours and not too old."""
     body, _, mac = value.rpartition(".")
-    if not body or not hmac.compare_digest(_mac(body), mac):
+    if not body or not value.isascii() or not hmac.compare_digest(_mac(body), mac):
         return None
     user, _, issued = body.rpartition(".")
     return (user, int(issued)) if time.time() - int(issued) < COOKIE_S else None
@@ -89,45 +97,51 @@ class Identify:
             await self.app(scope, receive, send)
             return
         try:
-            found = await self._identify(Headers(scope=scope))
+            found = await self._identify(scope[HEAD])
         except JobError as error:
             await error_response(error)(scope, receive, send)
             return
         scope.setdefault("state", {})["user"] = found.user
         await self.app(scope, receive, _with_cookie(send, found.cookie) if found.cookie else send)
 
-    async def _identify(self, headers: Headers) -> Identity:
-        kind, _, key = headers.get("authorization", "").partition(" ")
+    async def _identify(self, head: Mapping[bytes, bytes]) -> Identity:
+        kind, _, key = head.get(b"authorization", b"").decode("ascii").partition(" ")
         if kind:
             return Identity(await self._user_of_key(kind, key.strip()))
-        known = user_of_cookie(_cookie(headers.get("cookie", "")))
+        known = user_of_cookie(_value(head.get(b"cookie", b"")))
         if known:
             user, issued = known
-            return Identity(user, set_cookie(user) if time.time() - issued > RENEW_S else "")
+            is_due = time.time() - issued > RENEW_S and not is_from_elsewhere(head)
+            return Identity(user, set_cookie(user) if is_due else "")
         if not settings().open:
             raise Unknown(
                 "sign in, or send an API key",
                 hint="Open /login, or send `Authorization: Bearer <key>`.",
             )
         user = f"u{secrets.token_hex(12)}"
-        return Identity(user, set_cookie(user))
+        # A browser keeps our cookie back from what other sites ask for: the visitor only seems new,
+        # and another cookie would take the place of theirs.
+        return Identity(user, "" if is_from_elsewhere(head) else set_cookie(user))
 
     async def _user_of_key(self, kind: str, key: str) -> str:
         if kind.lower() != "bearer":
-            raise Unknown(f"authorization by {kind!r} is not known; send `Bearer <key>`")
+            raise Unknown(f"authorization by {shown(kind)} is not known; send `Bearer <key>`")
+        if not is_form(API_KEY, key):
+            raise _unknown_key()
         digest = hashlib.sha256(key.encode()).hexdigest()
         known = self._keys.get(digest)
         if known is None or known[0] < time.monotonic():
             try:
                 user = await self.link.do(users.user_of_key(key))
             except StorageDown as error:
-                raise Unavailable(str(error), hint="Try again in a few seconds.") from error
+                log.warning("key not looked up", reason=str(error))
+                raise storage_away() from error
             if len(self._keys) >= KEY_CACHE_SIZE:
                 self._keys.clear()
             keep_s = UNKNOWN_KEY_S if user is None else KEY_CACHE_S
             known = self._keys[digest] = (time.monotonic() + keep_s, user)
         if known[1] is None:
-            raise Unknown("this API key is not known", hint="Check the key for typing errors.")
+            raise _unknown_key()
         return known[1]
 
 
@@ -146,15 +160,29 @@ def user_of(request: Request) -> str | None:
     return known[0] if known else None
 
 
-def _cookie(header: str) -> str:
-    name = cookie_name()
-    if name not in header:
-        return ""
-    try:
-        found = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+def own_cookie(values: Sequence[bytes]) -> bytes:
+    """Our cookie out of the Cookie headers of a request, as `name=value`; empty if there is none.
+
+    Other applications on this host may have set others, with anything in them.
+    """
+    for value in values:
+        if found := _own_cookie_form().search(value):
+            return found[1]
+    return b""
+
+
+@lru_cache(maxsize=1)
+def _own_cookie_form() -> re.Pattern[bytes]:
+    name = re.escape(cookie_name().encode())
+    return re.compile(rb"(?:^|;)[ \t]*(" + name + rb"=[A-Za-z0-9._@+-]{1,200})[ \t]*(?:;|$)")
+
+
+def _value(cookie: bytes) -> str:
+    return cookie.partition(b"=")[2].decode("ascii")
+
+
+def _unknown_key() -> Unknown:
+    return Unknown("this API key is not known", hint="Check the key for typing errors.")
 
 
 def _mac(body: str) -> str:

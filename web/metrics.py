@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -23,6 +22,8 @@ from tasks.loops import LOOPS
 from tasks.message import PROBE
 from tasks.pipeline import Pipeline
 from web.errors import json_response
+from web.host import name_of
+from web.validation import API_KEY, is_form
 
 BUCKETS_MS = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000",
               "30000", "60000", "inf")  # fmt: skip
@@ -173,7 +174,7 @@ async def _check(request: Request, pipeline: Pipeline) -> None:
 def _is_local(request: Request) -> bool:
     """From this machine and not through a proxy on it."""
     peer = request.client.host if request.client else ""
-    asked = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    asked = name_of(request.headers.get("host", ""))
     is_forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded"))
     return _is_loopback(peer) and _is_loopback(asked) and not is_forwarded
 
@@ -187,6 +188,6 @@ def _is_loopback(host: str) -> bool:
 
 async def _has_key(request: Request, pipeline: Pipeline) -> bool:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not key:
+    if kind.lower() != "bearer" or not is_form(API_KEY, key.strip()):
         return False
     return await pipeline.state.do(users.user_of_key(key.strip())) is not None

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from math import inf
 from time import monotonic
-from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -26,10 +25,10 @@ from web.addresses import client_of
 from web.body import Holding
 from web.errors import error_response
 from web.shares import Slots
+from web.validation import OBJECT_KEY, is_form
 
 log = structlog.get_logger()
 
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SENT_ON = frozenset({"content-type", "content-length", "range", "if-match", "if-none-match"})
 SENT_BACK = frozenset(
     {
@@ -43,30 +42,6 @@ SENT_BACK = frozenset(
         "last-modified",
     }
 )
-
-
-def origin_of(request: Request) -> str:
-    """The origin for which addresses in this answer are signed.
-
-    Only hosts we answer to: loopback names, the very address the connection came in on, and
-    PIXELMILL_PUBLIC_URL. BadInput for any other, so that a forged Host signs nothing.
-    """
-    if settings().s3_public_url:
-        return settings().s3_public_url.rstrip("/")
-    host = request.headers.get("host", "")
-    public = urlsplit(settings().public_url)
-    if public.netloc and host == public.netloc:
-        return f"{public.scheme}://{host}"
-    name = urlsplit(f"//{host}").hostname or ""
-    server = request.scope.get("server") or ("", 0)
-    if name in LOOPBACK or (name == server[0] and name):
-        return f"http://{host}"
-    raise BadInput(
-        f"this server does not answer to the name {name!r}",
-        code="unknown_host",
-        status=421,
-        hint="Start it with --public-url (PIXELMILL_PUBLIC_URL) set to the address you type.",
-    )
 
 
 TRANSFERS = 128
@@ -93,7 +68,7 @@ class Passage:
 
     async def forward(self, request: Request) -> Response:
         """PUT, GET or HEAD of a signed address."""
-        if b"X-Amz-Signature=" not in request.scope["query_string"]:
+        if b"X-Amz-Signature=" not in request.scope["query_string"] or not _is_ours(request):
             return error_response(
                 BadInput("this address is not signed", code="not_signed", status=403)
             )
@@ -168,6 +143,11 @@ class Passage:
         return self._client.build_request(request.method, url, headers=headers, content=body)
 
 
+def _is_ours(request: Request) -> bool:
+    """Whether the address is of an object as we sign them: no other operation passes here."""
+    return is_form(OBJECT_KEY, request.path_params["key"])
+
+
 async def _check(answer: httpx.Response) -> None:
     """StorageDown when S3 could not do it, as its disk is full; its words stay here."""
     if answer.status_code < 500:
@@ -209,7 +189,6 @@ class _Transfer(StreamingResponse):
 
     def __init__(self, answer: httpx.Response, on_end: Callable[[], None]) -> None:
         headers = {k: v for k, v in answer.headers.items() if k in SENT_BACK}
-        headers["x-content-type-options"] = "nosniff"
         headers["cache-control"] = "private, max-age=300"
         # rclone answers a Range rightly but calls it 200.
         status = 206 if "content-range" in headers else answer.status_code

@@ -1,6 +1,6 @@
 """What goes over the wire, for the OpenAPI document and for checking what comes in."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -25,6 +25,7 @@ DEADLINE = Field(
     default=None,
     gt=0,
     le=LONGEST_DEADLINE_S,
+    allow_inf_nan=False,
     description="Seconds until it fails as `expired`. Default: 120, in the batch lane 3600.",
 )
 SIZE = Field(gt=0, description="Bytes that will be sent; signed into the address.")
@@ -99,18 +100,26 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str
-    params: dict[str, Any] = {}
-    upload: str | None = Field(default=None, description="Id of an upload.")
-    uploads: list[str] | None = Field(default=None, min_length=1, max_length=16)
+    model: str = Field(max_length=64)
+    params: dict[str, Any] = Field(default={}, max_length=100)
+    upload: str | None = Field(default=None, max_length=64, description="Id of an upload.")
+    uploads: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        default=None, min_length=1, max_length=16
+    )
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     variant: str = VARIANT
-    size: int | None = Field(default=None, gt=0, description="For the address of a 409.")
+    size: int | None = Field(
+        default=None,
+        gt=0,
+        description="Bytes of the file; a 409 brings an address only where it is given.",
+    )
     type: str = TYPE
     lane: Literal["interactive", "batch"] = "interactive"
     keep: bool = KEEP
     deadline_s: float | None = DEADLINE
-    output: list[Literal[OUTPUTS]] | None = None  # type: ignore[valid-type]  # one list of names
+    output: list[Literal[OUTPUTS]] | None = Field(  # type: ignore[valid-type]  # one list of names
+        default=None, max_length=len(OUTPUTS)
+    )
 
 
 class UploadRequest(BaseModel):
@@ -144,7 +153,7 @@ class UploadNeeded(BaseModel):
     """The body of a 409 `upload_needed`."""
 
     error: Error
-    upload: Upload
+    upload: Upload | None = Field(description="Null where the request did not say the file's size.")
 
 
 class ModelCard(BaseModel):

@@ -1,0 +1,39 @@
+"""/docs: the description of the API, drawn by Swagger UI out of a package, never out of a CDN."""
+
+from importlib.resources import files
+
+from fastapi import FastAPI
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+
+ASSETS = "/docs/assets"
+PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Pixelmill: API</title>
+<link rel="icon" href="/static/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="{ASSETS}/swagger-ui.css">
+<div id="swagger-ui"></div>
+<script src="{ASSETS}/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script></html>"""
+START = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  tryItOutEnabled: true,
+  validatorUrl: null, // else a badge would be asked for elsewhere
+});
+"""
+"""A file of its own, since the page may run no inline script."""
+
+
+def add_docs(app: FastAPI) -> None:
+    """Add the page and its files."""
+    assets = StaticFiles(directory=str(files("fastapi_swagger") / "resources"))
+    app.mount(ASSETS, assets, "docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return HTMLResponse(PAGE)
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    async def start() -> Response:
+        return Response(START, media_type="text/javascript")
