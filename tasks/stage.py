@@ -275,7 +275,8 @@ def _guarded(ref: Ref, action: Callable[[], Any]) -> Any:
             return action()
         except StorageDown as error:
             if pause_s is None or monotonic() - began > PATIENCE_S:
-                return Away(str(error), hint="Try again in a few seconds.")
+                log.warning("storage down", run=ref.key[:12], reason=str(error))
+                return Away("the storage does not answer", hint="Try again in a few seconds.")
             time.sleep(pause_s)
         except (OtherVersion, ArrayGone) as error:
             return error

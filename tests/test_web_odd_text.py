@@ -47,7 +47,8 @@ HEADERS = [b"Host", b"Cookie", b"Authorization", b"Idempotency-Key", b"Last-Even
            b"Referer", b"X-Forwarded-Host", b"X-Forwarded-Proto", b"X-Odd\xff"]  # fmt: skip
 ODD_JSON = ['"\\ud800"', '"\\u0000"', '"\\u001b[31m"', '"a\\r\\nb: c"', '"' + "a" * 9000 + '"',
             "NaN", "1e999", "9" * 400, "-1", "{}", "[" * 2000 + "]" * 2000, '{"a":1,"a":2}',
-            "null", "true", '["\\udfff"]', '{"\\ud800": "\\u0000"}', '"../../x"', '"é😀"']  # fmt: skip
+            "null", "true", '["\\udfff"]', '{"\\ud800": "\\u0000"}', '"../../x"', '"é😀"',
+            ]  # fmt: skip
 PEOPLE_S = 240.0
 
 
@@ -77,14 +78,14 @@ class Wire:
             if self._socket is None:
                 self._socket = socket.create_connection(self.address, timeout=20)
             self._socket.sendall(request)
-            if answer := self._read(self._socket):
+            if answer := self._read(self._socket, not request.startswith(b"HEAD")):
                 return answer
         except OSError:
             pass
         self.close()
         return self._once(request) if was_open else None
 
-    def _read(self, connection: socket.socket) -> tuple[int, bytes] | None:
+    def _read(self, connection: socket.socket, has_body: bool) -> tuple[int, bytes] | None:
         data = b""
         while b"\r\n\r\n" not in data:
             chunk = connection.recv(65_536)
@@ -95,7 +96,7 @@ class Wire:
         lower = head.lower()
         length = lower.partition(b"content-length: ")[2].partition(b"\r\n")[0]
         is_open = b"connection: close" not in lower and length.isdigit()
-        while is_open and len(body) < int(length):
+        while is_open and has_body and len(body) < int(length):
             body += connection.recv(65_536)
         if not is_open:
             self.close()

@@ -52,6 +52,7 @@ def page(browser: Browser, stack: Any, looks: dict[str, Any]) -> Iterator[Page]:
     page.traffic = Traffic()  # type: ignore[attr-defined]  # rides along for the tests
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    page.on("console", lambda message: wrong.extend(_refused(message.text)))
     page.on("request", page.traffic.note)  # type: ignore[attr-defined]
     page.on("request", lambda request: wrong.extend(_outside(request.url, stack.url)))
     page.goto(f"{stack.url}/")
@@ -59,6 +60,11 @@ def page(browser: Browser, stack: Any, looks: dict[str, Any]) -> Iterator[Page]:
     yield page
     context.close()
     assert not wrong
+
+
+def _refused(text: str) -> list[str]:
+    """What the browser says when the page breaks the policy that the server sent with it."""
+    return [text] if "Content Security Policy" in text else []
 
 
 def _outside(url: str, home: str) -> list[str]:
