@@ -79,3 +79,28 @@ def test_signing_out_forgets(closed: str) -> None:
 
     assert asked.status_code == 200 and "set-cookie" not in asked.headers, "a link is not enough"
     assert answer.headers["location"] == "/login" and "Max-Age=0" in answer.headers["set-cookie"]
+
+
+def test_the_pages_own_origin_is_the_one_that_people_type(closed: str) -> None:
+    form = {"user": "admin", "password": "right"}
+
+    def sign_in(origin: str) -> int:
+        headers = {"Host": "mill.example", "Origin": origin}
+        return httpx.post(f"{closed}/login", data=form, headers=headers).status_code
+
+    assert sign_in("https://mill.example") == 303
+    assert sign_in("http://mill.example") == 403, "another scheme is another origin"
+    assert sign_in("https://mill.example:444") == 403
+
+
+def test_browsers_keep_to_https_where_people_type_it(closed: str) -> None:
+    for path in ("/login", "/healthz", "/api/v1/models"):
+        assert "max-age=" in httpx.get(f"{closed}{path}").headers["strict-transport-security"]
+
+
+@pytest.mark.parametrize("user", ["a\x00b", "a\nb", "é", "../x", "a" * 10_000])
+def test_a_name_of_no_form_is_as_wrong_as_any_other(closed: str, user: str) -> None:
+    answer = httpx.post(f"{closed}/login", data={"user": user, "password": "right"})
+
+    assert answer.status_code == 401 and "wrong" in answer.text
+    assert user not in answer.text

@@ -113,7 +113,7 @@ class Person(threading.Thread):
 
     def __init__(self, stack: Stack, gain: float) -> None:
         super().__init__()
-        self.client = httpx.Client(base_url=stack.url, timeout=60)
+        self.client = httpx.Client(base_url=stack.url, timeout=150)
         self.gain, self.answers = gain, 0
         self.wrong: list[str] = []
         self.stopping = threading.Event()
@@ -130,7 +130,7 @@ class Person(threading.Thread):
 
     def work(self) -> None:
         """One photo, then a few looks at it."""
-        path = f"/api/v1/predict/toy?wait=30&gain={self.gain}"
+        path = f"/api/v1/predict/toy?wait=100&gain={self.gain}"
         # Bytes behind the end make a file that was never sent before: new work, each third time.
         tail = str(self.answers).encode() if self.answers % 3 == 0 else b""
         job = self.check(self.client.post(path, content=self.upload + tail))
@@ -144,7 +144,7 @@ class Person(threading.Thread):
         self.answers += 1
         folder = f"/pixelmill/out/{self.user}/"
         pictures = (job.get("result") or {}).get("objects", {}).values()
-        is_own = job.get("state") == "done" and job.get("params") == {"gain": self.gain}
+        is_own = job.get("params") == {"gain": self.gain} and job.get("error", "") is None
         if not is_own or not all(urlsplit(one["url"]).path.startswith(folder) for one in pictures):
             self.wrong.append(f"{answer.status_code} {answer.text[:300]}")
         return job
@@ -189,7 +189,7 @@ def filled(path: str, text: str) -> str:
 def requests(routes: list[tuple[str, list[str]]], host: bytes) -> Iterator[bytes]:
     """Odd text in the path, the query and each header of every route."""
     own = b"Host: " + host
-    for path, methods in routes:
+    for turn, (path, methods) in enumerate(routes):
         plain = filled(path, "0") if "{" in path else path
         for method in methods:
             for text in ODD_ESCAPED:
@@ -197,10 +197,10 @@ def requests(routes: list[tuple[str, list[str]]], host: bytes) -> Iterator[bytes
                 yield head(
                     method, f"{plain}?jobs={text}&{text}=1&wait=0&X-Amz-Signature={text}", own
                 )
-        for name in HEADERS:
-            for value in ODD_BYTES:
-                others = [] if name == b"Host" else [own]
-                yield head(methods[0], plain, *others, name + b": " + value)
+        for place, name in enumerate(HEADERS, start=turn):
+            others = [] if name == b"Host" else [own]
+            value = ODD_BYTES[place % len(ODD_BYTES)]  # over all routes, each in each header
+            yield head(methods[0], plain, *others, name + b": " + value)
 
 
 def bodies(host: bytes) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1 , EXCLUDE 127.0.0.2",
 ]
 
 
@@ -28,7 +28,7 @@ expect.set_options(timeout=PATIENCE_MS)
 # Module scope: while Playwright runs, this thread's event loop is taken.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, to which nothing but 127.0.0.1 exists."""
+    """Debian's Chromium, to which nothing but this machine exists."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=ARGUMENTS
