@@ -19,7 +19,7 @@ from web.identity import own_cookie
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/metrics/workers"})
 """Asked by machines that name hosts as they like, or none; they start no work and sign nothing."""
 
-_SEALED = "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+_SEALED = "frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:{objects}; "

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from tasks.errors import BadInput
 from tasks.settings import settings
 from tasks.text import shown
+from web.validation import HEAD
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -46,7 +47,7 @@ def origin_of(request: Request) -> str:
     if settings().s3_public_url:
         return settings().s3_public_url.rstrip("/")
     server = request.scope.get("server") or ("", 0)
-    host = request.headers.get("host", "")
+    host = request.scope[HEAD].get(b"host", b"").decode("ascii")
     return origin_at(host, server[0], settings().public_url) or refuse_host(host)
 
 
