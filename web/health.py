@@ -7,6 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Annotated
 
+import structlog
 from fastapi import APIRouter, Query, Request
 from prometheus_client import Gauge
 from starlette.responses import Response
@@ -22,6 +23,8 @@ from web.errors import json_response
 from web.identity import Unknown, user_of
 from web.probe import Prober
 from web.room import Room
+
+log = structlog.get_logger()
 
 PULSE_S = 1.0
 STALLED_S = 5.0
@@ -114,7 +117,10 @@ async def _storage(pipeline: Pipeline) -> list[str]:
         pipeline.remote.do(_see),
         return_exceptions=True,
     )
-    return [str(error) for error in answers if isinstance(error, Exception)]
+    down = [str(error) for error in answers if isinstance(error, Exception)]
+    for reason in down:
+        log.warning("storage down", path="/readyz", reason=reason)
+    return [reason.partition(":")[0] for reason in down]  # the rest names addresses of ours
 
 
 def _see(objects: Objects) -> None:
