@@ -21,6 +21,14 @@ REJECTED = Counter(
     ["code"],
 )
 
+REJECTIONS = (
+    "bad_request",
+    "cross_site",
+    "headers_too_large",
+    "too_large",
+    "unknown_host",
+    "unsupported_type",
+)
 VERDICTS = ("hit", "failed", "join", "lead", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "entering")
 LIMITS_OF_DOOR = (
@@ -40,6 +48,8 @@ def begin(models: Iterable[str]) -> None:
         REFUSED.labels("", limit)
     for reason in REASONS:
         CLOSED.labels(reason)
+    for code in REJECTIONS:
+        REJECTED.labels(code)
     for model in models:
         LEASES_LOST.labels(model)
         for verdict in VERDICTS:
