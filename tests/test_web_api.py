@@ -414,7 +414,7 @@ def test_the_documents_and_health_answer(browser: httpx.Client) -> None:
     assert {f"/api/v1{path}" for path in paths} <= set(schema["paths"])
     assert "Job" in schema["components"]["schemas"]
     assert browser.get("/docs").status_code == 200
-    assert browser.get("/healthz").json() == {"ok": True}
+    assert browser.get("/healthz").json()["ok"] is True
     assert browser.get("/readyz").json() == {"ok": True, "down": []}
     assert browser.get("/nowhere").json()["error"]["code"] == "not_found"
 
