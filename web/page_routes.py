@@ -16,7 +16,7 @@ from web.errors import error_response
 ROOT = "/ui/"
 RUN = "/ui/gradio_api/run/predict"
 """Draws the form of a model, the one thing that the page asks of Python."""
-FILES = re.compile(r"/ui/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_./-]+)?")
+FILES = re.compile(r"/ui/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_./-]{1,200})?")
 
 
 class FormCall(BaseModel):
