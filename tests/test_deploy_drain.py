@@ -68,11 +68,16 @@ class Running(Up):
             time.sleep(0.5)
         return states
 
+    def stop(self) -> int:
+        self.client.close()
+        return super().stop()
+
     def end(self) -> float:
         """Wait until it has ended, as it was told to; seconds that it took."""
         began = time.monotonic()
         assert self.process.wait(90) == 0
         self.out.close()
+        self.client.close()
         return time.monotonic() - began
 
 

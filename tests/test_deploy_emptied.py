@@ -39,6 +39,10 @@ class Mill(Up):
         key = {"Authorization": f"Bearer {self.run['api_key']}"}
         self.client = httpx.Client(base_url=str(self.run["url"]), headers=key, timeout=40)
 
+    def stop(self) -> int:
+        self.client.close()
+        return super().stop()
+
     def ask(self, salt: int, wait: float = 30, device_s: float = 0) -> httpx.Response:
         """Asked again while the machine of the tests is too busy to answer."""
         photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
