@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -121,7 +122,9 @@ class Person(threading.Thread):
         self.wrong: list[str] = []
         self.stopping = threading.Event()
         self.upload = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
-        cookie = self.client.get("/api/v1/models").headers["set-cookie"]
+        first = httpx.get(f"{stack.url}/api/v1/models", timeout=60)
+        self.client.cookies.update(first.cookies)  # not by the client: nothing of it is open yet
+        cookie = first.headers["set-cookie"]
         self.user = cookie.partition("=")[2].partition(".")[0]
 
     def run(self) -> None:
@@ -250,8 +253,16 @@ def bodies(host: bytes) -> Iterator[bytes]:
 def test_odd_text_everywhere_reaches_nobody_else(
     mill: Stack, routes: list[tuple[str, list[str]]]
 ) -> None:
-    people = [Person(mill, 1.25), Person(mill, 2.5)]
-    wire = Wire(("127.0.0.1", mill.ports["web"]))
+    with closing(Wire(("127.0.0.1", mill.ports["web"]))) as wire, ExitStack() as clients:
+        people = [Person(mill, gain) for gain in (1.25, 2.5)]
+        for person in people:
+            clients.enter_context(person.client)
+        disturb(mill, routes, wire, people)
+
+
+def disturb(
+    mill: Stack, routes: list[tuple[str, list[str]]], wire: Wire, people: list[Person]
+) -> None:
     host = f"127.0.0.1:{mill.ports['web']}".encode()
     assert len({path for path, _ in routes}) > 60 and "/ui/gradio_api/upload" in dict(routes)
 
