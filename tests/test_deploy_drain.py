@@ -34,7 +34,7 @@ class Running(Up):
 
     def ask(self, salt: int, device_s: float) -> httpx.Response:
         photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
-        query = {"salt": str(salt), "device_s": str(device_s), "wait": "0"}
+        query = {"salt": str(salt), "device_s": str(device_s), "wait": "0", "deadline_s": "900"}
         return self.client.post("/api/v1/predict/slow", params=query, content=photo)
 
     def states(self, jobs: list[str]) -> Counter[str]:
