@@ -1,0 +1,129 @@
+"""make bench-drain: what a gpu worker that is told to stop amid work does with what it holds.
+
+Photos wait in the queue of the matting model; while the device is at them the worker gets SIGTERM,
+and once it is gone another one is started. Without a web process: runs are claimed and queued as
+one would. On whatever device there is (PIXELMILL_DEVICE), a GPU too.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from table import save, show, verdict
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from stack import REPOSITORY, Stack
+
+from storage import calls, catalogue, keys, records
+from storage.records import Ref, Spec
+from tasks import chain
+from tasks.message import message
+
+RUNS = int(os.environ.get("BENCH_JOBS", "64"))
+A_MESSAGE = 4
+MODEL = "matting"
+STOP_S = 60.0
+"""PIXELMILL_STOP_S by default; what has not ended by then is given back, which takes a moment."""
+GIVE_BACK_S = 3.0
+PATIENCE_S = 600
+
+
+def main() -> None:
+    """Stop a worker amid work, start another, look at what became of every run."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory(prefix="pixelmill-bench-", dir="/dev/shm") as memory,
+    ):
+        env = {"PIXELMILL_MODELS": MODEL, "PIXELMILL_S3_URL": f"file://{memory}"}
+        with Stack(Path(folder), env) as stack:
+            stack.start_redis("state", "--appendonly", "yes")
+            stack.start_redis("cache")
+            stack.start_workers()
+            save("drain", stopped_amid_work(stack, Path(memory)))
+
+
+def stopped_amid_work(stack: Stack, objects: Path) -> dict[str, float]:
+    """The figures; prints the table."""
+    wait(stack, lambda: _card(stack) is not None)
+    began = time.monotonic()
+    refs = queue(stack, objects, 8)  # so that the device is warm
+    wait(stack, lambda: not stack.state.zcard(keys.ACTIVE))
+    warm_s = time.monotonic() - began
+    refs = queue(stack, objects, RUNS, first=8)
+    wait(stack, lambda: states(stack, refs)["inferring"] > 0)
+    before = states(stack, refs)
+    worker, stop_began = stack.processes["gpu-worker"], time.monotonic()
+    os.kill(worker.pid, signal.SIGTERM)
+    code = worker.wait(2 * STOP_S)
+    stopped_s = time.monotonic() - stop_began
+    between = states(stack, refs)
+    stack.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
+    wait(stack, lambda: not stack.state.zcard(keys.ACTIVE))
+    after = states(stack, refs)
+    again = sum(int(stack.state.hget(keys.run(ref.key), "n") or 0) > 1 for ref in refs)
+    rows = [
+        ["at SIGTERM", dict(before)],
+        ["when it was gone", dict(between)],
+        ["in the end", dict(after)],
+    ]
+    device = str((_card(stack) or {}).get("device"))
+    show(f"{RUNS} photos, device {device}, 8 photos in {warm_s:.1f} s", ["", "runs"], rows)
+    print(f"exit code {code}")
+    verdict("s from SIGTERM to the worker's end", round(stopped_s, 2), STOP_S + GIVE_BACK_S)
+    verdict("runs that did not end well", RUNS - after["done"], 0)
+    verdict("runs that had to begin again", again, 0)
+    return {"stopped_s": round(stopped_s, 2), "exit_code": code, "done": after["done"],
+            "begun_again": again, "in_hand": between["done"] - before["done"]}  # fmt: skip
+
+
+def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[Ref]:
+    """Claim and queue so many photos, all different; their runs."""
+    card = _card(stack)
+    assert card is not None
+    link, photo = calls.Sync(stack.state), (REPOSITORY / "examples" / "astronaut.jpg").read_bytes()
+    refs = []
+    for number in range(first, first + count):
+        upload = f"{number:032}"
+        path = objects / keys.upload_object("bench", upload)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo + b"%d" % number)  # bytes behind the end make another file of it
+        key = f"{number:064}"
+        spec = Spec(key, "bench", MODEL, {}, ["alpha"], upload, card["weights"], card["code"])
+        claim = records.claim(key[32:], spec, lane="batch", job_ttl_s=3600, deadline_s=900)
+        refs.append(Ref(key, link.do(claim).number))
+    letters = [
+        chain.first(message(MODEL, "batch", refs[at : at + A_MESSAGE]))
+        for at in range(0, len(refs), A_MESSAGE)
+    ]
+    link.do(records.post(letters))
+    return refs
+
+
+def states(stack: Stack, refs: list[Ref]) -> Counter[str]:
+    """State of a run -> how many are in it."""
+    return Counter((stack.state.hget(keys.run(ref.key), "state") or b"?").decode() for ref in refs)
+
+
+def _card(stack: Stack) -> Any:
+    return calls.Sync(stack.state).do(catalogue.read()).models.get(MODEL)
+
+
+def wait(stack: Stack, is_so: Callable[[], bool]) -> None:
+    """Poll; fails with the workers' logs when it takes too long."""
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        if time.monotonic() > end:
+            logs = [(stack.folder / f"{name}-worker.log").read_text() for name in ("cpu", "gpu")]
+            raise TimeoutError("\n".join(log[-3000:] for log in logs))
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()
