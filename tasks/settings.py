@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     max_connections_per_address: int = Field(256, gt=0)
     """Connections of one client address (of an IPv6 /64) to a web process; above it an idle one of
     the same address is closed, or the new one is answered 429."""
+    idle_timeout_s: float = Field(75, gt=0)
+    """A connection without a request is closed after so long; proxies in front should close first:
+    what they send just then is lost."""
+    bodies_mib: float = Field(512, gt=0)
+    """Most memory of a web process for bodies that come in and files that go out, in MiB. Where it
+    is short, clients below 64 KiB/s make way for others; beyond that requests are answered 429."""
     trusted_proxies: str = "127.0.0.1,::1"
     """Comma-separated addresses or networks of proxies in front of the web processes: as many
     connections as they like, and their `X-Forwarded-For` says whose share of memory is used."""

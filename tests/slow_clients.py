@@ -17,9 +17,11 @@ BIG = 25 * 2**20
 """Largest upload, in bytes."""
 PART = 100
 """Bytes of a body that come, of BIG."""
+RESULT = 3 * 2**19
+"""Bytes of the object that slow readers ask for: a large result."""
 LONG = 6 * 2**20
-"""Bytes of the object that slow readers ask for: more than what kernels keep for them."""
-LONG_KEY, PICTURE_KEY = "in/idle/long", "in/idle/picture"
+"""Of another, larger than what kernels keep for them by themselves; many have not room at once."""
+RESULT_KEY, LONG_KEY, PICTURE_KEY = "in/idle/result", "in/idle/long", "in/idle/picture"
 PICTURE = bytes(100_000)
 KEEP_ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Half: "
@@ -32,8 +34,10 @@ class Kinds:
     host: str
     put: str
     """Address that is signed for an upload."""
+    result: str
+    """Address that is signed for an object of RESULT bytes."""
     long: str
-    """Address that is signed for an object of LONG bytes."""
+    """The same, of LONG bytes."""
     picture: str
     """Address that is signed for an object that is PICTURE."""
     model: str = "toy"
@@ -46,7 +50,8 @@ class Kinds:
             "half headers": HALF,
             "idle body": self._request("POST", f"/api/v1/predict/{self.model}", BIG) + b"x" * PART,
             "idle PUT": self._request("PUT", _target(self.put), BIG, "image/jpeg") + b"x" * PART,
-            "slow reader": self._request("GET", _target(self.long)),
+            "slow reader": self._request("GET", _target(self.result)),
+            "slow reader, 6 MiB": self._request("GET", _target(self.long)),
             "keep-alive": KEEP_ALIVE,
             "events": self._request("GET", "/api/v1/events"),
         }[kind]
@@ -68,7 +73,8 @@ def _target(url: str) -> str:
 
 
 KINDS = (
-    "silent", "half headers", "idle body", "idle PUT", "slow reader", "keep-alive", "events",
+    "silent", "half headers", "idle body", "idle PUT", "slow reader", "slow reader, 6 MiB",
+    "keep-alive", "events",
 )  # fmt: skip
 
 
@@ -80,10 +86,11 @@ def kinds(stack: Stack, model: str = "toy") -> Kinds:
         env["PIXELMILL_S3_URL"], key=env["PIXELMILL_S3_KEY"], secret=env["PIXELMILL_S3_SECRET"],
         bucket="pixelmill", region="us-east-1",
     )  # fmt: skip
-    s3.put(LONG_KEY, bytes(LONG), "image/png")
-    s3.put(PICTURE_KEY, PICTURE, "image/png")
-    long, picture = (s3.presign_get(key, stack.url, "image/png") for key in (LONG_KEY, PICTURE_KEY))
-    return Kinds(host, place(stack, BIG), long, picture, model)
+    held = {RESULT_KEY: bytes(RESULT), LONG_KEY: bytes(LONG), PICTURE_KEY: PICTURE}
+    for key, data in held.items():
+        s3.put(key, data, "image/png")
+    signed = (s3.presign_get(key, stack.url, "image/png") for key in held)
+    return Kinds(host, place(stack, BIG), *signed, model)
 
 
 def place(stack: Stack, size: int) -> str:

@@ -15,6 +15,9 @@ from web.connections import Connection
 
 ACCEPTS = 16
 """Connections that are taken in one turn of the loop."""
+UNSENT_BYTES = 262_144
+"""The kernel keeps so much of an answer for a client that does not read (and at most twice that);
+by itself it takes 3 MB, which nobody counts."""
 STARTUP_FAILED = 3
 """Exit status, as of uvicorn's own command."""
 
@@ -37,7 +40,7 @@ def main() -> None:
         access_log=False,
         log_level=settings().log_level,
         timeout_graceful_shutdown=5,
-        timeout_keep_alive=75,  # longer than proxies (60): they lose what crosses a close
+        timeout_keep_alive=settings().idle_timeout_s,  # type: ignore[arg-type]  # handed to call_later
         server_header=False,
         proxy_headers=False,  # nothing is decided by who says it forwarded what
     )
@@ -53,6 +56,7 @@ def listeners(listening: socket.socket) -> list[socket.socket]:
     Turns are long when there is much to do. Connections then came faster than they were taken,
     until the kernel dropped some, to be asked for again after 1, 3 and 7 s.
     """
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES)  # of those it accepts
     return [listening, *(listening.dup() for _ in range(ACCEPTS - 1))]
 
 

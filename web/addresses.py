@@ -24,7 +24,10 @@ def client_of(scope: Scope) -> str:
     peer = site(client[0]) if client else LOCAL
     if not is_trusted(peer):
         return peer
-    named = (name for name in reversed(_forwarded(scope["headers"])) if name)
+    said = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    if not said:
+        return peer
+    named = (name for name in reversed(_names(said)) if name)
     return next((site(name) for name in named if not is_trusted(site(name))), peer)
 
 
@@ -58,6 +61,5 @@ def _trusted() -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(name, strict=False) for name in names_in(settings().trusted_proxies))
 
 
-def _forwarded(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
-    values = (value for name, value in headers if name == b"x-forwarded-for")
-    return [part.strip() for part in b",".join(values).decode("latin-1").split(",")]
+def _names(headers: Iterable[bytes]) -> list[str]:
+    return [part.strip() for part in b",".join(headers).decode("latin-1").split(",")]

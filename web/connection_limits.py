@@ -148,7 +148,7 @@ class Crowd:
         self._sweeping = None
         now_s = asyncio.get_running_loop().time()
         try:
-            ended = Counter(one.look(now_s) for one in list(self._everybody))
+            ended = Counter(_looked(one, now_s) for one in list(self._everybody))
         finally:
             if self._everybody:
                 self._watch()
@@ -157,3 +157,13 @@ class Crowd:
             counts.CLOSED.labels(reason).inc(number)
         if ended:  # a line a second at most, whoever it is
             log.info("slow clients sent away", **ended)
+
+
+def _looked(one: Member, now_s: float) -> str:
+    """Why it was ended, if it was; one that breaks over it leaves, so that the others are seen."""
+    try:
+        return one.look(now_s)
+    except Exception:
+        log.exception("a connection broke")
+        one.leave()
+        return "broken"

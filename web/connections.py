@@ -5,6 +5,7 @@ and for whoever does not read an answer. Headers may be endless there.
 """
 
 import asyncio
+from itertools import chain
 from typing import Any
 
 from starlette.responses import Response
@@ -12,11 +13,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from tasks import counts
 from tasks.admission import Busy
 from tasks.errors import BadInput, JobError, Unavailable
 from web.addresses import LOCAL, is_trusted, site
 from web.connection_limits import Crowd
 from web.errors import error_response
+from web.memory import MAKE_WAY
 
 MAX_HEADER_BYTES = 32_768
 MAX_HEADERS = 100
@@ -26,7 +29,16 @@ LINGER_SWEEPS = 3
 """After a last word what still comes is read and dropped, for so many sweeps: a connection that is
 closed with something unread is reset, and the client may not get that word."""
 LATE_S = 5.0
-"""So long after the time of idle connections they are closed here, if nobody did it before."""
+"""So long after the time of idle connections they are closed here, if nobody did it before: uvicorn
+forgets its timer over whatever comes, be it a line break."""
+
+# Called for every request: through `super()` each took twice as long.
+_data_received = HttpToolsProtocol.data_received
+_on_message_begin = HttpToolsProtocol.on_message_begin
+_on_headers_complete = HttpToolsProtocol.on_headers_complete
+_on_body = HttpToolsProtocol.on_body
+_on_message_complete = HttpToolsProtocol.on_message_complete
+_on_response_complete = HttpToolsProtocol.on_response_complete
 
 
 class Connection(HttpToolsProtocol):
@@ -51,6 +63,7 @@ class Connection(HttpToolsProtocol):
         self.is_body_open = False
         self._lingers = 0
         self._watched, self._since_s, self._mark = "", 0.0, 0
+        self._extensions: dict[str, Any] = {MAKE_WAY: self.make_way}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Count it in, or turn it away."""
@@ -74,7 +87,7 @@ class Connection(HttpToolsProtocol):
             return
         self.received += len(data)
         was_in_head = self.head_since_s is not None
-        super().data_received(data)
+        _data_received(self, data)
         if self.head_since_s is None:
             if self.is_body_open and self._is_mostly_framing():
                 self._end("framing", BadInput("the body is mostly framing", status=400))
@@ -85,38 +98,40 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
-        super().on_message_begin()
+        _on_message_begin(self)
         if self.head_since_s is None:
             self.head_since_s = self.loop.time()
 
     def on_headers_complete(self) -> None:
         """Hand the request over, or why not."""
-        self.head_since_s, self.head_bytes = None, 0
-        self.received, self.body_received = 0, 0
+        is_long = self.received > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS
+        self.head_since_s = None
+        self.head_bytes = self.received = self.body_received = 0
         self.is_body_open, self._watched = True, ""
+        self.scope["extensions"] = self._extensions
         self.crowd.begin(self)
-        if error := self._objection():
+        if (is_long or self.above) and (error := self._objection()):
             answer = error_response(error)
             answer.headers["connection"] = "close"
             self.app = answer
-        super().on_headers_complete()
+        _on_headers_complete(self)
         self.headers = []  # trailers are not added to what the request has
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         self.body_received += len(body)
-        super().on_body(body)
+        _on_body(self, body)
 
     def on_message_complete(self) -> None:
         """All of the request is here."""
-        super().on_message_complete()
+        _on_message_complete(self)
         self.is_body_open = False
         if self.cycle.response_complete:
             self.crowd.rest(self)
 
     def on_response_complete(self) -> None:
         """Idle again, unless another request has come already."""
-        super().on_response_complete()
+        _on_response_complete(self)
         if self.cycle.response_complete and not self.is_body_open:
             self.crowd.rest(self)
 
@@ -131,6 +146,12 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
+
+    def make_way(self) -> None:
+        """End the request that it is at: it is slow, and others need the memory."""
+        if not self.transport.is_closing():
+            self._end("made_way", _too_slow())
+            counts.CLOSED.labels("made_way").inc()
 
     def look(self, now_s: float) -> str:
         """End it if it waits for its client, and has for too long; why."""
@@ -179,7 +200,7 @@ class Connection(HttpToolsProtocol):
         return self.received > 2 * self.body_received + MAX_HEADER_BYTES
 
     def _objection(self) -> JobError | None:
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
         if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             return _too_large()
         if not self.above or self.url.partition(b"?")[0] in HEALTH:

@@ -1,9 +1,11 @@
 """The page's own origin serves `/<bucket>/...`: signed S3 addresses, streamed through unchanged.
 
-So a browser on another machine needs one port only. S3 checks the signature; nothing is buffered,
-no cookie goes on. In production nginx does this instead.
+So a browser on another machine needs one port only. S3 checks the signature; no cookie goes on.
+Between a slow client and S3 there is memory, as far as there is room (web/memory.py): S3 and our
+connections to it wait for no client. In production nginx does this instead.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from math import inf
@@ -21,9 +23,8 @@ from tasks import counts
 from tasks.admission import Busy
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.settings import MIB, settings
-from web.addresses import client_of
-from web.body import Holding
 from web.errors import error_response
+from web.memory import Holding, no_room
 from web.shares import Slots
 from web.validation import OBJECT_KEY, is_form
 
@@ -45,11 +46,19 @@ SENT_BACK = frozenset(
 
 
 TRANSFERS = 128
-"""Connections to S3 for uploads, and as many for downloads: neither waits for the other."""
+"""Connections to S3 for uploads, and as many for downloads: neither waits for the other, nor for a
+client, as what they move is in memory."""
+STREAMS = 64
+"""Connections to S3 for what is not, as there was no room: their clients may be slow."""
 TRANSFER_WAIT_S = 10.0
 """How long a request waits for one of them."""
 FIRST_BYTES = 65_536
-"""Of an upload, so many are here before S3 is asked: one that does not come costs S3 nothing."""
+"""Of an upload, so many are here before S3 is asked, even where there is no room for more: one that
+does not come costs S3 nothing."""
+PART = 65_536
+"""Bytes that are passed on at a time."""
+SMALL = 2 * PART
+"""What is no larger needs no room: so much of any answer may wait in its connection to be sent."""
 
 
 class Passage:
@@ -57,9 +66,10 @@ class Passage:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._up, self._down = Slots(TRANSFERS), Slots(TRANSFERS)
+        self._up, self._down, self._streams = Slots(TRANSFERS), Slots(TRANSFERS), Slots(STREAMS)
         # As many connections as slots: who has one waits for no other.
-        limits = httpx.Limits(max_connections=2 * TRANSFERS, max_keepalive_connections=32)
+        most = 2 * TRANSFERS + STREAMS
+        limits = httpx.Limits(max_connections=most, max_keepalive_connections=32)
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(30, connect=1), limits=limits)
 
     async def close(self) -> None:
@@ -89,32 +99,43 @@ class Passage:
             return error_response(error)
 
     async def _transferred(self, request: Request) -> Response:
-        """The answer, which holds one of the slots of its kind until it is sent."""
-        owner = client_of(request.scope)
+        holding = Holding(request.scope)
         if request.method != "PUT":
-            return await self._in_turn(request, self._down, owner, None)
-        holding = Holding(owner)
+            return await self._downloaded(request, holding)
         try:
             upload = _Upload(request, holding)
             await upload.begin()
-            return await self._in_turn(request, self._up, owner, upload)
+            slots, limit_s = (self._up, TRANSFER_WAIT_S) if upload.is_whole else (self._streams, 0)
+            give = await _slot(slots, holding.owner, limit_s)
+            return _Transfer(await self._asked(request, give, upload), holding, give, is_kept=False)
         finally:
             holding.release()
 
-    async def _in_turn(
-        self, request: Request, slots: Slots, owner: str, upload: "_Upload | None"
-    ) -> Response:
+    async def _downloaded(self, request: Request, holding: Holding) -> Response:
+        """Read as fast as S3 says it; where there is no room, as the client can."""
+        give = await _slot(self._down, holding.owner, TRANSFER_WAIT_S)
+        answer = await self._asked(request, give, None)
+        size = int(answer.headers.get("content-length", 0)) if request.method == "GET" else 0
+        if size <= SMALL or holding.take(size):
+            return _Transfer(answer, holding, give, is_kept=size > 0)
+        give()
         try:
-            await slots.take(owner, TRANSFER_WAIT_S)
-        except TimeoutError:
-            raise _crowded() from None
+            give = await _slot(self._streams, holding.owner, 0)
+        except BaseException:
+            await answer.aclose()
+            raise
+        return _Transfer(answer, holding, give, is_kept=False)
+
+    async def _asked(
+        self, request: Request, give: Callable[[], None], upload: "_Upload | None"
+    ) -> httpx.Response:
         try:
             answer = await self._answered(request, upload)
             await _check(answer)
         except BaseException:
-            slots.give(owner)
+            give()
             raise
-        return _Transfer(answer, partial(slots.give, owner))
+        return answer
 
     async def _answered(self, request: Request, upload: "_Upload | None") -> httpx.Response:
         """S3's answer, its body unread. While a slow client sends, S3 is not waited for."""
@@ -160,50 +181,111 @@ async def _check(answer: httpx.Response) -> None:
 
 
 class _Upload:
-    """The body of a PUT, its first bytes read ahead."""
+    """The body of a PUT, as much of it read ahead as there is room for."""
 
     def __init__(self, request: Request, holding: Holding) -> None:
         self._stream = aiter(request.stream())
-        self._holding, self._first = holding, bytearray()
+        self._holding, self._first = holding, list[bytes]()
+        self.is_whole = False
+        """Whether all of it is here."""
 
     async def begin(self) -> None:
-        """Return once FIRST_BYTES are here, or all of it."""
-        while len(self._first) < FIRST_BYTES:
-            try:
-                chunk = await anext(self._stream)
-            except StopAsyncIteration:
+        """Return once all of it is here, or what there is room for. Busy: not even FIRST_BYTES."""
+        holding = self._holding
+        holding.wait()
+        async for chunk in self._stream:
+            self._first.append(chunk)
+            holding.moved(len(chunk))
+            if chunk and not holding.take(len(chunk)):
+                if holding.held < FIRST_BYTES:
+                    raise no_room()
                 return
-            self._holding.take(len(chunk))
-            self._first += chunk
+        holding.settle()
+        self.is_whole = True
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """All of it."""
-        if self._first:
-            yield bytes(self._first)
+        for chunk in self._first:
+            if chunk:
+                yield chunk
         async for chunk in self._stream:
+            self._holding.moved(len(chunk))
             yield chunk
 
 
 class _Transfer(StreamingResponse):
-    """S3's answer, passed on; `on_end` is called once it has ended, however it did."""
+    """S3's answer, passed on; `on_end` is called once S3 has said all of it, or is not asked on.
 
-    def __init__(self, answer: httpx.Response, on_end: Callable[[], None]) -> None:
+    It is kept in memory as fast as S3 says it, however slow the client reads, or not kept at all.
+    """
+
+    def __init__(
+        self,
+        answer: httpx.Response,
+        holding: Holding,
+        on_end: Callable[[], None],
+        *,
+        is_kept: bool,
+    ) -> None:
         headers = {k: v for k, v in answer.headers.items() if k in SENT_BACK}
         headers["cache-control"] = "private, max-age=300"
         # rclone answers a Range rightly but calls it 200.
         status = 206 if "content-range" in headers else answer.status_code
-        super().__init__(answer.aiter_raw(65_536), status, headers)
-        self._answer, self._on_end = answer, on_end
+        self._reading: asyncio.Task[None] | None = None
+        super().__init__(self._kept() if is_kept else self._parts(), status, headers)
+        self._answer, self._holding, self._on_end = answer, holding, on_end
+        self._is_open = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream."""
         try:
             await super().__call__(scope, receive, send)
         finally:
+            if self._reading:
+                self._reading.cancel()
+                await asyncio.gather(self._reading, return_exceptions=True)
+            await self._close()  # again, if reading was called off before it had begun
+            self._holding.release()
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        async for part in self._answer.aiter_raw(PART):
+            yield part
+
+    async def _kept(self) -> AsyncIterator[bytes]:
+        """The parts that are read ahead; each is given back as it leaves."""
+        parts: asyncio.Queue[bytes] = asyncio.Queue()
+        self._reading = asyncio.create_task(self._read(parts))
+        while part := await parts.get():
+            yield part
+            self._holding.moved(len(part))
+            self._holding.give(len(part))
+        await self._reading
+
+    async def _read(self, parts: asyncio.Queue[bytes]) -> None:
+        try:
+            async for part in self._answer.aiter_raw(PART):
+                parts.put_nowait(part)
+            self._holding.wait()
+        finally:
+            parts.put_nowait(b"")
+            await self._close()
+
+    async def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
             try:
                 await self._answer.aclose()
             finally:
                 self._on_end()
+
+
+async def _slot(slots: Slots, owner: str, limit_s: float) -> Callable[[], None]:
+    """Take one; what gives it back. Busy if there is none in so long."""
+    try:
+        await slots.take(owner, limit_s)
+    except TimeoutError:
+        raise _crowded() from None
+    return partial(slots.give, owner)
 
 
 def _crowded() -> Busy:

@@ -27,6 +27,10 @@ class Shares:
         parts = 1 if is_trusted(owner) else PARTS
         return self._held.get(owner, 0) * parts + amount <= self.free
 
+    def held(self, owner: str) -> int:
+        """What the owner holds."""
+        return self._held.get(owner, 0)
+
     def take(self, owner: str, amount: int) -> bool:
         """Take it, unless there is no room."""
         if not self.has_room(owner, amount):

@@ -1,10 +1,11 @@
 """make bench-idle: what 300 clients of each kind that do nothing cost those who work.
 
-Eight clients work: cached answers by `predict` and by hash, a result picture, an upload of 100 KB.
+Eight clients work: cached answers by `predict`, a result picture, an upload, each of 100 KB.
 Beside them 300 connections of one kind, or of all kinds, are held open and opened again when the
-server ends them: half of them from 127.0.0.1 (a trusted proxy), half from fifty addresses. Each
-round measures the workers alone just before; what counts is the ratio of their p95, the median of
-the rounds.
+server ends them: half of them from 127.0.0.1 (a trusted proxy), half from fifty addresses. The
+workers have addresses of their own; or, in a second turn, that same 127.0.0.1. Each round measures
+them alone just before; what counts is the ratio of their p95, the median of the rounds. At last:
+what CPU time 800 event streams with nothing to say cost the web process.
 """
 
 import itertools
@@ -36,6 +37,11 @@ WORKERS = 8
 SOURCES = [
     source for number in range(2, 52) for source in ("127.0.0.1", f"127.0.0.{number}")
 ]  # in turns
+WORKERS_FROM = {
+    "own addresses": [f"127.0.1.{number}" for number in range(1, WORKERS + 1)],
+    "same address": ["127.0.0.1"],
+}
+STREAMS, STREAMS_S = 800, 20.0
 GOAL = 2.0
 ALL = "all at once"
 
@@ -48,24 +54,38 @@ def main() -> None:
         kinds = slow_clients.kinds(stack)
         work = _work(stack, kinds)
         closed_loop(stack.url, itertools.cycle(work), clients=WORKERS, seconds=1)
-        for kind in (*slow_clients.KINDS, ALL):
+        for (where, sources), kind in itertools.product(WORKERS_FROM.items(), KINDS):
             sent = [kinds.sent(one) for one in (slow_clients.KINDS if kind == ALL else (kind,))]
-            pairs = [_round(stack, work, sent) for _ in range(ROUNDS)]
+            pairs = [_round(stack, work, sources, sent) for _ in range(ROUNDS)]
             own = _figures(pairs)
-            key = kind.replace(" ", "_").replace("-", "_")
+            key = f"{where} {kind}".replace(",", "").replace(" ", "_").replace("-", "_")
             figures |= {f"{key}_{name}": value for name, value in own.items()}
-            rows.append([kind, *own.values()])
-            print(kind, own, flush=True)
+            rows.append([kind, where, *own.values()])
+            print(kind, where, own, [two.statuses for _, two in pairs], flush=True)
+        figures["streams_cpu_share"] = _cpu_share(stack, kinds)
     show(
         f"{WORKERS} clients at work, {IDLE} idle ones of a kind, {ROUNDS} rounds of {SECONDS:g} s",
-        ["idle", *own],
+        ["idle", "workers from", *own],
         rows,
     )
     print()
-    for kind, row in zip((*slow_clients.KINDS, ALL), rows, strict=True):
-        verdict(f"{kind}: p95 beside p95 alone", row[-2], GOAL)
-        verdict(f"{kind}: refused or failed", row[-1], 0)
+    for row in rows:
+        verdict(f"{row[0]}, {row[1]}: p95 beside p95 alone", row[-2], GOAL)
+        verdict(f"{row[0]}, {row[1]}: refused or failed", row[-1], 0)
+    verdict(f"CPU share, {STREAMS} streams", figures["streams_cpu_share"], 0.03)
     save("idle", figures)
+
+
+KINDS = (*slow_clients.KINDS, ALL)
+
+
+def _cpu_share(stack: Stack, kinds: slow_clients.Kinds) -> float:
+    """Of one processor, with streams that have nothing to say."""
+    with slow_clients.crowd(stack.url, kinds.sent("events"), STREAMS, SOURCES):
+        time.sleep(3)
+        before = stack.cpu_s("web")
+        time.sleep(STREAMS_S)
+        return round((stack.cpu_s("web") - before) / STREAMS_S, 4)
 
 
 def _work(stack: Stack, kinds: slow_clients.Kinds) -> list[bytes]:
@@ -83,14 +103,30 @@ def _work(stack: Stack, kinds: slow_clients.Kinds) -> list[bytes]:
     return [predict, request(kinds.picture, {}, method="GET"), predict, upload]
 
 
-def _round(stack: Stack, work: list[bytes], sent: list[bytes]) -> tuple[Answers, Answers]:
-    alone = _measure(stack, work)
+def _round(
+    stack: Stack, work: list[bytes], sources: list[str], sent: list[bytes]
+) -> tuple[Answers, Answers]:
+    _calm(stack.url)
+    alone = _measure(stack, work, sources)
     with _held(stack.url, sent):
-        return alone, _measure(stack, work)
+        _calm(stack.url)
+        return alone, _measure(stack, work, sources)
 
 
-def _measure(stack: Stack, work: list[bytes]) -> Answers:
-    return closed_loop(stack.url, itertools.cycle(work), clients=WORKERS, seconds=SECONDS)
+def _calm(url: str) -> None:
+    """Return once the servers have digested who came: what is measured is that they stay."""
+
+    def is_calm() -> bool:
+        answer = httpx.get(f"{url}/readyz", timeout=60)
+        return answer.status_code == 200 and answer.elapsed.total_seconds() < 0.1
+
+    slow_clients.wait_until(lambda: all(is_calm() for _ in range(3)), 30)
+
+
+def _measure(stack: Stack, work: list[bytes], sources: list[str]) -> Answers:
+    return closed_loop(
+        stack.url, itertools.cycle(work), clients=WORKERS, seconds=SECONDS, sources=sources
+    )
 
 
 def _figures(pairs: list[tuple[Answers, Answers]]) -> dict[str, float]:

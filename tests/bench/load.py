@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,14 +53,28 @@ def request(url: str, headers: dict[str, str], body: bytes = b"", method: str = 
 
 
 def closed_loop(
-    url: str, requests: Iterator[bytes], *, clients: int, seconds: float = 60, most: int = 10**9
+    url: str,
+    requests: Iterator[bytes],
+    *,
+    clients: int,
+    seconds: float = 60,
+    most: int = 10**9,
+    sources: Sequence[str] = ("",),
 ) -> Answers:
-    """`clients` connections that each send the next request when the last is answered."""
-    return uvloop.run(_closed_loop(url, requests, clients, seconds, most))
+    """`clients` connections that each send the next request when the last is answered.
+
+    They come from the addresses `sources` in turns; "": from any.
+    """
+    return uvloop.run(_closed_loop(url, requests, clients, seconds, most, sources))
 
 
 async def _closed_loop(
-    url: str, requests: Iterator[bytes], clients: int, seconds: float, most: int
+    url: str,
+    requests: Iterator[bytes],
+    clients: int,
+    seconds: float,
+    most: int,
+    sources: Sequence[str],
 ) -> Answers:
     latencies: list[float] = []
     statuses: dict[int, int] = {}
@@ -80,11 +94,13 @@ async def _closed_loop(
 
     loop, parts = asyncio.get_running_loop(), urlsplit(url)
     finished = []
-    for _ in range(clients):
+    for number in range(clients):
+        source = sources[number % len(sources)]
         _, protocol = await loop.create_connection(
             lambda: _Connection(next_request, answered, loop.create_future()),
             parts.hostname,
             parts.port,
+            local_addr=(source, 0) if source else None,
         )
         finished.append(protocol.finished)
     await asyncio.gather(*finished)
