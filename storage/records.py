@@ -218,7 +218,6 @@ def claim(
         "params": json.dumps(dict(spec.params)),
         "weights": spec.weights,
         "lane": lane,
-        "cached": 0,
         "keep": int(keep),
         **(fields or {}),
     }

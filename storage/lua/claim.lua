@@ -14,29 +14,27 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
 local run, jobs, job, lane, history = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local id, lease, job_ttl, run_ttl = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5]
+local id, lease, job_ttl, run_ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4]), ARGV[5]
 local negative_ttl, known, spec, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[12]
 local lane_name, model, user_runs, waiting_prefix = ARGV[10], ARGV[11], KEYS[7], ARGV[15]
 local idempotency, asked, deadline = KEYS[8], ARGV[18], now + ARGV[16]
 local waiting_runs, variant = KEYS[11], ARGV[23]
 local result_jobs, upload_jobs, upload = ARGV[24], ARGV[25], ARGV[26]
 local result_key = ARGV[13]  -- of a run that was led again for other code or weights: another
-local limits = nil  -- decoded when first needed
 
--- `uploads` are those that the job needs: see holds.lua.
+-- `uploads` are those that the job needs: see holds.lua; then fields and values beside the claim's.
 local function write_job(uploads, ...)
-  local fields = {'created', stamp}
-  for i = 27, #ARGV do fields[#fields + 1] = ARGV[i] end
-  for _, value in ipairs({'upload', uploads[1] or '', ...}) do fields[#fields + 1] = value end
+  local fields, last = ARGV, #ARGV  -- made longer: a copy of so many words would cost more than HSET
+  for i, value in ipairs({'created', stamp, 'upload', uploads[1] or '', ...}) do fields[last + i] = value end
   if uploads[2] then fields[#fields + 1], fields[#fields + 2] = 'other_uploads', uploads[2] end
   if result_key ~= ARGV[13] then fields[#fields + 1], fields[#fields + 2] = 'result_key', result_key end
-  redis.call('HSET', job, unpack(fields))
-  redis.call('PEXPIRE', job, job_ttl)
-  hold(result_jobs .. result_key, id, now, job_ttl)
-  for _, needed in ipairs(uploads) do hold(upload_jobs .. needed, id, now, job_ttl) end
-  redis.call('ZADD', history, now, id)
-  lengthen(history, job_ttl)
-  redis.call('ZADD', KEYS[13], 'NX', now + job_ttl, ARGV[9])
+  redis.call('HSET', job, unpack(fields, 27))
+  redis.call('PEXPIRE', job, ARGV[4])
+  local expires = string.format('%.3f', now + job_ttl)
+  hold_until(expires, result_jobs .. result_key, id, now, job_ttl)
+  for _, needed in ipairs(uploads) do hold_until(expires, upload_jobs .. needed, id, now, job_ttl) end
+  redis.call('ZADD', history, stamp, id)
+  if lengthen(history, job_ttl) then redis.call('ZADD', KEYS[13], 'NX', now + job_ttl, ARGV[9]) end
   if idempotency ~= '' then
     redis.call('HSET', idempotency, 'job', id, 'asked', asked)
     redis.call('PEXPIRE', idempotency, ARGV[19])
@@ -46,28 +44,10 @@ end
 -- The upload that was named; none if the request brought bytes that nobody has to read.
 local function own_uploads() return redis.call('EXISTS', KEYS[12]) == 1 and {upload} or {} end
 
--- What a job that joins a run needs: the upload that the run reads, and its own.
-local function uploads_with(of_run)
-  local own = own_uploads()[1]
-  return {of_run, own ~= of_run and own or nil}
-end
-
-local function limit(name)
-  limits = limits or cjson.decode(ARGV[3])
-  return limits[name]
-end
-
--- The job waits: for so long at most, and (interest) only while somebody looks.
-local function wait_for_run()
-  redis.call('ZADD', KEYS[9], deadline, id)
-  if ARGV[17] ~= '' then redis.call('ZADD', KEYS[10], now + ARGV[17], id) end
-end
-
 -- Beside the runs that ending.lua counts, in the same minute and for ever.
 local function count_hit()
   local minute, total = ARGV[21] .. model .. ':' .. math.floor(now / 60000), ARGV[21] .. model .. ':all'
-  redis.call('HINCRBY', minute, 'hit', 1)
-  redis.call('PEXPIRE', minute, ARGV[22])
+  if redis.call('HINCRBY', minute, 'hit', 1) == 1 then redis.call('PEXPIRE', minute, ARGV[22]) end
   redis.call('HINCRBY', total, 'hit', 1)
 end
 
@@ -99,6 +79,25 @@ if state == 'failed' and old[8] == '1' and now - tonumber(old[6]) < negative_ttl
   write_job(own_uploads(), 'state', 'failed', 'cached', '1', 'error', old[5])
   return {'failed', n, old[5], stamp}
 end
+local limits = nil  -- decoded when first needed
+
+-- What a job that joins a run needs: the upload that the run reads, and its own.
+local function uploads_with(of_run)
+  local own = own_uploads()[1]
+  return {of_run, own ~= of_run and own or nil}
+end
+
+local function limit(name)
+  limits = limits or cjson.decode(ARGV[3])
+  return limits[name]
+end
+
+-- The job waits: for so long at most, and (interest) only while somebody looks.
+local function wait_for_run()
+  redis.call('ZADD', KEYS[9], deadline, id)
+  if ARGV[17] ~= '' then redis.call('ZADD', KEYS[10], now + ARGV[17], id) end
+end
+
 -- Waiting is not dying: a run whose turn has not come is alive, however old its lease.
 local function is_waiting()
   if not old[9] or not old[11] then return false end
@@ -131,7 +130,7 @@ if under_way then
   end
   local of_run = cjson.decode(old[14]).upload
   result_key = old[17] or result_key
-  write_job(uploads_with(of_run), 'state', 'queued', 'n', n)
+  write_job(uploads_with(of_run), 'state', 'queued', 'cached', '0', 'n', n)
   redis.call('SADD', jobs, id)
   if deadline > tonumber(old[16] or 0) then redis.call('HSET', run, 'deadline', string.format('%.3f', deadline)) end
   wait_for_run()
@@ -200,7 +199,7 @@ redis.call('ZADD', KEYS[6], now, ARGV[13])
 redis.call('ZADD', waiting_runs, now, run)
 redis.call('ZADD', user_runs, now, run)
 redis.call('PEXPIRE', user_runs, run_ttl)
-write_job({upload}, 'state', 'queued', 'n', n)
+write_job({upload}, 'state', 'queued', 'cached', '0', 'n', n)
 redis.call('SADD', jobs, id)
 redis.call('PEXPIRE', jobs, run_ttl)
 wait_for_run()

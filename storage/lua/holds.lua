@@ -1,13 +1,18 @@
 -- Shared by the scripts that make, end and delete jobs: which jobs need a result or an upload.
 -- Each result and each upload has a sorted set of the ids of the jobs that need it. The score is the
 -- time in ms at which the record of the job expires. A record expires without telling anybody, so an
--- id whose time has come no longer counts, and whoever adds to the set removes some of those.
-local MOST_REMOVED = 1000
+-- id whose time has come no longer counts, and some who add to the set remove some of those.
+local MOST_REMOVED = 250
 local MOST_WORDS = 1000  -- in one command: Lua's unpack has a limit
+local SPARE = 9 / 8
 
--- Let a key live for at least `ttl` ms from now on.
+-- Let a key live for at least `ttl` ms from now on. Most only have to ask: whoever writes gives it an
+-- eighth more. Answers how many ms it had (-1: it is new), or nil when it had enough.
 local function lengthen(key, ttl)
-  if redis.call('PEXPIRE', key, ttl, 'GT') == 0 then redis.call('PEXPIRE', key, ttl, 'NX') end
+  local left = redis.call('PTTL', key)
+  if left >= ttl then return nil end
+  redis.call('PEXPIRE', key, math.ceil(ttl * SPARE))
+  return left
 end
 
 -- Call a command on `key` with a list of words, in as many calls as it takes.
@@ -22,13 +27,22 @@ local function in_parts(command, key, option, words)
   end
 end
 
--- A job needs what `set` is of for as long as its record lives: `ttl` ms from now on.
-local function hold(set, id, now, ttl)
-  redis.call('ZADD', set, now + ttl, id)
-  lengthen(set, ttl)
+-- Remove ids whose time has come. If too many have, the key gets no more than `ttl` ms, so that the
+-- next who adds an id lengthens it again, and goes on here.
+local function drop_expired(set, now, ttl)
   local expired = redis.call('ZCOUNT', set, '-inf', string.format('%.3f', now))
-  if expired > 0 then redis.call('ZREMRANGEBYRANK', set, 0, math.min(expired, MOST_REMOVED) - 1) end
+  if expired == 0 then return end
+  redis.call('ZREMRANGEBYRANK', set, 0, math.min(expired, MOST_REMOVED) - 1)
+  if expired > MOST_REMOVED then redis.call('PEXPIRE', set, ttl) end
 end
+
+-- A job needs what `set` is of for as long as its record lives: `ttl` ms from now on, until `expires`.
+local function hold_until(expires, set, id, now, ttl)
+  redis.call('ZADD', set, expires, id)
+  if (lengthen(set, ttl) or -1) >= 0 then drop_expired(set, now, ttl) end
+end
+
+local function hold(set, id, now, ttl) hold_until(string.format('%.3f', now + ttl), set, id, now, ttl) end
 
 -- The records of these jobs have just been given `ttl` ms more.
 local function hold_longer(set, ids, now, ttl)
