@@ -1,7 +1,7 @@
 -- Needs holds.lua.
 -- Another web process than the leader's has stored the bytes of a run that is not queued yet: as an
 -- upload of its own, since the leader may be storing its own just now. The run computes from that one,
--- and all who wait for it need it; if the run is stale or queued, only the job that brought it does.
+-- and all who wait for it need it; if the run is stale, queued or ended, only who brought it does.
 -- KEYS: run, run's jobs
 -- ARGV: JSON {n, spec (of whoever has stored them: the same work), upload (its id), id (of its job),
 --       job (prefix of jobs), upload_jobs (prefix of the jobs that need an upload of the user)}
@@ -9,6 +9,7 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local asked = cjson.decode(ARGV[1])
+local ENDED = {done = true, failed = true, cancelled = true}
 
 local function needs_too(id)
   local record = asked.job .. id
@@ -19,9 +20,8 @@ local function needs_too(id)
   hold(asked.upload_jobs .. asked.upload, id, now, left_ms)
 end
 
-local was = redis.call('HMGET', KEYS[1], 'n', 'unsent')
-local is_taken = tonumber(was[1] or 0) == asked.n and was[2] and true or false
-if not is_taken then
+local was = redis.call('HMGET', KEYS[1], 'n', 'unsent', 'state')
+if tonumber(was[1] or 0) ~= asked.n or not was[2] or ENDED[was[3]] then
   needs_too(asked.id)
   return 0
 end

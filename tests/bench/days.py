@@ -1,11 +1,12 @@
 """make bench-days: ten days of work in a few minutes: does anything grow that should not?
 
-A day is BENCH_DAY_S seconds long: jobs, uploads, results and idempotency keys live for one (results
-by default for six: one here, so that they come and go too), objects are swept a day later. Half of
+A day is BENCH_DAY_S seconds long: jobs, uploads and idempotency keys live for one, results for six
+as by default, objects are swept a day later. Half of
 the jobs are one user's; most are hits, some join, some run, some are deleted, cancelled or expire,
 and some uploads never get a job. What there is by the end of each day is counted. From the third
-day on as much goes as comes, so what is there in the last days may be a quarter more than in the
-first ones (days differ by that, with what this machine manages) and a little (SLACK), but not more.
+day on (results: from the eighth) as much goes as comes, so what is there in the last days may be a
+quarter more than in the first of those (days differ by that, with what this machine manages) and a
+little (SLACK), but not more.
 """
 
 import io
@@ -40,11 +41,18 @@ from storage import calls, users
 DAY_S = float(os.environ.setdefault("BENCH_DAY_S", "45"))
 DAYS = int(os.environ.get("BENCH_DAYS", "10"))
 JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
+RESULT_DAYS = 6
 FIRST_DAY = 3
+"""By its end everything has gone once that lives for a day or two."""
+FIRST_RESULT_DAY = RESULT_DAYS + 2
+OF_RESULTS = ("cache", "S3 out", "s3 RSS")
+"""Kinds, by how they begin, that have as much as they will only once results go."""
 USERS = 20
 CLIENTS = 16
 TOLERANCE = 1.25
 SLACK = {"keys": 200, "MB": 12, "files": 200}
+TOLD = ("state memory MB", "state AOF MB", "logs MB", "web RSS MB")
+"""What is printed of each day at once."""
 HERE = Path(__file__).parent
 PROCESSES = ("web", "cpu-worker", "gpu-worker", "state", "cache", "s3")
 
@@ -53,10 +61,8 @@ class ShortDays(Stack):
     """A whole installation whose days are short."""
 
     def start_servers(self) -> None:
-        lines = [line.split(maxsplit=1) for line in embedded.STATE_CONFIG.splitlines()]
-        pairs = [(f"--{words[0]}", words[1]) for words in lines if words and words[0][0] != "#"]
-        self.start_redis("state", *(word for pair in pairs for word in pair))
-        self.start_redis("cache", "--maxmemory-policy", "allkeys-lru")
+        self.start_redis("state", *_options(embedded.STATE_CONFIG))
+        self.start_redis("cache", *_options(embedded.CACHE_CONFIG))
         self.start_s3()
         link = calls.Sync(self.state)
         link.do(users.add_key(API_KEY, "tester"))
@@ -163,7 +169,8 @@ def main() -> None:
         "PIXELMILL_MODELS": "noop",
         "PIXELMILL_MODEL_PATHS": str(HERE / "models"),
         "PIXELMILL_CPU_PROCESSES": "2",
-        **{f"PIXELMILL_{name}_TTL_S": str(int(DAY_S)) for name in ("JOB", "UPLOAD", "RESULT")},
+        **{f"PIXELMILL_{name}_TTL_S": str(int(DAY_S)) for name in ("JOB", "UPLOAD")},
+        "PIXELMILL_RESULT_TTL_S": str(int(RESULT_DAYS * DAY_S)),
     }
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder, "scratch")
@@ -171,16 +178,18 @@ def main() -> None:
         env["PIXELMILL_SCRATCH_DIR"] = str(scratch)
         with ShortDays(Path(folder), env).start_all() as stack:
             days = [_day(stack, number) for number in range(1, DAYS + 1)]
-    _report(days)
+    _report([seen for _, seen in days], sum(jobs for jobs, _ in days))
 
 
-def _day(stack: ShortDays, number: int) -> dict[str, float]:
+def _day(stack: ShortDays, number: int) -> tuple[int, dict[str, float]]:
+    """How many jobs were asked for, and what there is in the end."""
     day = Day(stack, number)
     day.live()
     seen = seen_of(stack)
     done = ", ".join(f"{name}: {count}" for name, count in sorted(day.done.items()))
-    print(f"day {number}: {done}", flush=True)
-    return seen
+    sizes = ", ".join(f"{name} {_number(seen[name])}" for name in TOLD)
+    print(f"day {number}: {done}; {sizes}", flush=True)
+    return day.done["jobs"] + day.done["odd"], seen
 
 
 def seen_of(stack: ShortDays) -> dict[str, float]:
@@ -198,6 +207,7 @@ def seen_of(stack: ShortDays) -> dict[str, float]:
     for place in ("in", "out"):
         files = _files(stack.folder / "s3" / "pixelmill" / place)
         seen |= {f"S3 {place} files": len(files), f"S3 {place} MB": _mb(sum(files))}
+    seen["logs MB"] = _mb(sum(path.stat().st_size for path in stack.folder.glob("*.log")))
     seen["scratch files"] = len(_files(Path(stack.env["PIXELMILL_SCRATCH_DIR"])))
     return seen
 
@@ -205,30 +215,55 @@ def seen_of(stack: ShortDays) -> dict[str, float]:
 def _entries(client: "redis.Redis") -> dict[str, float]:
     """What is in the sorted sets and sets that have one entry per job, run or user."""
     found: Counter[str] = Counter()
-    for key in client.scan_iter(count=1000):
-        count = {b"zset": client.zcard, b"set": client.scard}.get(client.type(key))
-        if count:
-            found[f"entries of {_kind(key.decode())}"] += int(count(key))
-    return {f"{name} keys": number for name, number in found.items()}
+    for kind, command in (("zset", "ZCARD"), ("set", "SCARD")):
+        names = list(client.scan_iter(count=1000, _type=kind))
+        pipeline = client.pipeline(transaction=False)
+        for name in names:
+            pipeline.execute_command(command, name)
+        for name, number in zip(names, pipeline.execute(), strict=True):
+            found[f"entries of {_kind(name.decode())} keys"] += int(number)
+    return dict(found)
 
 
-def _report(days: list[dict[str, float]]) -> None:
+def _report(days: list[dict[str, float]], jobs: int) -> None:
     names = sorted({name for day in days for name in day})
-    rows = [[name, *(f"{day.get(name, 0):.0f}" for day in days)] for name in names]
+    rows = [[name, *(_number(day.get(name, 0)) for day in days)] for name in names]
     numbers = [str(number + 1) for number in range(len(days))]
     show(f"by the end of each day of {DAY_S:g} s", ["what", *numbers], rows)
-    settled = days[FIRST_DAY - 1 :]
-    third = max(1, len(settled) // 3)
-    figures, grew = {}, []
+    figures: dict[str, float] = {"jobs": jobs}
+    grew = []
     for name in names:
-        early = mean(day.get(name, 0) for day in settled[:third])
-        late = mean(day.get(name, 0) for day in settled[-third:])
-        figures[f"{name} early"], figures[f"{name} late"] = round(early, 2), round(late, 2)
+        early, late = _early_and_late([day.get(name, 0) for day in days], _first_day(name))
+        figures |= {f"{name} early": round(early, 2), f"{name} late": round(late, 2)}
         if late > early * TOLERANCE + SLACK[name.rsplit(" ", 1)[1]]:
             grew.append(f"{name}: {early:.1f} -> {late:.1f}")
     print(*grew, sep="\n")
+    verdict("jobs", jobs, JOBS, at_most=False)
     verdict(f"kinds that grow, of {len(names)}", len(grew), 0)
     save("days", figures | {"kinds_that_grow": len(grew)})
+
+
+def _early_and_late(values: list[float], first_day: int) -> tuple[float, float]:
+    """Means of the first and the last third of the days from the first that counts."""
+    settled = values[first_day - 1 :] or values[-1:]
+    third = max(1, len(settled) // 3)
+    return mean(settled[:third]), mean(settled[-third:])
+
+
+def _first_day(name: str) -> int:
+    """From when on there should be no more of it."""
+    return FIRST_RESULT_DAY if name.startswith(OF_RESULTS) else FIRST_DAY
+
+
+def _number(count: float) -> str:
+    return f"{count:.0f}" if count >= 10 or count == int(count) else f"{count:.1f}"
+
+
+def _options(config: str) -> Iterator[str]:
+    """The lines of a configuration as options of a command line."""
+    for name, value in (line.split(maxsplit=1) for line in config.splitlines() if line.strip()):
+        if name != "#":
+            yield from (f"--{name}", value)
 
 
 def _keys() -> list[str]:
