@@ -33,9 +33,10 @@ def nothing_left_over():
     """No zombie, no open pipe, no child that lives on: of ours, or of the helper."""
     run("nothing")
     me, files = psutil.Process(), psutil.Process().num_fds()
+    of_others = {*me.children()} - {helper()}  # servers that other tests of this process share
     yield
     run("nothing")
-    assert me.children() == [helper()]
+    assert {*me.children()} - of_others == {helper()}
     assert me.num_fds() == files
     give_up_at = time.monotonic() + 10
     while helper().children() and time.monotonic() < give_up_at:
@@ -190,7 +191,7 @@ def test_helpers_that_die_again_and_again_are_no_fault_of_the_picture(monkeypatc
 
 
 def test_a_helper_that_hangs_is_replaced(monkeypatch):
-    monkeypatch.setattr(sandbox, "ANSWER_S", 0.5)
+    monkeypatch.setattr(sandbox, "ANSWER_S", 3.0)  # enough for the next one on a busy machine
     monkeypatch.setattr(sandbox, "END_S", 0.5)
     before = helper()
     before.suspend()

@@ -415,7 +415,7 @@ def test_the_documents_and_health_answer(browser: httpx.Client) -> None:
     assert "Job" in schema["components"]["schemas"]
     assert browser.get("/docs").status_code == 200
     assert browser.get("/healthz").json()["ok"] is True
-    assert browser.get("/readyz").json() == {"ok": True, "down": []}
+    assert browser.get("/readyz").json() == {"ok": True, "down": [], "refuses_new_work": []}
     assert browser.get("/nowhere").json()["error"]["code"] == "not_found"
 
 
