@@ -101,21 +101,7 @@ async def predict(
     idempotency_key: Idempotency = "",
 ) -> Response:
     """Send an image as the body, get its job; every other query parameter is the model's."""
-    pipeline = pipeline_of(request)
-    async with body_of(request) as data:
-        header = guard.check(data, settings().guard_limits)
-        sha256 = await _sha256(data)
-        photo = Photo(
-            f"{sha256}:original", len(data), data=data, media_type=header.media_type,
-            body_sha256=sha256,
-        )  # fmt: skip
-        params = _params(request.query_params)
-        wanted = tuple(output.split(",")) if output else DEFAULT_OUTPUT
-        asked = Asked(
-            request.state.user, model, photo, params, wanted, lane, keep, deadline_s,
-            idempotency_key,
-        )  # fmt: skip
-        view = await pipeline.submit(asked)
+    view = await _submitted(request, model, lane, output, keep, deadline_s, idempotency_key)
     return await _answer(request, view, wait)
 
 
@@ -254,6 +240,32 @@ async def _several(
     bodies = [await _body(request, view) for view in views]
     under_way = any(body["state"] not in records.ENDED for body in bodies)
     return json_response(bodies, 202 if under_way else 200)
+
+
+async def _submitted(
+    request: Request,
+    model: str,
+    lane: Lane,
+    output: str,
+    keep: bool,
+    deadline_s: float | None,
+    idempotency_key: str,
+) -> View:
+    """The job of the image in the body. Nothing holds on to the bytes once this returns."""
+    async with body_of(request) as data:
+        header = guard.check(data, settings().guard_limits)
+        sha256 = await _sha256(data)
+        photo = Photo(
+            f"{sha256}:original", len(data), data=data, media_type=header.media_type,
+            body_sha256=sha256,
+        )  # fmt: skip
+        params = _params(request.query_params)
+        wanted = tuple(output.split(",")) if output else DEFAULT_OUTPUT
+        asked = Asked(
+            request.state.user, model, photo, params, wanted, lane, keep, deadline_s,
+            idempotency_key,
+        )  # fmt: skip
+        return await pipeline_of(request).submit(asked)
 
 
 def _asked(

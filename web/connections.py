@@ -9,8 +9,13 @@ from itertools import chain
 from typing import Any
 
 from starlette.responses import Response
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from tasks import counts
@@ -61,6 +66,7 @@ class Connection(HttpToolsProtocol):
         """Loop time since when a request's headers are waited for; None: they are here."""
         self.head_bytes = 0
         self.is_body_open = False
+        self._answering: RequestResponseCycle | None = None
         self._lingers = 0
         self._watched, self._since_s, self._mark = "", 0.0, 0
         self._extensions: dict[str, Any] = {MAKE_WAY: self.make_way}
@@ -77,7 +83,11 @@ class Connection(HttpToolsProtocol):
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it out."""
+        """Count it out. uvicorn itself tells the request that came last, and no other."""
+        for cycle in (self._answering, *(waiting for waiting, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
         self.crowd.forget(self)
 
@@ -110,11 +120,14 @@ class Connection(HttpToolsProtocol):
         self.is_body_open, self._watched = True, ""
         self.scope["extensions"] = self._extensions
         self.crowd.begin(self)
-        if (is_long or self.above) and (error := self._objection()):
+        is_upgrade = self.parser.should_upgrade()
+        if (is_long or is_upgrade or self.above) and (error := self._objection()):
             answer = error_response(error)
             answer.headers["connection"] = "close"
             self.app = answer
         _on_headers_complete(self)
+        if is_upgrade:
+            self.cycle.keep_alive = False  # httptools has lost what came along with the head
         self.headers = []  # trailers are not added to what the request has
 
     def on_body(self, body: bytes) -> None:
@@ -195,6 +208,13 @@ class Connection(HttpToolsProtocol):
             return self.timeout_keep_alive + LATE_S
         return self.limits.rate_window_s
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing to log: clients may ask for another protocol, and are answered in this one."""
+
     def _is_mostly_framing(self) -> bool:
         """Chunks of a few bytes each, or trailers without end."""
         return self.received > 2 * self.body_received + MAX_HEADER_BYTES
@@ -203,6 +223,8 @@ class Connection(HttpToolsProtocol):
         size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
         if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             return _too_large()
+        if self.parser.should_upgrade() and _has_body(self.headers):
+            return _upgrade_with_body()
         if not self.above or self.url.partition(b"?")[0] in HEALTH:
             return None
         if self.above == "process":
@@ -249,6 +271,21 @@ def _raw(answer: Response) -> bytes:
     lines = [STATUS_LINE[answer.status_code], b"connection: close\r\n"]
     lines += [b"%b: %b\r\n" % header for header in answer.raw_headers]
     return b"".join([*lines, b"\r\n", bytes(answer.body)])
+
+
+def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    lengths = (value for name, value in headers if name == b"content-length")
+    return any(value != b"0" for value in lengths) or b"transfer-encoding" in dict(headers)
+
+
+def _upgrade_with_body() -> JobError:
+    """httptools takes the body for another request, which a proxy in between would not expect."""
+    return BadInput(
+        "a request with a body may not ask for another protocol",
+        code="bad_request",
+        status=400,
+        hint="Leave the header `Upgrade` out; in Java: `.version(HttpClient.Version.HTTP_1_1)`.",
+    )
 
 
 def _too_large() -> JobError:

@@ -157,6 +157,8 @@ class Passage:
         path = request.scope["raw_path"].split(b"?")[0].decode("ascii")
         query = request.scope["query_string"].decode("ascii")
         headers = {k: v for k, v in request.headers.items() if k in SENT_ON}
+        if body is None:
+            headers.pop("content-length", None)
         # The Host is part of the signature: S3 must see the one that the browser saw.
         headers["host"] = request.headers["host"]
         headers["accept-encoding"] = "identity"
