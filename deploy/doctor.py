@@ -364,7 +364,7 @@ def _round_trip(client: "redis.Redis", what: str, url: str) -> Line:
     taken = []
     for _ in range(PINGS + 1):
         began = time.perf_counter()
-        client.ping()
+        client.time()  # PING is refused while the last write to its disk has failed
         taken.append((time.perf_counter() - began) * 1000)
     at = urlsplit(url)  # without the password
     ms = statistics.median(taken[1:])  # the first one connects

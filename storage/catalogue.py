@@ -36,7 +36,9 @@ class Catalogue:
 
     def is_gone(self, queue: str) -> bool:
         """Whether nobody has taken work from this queue for GONE_S seconds."""
-        return not self.is_live(queue) and self.now_ms - self.seen_ms.get(queue, 0) > GONE_S * 1000
+        # Later than now: the clock was set back since.
+        age_ms = abs(self.now_ms - self.seen_ms.get(queue, 0))
+        return not self.is_live(queue) and age_ms > GONE_S * 1000
 
 
 def announce(

@@ -331,6 +331,8 @@ class Touched:
     deliveries: int
     """How often this stage was started; not above 0: the stage leaves the run alone."""
     spec: str
+    restarts: int = 0
+    """How often the run has begun anew because an array was gone."""
 
     @property
     def is_live(self) -> bool:
@@ -375,7 +377,9 @@ def touch(
     attempts = [word for ref in refs for word in (ref.key, ref.n)]
     return script(
         "touch",
-        lambda answers: [Touched(int(count), _text(spec)) for count, spec in answers],
+        lambda answers: [
+            Touched(int(count), _text(spec), int(*restarts)) for count, spec, *restarts in answers
+        ],
         names,
         [
             event,
@@ -566,6 +570,7 @@ def find_lost(
 
     asked = {
         "lock_ms": every_ms,
+        "lease_ms": LEASE_MS,
         "grace_ms": grace_ms,
         "run": keys.run(""),
         "lane": keys.LANE_PREFIX,
@@ -578,19 +583,24 @@ def find_lost(
 
 
 def lead_again(
-    refs: Sequence[Ref], specs: Sequence[Spec | None] = (), *, job_ttl_s: int
+    refs: Sequence[Ref],
+    specs: Sequence[Spec | None] = (),
+    *,
+    job_ttl_s: int,
+    restart: bool = False,
 ) -> Call[list[int]]:
     """Give at most MOST_LED runs a new number, as if just claimed; the caller queues them.
 
     0 for each that is stale, or that nobody wants any more: it ends here.
 
     A run that gets a spec computes that from now on, and its result is no longer that of its key.
+    With `restart` that is no worker's death: the stages it went through count as never started.
     """
     runs = [
         {"key": ref.key, "n": ref.n, "spec": spec.to_json() if spec else ""}
         for ref, spec in zip(refs, specs or [None] * len(refs), strict=True)
     ]
-    asked = _with_names(job_ttl_s, lease_ms=LEASE_MS, runs=runs)
+    asked = _with_names(job_ttl_s, lease_ms=LEASE_MS, runs=runs, restart=restart)
     return script("lead_again", lambda answer: [int(n) for n in answer], [], [asked], kinds=ARRAY)
 
 
@@ -604,6 +614,12 @@ def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[b
     return script(
         "hand_back", lambda answers: [bool(answer) for answer in answers], names, args, kinds=ARRAY
     )
+
+
+def forget_start(refs: Sequence[Ref], stage: str) -> Call[int]:
+    """Count the last start of this stage no more: a worker that stops gives the runs back."""
+    names = [keys.run(ref.key) for ref in refs]
+    return script("forget_start", int, names, [stage, *(ref.n for ref in refs)], kinds=NUMBER)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Usage:
     """Bytes of this installation's arrays."""
     room: int
     """Bytes that there are for everything, of others as well; 0: nobody knows."""
+    free: int
+    """Bytes that nobody uses yet; where `room` is 0, nobody knows."""
 
 
 class Scratch(Protocol):
@@ -131,7 +133,8 @@ class FolderScratch:
         """Bytes of our files, and of the file system."""
         there = os.statvfs(self.folder)
         used = sum(file.stat(follow_symlinks=False).st_size for file in self._files(installation))
-        return Usage(used, there.f_blocks * there.f_frsize)
+        size = there.f_frsize
+        return Usage(used, there.f_blocks * size, there.f_bavail * size)
 
     def older_than(self, installation: str, age_s: float) -> list[str]:
         """Names of this installation's arrays that were put longer ago than this."""
@@ -195,7 +198,8 @@ class RedisScratch:
         """What Redis says of its memory: it keeps nothing but arrays."""
         with _mapped():
             memory = self.client.info("memory")
-        return Usage(int(memory["used_memory"]), int(memory["maxmemory"]))
+        used, room = int(memory["used_memory"]), int(memory["maxmemory"])
+        return Usage(used, room, max(room - used, 0))
 
     def older_than(self, installation: str, age_s: float) -> list[str]:
         """Names of this installation's arrays that were put longer ago than this."""

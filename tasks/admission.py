@@ -87,7 +87,7 @@ def busy(refusal: Refusal, lane: Lane) -> Busy:
     elif refusal.limit == "joined":
         name, what = "max_joined", f"{refusal.value:.0f} equal requests wait for this result"
     elif refusal.limit == "scratch":
-        name, what = "scratch_mib", f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
+        name, what = "scratch_mib", _full_scratch(refusal)
     else:
         name, what = f"max_wait_{lane}_s", f"the wait would be {refusal.value / 1000:.1f} s"
     value = round(refusal.most / MIB, 1) or getattr(settings(), name)
@@ -99,6 +99,13 @@ def busy(refusal: Refusal, lane: Lane) -> Busy:
         value=value,
         retry_after_s=retry_after_s,
     )
+
+
+def _full_scratch(refusal: Refusal) -> str:
+    said = f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
+    if refusal.value == refusal.most:  # as workers/tidy.py says that nothing more is free
+        return f"{said}, and other files fill the rest of the scratch folder"
+    return said
 
 
 def crowded(limit: str, most: int) -> Busy:

@@ -56,8 +56,8 @@ class Work:
 
     ref: Ref
     spec: Spec
-    starts: int = 1
-    """How often this stage was started for the run, this time included."""
+    restarts: int = 0
+    """How often the run has begun anew because an array between two stages was gone."""
 
     @cached_property
     def model(self) -> Model:
@@ -81,7 +81,7 @@ class Work:
         try:
             return scratch_store().get(self.scratch(name))
         except FileNotFoundError as error:
-            kind = ArrayGone if self.starts <= MAX_RESTARTS else Unavailable
+            kind = ArrayGone if self.restarts < MAX_RESTARTS else Unavailable
             hint = "Ask again; if that does not help, the folder of scratch arrays loses files."
             raise kind("an array between two stages is gone", hint=hint) from error
 
@@ -222,7 +222,8 @@ def _start_again(refs: list[Ref], carried: Message) -> None:
     """Send runs through all stages again, under new numbers; Work.array bounds how often."""
     if not refs:
         return
-    numbers = state().do(records.lead_again(refs, job_ttl_s=settings().job_ttl_s))
+    call = records.lead_again(refs, job_ttl_s=settings().job_ttl_s, restart=True)
+    numbers = state().do(call)
     letters = []
     for ref, n in zip(refs, numbers, strict=True):
         log.warning("array gone, run starts again", run=ref.key[:12], n=n)
@@ -258,7 +259,7 @@ def _start(ref: Ref, answer: records.Touched, step: Step) -> Outcome | Callable[
         )
     spec = versions.readable(answer.spec)
     versions.check(spec)
-    return _timed(partial(step, Work(ref, spec, answer.deliveries)))
+    return _timed(partial(step, Work(ref, spec, answer.restarts)))
 
 
 def _timed(action: Callable[[], T]) -> T:

@@ -132,7 +132,10 @@ def _made_s(listed: Listed, now_s: float) -> float:
 async def _may_walk(state: Async) -> bool:
     lock_ms = int(EVERY_S * 900)
     words = ("SET", keys.SWEEPER, 1, "NX", "PX", lock_ms)
-    return await state.do(command(lambda answer: bool(answer), *words, kinds=MAYBE_TEXT))
+    may_walk = await state.do(command(lambda answer: bool(answer), *words, kinds=MAYBE_TEXT))
+    if not may_walk and await state.do(command(int, "PTTL", keys.SWEEPER, kinds=NUMBER)) > lock_ms:
+        await state.do(command(bool, "DEL", keys.SWEEPER, kinds=NUMBER))  # its clock was set back
+    return may_walk
 
 
 def _text(found: bytes | None) -> str:

@@ -63,20 +63,20 @@ class Stack:
         """A client of `state` or `cache`."""
         return redis.Redis(port=self.ports[name])
 
-    def start_servers(self) -> None:
-        """Both Redis and S3."""
-        self.start_redis("state", "--appendonly", "yes", "--maxmemory", "1gb")
+    def start_servers(self, state_env: Mapping[str, str] | None = None) -> None:
+        """Both Redis and S3; `state_env` is for the state Redis alone."""
+        self.start_redis("state", "--appendonly", "yes", "--maxmemory", "1gb", env=state_env)
         self.start_redis("cache", "--maxmemory-policy", "allkeys-lru")
         self.start_s3()
         calls.Sync(self.state).do(users.add_key(API_KEY, "tester"))
 
-    def start_redis(self, name: str, *options: str) -> None:
+    def start_redis(self, name: str, *options: str, env: Mapping[str, str] | None = None) -> None:
         """One of the two; it finds its old data again."""
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
         port = str(self.ports[name])
         base = [str(get_binary_path()), "--port", port, "--bind", "127.0.0.1", "--save", ""]
-        self.start(name, [*base, "--dir", str(folder), *options])
+        self.start(name, [*base, "--dir", str(folder), *options], env)
         client = redis.Redis(port=self.ports[name], retry=None)
         self.wait_for(name, client.ping, 10)
 

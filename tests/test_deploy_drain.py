@@ -187,3 +187,31 @@ def test_one_worker_told_to_stop_ends_what_it_holds(tmp_path: Path, kind: str) -
 
     assert code == 0
     assert states == {"done": 8}
+
+
+@pytest.mark.parametrize("kind", ["cpu", "gpu"])
+def test_a_stop_in_the_middle_counts_as_no_start(tmp_path: Path, kind: str) -> None:
+    """Else three stops would make a run `poison`."""
+    stage, slow = ("inference", "device_s") if kind == "gpu" else ("preprocess", "prepare_s")
+    env = {**ENV, "PIXELMILL_CPU_PROCESSES": "1", "PIXELMILL_STOP_S": "1"}
+    with Stack(tmp_path, env).start_all() as mill, mill.state as state:
+        key = {"Authorization": f"Bearer {mill.api_key}"}
+        photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
+        url = f"{mill.url}/api/v1/predict/slow?wait=0&{slow}=15"
+        job = httpx.post(url, headers=key, content=photo).json()["id"]
+        [run] = [keys.run(name.decode()) for name in state.zrange(keys.ACTIVE, 0, -1)]
+        end = time.monotonic() + 40
+        while state.hget(run, "stage") != stage.encode():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        before = state.hget(run, f"deliveries:{stage}")
+
+        worker = mill.processes[f"{kind}-worker"]
+        worker.send_signal(signal.SIGTERM)
+        code = worker.wait(30)
+        after = state.hget(run, f"deliveries:{stage}")
+        seen = httpx.get(f"{mill.url}/api/v1/jobs/{job}", headers=key).json()["state"]
+
+    assert code == 0
+    assert (before, after) == (b"1", b"0")
+    assert seen in ("preprocessing", "inferring")

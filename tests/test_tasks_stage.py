@@ -533,6 +533,39 @@ def test_a_run_whose_arrays_vanish_every_time_ends_as_unavailable(
     assert "array between two stages is gone" in error["message"]
 
 
+def test_a_run_that_loses_arrays_in_two_stages_is_not_taken_for_one_that_kills_workers(
+    task: Any, claim: Callable[[str], Ref], view: Callable[[str], View]
+) -> None:
+    ref, middle = claim("a"), Stage("inference", "inferring", 0.3, 0.8)
+
+    for n, loses in enumerate([middle, middle, LAST, middle]):
+        carried = carry(Ref("a", ref.n + n))
+        for stage in (STAGE, middle, LAST):
+            step = needs_an_array if stage is loses else lambda work: None
+            run_stage(task, stage, carried, step)
+
+    error = error_of(view("a"))
+    assert (view("a").state, error["code"]) == ("failed", "unavailable")
+
+
+def test_a_start_that_a_stop_interrupts_does_not_count(
+    task: Any, claim: Callable[[str], Ref], link: Sync, queued: Queued
+) -> None:
+    ref, stale = claim("a"), claim("b")
+
+    def interrupted(work: Work) -> Outcome:
+        raise SystemExit
+
+    for _ in range(MAX_STARTS + 2):
+        with pytest.raises(SystemExit):
+            run_stage(task, STAGE, carry(ref), interrupted)
+        given_back = [ref, Ref("b", stale.n + 1)]
+        link.do(records.forget_start(given_back, STAGE.name))
+    run_stage(task, STAGE, carry(ref), lambda work: None)
+
+    assert queued("inference") == [wire(ref)]
+
+
 def test_only_the_run_whose_array_is_gone_starts_again(
     task: Any, claim: Callable[[str], Ref], queued: Queued
 ) -> None:

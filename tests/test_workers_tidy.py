@@ -4,10 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from disks import fill, small_disk
 from stack import Stack
 
 from storage import catalogue
@@ -32,10 +34,37 @@ def test_what_lies_in_scratch_is_counted(in_process: None) -> None:
     assert tidy.fullness()["scratch"]["used"] - before >= 1000
 
 
-def test_without_a_setting_a_quarter_of_the_room_may_be_used(in_process: None) -> None:
-    there = os.statvfs(settings().scratch_dir)
+@pytest.fixture
+def small(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A scratch folder of 32 MiB."""
+    with small_disk(32) as folder:
+        monkeypatch.setenv("PIXELMILL_SCRATCH_DIR", str(folder))
+        settings.cache_clear()
+        yield folder
 
-    assert tidy.fullness()["scratch"]["most"] == there.f_blocks * there.f_frsize // 4
+
+def test_without_a_setting_a_quarter_of_the_room_may_be_used(small: Path) -> None:
+    assert tidy.fullness()["scratch"]["most"] == 8 * 2**20
+
+
+def test_what_others_take_is_no_room(small: Path) -> None:
+    resources.scratch().put(f"{settings().installation}:run:1:input", np.zeros(2**20, np.uint8))
+    filler = fill(small, leave_mib=4)
+    little = tidy.fullness()["scratch"]
+    fill(small)
+    none = tidy.fullness()["scratch"]
+    filler.unlink()
+
+    assert 2**20 < little["used"] < 2 * 2**20
+    assert 2**20 < little["most"] - little["used"] < 3 * 2**20, "two are a reserve"
+    assert none["most"] == none["used"] == little["used"]
+    assert tidy.fullness()["scratch"]["most"] == 8 * 2**20
+
+
+def test_a_full_folder_without_arrays_of_ours_is_full(small: Path) -> None:
+    fill(small)
+
+    assert tidy.fullness()["scratch"] == {"used": 1, "most": 1}, "0 would be no limit"
 
 
 def test_the_setting_says_how_much(in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:

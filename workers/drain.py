@@ -6,13 +6,18 @@ Celery's own warm shutdown waits without end, and its cold one cannot take work 
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psutil
 import structlog
 from celery.worker import state
 from redis.exceptions import RedisError
+
+from storage import records
+from storage.errors import StorageDown
+from tasks import message as messages
+from tasks import resources
 
 log = structlog.get_logger()
 
@@ -59,10 +64,22 @@ def give_back(consumer: Any) -> int:
     """
     try:
         qos = consumer.task_consumer.channel.qos
-        tags = list(qos._delivered)
-        for tag in tags:
+        held = dict(qos._delivered)
+        _forget_starts(held.values())
+        for tag in held:
             qos.restore_by_tag(tag, leftmost=True)
-    except (RedisError, OSError, AttributeError) as error:
+    except (RedisError, StorageDown, OSError, AttributeError) as error:
         log.warning("work not given back", reason=str(error))
         return 0
-    return len(tags)
+    return len(held)
+
+
+def _forget_starts(held: Iterable[Any]) -> None:
+    """A stop is no crash: what was started here does not count, or a run that three stops
+    interrupt would be taken for one that kills workers."""
+    started = {request.id for request in tuple(state.active_requests)}
+    for message in held:
+        if message.headers["id"] in started:
+            [carried], *_ = message.payload
+            stage = message.headers["task"]
+            resources.state().do(records.forget_start(messages.refs(carried), stage))

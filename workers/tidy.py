@@ -5,6 +5,7 @@ from typing import Any
 import structlog
 
 from storage.errors import StorageDown
+from storage.scratch import Usage
 from tasks import sweeper
 from tasks.loops import ThreadLoop
 from tasks.resources import scratch
@@ -14,6 +15,8 @@ EVERY_S = 60.0
 ALLOWED_S = 600.0
 SHARE = 4
 """Without a setting, arrays may take one part in so many of the room there is."""
+RESERVE = 16
+"""One part in so many of the room is left to the runs that are under way already."""
 
 log = structlog.get_logger()
 
@@ -25,8 +28,19 @@ def fullness() -> dict[str, Any]:
     except (StorageDown, OSError) as error:
         log.warning("scratch not measured", reason=str(error))
         return {}
-    most = int(settings().scratch_mib * MIB) or usage.room // SHARE
-    return {"scratch": {"used": usage.used, "most": most}}
+    return {"scratch": {"used": max(usage.used, 1), "most": _most(usage)}}
+
+
+def _most(usage: Usage) -> int:
+    """Bytes that arrays may take: as is set, but no more than others leave free.
+
+    Equal to what they take (1 at least: 0 would be no limit) where others leave nothing.
+    """
+    allowed = int(settings().scratch_mib * MIB) or usage.room // SHARE
+    if not usage.room:
+        return allowed
+    free = max(usage.free - usage.room // RESERVE, 0)
+    return min(allowed, max(usage.used, 1) + free)
 
 
 class Tidier:

@@ -75,7 +75,7 @@ if state == 'done' then
   write_job(own_uploads(), 'state', 'done', 'cached', '1', 'result', old[4])
   return {'hit', n, old[4], stamp}
 end
-if state == 'failed' and old[8] == '1' and now - tonumber(old[6]) < negative_ttl then
+if state == 'failed' and old[8] == '1' and math.abs(now - tonumber(old[6])) < negative_ttl then
   write_job(own_uploads(), 'state', 'failed', 'cached', '1', 'error', old[5])
   return {'failed', n, old[5], stamp}
 end

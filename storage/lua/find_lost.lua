@@ -3,13 +3,17 @@
 -- `grace_ms`, its queue has been empty or later runs have started before it; a running one when its
 -- lease ran out. Waiting is not dying: a long queue is neither.
 -- KEYS: index of active runs, lock of the first page
--- ARGV: JSON {lock_ms, grace_ms, run, lane, broker (prefixes), after, most}
+-- A clock that was set back leaves times behind that lie in the future: a lock, a lease or a suspicion
+-- that is longer than any is given begins anew now.
+-- ARGV: JSON {lock_ms, lease_ms, grace_ms, run, lane, broker (prefixes), after, most}
 -- Answers where the next page begins ('' after the last, or if another process looks), then per lost
 -- run {request key, number, model, lane, spec}.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local asked = cjson.decode(ARGV[1])
-if asked.after == '' and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', asked.lock_ms) then return {''} end
+local is_locked = redis.call('PTTL', KEYS[2])
+if asked.after == '' and is_locked > 0 and is_locked <= asked.lock_ms then return {''} end
+if asked.after == '' then redis.call('SET', KEYS[2], '1', 'PX', asked.lock_ms) end
 local stamp = string.format('%.3f', now)
 local ENDED = {done = true, failed = true, cancelled = true}
 local FIELDS = {'n', 'state', 'lease', 'waiting_since', 'queue', 'lane', 'position', 'model',
@@ -37,6 +41,17 @@ local function highest_started(lane)
   return started[lane]
 end
 
+local function bound_times(key, run)
+  if tonumber(run.lease or 0) > now + asked.lease_ms then
+    run.lease = string.format('%.3f', now + asked.lease_ms)
+    redis.call('HSET', key, 'lease', run.lease)
+  end
+  if run.suspect_since and tonumber(run.suspect_since) > now then
+    run.suspect_since = stamp
+    redis.call('HSET', key, 'suspect_since', stamp)
+  end
+end
+
 local function is_suspect(run)
   -- It runs, or a web process is at it still, bringing its bytes: the lease.
   if not run.waiting_since or run.waiting_since == '' or run.unsent then return tonumber(run.lease) < now end
@@ -48,6 +63,7 @@ local answer = {after}
 for _, name in ipairs(names) do
   local key = asked.run .. name
   local run = read(key)
+  bound_times(key, run)
   if not run.n or ENDED[run.state] then
     redis.call('ZREM', KEYS[1], name)
   elseif not is_suspect(run) then

@@ -1,7 +1,8 @@
 -- Needs ending.lua.
 -- Give runs a new number, as if they had just been claimed; the caller queues them. Stale ones get 0,
 -- and so do those that nobody wants any more: they end.
--- ARGV: JSON {names (see ending.lua), lease_ms, runs (each {key, n, spec (a new one, JSON) or ''})}
+-- ARGV: JSON {names (see ending.lua), lease_ms, restart (no worker was lost: its starts count no more,
+-- restarts are counted instead), runs (each {key, n, spec (a new one, JSON) or ''})}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local asked = cjson.decode(ARGV[1])
@@ -31,6 +32,10 @@ local function lead(key, spec)
   redis.call('HSET', run, 'n', number, 'state', 'queued', 'stage', '', 'progress', 0, 'queue', 'cpu',
     'line', 'cpu', 'position', position, 'waiting_since', stamp, 'lease', leased)
   redis.call('HDEL', run, 'suspect_since', 'unsent')
+  if asked.restart then
+    redis.call('HDEL', run, 'deliveries:preprocess', 'deliveries:inference', 'deliveries:postprocess')
+    redis.call('HINCRBY', run, 'restarts', 1)
+  end
   redis.call('ZADD', names.waiting .. (was.variant or was.model) .. ':' .. was.lane, now, run)  -- behind those who wait now
   if spec ~= '' then move(key, run, spec) end
   local version = redis.call('HINCRBY', run, 'version', 1)

@@ -22,7 +22,7 @@ local answers, highest, handed_on, names, ended = {}, 0, false, nil, 0
 for i = 1, count do
   local run, key, number = KEYS[3 + 2 * i], ARGV[9 + 2 * i], ARGV[10 + 2 * i]
   local was = redis.call('HMGET', run, 'n', 'state', 'version', 'position', 'waiting_since', 'ms:queued',
-    deliveries, at, 'spec', over, 'unwanted', 'deadline', 'variant', 'model', 'lane')
+    deliveries, at, 'spec', over, 'unwanted', 'deadline', 'variant', 'model', 'lane', 'restarts')
   if was[1] ~= number or was[10] == number then
     answers[i] = {0, ''}
   elseif ENDED[was[2]] then
@@ -45,7 +45,7 @@ for i = 1, count do
       redis.call('HSET', run, 'state', state, 'stage', stage, 'progress', progress, 'version', version,
         'lease', leased, at, stamp, deliveries, starts, 'with:' .. stage, count,
         'ms:queued', string.format('%.3f', queued), 'waiting_since', '')  -- it waits no longer
-      answers[i] = {starts, was[9]}
+      answers[i] = {starts, was[9], tonumber(was[16] or 0)}
       if tonumber(was[4] or 0) > highest then highest = tonumber(was[4]) end
     else
       local position = was[4]

@@ -1,0 +1,94 @@
+"""The state Redis, and its disk, are nearly full: new work is refused and `doctor` says why."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+import redis
+from disks import fill, small_disk
+from stack import Stack, free_port
+from test_deploy_doctor import read
+from test_web_outage import announce
+
+from deploy import doctor
+from web.room import EVERY_S, STATE_SHARE
+
+
+@pytest.fixture(scope="module")
+def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Servers and a web process; workers are announced and do nothing."""
+    with Stack(tmp_path_factory.mktemp("room")) as mill:
+        mill.start_servers()
+        mill.start_web()
+        stopping = threading.Event()
+        announcer = threading.Thread(target=announce, args=(mill, stopping))
+        announcer.start()
+        mill.wait_for("web", lambda: [model for model in mill.models() if model["live"]])
+        yield mill
+        stopping.set()
+        announcer.join()
+
+
+def test_new_work_is_refused_before_the_memory_of_the_state_redis_is_full(mill: Stack) -> None:
+    key = {"Authorization": f"Bearer {mill.api_key}"}
+
+    def ask() -> httpx.Response:
+        time.sleep(EVERY_S + 0.1)
+        return client.post(
+            "/api/v1/predict/toy?wait=0", content=photo + str(time.time_ns()).encode()
+        )
+
+    photo = (Path(__file__).parent.parent / "examples" / "chelsea.jpg").read_bytes()
+    with httpx.Client(base_url=mill.url, headers=key, timeout=20) as client, mill.state as state:
+        before = ask()
+        used = state.info("memory")["used_memory"]
+        state.config_set("maxmemory", int(used / (STATE_SHARE + 0.1)))
+        refused, lines = ask(), list(doctor.state_redis(read(None, state_url=state_url(mill))))
+        job = client.get(f"/api/v1/jobs/{before.json().get('id')}")
+        state.config_set("maxmemory", used * 10)
+        after = ask()
+
+    print(before.text, refused.text, after.text, sep="\n")
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (503, "no_room")
+    assert "state Redis uses" in error["message"] and "MEMORY_MIB" in error["hint"]
+    assert int(refused.headers["retry-after"]) > 0
+    assert before.status_code == after.status_code == 202 and job.status_code == 200
+    [memory] = [line for line in lines if line.what == "state memory"]
+    assert memory.level != "ok" and "New work is refused" in memory.hint
+
+
+def state_url(mill: Stack) -> str:
+    return mill.env["PIXELMILL_STATE_URL"]
+
+
+def test_doctor_says_that_the_disk_is_full(tmp_path: Path) -> None:
+    port = free_port()
+    with small_disk(16) as disk, Stack(tmp_path) as servers:
+        servers.ports["state"], servers.folder = port, disk
+        servers.start_redis("state", "--appendonly", "yes", "--maxmemory", "1gb")
+        client = redis.Redis(port=port)
+        fill(disk)
+        end = time.monotonic() + 15
+        while client.info("persistence")["aof_last_write_status"] == "ok":
+            assert time.monotonic() < end
+            with suppress(redis.ResponseError):
+                client.set("key", b"x" * 5000)
+            time.sleep(0.2)
+
+        lines = list(doctor.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
+        [room] = doctor.disk(read(None, var_dir=disk))
+        (disk / "filler").unlink()
+        time.sleep(2)
+        after = list(doctor.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
+        client.close()
+        servers.stop()
+
+    [writes] = [line for line in lines if line.what == "state writes"]
+    assert writes.level == room.level == "fail"
+    assert "free some space" in writes.hint and "Free some space" in room.hint
+    assert not [line for line in after if line.what == "state writes" and line.level == "fail"]
