@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from storage import users
 from storage.calls import TEXT, command
+from storage.errors import StorageDown
 from storage.objects import Objects
 from tasks.errors import JobError
 from tasks.loops import LOOPS, AsyncLoop
@@ -71,8 +72,9 @@ async def readyz(
     pipeline = pipeline_of(request)
     if deep:
         await _check_admin(request, pipeline)
-    down = [*await _storage(pipeline), *LOOPS.reasons()]
-    refuses = {"refuses_new_work": await _refusals(request)}
+    # At a time: one Redis that hangs is waited for once.
+    storage, refusals = await asyncio.gather(_storage(pipeline), _refusals(request))
+    down, refuses = [*storage, *LOOPS.reasons()], {"refuses_new_work": refusals}
     if not deep:
         return json_response({"ok": not down, "down": down, **refuses}, 503 if down else 200)
     prober: Prober = request.app.state.prober
@@ -88,7 +90,9 @@ async def _refusals(request: Request) -> list[str]:
     """Why new work is not taken; no reason to send no traffic, as results are still given out."""
     room: Room = request.app.state.room
     stopping = ["this server is being stopped"] if room.is_stopping else []
-    return stopping + [str(reason) for reason in await room.reasons()]
+    with suppress(StorageDown):  # said beside this, by the PING
+        return stopping + [str(reason) for reason in await room.reasons()]
+    return stopping
 
 
 class NotAdmin(JobError):

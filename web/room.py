@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from storage.calls import TEXT, Async, Call, command
-from storage.errors import StorageDown
 from tasks import counts
 from tasks.errors import Unavailable
 from tasks.settings import MIB, settings
@@ -73,17 +72,18 @@ class Room:
             raise NoRoom(str(reason), limit=reason.limit, hint=reason.hint or "")
 
     async def reasons(self) -> tuple[NoRoom, ...]:
-        """Why new work is refused now, as was seen a second ago at most."""
+        """Why new work is refused now, as was seen a second ago at most.
+
+        Raises StorageDown when the state Redis does not answer: whoever asks for work need not wait
+        for it a second time.
+        """
         if self._clock() - self._looked_s >= EVERY_S:
             self._looked_s = self._clock()
             self._reasons = (*_full_disks(), *await self._full_state())
         return self._reasons
 
     async def _full_state(self) -> tuple[NoRoom, ...]:
-        try:
-            used, most = await self._state.do(memory())
-        except StorageDown:  # the request itself will say so, or what it is asked for is not there
-            return ()
+        used, most = await self._state.do(memory())
         if not most or used < most * STATE_SHARE:
             return ()
         return (
