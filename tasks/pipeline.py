@@ -95,6 +95,9 @@ class Request:
     """Asked again with the same key, the same user gets the same job."""
 
 
+Check = Callable[[], Awaitable[None]]
+
+
 class UploadNeeded(JobError):
     """Neither a result nor the bytes of this file are known."""
 
@@ -118,8 +121,10 @@ class Pipeline:
         self._scratch = admission.NO_SCRATCH_LIMIT
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
         self._bringing: set[str] = set()
-        self.check_new: Callable[[], Awaitable[None]] | None = None
-        """Raises Unavailable where new work is not taken; what is known is answered."""
+        self.check_new: Check | None = None
+        """Raises Unavailable where new work is not taken."""
+        self.check_known: Check | None = None
+        """Raises Unavailable where not even a job with a known result is."""
         self._entering = self._at_hand = 0
 
     def check_room(self) -> None:
@@ -196,6 +201,8 @@ class Pipeline:
                 "this file is not known yet", hint="PUT it to the upload's address, then ask again."
             )
         if known_result:
+            if self.check_known:
+                await self.check_known()
             return await self._enter(request, card, spec, known_result)
         if self.check_new:
             await self.check_new()

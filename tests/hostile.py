@@ -16,6 +16,13 @@ def write(data, memory, arguments):
     return {"height": 3, "data": data.decode(), **arguments}
 
 
+def slow_write(data, memory, arguments):
+    end = time.monotonic() + 1
+    while time.monotonic() < end:  # it may not sleep
+        pass
+    return write(data, memory, arguments)
+
+
 def nothing(data, memory, arguments):
     return {}
 

@@ -67,6 +67,24 @@ def test_a_crash_is_bad_input():
     assert "died" in refused("crash")
 
 
+def test_a_child_that_somebody_killed_is_no_fault_of_the_picture():
+    wide = sandbox.Allowance(memory_bytes=200 * 2**20, cpu_s=20, wall_s=20)
+    killed = []
+
+    def kill_first():
+        while not killed:
+            killed.extend(child.pid for child in helper().children())
+            time.sleep(0.001)
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_first)
+    killer.start()
+    answer, _ = run("slow_write", allowance=wide)
+    killer.join()
+
+    assert answer["height"] == 3
+
+
 def test_leaving_early_is_bad_input():
     assert "died" in refused("leave")
 

@@ -63,6 +63,9 @@ BINARY = {"requestBody": {"required": True, "content": {
 BIG = 256 * 1024
 """Bodies above this are hashed in a thread."""
 
+OPEN_UPLOAD_S = 4 * PRESIGN_S
+"""How long an upload is known whose bytes nobody has named yet: anybody may ask for addresses, and
+each has a record in the state Redis."""
 MOST_NAMED = 100
 """Jobs that a stream of events may name."""
 
@@ -362,7 +365,7 @@ async def _place(
         "variant": asked.variant,
         "state": "signed",
     }
-    ttl_s = settings().upload_ttl_s
+    ttl_s = min(OPEN_UPLOAD_S, settings().upload_ttl_s)
     await pipeline.state.do(records.write_upload(user, upload_id, fields, ttl_s=ttl_s))
     key = keys.upload_object(user, upload_id)
     url = pipeline.objects.presign_put(key, origin_of(request), asked.type, size)

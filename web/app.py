@@ -58,7 +58,7 @@ def create() -> ASGIApp:
     )
     passage = Passage(pipeline.remote.watch)
     room = Room(pipeline.state)
-    pipeline.check_new = room.check
+    pipeline.check_new, pipeline.check_known = room.check_new, room.check_known
 
     def check_room() -> None:
         room.check_stopping()

@@ -4,7 +4,7 @@ Work is refused before anything breaks, so that what is under way can end.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -21,6 +21,9 @@ EVERY_S = 1.0
 STATE_SHARE = 0.8
 """New work is refused when the state Redis uses more than this of its `maxmemory`: the rest is for
 what is under way."""
+LAST_STATE_SHARE = 0.9
+"""Above this, and below half of the free space, not even what is known is answered by a new job:
+each writes a record that lives for a day."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -30,9 +33,10 @@ class NoRoom(Unavailable):
     code = "no_room"
     retry_after_s = 15
 
-    def __init__(self, message: str, *, limit: str, hint: str) -> None:
+    def __init__(self, message: str, *, limit: str, hint: str, is_last: bool) -> None:
+        """`is_last`: known results are refused as well."""
         super().__init__(message, hint=hint)
-        self.limit = limit
+        self.limit, self.is_last = limit, is_last
 
 
 class Stopping(Unavailable):
@@ -64,12 +68,14 @@ class Room:
             counts.REFUSED.labels("", "stopping").inc()
             raise Stopping
 
-    async def check(self) -> None:
+    async def check_new(self) -> None:
         """Raise Stopping or NoRoom where new work is not taken."""
         self.check_stopping()
-        for reason in await self.reasons():
-            counts.REFUSED.labels("", reason.limit).inc()
-            raise NoRoom(str(reason), limit=reason.limit, hint=reason.hint or "")
+        _refuse(await self.reasons())
+
+    async def check_known(self) -> None:
+        """Raise NoRoom where there is no room for the record of a job with a known result."""
+        _refuse([reason for reason in await self.reasons() if reason.is_last])
 
     async def reasons(self) -> tuple[NoRoom, ...]:
         """Why new work is refused now, as was seen a second ago at most.
@@ -92,7 +98,17 @@ class Room:
                 limit="state_memory_mib",
                 hint="Wait until jobs have ended, or give it more: PIXELMILL_STATE_MEMORY_MIB, or "
                 "`maxmemory` of a Redis of your own.",
+                is_last=used > most * LAST_STATE_SHARE,
             ),
+        )
+
+
+def _refuse(reasons: Sequence[NoRoom]) -> None:
+    """Raise the first, as an error of its own: each has a traceback."""
+    for reason in reasons:
+        counts.REFUSED.labels("", reason.limit).inc()
+        raise NoRoom(
+            str(reason), limit=reason.limit, hint=reason.hint or "", is_last=reason.is_last
         )
 
 
@@ -120,6 +136,7 @@ def _full_disks() -> Iterator[NoRoom]:
                     f"{settings().min_free_mib:g} are needed for new work",
                     limit="min_free_mib",
                     hint="Free some space on the server, or lower PIXELMILL_MIN_FREE_MIB.",
+                    is_last=free_mib < settings().min_free_mib / 2,
                 )
 
 

@@ -120,7 +120,8 @@ def check_json(data: bytes) -> Any:
 
 def _is_plain_json(data: bytes) -> bool:
     """Whether nothing in it can break a limit, seen without walking through it."""
-    is_plain = len(data) <= _PLAIN_JSON_BYTES and data.isascii() and b"\\" not in data
+    is_short = len(data) <= _PLAIN_JSON_BYTES
+    is_plain = is_short and data.isascii() and b"\\" not in data and b"\x7f" not in data
     return is_plain and data.count(b"[") + data.count(b"{") <= MOST_JSON_DEPTH
 
 

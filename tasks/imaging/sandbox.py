@@ -56,6 +56,10 @@ class _HelperGone(Exception):
     """The helper ended or hangs; the picture is not to blame."""
 
 
+class _DiedEarly(Exception):
+    """The child ended long before its limits without a word: a crash, or somebody killed it."""
+
+
 @dataclass(frozen=True)
 class _Helper:
     """A fork server, and the socket on which it takes requests."""
@@ -146,12 +150,17 @@ def run(
     Raises BadInput where the work raised, crashed, or used more than its allowance, Unavailable
     where no process could be had for it.
     """
+    has_died = False
     for _ in range(TRIES):
         helper = _helper()
         try:
             return _run(helper, work, data, arguments, memory_bytes, allowance)
         except _HelperGone:
             _forget(helper)
+        except _DiedEarly:  # a machine without memory kills children too: the second time tells
+            has_died = True
+    if has_died:
+        raise _damaged("the decoder died")
     raise Unavailable("the process that forks decoders ended or hung again and again")
 
 
@@ -163,7 +172,7 @@ def _run(
     memory_bytes: int,
     allowance: Allowance,
 ) -> tuple[dict[str, Any], Memory]:
-    size = memory_bytes + len(data) or 1
+    size, began = memory_bytes + len(data) or 1, time.monotonic()
     file = _shared_file(size, memory_bytes, data)
     try:
         request = {
@@ -176,6 +185,8 @@ def _run(
         report = _report(helper, json.dumps(request).encode(), file, allowance.wall_s)
         if not report and helper.is_gone():
             raise _HelperGone
+        if not report and time.monotonic() - began < allowance.cpu_s / 2:
+            raise _DiedEarly
         return _answer(report), np.frombuffer(mmap.mmap(file, size), np.uint8)[:memory_bytes]
     finally:
         os.close(file)
@@ -311,11 +322,17 @@ def _answer(report: bytes) -> dict[str, Any]:
         said, answer = {}, None
     if isinstance(answer, dict):
         return answer
-    raise BadInput(
+    raise _damaged(said.get("error", "the decoder died"))
+
+
+def _damaged(reason: str) -> BadInput:
+    error = BadInput(
         "This picture cannot be decoded: it is damaged, cut short, or takes too much to read.",
         code="decode_failed",
         hint=_HINT,
-    ) from DecodeError(said.get("error", "the decoder died"))
+    )
+    error.__cause__ = DecodeError(reason)
+    return error
 
 
 atexit.register(stop)
