@@ -157,7 +157,8 @@ class Settings(BaseSettings):
     of the file system of `scratch_dir`, or of the scratch Redis' `maxmemory`."""
     min_free_mib: float = 256
     """Free space of var_dir in MiB below which new work and uploads are refused (503), where the
-    servers of `pixelmill up` keep their data in it; known results are given out down to half of it. 0: no floor."""
+    servers of `pixelmill up` keep their data in it; known results are given out down to half of
+    it. 0: no floor."""
     state_memory_mib: float = 0
     """Most memory of the state Redis of `pixelmill up`, in MiB. 0: a quarter of the machine's, at
     most 4096. New work is refused (503) when four fifths of it are used, of a foreign Redis of its
