@@ -30,7 +30,7 @@ def original() -> bytes:
     def keep(data: bytes) -> Mapping[str, Any]:
         return {"file": torch.frombuffer(bytearray(data), dtype=torch.uint8)}
 
-    weight = replace(matting.MODEL.weights["fast"], convert=keep, layout=0)
+    weight = replace(matting.MODEL.weights["fast"], convert=keep, converted_sha256="", layout=0)
     return load_file(weights.fetch(weight, WEIGHTS))["file"].numpy().tobytes()
 
 
