@@ -2,7 +2,7 @@
 
 With 200 jobs in flight something is killed, emptied, filled or made slow. Whoever was told that a
 job is accepted must hear of its end within 120 s, be given the golden bytes and nobody else's, and
-nothing may be done twice or be answered by a 500. `--only WORD,WORD` tries the faults with these words.
+nothing may be done twice or be answered by a 500. `--only WORD,WORD` tries those with such words.
 The logs of all processes stay in var/chaos.
 """
 
