@@ -368,6 +368,12 @@ async def tell(ledger: Ledger, end: float) -> None:
               flush=True)  # fmt: skip
 
 
+def keys_by_kind(stack: Stack) -> dict[str, int]:
+    """Beginning of a key -> how many; records of runs live for an hour, whatever the settings."""
+    names = (key for name in ("state", "cache") for key in stack.client(name).scan_iter(count=5000))
+    return dict(Counter(b":".join(key.split(b":")[:2]).decode() for key in names).most_common(12))
+
+
 def report(stack: Stack, ledger: Ledger, samples: list[Sample], seconds: float) -> int:
     """Print and save; 1 if an answer was wrong."""
     memory = [(one.at_s, one.rss_mib) for one in samples]
@@ -385,6 +391,7 @@ def report(stack: Stack, ledger: Ledger, samples: list[Sample], seconds: float) 
     )
     arrays = arrays_of(stack)
     print(f"keys at most: {before} in the middle third, {after} in the last; arrays left: {arrays}")
+    print(f"keys in the end, by kind: {keys_by_kind(stack)}")
     for wrong in ledger.wrong[:20]:
         print(f"WRONG  {wrong}")
     own = max(slopes[name] for name in ("web", "cpu-worker", "gpu-worker"))
