@@ -20,10 +20,9 @@ from urllib.parse import urlsplit
 import httpx
 import redis
 from pydantic import ValidationError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from rich.console import Console
 
+from deploy.probes import redis_client
 from storage import catalogue, keys
 from storage.calls import Sync
 from storage.errors import StorageDown
@@ -352,12 +351,7 @@ def _name(check: Check) -> str:
 
 
 def _client(url: str) -> "redis.Redis":
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=ANSWER_S,
-        socket_connect_timeout=ANSWER_S,
-        retry=Retry(NoBackoff(), 0),
-    )
+    return redis_client(url, ANSWER_S)
 
 
 def _round_trip(client: "redis.Redis", what: str, url: str) -> Line:

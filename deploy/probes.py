@@ -167,7 +167,7 @@ def of_redis(url: str) -> Probe:
 
     Patiently: a disk that does not keep up, or a fork, keeps it from answering for seconds.
     """
-    client = _redis(url)
+    client = redis_client(url, ANSWER_S)
 
     def ask(pid: int) -> None:
         try:
@@ -183,7 +183,7 @@ def of_redis(url: str) -> Probe:
 
 def of_worker(state_url: str, start_s: float) -> Probe:
     """Looks a worker up in the catalogue, while the state Redis answers."""
-    link = Sync(_redis(state_url), "the state Redis")
+    link = Sync(redis_client(state_url, ANSWER_S), "the state Redis")
     missing: dict[int, float] = {}
     host = os.uname().nodename
 
@@ -235,10 +235,11 @@ def _get(client: httpx.Client, url: str) -> httpx.Response:
         raise Silent(f"{url} does not answer: {str(error) or type(error).__name__}") from error
 
 
-def _redis(url: str) -> "redis.Redis":
+def redis_client(url: str, answer_s: float) -> "redis.Redis":
+    """A client that waits so long for each answer and asks once: for whoever wants to know now."""
     return redis.Redis.from_url(
         url,
-        socket_timeout=ANSWER_S,
-        socket_connect_timeout=ANSWER_S,
+        socket_timeout=answer_s,
+        socket_connect_timeout=answer_s,
         retry=Retry(NoBackoff(), 0),
     )

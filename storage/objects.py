@@ -250,14 +250,14 @@ class FolderObjects:
     def delete_all(self, prefix: str) -> None:
         """Remove every object whose key starts so."""
         start = self._prefix + prefix
-        for path in list(_files(os.path.dirname(start))):
+        for path in list(files_below(os.path.dirname(start))):
             if path.startswith(start):
                 os.unlink(path)
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` files of `prefix` whose keys come after `after`, in order."""
         # One at a time: the folder may hold more than is worth holding in memory.
-        paths = _files(self._prefix + prefix.rstrip("/"))
+        paths = files_below(self._prefix + prefix.rstrip("/"))
         found = (path.removeprefix(self._prefix) for path in paths)
         wanted = nsmallest(most, (key for key in found if key > after))
         return [Listed(key, os.stat(self._prefix + key).st_mtime) for key in wanted]
@@ -271,12 +271,12 @@ class FolderObjects:
         return f"file://{quote(self._prefix + key)}"
 
 
-def _files(folder: str) -> Iterator[str]:
-    """Paths of all files below a folder, in no order."""
+def files_below(folder: str) -> Iterator[str]:
+    """Paths of all files below a folder, in no order; folders may go meanwhile."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path)
+                yield from files_below(entry.path)
             else:
                 yield entry.path
 

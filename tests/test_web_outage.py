@@ -34,8 +34,14 @@ OPTIONS = {"state": ("--appendonly", "yes"), "cache": ()}
 
 @pytest.fixture(scope="module")
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with without_workers(tmp_path_factory.mktemp("outage")) as mill:
+        yield mill
+
+
+@contextmanager
+def without_workers(folder: Path) -> Iterator[Stack]:
     """Servers and a web process; workers are announced and do nothing."""
-    with Stack(tmp_path_factory.mktemp("outage")) as mill:
+    with Stack(folder) as mill:
         mill.start_servers()
         mill.start_web()
         stopping = threading.Event()

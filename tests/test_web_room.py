@@ -1,6 +1,5 @@
 """The state Redis, and its disk, are nearly full: new work is refused and `doctor` says why."""
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -14,7 +13,7 @@ from disks import fill, small_disk
 from runs import RESULT
 from stack import Stack, free_port
 from test_deploy_doctor import read
-from test_web_outage import announce
+from test_web_outage import without_workers
 
 from deploy import doctor
 from storage import catalogue, keys, records
@@ -27,17 +26,8 @@ from web.room import EVERY_S, LAST_STATE_SHARE, STATE_SHARE
 
 @pytest.fixture(scope="module")
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Servers and a web process; workers are announced and do nothing."""
-    with Stack(tmp_path_factory.mktemp("room")) as mill:
-        mill.start_servers()
-        mill.start_web()
-        stopping = threading.Event()
-        announcer = threading.Thread(target=announce, args=(mill, stopping))
-        announcer.start()
-        mill.wait_for("web", lambda: [model for model in mill.models() if model["live"]])
+    with without_workers(tmp_path_factory.mktemp("room")) as mill:
         yield mill
-        stopping.set()
-        announcer.join()
 
 
 def test_new_work_is_refused_before_the_memory_of_the_state_redis_is_full(mill: Stack) -> None:
