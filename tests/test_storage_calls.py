@@ -323,8 +323,15 @@ def strike(number: int, frame: FrameType | None) -> None:
     """Raise out of whatever a call is at; its caller and what is being deleted are left alone."""
     while frame and frame.f_code.co_name != "__del__":
         if frame.f_code is Sync.do.__code__:
+            if AGAIN_S:
+                signal.setitimer(signal.ITIMER_REAL, AGAIN_S.pop())
             raise Struck
         frame = frame.f_back
+
+
+AGAIN_S: list[float] = []
+"""When the same call is struck again. One after another: a timer that repeats by itself strikes its
+own handler on a machine that needs longer for that than the timer's period."""
 
 
 @pytest.mark.filterwarnings(
@@ -339,8 +346,8 @@ def test_whatever_a_signal_interrupts_nobody_gets_anothers_answer(link: Sync) ->
             number += 1
             call = calls.command(bytes.decode, "ECHO", f"word {number}", kinds=calls.TEXT)
             if number % 2:
-                delay_s, again_s = random.uniform(1e-5, 2e-3), random.choice((5e-5, 2e-4, 10))
-                signal.setitimer(signal.ITIMER_REAL, delay_s, again_s)
+                AGAIN_S[:] = [random.choice((5e-5, 2e-4))] * random.choice((0, 1, 3))
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-3))
             try:
                 found = link.do(call)
             except Struck:
