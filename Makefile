@@ -51,7 +51,7 @@ test-setup: .venv/.installed-test ## what tests need besides: test extras, Chrom
 	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
 
 test: test-setup ## all tests, on real servers that they start themselves
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: format lint types imports test ## what CI runs
 
