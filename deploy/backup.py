@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from deploy.embedded import write_secretly
+from deploy.servers import write_secretly
 from storage import keys
 from storage.errors import StorageDown, refusal
 from tasks.errors import BadInput

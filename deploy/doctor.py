@@ -24,11 +24,11 @@ from rich.console import Console
 
 from deploy.probes import redis_client
 from storage import catalogue, keys
-from storage.calls import Sync
 from storage.errors import StorageDown
-from storage.objects import FolderObjects, Objects, S3Objects
+from storage.redis.calls import SyncRedis
+from storage.s3.objects import FolderObjects, Objects, S3Objects
 from tasks.settings import Settings, settings
-from web.room import STATE_SHARE
+from web.jobs.room import STATE_SHARE
 from workers.pinning import gpus
 
 Level = Literal["ok", "warn", "fail"]
@@ -232,10 +232,10 @@ def shared_memory(now: Settings) -> Iterable[Line]:
 
 def workers(now: Settings) -> Iterable[Line]:
     """Who has announced itself, and what each model takes."""
-    from tasks.chain import gpu_queue  # here: it reads the settings, which may be wrong
+    from tasks.queues import gpu_queue  # here: it reads the settings, which may be wrong
 
     try:
-        seen = Sync(_client(now.state_url), "the state Redis").do(catalogue.read())
+        seen = SyncRedis(_client(now.state_url), "the state Redis").do(catalogue.read())
     except StorageDown:
         yield Line("warn", "workers", "not known while the state Redis is away")
         return

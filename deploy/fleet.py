@@ -6,13 +6,13 @@ import sys
 from collections.abc import Mapping
 from types import FrameType
 
-from deploy.embedded import Program
 from deploy.probes import of_worker
+from deploy.servers import Program
 from deploy.supervisor import CannotStart, Supervisor, hurry_on_signals
 from storage import catalogue
 from storage.errors import StorageDown
+from tasks.clients import state
 from tasks.errors import Unavailable
-from tasks.resources import state
 from tasks.settings import Settings, settings
 from workers import pinning
 

@@ -22,8 +22,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 
-from deploy import fleet, init, probes
-from deploy.embedded import (
+from deploy import bootstrap, fleet, probes
+from deploy.emptied import EmptiedState
+from deploy.logs import Limits
+from deploy.servers import (
     CACHE_CONFIG,
     Program,
     redis_server,
@@ -32,8 +34,6 @@ from deploy.embedded import (
     state_config,
     write_secretly,
 )
-from deploy.emptied import EmptiedState
-from deploy.logs import Limits
 from deploy.supervisor import (
     CannotStart,
     Supervisor,
@@ -42,9 +42,9 @@ from deploy.supervisor import (
     leftovers,
 )
 from storage import catalogue, keys
-from storage.calls import NUMBER, Sync, command
 from storage.errors import StorageDown
-from storage.objects import S3Objects
+from storage.redis.calls import NUMBER, SyncRedis, command
+from storage.s3.objects import S3Objects
 from storage.scratch import FolderScratch
 from tasks.errors import Unavailable
 from tasks.settings import MIB, Settings, names_in, read
@@ -169,7 +169,9 @@ class Local:
     def _in_hand(self) -> str:
         """What is under way, for who waits for the end."""
         try:
-            link = Sync(redis.Redis.from_url(self.env["PIXELMILL_STATE_URL"], socket_timeout=1))
+            link = SyncRedis(
+                redis.Redis.from_url(self.env["PIXELMILL_STATE_URL"], socket_timeout=1)
+            )
             return f"{link.do(command(int, 'ZCARD', keys.ACTIVE, kinds=NUMBER))} runs are under way"
         except (StorageDown, AttributeError):
             return ""
@@ -272,14 +274,16 @@ class Local:
 
     def _prepare(self) -> None:
         env = self.env
-        state = Sync(redis.Redis.from_url(env["PIXELMILL_STATE_URL"]), "the state Redis")
+        state = SyncRedis(redis.Redis.from_url(env["PIXELMILL_STATE_URL"]), "the state Redis")
         now = read(None, **{n.removeprefix("PIXELMILL_").lower(): v for n, v in env.items()})
         store = S3Objects(
             now.s3_url, key=now.s3_key, secret=now.s3_secret, bucket=now.s3_bucket,
             region=now.s3_region,
         )  # fmt: skip
         state.do(catalogue.forget_workers())  # those of an earlier run
-        init.prepare(state, store, password=self.facts.admin_password, api_key=self.facts.api_key)
+        bootstrap.prepare(
+            state, store, password=self.facts.admin_password, api_key=self.facts.api_key
+        )
 
     def _start_own(self) -> None:
         python, state_url = sys.executable, self.env["PIXELMILL_STATE_URL"]

@@ -18,8 +18,8 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from storage import catalogue, keys
-from storage.calls import TEXT, Sync, command
 from storage.errors import StorageDown
+from storage.redis.calls import TEXT, SyncRedis, command
 from tasks.loops import ThreadLoop
 
 ANSWER_S = 5.0
@@ -183,7 +183,7 @@ def of_redis(url: str) -> Probe:
 
 def of_worker(state_url: str, start_s: float) -> Probe:
     """Looks a worker up in the catalogue, while the state Redis answers."""
-    link = Sync(redis_client(state_url, ANSWER_S), "the state Redis")
+    link = SyncRedis(redis_client(state_url, ANSWER_S), "the state Redis")
     missing: dict[int, float] = {}
     host = os.uname().nodename
 
@@ -207,7 +207,7 @@ def of_worker(state_url: str, start_s: float) -> Probe:
     return Probe(ask, misses=1, start_s=start_s)
 
 
-def _check_writes(link: Sync, missing: dict[int, float]) -> None:
+def _check_writes(link: SyncRedis, missing: dict[int, float]) -> None:
     """Unknown while its disk or memory is full: then nobody can announce anything."""
     try:
         link.do(command(bool, "SET", keys.PROBE, 1, "PX", 1000, kinds=TEXT))

@@ -14,9 +14,9 @@ from types import FrameType
 
 import psutil
 
-from deploy.embedded import Program
 from deploy.logs import Limits, Logs, turn_all
 from deploy.probes import Probe, Probes
+from deploy.servers import Program
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import keys
-from storage.calls import ARRAY, NUMBER, Call, Word, command, script
+from storage.redis.calls import ARRAY, NUMBER, Call, Word, command, script
 
 WORKER_TTL_MS = 15_000
 GONE_S = 30

@@ -20,7 +20,7 @@ SWEEPER = "px1:sweeper"
 """Lock: one web process at a time removes old objects."""
 SWEPT = "px1:swept"
 """Hash: S3 prefix -> key up to which old objects have been removed in this round."""
-LANE_PREFIX = "px1:lane:"
+POSITIONS_PREFIX = "px1:priority:"
 STAT_PREFIX = "px1:stat:"
 WAITING_PREFIX = "px1:waiting:"
 PACE_PREFIX = "px1:pace:"
@@ -58,9 +58,9 @@ WEIGHTS = "models/"
 _EDITION = re.compile(rf"{RESULTS}[^/]+/[^/]+/([0-9]{{10}})-[0-9a-f]{{8}}/")
 
 
-def queue(name: str, priority: int) -> str:
+def queue(name: str, celery_priority: int) -> str:
     """List of the messages of one priority in a queue of the broker, as kombu names it."""
-    return f"{BROKER_PREFIX}{name}" + (f"\x06\x16{priority}" if priority else "")
+    return f"{BROKER_PREFIX}{name}" + (f"\x06\x16{celery_priority}" if celery_priority else "")
 
 
 def job(job_id: str) -> str:
@@ -83,17 +83,17 @@ def run_events(request_key: str) -> str:
     return f"px1:run-events:{request_key}"
 
 
-def lane(line: str, lane: str) -> str:
-    """Hash of one lane of one line: numbers taken (`next`) and the highest started (`started`)."""
-    return f"{LANE_PREFIX}{line}:{lane}"
+def positions(line: str, priority: str) -> str:
+    """Hash of one priority of a stage's queue: numbers taken (`next`), the highest `started`."""
+    return f"{POSITIONS_PREFIX}{line}:{priority}"
 
 
-def waiting(variant: str, lane: str) -> str:
+def waiting(variant: str, priority: str) -> str:
     """Sorted set of the runs (keys of their hashes) that have yet to go through their model.
 
     `variant`: the model, or model:profile where that has a cost of its own.
     """
-    return f"{WAITING_PREFIX}{variant}:{lane}"
+    return f"{WAITING_PREFIX}{variant}:{priority}"
 
 
 def pace(model: str) -> str:

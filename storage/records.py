@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import orjson
 
 from storage import keys
-from storage.calls import (
+from storage.redis.calls import (
     ARRAY,
     FIELDS,
     MAYBE_ARRAY,
@@ -121,9 +121,9 @@ class Limits:
     """What a new run must stay within, or it is refused."""
 
     in_flight: int
-    """Runs of its user that are under way, of all models and lanes."""
+    """Runs of its user that are under way, of all models and priorities."""
     waiting: int
-    """Runs of its lane that have yet to go through their model."""
+    """Runs of its priority that have yet to go through their model."""
     wait_ms: float
     """Estimated time until its turn."""
     loads: Mapping[str, Load]
@@ -194,7 +194,7 @@ def claim(
     job_id: str,
     spec: Spec,
     *,
-    lane: str,
+    priority: str,
     job_ttl_s: int,
     variant: str = "",
     limits: Limits = NO_LIMITS,
@@ -217,7 +217,7 @@ def claim(
         "request_key": key,
         "params": json.dumps(dict(spec.params)),
         "weights": spec.weights,
-        "lane": lane,
+        "priority": priority,
         "keep": int(keep),
         **(fields or {}),
     }
@@ -228,14 +228,14 @@ def claim(
             keys.run(key),
             keys.run_jobs(key),
             keys.job(job_id),
-            keys.lane("cpu", lane),
+            keys.positions("cpu", priority),
             keys.user_jobs(spec.user),
             keys.ACTIVE,
             keys.user_runs(spec.user),
             keys.idempotency(spec.user, idempotency[0]) if idempotency else "",
             keys.DEADLINES,
             keys.INTERESTS,
-            keys.waiting(variant, lane),
+            keys.waiting(variant, priority),
             keys.upload(spec.user, spec.upload),
             keys.HISTORIES,
         ],
@@ -249,11 +249,11 @@ def claim(
             known_result,
             spec.to_json(),
             spec.user,
-            lane,
+            priority,
             spec.model,
             keys.run_events(key),
             key,
-            keys.LANE_PREFIX,
+            keys.POSITIONS_PREFIX,
             keys.WAITING_PREFIX,
             deadline_s * 1000,
             "" if keep else INTEREST_MS,
@@ -273,7 +273,7 @@ def claim(
 
 
 @dataclass(frozen=True)
-class Ref:
+class RunRef:
     """One run of a message: which, and which attempt at it."""
 
     key: str
@@ -281,7 +281,7 @@ class Ref:
 
 
 @dataclass(frozen=True)
-class Letter:
+class EncodedMessage:
     """A message of the broker, ready to be queued."""
 
     queue: str
@@ -289,13 +289,13 @@ class Letter:
     text: bytes
 
 
-def post(letters: Sequence[Letter]) -> Call[Any]:
+def post(letters: Sequence[EncodedMessage]) -> Call[Any]:
     """Queue messages: all or none."""
     lists, texts = [letter.queue for letter in letters], [letter.text for letter in letters]
     return script("post", lambda answer: answer, lists, texts, kinds=NUMBER)
 
 
-def send(letter: Letter, refs: Sequence[Ref]) -> Call[int]:
+def send(letter: EncodedMessage, refs: Sequence[RunRef]) -> Call[int]:
     """Queue the message of runs that were just claimed; 0 if somebody has done so before.
 
     Else how many messages its list has now, this one included.
@@ -306,7 +306,7 @@ def send(letter: Letter, refs: Sequence[Ref]) -> Call[int]:
     return script("send", int, names, [letter.text, *(ref.n for ref in refs)], kinds=NUMBER)
 
 
-def take_up(ref: Ref, spec: Spec, job_id: str) -> Call[bool]:
+def take_up(ref: RunRef, spec: Spec, job_id: str) -> Call[bool]:
     """Let a run that is not queued yet compute from the upload in this spec of the same work, which
     this job brought.
 
@@ -347,17 +347,17 @@ class Touched:
 
 def touch(
     event: Literal["start", "renew", "end"],
-    refs: Sequence[Ref],
+    refs: Sequence[RunRef],
     *,
     stage: str,
     state: str,
     progress: float,
     model: str,
     line: str,
-    lane: str,
+    priority: str,
     next_line: str = "",
     next_queue: str = "",
-    letter: Letter | None = None,
+    letter: EncodedMessage | None = None,
     job_ttl_s: int = 0,
     expired: str = "",
 ) -> Call[list[Touched]]:
@@ -367,8 +367,8 @@ def touch(
     `expired` is the error JSON of a run whose deadline is over when a stage starts.
     """
     names = [
-        keys.lane(line, lane),
-        keys.lane(next_line or line, lane),
+        keys.positions(line, priority),
+        keys.positions(next_line or line, priority),
         letter.queue if letter else "",
         keys.pace(model),
     ]
@@ -402,7 +402,7 @@ def touch(
 class End:
     """How a run ended."""
 
-    ref: Ref
+    ref: RunRef
     state: Literal["done", "failed"]
     payload: str
     """JSON: the result, or the error."""
@@ -442,7 +442,7 @@ def ending(job_ttl_s: int) -> str:
             "interests": keys.INTERESTS,
             "job": keys.JOB_PREFIX,
             "job_ttl": job_ttl_s * 1000,
-            "lane": keys.LANE_PREFIX,
+            "positions": keys.POSITIONS_PREFIX,
             "pace": keys.PACE_PREFIX,
             "result_jobs": keys.RESULT_JOBS_PREFIX,
             "run": keys.run(""),
@@ -535,9 +535,9 @@ class Page(Generic[T]):
 class Lost:
     """A run whose message or worker is gone."""
 
-    ref: Ref
+    ref: RunRef
     model: str
-    lane: str
+    priority: str
     spec: str
 
 
@@ -563,8 +563,8 @@ def find_lost(
 
     def parse(answer: Sequence[Any]) -> Page[Lost]:
         found = [
-            Lost(Ref(_text(name), int(n)), _text(model), _text(lane), _text(spec))
-            for name, n, model, lane, spec in answer[1:]
+            Lost(RunRef(_text(name), int(n)), _text(model), _text(priority), _text(spec))
+            for name, n, model, priority, spec in answer[1:]
         ]
         return Page(found, _text(answer[0]))
 
@@ -573,7 +573,7 @@ def find_lost(
         "lease_ms": LEASE_MS,
         "grace_ms": grace_ms,
         "run": keys.run(""),
-        "lane": keys.LANE_PREFIX,
+        "positions": keys.POSITIONS_PREFIX,
         "broker": keys.BROKER_PREFIX,
         "after": after,
         "most": most,
@@ -582,8 +582,8 @@ def find_lost(
     return script("find_lost", parse, names, [json.dumps(asked)], kinds=ARRAY)
 
 
-def lead_again(
-    refs: Sequence[Ref],
+def requeue(
+    refs: Sequence[RunRef],
     specs: Sequence[Spec | None] = (),
     *,
     job_ttl_s: int,
@@ -601,10 +601,10 @@ def lead_again(
         for ref, spec in zip(refs, specs or [None] * len(refs), strict=True)
     ]
     asked = _with_names(job_ttl_s, lease_ms=LEASE_MS, runs=runs, restart=restart)
-    return script("lead_again", lambda answer: [int(n) for n in answer], [], [asked], kinds=ARRAY)
+    return script("requeue", lambda answer: [int(n) for n in answer], [], [asked], kinds=ARRAY)
 
 
-def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[bool]]:
+def release(refs: Sequence[RunRef], *, most: int = MAX_HAND_BACKS) -> Call[list[bool]]:
     """Let runs go for another worker, which gets them after GRACE_MS.
 
     False for each that is stale or was handed back `most` times before.
@@ -612,11 +612,11 @@ def hand_back(refs: Sequence[Ref], *, most: int = MAX_HAND_BACKS) -> Call[list[b
     names = [name for ref in refs for name in (keys.run(ref.key), keys.run_events(ref.key))]
     args: list[Word] = [LEASE_MS, most, *(ref.n for ref in refs)]
     return script(
-        "hand_back", lambda answers: [bool(answer) for answer in answers], names, args, kinds=ARRAY
+        "release", lambda answers: [bool(answer) for answer in answers], names, args, kinds=ARRAY
     )
 
 
-def forget_start(refs: Sequence[Ref], stage: str) -> Call[int]:
+def forget_start(refs: Sequence[RunRef], stage: str) -> Call[int]:
     """Count the last start of this stage no more: a worker that stops gives the runs back."""
     names = [keys.run(ref.key) for ref in refs]
     return script("forget_start", int, names, [stage, *(ref.n for ref in refs)], kinds=NUMBER)
@@ -667,7 +667,7 @@ class Group:
     """Runs under way that are alike."""
 
     model: str
-    lane: str
+    priority: str
     line: str
     state: str
     """`waiting`, or the state of the stage that they are in."""
@@ -677,7 +677,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Census:
+class Stats:
     """What is under way, and what each model has done so far: see ending.lua and claim.lua."""
 
     groups: Sequence[Group]
@@ -685,28 +685,28 @@ class Census:
     after: str = ""
     """Where the next page of runs begins; empty after the last one."""
 
-    def with_page(self, page: "Census") -> "Census":
+    def with_page(self, page: "Stats") -> "Stats":
         """Both together."""
-        groups = {(one.model, one.lane, one.line, one.state): one for one in self.groups}
+        groups = {(one.model, one.priority, one.line, one.state): one for one in self.groups}
         for one in page.groups:
-            key = one.model, one.lane, one.line, one.state
+            key = one.model, one.priority, one.line, one.state
             before = groups.get(key, replace(one, count=0))
             oldest_ms = max(one.oldest_ms, before.oldest_ms)
             groups[key] = replace(one, count=one.count + before.count, oldest_ms=oldest_ms)
-        return Census(list(groups.values()), {**self.totals, **page.totals}, page.after)
+        return Stats(list(groups.values()), {**self.totals, **page.totals}, page.after)
 
 
-def census(after: str = "", most: int = MOST_LOOKED_AT) -> Call[Census]:
+def stats(after: str = "", most: int = MOST_LOOKED_AT) -> Call[Stats]:
     """All that /metrics says of the whole installation; of the runs under way a page at a time."""
 
-    def parse(answer: Any) -> Census:
+    def parse(answer: Any) -> Stats:
         groups = [Group(**json.loads(text)) for text in answer[1]]
         totals = {_text(model): _dict(counts) for model, counts in answer[2]}
-        return Census(groups, totals, _text(answer[0]))
+        return Stats(groups, totals, _text(answer[0]))
 
     asked = {"run": keys.run(""), "stat": keys.STAT_PREFIX, "after": after, "most": most}
     names = [keys.ACTIVE, keys.MODELS]
-    return script("census", parse, names, [json.dumps(asked)], kinds=ARRAY)
+    return script("stats", parse, names, [json.dumps(asked)], kinds=ARRAY)
 
 
 @dataclass(frozen=True)

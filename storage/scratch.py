@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from storage import keys
-from storage.calls import MAYBE_TEXT, NUMBER, TEXT, Call, Sync, command
 from storage.errors import StorageDown
+from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, SyncRedis, command
 
 TTL_S = 3600
 APART = (
@@ -175,7 +175,7 @@ class RedisScratch:
     def __init__(self, client: "redis.Redis") -> None:
         self.client: Any = client  # answers bytes: made without decode_responses
         # Work may be cut short in the middle of an answer; redis-py would use the connection on.
-        self._link = Sync(client, "the scratch Redis")
+        self._link = SyncRedis(client, "the scratch Redis")
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
         """Keep an array for TTL_S at most."""

@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 from storage import keys
-from storage.calls import MAYBE_TEXT, NUMBER, TEXT, Call, command
+from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, command
 
 N, R, P = 2**14, 8, 1
 """scrypt cost: about 40 ms and 16 MiB a try (RFC 7914)."""

@@ -11,7 +11,7 @@ VISIBILITY_S = 30
 app = Celery("pixelmill", include=["tasks.preprocess", "tasks.inference", "tasks.postprocess"])
 app.conf.update(
     broker_url=settings().state_url,
-    broker_transport="tasks.broker:Transport",
+    broker_transport="tasks.celery_transport:Transport",
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
     # A Redis whose disk or memory is full refuses every write; its worker waits, and does not end.

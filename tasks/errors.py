@@ -51,6 +51,10 @@ class ModelFailure(JobError):
     status = 500
 
 
+class Expired(Exception):
+    """The deadline of an array came before its batch. Only between device and stage: not shown."""
+
+
 def storage_away() -> Unavailable:
     """What people hear of a StorageDown, which itself names addresses and keys: log that one."""
     return Unavailable("the storage does not answer", hint="Try again in a few seconds.")

@@ -1,27 +1,34 @@
 """Stage 2, queue `gpu.<model>`: array -> array on the device. Never decodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from celery import Task
 
 from tasks.app import app
-from tasks.batcher import Batcher, Expired
-from tasks.errors import ModelFailure, Unavailable
+from tasks.cancellation import unwanted
+from tasks.clients import scratch
+from tasks.errors import Expired, ModelFailure, Unavailable
 from tasks.message import Message, refs
 from tasks.models import registry
 from tasks.models.base import Inferred
-from tasks.resources import scratch
-from tasks.stage import MOVED, Outcome, Stage, Work, run_stage
-from tasks.unwanted import unwanted
+from tasks.runner import REQUEUED, Outcome, Stage, Work, run_stage
 
 DEADLINE_S = 300
 """A device that has not answered for so long is taken for dead."""
 RENEW_S = 10
 
 STAGE = Stage("inference", "inferring", 0.3, 0.8)
+
+
+class Batcher(Protocol):
+    """What runs arrays on a device in batches: workers/gpu/batcher.py."""
+
+    def submit(self, bin: Hashable, item: Any, deadline: float) -> "Future[Inferred]":
+        """Hand in one array; its future ends with the output, or with Expired at the deadline."""
+
 
 _batcher: Batcher | None = None
 
@@ -52,8 +59,8 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
             inferred = _patiently(future, carried, deadline)
         except CancelledError:
             STAGE.touch("renew", carried, [work.ref])  # confirms: the run ends there
-            return MOVED
-        name = "lighter" if inferred.is_lighter else "output"
+            return REQUEUED
+        name = "degraded" if inferred.is_degraded else "output"
         scratch().put(work.scratch(name), inferred.array)
         return None
 

@@ -1,13 +1,13 @@
-"""What travels in the queue: ids of runs of one model and lane. Never pixels, never names."""
+"""What travels in the queue: ids of runs of one model and priority. Never pixels, never names."""
 
 import json
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
-from storage.records import VERSION, Ref
+from storage.records import VERSION, RunRef
 from tasks.errors import Unavailable
 
-Lane = Literal["interactive", "batch"]
+Priority = Literal["interactive", "batch"]
 MAX_RUNS = 16
 PROBE = "probe@"
 """`probe@matting` goes through the queue and the device of matting, and does nothing there."""
@@ -18,19 +18,24 @@ class Message(TypedDict):
 
     v: int
     model: str
-    lane: Lane
+    priority: Priority
     runs: list[tuple[str, int]]
     """(request key, run number) of each run."""
 
 
-def message(model: str, lane: Lane, refs: Sequence[Ref]) -> Message:
+def message(model: str, priority: Priority, refs: Sequence[RunRef]) -> Message:
     """The message that carries these runs."""
-    return {"v": VERSION, "model": model, "lane": lane, "runs": [(ref.key, ref.n) for ref in refs]}
+    return {
+        "v": VERSION,
+        "model": model,
+        "priority": priority,
+        "runs": [(ref.key, ref.n) for ref in refs],
+    }
 
 
-def refs(carried: Message) -> list[Ref]:
+def refs(carried: Message) -> list[RunRef]:
     """The runs of a message; every version writes them so, for others to hand them back."""
-    return [Ref(key, n) for key, n in carried["runs"]]
+    return [RunRef(key, n) for key, n in carried["runs"]]
 
 
 def is_newer(carried: Message) -> bool:

@@ -9,15 +9,15 @@ import numpy as np
 from celery import Task
 from numpy.typing import NDArray
 
-from storage.calls import Gathered
+from storage.redis.calls import Batch
 from tasks.app import app
+from tasks.clients import objects, scratch
 from tasks.imaging import codec
 from tasks.imaging.types import NO_IMAGE, Alpha, Image
-from tasks.memory import gathered, keep, new_edition
 from tasks.message import Message
 from tasks.models.base import Output
-from tasks.resources import objects, scratch
-from tasks.stage import OPAQUE, TRANSPARENT, Stage, Work, run_stage
+from tasks.results import gathered, keep, new_edition
+from tasks.runner import OPAQUE, TRANSPARENT, Stage, Work, run_stage
 
 STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0)
 
@@ -35,10 +35,10 @@ def postprocess(self: "Task[Any, Any]", carried: Message) -> None:
     run_stage(self, STAGE, carried, lambda work: conclude(work, cache))
 
 
-def conclude(work: Work, cache: Gathered[Any]) -> str | Callable[[], str]:
+def conclude(work: Work, cache: Batch[Any]) -> str | Callable[[], str]:
     """Store one run's objects; its result's JSON, or what waits until that is kept."""
     image, width, height, alpha = _image(work)
-    array, is_lighter = _inferred(work)
+    array, is_degraded = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
     edition = new_edition(work.spec)
     result = {
@@ -48,8 +48,8 @@ def conclude(work: Work, cache: Gathered[Any]) -> str | Callable[[], str]:
         "objects": _store(edition, _with_own_alpha(work, output, alpha)),
         "data": _in_upload_pixels(output.data, image, width),
     }
-    if is_lighter:  # told, and not remembered: the next try may find the device free
-        return json.dumps(result | {"lighter": True}, separators=(",", ":"))
+    if is_degraded:  # told, and not remembered: the next try may find the device free
+        return json.dumps(result | {"degraded": True}, separators=(",", ":"))
     return keep(work.spec, edition, result, cache)
 
 
@@ -58,7 +58,7 @@ def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:
     try:
         return np.asarray(scratch().get(work.scratch("output")), np.float32), False
     except FileNotFoundError:
-        return np.asarray(work.array("lighter"), np.float32), True
+        return np.asarray(work.array("degraded"), np.float32), True
 
 
 def _image(work: Work) -> tuple[Image, int, int, Alpha | None]:

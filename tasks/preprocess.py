@@ -8,16 +8,16 @@ import numpy as np
 from celery import Task
 
 from storage import keys
-from storage.calls import Gathered
+from storage.redis.calls import Batch
 from tasks.app import app
+from tasks.clients import objects, scratch
 from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
-from tasks.memory import adopt, gathered, recall
 from tasks.message import PROBE, Message
-from tasks.resources import objects, scratch
+from tasks.results import adopt, gathered, recall
+from tasks.runner import OPAQUE, TRANSPARENT, Stage, Work, run_stage
 from tasks.settings import settings
-from tasks.stage import OPAQUE, TRANSPARENT, Stage, Work, run_stage
 
 MAX_SIDE = 2048
 """Longest side that is worked on; larger uploads are decoded smaller."""
@@ -32,7 +32,7 @@ def preprocess(self: "Task[Any, Any]", carried: Message) -> None:
     run_stage(self, STAGE, carried, lambda work: prepare(work, cache))
 
 
-def prepare(work: Work, cache: Gathered[Any]) -> str | Callable[[], str | None]:
+def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], str | None]:
     """Read one upload; its result's JSON if that exists already, else what goes on with it."""
     known = recall(work.spec)
     if known:

@@ -143,11 +143,11 @@ class Settings(BaseSettings):
     """Comma-separated addresses or networks of proxies in front of the web processes: as many
     connections as they like, and their `X-Forwarded-For` says whose share of memory is used."""
     max_waiting: int = 1000
-    """Longest line per lane, in runs; above it a request is answered 429."""
+    """Longest line per priority, in runs; above it a request is answered 429."""
     max_wait_interactive_s: float = 90
-    """Longest estimated wait for a model in the lane `interactive`; above it 429."""
+    """Longest estimated wait for a model in the priority `interactive`; above it 429."""
     max_wait_batch_s: float = 3000
-    """The same in the lane `batch`."""
+    """The same in the priority `batch`."""
     max_in_flight: int = 64
     """Runs of one user that are under way at a time; above it 429. Equal requests are one run."""
     max_joined: int = Field(50, ge=1, le=100)

@@ -11,9 +11,9 @@ import redis
 from kombu import pools
 from stack import Stack
 
-from storage.calls import Sync
-from storage.objects import S3Objects
-from tasks import resources
+from storage.redis.calls import SyncRedis
+from storage.s3.objects import S3Objects
+from tasks import clients
 from tasks.app import app
 from tasks.settings import settings
 
@@ -40,10 +40,10 @@ def state(state_url: str) -> Iterator["redis.Redis"]:
 
 
 @pytest.fixture
-def link(state_url: str) -> Iterator[Sync]:
+def link(state_url: str) -> Iterator[SyncRedis]:
     """Does calls on that database."""
     with redis.Redis.from_url(state_url) as client:
-        yield Sync(client)
+        yield SyncRedis(client)
 
 
 @pytest.fixture
@@ -90,11 +90,11 @@ def _broker(url: str) -> None:
 
 def _forget() -> None:
     for once in (
-        resources.state,
-        resources.results,
-        resources.objects,
-        resources.scratch,
-        resources.place,
+        clients.state,
+        clients.results,
+        clients.objects,
+        clients.scratch,
+        clients.place,
     ):
         once.cache_clear()
     settings.cache_clear()

@@ -7,8 +7,8 @@ from typing import Any
 import redis
 
 from storage import records
-from storage.calls import Call, _source
 from storage.records import Spec
+from storage.redis.calls import Call, _source
 
 RESULT = '{"kind":"labels","width":8,"height":8,"objects":{},"data":{}}'
 JOB_TTL_S = 3600
@@ -28,7 +28,7 @@ def claim(number: int, *, user: str = "ada", key: str = "", known: str = RESULT)
     return records.claim(
         job_id,
         spec,
-        lane="batch",
+        priority="batch",
         job_ttl_s=JOB_TTL_S,
         known_result=known,
         fields={"id": job_id},

@@ -4,8 +4,8 @@ import secrets
 from dataclasses import dataclass
 
 from storage import records
-from storage.calls import Call, Sync
-from storage.records import End, Ref, Spec, Touched
+from storage.records import End, RunRef, Spec, Touched
+from storage.redis.calls import Call, SyncRedis
 
 STAGES = {
     "preprocess": ("preprocessing", "cpu", "gpu.toy", "gpu.toy"),
@@ -20,9 +20,9 @@ RESULT = '{"kind":"labels","width":8,"height":8,"objects":{},"data":{}}'
 class Job:
     """A job that leads a run of its own."""
 
-    link: Sync
+    link: SyncRedis
     id: str
-    ref: Ref
+    ref: RunRef
 
     def touch(self, event: str, stage: str, progress: float = 0.5) -> None:
         """What the stage's worker says."""
@@ -47,23 +47,23 @@ def touch(job: Job, event: str, stage: str, progress: float) -> Call[list[Touche
         progress=progress,
         model="toy",
         line=line,
-        lane="interactive",
+        priority="interactive",
         next_line=next_line,
         next_queue=next_queue if event == "end" else "",
     )
 
 
-def claim(link: Sync, user: str, model: str = "toy") -> Job:
+def claim(link: SyncRedis, user: str, model: str = "toy") -> Job:
     """A new job of this user that is queued; no message is."""
     job_id, key = secrets.token_hex(16), secrets.token_hex(32)
     spec = Spec(key, user, model, {}, ["alpha"], "upload", "sha256:w", "sha256:c")
     call = records.claim(
         job_id,
         spec,
-        lane="interactive",
+        priority="interactive",
         job_ttl_s=60,
         fields={"id": job_id},
     )
     claimed = link.do(call)
     assert claimed.verdict == "lead"
-    return Job(link, job_id, Ref(key, claimed.number))
+    return Job(link, job_id, RunRef(key, claimed.number))

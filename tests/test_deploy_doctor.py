@@ -15,7 +15,7 @@ from stack import REPOSITORY, Stack
 from deploy import doctor
 from deploy.doctor import GIB, Line
 from storage import users
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 from tasks.settings import Settings, read
 from workers.pinning import Gpu
 
@@ -280,7 +280,7 @@ def test_one_hanging_check_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_no_op_job_shows_whether_work_gets_through(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link = Sync(stack.state)
+    link = SyncRedis(stack.state)
     link.do(users.set_password("ada", "secret"))
     link.do(users.add_key("key-of-ada", "ada"))
     (tmp_path / "run.json").write_text(json.dumps({"url": stack.url, "api_key": "key-of-ada"}))

@@ -15,7 +15,7 @@ from stack import MODEL_PATHS, REPOSITORY, Stack, free_port
 from test_deploy_up import Up
 
 from deploy import aof, backup
-from deploy.embedded import redis_server, state_config
+from deploy.servers import redis_server, state_config
 from deploy.supervisor import CannotStart, Supervisor
 from storage import users
 from tasks.settings import settings

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 from disks import fill, small_disk
 
-from deploy.embedded import Program
 from deploy.logs import DAY_S, Limits, LogFile, prune
+from deploy.servers import Program
 from deploy.supervisor import Supervisor
 
 LINES = 20_000

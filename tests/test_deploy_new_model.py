@@ -11,8 +11,8 @@ from tasks.errors import BadInput
 from tasks.imaging.types import Image
 from tasks.models import registry
 from tasks.settings import settings
-from workers.accelerator import Cpu
-from workers.device import Device
+from workers.gpu.accelerator import Cpu
+from workers.gpu.device import Device
 
 DOCS = Path(__file__).parents[1] / "docs" / "models.md"
 

@@ -13,11 +13,11 @@ import redis
 from stack import Stack, free_port
 
 from deploy import probes, supervisor
-from deploy.embedded import STATE_CONFIG, Program, redis_server
 from deploy.probes import Probe, Silent, Unknown, Unwell, Verdict, of_http, of_page, of_redis
+from deploy.servers import STATE_CONFIG, Program, redis_server
 from deploy.supervisor import Supervisor
 from storage import catalogue
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 
 SERVER = """
 import http.server, json, pathlib, sys
@@ -234,7 +234,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-def announce(link: Sync, **facts: object) -> None:
+def announce(link: SyncRedis, **facts: object) -> None:
     worker = {"queues": ["cpu"], "pid": 7, "host": os.uname().nodename, **facts}
     link.do(catalogue.announce("cpu-7@host", worker, {}))
 
@@ -244,7 +244,7 @@ def test_a_worker_is_missed_only_while_the_state_redis_answers(
 ) -> None:
     with Stack(tmp_path) as own:
         own.start_redis("state")
-        link = Sync(own.state)
+        link = SyncRedis(own.state)
         worker = probes.of_worker(own.env["PIXELMILL_STATE_URL"], 60)
         announce(link)
         worker.ask(7)
@@ -268,7 +268,7 @@ def test_a_worker_is_missed_only_while_the_state_redis_answers(
 def test_a_worker_that_says_what_hangs_is_unwell_unless_it_drains(tmp_path: Path) -> None:
     with Stack(tmp_path) as own:
         own.start_redis("state")
-        link = Sync(own.state)
+        link = SyncRedis(own.state)
         worker = probes.of_worker(own.env["PIXELMILL_STATE_URL"], 60)
 
         announce(link, late=["the loop 'tidy' hangs"])

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from deploy import local
-from deploy.embedded import STATE_CONFIG, Program, redis_server, s3_server
+from deploy.servers import STATE_CONFIG, Program, redis_server, s3_server
 from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
 
 SLEEP = "import time; time.sleep(60)"

@@ -7,8 +7,8 @@ import redis
 from many_jobs import JOB_TTL_S, RESULT, Timed, claim, do_all, request_key
 
 from storage import keys, records
-from storage.calls import Sync
-from storage.records import End, Limits, Ref
+from storage.records import End, Limits, RunRef
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -32,10 +32,10 @@ def timed(raw: "redis.Redis") -> Iterator[Timed]:
     timed.close()
 
 
-def runs(raw: "redis.Redis", count: int) -> list[Ref]:
+def runs(raw: "redis.Redis", count: int) -> list[RunRef]:
     """So many runs under way of one user, each with one job."""
     claims = do_all(raw, (claim(number, known="") for number in range(count)))
-    return [Ref(request_key(number), one.number) for number, one in enumerate(claims)]
+    return [RunRef(request_key(number), one.number) for number, one in enumerate(claims)]
 
 
 def test_a_delete_costs_the_same_however_long_the_history_is(
@@ -60,7 +60,7 @@ def test_a_shared_result_costs_no_more(raw: "redis.Redis", timed: Timed) -> None
     assert min(ms for ms, _ in took) < LIMIT_MS / 4
 
 
-def test_so_many_jobs_wait_for_one_run_and_the_next_is_refused(link: Sync) -> None:
+def test_so_many_jobs_wait_for_one_run_and_the_next_is_refused(link: SyncRedis) -> None:
     limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, loads={}, joined=3)
 
     verdicts = [link.do(_joining(number, limits)).verdict for number in range(4)]
@@ -70,7 +70,7 @@ def test_so_many_jobs_wait_for_one_run_and_the_next_is_refused(link: Sync) -> No
     assert (refusal.limit, refusal.value) == ("joined", 3)
 
 
-def test_a_join_that_is_sent_again_is_not_refused(link: Sync) -> None:
+def test_a_join_that_is_sent_again_is_not_refused(link: SyncRedis) -> None:
     limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, loads={}, joined=2)
 
     asked = [link.do(_joining(number, limits)).verdict for number in (0, 1, 1)]
@@ -80,10 +80,10 @@ def test_a_join_that_is_sent_again_is_not_refused(link: Sync) -> None:
 
 def _joining(number: int, limits: Limits) -> records.Call[records.Claim]:
     spec = records.Spec("k" * 64, "ada", "toy", {}, ["alpha"], "upload", "w", "c")
-    return records.claim(f"j{number}", spec, lane="batch", job_ttl_s=60, limits=limits)
+    return records.claim(f"j{number}", spec, priority="batch", job_ttl_s=60, limits=limits)
 
 
-def test_all_pages_together_name_every_run_under_way(raw: "redis.Redis", link: Sync) -> None:
+def test_all_pages_together_name_every_run_under_way(raw: "redis.Redis", link: SyncRedis) -> None:
     refs = runs(raw, 25)
 
     found, after = [], ""
@@ -96,21 +96,21 @@ def test_all_pages_together_name_every_run_under_way(raw: "redis.Redis", link: S
     assert found == [(ref.key, ref.n) for ref in refs]
 
 
-def test_pages_of_a_census_are_added_up(raw: "redis.Redis", link: Sync) -> None:
+def test_pages_of_a_census_are_added_up(raw: "redis.Redis", link: SyncRedis) -> None:
     runs(raw, 25)
     raw.sadd(keys.MODELS, "toy")
 
-    census = link.do(records.census(most=10))
-    while census.after:
-        census = census.with_page(link.do(records.census(census.after, most=10)))
+    stats = link.do(records.stats(most=10))
+    while stats.after:
+        stats = stats.with_page(link.do(records.stats(stats.after, most=10)))
 
-    assert [(group.state, group.count) for group in census.groups] == [("waiting", 25)]
-    assert census.totals == {"toy": {}}
+    assert [(group.state, group.count) for group in stats.groups] == [("waiting", 25)]
+    assert stats.totals == {"toy": {}}
 
 
-def test_lost_runs_are_found_on_every_page(raw: "redis.Redis", link: Sync) -> None:
+def test_lost_runs_are_found_on_every_page(raw: "redis.Redis", link: SyncRedis) -> None:
     refs = runs(raw, 25)
-    do_all(raw, (records.send(records.Letter("q", b""), [ref]) for ref in refs))
+    do_all(raw, (records.send(records.EncodedMessage("q", b""), [ref]) for ref in refs))
 
     found: list[records.Lost] = []
     for _ in range(2):  # suspect at the first look, lost at the second
@@ -124,7 +124,7 @@ def test_lost_runs_are_found_on_every_page(raw: "redis.Redis", link: Sync) -> No
     assert [lost.ref for lost in found] == refs
 
 
-def test_expired_jobs_end_so_many_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+def test_expired_jobs_end_so_many_at_a_time(raw: "redis.Redis", link: SyncRedis) -> None:
     runs(raw, 25)
     raw.zadd(keys.DEADLINES, {f"{number:032x}": 1 for number in range(25)})
 
@@ -133,7 +133,7 @@ def test_expired_jobs_end_so_many_at_a_time(raw: "redis.Redis", link: Sync) -> N
     assert ended == [10, 10, 5, 0]
 
 
-def test_an_ended_job_has_no_deadline_any_more(raw: "redis.Redis", link: Sync) -> None:
+def test_an_ended_job_has_no_deadline_any_more(raw: "redis.Redis", link: SyncRedis) -> None:
     [ref] = runs(raw, 1)
 
     link.do(records.finish([End(ref, "done", RESULT)], job_ttl_s=60))
@@ -142,7 +142,7 @@ def test_an_ended_job_has_no_deadline_any_more(raw: "redis.Redis", link: Sync) -
 
 
 def test_runs_whose_records_are_gone_are_passed_over_some_at_a_time(
-    raw: "redis.Redis", link: Sync
+    raw: "redis.Redis", link: SyncRedis
 ) -> None:
     """A limit may count some of them for a while, and no script removes thousands at once."""
     raw.zadd(keys.user_runs("ada"), {f"px1:run:gone-{number}": number for number in range(250)})
@@ -163,7 +163,9 @@ def expired(raw: "redis.Redis", count: int, user: str = "ada") -> None:
     raw.zadd(keys.HISTORIES, {user: 1})
 
 
-def test_a_history_loses_what_has_expired_so_many_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+def test_a_history_loses_what_has_expired_so_many_at_a_time(
+    raw: "redis.Redis", link: SyncRedis
+) -> None:
     expired(raw, 25)
     do_all(raw, [claim(1)])
 
@@ -173,7 +175,7 @@ def test_a_history_loses_what_has_expired_so_many_at_a_time(raw: "redis.Redis", 
     assert looked == [10, 10, 5, 0]
 
 
-def test_a_job_that_still_lives_stays_in_the_history(raw: "redis.Redis", link: Sync) -> None:
+def test_a_job_that_still_lives_stays_in_the_history(raw: "redis.Redis", link: SyncRedis) -> None:
     do_all(raw, [claim(1)])
     raw.zadd(keys.user_jobs("ada"), {f"{1:032x}": 1})  # asked for long ago, ended lately
     raw.zadd(keys.HISTORIES, {"ada": 1})
@@ -184,7 +186,7 @@ def test_a_job_that_still_lives_stays_in_the_history(raw: "redis.Redis", link: S
     assert raw.zscore(keys.HISTORIES, "ada") > 1e12, "it is looked at again later"
 
 
-def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: Sync) -> None:
+def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: SyncRedis) -> None:
     for number in range(25):
         expired(raw, 3, user=f"user-{number}")
 
@@ -195,19 +197,19 @@ def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: S
     assert not list(raw.scan_iter("px1:user-jobs:*"))
 
 
-def test_a_history_whose_key_expired_is_forgotten(raw: "redis.Redis", link: Sync) -> None:
+def test_a_history_whose_key_expired_is_forgotten(raw: "redis.Redis", link: SyncRedis) -> None:
     raw.zadd(keys.HISTORIES, {"ada": 1})
 
     assert link.do(records.trim(job_ttl_s=JOB_TTL_S)) == 1
     assert not raw.exists(keys.HISTORIES)
 
 
-def test_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+def test_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: SyncRedis) -> None:
     """A message has 16 runs, and each may have as many jobs as may join it."""
     refs = []
     for number in range(4):
         joins = (claim(100 * number + job, key=f"{number:064}", known="") for job in range(100))
-        refs.append(Ref(f"{number:064}", do_all(raw, joins)[0].number))
+        refs.append(RunRef(f"{number:064}", do_all(raw, joins)[0].number))
     ends = [End(ref, "done", RESULT) for ref in refs]
 
     first = link.do(records.finish(ends, job_ttl_s=JOB_TTL_S))
@@ -219,19 +221,21 @@ def test_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: Sync) 
     assert states == {b"done"}
 
 
-def test_expired_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: Sync) -> None:
+def test_expired_runs_with_many_jobs_end_some_at_a_time(
+    raw: "redis.Redis", link: SyncRedis
+) -> None:
     """What a stage leaves is what the reconciler ends next: nothing waits for ever."""
     refs = []
     for number in range(4):
         joins = (claim(100 * number + job, key=f"{number:064}", known="") for job in range(100))
-        refs.append(Ref(f"{number:064}", do_all(raw, joins)[0].number))
+        refs.append(RunRef(f"{number:064}", do_all(raw, joins)[0].number))
         raw.hset(keys.run(f"{number:064}"), "deadline", 1)
     raw.zadd(keys.DEADLINES, {f"{number:032x}": 1 for number in range(400)})
 
     touched = link.do(
         records.touch(
             "start", refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-            line="cpu", lane="batch", job_ttl_s=JOB_TTL_S, expired=EXPIRED,
+            line="cpu", priority="batch", job_ttl_s=JOB_TTL_S, expired=EXPIRED,
         )
     )  # fmt: skip
     left = raw.zcard(keys.DEADLINES)

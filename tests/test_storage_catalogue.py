@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from storage import catalogue, keys
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -14,14 +14,14 @@ WORKER = {"queues": ["gpu.toy", "gpu.noop"], "device": "cpu"}
 CARDS = {"toy": {"name": "toy", "title": "Toy"}, "noop": {"name": "noop", "title": "No-op"}}
 
 
-def test_an_empty_catalogue_has_nobody_and_nothing(link: Sync) -> None:
+def test_an_empty_catalogue_has_nobody_and_nothing(link: SyncRedis) -> None:
     found = link.do(catalogue.read())
 
     assert (found.workers, dict(found.models)) == ((), {})
     assert found.is_gone("cpu")
 
 
-def test_an_announced_worker_is_live_with_all_it_serves(link: Sync) -> None:
+def test_an_announced_worker_is_live_with_all_it_serves(link: SyncRedis) -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
     found = link.do(catalogue.read())
@@ -30,7 +30,7 @@ def test_an_announced_worker_is_live_with_all_it_serves(link: Sync) -> None:
     assert not found.is_live("cpu")
 
 
-def test_models_are_read_by_name_and_in_order(link: Sync) -> None:
+def test_models_are_read_by_name_and_in_order(link: SyncRedis) -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
     models = link.do(catalogue.read()).models
@@ -38,7 +38,7 @@ def test_models_are_read_by_name_and_in_order(link: Sync) -> None:
     assert models["toy"] == {**CARDS["toy"], "pace_ms": {"preprocess": 0, "postprocess": 0}}
 
 
-def test_a_card_tells_the_models_pace(link: Sync, state: "redis.Redis") -> None:
+def test_a_card_tells_the_models_pace(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
     state.hset(keys.pace("toy"), mapping={"preprocess": 12.5, "left": 1})
@@ -47,14 +47,14 @@ def test_a_card_tells_the_models_pace(link: Sync, state: "redis.Redis") -> None:
     assert pace_ms == {"preprocess": 12.5, "postprocess": 0}
 
 
-def test_a_worker_without_models_can_be_announced(link: Sync) -> None:
+def test_a_worker_without_models_can_be_announced(link: SyncRedis) -> None:
     link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
 
     found = link.do(catalogue.read())
     assert found.is_live("cpu") and dict(found.models) == {}
 
 
-def test_announcing_answers_redis_time(link: Sync) -> None:
+def test_announcing_answers_redis_time(link: SyncRedis) -> None:
     before_ms = time.time() * 1000
 
     said_ms = link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
@@ -62,7 +62,7 @@ def test_announcing_answers_redis_time(link: Sync) -> None:
     assert said_ms == pytest.approx(before_ms, abs=2000)
 
 
-def test_a_newer_card_replaces_the_older(link: Sync) -> None:
+def test_a_newer_card_replaces_the_older(link: SyncRedis) -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
     link.do(catalogue.announce("gpu-2@host", WORKER, {"toy": {"name": "toy", "title": "Newer"}}))
 
@@ -72,7 +72,7 @@ def test_a_newer_card_replaces_the_older(link: Sync) -> None:
 
 
 def test_a_silent_worker_expires(
-    link: Sync, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+    link: SyncRedis, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 50)
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
@@ -84,7 +84,7 @@ def test_a_silent_worker_expires(
     assert state.get(keys.worker("gpu-1@host")) is None
 
 
-def test_a_model_outlives_its_workers(link: Sync, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_outlives_its_workers(link: SyncRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 50)
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
@@ -96,7 +96,7 @@ def test_a_model_outlives_its_workers(link: Sync, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_next_announcement_sweeps_the_expired(
-    link: Sync, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+    link: SyncRedis, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 50)
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
@@ -109,7 +109,7 @@ def test_the_next_announcement_sweeps_the_expired(
 
 @pytest.mark.parametrize(("silent_s", "gone"), [(29, False), (31, True)])
 def test_a_queue_is_gone_after_half_a_minute_without_worker(
-    link: Sync, state: "redis.Redis", silent_s: int, gone: bool
+    link: SyncRedis, state: "redis.Redis", silent_s: int, gone: bool
 ) -> None:
     now_ms = link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
     state.delete(keys.worker("gpu-1@host"))
@@ -121,7 +121,7 @@ def test_a_queue_is_gone_after_half_a_minute_without_worker(
     assert found.is_gone("gpu.toy") is gone
 
 
-def test_a_live_worker_is_never_gone(link: Sync, state: "redis.Redis") -> None:
+def test_a_live_worker_is_never_gone(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
     state.hset(keys.SEEN, "gpu.toy", 0)
@@ -129,7 +129,7 @@ def test_a_live_worker_is_never_gone(link: Sync, state: "redis.Redis") -> None:
     assert not link.do(catalogue.read()).is_gone("gpu.toy")
 
 
-def test_one_of_two_workers_is_enough(link: Sync, state: "redis.Redis") -> None:
+def test_one_of_two_workers_is_enough(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
     link.do(catalogue.announce("gpu-2@host", WORKER, CARDS))
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from storage import keys, records
-from storage.calls import Sync
-from storage.records import Claim, End, Ref, Spec
+from storage.records import Claim, End, RunRef, Spec
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -78,12 +78,12 @@ def spec(key: str, upload: str, code: str = "c") -> Spec:
 class Desk:
     """Calls with this file's usual arguments, and the passing of time."""
 
-    def __init__(self, link: Sync, state: "redis.Redis") -> None:
+    def __init__(self, link: SyncRedis, state: "redis.Redis") -> None:
         self.link, self.state = link, state
 
     def claim(self, job: str, key: str, upload: str, known: str = "") -> Claim:
         asked = records.claim(
-            job, spec(key, upload), lane="batch", job_ttl_s=TTL_S, deadline_s=45,
+            job, spec(key, upload), priority="batch", job_ttl_s=TTL_S, deadline_s=45,
             known_result=known, fields={"id": job},
         )  # fmt: skip
         return self.link.do(asked)
@@ -91,15 +91,15 @@ class Desk:
     def write_upload(self, upload: str) -> None:
         self.link.do(records.write_upload(USER, upload, {"state": "there"}, ttl_s=100_000))
 
-    def start(self, ref: Ref) -> int:
+    def start(self, ref: RunRef) -> int:
         said = records.touch(
             "start", [ref], stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-            line="cpu", lane="batch", job_ttl_s=TTL_S, expired=EXPIRED,
+            line="cpu", priority="batch", job_ttl_s=TTL_S, expired=EXPIRED,
         )  # fmt: skip
         [touched] = self.link.do(said)
         return touched.deliveries
 
-    def finish(self, ref: Ref, state: str = "done") -> int:
+    def finish(self, ref: RunRef, state: str = "done") -> int:
         end = End(ref, state, '{"kind":"labels"}')  # type: ignore[arg-type]  # either of the two
         [answer] = self.link.do(records.finish([end], job_ttl_s=TTL_S))
         return answer
@@ -117,7 +117,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(link: Sync, state: "redis.Redis") -> Desk:
+def desk(link: SyncRedis, state: "redis.Redis") -> Desk:
     return Desk(link, state)
 
 
@@ -153,7 +153,7 @@ def test_a_hit_that_brought_bytes_for_nothing_has_no_upload(desk: Desk) -> None:
 def test_a_job_that_expired_by_itself_needs_nothing(desk: Desk) -> None:
     [key, *_] = REQUESTS
     number = desk.claim("old", key, "upload").number
-    desk.finish(Ref(key, number))
+    desk.finish(RunRef(key, number))
     desk.pass_time(TTL_S / 2)
     desk.claim("young", key, "upload")
     desk.pass_time(TTL_S / 2 + 1)
@@ -166,7 +166,7 @@ def test_a_job_that_waited_long_needs_its_result_as_long_as_its_record_lives(des
     [key, *_] = REQUESTS
     number = desk.claim("patient", key, "upload").number
     desk.pass_time(40)
-    desk.finish(Ref(key, number))
+    desk.finish(RunRef(key, number))
     desk.claim("other", key, "upload")
     desk.pass_time(40)
 
@@ -178,9 +178,9 @@ def test_a_job_of_a_run_that_moved_needs_the_result_of_the_new_request(desk: Des
     old, new = REQUESTS
     number = desk.claim("moved", old, "upload").number
     [n] = desk.link.do(
-        records.lead_again([Ref(old, number)], [spec(new, "upload", "newer")], job_ttl_s=TTL_S)
+        records.requeue([RunRef(old, number)], [spec(new, "upload", "newer")], job_ttl_s=TTL_S)
     )
-    desk.finish(Ref(old, n))
+    desk.finish(RunRef(old, n))
     desk.claim("other", new, "upload", known='{"kind":"labels"}')
 
     assert desk.delete("moved") == records.Deleted(new, False, ["upload"])
@@ -190,11 +190,11 @@ def test_a_job_of_a_run_that_moved_needs_the_result_of_the_new_request(desk: Des
 def test_a_late_result_stays_if_somebody_needs_it_by_then(desk: Desk) -> None:
     [key, *_] = REQUESTS
     number = desk.claim("gone", key, "upload").number
-    desk.start(Ref(key, number))
+    desk.start(RunRef(key, number))
     desk.delete("gone")
     desk.claim("hit", key, "upload", known='{"kind":"labels"}')
 
-    assert desk.finish(Ref(key, number)) == 1
+    assert desk.finish(RunRef(key, number)) == 1
 
 
 @dataclass
@@ -243,7 +243,7 @@ class Holds(RuleBasedStateMachine):
     def is_lost(self, key: str) -> None:
         """Its worker is gone for longer than its lease, and somebody asks for the same."""
         if key in self.runs:
-            self.desk.start(Ref(key, self.runs[key].number))
+            self.desk.start(RunRef(key, self.runs[key].number))
             self.desk.pass_time(records.LEASE_MS / 1000 + 1)
             self.ask(key, "", False)
 
@@ -274,8 +274,8 @@ class Holds(RuleBasedStateMachine):
     @rule(key=st.sampled_from(REQUESTS))
     def is_queued(self, key: str) -> None:
         if key in self.runs:
-            ref = Ref(key, self.runs[key].number)
-            self.desk.link.do(records.send(records.Letter("queue", b"message"), [ref]))
+            ref = RunRef(key, self.runs[key].number)
+            self.desk.link.do(records.send(records.EncodedMessage("queue", b"message"), [ref]))
 
     @rule(key=st.sampled_from(REQUESTS), data=st.data())
     def is_taken_up(self, key: str, data: st.DataObject) -> None:
@@ -287,7 +287,7 @@ class Holds(RuleBasedStateMachine):
         name, upload = data.draw(st.sampled_from(who)), f"brought-{next(self.names)}"
         n, state, unsent = self.desk.state.hmget(keys.run(key), "n", "state", "unsent")
         waiting = self.desk.state.smembers(keys.run_jobs(key))
-        asked = records.take_up(Ref(key, run.number), spec(key, upload), name)
+        asked = records.take_up(RunRef(key, run.number), spec(key, upload), name)
         taken = self.desk.link.do(asked)
         is_open = n == str(run.number) and unsent is not None and state not in records.ENDED
         assert taken == is_open
@@ -298,12 +298,12 @@ class Holds(RuleBasedStateMachine):
     @rule(key=st.sampled_from(REQUESTS))
     def starts(self, key: str) -> None:
         if key in self.runs:
-            self.desk.start(Ref(key, self.runs[key].number))
+            self.desk.start(RunRef(key, self.runs[key].number))
 
     @rule(key=st.sampled_from(REQUESTS), state=st.sampled_from(["done", "failed"]))
     def ends(self, key: str, state: str) -> None:
         if key in self.runs:
-            self.desk.finish(Ref(key, self.runs[key].number), state)
+            self.desk.finish(RunRef(key, self.runs[key].number), state)
 
     @rule(key=st.sampled_from(REQUESTS), to=st.sampled_from(["d" * 64, *REQUESTS]))
     def moves(self, key: str, to: str) -> None:
@@ -311,9 +311,9 @@ class Holds(RuleBasedStateMachine):
         if key not in self.runs or to == key:
             return
         run = self.runs[key]
-        ref, waiting = Ref(key, run.number), self.desk.state.smembers(keys.run_jobs(key))
+        ref, waiting = RunRef(key, run.number), self.desk.state.smembers(keys.run_jobs(key))
         [n] = self.desk.link.do(
-            records.lead_again([ref], [spec(to, run.upload, "newer")], job_ttl_s=TTL_S)
+            records.requeue([ref], [spec(to, run.upload, "newer")], job_ttl_s=TTL_S)
         )
         if n:
             run.number, run.result = n, to
@@ -403,7 +403,7 @@ def day(desk: Desk, number: int) -> None:
     """Misses, joins, hits, a cancelled, a deleted and an expired job, and bytes that come late."""
     for key in (f"{number}-{n}".ljust(64, "0") for n in range(3)):
         jobs = [f"{key[:3]}-{n}" for n in range(6)]
-        run = Ref(key, desk.claim(jobs[0], key, f"upload-of-{jobs[0]}").number)
+        run = RunRef(key, desk.claim(jobs[0], key, f"upload-of-{jobs[0]}").number)
         for job in jobs[1:]:
             desk.claim(job, key, f"upload-of-{job}")
         asked = records.take_up(run, spec(key, f"late-{jobs[1]}"), jobs[1])

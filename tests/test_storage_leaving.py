@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from storage import keys, records
-from storage.calls import Sync
-from storage.records import Claim, End, Ref, Spec
+from storage.records import Claim, End, RunRef, Spec
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -21,24 +21,26 @@ RESULT = '{"kind":"labels"}'
 class Desk:
     """Calls with this file's usual arguments."""
 
-    def __init__(self, link: Sync) -> None:
+    def __init__(self, link: SyncRedis) -> None:
         self.link = link
 
     def claim(self, job: str, key: str = KEY, user: str = "ada", **options: object) -> Claim:
         spec = Spec(key, user, "toy", {}, ["alpha"], f"upload-{key[:4]}", "sha256:w", "c")
-        asked = records.claim(job, spec, lane="batch", job_ttl_s=60, fields={"id": job}, **options)
+        asked = records.claim(
+            job, spec, priority="batch", job_ttl_s=60, fields={"id": job}, **options
+        )
         return self.link.do(asked)
 
     def touch(self, event: str, number: int = 1, stage: str = "preprocess") -> int:
         said = records.touch(
             event,
-            [Ref(KEY, number)],
+            [RunRef(KEY, number)],
             stage=stage,
             state=f"at {stage}",
             progress=0.1,
             model="toy",
             line="cpu",
-            lane="batch",
+            priority="batch",
             next_line="gpu.toy",
             next_queue="gpu.toy",
             job_ttl_s=60,
@@ -57,7 +59,9 @@ class Desk:
         return self.link.do(records.expire(EXPIRED, job_ttl_s=60))
 
     def finish(self, number: int = 1) -> int:
-        [done] = self.link.do(records.finish([End(Ref(KEY, number), "done", RESULT)], job_ttl_s=60))
+        [done] = self.link.do(
+            records.finish([End(RunRef(KEY, number), "done", RESULT)], job_ttl_s=60)
+        )
         return done
 
     def state(self, job: str) -> str:
@@ -67,7 +71,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(link: Sync) -> Desk:
+def desk(link: SyncRedis) -> Desk:
     return Desk(link)
 
 
@@ -203,12 +207,12 @@ def test_whoever_asks_again_does_not_join_a_run_that_is_being_cancelled(desk: De
     assert desk.state("j2") == "queued"
 
 
-def test_a_lost_run_that_nobody_wants_is_not_led_again(desk: Desk, link: Sync) -> None:
+def test_a_lost_run_that_nobody_wants_is_not_led_again(desk: Desk, link: SyncRedis) -> None:
     desk.claim("j1")
     desk.touch("start")
     desk.cancel("j1")  # and the worker dies
 
-    assert link.do(records.lead_again([Ref(KEY, 1)], job_ttl_s=60)) == [0]
+    assert link.do(records.requeue([RunRef(KEY, 1)], job_ttl_s=60)) == [0]
     assert desk.state("j1") == "cancelled"
 
 
@@ -321,7 +325,7 @@ def test_a_job_that_is_kept_needs_no_interest(desk: Desk, state: "redis.Redis") 
 # Delete
 
 
-def test_a_deleted_job_is_gone(desk: Desk, state: "redis.Redis", link: Sync) -> None:
+def test_a_deleted_job_is_gone(desk: Desk, state: "redis.Redis", link: SyncRedis) -> None:
     desk.claim("j1")
     desk.finish()
 

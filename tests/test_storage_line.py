@@ -8,8 +8,8 @@ import pytest
 import redis
 
 from storage import keys, records
-from storage.calls import Sync
-from storage.records import NO_LIMITS, Claim, End, Limits, Load, Ref, Refusal, Spec, View
+from storage.records import NO_LIMITS, Claim, End, Limits, Load, Refusal, RunRef, Spec, View
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -23,7 +23,7 @@ LINES = {"preprocess": "cpu", "inference": "gpu.toy", "postprocess": "post"}
 class Line:
     """Claims and stages with this file's usual arguments. A job is called as its run is."""
 
-    def __init__(self, link: Sync) -> None:
+    def __init__(self, link: SyncRedis) -> None:
         self.link = link
 
     def claim(
@@ -34,7 +34,7 @@ class Line:
         user: str = "ada",
         model: str = "toy",
         variant: str = "",
-        lane: str = "interactive",
+        priority: str = "interactive",
         limits: Limits = NO_LIMITS,
         known: str = "",
     ) -> Claim:
@@ -43,7 +43,7 @@ class Line:
         asked = records.claim(
             job,
             spec,
-            lane=lane,
+            priority=priority,
             job_ttl_s=60,
             variant=variant,
             limits=limits,
@@ -58,18 +58,18 @@ class Line:
         return records.refusal(claim)
 
     def touch(
-        self, event: str, *names: str, stage: str, model: str = "toy", lane: str = "interactive"
+        self, event: str, *names: str, stage: str, model: str = "toy", priority: str = "interactive"
     ) -> None:
         following = {"preprocess": f"gpu.{model}", "inference": "cpu"}.get(stage, "")
         said = records.touch(
             event,  # type: ignore[arg-type]  # one of three words
-            [Ref(name, 1) for name in names],
+            [RunRef(name, 1) for name in names],
             stage=stage,
             state="x",
             progress=0,
             model=model,
             line=LINES[stage],
-            lane=lane,
+            priority=priority,
             next_line={"cpu": "post"}.get(following, following),
             next_queue=following,
         )
@@ -82,7 +82,7 @@ class Line:
             self.touch("end", *names, stage=stage, **where)
 
     def finish(self, *names: str, state: str = "done", n: int = 1) -> None:
-        ends = [End(Ref(name, n), state, "{}") for name in names]  # type: ignore[arg-type]  # one of two words
+        ends = [End(RunRef(name, n), state, "{}") for name in names]  # type: ignore[arg-type]  # one of two words
         assert all(self.link.do(records.finish(ends, job_ttl_s=60)))
 
     def view(self, job: str, loads: dict[str, dict[str, Load]] | None = None) -> View:
@@ -96,7 +96,7 @@ class Line:
 
 
 @pytest.fixture
-def line(link: Sync) -> Line:
+def line(link: SyncRedis) -> Line:
     return Line(link)
 
 
@@ -149,9 +149,9 @@ def test_a_job_that_joins_stands_where_its_run_stands(line: Line) -> None:
 
 
 def test_people_are_before_batches(line: Line) -> None:
-    line.claim("batch-1", lane="batch")
-    line.claim("batch-2", lane="batch")
-    line.claim("person", lane="interactive")
+    line.claim("batch-1", priority="batch")
+    line.claim("batch-2", priority="batch")
+    line.claim("person", priority="interactive")
 
     assert line.ahead("person", "batch-1", "batch-2") == [0, 1, 2]
 
@@ -168,7 +168,7 @@ def test_a_run_that_is_led_again_waits_behind_those_who_wait(line: Line) -> None
         line.claim(name)
     line.through("one")
 
-    line.link.do(records.lead_again([Ref("one", 1)], job_ttl_s=60))
+    line.link.do(records.requeue([RunRef("one", 1)], job_ttl_s=60))
 
     assert line.ahead("two", "one") == [0, 1]
 
@@ -263,7 +263,7 @@ def test_a_profile_leaves_its_line_as_any_run_does(line: Line, state: "redis.Red
     line.finish("ended")
     left = state.zcard(keys.waiting("toy:heavy", "interactive"))
 
-    line.link.do(records.lead_again([Ref("again", 1)], job_ttl_s=60))
+    line.link.do(records.requeue([RunRef("again", 1)], job_ttl_s=60))
 
     assert left == 0
     assert line.view("again", SEEN).run["variant"] == "toy:heavy"
@@ -374,7 +374,7 @@ def test_what_never_reached_the_model_teaches_nothing(line: Line, state: "redis.
 # A full line
 
 
-def test_a_full_lane_refuses_and_says_how_full(line: Line) -> None:
+def test_a_full_priority_refuses_and_says_how_full(line: Line) -> None:
     for number in range(2):
         line.claim(f"run-{number}")
     line.claim("slow", model="slow")
@@ -409,16 +409,16 @@ def test_one_models_flood_refuses_no_other(line: Line) -> None:
     assert line.claim("toy", limits=limits(wait_ms=10_000)).verdict == "lead"
 
 
-def test_a_full_batch_lane_refuses_no_person(line: Line) -> None:
+def test_a_full_batch_priority_refuses_no_person(line: Line) -> None:
     for number in range(8):
-        line.claim(f"run-{number}", lane="batch")
+        line.claim(f"run-{number}", priority="batch")
     tight = limits(wait_ms=70, waiting=8)
 
-    assert line.claim("late", lane="batch", limits=tight).verdict == "busy"
-    assert line.claim("person", lane="interactive", limits=tight).verdict == "lead"
+    assert line.claim("late", priority="batch", limits=tight).verdict == "busy"
+    assert line.claim("person", priority="interactive", limits=tight).verdict == "lead"
 
 
-def test_a_full_lane_has_room_once_its_runs_are_through_the_model(line: Line) -> None:
+def test_a_full_priority_has_room_once_its_runs_are_through_the_model(line: Line) -> None:
     line.claim("one")
     assert line.claim("late", limits=limits(waiting=1)).verdict == "busy"
 
@@ -471,8 +471,8 @@ def test_a_user_has_so_many_runs_at_a_time(line: Line) -> None:
     assert line.claim("his", user="bob", limits=limits(in_flight=3)).verdict == "lead"
 
 
-def test_all_models_and_lanes_count_for_a_user(line: Line) -> None:
-    line.claim("one", lane="batch")
+def test_all_models_and_priorities_count_for_a_user(line: Line) -> None:
+    line.claim("one", priority="batch")
     line.claim("two", model="slow")
 
     assert line.refusal("late", limits=limits(in_flight=2)).limit == "in_flight"
@@ -507,8 +507,8 @@ def test_an_end_gives_its_user_room(line: Line, state_: str) -> None:
 
 def test_a_run_counts_once_however_often_it_is_led(line: Line, state: "redis.Redis") -> None:
     line.claim("one")
-    line.link.do(records.lead_again([Ref("one", 1)], job_ttl_s=60))
-    line.link.do(records.lead_again([Ref("one", 2)], job_ttl_s=60))
+    line.link.do(records.requeue([RunRef("one", 1)], job_ttl_s=60))
+    line.link.do(records.requeue([RunRef("one", 2)], job_ttl_s=60))
     assert state.zcard(keys.user_runs("ada")) == 1
 
     line.finish("one", n=3)

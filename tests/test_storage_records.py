@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from storage import keys, records
-from storage.calls import Sync
-from storage.records import Claim, End, Letter, Ref, Spec, View
+from storage.records import Claim, EncodedMessage, End, RunRef, Spec, View
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -25,7 +25,7 @@ def spec(key: str = KEY, user: str = "ada") -> Spec:
 class Desk:
     """Calls with this file's usual arguments."""
 
-    def __init__(self, link: Sync) -> None:
+    def __init__(self, link: SyncRedis) -> None:
         self.link = link
 
     def claim(
@@ -34,13 +34,13 @@ class Desk:
         key: str = KEY,
         *,
         user: str = "ada",
-        lane: str = "batch",
+        priority: str = "batch",
         known: str = "",
     ) -> Claim:
         asked = records.claim(
             job,
             spec(key, user),
-            lane=lane,
+            priority=priority,
             job_ttl_s=60,
             known_result=known,
             fields={"id": job},
@@ -50,10 +50,10 @@ class Desk:
     def touch(
         self,
         event: str,
-        *refs: Ref,
+        *refs: RunRef,
         stage: str = "preprocess",
         next_queue: str = "",
-        lane: str = "batch",
+        priority: str = "batch",
     ) -> list[int]:
         states = {
             "preprocess": ("preprocessing", 0.05, "cpu"),
@@ -69,13 +69,13 @@ class Desk:
             progress=progress,
             model="toy",
             line=line,
-            lane=lane,
+            priority=priority,
             next_line="post" if next_queue == "cpu" else next_queue,
             next_queue=next_queue,
         )
         return [touched.deliveries for touched in self.link.do(said)]
 
-    def finish(self, *refs: Ref, state: str = "done", lasting: bool = False) -> list[int]:
+    def finish(self, *refs: RunRef, state: str = "done", lasting: bool = False) -> list[int]:
         payload = '{"kind":"labels"}' if state == "done" else '{"code":"bad_input"}'
         ends = [End(ref, state, payload, lasting) for ref in refs]
         return self.link.do(records.finish(ends, job_ttl_s=60))
@@ -87,7 +87,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(link: Sync) -> Desk:
+def desk(link: SyncRedis) -> Desk:
     return Desk(link)
 
 
@@ -130,9 +130,9 @@ def test_equal_work_is_joined(desk: Desk) -> None:
 
 
 def test_who_joins_is_told_where_the_bytes_belong_until_the_run_is_queued(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     before = desk.claim("j2").payload
-    desk.link.do(records.send(Letter("q", b"text"), [ref]))
+    desk.link.do(records.send(EncodedMessage("q", b"text"), [ref]))
 
     after = desk.claim("j3").payload
 
@@ -140,18 +140,18 @@ def test_who_joins_is_told_where_the_bytes_belong_until_the_run_is_queued(desk: 
 
 
 def test_a_message_is_sent_once(desk: Desk, state: "redis.Redis") -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
 
-    sent = [desk.link.do(records.send(Letter("q", b"text"), [ref])) for _ in range(2)]
+    sent = [desk.link.do(records.send(EncodedMessage("q", b"text"), [ref])) for _ in range(2)]
 
     assert (sent, state.llen("q")) == ([True, False], 1)
 
 
 def test_the_message_of_a_stale_run_is_not_sent(desk: Desk, state: "redis.Redis") -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
-    desk.link.do(records.lead_again([ref], job_ttl_s=60))
+    ref = RunRef(KEY, desk.claim("j1").number)
+    desk.link.do(records.requeue([ref], job_ttl_s=60))
 
-    assert not desk.link.do(records.send(Letter("q", b"text"), [ref]))
+    assert not desk.link.do(records.send(EncodedMessage("q", b"text"), [ref]))
 
 
 def test_new_work_is_refused_while_scratch_is_full_and_known_work_is_not(desk: Desk) -> None:
@@ -159,7 +159,7 @@ def test_new_work_is_refused_while_scratch_is_full_and_known_work_is_not(desk: D
     full = replace(records.NO_LIMITS, scratch=(10, 10))
 
     def asked(job: str, key: str) -> Claim:
-        call = records.claim(job, spec(key), lane="batch", job_ttl_s=60, limits=full)
+        call = records.claim(job, spec(key), priority="batch", job_ttl_s=60, limits=full)
         return desk.link.do(call)
 
     refused, joined = asked("j2", "other"), asked("j3", KEY)
@@ -176,7 +176,7 @@ def test_other_work_leads_its_own_run(desk: Desk) -> None:
 
 
 def test_a_claim_for_a_finished_run_is_a_hit(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.finish(ref)
 
     claim = desk.claim("j2")
@@ -187,8 +187,8 @@ def test_a_claim_for_a_finished_run_is_a_hit(desk: Desk) -> None:
 
 
 def test_what_a_lighter_model_made_answers_nobody_else(desk: Desk, state: "redis.Redis") -> None:
-    desk.finish(Ref(KEY, desk.claim("j1").number))
-    state.hset(keys.run(KEY), "result", '{"kind":"labels","lighter":true}')
+    desk.finish(RunRef(KEY, desk.claim("j1").number))
+    state.hset(keys.run(KEY), "result", '{"kind":"labels","degraded":true}')
 
     claim = desk.claim("j2")
 
@@ -205,7 +205,7 @@ def test_a_known_result_is_a_hit_without_any_run(desk: Desk, state: "redis.Redis
 
 
 def test_a_lasting_failure_is_remembered(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.finish(ref, state="failed", lasting=True)
 
     claim = desk.claim("j2")
@@ -216,7 +216,7 @@ def test_a_lasting_failure_is_remembered(desk: Desk) -> None:
 
 
 def test_a_lasting_failure_is_forgotten_after_ten_minutes(desk: Desk, state: "redis.Redis") -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.finish(ref, state="failed", lasting=True)
     ended = float(state.hget(keys.run(KEY), "ended"))
 
@@ -226,7 +226,7 @@ def test_a_lasting_failure_is_forgotten_after_ten_minutes(desk: Desk, state: "re
 
 
 def test_a_passing_failure_is_tried_again(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.finish(ref, state="failed")
 
     claim = desk.claim("j2")
@@ -239,7 +239,7 @@ def test_the_same_claim_sent_twice_leads_once(desk: Desk, state: "redis.Redis") 
     again = desk.claim("j1")
 
     assert (again.verdict, again.number) == ("lead", first.number)
-    assert state.hget(keys.lane("cpu", "batch"), "next") == "1"
+    assert state.hget(keys.positions("cpu", "batch"), "next") == "1"
     assert state.smembers(keys.run_jobs(KEY)) == {"j1"}
 
 
@@ -258,7 +258,7 @@ def test_an_overtaken_run_is_led_again_when_its_lease_is_over(
     desk: Desk, state: "redis.Redis"
 ) -> None:
     first = desk.claim("j1")
-    later = Ref("later", desk.claim("j2", "later").number)
+    later = RunRef("later", desk.claim("j2", "later").number)
     desk.touch("start", later)
     expire_lease(state)
 
@@ -269,7 +269,7 @@ def test_an_overtaken_run_is_led_again_when_its_lease_is_over(
 
 def test_an_overtaken_run_with_a_lease_is_joined(desk: Desk) -> None:
     desk.claim("j1")
-    later = Ref("later", desk.claim("j2", "later").number)
+    later = RunRef("later", desk.claim("j2", "later").number)
     desk.touch("start", later)
 
     assert desk.claim("j3").verdict == "join"
@@ -279,7 +279,7 @@ def test_a_running_run_is_led_again_when_its_lease_is_over(
     desk: Desk, state: "redis.Redis"
 ) -> None:
     first = desk.claim("j1")
-    desk.touch("start", Ref(KEY, first.number))
+    desk.touch("start", RunRef(KEY, first.number))
     assert desk.claim("j2").verdict == "join"
     expire_lease(state)
 
@@ -287,19 +287,19 @@ def test_a_running_run_is_led_again_when_its_lease_is_over(
 
 
 def test_joiners_survive_a_new_lead(desk: Desk, state: "redis.Redis") -> None:
-    first = Ref(KEY, desk.claim("j1").number)
+    first = RunRef(KEY, desk.claim("j1").number)
     desk.claim("j2")
     desk.touch("start", first)
     expire_lease(state)
 
-    second = Ref(KEY, desk.claim("j3").number)
+    second = RunRef(KEY, desk.claim("j3").number)
     desk.finish(second)
 
     assert [desk.view(job).state for job in ("j1", "j2", "j3")] == ["done", "done", "done"]
 
 
 def test_whoever_waits_hears_of_a_new_lead(desk: Desk, state: "redis.Redis") -> None:
-    first = Ref(KEY, desk.claim("j1").number)
+    first = RunRef(KEY, desk.claim("j1").number)
     desk.touch("start", first)
     expire_lease(state)
 
@@ -312,9 +312,9 @@ def test_whoever_waits_hears_of_a_new_lead(desk: Desk, state: "redis.Redis") -> 
 def test_the_end_is_the_newest_version_to_those_who_joined_before_a_new_lead(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    desk.touch("start", Ref(KEY, desk.claim("j1").number))
+    desk.touch("start", RunRef(KEY, desk.claim("j1").number))
     expire_lease(state)
-    second = Ref(KEY, desk.claim("j2").number)
+    second = RunRef(KEY, desk.claim("j2").number)
     desk.touch("start", second)
     seen = desk.view("j1").version
 
@@ -326,7 +326,7 @@ def test_the_end_is_the_newest_version_to_those_who_joined_before_a_new_lead(
 def test_an_equal_key_after_its_record_has_expired_is_led_from_the_start(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    desk.finish(Ref(KEY, desk.claim("j1").number))
+    desk.finish(RunRef(KEY, desk.claim("j1").number))
     state.delete(keys.run(KEY))
 
     claim = desk.claim("j2")
@@ -362,7 +362,7 @@ def test_a_spec_of_a_newer_version_is_refused(change: dict[str, int]) -> None:
 
 
 def test_a_start_hands_out_the_spec(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
 
     [touched] = desk.link.do(
         records.touch(
@@ -373,7 +373,7 @@ def test_a_start_hands_out_the_spec(desk: Desk) -> None:
             progress=0,
             model="toy",
             line="cpu",
-            lane="batch",
+            priority="batch",
         )
     )
 
@@ -381,7 +381,7 @@ def test_a_start_hands_out_the_spec(desk: Desk) -> None:
 
 
 def test_every_start_of_a_stage_is_counted(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
 
     counts = [desk.touch("start", ref)[0] for _ in range(3)]
 
@@ -390,7 +390,7 @@ def test_every_start_of_a_stage_is_counted(desk: Desk) -> None:
 
 
 def test_a_start_shows_in_the_run(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
 
     desk.touch("start", ref)
 
@@ -404,14 +404,14 @@ def test_every_touch_renews_the_lease(desk: Desk, state: "redis.Redis", event: s
     claim = desk.claim("j1")
     expire_lease(state)
 
-    desk.touch(event, Ref(KEY, claim.number))
+    desk.touch(event, RunRef(KEY, claim.number))
 
     lease = float(state.hget(keys.run(KEY), "lease"))
     assert lease == pytest.approx(claim.at_ms + records.LEASE_MS, abs=2000)
 
 
 def test_a_renewal_changes_nothing_but_the_lease(desk: Desk, state: "redis.Redis") -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.touch("start", ref)
     before = state.hgetall(keys.run(KEY))
 
@@ -427,7 +427,7 @@ def test_a_renewal_changes_nothing_but_the_lease(desk: Desk, state: "redis.Redis
 def test_starts_and_ends_are_published_with_growing_versions(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
 
     with listening(state) as heard:
         desk.touch("start", ref)
@@ -453,17 +453,17 @@ def test_another_number_gets_nothing_and_changes_nothing(
     before = state.hgetall(keys.run(KEY))
 
     with listening(state) as heard:
-        answers = desk.touch(event, Ref(KEY, number), next_queue="gpu.toy")
+        answers = desk.touch(event, RunRef(KEY, number), next_queue="gpu.toy")
 
     assert answers == [0]
     assert state.hgetall(keys.run(KEY)) == before
-    assert not state.exists(keys.lane("gpu.toy", "batch"))
+    assert not state.exists(keys.positions("gpu.toy", "batch"))
     assert heard == []
 
 
 @pytest.mark.parametrize("event", ["start", "renew", "end"])
 def test_an_ended_run_is_touched_no_more(desk: Desk, state: "redis.Redis", event: str) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.finish(ref)
     before = state.hgetall(keys.run(KEY))
 
@@ -472,19 +472,19 @@ def test_an_ended_run_is_touched_no_more(desk: Desk, state: "redis.Redis", event
 
 
 def test_a_run_that_nobody_claimed_is_not_made_by_a_touch(desk: Desk, state: "redis.Redis") -> None:
-    assert desk.touch("start", Ref("unknown", 1)) == [0]
+    assert desk.touch("start", RunRef("unknown", 1)) == [0]
     assert not state.exists(keys.run("unknown"))
 
 
 def test_a_stale_run_of_a_message_does_not_stop_its_neighbours(desk: Desk) -> None:
-    good = Ref("good", desk.claim("j1", "good").number)
+    good = RunRef("good", desk.claim("j1", "good").number)
     desk.claim("j2", "stale")
 
-    assert desk.touch("start", Ref("stale", 7), good, Ref("none", 1)) == [0, 1, 0]
+    assert desk.touch("start", RunRef("stale", 7), good, RunRef("none", 1)) == [0, 1, 0]
 
 
 def test_the_end_of_a_stage_puts_a_run_in_the_next_line(desk: Desk, state: "redis.Redis") -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.touch("start", ref)
 
     desk.touch("end", ref, next_queue="gpu.toy")
@@ -495,17 +495,17 @@ def test_the_end_of_a_stage_puts_a_run_in_the_next_line(desk: Desk, state: "redi
 def test_a_run_that_starts_late_does_not_move_the_mark_back(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    early = Ref("early", desk.claim("j1", "early").number)
-    late = Ref("late", desk.claim("j2", "late").number)
+    early = RunRef("early", desk.claim("j1", "early").number)
+    late = RunRef("late", desk.claim("j2", "late").number)
     desk.touch("start", late)
 
     desk.touch("start", early)
 
-    assert state.hget(keys.lane("cpu", "batch"), "started") == "2"
+    assert state.hget(keys.positions("cpu", "batch"), "started") == "2"
 
 
 def test_times_of_waiting_and_of_stages_are_kept(desk: Desk, state: "redis.Redis") -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     time.sleep(0.02)
     desk.touch("start", ref)
     time.sleep(0.03)
@@ -526,7 +526,7 @@ def test_times_of_waiting_and_of_stages_are_kept(desk: Desk, state: "redis.Redis
 
 
 def test_finish_ends_every_waiting_job(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.claim("j2")
 
     assert desk.finish(ref) == [True]
@@ -537,7 +537,7 @@ def test_finish_ends_every_waiting_job(desk: Desk) -> None:
 
 
 def test_a_run_is_finished_only_once(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
 
     assert desk.finish(ref) == [True]
     assert desk.finish(ref, state="failed") == [False]
@@ -549,20 +549,20 @@ def test_a_stale_number_finishes_nothing(desk: Desk, state: "redis.Redis") -> No
     desk.claim("j1")
     before = state.hgetall(keys.run(KEY))
 
-    assert desk.finish(Ref(KEY, 7)) == [False]
+    assert desk.finish(RunRef(KEY, 7)) == [False]
 
     assert state.hgetall(keys.run(KEY)) == before
     assert desk.view("j1").state == "queued"
 
 
 def test_one_stale_run_of_several_does_not_keep_the_others_from_ending(desk: Desk) -> None:
-    refs = [Ref(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
+    refs = [RunRef(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
 
-    assert desk.finish(refs[0], Ref("two", 9), refs[2]) == [True, False, True]
+    assert desk.finish(refs[0], RunRef("two", 9), refs[2]) == [True, False, True]
 
 
 def test_a_failure_reaches_every_job_with_its_reason(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.claim("j2")
 
     desk.finish(ref, state="failed")
@@ -575,7 +575,7 @@ def test_a_failure_reaches_every_job_with_its_reason(desk: Desk) -> None:
 def test_a_job_that_was_deleted_meanwhile_is_not_made_again(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     state.delete(keys.job("j1"))
 
     desk.finish(ref)
@@ -584,7 +584,7 @@ def test_a_job_that_was_deleted_meanwhile_is_not_made_again(
 
 
 def test_an_ended_run_is_active_no_more(desk: Desk, state: "redis.Redis") -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     assert state.zrange(keys.ACTIVE, 0, -1) == [KEY]
 
     desk.finish(ref)
@@ -594,7 +594,7 @@ def test_an_ended_run_is_active_no_more(desk: Desk, state: "redis.Redis") -> Non
 
 
 def test_ends_are_counted_by_model_and_minute(desk: Desk, state: "redis.Redis") -> None:
-    refs = [Ref(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
+    refs = [RunRef(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
     desk.touch("start", *refs)
 
     desk.finish(*refs[:2])
@@ -622,12 +622,12 @@ def test_a_view_has_what_was_asked_for(desk: Desk) -> None:
 
     fields = desk.view("j1").fields
     assert (fields["id"], fields["user"], fields["model"]) == ("j1", "ada", "toy")
-    assert (fields["lane"], fields["weights"], fields["cached"]) == ("batch", "sha256:w", "0")
+    assert (fields["priority"], fields["weights"], fields["cached"]) == ("batch", "sha256:w", "0")
     assert json.loads(fields["params"]) == {"gain": 2}
 
 
 def test_a_job_under_way_shows_its_run_whoever_leads_it(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     desk.claim("j2")
     desk.touch("start", ref)
 
@@ -635,7 +635,7 @@ def test_a_job_under_way_shows_its_run_whoever_leads_it(desk: Desk) -> None:
 
 
 def test_versions_grow_from_claim_to_end(desk: Desk) -> None:
-    ref = Ref(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").number)
     versions = [desk.view("j1").version]
     for event in ("start", "end"):
         desk.touch(event, ref)
@@ -647,7 +647,7 @@ def test_versions_grow_from_claim_to_end(desk: Desk) -> None:
 
 
 def test_an_ended_job_is_readable_without_its_run(desk: Desk, state: "redis.Redis") -> None:
-    desk.finish(Ref(KEY, desk.claim("j1").number))
+    desk.finish(RunRef(KEY, desk.claim("j1").number))
 
     state.delete(keys.run(KEY))
 
@@ -665,7 +665,7 @@ def test_a_job_whose_run_is_gone_shows_its_own_state(desk: Desk, state: "redis.R
 
 
 def test_an_ended_job_stays_ended_when_its_key_is_led_again(desk: Desk) -> None:
-    desk.finish(Ref(KEY, desk.claim("j1").number), state="failed")
+    desk.finish(RunRef(KEY, desk.claim("j1").number), state="failed")
 
     desk.claim("j2")
 
@@ -747,8 +747,8 @@ def test_a_users_channel_tells_of_each_job_that_waits(
 def test_an_end_is_counted_in_its_minute_and_for_ever(desk: Desk, state: "redis.Redis") -> None:
     for number, end in enumerate(["done", "failed"]):
         desk.claim(f"j{number}", key=str(number) * 64)
-        desk.touch("start", Ref(str(number) * 64, 1))
-        desk.finish(Ref(str(number) * 64, 1), state=end)
+        desk.touch("start", RunRef(str(number) * 64, 1))
+        desk.finish(RunRef(str(number) * 64, 1), state=end)
 
     [minute] = [key for key in state.scan_iter(keys.stat("toy", 0)[:-1] + "[0-9]*")]
     for key in (minute, keys.STAT_PREFIX + "toy:all"):
@@ -762,7 +762,7 @@ def test_an_end_is_counted_in_its_minute_and_for_ever(desk: Desk, state: "redis.
 
 def test_a_hit_is_counted_in_its_minute_and_for_ever(desk: Desk, state: "redis.Redis") -> None:
     desk.claim("j1")
-    desk.finish(Ref(KEY, 1))
+    desk.finish(RunRef(KEY, 1))
 
     desk.claim("known to the cache", key="d" * 64, known='{"kind":"labels"}')
     desk.claim("known to its run")
@@ -777,11 +777,11 @@ def test_a_census_tells_what_waits_and_what_runs(desk: Desk, state: "redis.Redis
     state.sadd(keys.MODELS, "toy")
     for number in range(3):
         desk.claim(f"j{number}", key=str(number) * 64)
-    desk.touch("start", Ref("0" * 64, 1))
+    desk.touch("start", RunRef("0" * 64, 1))
 
-    census = desk.link.do(records.census())
+    stats = desk.link.do(records.stats())
 
-    found = {(group.state, group.line, group.count) for group in census.groups}
+    found = {(group.state, group.line, group.count) for group in stats.groups}
     assert found == {("waiting", "cpu", 2), ("preprocessing", "cpu", 1)}
-    assert max(group.oldest_ms for group in census.groups if group.state == "waiting") > 0
-    assert census.totals == {"toy": {}}
+    assert max(group.oldest_ms for group in stats.groups if group.state == "waiting") > 0
+    assert stats.totals == {"toy": {}}

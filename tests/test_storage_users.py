@@ -4,33 +4,33 @@ import pytest
 import redis
 
 from storage import users
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
 
-def test_the_right_password_opens(link: Sync) -> None:
+def test_the_right_password_opens(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "correct horse"))
 
     assert users.is_password(link.do(users.password_hash("ada")), "correct horse")
 
 
 @pytest.mark.parametrize("tried", ["", "correct hors", "Correct horse", "correct horse "])
-def test_a_wrong_password_does_not(link: Sync, tried: str) -> None:
+def test_a_wrong_password_does_not(link: SyncRedis, tried: str) -> None:
     link.do(users.set_password("ada", "correct horse"))
 
     assert not users.is_password(link.do(users.password_hash("ada")), tried)
 
 
 @pytest.mark.parametrize("tried", ["", "anything", "00"])
-def test_no_password_opens_an_account_that_is_not_there(link: Sync, tried: str) -> None:
+def test_no_password_opens_an_account_that_is_not_there(link: SyncRedis, tried: str) -> None:
     stored = link.do(users.password_hash("nobody"))
 
     assert stored is None
     assert not users.is_password(stored, tried)
 
 
-def test_a_changed_password_replaces_the_old(link: Sync) -> None:
+def test_a_changed_password_replaces_the_old(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "old"))
     link.do(users.set_password("ada", "new"))
 
@@ -39,30 +39,32 @@ def test_a_changed_password_replaces_the_old(link: Sync) -> None:
     assert not users.is_password(stored, "old")
 
 
-def test_equal_passwords_are_stored_differently(link: Sync) -> None:
+def test_equal_passwords_are_stored_differently(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "same"))
     link.do(users.set_password("bob", "same"))
 
     assert link.do(users.password_hash("ada")) != link.do(users.password_hash("bob"))
 
 
-def test_passwords_beyond_ascii_work(link: Sync) -> None:
+def test_passwords_beyond_ascii_work(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "pä߀wörd"))
 
     assert users.is_password(link.do(users.password_hash("ada")), "pä߀wörd")
 
 
-def test_a_key_names_its_user(link: Sync) -> None:
+def test_a_key_names_its_user(link: SyncRedis) -> None:
     link.do(users.add_key("key-of-ada", "ada"))
 
     assert link.do(users.user_of_key("key-of-ada")) == "ada"
 
 
-def test_an_unknown_key_names_nobody(link: Sync) -> None:
+def test_an_unknown_key_names_nobody(link: SyncRedis) -> None:
     assert link.do(users.user_of_key("made-up")) is None
 
 
-def test_neither_password_nor_key_can_be_read_from_redis(link: Sync, state: "redis.Redis") -> None:
+def test_neither_password_nor_key_can_be_read_from_redis(
+    link: SyncRedis, state: "redis.Redis"
+) -> None:
     link.do(users.set_password("ada", "correct horse"))
     link.do(users.add_key("key-of-ada", "ada"))
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 
-from storage.records import Ref
+from storage.records import RunRef
 from tasks import inference
-from tasks.batcher import Expired
-from tasks.errors import ModelFailure
+from tasks.errors import Expired, ModelFailure
 from tasks.message import message
 
 pytest_plugins = ["inprocess"]
 
-CARRIED = message("toy", "batch", [Ref("a", 1)])
+CARRIED = message("toy", "batch", [RunRef("a", 1)])
 
 
 def test_an_answer_that_does_not_come_is_waited_for_until_the_deadline(

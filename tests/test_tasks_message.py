@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from storage.records import VERSION, Ref
+from storage.records import VERSION, RunRef
 from tasks.errors import BadInput, JobError, ModelFailure, Unavailable
 from tasks.message import MAX_RUNS, error_json, is_newer, message, refs
 
-REFS = [Ref("a" * 64, 1), Ref("b" * 64, 12)]
+REFS = [RunRef("a" * 64, 1), RunRef("b" * 64, 12)]
 
 
 def test_a_message_gives_back_its_runs() -> None:
@@ -31,7 +31,7 @@ def test_a_message_of_a_newer_version_is_known_and_still_names_its_runs() -> Non
 
 
 def test_the_fullest_message_stays_below_two_kilobytes() -> None:
-    full = message("a_rather_long_name", "interactive", [Ref("f" * 64, 99)] * MAX_RUNS)
+    full = message("a_rather_long_name", "interactive", [RunRef("f" * 64, 99)] * MAX_RUNS)
 
     assert len(json.dumps(full)) < 2048
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from tasks.errors import BadInput, ModelFailure
 from tasks.models import registry, weights
 from tasks.models.base import Inferred
-from tasks.parameters import canonical
 from tasks.settings import settings
-from workers.accelerator import Cpu
-from workers.cost import Cost
-from workers.device import Device, card
+from web.jobs.parameters import canonical
+from workers.gpu.accelerator import Cpu
+from workers.gpu.cost import Cost
+from workers.gpu.device import Device, card
 
 TOY = '''"""Adds its profile's number."""
 from typing import Literal
@@ -50,7 +50,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "toy.py").write_text(TOY)
     monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
     monkeypatch.setattr(
-        "workers.device._weights", lambda model: dict.fromkeys(model.weights, tmp_path)
+        "workers.gpu.device._weights", lambda model: dict.fromkeys(model.weights, tmp_path)
     )
     settings.cache_clear()
     yield
@@ -67,7 +67,7 @@ def device(*names: str) -> Device:
 def answers(made: Device, name: str, n: int = 1) -> list[tuple[float, bool]]:
     arrays: list[NDArray[np.float32]] = [np.zeros((3, 8, 8), np.float32)] * n
     done = made.run((name, (3, 8, 8), "float32"), arrays)
-    return [(float(i.array.max()), i.is_lighter) for i in done if isinstance(i, Inferred)]
+    return [(float(i.array.max()), i.is_degraded) for i in done if isinstance(i, Inferred)]
 
 
 def test_each_profile_runs_on_its_own_weights() -> None:
@@ -112,9 +112,9 @@ def test_workers_with_more_and_fewer_profiles_are_of_one_version() -> None:
 def test_a_variant_has_the_weights_of_its_profile_alone() -> None:
     assert list(registry.variant("toy").weights) == ["small"]
     assert list(registry.variant("toy:large").weights) == ["large"]
-    assert registry.variant("toy:large").lighter == "toy:middle"
-    assert registry.variant("toy:middle").lighter == "toy"
-    assert registry.variant("toy").lighter is None
+    assert registry.variant("toy:large").fallback == "toy:middle"
+    assert registry.variant("toy:middle").fallback == "toy"
+    assert registry.variant("toy").fallback is None
 
 
 def test_a_worker_loads_the_first_profile_and_those_asked_for() -> None:
@@ -136,5 +136,5 @@ def test_profiles_without_their_parameter_are_refused(tmp_path: Path) -> None:
 
 
 def test_matting_links_quality_to_fast() -> None:
-    assert registry.variant("matting:quality").lighter == "matting"
+    assert registry.variant("matting:quality").fallback == "matting"
     assert list(registry.variant("matting").weights) == ["fast"]

@@ -16,11 +16,11 @@ from PIL import Image
 from stack import REPOSITORY, Stack
 
 from storage import keys
-from storage.objects import S3Objects
-from storage.records import Ref, Spec
-from tasks import memory, postprocess, preprocess, resources
+from storage.records import RunRef, Spec
+from storage.s3.objects import S3Objects
+from tasks import clients, postprocess, preprocess, results
+from tasks.runner import ArrayGone, Work
 from tasks.settings import Settings
-from tasks.stage import ArrayGone, Work
 
 pytest_plugins = ["inprocess"]
 
@@ -89,8 +89,8 @@ def prepared(in_process: None, s3: S3Objects) -> Callable[[str], Work]:
         Image.fromarray(colours, mode).save(file, "PNG")
         s3.put(keys.upload_object("ada", upload), file.getvalue(), "image/png")
         spec = Spec(key, "ada", "matting", {}, ["cutout"], upload, "w", "c")
-        work = Work(Ref(key, 1), spec)
-        begun = preprocess.prepare(work, memory.gathered())
+        work = Work(RunRef(key, 1), spec)
+        begun = preprocess.prepare(work, results.gathered())
         assert callable(begun)
         assert begun() is None
         return work
@@ -109,7 +109,7 @@ def test_an_alpha_that_is_gone_is_not_taken_for_one_that_never_was(
     prepared: Callable[[str], Work],
 ) -> None:
     work = prepared("RGBA")
-    resources.scratch().delete(work.scratch("alpha"))
+    clients.scratch().delete(work.scratch("alpha"))
 
     with pytest.raises(ArrayGone):
         postprocess._image(work)
@@ -126,7 +126,7 @@ def test_arrays_of_an_older_worker_are_understood(
     prepared: Callable[[str], Work], mode: str, has_alpha: bool
 ) -> None:
     work = prepared(mode)
-    resources.scratch().put(work.scratch("size"), np.array((64, 48)))
+    clients.scratch().put(work.scratch("size"), np.array((64, 48)))
 
     *_, alpha = postprocess._image(work)
 

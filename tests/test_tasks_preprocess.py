@@ -6,12 +6,12 @@ import secrets
 import pytest
 
 from storage import keys
-from storage.objects import S3Objects
-from storage.records import Ref, Spec
+from storage.records import RunRef, Spec
+from storage.s3.objects import S3Objects
 from tasks.errors import WrongBytes
-from tasks.memory import gathered
 from tasks.preprocess import prepare
-from tasks.stage import Work
+from tasks.results import gathered
+from tasks.runner import Work
 
 pytest_plugins = ["inprocess"]
 
@@ -25,7 +25,9 @@ def upload(in_process: None, s3: S3Objects) -> tuple[str, str]:
 
 def work(upload: str, **facts: str) -> Work:
     key = secrets.token_hex(32)
-    return Work(Ref(key, 1), Spec(key, "ada", "matting", {}, ["alpha"], upload, "w", "c", **facts))
+    return Work(
+        RunRef(key, 1), Spec(key, "ada", "matting", {}, ["alpha"], upload, "w", "c", **facts)
+    )
 
 
 def test_an_upload_that_is_gone_may_be_sent_again(upload: tuple[str, str], s3: S3Objects) -> None:

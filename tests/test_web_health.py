@@ -13,8 +13,8 @@ import pytest
 from stack import Stack
 
 from storage import catalogue, keys, records
-from storage.calls import Sync
-from storage.records import Ref, Spec
+from storage.records import RunRef, Spec
+from storage.redis.calls import SyncRedis
 
 START = """
 import asyncio
@@ -26,14 +26,14 @@ from web.__main__ import main
 main()
 """
 ONE_ODD_TURN = """
-lead_again, odd = reconciler.lead_again, [SystemExit(1), ValueError("odd")]
+requeue, odd = reconciler.requeue, [SystemExit(1), ValueError("odd")]
 
 async def patched(pipeline):
     if odd:
         raise odd.pop()
-    return await lead_again(pipeline)
+    return await requeue(pipeline)
 
-reconciler.lead_again = patched
+reconciler.requeue = patched
 """
 ONE_ODD_SEND = """
 send, odd = publisher.records.send, [ValueError("odd")]
@@ -51,13 +51,13 @@ reconciler.ALLOWED_S = 3.0
 async def patched(pipeline):
     await asyncio.sleep(3600)
 
-reconciler.lead_again = patched
+reconciler.requeue = patched
 """
 IMPATIENT = "hub.CONNECT_S = 1.0; hub.ALLOWED_S = reconciler.ALLOWED_S = 5.0"
 CARD = {
     "name": "toy", "title": "Toy", "kind": "labels", "params": {"properties": {}},
     "weights": "w", "weights_bytes": 0, "code": "c", "decode": "none", "licence": "",
-    "intended_use": "", "lighter": None, "device": "cpu", "max_batch": 1,
+    "intended_use": "", "fallback": None, "device": "cpu", "max_batch": 1,
     "cost_ms": {"a": 1.0, "b": 1.0},
 }  # fmt: skip
 
@@ -89,12 +89,14 @@ def until(true: Callable[[], object], seconds: float = 20) -> float:
     return time.monotonic() - began
 
 
-def lost_run(mill: Stack, key: str) -> Sync:
+def lost_run(mill: Stack, key: str) -> SyncRedis:
     """A run whose message has vanished."""
-    link = Sync(mill.state)
+    link = SyncRedis(mill.state)
     spec = Spec(key, "u", "toy", {}, [], "upload", "w", "c")
-    claim = link.do(records.claim(f"job-{key}", spec, lane="batch", job_ttl_s=60))
-    link.do(records.send(records.Letter("px1:q:elsewhere", b""), [Ref(key, claim.number)]))
+    claim = link.do(records.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
+    link.do(
+        records.send(records.EncodedMessage("px1:q:elsewhere", b""), [RunRef(key, claim.number)])
+    )
     mill.state.delete("px1:q:elsewhere")
     return link
 
@@ -119,7 +121,7 @@ def test_a_reconciler_that_met_something_odd_goes_on_reconciling(mill: Stack) ->
 def test_a_publisher_that_met_something_odd_answers_503_and_then_works(mill: Stack) -> None:
     photo = (Path(__file__).parent.parent / "examples" / "chelsea.jpg").read_bytes()
     with web(mill, ONE_ODD_SEND) as client:
-        link = Sync(mill.state)
+        link = SyncRedis(mill.state)
         link.do(catalogue.announce("cpu@host", {"queues": ["cpu"]}, {}))
         link.do(catalogue.announce("gpu@host", {"queues": ["gpu.toy"]}, {"toy": CARD}))
         answers = []

@@ -122,7 +122,7 @@ def test_lost_leases_begin_at_zero(scrape: str) -> None:
 
 @pytest.mark.parametrize("line", ["cpu", "gpu.noop", "post"])
 def test_lines_that_nobody_waits_in_are_shown_as_empty(scrape: str, line: str) -> None:
-    of = {"model": "noop", "lane": "batch"}
+    of = {"model": "noop", "priority": "batch"}
 
     assert value(scrape, "pixelmill_queue_depth", **of, line=line) == 0
     assert value(scrape, "pixelmill_queue_oldest_seconds", **of, line=line) == 0
@@ -133,7 +133,7 @@ def test_lines_and_stages_are_shown_while_runs_are_in_them(stack: Stack, salt: i
     """More runs than processes: some are prepared, the others wait."""
     for number in range((os.cpu_count() or 1) + 4):
         predict(stack, "slow", wait=0, prepare_s=2, salt=salt + number)
-    of = {"model": "slow", "lane": "interactive"}
+    of = {"model": "slow", "priority": "interactive"}
 
     end = time.monotonic() + PATIENCE_S
     while time.monotonic() < end:

@@ -57,7 +57,7 @@ ENOUGH = 20
 
 
 @dataclass
-class Wire:
+class RawConnection:
     """Sends requests as bytes over one connection, and reads how they are answered."""
 
     address: tuple[str, int]
@@ -214,7 +214,7 @@ def bodies(host: bytes) -> Iterator[bytes]:
     run = '"data": ["toy"], "fn_index": 0, "trigger_id": 4, "session_hash": "abc"'
     fields = {
         "/api/v1/jobs": ["model", "params", "upload", "uploads", "sha256", "variant", "size",
-                         "type", "lane", "keep", "deadline_s", "output", "odd"],
+                         "type", "priority", "keep", "deadline_s", "output", "odd"],
         "/api/v1/uploads": ["size", "type", "sha256", "variant", "odd"],
         "/ui/gradio_api/run/predict": ["data", "fn_index", "trigger_id", "session_hash",
                                        "event_data", "event_id", "batched", "odd"],
@@ -253,7 +253,10 @@ def bodies(host: bytes) -> Iterator[bytes]:
 def test_odd_text_everywhere_reaches_nobody_else(
     mill: Stack, routes: list[tuple[str, list[str]]]
 ) -> None:
-    with closing(Wire(("127.0.0.1", mill.ports["web"]))) as wire, ExitStack() as clients:
+    with (
+        closing(RawConnection(("127.0.0.1", mill.ports["web"]))) as wire,
+        ExitStack() as clients,
+    ):
         people = [Person(mill, gain) for gain in (1.25, 2.5)]
         for person in people:
             clients.enter_context(person.client)
@@ -261,7 +264,10 @@ def test_odd_text_everywhere_reaches_nobody_else(
 
 
 def disturb(
-    mill: Stack, routes: list[tuple[str, list[str]]], wire: Wire, people: list[Person]
+    mill: Stack,
+    routes: list[tuple[str, list[str]]],
+    wire: RawConnection,
+    people: list[Person],
 ) -> None:
     host = f"127.0.0.1:{mill.ports['web']}".encode()
     assert len({path for path, _ in routes}) > 60 and "/ui/gradio_api/upload" in dict(routes)

@@ -17,8 +17,8 @@ import pytest
 from stack import Stack
 
 from storage import catalogue
-from storage.calls import Sync
-from tasks.pipeline import CATALOGUE_AGE_S
+from storage.redis.calls import SyncRedis
+from web.jobs.service import CATALOGUE_AGE_S
 
 LIMIT_S = 2.0
 CROWD = 40
@@ -26,7 +26,7 @@ CROWD = 40
 CARD = {
     "name": "toy", "title": "Toy", "kind": "labels", "params": {"properties": {}},
     "weights": "w", "weights_bytes": 0, "code": "c", "decode": "rgb", "licence": "",
-    "intended_use": "", "lighter": None, "device": "cpu", "max_batch": 1,
+    "intended_use": "", "fallback": None, "device": "cpu", "max_batch": 1,
     "cost_ms": {"a": 1.0, "b": 1.0},
 }  # fmt: skip
 OPTIONS = {"state": ("--appendonly", "yes"), "cache": ()}
@@ -57,7 +57,7 @@ def announce(mill: Stack, stopping: threading.Event) -> None:
     while not stopping.wait(1):
         try:
             with mill.state as client:
-                link = Sync(client)
+                link = SyncRedis(client)
                 link.do(catalogue.announce("cpu@host", {"queues": ["cpu"]}, {}))
                 link.do(catalogue.announce("gpu@host", {"queues": ["gpu.toy"]}, {"toy": CARD}))
         except Exception as error:  # the very outage that is tested

@@ -79,7 +79,7 @@ def test_each_profile_answers_with_its_own_matte(mill: Stack) -> None:
     fast, quality = (ask(mill, "astronaut", profile=name) for name in ("fast", "quality"))
 
     assert [job["state"] for job in (fast, quality)] == ["done", "done"]
-    assert not fast["lighter"] and not quality["lighter"] and not quality["cached"]
+    assert not fast["degraded"] and not quality["degraded"] and not quality["cached"]
     assert off(matte(mill, fast), "matting_astronaut") <= 0.5
     assert off(matte(mill, quality), "matting_quality_astronaut") <= 0.5
     assert off(matte(mill, quality), "matting_astronaut") > 0.5, "they can be told apart"
@@ -102,5 +102,5 @@ def test_a_worker_without_quality_answers_by_fast_and_says_so(mill: Stack) -> No
         return ended["state"] in ("done", "failed")
 
     mill.wait_for("gpu-worker", is_over)
-    assert (ended["state"], ended["lighter"]) == ("done", True)
+    assert (ended["state"], ended["degraded"]) == ("done", True)
     assert off(matte(mill, ended), "matting_coffee") <= 0.5

@@ -14,8 +14,8 @@ from slow_clients import HALF, KEEP_ALIVE, RESULT, Kinds, connect, crowd, is_clo
 from stack import API_KEY, Stack, free_port
 from test_web_outage import announce
 
-from web.connections import LATE_S
-from web.memory import GRACE_S
+from web.connections.memory import GRACE_S
+from web.connections.protocol import LATE_S
 
 HEADER_S = 2.0
 WINDOW_S = 8.0

@@ -10,7 +10,7 @@ import pytest
 from stack import API_KEY, Stack
 
 from storage import keys, records, users
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 
 ODD = "\ud800"
 ROUNDS = 6
@@ -30,20 +30,25 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("web")) as stack:
         stack.start_servers()
         stack.start_web()
-        Sync(stack.state).do(users.add_key(STRANGER, "stranger"))
+        SyncRedis(stack.state).do(users.add_key(STRANGER, "stranger"))
         yield stack
 
 
 @pytest.fixture(scope="module")
 def jobs(web: Stack) -> list[str]:
     """Ids of jobs of ours that are done, each with a result of its own."""
-    link, found = Sync(web.state), []
+    link, found = SyncRedis(web.state), []
     for number in range(8):
         job = f"{number:032x}"
         spec = records.Spec(f"{number:064x}", "tester", "noop", {}, ["image"], "u", "w", "c")
         result = json.dumps({"objects": {}, "data": {"own": job}})
         claim = records.claim(
-            job, spec, lane="interactive", job_ttl_s=600, known_result=result, fields={"id": job}
+            job,
+            spec,
+            priority="interactive",
+            job_ttl_s=600,
+            known_result=result,
+            fields={"id": job},
         )
         assert link.do(claim).verdict == "hit"
         assert web.state.exists(keys.job(job))

@@ -15,7 +15,7 @@ import pytest
 from stack import Stack
 
 from storage import catalogue
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -161,12 +161,12 @@ def test_a_worker_that_cannot_start_is_in_no_catalogue(
         one.process.wait(START_S)
 
     with servers.state as client:
-        found = Sync(client).do(catalogue.read())
+        found = SyncRedis(client).do(catalogue.read())
 
     assert "breaks" not in found.models and not found.is_live("gpu.breaks")
 
 
-def wait_until_live(link: Sync, queue: str, worker: Start) -> catalogue.Catalogue:
+def wait_until_live(link: SyncRedis, queue: str, worker: Start) -> catalogue.Catalogue:
     end = time.monotonic() + START_S
     while time.monotonic() < end and worker.process.poll() is None:
         found = link.do(catalogue.read())
@@ -179,7 +179,7 @@ def wait_until_live(link: Sync, queue: str, worker: Start) -> catalogue.Catalogu
 
 @pytest.mark.parametrize(("kind", "queue"), [("cpu", "cpu"), ("gpu", "gpu.noop")])
 def test_a_worker_announces_itself_and_leaves_on_sigterm(
-    servers: Stack, state_url: str, link: Sync, tmp_path: Path, kind: str, queue: str
+    servers: Stack, state_url: str, link: SyncRedis, tmp_path: Path, kind: str, queue: str
 ) -> None:
     models = Path(__file__).parent / "bench" / "models"
     env = {"PIXELMILL_STATE_URL": state_url, "PIXELMILL_CPU_PROCESSES": "1"}

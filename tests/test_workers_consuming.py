@@ -13,7 +13,7 @@ from celery.worker import state as celery_state
 from stack import Stack
 
 from storage import catalogue, keys
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 from workers import consuming
 from workers.consuming import SILENT_S, Consuming, Pulse
 from workers.health import LOST
@@ -143,7 +143,7 @@ def own(tmp_path: Path) -> Iterator[Stack]:
 def test_a_real_worker_that_falls_silent_ends_by_itself(own: Stack) -> None:
     """Celery cancels its consumer: the process lives, announces itself, and takes nothing."""
     own.start("cpu-worker", [sys.executable, "-c", IN_A_HURRY])
-    link = Sync(own.state)
+    link = SyncRedis(own.state)
     own.wait_for("cpu-worker", lambda: link.do(catalogue.read()).is_live("cpu"))
     celery = [sys.executable, "-m", "celery", "-A", "tasks.app", "control", "cancel_consumer"]
     subprocess.run([*celery, "cpu"], env=own.env, cwd=own.folder, check=True, timeout=60)

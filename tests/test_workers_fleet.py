@@ -16,7 +16,8 @@ import pytest
 from stack import REPOSITORY, Stack
 
 from deploy import fleet
-from storage import calls, catalogue
+from storage import catalogue
+from storage.redis import calls
 from tasks.errors import Unavailable
 from tasks.settings import read
 from workers import pinning
@@ -64,7 +65,7 @@ def ask(mill: Stack, **params: Any) -> dict[str, Any]:
 
 def gpu_worker(mill: Stack) -> Mapping[str, Any] | None:
     """What the gpu worker says of itself."""
-    workers = calls.Sync(mill.state).do(catalogue.read()).workers
+    workers = calls.SyncRedis(mill.state).do(catalogue.read()).workers
     return next((worker for worker in workers if worker["kind"] == "gpu"), None)
 
 
@@ -93,7 +94,7 @@ def test_without_a_gpu_there_is_one_worker_on_the_cpu_and_its_parent_has_no_torc
 def test_an_image_comes_back_as_its_own(mill: Stack) -> None:
     job = ask(mill, salt=7)
 
-    assert (job["state"], job["result"]["data"]["salt"], job["lighter"]) == ("done", 7, False)
+    assert (job["state"], job["result"]["data"]["salt"], job["degraded"]) == ("done", 7, False)
 
 
 def test_an_image_that_the_device_has_no_memory_for_fails_with_a_reason_and_is_counted(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.batcher import Batcher
 from workers import health
+from workers.gpu.batcher import Batcher
 from workers.health import LOST, Watchdog, trouble
 
 PATIENCE_S = 10

@@ -10,8 +10,8 @@ import uvicorn
 
 from tasks.log import configure
 from tasks.settings import settings
-from web.connection_limits import Crowd, limits_of
-from web.connections import Connection
+from web.connections.limits import Crowd, limits_of
+from web.connections.protocol import Connection
 
 ACCEPTS = 16
 """Connections that are taken in one turn of the loop."""

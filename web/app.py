@@ -16,27 +16,29 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
-from storage.calls import Async
-from tasks.hub import Hub
-from tasks.pipeline import Pipeline
-from tasks.reconciler import reconciler
-from tasks.resources import CACHE_LIMIT_S, STATE_LIMIT_S, objects
+from storage.redis.calls import AsyncRedis
+from tasks.clients import CACHE_LIMIT_S, STATE_LIMIT_S, objects
 from tasks.settings import settings
-from tasks.sweeper import sweeper
-from web import answers, health, login, metrics, ui
-from web.access_log import AccessLog
-from web.api import api
-from web.docs import add_docs
-from web.door import Door
+from web import health, metrics
+from web.api import responses
+from web.api.routes import api
 from web.errors import add_handlers
-from web.gate import Gate
-from web.identity import Identify, user_of
-from web.json_body import CheckedBody
-from web.origin import Passage
-from web.page_routes import PageRoutes
-from web.probe import Prober
-from web.room import Room
-from web.shortcut import Shortcut
+from web.jobs.room import Room
+from web.jobs.service import Pipeline
+from web.live.pubsub import Hub
+from web.maintenance.expired_objects import sweeper
+from web.maintenance.probe import Prober
+from web.maintenance.reaper import reconciler
+from web.middleware.access_log import AccessLog
+from web.middleware.event_routes import EventRoutes
+from web.middleware.gate import Gate
+from web.middleware.identity import Identify, user_of
+from web.middleware.json_body import CheckedBody
+from web.middleware.load_shedding import LoadShedding
+from web.middleware.page_routes import PageRoutes
+from web.page import login, ui
+from web.page.docs import add_docs
+from web.s3_proxy import S3Proxy
 
 DESCRIPTION = """Hand in a photo, get a cut-out, boxes or labels.
 
@@ -51,12 +53,12 @@ that a request makes goes by itself; at Python's 700, looking took an eighth of 
 def create() -> ASGIApp:
     """Build the app; nothing connects before the first request."""
     pipeline = Pipeline(
-        Async(settings().state_url, "the state Redis", STATE_LIMIT_S),
-        Async(settings().cache_url, "the cache Redis", CACHE_LIMIT_S),
+        AsyncRedis(settings().state_url, "the state Redis", STATE_LIMIT_S),
+        AsyncRedis(settings().cache_url, "the cache Redis", CACHE_LIMIT_S),
         objects(),
         Hub(settings().state_url),
     )
-    passage = Passage(pipeline.remote.watch)
+    passage = S3Proxy(pipeline.remote.watch)
     room = Room(pipeline.state)
     pipeline.check_new, pipeline.check_known = room.check_new, room.check_known
 
@@ -103,12 +105,12 @@ def create() -> ASGIApp:
     app.add_route(f"/{settings().s3_bucket}/{{key:path}}", passage.forward, ["GET", "HEAD", "PUT"])
 
     async def models() -> list[dict[str, Any]]:
-        return answers.models(await pipeline.catalogue())
+        return responses.models(await pipeline.catalogue())
 
     whole = ui.mount(app, models, user_of)
     # In front of the framework, whose own wrapping of each message costs more than what these do.
-    routes = CheckedBody(PageRoutes(Shortcut(whole)))
-    entrance: ASGIApp = Gate(Identify(Door(routes, check_room), pipeline.state))
+    routes = CheckedBody(PageRoutes(EventRoutes(whole)))
+    entrance: ASGIApp = Gate(Identify(LoadShedding(routes, check_room), pipeline.state))
     return AccessLog(entrance) if settings().access_log else entrance
 
 

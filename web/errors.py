@@ -10,9 +10,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from storage.errors import StorageDown
-from tasks.admission import Busy
 from tasks.errors import BadInput, JobError, Unavailable, storage_away
 from tasks.text import sentence, shown
+from web.jobs.admission import Busy
 
 log = structlog.get_logger()
 RETRY_AFTER_S = 5

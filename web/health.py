@@ -13,17 +13,17 @@ from prometheus_client import Gauge
 from starlette.responses import Response
 
 from storage import users
-from storage.calls import TEXT, command
 from storage.errors import StorageDown
-from storage.objects import Objects
+from storage.redis.calls import TEXT, command
+from storage.s3.objects import Objects
 from tasks.errors import JobError
 from tasks.loops import LOOPS, AsyncLoop
-from tasks.pipeline import Pipeline
-from web.api import pipeline_of
+from web.api.routes import pipeline_of
 from web.errors import json_response
-from web.identity import Unknown, user_of
-from web.probe import Prober
-from web.room import Room
+from web.jobs.room import Room
+from web.jobs.service import Pipeline
+from web.maintenance.probe import Prober
+from web.middleware.identity import Unknown, user_of
 
 log = structlog.get_logger()
 

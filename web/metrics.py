@@ -14,23 +14,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from storage import records, users
-from storage.mismatches import mismatches
-from storage.records import Census
-from tasks import chain, counts
+from storage.records import Stats
+from storage.redis.mismatches import mismatches
+from tasks import queues
 from tasks.errors import JobError
 from tasks.loops import LOOPS
 from tasks.message import PROBE
-from tasks.pipeline import Pipeline
 from web.errors import json_response
-from web.host import name_of
-from web.validation import API_KEY, is_form
+from web.jobs import counters
+from web.jobs.service import Pipeline
+from web.middleware.hosts import name_of
+from web.middleware.validation import API_KEY, is_form
 
 BUCKETS_MS = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000",
               "30000", "60000", "inf")  # fmt: skip
 """As in storage/lua/ending.lua."""
 STAGES = ("queued", "preprocess", "inference", "postprocess")
 ENDS = ("done", "failed", "cancelled")
-LANES = ("interactive", "batch")
+PRIORITIES = ("interactive", "batch")
 STATES = ("preprocessing", "inferring", "postprocessing")
 OWN_FAILURES = ("poison", "timeout", "expired", "unavailable", "model_failure", "out_of_memory",
                 "other_version")  # fmt: skip
@@ -45,10 +46,10 @@ class NotAllowed(JobError):
 
 
 class _Once:
-    """A census as something that Prometheus' client can write."""
+    """A stats as something that Prometheus' client can write."""
 
-    def __init__(self, census: Census, listeners: int) -> None:
-        self._census, self._listeners = census, listeners
+    def __init__(self, stats: Stats, listeners: int) -> None:
+        self._census, self._listeners = stats, listeners
 
     def collect(self) -> Iterable[Metric]:
         of_all = [*under_way(self._census), *totals(self._census)]
@@ -69,9 +70,9 @@ async def show(request: Request, pipeline: Pipeline) -> Response:
     """Prometheus text. Open to this machine itself, else with an API key; StorageDown is a 503."""
     await _check(request, pipeline)
     registry = CollectorRegistry()
-    census = await _census(pipeline)
-    registry.register(_Once(census, len(pipeline.hub.listeners)))
-    counts.begin(census.totals)
+    stats = await _census(pipeline)
+    registry.register(_Once(stats, len(pipeline.hub.listeners)))
+    counters.begin(stats.totals)
     text = generate_latest(registry) + generate_latest(REGISTRY)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
@@ -88,23 +89,23 @@ async def show_workers(request: Request, pipeline: Pipeline) -> Response:
     return json_response(targets)
 
 
-def under_way(census: Census) -> list[Metric]:
+def under_way(stats: Stats) -> list[Metric]:
     """Depth and age of the lines, and what is in its stages."""
-    labels = ["model", "lane", "line"]
+    labels = ["model", "priority", "line"]
     depth = GaugeMetricFamily("pixelmill_queue_depth", "Runs that wait.", labels=labels)
     oldest = GaugeMetricFamily("pixelmill_queue_oldest_seconds", "Longest wait.", labels=labels)
     flight = GaugeMetricFamily(
-        "pixelmill_in_flight", "Runs in a stage.", labels=["model", "lane", "state"]
+        "pixelmill_in_flight", "Runs in a stage.", labels=["model", "priority", "state"]
     )
-    waiting, busy = _nothing_under_way(census.totals)
-    for group in census.groups:
+    waiting, busy = _nothing_under_way(stats.totals)
+    for group in stats.groups:
         if group.model.startswith(PROBE):  # nobody's work
             continue
         if group.state == "waiting":
-            names = group.model, group.lane, group.line
+            names = group.model, group.priority, group.line
             waiting[names] = (group.count, group.oldest_ms / 1000)
         else:
-            busy[group.model, group.lane, group.state] = group.count
+            busy[group.model, group.priority, group.state] = group.count
     for names, (count, oldest_s) in waiting.items():
         depth.add_metric(names, count)
         oldest.add_metric(names, oldest_s)
@@ -117,14 +118,16 @@ def _nothing_under_way(
     models: Iterable[str],
 ) -> tuple[dict[tuple[str, str, str], tuple[int, float]], dict[tuple[str, str, str], int]]:
     """(depth, oldest s) of every line, runs in every stage: a gauge that is missing is no zero."""
-    lanes = [(model, lane) for model in models for lane in LANES]
+    priorities = [(model, priority) for model in models for priority in PRIORITIES]
     waiting = {
-        (*of, chain.line_of(stage, of[0])): (0, 0.0) for of in lanes for stage in chain.STAGES
+        (*of, queues.line_of(stage, of[0])): (0, 0.0)
+        for of in priorities
+        for stage in queues.STAGES
     }
-    return waiting, {(*of, state): 0 for of in lanes for state in STATES}
+    return waiting, {(*of, state): 0 for of in priorities for state in STATES}
 
 
-def totals(census: Census) -> list[Metric]:
+def totals(stats: Stats) -> list[Metric]:
     """Ends, hits, failures by code, times of stages: for ever, as far as the state Redis knows."""
     hits = CounterMetricFamily("pixelmill_hits", "Answered from the cache.", labels=["model"])
     ends = CounterMetricFamily("pixelmill_runs", "Ended runs.", labels=["model", "state"])
@@ -136,7 +139,7 @@ def totals(census: Census) -> list[Metric]:
     times = HistogramMetricFamily(
         "pixelmill_stage_seconds", "Time of a run in a stage.", labels=["model", "stage"]
     )
-    for model, total in census.totals.items():
+    for model, total in stats.totals.items():
         hits.add_metric([model], float(total.get("hit", 0)))
         for state in ENDS:
             ends.add_metric([model, state], float(total.get(state, 0)))
@@ -158,11 +161,11 @@ def _add_times(
     times.add_metric(labels, buckets, float(counts.get(f"ms:{stage}", 0)) / 1000)
 
 
-async def _census(pipeline: Pipeline) -> Census:
-    census = await pipeline.state.do(records.census())
-    while census.after:
-        census = census.with_page(await pipeline.state.do(records.census(census.after)))
-    return census
+async def _census(pipeline: Pipeline) -> Stats:
+    stats = await pipeline.state.do(records.stats())
+    while stats.after:
+        stats = stats.with_page(await pipeline.state.do(records.stats(stats.after)))
+    return stats
 
 
 async def _check(request: Request, pipeline: Pipeline) -> None:

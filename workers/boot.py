@@ -17,22 +17,22 @@ from storage import catalogue
 from storage.errors import StorageDown
 from storage.scratch import APART
 from tasks.app import app
-from tasks.chain import gpu_queue
+from tasks.clients import near, place, state
 from tasks.errors import JobError, Unavailable
 from tasks.imaging import codec
 from tasks.models import registry
-from tasks.resources import near, place, state
+from tasks.queues import gpu_queue
 from tasks.settings import names_in, settings
 from workers import metrics, pinning
-from workers.announce import Announcer, facts
+from workers.celery_patches import ForgetTimers, KeepMessages, LeanConsumer, LosslessDispatcher
 from workers.consuming import Consuming, Pulse
 from workers.drain import Drain
 from workers.health import Trouble, Watchdog, late_loop
-from workers.steps import ForgetTimers, KeepMessages, LeanConsumer, LosslessDispatcher
-from workers.tidy import Tidier, fullness
+from workers.heartbeat import Heartbeat, facts
+from workers.scratch_cleanup import ScratchCleaner, fullness
 
 if TYPE_CHECKING:  # it imports torch, which has to wait until the GPU is pinned
-    from workers.device import Device
+    from workers.gpu.device import Device
 
 GPU_THREADS = 48
 """Messages in hand at once: three batches of 16, so that the next is there when one is done."""
@@ -56,7 +56,7 @@ def cpu() -> None:
     def worker() -> dict[str, Any]:
         return facts("cpu", ["cpu"], "cpu") | said | fullness()
 
-    announcer, tidier = Announcer(_node("cpu"), worker), Tidier()
+    announcer, tidier = Heartbeat(_node("cpu"), worker), ScratchCleaner()
     worker_ready.connect(lambda **_: tidier.start(), weak=False)
     worker_shutting_down.connect(lambda **_: tidier.stop(), weak=False)
     options = ["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)]
@@ -101,8 +101,8 @@ def _pin(number: int) -> None:
 def _device(number: int | None) -> "Device":
     import torch
 
-    from workers.accelerator import choose
-    from workers.device import Device
+    from workers.gpu.accelerator import choose
+    from workers.gpu.device import Device
 
     asked = ("cuda", f"--gpu {number}") if number is not None else (settings().device, "")
     device = Device(choose(asked[0], settings().precision, asked[1] or "PIXELMILL_DEVICE=cuda"))
@@ -119,9 +119,9 @@ def _device(number: int | None) -> "Device":
 
 
 def _serve(device: "Device", names: Sequence[str]) -> None:
-    from tasks.batcher import Batcher
     from tasks.inference import DEADLINE_S, serve
-    from workers.device import card
+    from workers.gpu.batcher import Batcher
+    from workers.gpu.device import card
     from workers.health import trouble, watch_device
 
     batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
@@ -145,7 +145,7 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     )
     consuming = Consuming(settings().state_url, queues, GPU_THREADS, DEADLINE_S + MARGIN_S)
     hangs = partial(trouble, batcher, hang_s)
-    _consume(Announcer(_node("gpu"), worker, cards), queues, options, consuming, numbers, [hangs])
+    _consume(Heartbeat(_node("gpu"), worker, cards), queues, options, consuming, numbers, [hangs])
 
 
 def _names(models: str) -> list[str]:
@@ -168,21 +168,21 @@ def _variants(names: Sequence[str]) -> list[str]:
     return [variant for name in names for variant in registry.variants(name, asked)]
 
 
-def _begin(announcer: Announcer, watchdog: Watchdog, device: metrics.OfDevice | None) -> None:
+def _begin(announcer: Heartbeat, watchdog: Watchdog, device: metrics.OfDevice | None) -> None:
     """The pool is there: threads may be started."""
     announcer.metrics = metrics.serve(settings().worker_metrics, device)
     announcer.start()
     watchdog.start()
 
 
-def _drain(announcer: Announcer, consuming: Consuming) -> None:
+def _drain(announcer: Heartbeat, consuming: Consuming) -> None:
     """Called in a signal handler: must not wait."""
     announcer.drain()
     consuming.drain()
 
 
 def _consume(
-    announcer: Announcer,
+    announcer: Heartbeat,
     queues: list[str],
     options: list[str],
     consuming: Consuming,

@@ -16,8 +16,8 @@ from redis.exceptions import RedisError
 
 from storage import records
 from storage.errors import StorageDown
+from tasks import clients
 from tasks import message as messages
-from tasks import resources
 
 log = structlog.get_logger()
 
@@ -82,4 +82,4 @@ def _forget_starts(held: Iterable[Any]) -> None:
         if message.headers["id"] in started:
             [carried], *_ = message.payload
             stage = message.headers["task"]
-            resources.state().do(records.forget_start(messages.refs(carried), stage))
+            clients.state().do(records.forget_start(messages.refs(carried), stage))

@@ -10,8 +10,8 @@ from typing import Any
 
 import structlog
 
-from tasks.batcher import Batcher
 from tasks.loops import LOOPS, Loop, Loops, ThreadLoop
+from workers.gpu.batcher import Batcher
 
 LOST = 70
 """Exit code of a process that is lost or hangs: it is to be started again."""

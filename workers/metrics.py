@@ -25,7 +25,7 @@ from tasks.message import PROBE
 
 STAGES_OF = {"cpu": ("preprocess", "postprocess"), "gpu": ("inference",)}
 WHAT = ("batches", "items", "failed", "cancelled", "expired", "full", "halved", "smaller_bin",
-        "lighter", "cpu", "out_of_memory")  # fmt: skip
+        "degraded", "cpu", "out_of_memory")  # fmt: skip
 """What batcher and ladder count. Zeros are shown: a series that appears with its first event hides
 that event from rate()."""
 SIZES = (1, 2, 4, 8, 16, 32, 64)

@@ -2,21 +2,21 @@
 -- Give a job its run: hit, failed (remembered), join, lead or busy. Writes the job record as well.
 -- A claim with an idempotency key that was used before answers `again` and the job of then, or
 -- `mismatch` if it asked for something else.
--- KEYS: run, run's jobs, job, lane of the cpu line, user's jobs (and their channel), index of active runs, user's runs,
+-- KEYS: run, run's jobs, job, priority of the cpu line, user's jobs (and their channel), index of active runs, user's runs,
 --       idempotency key or '', deadlines of jobs, interests in jobs, runs that wait as this one would,
 --       record of the upload, index of histories
 -- ARGV: job id, lease ms, limits (JSON), job ttl ms, run ttl ms, negative ttl ms, known result or '',
---       spec, user, lane, model, channel, request key, prefixes of lanes and of waiting runs,
+--       spec, user, priority, model, channel, request key, prefixes of priorities and of waiting runs,
 --       deadline ms, interest ms or '', what is asked for (with an idempotency key), its ttl ms, prefix
 --       of jobs, prefix of counters, ms that a minute's are kept, variant, prefixes of the jobs that
 --       need a result and an upload of the user, id of the upload, then the job's fields and values
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local stamp = string.format('%.3f', now)
-local run, jobs, job, lane, history = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local run, jobs, job, positions, history = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, lease, job_ttl, run_ttl = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[4]), ARGV[5]
 local negative_ttl, known, spec, channel = tonumber(ARGV[6]), ARGV[7], ARGV[8], ARGV[12]
-local lane_name, model, user_runs, waiting_prefix = ARGV[10], ARGV[11], KEYS[7], ARGV[15]
+local priority, model, user_runs, waiting_prefix = ARGV[10], ARGV[11], KEYS[7], ARGV[15]
 local idempotency, asked, deadline = KEYS[8], ARGV[18], now + ARGV[16]
 local waiting_runs, variant = KEYS[11], ARGV[23]
 local result_jobs, upload_jobs, upload = ARGV[24], ARGV[25], ARGV[26]
@@ -65,11 +65,11 @@ if known ~= '' then
 end
 
 local old = redis.call('HMGET', run, 'n', 'state', 'lease', 'result', 'error', 'ended', 'leader', 'lasting',
-  'line', 'lane', 'position', 'moved', 'unsent', 'spec', 'unwanted', 'deadline', 'result_key')
+  'line', 'priority', 'position', 'moved', 'unsent', 'spec', 'unwanted', 'deadline', 'result_key')
 local n, state, leased = tonumber(old[1] or 0), old[2], tonumber(old[3] or 0)
 if old[12] and ENDED[state] then state = 'cancelled' end  -- it was led again for other code or weights
 -- What a lighter model made for want of memory is no answer for the next: it may find room.
-if state == 'done' and string.find(old[4], '"lighter":true', 1, true) then state = 'cancelled' end
+if state == 'done' and string.find(old[4], '"degraded":true', 1, true) then state = 'cancelled' end
 if state == 'done' then
   count_hit()
   write_job(own_uploads(), 'state', 'done', 'cached', '1', 'result', old[4])
@@ -109,7 +109,7 @@ if under_way and old[7] == id then return {'lead', n, spec, stamp} end  -- the s
 
 -- In how many ms a run's turn comes, about.
 local function wait_of(waiting)
-  local of = redis.call('HMGET', waiting, 'lane', 'model', 'variant')
+  local of = redis.call('HMGET', waiting, 'priority', 'model', 'variant')
   if not of[1] then return 0 end  -- its record is gone
   local as = of[3] or of[2]
   local score = redis.call('ZSCORE', waiting_prefix .. as .. ':' .. of[1], waiting)
@@ -147,8 +147,8 @@ local function refusal()
   local mine, oldest = still_in(user_runs)
   if mine >= limit('in_flight') then return 'in_flight', mine, oldest and wait_of(oldest) or 0 end
   local all = 0
-  for other in pairs(limit('loads')) do all = all + still_in(waiting_prefix .. other .. ':' .. lane_name) end
-  local _, wait_ms = line('+inf', waiting_prefix, variant, lane_name, limit('loads'))
+  for other in pairs(limit('loads')) do all = all + still_in(waiting_prefix .. other .. ':' .. priority) end
+  local _, wait_ms = line('+inf', waiting_prefix, variant, priority, limit('loads'))
   if all >= limit('waiting') then
     return 'waiting', all, wait_ms * (all - limit('waiting') + 1) / math.max(all, 1)
   end
@@ -161,7 +161,7 @@ if n == 0 or ENDED[state] then  -- else it was admitted before, and its worker i
 end
 
 n = n + 1
-local position = redis.call('HINCRBY', lane, 'next', 1)
+local position = redis.call('HINCRBY', positions, 'next', 1)
 -- A job that waited for an earlier attempt waits for this one: for its result, and for the bytes of
 -- its upload.
 local function wait_on(other)
@@ -192,7 +192,7 @@ end
 redis.call('DEL', run)
 redis.call('HSET', run, 'v', 1, 'n', n, 'state', 'queued', 'stage', '', 'progress', 0, 'version', n * 1000,
   'lease', string.format('%.3f', now + lease), 'leader', id, 'spec', spec, 'queue', 'cpu', 'line', 'cpu',
-  'lane', lane_name, 'model', model, 'variant', variant, 'user', ARGV[9], 'position', position, 'claimed', stamp,
+  'priority', priority, 'model', model, 'variant', variant, 'user', ARGV[9], 'position', position, 'claimed', stamp,
   'waiting_since', stamp, 'unsent', '1', 'deadline', string.format('%.3f', deadline))
 redis.call('PEXPIRE', run, run_ttl)
 redis.call('ZADD', KEYS[6], now, ARGV[13])

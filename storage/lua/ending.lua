@@ -1,5 +1,5 @@
 -- Needs holds.lua.
--- Shared by the scripts that end runs; storage/calls.py puts it before them.
+-- Shared by the scripts that end runs; storage/redis/calls.py puts it before them.
 local ENDED = {done = true, failed = true, cancelled = true}
 local STAGES = {'queued', 'preprocess', 'inference', 'postprocess'}
 
@@ -122,7 +122,7 @@ end
 -- With `sums`, whoever calls it books them once all runs have ended. Answers how many jobs it ended.
 local function end_run(names, key, state, payload, lasting, now, sums)
   local run, jobs = names.run .. key, names.run_jobs .. key
-  local was = read(run, 'n', 'stage', 'model', 'lane', 'user', 'unwanted', 'version', 'ms:queued',
+  local was = read(run, 'n', 'stage', 'model', 'priority', 'user', 'unwanted', 'version', 'ms:queued',
     'ms:preprocess', 'ms:inference', 'ms:postprocess', 'at:preprocess', 'at:inference', 'at:postprocess',
     'with:preprocess', 'with:postprocess', 'variant')
   if was.unwanted then state, payload, lasting = 'cancelled', '', '0' end
@@ -141,7 +141,7 @@ local function end_run(names, key, state, payload, lasting, now, sums)
   end_jobs(names, ids, state, payload, spent, was.n, now)
   redis.call('DEL', jobs)
   redis.call('ZREM', names.active, key)
-  redis.call('ZREM', names.waiting .. (was.variant or was.model) .. ':' .. was.lane, run)
+  redis.call('ZREM', names.waiting .. (was.variant or was.model) .. ':' .. was.priority, run)
   redis.call('ZREM', names.user_runs .. (was.user or ''), run)
   redis.call('PUBLISH', names.run_events .. key, '{"state":"' .. state .. '","version":' .. version .. '}')
   local own = sums or new_sums()

@@ -5,9 +5,9 @@
 -- KEYS: index of active runs, lock of the first page
 -- A clock that was set back leaves times behind that lie in the future: a lock, a lease or a suspicion
 -- that is longer than any is given begins anew now.
--- ARGV: JSON {lock_ms, lease_ms, grace_ms, run, lane, broker (prefixes), after, most}
+-- ARGV: JSON {lock_ms, lease_ms, grace_ms, run, positions, broker (prefixes), after, most}
 -- Answers where the next page begins ('' after the last, or if another process looks), then per lost
--- run {request key, number, model, lane, spec}.
+-- run {request key, number, model, priority, spec}.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local asked = cjson.decode(ARGV[1])
@@ -16,7 +16,7 @@ if asked.after == '' and is_locked > 0 and is_locked <= asked.lock_ms then retur
 if asked.after == '' then redis.call('SET', KEYS[2], '1', 'PX', asked.lock_ms) end
 local stamp = string.format('%.3f', now)
 local ENDED = {done = true, failed = true, cancelled = true}
-local FIELDS = {'n', 'state', 'lease', 'waiting_since', 'queue', 'lane', 'position', 'model',
+local FIELDS = {'n', 'state', 'lease', 'waiting_since', 'queue', 'priority', 'position', 'model',
   'suspect_since', 'line', 'unsent'}
 local empty, started = {}, {}
 
@@ -36,9 +36,9 @@ local function is_empty(queue)
   return empty[queue]
 end
 
-local function highest_started(lane)
-  started[lane] = started[lane] or tonumber(redis.call('HGET', asked.lane .. lane, 'started') or 0)
-  return started[lane]
+local function highest_started(priority)
+  started[priority] = started[priority] or tonumber(redis.call('HGET', asked.positions .. priority, 'started') or 0)
+  return started[priority]
 end
 
 local function bound_times(key, run)
@@ -55,7 +55,7 @@ end
 local function is_suspect(run)
   -- It runs, or a web process is at it still, bringing its bytes: the lease.
   if not run.waiting_since or run.waiting_since == '' or run.unsent then return tonumber(run.lease) < now end
-  return is_empty(run.queue) or tonumber(run.position) < highest_started((run.line or run.queue) .. ':' .. run.lane)
+  return is_empty(run.queue) or tonumber(run.position) < highest_started((run.line or run.queue) .. ':' .. run.priority)
 end
 
 local names, after = page(KEYS[1], asked.after, asked.most)
@@ -72,7 +72,7 @@ for _, name in ipairs(names) do
     redis.call('HSET', key, 'suspect_since', stamp)
   elseif now - tonumber(run.suspect_since) > asked.grace_ms then
     local spec = redis.call('HGET', key, 'spec') or ''
-    answer[#answer + 1] = {name, run.n, run.model, run.lane, spec}
+    answer[#answer + 1] = {name, run.n, run.model, run.priority, spec}
   end
 end
 return answer

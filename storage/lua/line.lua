@@ -1,10 +1,10 @@
--- Shared by the scripts that say how long a run waits; storage/calls.py puts it before them.
+-- Shared by the scripts that say how long a run waits; storage/redis/calls.py puts it before them.
 local ENDED = {done = true, failed = true, cancelled = true}
 
 -- How many runs of `variant` are served before one that is claimed at `score`: people before batches.
-local function ahead_of(score, prefix, variant, lane)
-  local before = redis.call('ZCOUNT', prefix .. variant .. ':' .. lane, '-inf', score)
-  if lane == 'batch' then before = before + redis.call('ZCARD', prefix .. variant .. ':interactive') end
+local function ahead_of(score, prefix, variant, priority)
+  local before = redis.call('ZCOUNT', prefix .. variant .. ':' .. priority, '-inf', score)
+  if priority == 'batch' then before = before + redis.call('ZCARD', prefix .. variant .. ':interactive') end
   return before
 end
 
@@ -12,9 +12,9 @@ end
 local function model_of(variant) return string.match(variant, '[^:]*') end
 
 -- Runs that are served before one that is claimed at `score`: by variant, and by model.
-local function all_ahead(score, prefix, variant, lane, loads)
-  local runs = {[variant] = ahead_of(score, prefix, variant, lane)}
-  for other in pairs(loads) do runs[other] = runs[other] or ahead_of(score, prefix, other, lane) end
+local function all_ahead(score, prefix, variant, priority, loads)
+  local runs = {[variant] = ahead_of(score, prefix, variant, priority)}
+  for other in pairs(loads) do runs[other] = runs[other] or ahead_of(score, prefix, other, priority) end
   local of_model = {}
   for other, count in pairs(runs) do
     of_model[model_of(other)] = (of_model[model_of(other)] or 0) + count
@@ -27,8 +27,8 @@ end
 -- one does not hold up another; cpu workers serve everybody in order. Both work at a time: the slower
 -- one decides.
 -- loads: variant -> what its runs cost those who come after (storage/records.py: Load)
-local function line(score, prefix, variant, lane, loads)
-  local runs, of_model = all_ahead(score, prefix, variant, lane, loads)
+local function line(score, prefix, variant, priority, loads)
+  local runs, of_model = all_ahead(score, prefix, variant, priority, loads)
   local before, device_ms, cpu_ms = of_model[model_of(variant)], 0, 0
   for other, cost in pairs(loads) do
     local all = of_model[model_of(other)]

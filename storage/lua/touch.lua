@@ -4,7 +4,7 @@
 -- the answer of a run that has ended, also of one that ends here: nobody waits for it any more, or the
 -- last who did has lost patience.
 -- The end of a stage queues the message for the next one: no crash can come between.
--- KEYS: lane of this stage, lane of the next (or the same), list of the letter or '', pace of the
+-- KEYS: priority of this stage, priority of the next (or the same), list of the letter or '', pace of the
 --       model, then run, channel per run
 -- ARGV: 'start' | 'renew' | 'end', stage, state, progress, lease ms, next queue or '', next line,
 --       letter or '', names (see ending.lua), error of a run whose deadline is over, then per run:
@@ -22,7 +22,7 @@ local answers, highest, handed_on, names, ended = {}, 0, false, nil, 0
 for i = 1, count do
   local run, key, number = KEYS[3 + 2 * i], ARGV[9 + 2 * i], ARGV[10 + 2 * i]
   local was = redis.call('HMGET', run, 'n', 'state', 'version', 'position', 'waiting_since', 'ms:queued',
-    deliveries, at, 'spec', over, 'unwanted', 'deadline', 'variant', 'model', 'lane', 'restarts')
+    deliveries, at, 'spec', over, 'unwanted', 'deadline', 'variant', 'model', 'priority', 'restarts')
   if was[1] ~= number or was[10] == number then
     answers[i] = {0, ''}
   elseif ENDED[was[2]] then

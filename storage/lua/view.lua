@@ -9,7 +9,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + t[2] / 1000
 local loads
 
-local RUN = {'n', 'state', 'stage', 'progress', 'version', 'waiting_since', 'lane', 'model',
+local RUN = {'n', 'state', 'stage', 'progress', 'version', 'waiting_since', 'priority', 'model',
   'variant'}
 local function since(of, field, never) return now - tonumber(redis.call('HGET', of, field) or never) end
 
@@ -25,15 +25,15 @@ local function look(name)
   local values, run = redis.call('HMGET', key, unpack(RUN)), {}
   if not values[1] then return {fields = fields} end
   for i, name in ipairs(RUN) do run[name] = values[i] or nil end
-  local stage, waits, lane, model = run.stage, run.waiting_since ~= '', run.lane, run.model
+  local stage, waits, priority, model = run.stage, run.waiting_since ~= '', run.priority, run.model
 
   local variant = run.variant or model
-  local waiting = ARGV[2] .. variant .. ':' .. lane
+  local waiting = ARGV[2] .. variant .. ':' .. priority
   local score = redis.call('ZSCORE', waiting, key)
   local ahead, wait_ms, busy_ms = -1, 0, 0
   if score then
     loads = loads or cjson.decode(ARGV[4])
-    ahead, wait_ms = line('(' .. score, ARGV[2], variant, lane, loads[variant] or loads[model] or {})
+    ahead, wait_ms = line('(' .. score, ARGV[2], variant, priority, loads[variant] or loads[model] or {})
     local _, oldest = still_in(waiting)
     busy_ms = math.min(since(oldest, 'at:inference', now), since(ARGV[3] .. model, 'left', 0))
   end

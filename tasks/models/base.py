@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.imaging.types import Image, Tensor
 
-RESERVED = frozenset({"wait", "lane", "keep", "output", "deadline_s"})
+RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s"})
 """Names that a request uses itself; no field of Params may have one."""
 
 
@@ -60,7 +60,7 @@ class Inferred:
     """What the device made of one image."""
 
     array: Tensor
-    is_lighter: bool = False
+    is_degraded: bool = False
     """Made in a smaller bin or by the lighter model, as the device was too small."""
 
 
@@ -89,7 +89,7 @@ class Model:
     licence: str = "unknown"
     """Of code and weights."""
     intended_use: str = ""
-    lighter: str | None = None
+    fallback: str | None = None
     """Model to fall back to when the device is too small: it takes the same arrays."""
     shrinks: bool = False
     """Whether an image that is too large for the device may be run in a smaller bin: the array is

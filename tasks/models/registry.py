@@ -42,7 +42,7 @@ def get(name: str) -> Model:
 def variant(name: str) -> Model:
     """A model as a device loads it: `matting` in its first profile, `matting:quality` in another.
 
-    Its weights are its profile's, and its `lighter` is the profile below. Raises LookupError when
+    Its weights are its profile's, and its `fallback` is the profile below. Raises LookupError when
     there is no such model or profile.
     """
     base, _, profile = name.partition(":")
@@ -54,8 +54,8 @@ def variant(name: str) -> Model:
         there = ", ".join(model.profiles) or "none"
         raise LookupError(f"no profile {profile!r} of the model {base!r}; there are: {there}")
     below = model.profiles[: model.profiles.index(profile)]
-    lighter = variant_name(base, model, below[-1]) if below else model.lighter
-    return replace(model, weights={profile: model.weights[profile]}, lighter=lighter)
+    fallback = variant_name(base, model, below[-1]) if below else model.fallback
+    return replace(model, weights={profile: model.weights[profile]}, fallback=fallback)
 
 
 def variant_name(name: str, model: Model, profile: str) -> str:

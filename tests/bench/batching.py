@@ -26,11 +26,11 @@ os.environ |= {"PIXELMILL_MODEL_PATHS": MODELS, "SIMULATED": "a=8 b=0.5"}
 os.environ |= {"PIXELMILL_LOG_LEVEL": "warning"}
 sys.path.insert(0, str(REPOSITORY))
 
-from tasks.batcher import Batcher  # noqa: E402  (they read the environment)
 from tasks.imaging import geometry  # noqa: E402
 from tasks.log import configure  # noqa: E402
-from workers.accelerator import Cpu  # noqa: E402
-from workers.device import Device  # noqa: E402
+from workers.gpu.accelerator import Cpu  # noqa: E402
+from workers.gpu.batcher import Batcher  # noqa: E402  (they read the environment)
+from workers.gpu.device import Device  # noqa: E402
 
 PHOTOS = int(os.environ.get("BENCH_PHOTOS", "384"))
 ROUNDS = 3

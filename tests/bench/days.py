@@ -35,8 +35,9 @@ from table import save, show, verdict
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import API_KEY, Stack
 
-from deploy import embedded
-from storage import calls, users
+from deploy import servers
+from storage import users
+from storage.redis import calls
 
 DAY_S = float(os.environ.setdefault("BENCH_DAY_S", "45"))
 DAYS = int(os.environ.get("BENCH_DAYS", "10"))
@@ -61,10 +62,10 @@ class ShortDays(Stack):
     """A whole installation whose days are short."""
 
     def start_servers(self) -> None:
-        self.start_redis("state", *_options(embedded.STATE_CONFIG))
-        self.start_redis("cache", *_options(embedded.CACHE_CONFIG))
+        self.start_redis("state", *_options(servers.STATE_CONFIG))
+        self.start_redis("cache", *_options(servers.CACHE_CONFIG))
         self.start_s3()
-        link = calls.Sync(self.state)
+        link = calls.SyncRedis(self.state)
         link.do(users.add_key(API_KEY, "tester"))
         for number in range(USERS):
             link.do(users.add_key(f"key-{number}", f"user-{number}"))

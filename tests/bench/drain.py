@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from stack import REPOSITORY, Stack
 
-from storage import calls, catalogue, keys, records
-from storage.records import Ref, Spec
-from tasks import chain
+from storage import catalogue, keys, records
+from storage.records import RunRef, Spec
+from storage.redis import calls
+from tasks import queues
 from tasks.message import message
 
 RUNS = int(os.environ.get("BENCH_JOBS", "64"))
@@ -83,11 +84,14 @@ def stopped_amid_work(stack: Stack, objects: Path) -> dict[str, float]:
             "begun_again": again, "in_hand": between["done"] - before["done"]}  # fmt: skip
 
 
-def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[Ref]:
+def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[RunRef]:
     """Claim and queue so many photos, all different; their runs."""
     card = _card(stack)
     assert card is not None
-    link, photo = calls.Sync(stack.state), (REPOSITORY / "examples" / "astronaut.jpg").read_bytes()
+    link, photo = (
+        calls.SyncRedis(stack.state),
+        (REPOSITORY / "examples" / "astronaut.jpg").read_bytes(),
+    )
     refs = []
     for number in range(first, first + count):
         upload = f"{number:032}"
@@ -96,23 +100,23 @@ def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[Ref]:
         path.write_bytes(photo + b"%d" % number)  # bytes behind the end make another file of it
         key = f"{number:064}"
         spec = Spec(key, "bench", MODEL, {}, ["alpha"], upload, card["weights"], card["code"])
-        claim = records.claim(key[32:], spec, lane="batch", job_ttl_s=3600, deadline_s=900)
-        refs.append(Ref(key, link.do(claim).number))
+        claim = records.claim(key[32:], spec, priority="batch", job_ttl_s=3600, deadline_s=900)
+        refs.append(RunRef(key, link.do(claim).number))
     letters = [
-        chain.first(message(MODEL, "batch", refs[at : at + A_MESSAGE]))
+        queues.first(message(MODEL, "batch", refs[at : at + A_MESSAGE]))
         for at in range(0, len(refs), A_MESSAGE)
     ]
     link.do(records.post(letters))
     return refs
 
 
-def states(stack: Stack, refs: list[Ref]) -> Counter[str]:
+def states(stack: Stack, refs: list[RunRef]) -> Counter[str]:
     """State of a run -> how many are in it."""
     return Counter((stack.state.hget(keys.run(ref.key), "state") or b"?").decode() for ref in refs)
 
 
 def _card(stack: Stack) -> Any:
-    return calls.Sync(stack.state).do(catalogue.read()).models.get(MODEL)
+    return calls.SyncRedis(stack.state).do(catalogue.read()).models.get(MODEL)
 
 
 def wait(stack: Stack, is_so: Callable[[], bool]) -> None:

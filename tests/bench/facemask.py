@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from table import save, show, verdict
 
-from tasks.batcher import Batcher
 from tasks.models import facemask, weights
 from tasks.settings import settings
 from tasks.training.facemask import BARE, MASK, _read, overlap, portraits, scenes
+from workers.gpu.batcher import Batcher
 
 SIZES = ((20, 32), (32, 64), (64, 10_000))
 LEAST = 20

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 PORT, UPDATES, EVERY_S = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
 JOB = {
     "id": "0" * 32, "state": "inferring", "model": "toy", "params": {}, "cached": False,
-    "lighter": False, "lane": "interactive", "progress": 0.0, "stage": "inference",
+    "degraded": False, "priority": "interactive", "progress": 0.0, "stage": "inference",
     "position": None, "eta_s": None, "result": None, "timings_ms": {}, "weights": "sha256:w",
     "error": None,
 }  # fmt: skip

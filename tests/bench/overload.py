@@ -36,7 +36,7 @@ SOAK_S = 300.0
 SOAK_SHARE = 0.7
 """Of capacity."""
 PROCESSES = ("web", "cpu-worker", "gpu-worker", "state", "cache")
-LASTING = ("px1:q:", "px1:lane:", "px1:pace:", "px1:stat:noop:all")
+LASTING = ("px1:q:", "px1:priority:", "px1:pace:", "px1:stat:noop:all")
 """Starts of keys that have no time to live and do not grow with jobs."""
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from stack import Stack
 
-from storage import calls, catalogue, keys, records, scratch
-from storage.records import Ref, Spec
+from storage import catalogue, keys, records, scratch
+from storage.records import RunRef, Spec
+from storage.redis import calls
 from storage.scratch import FolderScratch
-from tasks import chain
+from tasks import queues
 from tasks.message import message
 
 PATIENCE_S = 120
@@ -26,7 +27,7 @@ class Queued:
         """`first`: number of the first run; another instance must use others."""
         self.stack, self.model = stack, model
         self.state = stack.state  # one client: each has a connection of its own to open
-        self.link = calls.Sync(self.state)
+        self.link = calls.SyncRedis(self.state)
         self.numbers = itertools.count(first)
         card = self.link.do(catalogue.read()).models[model]
         self.weights, self.code = card["weights"], card["code"]
@@ -35,7 +36,7 @@ class Queued:
         upload.parent.mkdir(parents=True, exist_ok=True)
         upload.write_bytes(b"looked at by nobody")
 
-    def claim(self, params: Mapping[str, Any] | None = None) -> Ref:
+    def claim(self, params: Mapping[str, Any] | None = None) -> RunRef:
         """A run that nobody has queued yet."""
         number = next(self.numbers)
         key = f"bench-{number:08}".ljust(64, "0")
@@ -45,14 +46,14 @@ class Queued:
             key, "bench", self.model, given, ["alpha"], "upload",
             weights=self.weights, code=self.code,
         )  # fmt: skip
-        asked = records.claim(key[:32], spec, lane="interactive", job_ttl_s=600)
-        return Ref(key, self.link.do(asked).number)
+        asked = records.claim(key[:32], spec, priority="interactive", job_ttl_s=600)
+        return RunRef(key, self.link.do(asked).number)
 
-    def post(self, refs: Sequence[Ref], size: int, stage: str = "preprocess") -> int:
+    def post(self, refs: Sequence[RunRef], size: int, stage: str = "preprocess") -> int:
         """Queue runs for a stage in messages of `size`; how many messages."""
         request = SimpleNamespace(task=stage, root_id="", parent_id=None)
         letters = [
-            chain.same(request, message(self.model, "interactive", refs[at : at + size]))
+            queues.same(request, message(self.model, "interactive", refs[at : at + size]))
             for at in range(0, len(refs), size)
         ]
         self.link.do(records.post(letters))
@@ -84,7 +85,7 @@ class Queued:
         refs = [self.claim() for _ in range(runs)]
         for ref in refs:
             store.put(scratch.name(installation, ref.key[:32], ref.n, "input"), array)
-        following = keys.queue("cpu", chain.PRIORITY["postprocess", "interactive"])
+        following = keys.queue("cpu", queues.CELERY_PRIORITY["postprocess", "interactive"])
         began = time.perf_counter()
         letters = self.post(refs, 1, "inference")
         self.wait_until(lambda: self.state.llen(following) == letters)
@@ -93,7 +94,7 @@ class Queued:
         return runs / spent_s
 
 
-def result_of(stack: Stack, ref: Ref) -> tuple[str, dict[str, Any]]:
+def result_of(stack: Stack, ref: RunRef) -> tuple[str, dict[str, Any]]:
     """(state, result or error) of an ended run."""
     state, result, error = stack.state.hmget(keys.run(ref.key), "state", "result", "error")
     return state.decode(), json.loads(result or error)

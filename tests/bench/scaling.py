@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from queued import Queued
 from stack import REPOSITORY, Stack
 
-from storage import calls, catalogue
+from storage import catalogue
+from storage.redis import calls
 
 A_MS, B_MS, BATCH = 200.0, 25.0, 16
 RAW = 1000 * BATCH / (A_MS + B_MS * BATCH)
@@ -79,7 +80,7 @@ def _start(stack: Stack, count: int) -> None:
     for name in names:
         if name not in stack.processes:
             stack.start(name, [sys.executable, "-m", "workers", "gpu"])
-    link = calls.Sync(stack.state)
+    link = calls.SyncRedis(stack.state)
 
     def all_live() -> bool:
         workers = link.do(catalogue.read()).workers

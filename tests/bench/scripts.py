@@ -27,9 +27,9 @@ from many_jobs import JOB_TTL_S, Timed, claim, do_all, request_key
 from stack import Stack
 
 from storage import catalogue, keys, records
-from storage.calls import Call, Word
-from storage.records import End, Limits, Load, Ref
-from tasks import views
+from storage.records import End, Limits, Load, RunRef
+from storage.redis.calls import Call, Word
+from web.live import snapshots
 
 JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
 RUNS = int(os.environ.get("BENCH_RUNS", "5000"))
@@ -44,7 +44,7 @@ EXPIRED = '{"code":"expired","message":"its deadline was over"}'
 RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 20] * 80}})
 VARIANTS = [f"model-{number}" for number in range(10)]
 LOADS = {name: Load(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
-LETTER = records.Letter("cpu", b"x" * 2000)
+LETTER = records.EncodedMessage("cpu", b"x" * 2000)
 LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, loads=LOADS, joined=JOINED)
 
 
@@ -112,7 +112,7 @@ class Bench:
         found = self.redis.info("cpu")
         return float(found["used_cpu_user_main_thread"] + found["used_cpu_sys_main_thread"])
 
-    def runs(self, number: int, user: str = "ada", joined: int = 1) -> list[Ref]:
+    def runs(self, number: int, user: str = "ada", joined: int = 1) -> list[RunRef]:
         """New runs under way, each with so many jobs."""
         firsts = [next(self.number) for _ in range(number)]
         names = [request_key(first, user) for first in firsts]
@@ -123,7 +123,7 @@ class Bench:
             for _ in range(joined - 1)
         )
         do_all(self.redis, others)
-        return [Ref(name, one.number) for name, one in zip(names, claims, strict=True)]
+        return [RunRef(name, one.number) for name, one in zip(names, claims, strict=True)]
 
 
 def main() -> None:
@@ -178,7 +178,7 @@ def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
         lambda turn: _age(bench, jobs, turn),
         records.MOST_LOOKED_AT,
     )
-    done = jobs[-views.MOST_AT_ONCE :]
+    done = jobs[-snapshots.MOST_AT_ONCE :]
     yield Case("view, 50 jobs with results", lambda turn: records.look(done), units=len(done))
     yield Case("upload", lambda turn: _upload(next(bench.number)))
     yield Case(
@@ -192,7 +192,7 @@ def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
 def of_messages(bench: Bench) -> Iterable[Case]:
     """Scripts about runs, sixteen in a message, as many jobs joined to each as may."""
     ttl = {"job_ttl_s": JOB_TTL_S}
-    full: list[Ref] = []
+    full: list[RunRef] = []
 
     def fill(turn: int) -> None:
         full[:] = bench.runs(MESSAGE, joined=JOINED)
@@ -223,13 +223,13 @@ def of_messages(bench: Bench) -> Iterable[Case]:
     yield Case(
         "touch, 16 expired runs", lambda turn: _touch("start", full), fill_and_expire, JOINED
     )
-    yield Case("hand_back, 16 runs", lambda turn: records.hand_back(full), fill, MESSAGE)
+    yield Case("release, 16 runs", lambda turn: records.release(full), fill, MESSAGE)
     yield Case("send, 16 runs", lambda turn: records.send(LETTER, full), fill, MESSAGE)
     yield Case("post, 16 messages", lambda turn: records.post([LETTER] * MESSAGE), units=MESSAGE)
     yield Case("take_up, a run of 50 jobs", lambda turn: _take_up(full[0]), fill, JOINED)
     yield Case(
-        "lead_again, new weights",
-        lambda turn: records.lead_again(full[: records.MOST_LED], _moved(full), **ttl),
+        "requeue, new weights",
+        lambda turn: records.requeue(full[: records.MOST_LED], _moved(full), **ttl),
         fill,
         records.MOST_LED * JOINED,
     )
@@ -258,13 +258,13 @@ def of_all(bench: Bench) -> Iterable[Case]:
         about = {"queues": ["cpu"], "host": "h" * 40, "facts": "x" * 500}
         cards = {name: {"name": name, "card": "x" * 2000} for name in VARIANTS}
         do_all(bench.redis, [catalogue.announce(f"worker-{worker}", about, cards)])
-    jobs = [f"{number:032x}" for number in range(FIRST, FIRST + views.MOST_AT_ONCE)]
+    jobs = [f"{number:032x}" for number in range(FIRST, FIRST + snapshots.MOST_AT_ONCE)]
     loads = records.loads_json(
         dict.fromkeys(VARIANTS, LOADS) | {"toy": LOADS | {"toy": LOADS["model-0"]}}
     )
     free = lambda turn: bench.redis.delete(keys.RECONCILER)  # noqa: E731
     page = records.MOST_LOOKED_AT
-    yield Case("census, a page", lambda turn: records.census(), units=page)
+    yield Case("stats, a page", lambda turn: records.stats(), units=page)
     yield Case("under_way, a page", lambda turn: records.under_way(), units=page)
     yield Case("find_lost, a page", lambda turn: records.find_lost(every_ms=900), free, page)
     yield Case(
@@ -280,15 +280,15 @@ def of_all(bench: Bench) -> Iterable[Case]:
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
 
 
-def _touch(event: Any, refs: Sequence[Ref]) -> Call[Any]:
+def _touch(event: Any, refs: Sequence[RunRef]) -> Call[Any]:
     return records.touch(
         event, refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-        line="cpu", lane="batch", next_line="gpu.toy", next_queue="gpu.toy",
+        line="cpu", priority="batch", next_line="gpu.toy", next_queue="gpu.toy",
         job_ttl_s=JOB_TTL_S, expired=EXPIRED,
     )  # fmt: skip
 
 
-def _moved(refs: Sequence[Ref]) -> list[Any]:
+def _moved(refs: Sequence[RunRef]) -> list[Any]:
     """Specs of other weights."""
     return [
         records.Spec(f"moved{ref.key[5:]}", "ada", "toy", {}, ["alpha"], "upload", "newer", "c")
@@ -307,29 +307,31 @@ def _upload(number: int) -> Call[Any]:
     return records.write_upload("ada", f"{number:032x}", fields, ttl_s=JOB_TTL_S, original=original)
 
 
-def _take_up(ref: Ref) -> Call[Any]:
+def _take_up(ref: RunRef) -> Call[Any]:
     spec = records.Spec(ref.key, "ada", "toy", {}, ["alpha"], "b" * 32, "sha256:w", "sha256:c")
     return records.take_up(ref, spec, "nobody")
 
 
-def _leader(bench: Bench, ref: Ref) -> str:
+def _leader(bench: Bench, ref: RunRef) -> str:
     return str(bench.redis.hget(keys.run(ref.key), "leader").decode())
 
 
-def _lose(bench: Bench, full: list[Ref]) -> None:
+def _lose(bench: Bench, full: list[RunRef]) -> None:
     full[:] = bench.runs(MESSAGE, joined=JOINED)
     do_all(bench.redis, [_touch("start", full[:1])])
     bench.redis.hset(keys.run(full[0].key), "lease", 1)
 
 
-def _claim_again(bench: Bench, full: Sequence[Ref]) -> Call[Any]:
+def _claim_again(bench: Bench, full: Sequence[RunRef]) -> Call[Any]:
     return claim(next(bench.number), key=full[0].key, known="")
 
 
 def _claim_new(bench: Bench) -> Call[Any]:
     number = next(bench.number)
     spec = records.Spec(request_key(number), "ada", "model-0", {}, ["alpha"], "upload", "w", "c")
-    return records.claim(f"{number:032x}", spec, lane="batch", job_ttl_s=JOB_TTL_S, limits=LIMITS)
+    return records.claim(
+        f"{number:032x}", spec, priority="batch", job_ttl_s=JOB_TTL_S, limits=LIMITS
+    )
 
 
 def _holders(bench: Bench, number: int) -> None:

@@ -8,7 +8,8 @@ import os
 import sys
 
 from storage import records
-from tasks import sweeper
+from web.maintenance import expired_objects
+from workers import scratch_cleanup
 
 DAY_S = float(os.environ["BENCH_DAY_S"])
 
@@ -19,7 +20,8 @@ def shorten() -> None:
     records.NEGATIVE_TTL_MS = 2_000
     records.STAT_TTL_MS = int(2_000 * DAY_S)
     records.IDEMPOTENCY_MS = int(1_000 * DAY_S)
-    sweeper.EVERY_S, sweeper.MARGIN_S, sweeper.ARRAY_S = 1.0, int(DAY_S), 5.0
+    expired_objects.EVERY_S, expired_objects.MARGIN_S = 1.0, int(DAY_S)
+    scratch_cleanup.ARRAY_S = 5.0
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ import odd
 from stack import REPOSITORY, Stack
 
 from storage import users
-from storage.calls import Sync
+from storage.redis.calls import SyncRedis
 
 MODELS = Path(__file__).parent / "models"
 MINUTES = 15.0
@@ -317,7 +317,7 @@ def _key(stack: Stack, number: int) -> dict[str, str]:
     if number % 2:
         return {}
     key = f"key-{secrets.token_hex(12)}"
-    Sync(stack.state).do(users.add_key(key, f"soak-{number}"))
+    SyncRedis(stack.state).do(users.add_key(key, f"soak-{number}"))
     return {"Authorization": f"Bearer {key}"}
 
 

@@ -28,8 +28,8 @@ import runs
 from stack import API_KEY, Stack, free_port
 
 from storage import records, users
-from storage.calls import Async, Sync
-from tasks.resources import STATE_LIMIT_S
+from storage.redis.calls import AsyncRedis, SyncRedis
+from tasks.clients import STATE_LIMIT_S
 
 UPDATES = 20
 EVERY_S = 0.05
@@ -104,7 +104,7 @@ async def _tabs(stack: Stack, count: int) -> Tally:
     """A user and a stream of theirs each."""
     keys = [f"key-{secrets.token_hex(8)}" for _ in range(count)]
     for key in keys:
-        Sync(stack.state).do(users.add_key(key, f"user-{key}"))
+        SyncRedis(stack.state).do(users.add_key(key, f"user-{key}"))
     return await _ours(stack, [f"user-{key}" for key in keys], keys, lambda job: "/api/v1/events")
 
 
@@ -121,7 +121,7 @@ async def _ours(
     stack: Stack, owners: list[str], keys: list[str], path: Callable[[runs.Job], str]
 ) -> Tally:
     tally = Tally()
-    jobs = [runs.claim(Sync(stack.state), owner) for owner in owners]
+    jobs = [runs.claim(SyncRedis(stack.state), owner) for owner in owners]
     said_at: dict[str, dict[int, float]] = {job.id: {} for job in jobs}
 
     def on_data(text: bytes) -> bool:
@@ -132,7 +132,7 @@ async def _ours(
         return number == UPDATES
 
     streams = [Stream(stack.url, path(job), key) for job, key in zip(jobs, keys, strict=True)]
-    state = Async(stack.env["PIXELMILL_STATE_URL"], limit_s=STATE_LIMIT_S)
+    state = AsyncRedis(stack.env["PIXELMILL_STATE_URL"], limit_s=STATE_LIMIT_S)
     await asyncio.gather(*(stream.open() for stream in streams))
     await asyncio.gather(
         *(stream.read(on_data) for stream in streams),
@@ -142,7 +142,7 @@ async def _ours(
     return tally
 
 
-async def _drive(state: Async, job: runs.Job, said_at: dict[int, float]) -> None:
+async def _drive(state: AsyncRedis, job: runs.Job, said_at: dict[int, float]) -> None:
     """Nineteen changes on the way and the end."""
     await asyncio.sleep(EVERY_S * random.random())  # no two in step
     for number in range(1, UPDATES):
@@ -219,7 +219,7 @@ async def _generated(client: httpx.AsyncClient, url: str, session: str, tally: T
 
 def _foreign(stack: Stack) -> float:
     """CPU ms of the web process for a run that nobody follows, with three stages told of."""
-    link = Sync(stack.state)
+    link = SyncRedis(stack.state)
     before = stack.cpu_s("web")
     idle_s = time.monotonic()
     for _ in range(FOREIGN_RUNS):

@@ -37,9 +37,9 @@ Ask = Callable[..., Awaitable[Any]]
 async def ours(url: str, stack: AsyncExitStack) -> Ask:
     """The connection that web uses; this tree's or an older one's."""
     sys.path.insert(0, os.environ["BENCH_TREE"])
-    from storage import calls
+    from storage.redis import calls
 
-    link = calls.Async(url, limit_s=5.0)
+    link = calls.AsyncRedis(url, limit_s=5.0)
     stack.push_async_callback(link.close)
     kinds: Any = {"kinds": (bytes,)} if hasattr(calls, "Kinds") else {}
 
@@ -257,15 +257,18 @@ def _installed(old: str, python: str) -> list[tuple[str, str]]:
 
 def _prepared(state: Any) -> list[tuple[list[Any], str]]:
     """Results and jobs under way, and how these are looked at."""
-    from storage import calls, records
+    from storage import records
+    from storage.redis import calls
 
-    link = calls.Sync(state)
+    link = calls.SyncRedis(state)
     found = []
     for number in range(KEYS):
         state.set(f"hit:{number}", _value(number))
         job = f"job-{number}-of-the-bench"
         spec = records.Spec(f"{number:064}", "ada", "noop", {}, ["image"], "upload", "w", "c")
-        link.do(records.claim(job, spec, lane="interactive", job_ttl_s=3600, fields={"id": job}))
+        link.do(
+            records.claim(job, spec, priority="interactive", job_ttl_s=3600, fields={"id": job})
+        )
         link.do(records.look([job]))
         sha = calls._source("view")[1]
         found.append(([sha, *records.look([job]).words], job))

@@ -19,7 +19,8 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import Stack, free_port
 
-from storage import calls, catalogue, keys, users
+from storage import catalogue, keys, users
+from storage.redis import calls
 
 HERE = Path(__file__).parent
 RESTART_S = 0.5
@@ -73,7 +74,7 @@ class Scene(Stack):
     def add_keys(self) -> None:
         """Let the owners in."""
         for key, owner in {**self.keys, self.api_key: "tester"}.items():
-            calls.Sync(self.state).do(users.add_key(key, owner))
+            calls.SyncRedis(self.state).do(users.add_key(key, owner))
 
     def start_s3(self) -> None:
         super().start_s3()
@@ -96,7 +97,7 @@ class Scene(Stack):
     def late(self) -> list[str]:
         """Background loops of web processes and workers that do not turn."""
         pages = [httpx.get(f"{url}/healthz").json()["late"] for url in self.urls]
-        workers = calls.Sync(self.state).do(catalogue.read()).workers
+        workers = calls.SyncRedis(self.state).do(catalogue.read()).workers
         return [one for said in (*pages, *(worker["late"] for worker in workers)) for one in said]
 
     def strike(self, *names: str) -> None:

@@ -1,0 +1,49 @@
+"""What an installation needs before its first request: the bucket, and the first account."""
+
+import secrets
+
+import redis
+
+from storage import keys, users
+from storage.redis.calls import TEXT, SyncRedis, command
+from storage.s3.objects import S3Objects
+from tasks.clients import objects
+from tasks.errors import BadInput
+from tasks.settings import settings
+
+
+def prepare(
+    state: SyncRedis, store: S3Objects, *, password: str, api_key: str
+) -> tuple[bool, bool]:
+    """Make the bucket, the account `admin` and its API key; whether bucket and account are new.
+
+    An account that is there keeps its password.
+    """
+    is_new = state.do(users.password_hash("admin")) is None
+    if is_new:
+        state.do(users.set_password("admin", password))
+    state.do(users.add_key(api_key, "admin"))
+    has_made = store.ensure_bucket()
+    state.do(
+        command(bool, "SET", keys.PREPARED, 1, kinds=TEXT)
+    )  # last: what broke off is begun anew
+    return has_made, is_new
+
+
+def main(origin: str | None = None) -> None:
+    """`pixelmill init`: on the Redis and S3 of the settings; prints password and key once."""
+    store = objects()
+    if not isinstance(store, S3Objects):
+        raise BadInput(f"PIXELMILL_S3_URL={settings().s3_url} is not an S3 server")
+    state = SyncRedis(
+        redis.Redis.from_url(settings().state_url, socket_timeout=5), "the state Redis"
+    )
+    password, api_key = secrets.token_urlsafe(12), f"pm_{secrets.token_urlsafe(24)}"
+    has_bucket, has_admin = prepare(state, store, password=password, api_key=api_key)
+    print(f"bucket {settings().s3_bucket}: {'created' if has_bucket else 'was there'}")
+    print(f"account admin: {f'password {password}' if has_admin else 'keeps its password'}")
+    print(f"API key {api_key}\nWhat is new is shown this once.")
+    page = origin or settings().public_url
+    if page:
+        store.allow_origin(page.rstrip("/"))
+        print(f"pages of {page} may PUT to and GET from it")

@@ -1,0 +1,1 @@
+"""The command `pixelmill run`: a client of a running server."""

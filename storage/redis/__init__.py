@@ -1,0 +1,1 @@
+"""Redis: commands as values, the connection that all requests of a process share."""

@@ -1,0 +1,326 @@
+"""Redis operations as values, so that workers (sync) and web (asyncio) share one definition."""
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from time import monotonic
+from types import NoneType
+from typing import Any, Generic, TypeVar
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import (
+    ConnectionError,
+    InvalidResponse,
+    NoScriptError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from storage.errors import StorageDown, refusal
+from storage.redis.connection import Kinds, PipelinedConnection, pack, wrong_kind
+from storage.redis.mismatches import mismatches
+
+PAUSE_S = 0.05
+"""A Redis that has closed a connection is asked again after this."""
+
+_NEEDS = re.compile(r"-- Needs ((?:\w+\.lua(?:, )?)+)\.\n")
+"""First line of a script that other files of the folder stand before: Redis knows no modules."""
+
+T = TypeVar("T")
+Word = str | bytes | int | float
+
+
+NUMBER: Kinds = (int,)
+TEXT: Kinds = (bytes, str)
+"""A string, simple or bulk; `str` from a client that decodes."""
+MAYBE_TEXT: Kinds = (bytes, str, NoneType)
+ARRAY: Kinds = (list,)
+MAYBE_ARRAY: Kinds = (list, NoneType)
+FIELDS: Kinds = (list, dict)
+"""A hash: pairs in RESP2, a map in RESP3."""
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One round trip to Redis and how to read the answer."""
+
+    words: tuple[Word, ...]
+    """The command; for a script, what follows `EVALSHA <sha>`."""
+    parse: Callable[[Any], T]
+    kinds: Kinds
+    """What Python types the answer may have. Another one is not the answer to this question: the
+    connection that it came on is ended."""
+    script: str = ""
+    """File name in storage/lua without its ending; empty for a plain command."""
+
+
+def command(parse: Callable[[Any], T], *words: Word, kinds: Kinds) -> Call[T]:
+    """A plain Redis command, whose answer is of one of these Python types."""
+    return Call(words, parse, kinds)
+
+
+def script(
+    name: str,
+    parse: Callable[[Any], T],
+    keys: Sequence[str],
+    args: Sequence[Word],
+    *,
+    kinds: Kinds,
+) -> Call[T]:
+    """A Lua script of storage/lua: atomic, one round trip."""
+    return Call((len(keys), *keys, *args), parse, kinds, name)
+
+
+class Connections:
+    """Connections of a client's pool, kept in a list: redis-py's own bookkeeping of who has which
+    costs as much CPU as a small command. Safe for threads; a fork starts with none.
+
+    A connection goes back into the list only once every answer to what was asked on it was read.
+    Whatever is raised before, by a signal too, and even while it is being closed: nobody gets it.
+    """
+
+    def __init__(self, pool: Any, name: str = "Redis") -> None:
+        self.pool: Any = pool  # redis-py does not type make_connection
+        self.name = name
+        self._free: list[tuple[Any, int]] = []  # with how many answers that nobody waits for
+        self._pid = os.getpid()
+
+    def ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
+        """Answers of these commands, sent together; an error that Redis answers is one of them."""
+        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
+        connection = self._take()
+        try:
+            connection.send_packed_command(packed)
+            answers = [_read_answer(connection) for _ in commands]
+            if reason := wrong_kind(answers, kinds):
+                mismatches.report(self.name, reason)
+                raise InvalidResponse(f"a wrong answer came: {reason}")
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._free.append((connection, 0))
+        return answers
+
+    def tell(self, commands: Sequence[tuple[Word, ...]]) -> None:
+        """Send commands and go on: their answers are read by whoever uses the connection next.
+
+        For what the work does not depend on. Redis gets them before anything that is sent later.
+        """
+        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
+        connection = self._take()
+        try:
+            connection.send_packed_command(packed)
+        except BaseException:
+            connection.disconnect()
+            raise
+        self._free.append((connection, len(commands)))
+
+    def _take(self) -> Any:
+        """A connection without unread answers; one that was closed is opened when it is used."""
+        if self._pid != os.getpid():
+            self._free, self._pid = [], os.getpid()
+        try:
+            connection, unread = self._free.pop()
+        except IndexError:
+            # By the pool itself it would be counted: those that are dropped would use its limit up.
+            return self.pool.connection_class(**self.pool.connection_kwargs)
+        try:
+            for _ in range(unread):
+                _read_answer(connection)
+        except (RedisError, OSError):
+            connection.disconnect()  # and opened anew when it is used
+        return connection
+
+
+class SyncRedis:
+    """Does calls on a blocking client's connections. StorageDown when Redis does not answer.
+
+    Speaks to the connection itself: redis-py's way through execute_command costs as much CPU again.
+    """
+
+    def __init__(self, client: "redis.Redis", name: str = "Redis") -> None:
+        self.name = name
+        self._connections = Connections(client.connection_pool, name)
+        # A client without a policy of its own heals a connection that a restart has closed.
+        self._retry: Any = client.get_retry() or Retry(ConstantBackoff(PAUSE_S), 1)
+
+    def do(self, call: Call[T]) -> T:
+        """The parsed answer of one call."""
+        with _mapped(self.name):
+            return call.parse(self._answer(call))
+
+    def do_together(self, commands: Sequence[Call[T]]) -> list[T]:
+        """The parsed answers of plain commands that go in one round trip."""
+        words, kinds = [call.words for call in commands], [call.kinds for call in commands]
+        with _mapped(self.name):
+            answers = [_unless_error(answer) for answer in self._ask(words, kinds)]
+            return [call.parse(answer) for call, answer in zip(commands, answers, strict=True)]
+
+    def _answer(self, call: Call[T]) -> Any:
+        if not call.script:
+            return self._send(call.words, call.kinds)
+        source, sha = _source(call.script)
+        try:
+            return self._send(("EVALSHA", sha, *call.words), call.kinds)
+        except NoScriptError:
+            return self._send(("EVAL", source, *call.words), call.kinds)
+
+    def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
+        return _unless_error(self._ask((words,), (kinds,))[0])
+
+    def _ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
+        found: list[Any] = self._retry.call_with_retry(
+            lambda: self._connections.ask(commands, kinds), lambda error: None
+        )
+        return found
+
+
+class Batch(Generic[T]):
+    """Plain commands to one Redis that go together, once the first answer is asked for."""
+
+    def __init__(self, link: SyncRedis) -> None:
+        self._link = link
+        self._waiting: list[tuple[Call[T], Future[T]]] = []
+
+    def ask(self, call: Call[T]) -> Callable[[], T]:
+        """What answers the call, later. Raises StorageDown then, as all that went along do.
+
+        What cannot be packed raises here: it is not the others' fault.
+        """
+        pack(call.words)
+        answer: Future[T] = Future()
+        self._waiting.append((call, answer))
+
+        def wait() -> T:
+            if not answer.done():
+                self._send()
+            return answer.result()
+
+        return wait
+
+    def _send(self) -> None:
+        """Whatever interrupts this leaves the calls where they are, for whoever waits next."""
+        try:
+            found = self._link.do_together([call for call, _ in self._waiting])
+        except StorageDown as error:
+            for _, answer in self._waiting:
+                if not answer.done():
+                    answer.set_exception(error)
+        else:
+            for (_, answer), one in zip(self._waiting, found, strict=True):
+                if not answer.done():
+                    answer.set_result(one)
+        self._waiting = []
+
+
+class AsyncRedis:
+    """Does calls over one wire. StorageDown when Redis does not answer in `limit_s`.
+
+    That is all together: connecting, asking, asking again.
+    """
+
+    def __init__(self, url: str, name: str = "Redis", limit_s: float | None = None) -> None:
+        self.name, self.limit_s = name, limit_s
+        self._url = url
+        self._wire: PipelinedConnection | None = None
+        self._opening = asyncio.Lock()
+
+    async def do(self, call: Call[T]) -> T:
+        """The parsed answer of one call."""
+        try:
+            return call.parse(await self._answer(call))
+        except (RedisError, OSError) as error:
+            raise _down(self.name, error) from error
+
+    async def close(self) -> None:
+        """Give the connection back; the next call opens another."""
+        wire, self._wire = self._wire, None
+        if wire:
+            await wire.close()
+
+    async def _answer(self, call: Call[T]) -> Any:
+        if not call.script:
+            return await self._send(call.words, call.kinds)
+        source, sha = _source(call.script)
+        try:
+            return await self._send(("EVALSHA", sha, *call.words), call.kinds)
+        except NoScriptError:
+            return await self._send(("EVAL", source, *call.words), call.kinds)
+
+    async def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
+        packed = pack(words)  # first of all: what cannot be packed was not asked
+        began_s, wire = monotonic(), self._wire
+        if wire and not wire.is_lost and not wire.is_full:
+            try:
+                return await wire.ask(packed, kinds)  # which watches the time itself
+            except ConnectionError:  # a restart of Redis has closed it
+                await asyncio.sleep(PAUSE_S)
+        left_s = self.limit_s and self.limit_s - (monotonic() - began_s)
+        async with asyncio.timeout(left_s):
+            try:
+                return await self._ask(packed, kinds)
+            except ConnectionError:
+                await asyncio.sleep(PAUSE_S)
+                return await self._ask(packed, kinds)
+
+    async def _ask(self, packed: bytes, kinds: Kinds) -> Any:
+        wire = await self._open()
+        await wire.room()
+        return await wire.ask(packed, kinds)
+
+    async def _open(self) -> PipelinedConnection:
+        if self._wire and not self._wire.is_lost:
+            return self._wire
+        async with self._opening:
+            if not self._wire or self._wire.is_lost:  # others may have waited here
+                await self.close()
+                self._wire = await PipelinedConnection.open(self._url, self.limit_s, self.name)
+            return self._wire
+
+
+def _read_answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def _unless_error(answer: Any) -> Any:
+    if isinstance(answer, ResponseError):
+        raise answer
+    return answer
+
+
+@cache
+def _source(name: str) -> tuple[str, str]:
+    source = "".join(_parts(name))
+    return source, sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _parts(name: str) -> list[str]:
+    """The texts that make a script, each before those that need it."""
+    source = files("storage").joinpath(f"lua/{name}.lua").read_text()
+    needs = _NEEDS.match(source)
+    names = needs[1].replace(".lua", "").split(", ") if needs else []
+    return [part for needed in names for part in _parts(needed)] + [source]
+
+
+@contextmanager
+def _mapped(name: str) -> Any:
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise _down(name, error) from error
+
+
+def _down(name: str, error: Exception) -> StorageDown:
+    return StorageDown(refusal(name, error))

@@ -1,0 +1,307 @@
+"""Objects: uploads, results and weights, in S3 or (benches, tests) in a folder."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from heapq import nsmallest
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from storage.errors import StorageDown
+from storage.s3.fast_path import Direct
+
+PRESIGN_S = 900
+"""How long a signed address lives."""
+PAGE = 1000
+"""Most objects that a server lists at a time."""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Facts of one object."""
+
+    size: int
+    etag: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One object of a listing."""
+
+    key: str
+    modified_s: float
+    """When it was written, in seconds since 1970, by the server's clock."""
+
+
+class Objects(Protocol):
+    """A flat key -> bytes store. A missing key is FileNotFoundError, a dead one StorageDown."""
+
+    def get(self, key: str, etag: str = "") -> bytes:
+        """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store the bytes; answers their ETag."""
+
+    def stat(self, key: str) -> Stat:
+        """Size, ETag and type."""
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` the same bytes and type as `source`, without reading them here.
+
+        Its date in listings may be the source's (rclone) or that of the copy (AWS).
+        """
+
+    def delete(self, key: str) -> None:
+        """Remove it; a missing one is no error."""
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object whose key starts so."""
+
+    def page(self, prefix: str, after: str, most: int) -> list[Listed]:
+        """The first `most` objects of `prefix` whose keys come after `after`, in order."""
+
+    def presign_get(self, key: str, origin: str, content_type: str) -> str:
+        """An address under `origin` that reads the object for a few minutes."""
+
+    def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
+        """An address under `origin` that takes exactly this type and size for a few minutes."""
+
+
+class S3Objects:
+    """Objects in one bucket of any S3 server."""
+
+    def __init__(
+        self, url: str, *, key: str, secret: str, bucket: str, region: str, timeout_s: float = 10
+    ) -> None:
+        self.url, self.bucket = url.rstrip("/"), bucket
+        self._access = {"key": key, "secret": secret, "region": region, "timeout_s": timeout_s}
+        self._client = _client(self.url, **self._access)
+        self._direct = Direct(
+            self.url,
+            bucket,
+            credentials=_session(key, secret).get_credentials(),
+            region=region,
+            timeout_s=timeout_s,
+        )
+        self._signed: dict[tuple[str, ...], tuple[float, str]] = {}
+
+    def get(self, key: str, etag: str = "") -> bytes:
+        """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
+        if found := self._direct.get(key, etag):
+            if etag and found[1] != etag:  # rclone ignores If-Match
+                raise FileNotFoundError(key)
+            return found[0]
+        match = {"IfMatch": etag} if etag else {}
+        answer = self._do("get_object", key, **match)
+        if etag and answer["ETag"] != etag:
+            answer["Body"].close()
+            raise FileNotFoundError(key)
+        try:
+            data: bytes = answer["Body"].read()
+        except (BotoCoreError, OSError) as error:
+            raise StorageDown(f"S3 broke off while reading {key}: {error}") from error
+        return data
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store the bytes; answers their ETag."""
+        if etag := self._direct.put(key, data, content_type):
+            return etag
+        answer = self._do("put_object", key, Body=data, ContentType=content_type)
+        return str(answer["ETag"])
+
+    def stat(self, key: str) -> Stat:
+        """Size, ETag and type."""
+        head = self._do("head_object", key)
+        return Stat(head["ContentLength"], head["ETag"], head.get("ContentType", ""))
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` the same bytes and type as `source`; S3 does it, nothing passes here."""
+        self._do("copy_object", target, CopySource={"Bucket": self.bucket, "Key": source})
+
+    def delete(self, key: str) -> None:
+        """Remove it; a missing one is no error."""
+        self._do("delete_object", key)
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object whose key starts so, however many there are."""
+        after = ""
+        while page := self.page(prefix, after, PAGE):
+            for one in page:
+                self.delete(one.key)
+            after = page[-1].key
+
+    def page(self, prefix: str, after: str, most: int) -> list[Listed]:
+        """The first `most` objects of `prefix` whose keys come after `after`, in order."""
+        found = self._do("list_objects_v2", Prefix=prefix, StartAfter=after, MaxKeys=most)
+        return [
+            Listed(one["Key"], one["LastModified"].timestamp()) for one in found.get("Contents", [])
+        ]
+
+    def presign_get(self, key: str, origin: str, content_type: str) -> str:
+        """An address under `origin` that reads the object for PRESIGN_S seconds at most."""
+        known = self._signed.get((key, origin))
+        if known and known[0] > monotonic():
+            return known[1]
+        params = {"ResponseContentType": content_type}
+        url = self._presign("get_object", key, origin, params)
+        if len(self._signed) > 20_000:
+            self._signed.clear()
+        # Handed out for half its life, so that whoever gets it has minutes left.
+        self._signed[(key, origin)] = (monotonic() + PRESIGN_S / 2, url)
+        return url
+
+    def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
+        """An address under `origin` that takes exactly this type and size."""
+        params: dict[str, Any] = {"ContentType": content_type}
+        if size is not None:
+            params["ContentLength"] = size
+        return self._presign("put_object", key, origin, params)
+
+    def ensure_bucket(self) -> bool:
+        """Create the bucket if it is missing; True if it was."""
+        try:
+            self._do("head_bucket")
+        except FileNotFoundError:
+            self._do("create_bucket")
+            return True
+        return False
+
+    def allow_origin(self, origin: str) -> None:
+        """Let pages of this origin PUT to and GET from the bucket (CORS)."""
+        rule = {
+            "AllowedOrigins": [origin],
+            "AllowedMethods": ["GET", "PUT", "HEAD"],
+            "AllowedHeaders": ["Content-Type", "Content-Length"],
+            "ExposeHeaders": ["ETag"],
+            "MaxAgeSeconds": 3600,
+        }
+        self._do("put_bucket_cors", CORSConfiguration={"CORSRules": [rule]})
+
+    def _presign(self, operation: str, key: str, origin: str, params: Mapping[str, Any]) -> str:
+        client = _client(origin or self.url, **self._access)
+        url: str = client.generate_presigned_url(
+            operation, Params={"Bucket": self.bucket, "Key": key, **params}, ExpiresIn=PRESIGN_S
+        )
+        return url
+
+    def _do(self, operation: str, key: str = "", **arguments: Any) -> Any:
+        if key:
+            arguments["Key"] = key
+        try:
+            return getattr(self._client, operation)(Bucket=self.bucket, **arguments)
+        except ClientError as error:
+            status = error.response["ResponseMetadata"].get("HTTPStatusCode", 500)
+            if status in (404, 412):
+                raise FileNotFoundError(key or self.bucket) from error
+            raise StorageDown(f"S3 refused {operation} {key}: {error}") from error
+        except (BotoCoreError, OSError) as error:
+            raise StorageDown(f"S3 did not answer {operation} {key}: {error}") from error
+
+
+class FolderObjects:
+    """Objects as files under `root`: for benches and tests of what is not S3. Nothing is signed.
+
+    No Path of a file is made: Python keeps the parts of each in a table of names, which grows.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._prefix = f"{root}/"
+
+    def get(self, key: str, etag: str = "") -> bytes:
+        """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
+        with open(self._prefix + key, "rb") as file:
+            data = file.read()
+        if etag and etag != _etag(data):
+            raise FileNotFoundError(key)
+        return data
+
+    def put(self, key: str, data: bytes, content_type: str) -> str:
+        """Store the bytes; answers their ETag."""
+        path = self._prefix + key
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(data)
+        return _etag(data)
+
+    def stat(self, key: str) -> Stat:
+        """Size and ETag; the type is not kept."""
+        data = self.get(key)
+        return Stat(len(data), _etag(data), "")
+
+    def copy(self, source: str, target: str) -> None:
+        """Make `target` the same bytes as `source`."""
+        self.put(target, self.get(source), "")
+
+    def delete(self, key: str) -> None:
+        """Remove it; a missing one is no error."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._prefix + key)
+
+    def delete_all(self, prefix: str) -> None:
+        """Remove every object whose key starts so."""
+        start = self._prefix + prefix
+        for path in list(files_below(os.path.dirname(start))):
+            if path.startswith(start):
+                os.unlink(path)
+
+    def page(self, prefix: str, after: str, most: int) -> list[Listed]:
+        """The first `most` files of `prefix` whose keys come after `after`, in order."""
+        # One at a time: the folder may hold more than is worth holding in memory.
+        paths = files_below(self._prefix + prefix.rstrip("/"))
+        found = (path.removeprefix(self._prefix) for path in paths)
+        wanted = nsmallest(most, (key for key in found if key > after))
+        return [Listed(key, os.stat(self._prefix + key).st_mtime) for key in wanted]
+
+    def presign_get(self, key: str, origin: str, content_type: str) -> str:
+        """The file's address."""
+        return f"file://{quote(self._prefix + key)}"
+
+    def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
+        """The file's address."""
+        return f"file://{quote(self._prefix + key)}"
+
+
+def files_below(folder: str) -> Iterator[str]:
+    """Paths of all files below a folder, in no order; folders may go meanwhile."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from files_below(entry.path)
+            else:
+                yield entry.path
+
+
+def _etag(data: bytes) -> str:
+    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
+
+
+@lru_cache(maxsize=64)
+def _client(url: str, *, key: str, secret: str, region: str, timeout_s: float) -> Any:
+    # when_required: S3-compatible servers refuse the checksum headers that AWS invented later.
+    config = Config(
+        signature_version="s3v4",
+        s3={"addressing_style": "path"},
+        connect_timeout=min(timeout_s, 2),
+        read_timeout=timeout_s,
+        retries={"max_attempts": 2, "mode": "standard"},
+        max_pool_connections=32,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    return _session(key, secret).client("s3", endpoint_url=url, region_name=region, config=config)
+
+
+@lru_cache(maxsize=64)
+def _session(key: str, secret: str) -> Any:
+    """Without a key of its own it takes the machine's: environment, profile, role."""
+    return boto3.Session(aws_access_key_id=key or None, aws_secret_access_key=secret or None)

@@ -1,0 +1,142 @@
+"""Lost messages and dead workers cost seconds; a long queue is never taken for either."""
+
+import os
+import signal
+import time
+
+import httpx
+from stack import Stack
+
+from storage import records
+from storage.records import RunRef, Spec
+from storage.redis import calls
+
+
+def claimed(servers: Stack, key: str) -> tuple[calls.SyncRedis, RunRef]:
+    link = calls.SyncRedis(servers.state)
+    spec = Spec(key, "u", "noop", {}, [], "upload", "w", "c")
+    claim = link.do(records.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
+    assert claim.verdict == "lead"
+    ref = RunRef(key, claim.number)
+    link.do(records.send(records.EncodedMessage("px1:q:elsewhere", b""), [ref]))
+    servers.state.delete("px1:q:elsewhere")
+    return link, ref
+
+
+def looked(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[records.Lost]:
+    """What two looks find: a run must be suspect at the first and still so at the second."""
+    found: list[records.Lost] = []
+    for _ in range(2):
+        servers.state.delete("px1:reconciler")
+        found += link.do(records.find_lost(every_ms=900, grace_ms=grace_ms)).items
+        time.sleep(0.01)
+    return found
+
+
+def end(link: calls.SyncRedis, ref: RunRef) -> None:
+    link.do(records.finish([records.End(ref, "done", "{}")], job_ttl_s=60))
+
+
+def test_a_run_whose_message_is_gone_is_lost(servers: Stack) -> None:
+    link, ref = claimed(servers, "gone")
+
+    [lost] = looked(link, servers)
+
+    assert (lost.ref, lost.priority, lost.model) == (ref, "batch", "noop")
+    end(link, ref)
+
+
+def test_a_run_whose_leader_still_brings_the_bytes_is_no_lost_one(servers: Stack) -> None:
+    link, ref = claimed(servers, "brought")
+    servers.state.hset("px1:run:brought", "unsent", "1")
+    before = looked(link, servers)
+    servers.state.hset("px1:run:brought", "lease", "1")
+
+    after = looked(link, servers)
+
+    assert before == [] and [run.ref.key for run in after] == ["brought"]
+    end(link, ref)
+
+
+def test_the_old_number_can_do_nothing_any_more(servers: Stack) -> None:
+    link, ref = claimed(servers, "stale")
+    [n] = link.do(records.requeue([ref], job_ttl_s=60))
+
+    late = link.do(records.finish([records.End(ref, "done", "{}")], job_ttl_s=60))
+
+    assert (late, n) == ([False], ref.n + 1)
+    end(link, RunRef("stale", n))
+
+
+def test_only_one_of_two_leads_a_run_again(servers: Stack) -> None:
+    link, ref = claimed(servers, "twice")
+
+    numbers = [link.do(records.requeue([ref], job_ttl_s=60)) for _ in range(2)]
+
+    assert numbers == [[ref.n + 1], [0]]
+    end(link, RunRef("twice", ref.n + 1))
+
+
+def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
+    link, ref = claimed(servers, "waits")
+    servers.state.lpush("px1:q:cpu\x06\x169", "a message")
+
+    lost = looked(link, servers)
+
+    servers.state.delete("px1:q:cpu\x06\x169")
+    assert lost == []
+    end(link, ref)
+
+
+def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
+    link, ref = claimed(servers, "overtaken")
+    servers.state.lpush("px1:q:cpu\x06\x169", "a message")
+    _, later = claimed(servers, "later")
+    touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
+    link.do(records.touch("start", [later], model="noop", line="cpu", **touch))
+
+    lost = looked(link, servers)
+
+    servers.state.delete("px1:q:cpu\x06\x169")
+    assert [run.ref.key for run in lost] == ["overtaken"]
+    end(link, lost[0].ref)
+    end(link, later)
+
+
+def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
+    link, ref = claimed(servers, "running")
+    touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
+    link.do(records.touch("start", [ref], model="noop", line="cpu", **touch))
+    before = looked(link, servers)
+    servers.state.hset("px1:run:running", "lease", "1")
+
+    after = looked(link, servers)
+
+    assert before == [] and [run.ref.key for run in after] == ["running"]
+    end(link, after[0].ref)
+
+
+def test_a_message_lost_on_its_way_costs_seconds(stack: Stack, photo: bytes) -> None:
+    """The queue's content vanishes while no cpu worker is there to take it."""
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    worker = stack.processes["cpu-worker"].pid
+    os.killpg(worker, signal.SIGSTOP)
+    try:
+        job = httpx.post(
+            f"{stack.url}/api/v1/predict/noop?wait=0&salt={time.time_ns()}",
+            content=photo,
+            headers=headers,
+        ).json()
+        for step in ("", "\x06\x163", "\x06\x166", "\x06\x169"):
+            stack.state.delete(f"px1:q:cpu{step}")
+    finally:
+        os.killpg(worker, signal.SIGCONT)
+
+    began = time.monotonic()
+    with httpx.stream(
+        "GET", f"{stack.url}/api/v1/jobs/{job['id']}/events", headers=headers, timeout=30
+    ) as events:
+        last = [line for line in events.iter_lines() if line.startswith("data:")][-1]
+
+    assert '"state":"done"' in last
+    assert time.monotonic() - began < 15

@@ -1,0 +1,58 @@
+"""Reads a request's body into memory: bounded per request and per process."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.requests import ClientDisconnect, Request
+
+from tasks.errors import BadInput, JobError
+from tasks.settings import MIB, settings
+from web.connections.memory import Holding, no_room
+
+DISCARD_BYTES = 128 * MIB
+DISCARD_S = 20.0
+
+
+@asynccontextmanager
+async def body_of(request: Request) -> AsyncIterator[bytes]:
+    """The whole body, counted against the process's memory as it comes, until the context ends.
+
+    Raises BadInput 413 for one above the limit, after reading and discarding it (up to 128 MiB and
+    20 s): a client that is still sending could not read an earlier answer. Raises Busy for one that
+    has no room: one client address has a share of the memory only (web/connections/memory.py).
+    """
+    limit = int(settings().max_upload_mib * MIB)
+    holding = Holding(request.scope)
+    holding.check(min(int(request.headers.get("content-length") or 0), limit))
+    try:
+        yield await _read(request, holding, limit)
+    finally:
+        holding.release()
+
+
+async def _read(request: Request, holding: Holding, limit: int) -> bytes:
+    data = bytearray()
+    received, give_up_at = 0, time.monotonic() + DISCARD_S
+    holding.wait()
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received <= limit:
+                holding.moved(len(chunk))
+                if not holding.take(len(chunk)):
+                    raise no_room()
+                data += chunk
+            elif received > DISCARD_BYTES or time.monotonic() > give_up_at:
+                break
+    except ClientDisconnect as error:
+        raise JobError("the client went away", code="disconnected", status=499) from error
+    holding.settle()
+    if received > limit:
+        raise BadInput(
+            f"the file is larger than {limit / MIB:g} MiB",
+            code="too_large",
+            status=413,
+            hint="Send a smaller one: 2048 pixels on the longest side are worked on at most.",
+        )
+    return bytes(data)

@@ -1,0 +1,1 @@
+"""Client connections: their limits, and the memory that their bodies take."""

@@ -1,0 +1,1 @@
+"""Jobs as the web process sees them: submitting, reading, cancelling and deleting."""

@@ -1,0 +1,100 @@
+"""Which host names this server answers to, and whether a request comes from its own pages."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from tasks.errors import BadInput
+from tasks.settings import settings
+from tasks.text import shown
+from web.middleware.validation import HEAD
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITES = frozenset({b"same-origin", b"none"})
+"""Values of Sec-Fetch-Site: from the page itself, or typed by the person."""
+HIGHEST_PORT = 65_535
+
+
+@lru_cache(maxsize=1024)
+def origin_at(host: str, server: str, public_url: str) -> str:
+    """The origin under which a browser that sent this Host sees us; empty for unknown names.
+
+    Known are loopback names, `server`, the very address that the connection came in on, and the
+    host of `public_url`. A forged Host signs nothing and starts no work.
+    """
+    public = urlsplit(public_url)
+    if public.netloc and host.lower() == public.netloc.lower():
+        return f"{public.scheme}://{host}"
+    name = name_of(host)
+    is_known = name in LOOPBACK or name == server
+    return f"http://{host}" if name and is_known else ""
+
+
+def name_of(host: str) -> str:
+    """The name or address in a Host header, in lower case; empty if it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        return (parts.hostname or "") if parts.port != 0 else ""
+    except ValueError:
+        return ""
+
+
+def origin_of(request: Request) -> str:
+    """The origin for which addresses in this answer are signed; BadInput for an unknown host."""
+    if settings().s3_public_url:
+        return settings().s3_public_url.rstrip("/")
+    server = request.scope.get("server") or ("", 0)
+    host = request.scope[HEAD].get(b"host", b"").decode("ascii")
+    return origin_at(host, server[0], settings().public_url) or refuse_host(host)
+
+
+def refuse_host(host: str) -> str:
+    """Raise what answers a request for a host that is not ours."""
+    raise BadInput(
+        f"this server does not answer to the name {shown(host)}",
+        code="unknown_host",
+        status=421,
+        hint="Start it with --public-url (PIXELMILL_PUBLIC_URL) set to the address you type.",
+    )
+
+
+def is_foreign(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a page of another origin made the browser send this.
+
+    A browser says so in Sec-Fetch-Site (to https and loopback addresses) and, for what is no GET,
+    in Origin. A page on another port of this host is another origin. Programs send neither.
+    """
+    site = headers.get(b"sec-fetch-site")
+    if site is not None and site not in OWN_SITES:
+        return True
+    origin = headers.get(b"origin")
+    return origin is not None and not _is_own(origin, headers.get(b"host", b""))
+
+
+def is_from_elsewhere(headers: Mapping[bytes, bytes]) -> bool:
+    """As `is_foreign`, and judged by Referer where a browser says neither: may set no cookie."""
+    if is_foreign(headers):
+        return True
+    referer = headers.get(b"referer")
+    if referer is None or b"sec-fetch-site" in headers or b"origin" in headers:
+        return False
+    return not _is_own(b"/".join(referer.split(b"/")[:3]), headers.get(b"host", b""))
+
+
+def is_authorised(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a key came with the request: no browser adds one by itself, as it does cookies."""
+    return headers.get(b"authorization", b"")[:7].lower() == b"bearer "
+
+
+def _is_own(origin: bytes, host: bytes) -> bool:
+    """Whether an Origin is the one of the page at `host`, or of PIXELMILL_PUBLIC_URL."""
+    public = settings().public_url.rstrip("/").lower().encode()
+    origin, host = origin.lower(), host.lower()
+    if public and origin == public:
+        return True
+    if public and host == public.partition(b"://")[2]:
+        return False  # its scheme is known, and `origin` has another
+    return bool(host) and origin in (b"http://" + host, b"https://" + host)

@@ -1,0 +1,1 @@
+"""The page at /ui, the sign-in form and the API's documentation."""

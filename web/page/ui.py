@@ -1,0 +1,95 @@
+"""The page: a Gradio Blocks of a few places, mounted at /ui. Image bytes never pass through it."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse
+
+from tasks.settings import settings
+from web.page import components, handlers
+
+PATH = "/ui"
+STATIC = Path(__file__).parents[1] / "static"
+GRADIO_LOOKS_EVERY_S = 0.25
+
+
+def mount(
+    app: FastAPI,
+    models: Callable[[], Awaitable[list[dict[str, Any]]]],
+    user_of: Callable[[Request], str | None],
+) -> FastAPI:
+    """Put the page at /ui; 401 for whom `user_of` does not know, except in open mode."""
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(STATIC / "icon.svg")  # Gradio leaves it to the app it is mounted in
+
+    mounted: FastAPI = gr.mount_gradio_app(
+        app,
+        page(models),
+        path=PATH,
+        auth_dependency=None if settings().open else user_of,
+        theme=_theme(),
+        head=_head(),
+        show_error=True,
+        max_file_size="1kb",  # no file is meant to come this way
+        footer_links=[],
+        run_history=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+    )
+    return mounted
+
+
+def page(models: Callable[[], Awaitable[list[dict[str, Any]]]]) -> gr.Blocks:
+    """The places and the one event of the page: another model draws another form."""
+    blocks: gr.Blocks = gr.Blocks(
+        title="Pixelmill", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
+    )
+    with blocks:
+        components.header()
+        with gr.Row(elem_id="pm-main"):
+            with gr.Column(elem_id="pm-models", min_width=0):
+                chooser = components.chooser()
+            with gr.Column(elem_id="pm-options", min_width=0):
+                gr.render(
+                    inputs=chooser, triggers=[chooser.change], queue=False, show_progress="hidden"
+                )(handlers.form(models))
+                components.run_bar()
+            with gr.Column(elem_id="pm-work", min_width=0):
+                components.workbench()
+    blocks.queue(default_concurrency_limit=16, max_size=500, api_open=False)
+    # Gradio would look 1,000 times a second for work and 100 times for progress, 2 % of a core at
+    # 50 and 100; but its queue is for events with queue=True, and this page has none.
+    blocks._queue.sleep_when_free = GRADIO_LOOKS_EVERY_S
+    blocks._queue.progress_update_sleep_when_free = GRADIO_LOOKS_EVERY_S
+    blocks.state_session_capacity = 500
+    return blocks
+
+
+def _head() -> str:
+    """Style and scripts; all modules at once, since each names the next only when it is there."""
+    scripts = [f'<link rel="modulepreload" href="/static/{f.name}">' for f in STATIC.glob("*.js")]
+    return "\n".join(
+        [
+            '<meta name="color-scheme" content="light dark">',
+            '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">',
+            '<link rel="stylesheet" href="/static/page.css">',
+            *sorted(scripts),
+        ]
+    )
+
+
+def _theme() -> gr.themes.Base:
+    """System fonts, so none is loaded; colours are page.css's."""
+    return gr.themes.Default(
+        primary_hue="teal",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
