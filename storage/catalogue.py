@@ -3,40 +3,122 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from storage import keys
 from storage.redis.calls import ARRAY, NUMBER, Call, Word, command, script
 
 WORKER_TTL_MS = 15_000
 GONE_S = 30
-"""A model whose last worker was seen longer ago than this is answered 503."""
+"""A request for a model whose last worker was seen longer ago than this is answered with 503."""
+
+CPU_STAGES = ("preprocess", "postprocess")
+"""The stages that cpu workers do."""
 
 
-PACED = ("preprocess", "postprocess")
-"""Stages whose mean time is in a card's `pace_ms`; 0 where no run has shown it yet."""
+class ScratchUsage(TypedDict):
+    """How full the scratch store of a worker is, in bytes."""
+
+    used: int
+    most: int
+    """How much it may hold; 0 for no limit."""
+
+
+class WorkerInfo(TypedDict):
+    """What a live worker says of itself."""
+
+    kind: Literal["cpu", "gpu"]
+    queues: list[str]
+    """The queues that it takes work from; empty while it drains."""
+    device: str
+    """The name of its torch device, `cpu` for a cpu worker."""
+    host: str
+    boot: str
+    """Equal for all processes of one host since its start."""
+    host_id: NotRequired[str]
+    """Equal for all workers that see the same scratch folder; missing while it drains."""
+    pid: int
+    versions: Mapping[str, str]
+    """Of pixelmill, celery and python."""
+    metrics: NotRequired[str]
+    """The address of its Prometheus page; empty if it has none."""
+    late: NotRequired[Sequence[str]]
+    """Its loops that have not turned for too long, in words."""
+    draining: NotRequired[bool]
+    processes: NotRequired[int]
+    """Of a cpu worker: how many runs it works on at a time."""
+    sandbox: NotRequired[Mapping[str, str]]
+    """Of a cpu worker: which layers confine its image decoders."""
+    scratch: NotRequired[ScratchUsage]
+    """Of a cpu worker; missing when it could not be measured."""
+    counts: NotRequired[Mapping[str, int]]
+    """Of a gpu worker: how often its device failed, fell back and the like."""
+
+
+class BatchCost(TypedDict):
+    """A batch of n images takes a + b * n milliseconds."""
+
+    a: float
+    b: float
+
+
+class ProfileCard(TypedDict):
+    """What differs between the profiles of a model."""
+
+    max_batch: int
+    cost_ms: BatchCost
+    weights_bytes: int
+
+
+class ModelCard(TypedDict):
+    """What a gpu worker says of a model that it serves."""
+
+    name: str
+    title: str
+    kind: str
+    params: Mapping[str, Any]
+    """JSON schema of its parameters."""
+    profiles: Mapping[str, ProfileCard]
+    weights: str
+    """Digest of its weights."""
+    code: str
+    """Digest of its code."""
+    licence: str
+    intended_use: str
+    fallback: str | None
+    """The model that takes over where this one finds no memory."""
+    decode: str
+    device: str
+    max_batch: int
+    """This and the next two are of the first profile."""
+    cost_ms: BatchCost
+    weights_bytes: int
+    mean_stage_ms: NotRequired[Mapping[str, float]]
+    """Mean milliseconds per run of each of CPU_STAGES, 0 where no run has shown it yet. The worker
+    does not say this: `read` adds it."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """One look at the catalogue."""
+    """The live workers and known models at one moment."""
 
     now_ms: int
-    workers: tuple[Mapping[str, Any], ...]
-    models: Mapping[str, Mapping[str, Any]]
+    workers: tuple[WorkerInfo, ...]
+    models: Mapping[str, ModelCard]
     seen_ms: Mapping[str, int]
+    """Queue -> when a worker was last seen that takes work from it."""
 
     def is_live(self, queue: str) -> bool:
         """Whether some worker takes work from this queue now."""
         return any(queue in worker["queues"] for worker in self.workers)
 
-    def is_in_one_place(self, place: str) -> bool:
-        """Whether all live workers see the scratch folder that `place` names."""
-        return all(worker.get("place", place) == place for worker in self.workers)
+    def is_on_one_host(self, host_id: str) -> bool:
+        """Whether all live workers see the same scratch folder as those of `host_id`."""
+        return all(worker.get("host_id", host_id) == host_id for worker in self.workers)
 
     def is_gone(self, queue: str) -> bool:
-        """Whether nobody has taken work from this queue for GONE_S seconds."""
-        # Later than now: the clock was set back since.
+        """Whether no worker has taken work from this queue for GONE_S seconds."""
+        # A time later than now was written before the clock was set back.
         age_ms = abs(self.now_ms - self.seen_ms.get(queue, 0))
         return not self.is_live(queue) and age_ms > GONE_S * 1000
 
@@ -44,9 +126,9 @@ class Catalogue:
 def announce(
     node: str, worker: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
 ) -> Call[int]:
-    """Say that `node` lives, for WORKER_TTL_MS; answers Redis time in ms.
+    """Say that the worker `node` lives, for WORKER_TTL_MS; answers Redis time in ms.
 
-    `worker` has at least `queues`; `models` are the cards of what it can run.
+    `worker` is a WorkerInfo; `models` are the ModelCards of what it serves.
     """
     queues: Sequence[str] = worker["queues"]
     args: list[Word] = [node, json.dumps(worker), WORKER_TTL_MS, len(queues), *queues]
@@ -64,23 +146,24 @@ def read() -> Call[Catalogue]:
 
 
 def forget_workers() -> Call[bool]:
-    """Whoever lives announces itself again within seconds."""
+    """Forget all workers; those that live announce themselves again within seconds."""
     return command(bool, "DEL", keys.WORKERS, kinds=NUMBER)
 
 
 def _parse(answer: Any) -> Catalogue:
     now, workers, models, seen = answer
-    cards = [
-        {
-            **json.loads(text),
-            "pace_ms": {stage: float(ms or 0) for stage, ms in zip(PACED, pace, strict=True)},
-        }
-        for text, pace in models
-    ]
+    cards = sorted((_card(*pair) for pair in models), key=lambda card: card["name"])
     flat = [word.decode() if isinstance(word, bytes) else word for word in seen]
     return Catalogue(
         int(now),
         tuple(json.loads(text) for text in workers),
-        {card["name"]: card for card in sorted(cards, key=lambda card: str(card["name"]))},
+        {card["name"]: card for card in cards},
         {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)},
     )
+
+
+def _card(text: bytes | str, mean_ms: Sequence[bytes | str | None]) -> ModelCard:
+    card: ModelCard = json.loads(text)
+    stages = zip(CPU_STAGES, mean_ms, strict=True)
+    card["mean_stage_ms"] = {stage: float(ms or 0) for stage, ms in stages}
+    return card

@@ -146,7 +146,7 @@ class FolderScratch:
             if file.stat(follow_symlinks=False).st_mtime < begin
         ]
 
-    def place(self) -> str:
+    def host_id(self) -> str:
         """Equal for all processes that see the same files here: those of one host since its start.
 
         Containers have one kernel and boot id, but folders of their own unless they share them.

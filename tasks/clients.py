@@ -59,13 +59,13 @@ def scratch() -> Scratch:
     """Where arrays wait between stages: files while all workers see them, else Redis."""
     url = settings().scratch_url
     far = RedisScratch(redis.Redis.from_url(url, socket_timeout=5)) if url else None
-    return HostScratch(FolderScratch(settings().scratch_dir), far, Together(place()))
+    return HostScratch(FolderScratch(settings().scratch_dir), far, Together(host_id()))
 
 
 @once
-def place() -> str:
-    """What tells whether other workers see our scratch files: see FolderScratch.place."""
-    return FolderScratch(settings().scratch_dir).place()
+def host_id() -> str:
+    """What tells whether other workers see our scratch files: see FolderScratch.host_id."""
+    return FolderScratch(settings().scratch_dir).host_id()
 
 
 def near() -> FolderScratch:
@@ -74,10 +74,10 @@ def near() -> FolderScratch:
 
 
 class Together:
-    """Whether all live workers see the scratch folder of `place`; asks the catalogue at times."""
+    """Whether all live workers see the scratch folder of `host_id`; asks the catalogue at times."""
 
-    def __init__(self, place: str) -> None:
-        self._place = place
+    def __init__(self, host_id: str) -> None:
+        self._host_id = host_id
         self._known, self._asked_at = True, -TOGETHER_S
 
     def __call__(self) -> bool:
@@ -85,7 +85,7 @@ class Together:
         if monotonic() - self._asked_at > TOGETHER_S:
             self._asked_at = monotonic()
             with suppress(StorageDown):  # then as before
-                self._known = state().do(catalogue.read()).is_in_one_place(self._place)
+                self._known = state().do(catalogue.read()).is_on_one_host(self._host_id)
         return self._known
 
 

@@ -94,7 +94,7 @@ def _forget() -> None:
         clients.results,
         clients.objects,
         clients.scratch,
-        clients.place,
+        clients.host_id,
     ):
         once.cache_clear()
     settings.cache_clear()

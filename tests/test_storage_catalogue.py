@@ -35,7 +35,7 @@ def test_models_are_read_by_name_and_in_order(link: SyncRedis) -> None:
 
     models = link.do(catalogue.read()).models
     assert list(models) == ["noop", "toy"]
-    assert models["toy"] == {**CARDS["toy"], "pace_ms": {"preprocess": 0, "postprocess": 0}}
+    assert models["toy"] == {**CARDS["toy"], "mean_stage_ms": {"preprocess": 0, "postprocess": 0}}
 
 
 def test_a_card_tells_the_models_pace(link: SyncRedis, state: "redis.Redis") -> None:
@@ -43,8 +43,8 @@ def test_a_card_tells_the_models_pace(link: SyncRedis, state: "redis.Redis") -> 
 
     state.hset(keys.pace("toy"), mapping={"preprocess": 12.5, "left": 1})
 
-    pace_ms = link.do(catalogue.read()).models["toy"]["pace_ms"]
-    assert pace_ms == {"preprocess": 12.5, "postprocess": 0}
+    mean_stage_ms = link.do(catalogue.read()).models["toy"]["mean_stage_ms"]
+    assert mean_stage_ms == {"preprocess": 12.5, "postprocess": 0}
 
 
 def test_a_worker_without_models_can_be_announced(link: SyncRedis) -> None:

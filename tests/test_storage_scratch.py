@@ -279,6 +279,6 @@ def test_two_folders_are_two_places_and_one_is_one(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "link").symlink_to(tmp_path)
 
-    places = [FolderScratch(tmp_path / name).place() for name in ("", "link", "other")]
+    places = [FolderScratch(tmp_path / name).host_id() for name in ("", "link", "other")]
 
     assert places[0] == places[1] != places[2]

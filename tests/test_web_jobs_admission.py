@@ -17,7 +17,7 @@ def card(name: str, a: float = 40, b: float = 5, most: int = 8, pace: float = 0)
         "name": name,
         "cost_ms": {"a": a, "b": b},
         "max_batch": most,
-        "pace_ms": {"preprocess": pace, "postprocess": pace},
+        "mean_stage_ms": {"preprocess": pace, "postprocess": pace},
     }
 
 

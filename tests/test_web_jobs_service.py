@@ -526,7 +526,9 @@ async def test_a_queue_of_slow_profiles_is_estimated_by_their_own_cost(
         await pipeline.submit(replace(request_, user="dee"))
 
     assert (seen.ahead, seen.wait_ms) == (2, 8000)
-    assert admission.eta_s(seen, told | {"pace_ms": {"preprocess": 0, "postprocess": 0}}) == 12
+    assert (
+        admission.eta_s(seen, told | {"mean_stage_ms": {"preprocess": 0, "postprocess": 0}}) == 12
+    )
 
 
 # What cannot be queued

@@ -22,9 +22,11 @@ from workers.heartbeat import facts
 pytest_plugins = ["inprocess"]
 
 
-def announce(link: SyncRedis, place: str) -> None:
+def announce(link: SyncRedis, host_id: str) -> None:
     """A cpu worker whose scratch folder is there."""
-    link.do(catalogue.announce("cpu-1@other", facts("cpu", ["cpu"], "cpu") | {"place": place}, {}))
+    link.do(
+        catalogue.announce("cpu-1@other", facts("cpu", ["cpu"], "cpu") | {"host_id": host_id}, {})
+    )
 
 
 def test_what_lies_in_scratch_is_counted(in_process: None) -> None:
@@ -75,7 +77,7 @@ def test_the_setting_says_how_much(in_process: None, monkeypatch: pytest.MonkeyP
 
 
 def test_a_worker_that_shares_the_folder_may_work(in_process: None, link: SyncRedis) -> None:
-    announce(link, clients.place())
+    announce(link, clients.host_id())
 
     boot._check_place()
 

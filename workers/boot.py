@@ -17,7 +17,7 @@ from storage import catalogue
 from storage.errors import StorageDown
 from storage.scratch import APART
 from tasks.app import app
-from tasks.clients import near, place, state
+from tasks.clients import host_id, near, state
 from tasks.errors import JobError, Unavailable
 from tasks.imaging import codec
 from tasks.models import registry
@@ -231,9 +231,9 @@ def _check_place() -> None:
     """Refuse to work beside workers that cannot read our arrays; one just gone is waited for."""
     give_up_at = time.monotonic() + GHOST_S
     try:
-        own = place()
+        own = host_id()
         while not settings().scratch_url:
-            if state().do(catalogue.read()).is_in_one_place(own):
+            if state().do(catalogue.read()).is_on_one_host(own):
                 return
             if time.monotonic() > give_up_at:
                 _refuse(JobError(APART))

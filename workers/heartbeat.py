@@ -12,7 +12,7 @@ import structlog
 from storage import catalogue
 from storage.errors import StorageDown
 from storage.scratch import boot_id
-from tasks.clients import place, state
+from tasks.clients import host_id, state
 from tasks.loops import LOOPS, ThreadLoop
 
 EVERY_S = 5.0
@@ -55,7 +55,7 @@ class Heartbeat:
         worker = {**self.worker(), "metrics": self.metrics, "late": LOOPS.reasons()}
         if self._is_draining:
             worker |= {"queues": [], "draining": True}
-            worker.pop("place", None)  # nobody need share a folder with it any more
+            worker.pop("host_id", None)  # nobody need share a folder with it any more
         try:
             state().do(catalogue.announce(self.node, worker, self.models()))
         except StorageDown as error:
@@ -70,7 +70,7 @@ def facts(kind: str, queues: Sequence[str], device: str) -> dict[str, Any]:
         "device": device,
         "host": socket.gethostname(),
         "boot": boot_id(),
-        "place": place(),
+        "host_id": host_id(),
         "pid": os.getpid(),
         "versions": {
             "pixelmill": version("pixelmill"),

@@ -1,6 +1,6 @@
 """Records as answers: the job object that programs see."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -55,6 +55,7 @@ def job_response(body: dict[str, Any], view: View) -> Response:
 
 def models(catalogue: Catalogue) -> list[dict[str, Any]]:
     """Every known model, with whether it can be asked now."""
+    cards: Iterable[Mapping[str, Any]] = catalogue.models.values()
     return [
         {
             **{name: card[name] for name in CARD_FIELDS},
@@ -65,7 +66,7 @@ def models(catalogue: Catalogue) -> list[dict[str, Any]]:
             },
             "ms_per_image": _ms(card),
         }
-        for card in catalogue.models.values()
+        for card in cards
     ]
 
 

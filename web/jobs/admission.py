@@ -124,9 +124,9 @@ def crowded(limit: str, most: int) -> Busy:
 
 def eta_s(view: View, card: Mapping[str, Any]) -> float:
     """Estimated seconds until a job that is under way ends."""
-    measured, pace = _measured(card, view.run.get("variant") or ""), card["pace_ms"]
+    measured, mean_stage_ms = _measured(card, view.run.get("variant") or ""), card["mean_stage_ms"]
     cost = measured["cost_ms"]
-    needs = {**pace, "inference": cost["a"] + cost["b"]}
+    needs = {**mean_stage_ms, "inference": cost["a"] + cost["b"]}
     at, is_waiting = view.run.get("stage") or "", view.stage_ms < 0
     left = STAGES[STAGES.index(at) + is_waiting :] if at else STAGES
     rest_ms = sum(needs[stage] for stage in left)
@@ -176,5 +176,5 @@ def _load(
         a_ms=round(cost["a"] * share, 3),
         b_ms=round(cost["b"] * share, 3),
         max_batch=measured.get("max_batch", 1),
-        cpu_ms=round(sum(card["pace_ms"].values()) / processes, 3),
+        cpu_ms=round(sum(card["mean_stage_ms"].values()) / processes, 3),
     )
