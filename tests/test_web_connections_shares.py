@@ -1,4 +1,4 @@
-"""Shares of what all clients use, and who a client is."""
+"""Fair shares of what all clients use, and which client a request belongs to."""
 
 import asyncio
 
@@ -7,44 +7,44 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from web.connections.addresses import client_of, is_trusted, site
-from web.connections.shares import Shares, Slots
+from web.connections.shares import FairSemaphore, FairShares
 
 
 @pytest.mark.parametrize(("owner", "most"), [("192.0.2.1", 20), ("127.0.0.1", 50)])
 def test_one_alone_holds_a_fifth_and_a_proxy_half(owner: str, most: int) -> None:
-    shares = Shares(100)
+    shares = FairShares(100)
 
-    assert sum(shares.take(owner, 1) for _ in range(100)) == most
+    assert sum(shares.acquire(owner, 1) for _ in range(100)) == most
 
 
 def test_twelve_greedy_ones_leave_something_for_whoever_comes() -> None:
-    shares = Shares(128)
+    shares = FairShares(128)
     for owner in "abcdefghijkl":
-        while shares.take(owner, 1):
+        while shares.acquire(owner, 1):
             pass
 
-    assert [shares.take(owner, 1) for owner in ("new", "newer", "127.0.0.1")] == [True] * 3
+    assert [shares.acquire(owner, 1) for owner in ("new", "newer", "127.0.0.1")] == [True] * 3
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=200))
 def test_nothing_is_lost_or_taken_twice(wanted: list[tuple[str, int]]) -> None:
-    shares = Shares(50)
-    taken = [one for one in wanted if shares.take(*one)]
+    shares = FairShares(50)
+    taken = [one for one in wanted if shares.acquire(*one)]
 
     assert shares.free == 50 - sum(amount for _, amount in taken) >= 0
     for one in taken:
-        shares.give(*one)
-    assert shares.free == 50 and shares.has_room("a", 50)
+        shares.release(*one)
+    assert shares.free == 50 and shares.can_acquire("a", 50)
 
 
 async def test_a_slot_goes_to_the_first_that_waits_and_has_not_its_share() -> None:
-    slots = Slots(2)
-    await slots.take("a", 1)
-    await slots.take("b", 1)
-    turns = [asyncio.create_task(slots.take(owner, 5)) for owner in ("a", "c", "d")]
+    slots = FairSemaphore(2)
+    await slots.acquire("a", 1)
+    await slots.acquire("b", 1)
+    turns = [asyncio.create_task(slots.acquire(owner, 5)) for owner in ("a", "c", "d")]
     await asyncio.sleep(0)
 
-    slots.give("b")
+    slots.release("b")
     await asyncio.wait(turns, return_when=asyncio.FIRST_COMPLETED)
 
     assert [turn.done() for turn in turns] == [False, True, False]
@@ -53,27 +53,27 @@ async def test_a_slot_goes_to_the_first_that_waits_and_has_not_its_share() -> No
 
 
 async def test_whoever_waits_too_long_is_told_so_and_leaves_no_trace() -> None:
-    slots = Slots(1)
-    await slots.take("a", 1)
+    slots = FairSemaphore(1)
+    await slots.acquire("a", 1)
 
     with pytest.raises(TimeoutError):
-        await slots.take("b", 0.01)
-    slots.give("a")
+        await slots.acquire("b", 0.01)
+    slots.release("a")
 
-    await slots.take("c", 1)
+    await slots.acquire("c", 1)
 
 
 async def test_a_slot_given_to_one_who_has_just_left_is_not_lost() -> None:
-    slots = Slots(1)
-    await slots.take("a", 1)
-    waiting = asyncio.create_task(slots.take("b", 5))
+    slots = FairSemaphore(1)
+    await slots.acquire("a", 1)
+    waiting = asyncio.create_task(slots.acquire("b", 5))
     await asyncio.sleep(0)
 
-    slots.give("a")
+    slots.release("a")
     waiting.cancel()
     await asyncio.wait([waiting])
 
-    await slots.take("c", 0.1)
+    await slots.acquire("c", 0.1)
 
 
 @pytest.mark.parametrize(

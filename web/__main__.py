@@ -10,7 +10,7 @@ import uvicorn
 
 from tasks.log import configure
 from tasks.settings import settings
-from web.connections.limits import Crowd, limits_of
+from web.connections.limits import ConnectionLimiter, limits_of
 from web.connections.protocol import Connection
 
 ACCEPTS = 16
@@ -35,7 +35,7 @@ def main() -> None:
         host=settings().host,
         port=settings().port,
         loop="uvloop",
-        http=partial(Connection, Crowd(limits_of(settings()))),  # type: ignore[arg-type]  # makes one
+        http=partial(Connection, ConnectionLimiter(limits_of(settings()))),  # type: ignore[arg-type]  # makes one
         ws="none",  # nothing here speaks it, and its connections would escape our limits
         access_log=False,
         log_level=settings().log_level,

@@ -31,11 +31,11 @@ from web.maintenance.probe import Prober
 from web.maintenance.reaper import reconciler
 from web.middleware.access_log import AccessLog
 from web.middleware.event_routes import EventRoutes
-from web.middleware.gate import Gate
 from web.middleware.identity import Identify, user_of
 from web.middleware.json_body import CheckedBody
 from web.middleware.load_shedding import LoadShedding
 from web.middleware.page_routes import PageRoutes
+from web.middleware.security import Security
 from web.page import login, ui
 from web.page.docs import add_docs
 from web.s3_proxy import S3Proxy
@@ -58,7 +58,7 @@ def create() -> ASGIApp:
         objects(),
         Hub(settings().state_url),
     )
-    passage = S3Proxy(pipeline.remote.watch)
+    s3_proxy = S3Proxy(pipeline.remote.watch)
     room = Room(pipeline.state)
     pipeline.check_new, pipeline.check_known = room.check_new, room.check_known
 
@@ -82,7 +82,7 @@ def create() -> ASGIApp:
             await loop.stop()
         await pipeline.hub.stop()
         await pipeline.close()
-        await passage.close()
+        await s3_proxy.close()
 
     app = FastAPI(
         title="Pixelmill",
@@ -102,7 +102,7 @@ def create() -> ASGIApp:
     _add_numbers(app, pipeline)
     _add_files(app)
     add_docs(app)
-    app.add_route(f"/{settings().s3_bucket}/{{key:path}}", passage.forward, ["GET", "HEAD", "PUT"])
+    app.add_route(f"/{settings().s3_bucket}/{{key:path}}", s3_proxy.forward, ["GET", "HEAD", "PUT"])
 
     async def models() -> list[dict[str, Any]]:
         return responses.models(await pipeline.catalogue())
@@ -110,7 +110,7 @@ def create() -> ASGIApp:
     whole = ui.mount(app, models, user_of)
     # In front of the framework, whose own wrapping of each message costs more than what these do.
     routes = CheckedBody(PageRoutes(EventRoutes(whole)))
-    entrance: ASGIApp = Gate(Identify(LoadShedding(routes, check_room), pipeline.state))
+    entrance: ASGIApp = Security(Identify(LoadShedding(routes, check_room), pipeline.state))
     return AccessLog(entrance) if settings().access_log else entrance
 
 

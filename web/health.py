@@ -23,7 +23,7 @@ from web.errors import json_response
 from web.jobs.room import Room
 from web.jobs.service import Pipeline
 from web.maintenance.probe import Prober
-from web.middleware.identity import Unknown, user_of
+from web.middleware.identity import NotSignedIn, user_of
 
 log = structlog.get_logger()
 
@@ -110,7 +110,7 @@ async def _check_admin(request: Request, pipeline: Pipeline) -> None:
     else:
         user = user_of(request)
     if user is None:
-        raise Unknown("send the API key of an admin, or sign in as one")
+        raise NotSignedIn("send the API key of an admin, or sign in as one")
     if await pipeline.state.do(users.role(user)) != "admin":
         raise NotAdmin("this is for admins only")
 

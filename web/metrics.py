@@ -24,7 +24,7 @@ from web.errors import json_response
 from web.jobs import counters
 from web.jobs.service import Pipeline
 from web.middleware.hosts import name_of
-from web.middleware.validation import API_KEY, is_form
+from web.middleware.validation import API_KEY, matches
 
 BUCKETS_MS = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000",
               "30000", "60000", "inf")  # fmt: skip
@@ -191,6 +191,6 @@ def _is_loopback(host: str) -> bool:
 
 async def _has_key(request: Request, pipeline: Pipeline) -> bool:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not is_form(API_KEY, key.strip()):
+    if kind.lower() != "bearer" or not matches(API_KEY, key.strip()):
         return False
     return await pipeline.state.do(users.user_of_key(key.strip())) is not None

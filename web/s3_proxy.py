@@ -1,8 +1,9 @@
-"""The page's own origin serves `/<bucket>/...`: signed S3 addresses, streamed through unchanged.
+"""Serves `/<bucket>/...` on the page's own origin: signed S3 requests are forwarded unchanged.
 
-So a browser on another machine needs one port only. S3 checks the signature; no cookie goes on.
-Between a slow client and S3 there is memory, as far as there is room (memory.py): S3 and
-our connections to it wait for no client. In production nginx does this instead.
+A browser on another machine then needs one port only. S3 checks the signature; cookies are not
+forwarded. What a slow client sends or reads is buffered as far as the memory budget allows
+(web/connections/memory.py), so that connections to S3 do not wait for clients. In production nginx
+does this work instead.
 """
 
 import asyncio
@@ -21,17 +22,20 @@ from storage.errors import StorageDown
 from storage.s3.asynchronous import Watch
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.settings import MIB, settings
-from web.connections.memory import Holding, no_room
-from web.connections.shares import Slots
+from web.connections.memory import Reservation, out_of_memory
+from web.connections.shares import FairSemaphore
 from web.errors import error_response
 from web.jobs import counters
 from web.jobs.admission import Busy
-from web.middleware.validation import OBJECT_KEY, is_form
+from web.middleware.validation import OBJECT_KEY, matches
 
 log = structlog.get_logger()
 
-SENT_ON = frozenset({"content-type", "content-length", "range", "if-match", "if-none-match"})
-SENT_BACK = frozenset(
+REQUEST_HEADERS = frozenset(
+    {"content-type", "content-length", "range", "if-match", "if-none-match"}
+)
+"""The client's headers that are forwarded to S3."""
+RESPONSE_HEADERS = frozenset(
     {
         "accept-ranges",
         "content-disposition",
@@ -43,33 +47,34 @@ SENT_BACK = frozenset(
         "last-modified",
     }
 )
-
+"""The headers of S3's answer that are forwarded to the client."""
 
 TRANSFERS = 128
-"""Connections to S3 for uploads, and as many for downloads: neither waits for the other, nor for a
-client, as what they move is in memory."""
+"""Connections to S3 for uploads, and as many for downloads, whose bytes are buffered in memory.
+Uploads and downloads do not wait for each other, and neither waits for a client."""
 STREAMS = 64
-"""Connections to S3 for what is not, as there was no room: their clients may be slow."""
+"""Connections to S3 for transfers that could not be buffered; their clients may be slow."""
 TRANSFER_WAIT_S = 10.0
-"""How long a request waits for one of them."""
+"""How long a request waits for a free connection to S3."""
 FIRST_BYTES = 65_536
-"""Of an upload, so many are here before S3 is asked, even where there is no room for more: one that
-does not come costs S3 nothing."""
+"""S3 is asked once so many bytes of an upload have arrived, even if there is no memory for more: an
+upload that never comes costs S3 nothing."""
 PART = 65_536
 """Bytes that are passed on at a time."""
-SMALL = 2 * PART
-"""What is no larger needs no room: so much of any answer may wait in its connection to be sent."""
+UNRESERVED_BYTES = 2 * PART
+"""An answer up to this size needs no reservation: its connection may buffer as much anyway."""
 
 
 class S3Proxy:
-    """Streams one request to S3 and its answer back."""
+    """Streams requests to S3 and S3's answers back."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._up, self._down, self._streams = Slots(TRANSFERS), Slots(TRANSFERS), Slots(STREAMS)
-        # As many connections as slots: who has one waits for no other.
-        most = 2 * TRANSFERS + STREAMS
-        limits = httpx.Limits(max_connections=most, max_keepalive_connections=32)
+        self._uploads, self._downloads = FairSemaphore(TRANSFERS), FairSemaphore(TRANSFERS)
+        self._streams = FairSemaphore(STREAMS)
+        # As many connections as slots, so that a request with a slot waits for no other.
+        total = 2 * TRANSFERS + STREAMS
+        limits = httpx.Limits(max_connections=total, max_keepalive_connections=32)
         self._client = httpx.AsyncClient(timeout=httpx.Timeout(30, connect=1), limits=limits)
 
     async def close(self) -> None:
@@ -77,8 +82,8 @@ class S3Proxy:
         await self._client.aclose()
 
     async def forward(self, request: Request) -> Response:
-        """PUT, GET or HEAD of a signed address."""
-        if b"X-Amz-Signature=" not in request.scope["query_string"] or not _is_ours(request):
+        """The answer to a PUT, GET or HEAD of a signed URL."""
+        if b"X-Amz-Signature=" not in request.scope["query_string"] or not _is_object(request):
             return error_response(
                 BadInput("this address is not signed", code="not_signed", status=403)
             )
@@ -87,58 +92,65 @@ class S3Proxy:
             limit = f"{settings().max_upload_mib:g} MiB"
             return error_response(BadInput(f"larger than {limit}", code="too_large", status=413))
         try:
-            return await self._transferred(request)
+            if request.method == "PUT":
+                return await self._upload(request)
+            return await self._download(request)
         except (httpx.HTTPError, StorageDown) as error:
-            log.warning("S3 away", reason=str(error))
+            log.warning("S3 unavailable", reason=str(error))
             return error_response(
                 Unavailable("S3 did not answer", hint="Try again in a few seconds.")
             )
         except ClientDisconnect:
-            return error_response(JobError("the client went away", code="disconnected", status=499))
+            return error_response(
+                JobError("the client disconnected", code="disconnected", status=499)
+            )
         except Busy as error:
             return error_response(error)
 
-    async def _transferred(self, request: Request) -> Response:
-        holding = Holding(request.scope)
-        if request.method != "PUT":
-            return await self._downloaded(request, holding)
+    async def _upload(self, request: Request) -> Response:
+        reservation = Reservation(request.scope)
         try:
-            upload = _Upload(request, holding)
-            await upload.begin()
-            slots, limit_s = (self._up, TRANSFER_WAIT_S) if upload.is_whole else (self._streams, 0)
-            give = await _slot(slots, holding.owner, limit_s)
-            return _Transfer(await self._asked(request, give, upload), holding, give, is_kept=False)
+            upload = _Upload(request, reservation)
+            await upload.read_ahead()
+            semaphore, timeout_s = (
+                (self._uploads, TRANSFER_WAIT_S) if upload.is_complete else (self._streams, 0)
+            )
+            release = await _acquire(semaphore, reservation.client, timeout_s)
+            answer = await self._send(request, release, upload)
+            return _Answer(answer, reservation, release, is_buffered=False)
         finally:
-            holding.release()
+            reservation.release()
 
-    async def _downloaded(self, request: Request, holding: Holding) -> Response:
-        """Read as fast as S3 says it; where there is no room, as the client can."""
-        give = await _slot(self._down, holding.owner, TRANSFER_WAIT_S)
-        answer = await self._asked(request, give, None)
+    async def _download(self, request: Request) -> Response:
+        """Read as fast as S3 sends if there is memory for it, else as fast as the client reads."""
+        reservation = Reservation(request.scope)
+        release = await _acquire(self._downloads, reservation.client, TRANSFER_WAIT_S)
+        answer = await self._send(request, release, None)
         size = int(answer.headers.get("content-length", 0)) if request.method == "GET" else 0
-        if size <= SMALL or holding.take(size):
-            return _Transfer(answer, holding, give, is_kept=size > 0)
-        give()
+        if size <= UNRESERVED_BYTES or reservation.grow(size):
+            return _Answer(answer, reservation, release, is_buffered=size > 0)
+        release()
         try:
-            give = await _slot(self._streams, holding.owner, 0)
+            release = await _acquire(self._streams, reservation.client, 0)
         except BaseException:
             await answer.aclose()
             raise
-        return _Transfer(answer, holding, give, is_kept=False)
+        return _Answer(answer, reservation, release, is_buffered=False)
 
-    async def _asked(
-        self, request: Request, give: Callable[[], None], upload: "_Upload | None"
+    async def _send(
+        self, request: Request, release: Callable[[], None], upload: "_Upload | None"
     ) -> httpx.Response:
+        """S3's answer, its body unread; calls `release` if there is none."""
         try:
-            answer = await self._answered(request, upload)
+            answer = await self._send_watched(request, upload)
             await _check(answer)
         except BaseException:
-            give()
+            release()
             raise
         return answer
 
-    async def _answered(self, request: Request, upload: "_Upload | None") -> httpx.Response:
-        """S3's answer, its body unread. While a slow client sends, S3 is not waited for."""
+    async def _send_watched(self, request: Request, upload: "_Upload | None") -> httpx.Response:
+        """As `_send`; the time in which a slow client sends does not count against S3."""
         waiting_since = monotonic()
 
         async def body(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -149,125 +161,126 @@ class S3Proxy:
                 waiting_since = inf
             waiting_since = monotonic()
 
-        onward = self._onward(request, body(upload.chunks()) if upload else None)
-        send = partial(self._client.send, onward, stream=True)
+        forwarded = self._forwarded(request, body(upload.chunks()) if upload else None)
+        send = partial(self._client.send, forwarded, stream=True)
         return await self._watch.over(send, lambda: waiting_since)
 
-    def _onward(self, request: Request, body: AsyncIterator[bytes] | None) -> httpx.Request:
+    def _forwarded(self, request: Request, body: AsyncIterator[bytes] | None) -> httpx.Request:
         path = request.scope["raw_path"].split(b"?")[0].decode("ascii")
         query = request.scope["query_string"].decode("ascii")
-        headers = {k: v for k, v in request.headers.items() if k in SENT_ON}
+        headers = {k: v for k, v in request.headers.items() if k in REQUEST_HEADERS}
         if body is None:
             headers.pop("content-length", None)
-        # The Host is part of the signature: S3 must see the one that the browser saw.
+        # The Host is part of the signature: S3 must see the one that the browser used.
         headers["host"] = request.headers["host"]
         headers["accept-encoding"] = "identity"
         url = httpx.URL(f"{settings().s3_url.rstrip('/')}{path}?{query}")
         return self._client.build_request(request.method, url, headers=headers, content=body)
 
 
-def _is_ours(request: Request) -> bool:
-    """Whether the address is of an object as we sign them: no other operation passes here."""
-    return is_form(OBJECT_KEY, request.path_params["key"])
+def _is_object(request: Request) -> bool:
+    """Whether the URL names an object as we sign them; other S3 operations are not forwarded."""
+    return matches(OBJECT_KEY, request.path_params["key"])
 
 
 async def _check(answer: httpx.Response) -> None:
-    """StorageDown when S3 could not do it, as its disk is full; its words stay here."""
+    """Raises StorageDown if S3 failed, say because its disk is full; its text is only logged."""
     if answer.status_code < 500:
         return
     try:
-        said = (await answer.aread())[:300].decode(errors="replace")
+        text = (await answer.aread())[:300].decode(errors="replace")
     finally:
         await answer.aclose()
-    raise StorageDown(f"S3 answered {answer.status_code}: {said}")
+    raise StorageDown(f"S3 answered {answer.status_code}: {text}")
 
 
 class _Upload:
-    """The body of a PUT, as much of it read ahead as there is room for."""
+    """The body of a PUT, read ahead as far as there is memory for it."""
 
-    def __init__(self, request: Request, holding: Holding) -> None:
+    def __init__(self, request: Request, reservation: Reservation) -> None:
         self._stream = aiter(request.stream())
-        self._holding, self._first = holding, list[bytes]()
-        self.is_whole = False
-        """Whether all of it is here."""
+        self._reservation, self._buffered = reservation, list[bytes]()
+        self.is_complete = False
+        """Whether the whole body is in memory."""
 
-    async def begin(self) -> None:
-        """Return once all of it is here, or what there is room for. Busy: not even FIRST_BYTES."""
-        holding = self._holding
-        holding.wait()
+    async def read_ahead(self) -> None:
+        """Read until the body or the memory ends. Raises Busy if FIRST_BYTES do not fit either."""
+        reservation = self._reservation
+        reservation.start_waiting()
         async for chunk in self._stream:
-            self._first.append(chunk)
-            holding.moved(len(chunk))
-            if chunk and not holding.take(len(chunk)):
-                if holding.held < FIRST_BYTES:
-                    raise no_room()
+            self._buffered.append(chunk)
+            reservation.progressed(len(chunk))
+            if chunk and not reservation.grow(len(chunk)):
+                if reservation.held < FIRST_BYTES:
+                    raise out_of_memory()
                 return
-        holding.settle()
-        self.is_whole = True
+        reservation.stop_waiting()
+        self.is_complete = True
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """All of it."""
-        for chunk in self._first:
+        """The whole body: what is buffered, then the rest as it arrives."""
+        for chunk in self._buffered:
             if chunk:
                 yield chunk
         async for chunk in self._stream:
-            self._holding.moved(len(chunk))
+            self._reservation.progressed(len(chunk))
             yield chunk
 
 
-class _Transfer(StreamingResponse):
-    """S3's answer, passed on; `on_end` is called once S3 has said all of it, or is not asked on.
+class _Answer(StreamingResponse):
+    """S3's answer, passed on to the client.
 
-    It is kept in memory as fast as S3 says it, however slow the client reads, or not kept at all.
+    If `is_buffered`, it is read into memory as fast as S3 sends it, however slow the client is;
+    else it is read as the client reads. `on_end` is called once S3 is no longer needed.
     """
 
     def __init__(
         self,
         answer: httpx.Response,
-        holding: Holding,
+        reservation: Reservation,
         on_end: Callable[[], None],
         *,
-        is_kept: bool,
+        is_buffered: bool,
     ) -> None:
-        headers = {k: v for k, v in answer.headers.items() if k in SENT_BACK}
+        headers = {k: v for k, v in answer.headers.items() if k in RESPONSE_HEADERS}
         headers["cache-control"] = "private, max-age=300"
-        # rclone answers a Range rightly but calls it 200.
+        # rclone answers a Range request correctly but with status 200.
         status = 206 if "content-range" in headers else answer.status_code
-        self._reading: asyncio.Task[None] | None = None
-        super().__init__(self._kept() if is_kept else self._parts(), status, headers)
-        self._answer, self._holding, self._on_end = answer, holding, on_end
+        self._reader: asyncio.Task[None] | None = None
+        super().__init__(self._buffered() if is_buffered else self._parts(), status, headers)
+        self._answer, self._reservation, self._on_end = answer, reservation, on_end
         self._is_open = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream."""
+        """Stream the answer."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            if self._reading:
-                self._reading.cancel()
-                await asyncio.gather(self._reading, return_exceptions=True)
-            await self._close()  # again, if reading was called off before it had begun
-            self._holding.release()
+            if self._reader:
+                self._reader.cancel()
+                await asyncio.gather(self._reader, return_exceptions=True)
+            await self._close()  # in case the reader was cancelled before it began
+            self._reservation.release()
 
     async def _parts(self) -> AsyncIterator[bytes]:
         async for part in self._answer.aiter_raw(PART):
             yield part
 
-    async def _kept(self) -> AsyncIterator[bytes]:
-        """The parts that are read ahead; each is given back as it leaves."""
+    async def _buffered(self) -> AsyncIterator[bytes]:
+        """The parts that the reader has buffered; the memory of each is returned as it leaves."""
         parts: asyncio.Queue[bytes] = asyncio.Queue()
-        self._reading = asyncio.create_task(self._read(parts))
+        self._reader = asyncio.create_task(self._read(parts))
         while part := await parts.get():
             yield part
-            self._holding.moved(len(part))
-            self._holding.give(len(part))
-        await self._reading
+            self._reservation.progressed(len(part))
+            self._reservation.shrink(len(part))
+        await self._reader
 
     async def _read(self, parts: asyncio.Queue[bytes]) -> None:
         try:
             async for part in self._answer.aiter_raw(PART):
                 parts.put_nowait(part)
-            self._holding.wait()
+            self._reservation.start_waiting()
         finally:
             parts.put_nowait(b"")
             await self._close()
@@ -281,17 +294,20 @@ class _Transfer(StreamingResponse):
                 self._on_end()
 
 
-async def _slot(slots: Slots, owner: str, limit_s: float) -> Callable[[], None]:
-    """Take one; what gives it back. Busy if there is none in so long."""
+async def _acquire(semaphore: FairSemaphore, client: str, timeout_s: float) -> Callable[[], None]:
+    """Acquire a slot; returns the function that releases it. Raises Busy after `timeout_s`."""
     try:
-        await slots.take(owner, limit_s)
+        await semaphore.acquire(client, timeout_s)
     except TimeoutError:
-        raise _crowded() from None
-    return partial(slots.give, owner)
+        raise _too_many_transfers() from None
+    return partial(semaphore.release, client)
 
 
-def _crowded() -> Busy:
+def _too_many_transfers() -> Busy:
     counters.REFUSED.labels("", "transfers").inc()
     return Busy(
-        "too many files are on their way", limit="transfers", value=TRANSFERS, retry_after_s=5
+        "too many files are being transferred",
+        limit="transfers",
+        value=TRANSFERS,
+        retry_after_s=5,
     )

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from tasks.errors import BadInput, JobError
 from tasks.settings import MIB, settings
-from web.connections.memory import Holding, no_room
+from web.connections.memory import Reservation, out_of_memory
 
 DISCARD_BYTES = 128 * MIB
 DISCARD_S = 20.0
@@ -23,31 +23,31 @@ async def body_of(request: Request) -> AsyncIterator[bytes]:
     has no room: one client address has a share of the memory only (web/connections/memory.py).
     """
     limit = int(settings().max_upload_mib * MIB)
-    holding = Holding(request.scope)
-    holding.check(min(int(request.headers.get("content-length") or 0), limit))
+    reservation = Reservation(request.scope)
+    reservation.check(min(int(request.headers.get("content-length") or 0), limit))
     try:
-        yield await _read(request, holding, limit)
+        yield await _read(request, reservation, limit)
     finally:
-        holding.release()
+        reservation.release()
 
 
-async def _read(request: Request, holding: Holding, limit: int) -> bytes:
+async def _read(request: Request, reservation: Reservation, limit: int) -> bytes:
     data = bytearray()
     received, give_up_at = 0, time.monotonic() + DISCARD_S
-    holding.wait()
+    reservation.start_waiting()
     try:
         async for chunk in request.stream():
             received += len(chunk)
             if received <= limit:
-                holding.moved(len(chunk))
-                if not holding.take(len(chunk)):
-                    raise no_room()
+                reservation.progressed(len(chunk))
+                if not reservation.grow(len(chunk)):
+                    raise out_of_memory()
                 data += chunk
             elif received > DISCARD_BYTES or time.monotonic() > give_up_at:
                 break
     except ClientDisconnect as error:
         raise JobError("the client went away", code="disconnected", status=499) from error
-    holding.settle()
+    reservation.stop_waiting()
     if received > limit:
         raise BadInput(
             f"the file is larger than {limit / MIB:g} MiB",

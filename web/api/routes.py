@@ -35,7 +35,7 @@ from web.jobs.service import (
 from web.jobs.service import Request as Asked
 from web.live import feed, sse
 from web.middleware.hosts import origin_of
-from web.middleware.validation import EVENT_ID, OBJECT_ID, is_form
+from web.middleware.validation import EVENT_ID, OBJECT_ID, matches
 
 api = APIRouter(prefix="/api/v1", tags=["pixelmill"])
 
@@ -196,7 +196,7 @@ async def all_events(
     named = [name for name in jobs.split(",") if name]
     if len(named) > MOST_NAMED:
         raise BadInput(f"{len(named)} jobs are named; the limit is {MOST_NAMED}")
-    if odd := [name for name in named if not is_form(OBJECT_ID, name)]:
+    if odd := [name for name in named if not matches(OBJECT_ID, name)]:
         raise BadInput(f"{shown(odd[0])} is no id of a job", code="bad_request")
     describe = await _teller(request)
     news = pipeline_of(request).follow(
@@ -220,7 +220,7 @@ def pipeline_of(request: Request) -> Pipeline:
 
 def _checked(job_id: str) -> str:
     """The id, if it has the form of one; else the answer that a missing job gets."""
-    if not is_form(OBJECT_ID, job_id):
+    if not matches(OBJECT_ID, job_id):
         raise no_job(job_id)
     return job_id
 
@@ -283,7 +283,7 @@ def _asked(
 async def _uploaded(request: Request, upload_id: str) -> Photo:
     """An upload of this user whose bytes are there; looked at once, then remembered."""
     pipeline, user = pipeline_of(request), request.state.user
-    record = await pipeline.upload(user, upload_id) if is_form(OBJECT_ID, upload_id) else None
+    record = await pipeline.upload(user, upload_id) if matches(OBJECT_ID, upload_id) else None
     if not record:
         raise BadInput(f"no upload {shown(upload_id)}", code="no_upload", status=404)
     identity = f"{record['sha256']}:{record['variant']}" if record.get("sha256") else upload_id
@@ -419,7 +419,7 @@ async def _cards(pipeline: Pipeline) -> Mapping[str, Mapping[str, Any]]:
 def _last_event_id(request: Request) -> float:
     """Where an interrupted stream is to go on; 0 at the first time, or if it is none of ours."""
     given = request.headers.get("last-event-id", "")
-    return float(given) if is_form(EVENT_ID, given) else 0
+    return float(given) if matches(EVENT_ID, given) else 0
 
 
 def _params(query: QueryParams) -> dict[str, str]:

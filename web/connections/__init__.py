@@ -1,1 +1,1 @@
-"""Client connections: their limits, and the memory that their bodies take."""
+"""Client connections: their limits and timeouts, and the memory that request bodies may take."""

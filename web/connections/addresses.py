@@ -1,4 +1,7 @@
-"""Who a client is where shares are counted: its address, or the one that a trusted proxy names."""
+"""Which client a request belongs to when limits per client are counted.
+
+It is the address of the connection, or the address that a trusted reverse proxy reports.
+"""
 
 from collections.abc import Iterable
 from functools import cache, lru_cache
@@ -9,31 +12,34 @@ from starlette.types import Scope
 from tasks.settings import names_in, settings
 
 LOCAL = ""
-"""The address of a client that has none: it came through a Unix socket."""
+"""Stands for the address of a client that connected through a Unix socket and has none."""
 IPV6_SITE = 64
-"""Bits that one IPv6 customer has in common: whoever has one address there has all of them."""
+"""Prefix length of one IPv6 customer: somebody who has one address there has all of them."""
 
 
 def client_of(scope: Scope) -> str:
-    """The address of whoever sent this request, as far as we know.
+    """The address of the client that sent this request, as far as it can be known.
 
-    `X-Forwarded-For` counts only where a trusted proxy sent it, and of it only the last address
-    that is no such proxy: what stands before that is whatever the client wrote.
+    `X-Forwarded-For` counts only if a trusted proxy sent it. Of its addresses the last one that is
+    not a trusted proxy itself is taken: the client could have written anything in front of it.
     """
     client = scope.get("client")
     peer = site(client[0]) if client else LOCAL
     if not is_trusted(peer):
         return peer
-    said = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    if not said:
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    if not forwarded:
         return peer
-    named = (name for name in reversed(_names(said)) if name)
-    return next((site(name) for name in named if not is_trusted(site(name))), peer)
+    addresses = (site(name) for name in reversed(_names(forwarded)) if name)
+    return next((address for address in addresses if not is_trusted(address)), peer)
 
 
 @lru_cache(maxsize=4096)
 def site(address: str) -> str:
-    """The address, or of an IPv6 address the network of its site; what is no address as it is."""
+    """The unit that limits are counted for: an IPv4 address, or the /64 network of an IPv6 address.
+
+    Text that is not an address is returned unchanged.
+    """
     try:
         parsed = ip_address(address.strip())
     except ValueError:
@@ -49,9 +55,9 @@ def site(address: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_trusted(address: str) -> bool:
-    """Whether connections from there are a proxy's, which brings many clients."""
+    """Whether this is the address of a trusted proxy, which brings the requests of many clients."""
     try:
-        return address == LOCAL or any(ip_address(address) in one for one in _trusted())
+        return address == LOCAL or any(ip_address(address) in network for network in _trusted())
     except ValueError:
         return False
 

@@ -1,4 +1,4 @@
-"""How many connections a web process has, from whom, and which of them leaves for another."""
+"""How many connections a web process may have, from which clients, and which idle one is closed."""
 
 import asyncio
 import resource
@@ -14,17 +14,18 @@ from web.jobs import counters
 log = structlog.get_logger()
 
 SWEEP_S = 1.0
-MOST_DESCRIPTORS = 65_536
-"""More are not asked for, even where a process may have a billion."""
+"""How often all connections are checked for timeouts."""
+MAX_DESCRIPTORS = 65_536
+"""No more file descriptors are asked for, even where a process may have a billion."""
 RESERVED_DESCRIPTORS = 400
-"""For what is no client's connection: S3, Redis, files, listeners."""
+"""For descriptors that are no client connections: S3, Redis, files, listening sockets."""
 SPARE = 32
-"""Connections above the limit that are still heard: one of them may ask whether we are well."""
+"""Connections above the limit whose request is still read, since it may be a health check."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What clients may take, and how slow they may be."""
+    """How many connections clients may have, and how slow they may be."""
 
     header_timeout_s: float
     min_bytes_s: float
@@ -33,137 +34,135 @@ class Limits:
     total: int
 
 
-def limits_of(now: Settings) -> Limits:
-    """The limits of these settings and of the descriptors that this process may have."""
+def limits_of(settings: Settings) -> Limits:
+    """The limits that follow from the settings and from this process's file descriptors."""
     return Limits(
-        now.header_timeout_s,
-        now.min_rate_kib_s * 1024,
-        now.rate_window_s,
-        now.max_connections_per_address,
+        settings.header_timeout_s,
+        settings.min_rate_kib_s * 1024,
+        settings.rate_window_s,
+        settings.max_connections_per_address,
         _connections(_descriptors()),
     )
 
 
 def _descriptors() -> int:
-    """Raise the soft limit to the hard one; what it is then."""
+    """Raise the soft limit of descriptors to the hard one; returns the new limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return MOST_DESCRIPTORS
-    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+        return MAX_DESCRIPTORS
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if wanted > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return min(max(soft, wanted), MOST_DESCRIPTORS)
+    return min(max(soft, wanted), MAX_DESCRIPTORS)
 
 
 def _connections(descriptors: int) -> int:
     return max(descriptors - RESERVED_DESCRIPTORS, descriptors // 2) - SPARE
 
 
-class Member(Protocol):
-    """A connection, as the crowd knows it."""
+class LimitedConnection(Protocol):
+    """A connection, as the limiter knows it."""
 
     address: str
     is_trusted: bool
 
-    def leave(self) -> None:
-        """Close at once."""
+    def close_idle(self) -> None:
+        """Close the connection, which is idle, at once."""
 
-    def look(self, now_s: float) -> str:
-        """End it if its client lets us wait for too long; why, or nothing."""
+    def enforce_timeouts(self, now_s: float) -> str:
+        """End the connection if its client is too slow; returns the reason, or an empty text."""
 
 
-class Crowd:
-    """The connections of one process."""
+class ConnectionLimiter:
+    """All connections of one process: enforces their number, and their timeouts once a second."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._everybody: dict[Member, None] = {}
-        self._idle: dict[Member, None] = {}  # the one that is idle longest comes first
-        self._of: dict[str, dict[Member, None]] = {}
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._all: dict[LimitedConnection, None] = {}
+        self._idle: dict[LimitedConnection, None] = {}  # the one that is idle longest comes first
+        self._by_address: dict[str, dict[LimitedConnection, None]] = {}
+        self._next_sweep: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._everybody)
+        return len(self._all)
 
-    def enter(self, one: Member) -> str:
-        """A new connection, idle as yet. The limit that it is above, if it is above one.
+    def add(self, connection: LimitedConnection) -> str:
+        """Add a new connection, which is idle; returns the limit it exceeds, or an empty text.
 
-        An idle connection leaves first: of the same address if that has too many, else the one
-        that is idle longest of all. Only while every other is at work is one above a limit.
+        An idle connection is closed to stay within a limit: one of the same address if that has too
+        many, else the one that is idle longest. So a limit is only exceeded while all the other
+        connections are busy.
         """
-        own = self._of.setdefault(one.address, {})
-        above = self._limit_met(one, len(own))
-        if above:
-            pool = own if above == "address" else self._idle
-            leaving = next((other for other in pool if other in self._idle), None)
-            if leaving is not None:
-                self._count(f"idle_{above}")
-                self.forget(leaving)
-                leaving.leave()
-                above = ""
-        # Looked up again: the one that left may have been the last of its address.
-        self._of.setdefault(one.address, {})[one] = None
-        self._everybody[one] = self._idle[one] = None
-        self._watch()
-        return above
+        same_address = self._by_address.setdefault(connection.address, {})
+        exceeded = self._limit_met(connection, len(same_address))
+        if exceeded:
+            pool = same_address if exceeded == "address" else self._idle
+            victim = next((other for other in pool if other in self._idle), None)
+            if victim is not None:
+                counters.CLOSED.labels(f"idle_{exceeded}").inc()
+                self.remove(victim)
+                victim.close_idle()
+                exceeded = ""
+        # Looked up again: the closed one may have been the last of its address.
+        self._by_address.setdefault(connection.address, {})[connection] = None
+        self._all[connection] = self._idle[connection] = None
+        self._schedule_sweep()
+        return exceeded
 
     @property
     def is_overfull(self) -> bool:
-        """Whether not even one that asks for our health can be heard."""
+        """Whether there is no room even for a connection that may bring a health check."""
         return len(self) > self.limits.total + SPARE
 
-    def begin(self, one: Member) -> None:
-        """A request has come on it."""
-        self._idle.pop(one, None)
+    def mark_busy(self, connection: LimitedConnection) -> None:
+        """A request has arrived on the connection."""
+        self._idle.pop(connection, None)
 
-    def rest(self, one: Member) -> None:
-        """Its last request is answered."""
-        if one in self._everybody:
-            self._idle[one] = None
+    def mark_idle(self, connection: LimitedConnection) -> None:
+        """The last request on the connection has been answered."""
+        if connection in self._all:
+            self._idle[connection] = None
 
-    def forget(self, one: Member) -> None:
-        """It is closed."""
-        if self._everybody.pop(one, one) is one:
+    def remove(self, connection: LimitedConnection) -> None:
+        """Forget a connection that is closed. Does nothing the second time."""
+        if self._all.pop(connection, connection) is connection:
             return
-        self._idle.pop(one, None)
-        own = self._of[one.address]
-        del own[one]
-        if not own:
-            del self._of[one.address]
+        self._idle.pop(connection, None)
+        same_address = self._by_address[connection.address]
+        del same_address[connection]
+        if not same_address:
+            del self._by_address[connection.address]
 
-    def _limit_met(self, one: Member, own: int) -> str:
-        if own >= self.limits.per_address and not one.is_trusted:
+    def _limit_met(self, connection: LimitedConnection, of_address: int) -> str:
+        if of_address >= self.limits.per_address and not connection.is_trusted:
             return "address"
         return "process" if len(self) >= self.limits.total else ""
 
-    def _count(self, reason: str) -> None:
-        counters.CLOSED.labels(reason).inc()
-
-    def _watch(self) -> None:
-        """Look at all of them once a second while there are any: one timer, not one for each."""
-        if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+    def _schedule_sweep(self) -> None:
+        """One timer for all connections instead of one for each."""
+        if self._next_sweep is None:
+            self._next_sweep = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
-        self._sweeping = None
+        self._next_sweep = None
         now_s = asyncio.get_running_loop().time()
         try:
-            ended = Counter(_looked(one, now_s) for one in list(self._everybody))
+            ended = Counter(_enforced(connection, now_s) for connection in list(self._all))
         finally:
-            if self._everybody:
-                self._watch()
+            if self._all:
+                self._schedule_sweep()
         del ended[""]
         for reason, number in ended.items():
             counters.CLOSED.labels(reason).inc(number)
-        if ended:  # a line a second at most, whoever it is
-            log.info("slow clients sent away", **ended)
+        if ended:  # one line per sweep, however many clients are slow
+            log.info("slow connections closed", **ended)
 
 
-def _looked(one: Member, now_s: float) -> str:
-    """Why it was ended, if it was; one that breaks over it leaves, so that the others are seen."""
+def _enforced(connection: LimitedConnection, now_s: float) -> str:
+    """Why the connection was ended, if it was. One that fails is closed, the others go on."""
     try:
-        return one.look(now_s)
+        return connection.enforce_timeouts(now_s)
     except Exception:
-        log.exception("a connection broke")
-        one.leave()
+        log.exception("connection check failed")
+        connection.close_idle()
         return "broken"

@@ -1,8 +1,9 @@
-"""Memory for what is on its way: bodies that come in, and files that go out.
+"""The memory budget of a web process for bodies in transit: uploads coming in, files going out.
 
-Clients hold shares of it (shares.py). What is slow may stay while there is room. Where there is
-none for a client's one upload, the slow make way: so memory costs those who hold it traffic, and
-however many addresses drip, who comes finds room.
+Each request reserves memory as its bytes arrive, and the budget is divided fairly between clients
+(shares.py). A slow client may keep its reservation while there is memory for others. When there is
+not enough left for another client's single upload, slow requests are evicted: holding memory costs
+an attacker traffic, and many addresses that send a byte now and then cannot exhaust the budget.
 """
 
 from collections.abc import Callable
@@ -14,132 +15,133 @@ from starlette.types import Scope
 
 from tasks.settings import MIB, settings
 from web.connections.addresses import client_of, is_trusted
-from web.connections.shares import Shares
+from web.connections.shares import FairShares
 from web.jobs import counters
 from web.jobs.admission import Busy
 
-MAKE_WAY = "pixelmill.make_way"
-"""ASGI extension: ends the connection of a request, and says why where that can be heard."""
-HURRY_BYTES_S = 65_536.0
-"""Who moves fewer bytes a second than this is slow."""
+EVICT = "pixelmill.evict"
+"""ASGI extension: a function that ends the request and its connection, if possible with 408."""
+SLOW_BYTES_S = 65_536.0
+"""A client that moves fewer bytes a second than this is slow."""
 GRACE_S = 5.0
-"""So long anybody may stand still."""
-SEARCH_S = 1.0
-"""Where nobody slow was found, nobody is looked for again in so long."""
+"""A client may stand still for this long before it counts as slow."""
+SEARCH_PAUSE_S = 1.0
+"""If no slow request was found, none is searched for again for this long."""
 
 
-class Memory:
-    """Who holds what of `total` bytes, and how fast they come or go."""
+class MemoryBudget:
+    """Who has reserved how many of `total` bytes, and how fast their bytes move."""
 
     def __init__(self, total: int) -> None:
         self.total = total
-        self.shares = Shares(total)
-        self.holdings: dict[Holding, None] = {}
-        self._search_at_s = 0.0
+        self.shares = FairShares(total)
+        self.reservations: dict[Reservation, None] = {}
+        self._next_search_s = 0.0
 
-    def may_take(self, owner: str, amount: int) -> bool:
-        """Whether there is room, or some could be made."""
-        return self.shares.has_room(owner, amount) or self._next(owner, amount) is not None
+    def can_reserve(self, client: str, amount: int) -> bool:
+        """Whether so many bytes are free for the client, or could be freed by an eviction."""
+        return self.shares.can_acquire(client, amount) or self._victim(client, amount) is not None
 
-    def take(self, owner: str, amount: int) -> bool:
-        """Take it; first the slow make way if need be. False: there is no room."""
-        while not self.shares.take(owner, amount):
-            leaving = self._next(owner, amount)
-            if leaving is None:
+    def reserve(self, client: str, amount: int) -> bool:
+        """Reserve so many bytes, evicting slow requests if need be; False if that is impossible."""
+        while not self.shares.acquire(client, amount):
+            victim = self._victim(client, amount)
+            if victim is None:
                 return False
-            leaving.make_way()
+            victim.evict()
         return True
 
-    def _next(self, owner: str, amount: int) -> "Holding | None":
-        """Who makes way for this: of the slow, the one that holds most.
+    def _victim(self, client: str, amount: int) -> "Reservation | None":
+        """The largest slow reservation, if this client's request justifies an eviction.
 
-        Owed is room for the largest upload; to a trusted proxy, which is many, any.
+        It does as long as the client holds no more than one upload of the largest size. A trusted
+        proxy stands for many clients, so its requests always justify one.
         """
-        owed = int(settings().max_upload_mib * MIB)
+        largest_upload = int(settings().max_upload_mib * MIB)
         now_s = monotonic()
-        if now_s < self._search_at_s or not (
-            is_trusted(owner) or self.shares.held(owner) + amount <= owed
+        if now_s < self._next_search_s or not (
+            is_trusted(client) or self.shares.held(client) + amount <= largest_upload
         ):
             return None
-        slow = [holding for holding in self.holdings if holding.is_slow(now_s)]
+        slow = [reservation for reservation in self.reservations if reservation.is_slow(now_s)]
         if not slow:
-            self._search_at_s = now_s + SEARCH_S
-        return max(slow, key=lambda holding: holding.held, default=None)
+            self._next_search_s = now_s + SEARCH_PAUSE_S
+        return max(slow, key=lambda reservation: reservation.held, default=None)
 
 
 @cache
-def memory() -> Memory:
-    """The process's."""
-    return Memory(int(settings().bodies_mib * MIB))
+def memory_budget() -> MemoryBudget:
+    """The budget of this process."""
+    return MemoryBudget(int(settings().bodies_mib * MIB))
 
 
-class Holding:
-    """What one request holds."""
+class Reservation:
+    """The memory that one request has reserved."""
 
     def __init__(self, scope: Scope) -> None:
-        self.owner = client_of(scope)
+        self.client = client_of(scope)
         self.held = 0
-        self._fast_until_s = inf
-        """Until then it is not slow, whatever comes. Each byte that its client sends or reads moves
-        this on, to GRACE_S from now at most."""
-        self._memory = memory()
+        self._slow_after_s = inf
+        """From this time on the request is slow. Each byte that its client sends or reads moves
+        this further into the future, up to GRACE_S from now."""
+        self._budget = memory_budget()
         extensions = scope.get("extensions") or {}
-        self._make_way: Callable[[], None] | None = extensions.get(MAKE_WAY)
-        self._is_over = False
+        self._end_connection: Callable[[], None] | None = extensions.get(EVICT)
+        self._is_evicted = False
 
     def check(self, amount: int) -> None:
-        """Raises Busy if there is no room for so many bytes now."""
-        if not self._memory.may_take(self.owner, amount):
-            raise no_room()
+        """Raises Busy if so many bytes cannot be reserved now."""
+        if not self._budget.can_reserve(self.client, amount):
+            raise out_of_memory()
 
-    def take(self, amount: int) -> bool:
-        """Hold so many bytes more, if there is room for them."""
-        if self._is_over or not self._memory.take(self.owner, amount):
+    def grow(self, amount: int) -> bool:
+        """Reserve so many bytes more; False if there is no memory for them."""
+        if self._is_evicted or not self._budget.reserve(self.client, amount):
             return False
-        self._memory.holdings[self] = None
+        self._budget.reservations[self] = None
         self.held += amount
         return True
 
-    def wait(self) -> None:
-        """Its client is waited for from now on, to send or to read."""
-        self._fast_until_s = monotonic() + GRACE_S
+    def start_waiting(self) -> None:
+        """From now on the server waits for the client to send or to read."""
+        self._slow_after_s = monotonic() + GRACE_S
 
-    def settle(self) -> None:
-        """Its client is not waited for: there is nothing more to send or to read."""
-        self._fast_until_s = inf
+    def stop_waiting(self) -> None:
+        """The client has nothing left to send or to read; it cannot be slow any more."""
+        self._slow_after_s = inf
 
-    def moved(self, amount: int) -> None:
-        """Its client has sent or read so many bytes."""
-        if self._fast_until_s < inf:
+    def progressed(self, amount: int) -> None:
+        """The client has sent or read so many bytes."""
+        if self._slow_after_s < inf:
             now_s = monotonic()
-            earned_s = max(self._fast_until_s, now_s) + amount / HURRY_BYTES_S
-            self._fast_until_s = min(earned_s, now_s + GRACE_S)
+            earned_s = max(self._slow_after_s, now_s) + amount / SLOW_BYTES_S
+            self._slow_after_s = min(earned_s, now_s + GRACE_S)
 
-    def give(self, amount: int) -> None:
-        """So many of them are gone."""
+    def shrink(self, amount: int) -> None:
+        """So many of the reserved bytes have left the process."""
         amount = min(amount, self.held)
-        self._memory.shares.give(self.owner, amount)
+        self._budget.shares.release(self.client, amount)
         self.held -= amount
 
     def release(self) -> None:
-        """All of them are gone."""
-        self._memory.holdings.pop(self, None)
-        self.give(self.held)
+        """Give everything back."""
+        self._budget.reservations.pop(self, None)
+        self.shrink(self.held)
 
     def is_slow(self, now_s: float) -> bool:
-        """Whether it holds something because its client takes its time."""
-        return self._make_way is not None and self.held > 0 and now_s > self._fast_until_s
+        """Whether it could be evicted: it holds memory only because its client is slow."""
+        return self._end_connection is not None and self.held > 0 and now_s > self._slow_after_s
 
-    def make_way(self) -> None:
-        """End the request and its connection."""
-        self._is_over = True
+    def evict(self) -> None:
+        """End the request and its connection, and give its memory back."""
+        self._is_evicted = True
         self.release()
-        if self._make_way:
-            self._make_way()
+        if self._end_connection:
+            self._end_connection()
 
 
-def no_room() -> Busy:
-    """What is said to whom there is no room for; counts it."""
+def out_of_memory() -> Busy:
+    """The error for a request whose body has no room in the budget; counts the refusal."""
     counters.REFUSED.labels("", "bodies_mib").inc()
     limit = settings().bodies_mib
     return Busy(

@@ -1,43 +1,38 @@
-"""A client's connection: what it may send before it has said what it wants, and how slowly.
+"""One client connection: uvicorn's HTTP protocol with limits on size and time.
 
-uvicorn's own protocol waits for ever: for the first byte, for the end of the headers, for a body,
-and for whoever does not read an answer. Headers may be endless there.
+uvicorn itself waits without a limit: for the first byte, for the end of the headers, for the body,
+and for a client that does not read its answer. It does not bound the size of the headers either.
 """
 
 import asyncio
 from itertools import chain
 from typing import Any
 
-from starlette.responses import Response
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from tasks.errors import BadInput, JobError, Unavailable
+from tasks.errors import JobError
+from web.connections import refusals
 from web.connections.addresses import LOCAL, is_trusted, site
-from web.connections.limits import Crowd
-from web.connections.memory import MAKE_WAY
+from web.connections.limits import ConnectionLimiter
+from web.connections.memory import EVICT
+from web.connections.refusals import MAX_HEADER_BYTES, MAX_HEADERS
 from web.errors import error_response
 from web.jobs import counters
-from web.jobs.admission import Busy
 
-MAX_HEADER_BYTES = 32_768
-MAX_HEADERS = 100
 HEALTH = frozenset({b"/healthz", b"/readyz"})
-"""Answered however many connections there are."""
+"""Health checks are answered however many connections there are."""
 LINGER_SWEEPS = 3
-"""After a last word what still comes is read and dropped, for so many sweeps: a connection that is
-closed with something unread is reset, and the client may not get that word."""
+"""Lingering close (nginx's term): after an error has been sent to a client that is still sending,
+input is read and dropped for this many sweeps. Closing a connection with unread input resets it,
+and the client might never see the error."""
 LATE_S = 5.0
-"""So long after the time of idle connections they are closed here, if nobody did it before: uvicorn
-forgets its timer over whatever comes, be it a line break."""
+"""Idle connections are closed by the sweep this long after the idle timeout, in case uvicorn has
+not done it: uvicorn cancels its timer whenever anything arrives, even a single line break."""
 
-# Called for every request: through `super()` each took twice as long.
+# Called for every request; calling them through `super()` takes twice as long.
 _data_received = HttpToolsProtocol.data_received
 _on_message_begin = HttpToolsProtocol.on_message_begin
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
@@ -47,11 +42,11 @@ _on_response_complete = HttpToolsProtocol.on_response_complete
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol with limits. What takes its time is seen by the crowd's sweep alone."""
+    """uvicorn's protocol with limits. Timeouts are enforced by the limiter's sweep only."""
 
     def __init__(
         self,
-        crowd: Crowd,
+        limiter: ConnectionLimiter,
         *,
         config: Config,
         server_state: ServerState,
@@ -59,137 +54,140 @@ class Connection(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.crowd, self.limits = crowd, crowd.limits
-        self.address, self.is_trusted, self.above = LOCAL, True, ""
+        self.limiter, self.limits = limiter, limiter.limits
+        self.address, self.is_trusted = LOCAL, True
+        self.exceeded = ""
+        """The limit that this connection exceeds: "address", "process" or none."""
         self.received = self.body_received = 0
         self.head_since_s: float | None = None
-        """Loop time since when a request's headers are waited for; None: they are here."""
+        """Loop time since when the server waits for headers; None once they are complete."""
         self.head_bytes = 0
         self.is_body_open = False
         self._answering: RequestResponseCycle | None = None
-        self._lingers = 0
-        self._watched, self._since_s, self._mark = "", 0.0, 0
-        self._extensions: dict[str, Any] = {MAKE_WAY: self.make_way}
+        self._linger_sweeps_left = 0
+        self._stall, self._stall_since_s, self._stall_done = "", 0.0, 0
+        """What the client keeps us waiting for, since when, and how many bytes it had done then."""
+        self._extensions: dict[str, Any] = {EVICT: self.evict}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Count it in, or turn it away."""
+        """Register the connection, or abort it if there is no room for it at all."""
         super().connection_made(transport)
         if self.client:
             self.address = site(self.client[0])
             self.is_trusted = is_trusted(self.address)
         self.head_since_s = self.loop.time()
-        self.above = self.crowd.enter(self)
-        if self.above and self.crowd.is_overfull:
+        self.exceeded = self.limiter.add(self)
+        if self.exceeded and self.limiter.is_overfull:
             transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Count it out. uvicorn itself tells the request that came last, and no other."""
+        """Remove the connection and tell its unfinished requests: uvicorn tells the last only."""
         for cycle in (self._answering, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
-        self.crowd.forget(self)
+        self.limiter.remove(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and stop what has endless headers or more framing than body."""
-        if self._lingers:
+        """Parse; end a request with endless headers, or with more framing than body."""
+        if self._linger_sweeps_left:
             return
         self.received += len(data)
         was_in_head = self.head_since_s is not None
         _data_received(self, data)
         if self.head_since_s is None:
             if self.is_body_open and self._is_mostly_framing():
-                self._end("framing", BadInput("the body is mostly framing", status=400))
+                self._end("framing", refusals.mostly_framing())
         elif was_in_head:
             self.head_bytes += len(data)
             if self.head_bytes > MAX_HEADER_BYTES:
-                self._end("headers_too_large", _too_large())
+                self._end("headers_too_large", refusals.headers_too_large())
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """The first byte of a request has arrived."""
         _on_message_begin(self)
         if self.head_since_s is None:
             self.head_since_s = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        """Hand the request over, or why not."""
+        """Start the application on the request, or answer why it is refused."""
         is_long = self.received > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS
         self.head_since_s = None
         self.head_bytes = self.received = self.body_received = 0
-        self.is_body_open, self._watched = True, ""
+        self.is_body_open, self._stall = True, ""
         self.scope["extensions"] = self._extensions
-        self.crowd.begin(self)
+        self.limiter.mark_busy(self)
         is_upgrade = self.parser.should_upgrade()
-        if (is_long or is_upgrade or self.above) and (error := self._objection()):
+        if (is_long or is_upgrade or self.exceeded) and (error := self._refusal()):
             answer = error_response(error)
             answer.headers["connection"] = "close"
             self.app = answer
         _on_headers_complete(self)
         if is_upgrade:
-            self.cycle.keep_alive = False  # httptools has lost what came along with the head
-        self.headers = []  # trailers are not added to what the request has
+            self.cycle.keep_alive = False  # httptools loses input that follows such a head
+        self.headers = []  # else trailers would be added to the request's headers
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body."""
+        """A part of the body has arrived."""
         self.body_received += len(body)
         _on_body(self, body)
 
     def on_message_complete(self) -> None:
-        """All of the request is here."""
+        """The whole request has arrived."""
         _on_message_complete(self)
         self.is_body_open = False
         if self.cycle.response_complete:
-            self.crowd.rest(self)
+            self.limiter.mark_idle(self)
 
     def on_response_complete(self) -> None:
-        """Idle again, unless another request has come already."""
+        """The connection is idle again, unless the next request has already begun."""
         _on_response_complete(self)
         if self.cycle.response_complete and not self.is_body_open:
-            self.crowd.rest(self)
+            self.limiter.mark_idle(self)
 
     def resume_writing(self) -> None:
-        """The client reads."""
-        self._watched = ""
+        """The client reads its answer again."""
+        self._stall = ""
         super().resume_writing()
 
-    def leave(self) -> None:
-        """Close at once, as it is idle and another needs the place."""
+    def close_idle(self) -> None:
+        """Close at once: the connection is idle, and another one needs its place."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
             self.transport.close()
 
-    def make_way(self) -> None:
-        """End the request that it is at: it is slow, and others need the memory."""
+    def evict(self) -> None:
+        """End the current request: its client is slow, and others need the memory it holds."""
         if not self.transport.is_closing():
-            self._end("made_way", _too_slow())
-            counters.CLOSED.labels("made_way").inc()
+            self._end("evicted", refusals.body_too_slow())
+            counters.CLOSED.labels("evicted").inc()
 
-    def look(self, now_s: float) -> str:
-        """End it if it waits for its client, and has for too long; why."""
-        if self._lingers:
+    def enforce_timeouts(self, now_s: float) -> str:
+        """End the connection if its client is too slow; returns the reason, or an empty text."""
+        if self._linger_sweeps_left:
             self._linger()
             return ""
         if self.head_since_s is not None and not self.transport.is_closing():
-            return self._look_at_head(now_s - self.head_since_s)
-        kind, done = self._waits_for()
-        if kind != self._watched:
-            self._watched, self._since_s, self._mark = kind, now_s, done
-        elif kind and now_s - self._since_s >= self._patience_s(kind):
-            if done - self._mark < self.limits.min_bytes_s * self.limits.rate_window_s:
-                return self._end(kind, _too_slow() if kind == "slow_body" else None)
-            self._since_s, self._mark = now_s, done
+            return self._enforce_header_timeout(now_s - self.head_since_s)
+        stall, done = self._current_stall()
+        if stall != self._stall:
+            self._stall, self._stall_since_s, self._stall_done = stall, now_s, done
+        elif stall and now_s - self._stall_since_s >= self._allowed_s(stall):
+            if done - self._stall_done < self.limits.min_bytes_s * self.limits.rate_window_s:
+                return self._end(stall, refusals.body_too_slow() if stall == "slow_body" else None)
+            self._stall_since_s, self._stall_done = now_s, done
         return ""
 
-    def _look_at_head(self, waited_s: float) -> str:
+    def _enforce_header_timeout(self, waited_s: float) -> str:
         if waited_s < self.limits.header_timeout_s or self.flow.read_paused:
             return ""
-        # Nothing is said to who said nothing: browsers connect in advance, and would show it.
-        return self._end("slow_headers", _head_too_slow() if self.head_bytes else None)
+        # A browser that has connected in advance and sent nothing would show an answer.
+        return self._end("slow_headers", refusals.headers_too_slow() if self.head_bytes else None)
 
-    def _waits_for(self) -> tuple[str, int]:
-        """What its client lets us wait for, and how much of it is done, in bytes."""
+    def _current_stall(self) -> tuple[str, int]:
+        """What the client keeps us waiting for, if anything, and how many bytes of it are done."""
         unsent = self.transport.get_write_buffer_size()
         is_answered = (
             self.cycle is None or self.cycle.response_complete or self.transport.is_closing()
@@ -200,11 +198,11 @@ class Connection(HttpToolsProtocol):
             return ("idle", 0) if is_answered else ("", 0)
         if is_answered:
             return "unwanted_body", 0
-        is_ours = self.flow.read_paused or self.cycle.waiting_for_100_continue
-        return ("", 0) if is_ours else ("slow_body", self.received)
+        is_our_turn = self.flow.read_paused or self.cycle.waiting_for_100_continue
+        return ("", 0) if is_our_turn else ("slow_body", self.received)
 
-    def _patience_s(self, kind: str) -> float:
-        if kind == "idle":
+    def _allowed_s(self, stall: str) -> float:
+        if stall == "idle":
             return self.timeout_keep_alive + LATE_S
         return self.limits.rate_window_s
 
@@ -213,31 +211,24 @@ class Connection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Nothing to log: clients may ask for another protocol, and are answered in this one."""
+        """Log nothing: clients may ask for another protocol and are answered in HTTP/1.1."""
 
     def _is_mostly_framing(self) -> bool:
-        """Chunks of a few bytes each, or trailers without end."""
+        """Whether the body comes in chunks of a few bytes each, or with endless trailers."""
         return self.received > 2 * self.body_received + MAX_HEADER_BYTES
 
-    def _objection(self) -> JobError | None:
+    def _refusal(self) -> JobError | None:
         size = len(self.url) + sum(map(len, chain.from_iterable(self.headers)))
         if size > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
-            return _too_large()
+            return refusals.headers_too_large()
         if self.parser.should_upgrade() and _has_body(self.headers):
-            return _upgrade_with_body()
-        if not self.above or self.url.partition(b"?")[0] in HEALTH:
+            return refusals.upgrade_with_body()
+        if not self.exceeded or self.url.partition(b"?")[0] in HEALTH:
             return None
-        if self.above == "process":
-            return Unavailable("this server has as many connections as it can hold")
-        return Busy(
-            f"too many connections from one address; the limit is {self.limits.per_address}",
-            limit="max_connections_per_address",
-            value=self.limits.per_address,
-            retry_after_s=5,
-        )
+        return refusals.too_many_connections(self.exceeded, self.limits.per_address)
 
     def _end(self, reason: str, error: JobError | None) -> str:
-        """Close, and say why where an answer would still be understood."""
+        """Close the connection; send the error first if the client can still make sense of it."""
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             if error is None or cycle.response_started or self.pipeline or self.head_since_s:
@@ -246,64 +237,27 @@ class Connection(HttpToolsProtocol):
             cycle.disconnected = True
             cycle.message_event.set()
         if error is not None:
-            self._say_last(error_response(error))
+            self._answer_and_close(error)
         elif reason == "slow_reader":
             self.transport.abort()
         else:
             self.transport.close()
         return reason
 
-    def _say_last(self, answer: Response) -> None:
+    def _answer_and_close(self, error: JobError) -> None:
         self.flow.resume_reading()
-        self.transport.write(_raw(answer))
+        self.transport.write(refusals.raw_response(error))
         self.transport.write_eof()
-        self._lingers = LINGER_SWEEPS
-        self.crowd.rest(self)
+        self._linger_sweeps_left = LINGER_SWEEPS
+        self.limiter.mark_idle(self)
 
     def _linger(self) -> None:
-        self._lingers -= 1
-        if not self._lingers:
-            self._lingers = 1  # whatever comes until it is closed is dropped
+        self._linger_sweeps_left -= 1
+        if not self._linger_sweeps_left:
+            self._linger_sweeps_left = 1  # input is dropped until the connection is closed
             self.transport.abort()
-
-
-def _raw(answer: Response) -> bytes:
-    lines = [STATUS_LINE[answer.status_code], b"connection: close\r\n"]
-    lines += [b"%b: %b\r\n" % header for header in answer.raw_headers]
-    return b"".join([*lines, b"\r\n", bytes(answer.body)])
 
 
 def _has_body(headers: list[tuple[bytes, bytes]]) -> bool:
     lengths = (value for name, value in headers if name == b"content-length")
     return any(value != b"0" for value in lengths) or b"transfer-encoding" in dict(headers)
-
-
-def _upgrade_with_body() -> JobError:
-    """httptools takes the body for another request, which a proxy in between would not expect."""
-    return BadInput(
-        "a request with a body may not ask for another protocol",
-        code="bad_request",
-        status=400,
-        hint="Leave the header `Upgrade` out; in Java: `.version(HttpClient.Version.HTTP_1_1)`.",
-    )
-
-
-def _too_large() -> JobError:
-    return BadInput(
-        f"the headers are larger than {MAX_HEADER_BYTES // 1024} KiB, or more than {MAX_HEADERS}",
-        code="headers_too_large",
-        status=431,
-    )
-
-
-def _head_too_slow() -> JobError:
-    return BadInput("the headers took too long", code="too_slow", status=408)
-
-
-def _too_slow() -> JobError:
-    return BadInput(
-        "the body came too slowly",
-        code="too_slow",
-        status=408,
-        hint="Send it again where the network is better, or send a smaller one.",
-    )

@@ -1,4 +1,4 @@
-"""A common stock of something, of which nobody takes more than is left for the others."""
+"""Fair division of a limited resource: no client may take more than is left for the others."""
 
 import asyncio
 from collections import deque
@@ -6,76 +6,78 @@ from collections import deque
 from web.connections.addresses import is_trusted
 
 PARTS = 4
-"""Of what is left an owner may hold a part like this, before what is taken next."""
+"""A client may hold at most one part in this many of what is free before it acquires more."""
 
 
-class Shares:
-    """Who holds how much of `total`.
+class FairShares:
+    """Counts who holds how many units of a resource of `total` units.
 
-    An owner may hold a quarter of what is free: alone a fifth of all, beside others less. So who
-    comes new finds something, however greedy some are, and nothing need be configured (dynamic
-    thresholds, as switches share their buffers: Choudhury and Hahne, 1998). A trusted proxy that
-    does not say for whom it asks may hold as much as is free, alone the half: it is many.
+    A client may hold a quarter of what is free: a fifth of everything if it is alone, less if there
+    are others. A client that comes new therefore always finds something, however greedy the others
+    are, and nothing needs to be configured. (Network switches share their buffers in this way; see
+    the dynamic thresholds of Choudhury and Hahne, 1998.) A trusted proxy that does not say for
+    which client it asks may hold as much as is free, half of everything if it is alone, since it
+    stands for many clients.
     """
 
     def __init__(self, total: int) -> None:
         self.free = total
         self._held: dict[str, int] = {}
 
-    def has_room(self, owner: str, amount: int) -> bool:
-        """Whether `take` would succeed."""
-        parts = 1 if is_trusted(owner) else PARTS
-        return self._held.get(owner, 0) * parts + amount <= self.free
+    def can_acquire(self, client: str, amount: int) -> bool:
+        """Whether `acquire` would succeed."""
+        parts = 1 if is_trusted(client) else PARTS
+        return self._held.get(client, 0) * parts + amount <= self.free
 
-    def held(self, owner: str) -> int:
-        """What the owner holds."""
-        return self._held.get(owner, 0)
+    def held(self, client: str) -> int:
+        """How many units the client holds."""
+        return self._held.get(client, 0)
 
-    def take(self, owner: str, amount: int) -> bool:
-        """Take it, unless there is no room."""
-        if not self.has_room(owner, amount):
+    def acquire(self, client: str, amount: int) -> bool:
+        """Take that many units; returns False, and takes nothing, if the client may not."""
+        if not self.can_acquire(client, amount):
             return False
         self.free -= amount
-        self._held[owner] = self._held.get(owner, 0) + amount
+        self._held[client] = self._held.get(client, 0) + amount
         return True
 
-    def give(self, owner: str, amount: int) -> None:
-        """Give back what was taken."""
+    def release(self, client: str, amount: int) -> None:
+        """Return units that were acquired."""
         self.free += amount
-        left = self._held.pop(owner, 0) - amount
+        left = self._held.pop(client, 0) - amount
         if left:
-            self._held[owner] = left
+            self._held[client] = left
 
 
-class Slots:
-    """Shares that are taken one at a time, and waited for."""
+class FairSemaphore:
+    """A semaphore whose slots are divided by `FairShares`; clients wait in the order they came."""
 
     def __init__(self, total: int) -> None:
-        self._shares = Shares(total)
+        self._shares = FairShares(total)
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
 
-    async def take(self, owner: str, limit_s: float) -> None:
-        """Return when there is one; TimeoutError after `limit_s`."""
-        if self._shares.take(owner, 1):
+    async def acquire(self, client: str, timeout_s: float) -> None:
+        """Return once the client has a slot. Raises TimeoutError after `timeout_s`."""
+        if self._shares.acquire(client, 1):
             return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((owner, turn))
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.append((client, granted))
         try:
-            async with asyncio.timeout(limit_s):
-                await turn
+            async with asyncio.timeout(timeout_s):
+                await granted
         except BaseException:
-            if turn.done() and not turn.cancelled():  # given at the very moment we gave up
-                self.give(owner)
+            if granted.done() and not granted.cancelled():  # at the very moment of the timeout
+                self.release(client)
             else:
-                self._waiting.remove((owner, turn))
+                self._waiting.remove((client, granted))
             raise
 
-    def give(self, owner: str) -> None:
-        """Give one back, to the first who waits and has not its share already."""
-        self._shares.give(owner, 1)
-        for waiting in self._waiting:
-            next_owner, turn = waiting
-            if not turn.done() and self._shares.take(next_owner, 1):
-                self._waiting.remove(waiting)
-                turn.set_result(None)
+    def release(self, client: str) -> None:
+        """Return a slot; it goes to the first waiting client whose share allows another one."""
+        self._shares.release(client, 1)
+        for entry in self._waiting:
+            next_client, granted = entry
+            if not granted.done() and self._shares.acquire(next_client, 1):
+                self._waiting.remove(entry)
+                granted.set_result(None)
                 return

@@ -37,7 +37,7 @@ LIMITS_OF_DOOR = (
 """Met before the model is known; its label is empty."""
 REASONS = (
     "slow_headers", "headers_too_large", "framing", "slow_body", "unwanted_body", "slow_reader",
-    "idle", "broken", "made_way", "idle_address", "idle_process",
+    "idle", "broken", "evicted", "idle_address", "idle_process",
 )  # fmt: skip
 """Why a connection is ended; the last three made room for another."""
 

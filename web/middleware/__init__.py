@@ -1,1 +1,1 @@
-"""What every request passes before it reaches a route."""
+"""The ASGI middleware that every request passes before it reaches a route."""

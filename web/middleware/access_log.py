@@ -1,4 +1,4 @@
-"""One line for each request, where PIXELMILL_ACCESS_LOG asks for it. No id and no secret in it."""
+"""The access log: one line per request, without ids or secrets; enabled by PIXELMILL_ACCESS_LOG."""
 
 import hashlib
 import re
@@ -9,25 +9,26 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LONG = re.compile(r"[0-9a-f]{16,}")
-"""Ids in a path: which job or upload it was is nobody's business who reads the log."""
-LONGEST_PATH = 80
+ID = re.compile(r"[0-9a-f]{16,}")
+"""Ids in a path. Readers of the log must not learn which job or upload a request was about."""
+MAX_PATH = 80
+"""Characters of a path that are logged."""
 
 log = structlog.get_logger("access")
 
 
 class AccessLog:
-    """Pure ASGI, around everything else, so that refusals at the door are among the lines."""
+    """Pure ASGI and outside all other middleware, so that requests they refuse are logged too."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """On, and log when the answer has ended or its client is gone."""
+        """Pass the request on; log it once its answer is sent or its client has disconnected."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = perf_counter()
+        started_s = perf_counter()
         status, sent = 0, 0
 
         async def counted(message: Message) -> None:
@@ -41,12 +42,12 @@ class AccessLog:
         try:
             await self.app(scope, receive, counted)
         finally:
-            log.info("request", **_fields(scope, status, sent, perf_counter() - began))
+            log.info("request", **_fields(scope, status, sent, perf_counter() - started_s))
 
 
 def shortened(path: str) -> str:
-    """A path without ids, and not longer than a line bears."""
-    return LONG.sub("*", path)[:LONGEST_PATH]
+    """The path with its ids replaced by `*`, cut to MAX_PATH characters."""
+    return ID.sub("*", path)[:MAX_PATH]
 
 
 def _fields(scope: Scope, status: int, sent: int, seconds: float) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def _fields(scope: Scope, status: int, sent: int, seconds: float) -> dict[str, A
         "id": secrets.token_hex(4),
         "method": scope["method"],
         "path": shortened(scope["path"]),
-        "status": status,  # 0: its client was gone before there was one
+        "status": status,  # 0: the client disconnected before there was an answer
         "ms": round(seconds * 1000, 1),
         "bytes": sent,
         "user": hashlib.sha256(user.encode()).hexdigest()[:8] if user else "",

@@ -1,4 +1,4 @@
-"""Leads requests for streams of events to their endpoints past the framework, which costs more."""
+"""Calls the endpoints of event streams directly, without the framework's routing."""
 
 import re
 
@@ -10,26 +10,27 @@ from tasks.errors import JobError
 from web.api import routes
 from web.errors import error_response, storage_response
 
-ALL = "/api/v1/events"
-ONE = re.compile("/api/v1/jobs/([^/]+)/events")
+ALL_JOBS = "/api/v1/events"
+ONE_JOB = re.compile("/api/v1/jobs/([^/]+)/events")
 
 
 class EventRoutes:
-    """Answers the two routes of events; all else goes on.
+    """Answers the two event routes; all other requests are passed on.
 
-    The framework's own way, routes to match and parameters to validate, costs a stream as much as
-    several updates, and each update then passes what it has wrapped around the answer. The routes
-    stay declared in web/api/routes.py, for their description; they are the same functions.
+    The framework's routing and parameter validation cost a stream as much as several updates, and
+    every update of the stream would pass through the wrappers that the framework puts around an
+    answer. The routes are still declared in web/api/routes.py for the OpenAPI document; the
+    functions called here are the same.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream, say why not, or go on."""
+        """Answer with a stream or an error, or pass the request on."""
         is_get = scope["type"] == "http" and scope["method"] == "GET"
         if is_get and scope["path"].endswith("/events"):
-            scope["app"] = self.app  # as the framework would
+            scope["app"] = self.app  # as the framework does
             request = Request(scope, receive)
             if stream := await _stream(request):
                 await stream(scope, receive, send)
@@ -39,12 +40,12 @@ class EventRoutes:
 
 async def _stream(request: Request) -> ASGIApp | None:
     path = request.scope["path"]
-    one = ONE.fullmatch(path)
-    if path != ALL and not one:
+    match = ONE_JOB.fullmatch(path)
+    if path != ALL_JOBS and not match:
         return None
     try:
-        if one:
-            return await routes.job_events(request, one[1])
+        if match:
+            return await routes.job_events(request, match[1])
         return await routes.all_events(request, request.query_params.get("jobs", ""))
     except JobError as error:
         return error_response(error)

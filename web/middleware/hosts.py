@@ -14,16 +14,15 @@ from web.middleware.validation import HEAD
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({b"same-origin", b"none"})
-"""Values of Sec-Fetch-Site: from the page itself, or typed by the person."""
-HIGHEST_PORT = 65_535
+"""Values of Sec-Fetch-Site for requests of the page itself and for addresses typed by a person."""
 
 
 @lru_cache(maxsize=1024)
 def origin_at(host: str, server: str, public_url: str) -> str:
-    """The origin under which a browser that sent this Host sees us; empty for unknown names.
+    """The origin under which a browser that sent this Host sees this server; empty if unknown.
 
-    Known are loopback names, `server`, the very address that the connection came in on, and the
-    host of `public_url`. A forged Host signs nothing and starts no work.
+    Known are loopback names, `server` (the address that the connection came in on) and the host of
+    `public_url`. With a forged Host, no URL is signed and no work is started.
     """
     public = urlsplit(public_url)
     if public.netloc and host.lower() == public.netloc.lower():
@@ -34,7 +33,7 @@ def origin_at(host: str, server: str, public_url: str) -> str:
 
 
 def name_of(host: str) -> str:
-    """The name or address in a Host header, in lower case; empty if it is none."""
+    """The name or address in a Host header, in lower case; empty if the header is malformed."""
     try:
         parts = urlsplit(f"//{host}")
         return (parts.hostname or "") if parts.port != 0 else ""
@@ -43,7 +42,7 @@ def name_of(host: str) -> str:
 
 
 def origin_of(request: Request) -> str:
-    """The origin for which addresses in this answer are signed; BadInput for an unknown host."""
+    """The origin for which URLs in this answer are signed. Raises BadInput for an unknown host."""
     if settings().s3_public_url:
         return settings().s3_public_url.rstrip("/")
     server = request.scope.get("server") or ("", 0)
@@ -52,7 +51,7 @@ def origin_of(request: Request) -> str:
 
 
 def refuse_host(host: str) -> str:
-    """Raise what answers a request for a host that is not ours."""
+    """Raises the BadInput that answers a request for an unknown host; never returns."""
     raise BadInput(
         f"this server does not answer to the name {shown(host)}",
         code="unknown_host",
@@ -62,10 +61,10 @@ def refuse_host(host: str) -> str:
 
 
 def is_foreign(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a page of another origin made the browser send this.
+    """Whether a page of another origin made the browser send this request.
 
-    A browser says so in Sec-Fetch-Site (to https and loopback addresses) and, for what is no GET,
-    in Origin. A page on another port of this host is another origin. Programs send neither.
+    A browser says so in Sec-Fetch-Site (for https and loopback addresses) and, unless the method is
+    GET, in Origin. A page on another port of this host is another origin. Programs send neither.
     """
     site = headers.get(b"sec-fetch-site")
     if site is not None and site not in OWN_SITES:
@@ -74,8 +73,8 @@ def is_foreign(headers: Mapping[bytes, bytes]) -> bool:
     return origin is not None and not _is_own(origin, headers.get(b"host", b""))
 
 
-def is_from_elsewhere(headers: Mapping[bytes, bytes]) -> bool:
-    """As `is_foreign`, and judged by Referer where a browser says neither: may set no cookie."""
+def may_be_foreign(headers: Mapping[bytes, bytes]) -> bool:
+    """As `is_foreign`, but uses Referer if a browser sends neither; such requests get no cookie."""
     if is_foreign(headers):
         return True
     referer = headers.get(b"referer")
@@ -85,16 +84,16 @@ def is_from_elsewhere(headers: Mapping[bytes, bytes]) -> bool:
 
 
 def is_authorised(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether a key came with the request: no browser adds one by itself, as it does cookies."""
+    """Whether the request has an API key. Unlike a cookie, a browser never adds one by itself."""
     return headers.get(b"authorization", b"")[:7].lower() == b"bearer "
 
 
 def _is_own(origin: bytes, host: bytes) -> bool:
-    """Whether an Origin is the one of the page at `host`, or of PIXELMILL_PUBLIC_URL."""
+    """Whether an Origin is that of the page at `host`, or of PIXELMILL_PUBLIC_URL."""
     public = settings().public_url.rstrip("/").lower().encode()
     origin, host = origin.lower(), host.lower()
     if public and origin == public:
         return True
     if public and host == public.partition(b"://")[2]:
-        return False  # its scheme is known, and `origin` has another
+        return False  # the scheme is known, and `origin` has a different one
     return bool(host) and origin in (b"http://" + host, b"https://" + host)

@@ -1,4 +1,4 @@
-"""Who is asking: one function for REST and page. Bearer key, else signed cookie, else open mode."""
+"""Identifies the user of a request: by API key, else by signed cookie, else (open mode) as new."""
 
 import hashlib
 import hmac
@@ -22,36 +22,39 @@ from tasks.errors import JobError, storage_away
 from tasks.settings import settings
 from tasks.text import shown
 from web.errors import error_response
-from web.middleware.hosts import is_from_elsewhere
-from web.middleware.validation import API_KEY, HEAD, is_form
+from web.middleware.hosts import may_be_foreign
+from web.middleware.validation import API_KEY, HEAD, matches
 
 log = structlog.get_logger()
 
 COOKIE_S = 30 * 86_400
+"""A cookie is valid for this long after its issue."""
 RENEW_S = 86_400
+"""A cookie older than this is replaced by a new one."""
 KEY_CACHE_S = 10.0
+"""How long the user of an API key is cached, and so how long a revoked key may still work."""
 UNKNOWN_KEY_S = 1.0
-"""A key that is not known may be made, or brought back, at any moment."""
+"""Unknown keys are cached for less time, since a key may be created or restored at any moment."""
 KEY_CACHE_SIZE = 10_000
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A user, and the cookie to set with the answer (empty: none)."""
+    """A user, and the Set-Cookie value for the answer (empty: none)."""
 
     user: str
     cookie: str = ""
 
 
-class Unknown(JobError):
-    """Nobody we know is asking."""
+class NotSignedIn(JobError):
+    """The request carries no valid API key or cookie, and anonymous use is off."""
 
     code = "not_signed_in"
     status = 401
 
 
 def cookie_name() -> str:
-    """One name per installation, since cookies ignore ports."""
+    """A name per installation: browsers share cookies between all ports of a host."""
     return f"pixelmill_{settings().installation}"
 
 
@@ -78,9 +81,9 @@ def set_cookie(user: str) -> str:
 
 
 class Identify:
-    """Gives every /api/v1 request `state.user`, and every answer to somebody new a cookie.
+    """Sets `state.user` of every /api/v1 request, and a cookie in the answer to a new visitor.
 
-    Pure ASGI, since Starlette's function middleware would halve the hit rate.
+    Pure ASGI: Starlette's function middleware would halve the rate of cache hits.
     """
 
     def __init__(self, app: ASGIApp, link: AsyncRedis) -> None:
@@ -88,7 +91,7 @@ class Identify:
         self._keys: dict[str, tuple[float, str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Identify, or answer 401; the page itself leads to the sign-in."""
+        """Identify the user, or answer 401; the page itself redirects to the sign-in form."""
         path = scope["path"] if scope["type"] == "http" else ""
         if path == "/ui/" and not settings().open and user_of(Request(scope)) is None:
             await RedirectResponse("/login")(scope, receive, send)
@@ -97,12 +100,14 @@ class Identify:
             await self.app(scope, receive, send)
             return
         try:
-            found = await self._identify(scope[HEAD])
+            identity = await self._identify(scope[HEAD])
         except JobError as error:
             await error_response(error)(scope, receive, send)
             return
-        scope.setdefault("state", {})["user"] = found.user
-        await self.app(scope, receive, _with_cookie(send, found.cookie) if found.cookie else send)
+        scope.setdefault("state", {})["user"] = identity.user
+        if identity.cookie:
+            send = _with_cookie(send, identity.cookie)
+        await self.app(scope, receive, send)
 
     async def _identify(self, head: Mapping[bytes, bytes]) -> Identity:
         kind, _, key = head.get(b"authorization", b"").decode("ascii").partition(" ")
@@ -111,22 +116,24 @@ class Identify:
         known = user_of_cookie(_value(head.get(b"cookie", b"")))
         if known:
             user, issued = known
-            is_due = time.time() - issued > RENEW_S and not is_from_elsewhere(head)
+            is_due = time.time() - issued > RENEW_S and not may_be_foreign(head)
             return Identity(user, set_cookie(user) if is_due else "")
         if not settings().open:
-            raise Unknown(
+            raise NotSignedIn(
                 "sign in, or send an API key",
                 hint="Open /login, or send `Authorization: Bearer <key>`.",
             )
         user = f"u{secrets.token_hex(12)}"
-        # A browser keeps our cookie back from what other sites ask for: the visitor only seems new,
-        # and another cookie would take the place of theirs.
-        return Identity(user, "" if is_from_elsewhere(head) else set_cookie(user))
+        # A browser does not send our cookie with requests that other sites cause. The visitor only
+        # seems to be new then, and a new cookie would replace the one that they have.
+        return Identity(user, "" if may_be_foreign(head) else set_cookie(user))
 
     async def _user_of_key(self, kind: str, key: str) -> str:
         if kind.lower() != "bearer":
-            raise Unknown(f"authorization by {shown(kind)} is not known; send `Bearer <key>`")
-        if not is_form(API_KEY, key):
+            raise NotSignedIn(
+                f"the authorization scheme {shown(kind)} is not supported; send `Bearer <key>`"
+            )
+        if not matches(API_KEY, key):
             raise _unknown_key()
         digest = hashlib.sha256(key.encode()).hexdigest()
         known = self._keys.get(digest)
@@ -134,7 +141,7 @@ class Identify:
             try:
                 user = await self.link.do(users.user_of_key(key))
             except StorageDown as error:
-                log.warning("key not looked up", reason=str(error))
+                log.warning("API key not looked up", reason=str(error))
                 raise storage_away() from error
             if len(self._keys) >= KEY_CACHE_SIZE:
                 self._keys.clear()
@@ -155,7 +162,7 @@ def _with_cookie(send: Send, cookie: str) -> Send:
 
 
 def user_of(request: Request) -> str | None:
-    """The page's identity: the cookie's user, if there is one."""
+    """The user that the cookie of a request to the page names, if it is valid."""
     known = user_of_cookie(request.cookies.get(cookie_name(), ""))
     return known[0] if known else None
 
@@ -163,16 +170,16 @@ def user_of(request: Request) -> str | None:
 def own_cookie(values: Sequence[bytes]) -> bytes:
     """Our cookie out of the Cookie headers of a request, as `name=value`; empty if there is none.
 
-    Other applications on this host may have set others, with anything in them.
+    The headers may also have cookies of other applications on this host, with any content.
     """
     for value in values:
-        if found := _own_cookie_form().search(value):
-            return found[1]
+        if match := _own_cookie_pattern().search(value):
+            return match[1]
     return b""
 
 
 @lru_cache(maxsize=1)
-def _own_cookie_form() -> re.Pattern[bytes]:
+def _own_cookie_pattern() -> re.Pattern[bytes]:
     name = re.escape(cookie_name().encode())
     return re.compile(rb"(?:^|;)[ \t]*(" + name + rb"=[A-Za-z0-9._@+-]{1,200})[ \t]*(?:;|$)")
 
@@ -181,8 +188,8 @@ def _value(cookie: bytes) -> str:
     return cookie.partition(b"=")[2].decode("ascii")
 
 
-def _unknown_key() -> Unknown:
-    return Unknown("this API key is not known", hint="Check the key for typing errors.")
+def _unknown_key() -> NotSignedIn:
+    return NotSignedIn("this API key is not known", hint="Check the key for typing errors.")
 
 
 def _mac(body: str) -> str:

@@ -1,6 +1,6 @@
-"""Bodies that are read as a whole: at most 256 KiB, counted as they arrive, and checked JSON.
+"""Reads and validates request bodies: at most 256 KiB, counted as they arrive, and valid JSON.
 
-Only `/predict` and the S3 path take more: those routes read their bodies themselves.
+Only `/predict` and the S3 path accept more; those routes read their bodies themselves.
 """
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,7 +11,7 @@ from web.errors import error_response
 from web.jobs import counters
 from web.middleware.load_shedding import PREDICT
 from web.middleware.page_routes import RUN, check_call
-from web.middleware.validation import HEAD, MOST_JSON_BYTES, check_json
+from web.middleware.validation import HEAD, MAX_JSON_BYTES, check_json
 
 FORMS = frozenset({"/login", "/logout"})
 FORM_TYPE = b"application/x-www-form-urlencoded"
@@ -19,15 +19,15 @@ JSON_TYPE = b"application/json"
 
 
 class CheckedBody:
-    """Reads a small body before any route does, and hands it on if it is what it should be."""
+    """Reads a body of bounded size before the route does, and passes it on if it is valid."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._objects = f"/{settings().s3_bucket}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """On with the whole body, or 413, 415 or 422."""
-        if not self._has_small_body(scope):
+        """Pass the request on with its whole body, or answer 413, 415 or 422."""
+        if not self._has_bounded_body(scope):
             await self.app(scope, receive, send)
             return
         try:
@@ -40,7 +40,7 @@ class CheckedBody:
             return
         await self.app(scope, _replayed(body, receive), send)
 
-    def _has_small_body(self, scope: Scope) -> bool:
+    def _has_bounded_body(self, scope: Scope) -> bool:
         if scope["type"] != "http":
             return False
         head, path = scope[HEAD], scope["path"]
@@ -52,25 +52,25 @@ class CheckedBody:
 
 
 async def _read(head: dict[bytes, bytes], receive: Receive) -> bytes:
-    """The whole body. What is declared too long is not waited for."""
-    if int(head.get(b"content-length", b"0")) > MOST_JSON_BYTES:
+    """The whole body; one that is declared too long is refused before it arrives."""
+    if int(head.get(b"content-length", b"0")) > MAX_JSON_BYTES:
         raise _too_large()
     data = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise JobError("the client went away", code="disconnected", status=499)
+            raise JobError("the client disconnected", code="disconnected", status=499)
         data += message.get("body", b"")
-        if len(data) > MOST_JSON_BYTES:
+        if len(data) > MAX_JSON_BYTES:
             raise _too_large()
         if not message.get("more_body", False):
             return bytes(data)
 
 
 def _check(body: bytes, path: str, head: dict[bytes, bytes]) -> None:
-    given = head.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    media_type = head.get(b"content-type", b"").partition(b";")[0].strip().lower()
     wanted = FORM_TYPE if path in FORMS else JSON_TYPE
-    if given != wanted:
+    if media_type != wanted:
         raise BadInput(
             f"the body must be {wanted.decode()}",
             code="unsupported_type",
@@ -84,14 +84,14 @@ def _check(body: bytes, path: str, head: dict[bytes, bytes]) -> None:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body as one message, then what comes after it."""
-    is_given = False
+    """A `receive` that yields the body as one message, then whatever comes after it."""
+    is_sent = False
 
     async def replayed() -> Message:
-        nonlocal is_given
-        if is_given:
+        nonlocal is_sent
+        if is_sent:
             return await receive()
-        is_given = True
+        is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
@@ -99,7 +99,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 def _too_large() -> BadInput:
     return BadInput(
-        f"the body is larger than {MOST_JSON_BYTES // 1024} KiB",
+        f"the body is larger than {MAX_JSON_BYTES // 1024} KiB",
         code="too_large",
         status=413,
         hint="Only POST /api/v1/predict/{model} and signed addresses take images.",

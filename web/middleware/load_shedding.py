@@ -1,4 +1,4 @@
-"""Turns requests for work away, before anything is read or parsed, while there are too many."""
+"""Load shedding: refuses requests for new work early while the process has too much to do."""
 
 from collections.abc import Callable
 
@@ -12,17 +12,17 @@ PREDICT = "/api/v1/predict/"
 
 
 class LoadShedding:
-    """Asks `check` before each request for work; where it raises Unavailable, that is the answer.
+    """Calls `check` before each request for work; if it raises Unavailable, that is the answer.
 
-    Pure ASGI and before the routes: to refuse must cost a fraction of what it costs to serve, else
-    a process that is offered twice as much as it can do is busy saying no.
+    Pure ASGI and in front of the routes, before a body is read or parsed: refusing a request must
+    cost a fraction of serving it, else an overloaded process spends its time on refusals.
     """
 
     def __init__(self, app: ASGIApp, check: Callable[[], None]) -> None:
         self.app, self.check = app, check
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """On to the routes, or 429 or 503."""
+        """Pass the request on, or answer 429 or 503."""
         if _asks_for_work(scope):
             try:
                 self.check()

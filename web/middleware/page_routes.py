@@ -1,6 +1,6 @@
-"""Of Gradio's routes under /ui only those that the page uses; all others do not exist.
+"""Opens only those of Gradio's routes under /ui that the page uses; all others answer 404.
 
-Gradio brings uploads, a file proxy, a queue, monitoring and more, of which the page needs nothing.
+Gradio comes with uploads, a file proxy, a queue, monitoring and more; the page needs none of them.
 """
 
 import re
@@ -15,8 +15,8 @@ from web.errors import error_response
 
 ROOT = "/ui/"
 RUN = "/ui/gradio_api/run/predict"
-"""Draws the form of a model, the one thing that the page asks of Python."""
-FILES = re.compile(r"/ui/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_./-]{1,200})?")
+"""The route that draws the form of a model, the only thing that the page asks of Python."""
+OPEN_PATHS = re.compile(r"/ui/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_./-]{1,200})?")
 
 
 class FormCall(BaseModel):
@@ -32,24 +32,24 @@ class FormCall(BaseModel):
 
 
 class PageRoutes:
-    """Answers 404 for the routes of Gradio that are closed."""
+    """Answers 404 for all routes of Gradio that the page does not use."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """On to Gradio or whatever else there is."""
+        """Pass the request on, or answer 404."""
         if scope["type"] == "http" and scope["path"].startswith(ROOT):
             if not _is_open(scope["method"], scope["path"]):
                 await error_response(_nothing_at(scope["path"]))(scope, receive, send)
                 return
-            # Gradio would let pages on other ports of this host read its answers.
-            scope["headers"] = [one for one in scope["headers"] if one[0] != b"origin"]
+            # With an Origin, Gradio lets pages on other ports of this host read its answers.
+            scope["headers"] = [item for item in scope["headers"] if item[0] != b"origin"]
         await self.app(scope, receive, send)
 
 
 def check_call(body: Any) -> None:
-    """BadInput for a call of the page's one function that the page would not make."""
+    """Raises BadInput for a body of RUN that the page itself would not send."""
     try:
         FormCall.model_validate(body)
     except ValidationError as error:
@@ -61,7 +61,7 @@ def check_call(body: Any) -> None:
 def _is_open(method: str, path: str) -> bool:
     if method == "POST":
         return path == RUN
-    return method in ("GET", "HEAD") and FILES.fullmatch(path) is not None
+    return method in ("GET", "HEAD") and OPEN_PATHS.fullmatch(path) is not None
 
 
 def _nothing_at(path: str) -> JobError:

@@ -1,7 +1,8 @@
-"""What text from outside may look like: the one place that declares forms and limits.
+"""What text from outside may look like: the one place that declares its patterns and limits.
 
-`web/middleware/gate.py` applies `check_head` to every request before anything else reads it,
-`web/middleware/json_body.py` applies `check_json` to every JSON body. Routes use the forms of ids.
+`web/middleware/security.py` applies `check_head` to every request before other code reads it,
+`web/middleware/json_body.py` applies `check_json` to every JSON body, and routes use the patterns
+of ids.
 """
 
 import json
@@ -15,39 +16,39 @@ from tasks.errors import BadInput
 from tasks.text import shown
 
 HEAD = "pixelmill.head"
-"""Key of the ASGI scope under which the gate leaves the checked headers, by name."""
+"""Key of the ASGI scope under which security.py leaves the validated headers, by name."""
 
 Headers = list[tuple[bytes, bytes]]
-"""As ASGI gives them: names in lower case."""
+"""As ASGI passes them: names in lower case."""
 
-MOST_PATH_BYTES = 1024
-MOST_QUERY_BYTES = 8192
-MOST_QUERY_FIELDS = 100
-MOST_HEADERS = 100
-MOST_HEADER_BYTES = 32 * 1024
-"""All names and values of one request together."""
-MOST_VALUE_BYTES = 8192
-"""One header value."""
+MAX_PATH_BYTES = 1024
+MAX_QUERY_BYTES = 8192
+MAX_QUERY_FIELDS = 100
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
+"""For all names and values of one request together."""
+MAX_VALUE_BYTES = 8192
+"""For one header value."""
 
-MOST_JSON_BYTES = 256 * 1024
-MOST_JSON_DEPTH = 16
-MOST_JSON_VALUES = 10_000
-"""All values inside one JSON body, names included."""
-MOST_TEXT = 8192
+MAX_JSON_BYTES = 256 * 1024
+MAX_JSON_DEPTH = 16
+MAX_JSON_VALUES = 10_000
+"""For all values inside one JSON body, names included."""
+MAX_TEXT = 8192
 """Characters of one string in a JSON body."""
-MOST_PASSWORD = 256
+MAX_PASSWORD = 256
 
 OBJECT_ID = re.compile("[0-9a-f]{32}")
-"""Ids of jobs and of uploads."""
+"""The id of a job or an upload."""
 MODEL = re.compile(r"[^\W\d]\w{0,63}")
 """A model is named after its file, so its name is a Python identifier."""
 USER = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,63}")
 API_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
 EVENT_ID = re.compile(r"[0-9]{1,16}(\.[0-9]{1,6})?")
 OBJECT_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=/-]{0,500}")
-"""Of an object in the bucket, as in storage/keys.py."""
+"""The key of an object in the bucket, as storage/keys.py builds it."""
 
-HEADER_FORMS: dict[bytes, re.Pattern[bytes]] = {
+HEADER_PATTERNS: dict[bytes, re.Pattern[bytes]] = {
     b"host": re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"),
     b"content-length": re.compile(rb"[0-9]{1,15}"),
     b"content-type": re.compile(rb"[A-Za-z0-9!#$&^_.+-]{1,64}/[\x20-\x7e]{1,190}"),
@@ -62,53 +63,53 @@ HEADER_FORMS: dict[bytes, re.Pattern[bytes]] = {
     b"x-forwarded-host": re.compile(rb"[A-Za-z0-9._\[\]:, -]{1,300}"),
     b"x-forwarded-proto": re.compile(rb"[A-Za-z, ]{1,64}"),
 }
-"""The headers that Pixelmill and its libraries read; each comes once at most."""
+"""The headers that Pixelmill and its libraries read; each may come at most once."""
 
 _PLAIN_PATH = re.compile(rb"/|(?:/[\w~!$&'()*+,;=:@-][\w.~!$&'()*+,;=:@-]*)+/?", re.ASCII)
-"""No escapes, no dot segments, no empty segments: nearly every path."""
+"""A path without escapes, dot segments and empty segments. Nearly every path matches."""
 _PLAIN_QUERY = re.compile(rb"[\w.~!$'()*,;:@/?&=-]*", re.ASCII)
 _NOT_PLAIN = re.compile(rb"[^\t\x20-\x7e]")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _CONTROL_IN_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-"""Line breaks and tabs belong to text that people write."""
+"""Without line breaks and tabs, which belong to text that people write."""
 _PLAIN_JSON_BYTES = 4096
-_REMEMBERED_BYTES = 2048
+_CACHED_BYTES = 2048
 
 
 def check_head(path: bytes, query: bytes, headers: Headers) -> dict[bytes, bytes]:
-    """The headers by name, if path, query string and headers are well formed; else BadInput.
+    """The headers by name. Raises BadInput if path, query string or headers are malformed.
 
     `path` and `query` are as they came over the wire, with percent escapes.
     """
-    if not _PLAIN_PATH.fullmatch(path) or len(path) > MOST_PATH_BYTES:
+    if not _PLAIN_PATH.fullmatch(path) or len(path) > MAX_PATH_BYTES:
         _check_path(path)
-    if not _PLAIN_QUERY.fullmatch(query) or len(query) > MOST_QUERY_BYTES:
+    if not _PLAIN_QUERY.fullmatch(query) or len(query) > MAX_QUERY_BYTES:
         _check_query(query)
-    if query.count(b"&") >= MOST_QUERY_FIELDS:
-        raise _bad(f"the query has more than {MOST_QUERY_FIELDS} fields")
+    if query.count(b"&") >= MAX_QUERY_FIELDS:
+        raise _bad(f"the query has more than {MAX_QUERY_FIELDS} fields")
     return _check_headers(headers)
 
 
-def is_form(form: re.Pattern[str], text: str) -> bool:
-    """Whether the whole text has this form."""
-    return form.fullmatch(text) is not None
+def matches(pattern: re.Pattern[str], text: str) -> bool:
+    """Whether the whole text matches the pattern."""
+    return pattern.fullmatch(text) is not None
 
 
-def is_text(text: str, most: int) -> bool:
+def is_text(text: str, max_length: int) -> bool:
     """Whether this is text that people write: Unicode without control characters, not too long."""
-    return len(text) <= most and not _CONTROL_IN_TEXT.search(text) and _is_unicode(text)
+    return len(text) <= max_length and not _CONTROL_IN_TEXT.search(text) and _is_unicode(text)
 
 
 def check_json(data: bytes) -> Any:
-    """The value, if this is JSON that means the same to everybody who reads it; else BadInput 422.
+    """The decoded value. Raises BadInput 422 unless every JSON parser would read the same value.
 
-    UTF-8, every name once in its object, finite numbers of 64 bits, no lone surrogates and no
-    control characters in strings; depth, number of values and length of strings are bounded.
+    That is: UTF-8, every name once in its object, finite numbers of 64 bits, no lone surrogates and
+    no control characters in strings; depth, number of values and length of strings are bounded.
     """
     try:
         value = _JSON.decode(data.decode("utf-8"))
     except RecursionError:
-        raise _bad_json(f"it is nested more than {MOST_JSON_DEPTH} levels deep") from None
+        raise _bad_json(f"it is nested more than {MAX_JSON_DEPTH} levels deep") from None
     except UnicodeDecodeError as error:
         raise _bad_json(f"it is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
@@ -119,15 +120,15 @@ def check_json(data: bytes) -> Any:
 
 
 def _is_plain_json(data: bytes) -> bool:
-    """Whether nothing in it can break a limit, seen without walking through it."""
+    """Whether it cannot break a limit; if this is true, the values need not be walked through."""
     is_short = len(data) <= _PLAIN_JSON_BYTES
     is_plain = is_short and data.isascii() and b"\\" not in data and b"\x7f" not in data
-    return is_plain and data.count(b"[") + data.count(b"{") <= MOST_JSON_DEPTH
+    return is_plain and data.count(b"[") + data.count(b"{") <= MAX_JSON_DEPTH
 
 
 def _check_path(path: bytes) -> None:
-    if len(path) > MOST_PATH_BYTES:
-        raise _bad(f"the path is longer than {MOST_PATH_BYTES} bytes", status=414)
+    if len(path) > MAX_PATH_BYTES:
+        raise _bad(f"the path is longer than {MAX_PATH_BYTES} bytes", status=414)
     text = _text_of(path, "the path")
     if _CONTROL.search(text):
         raise _bad("the path contains control characters")
@@ -139,13 +140,13 @@ def _check_path(path: bytes) -> None:
 
 
 def _are_plain(segments: list[str]) -> bool:
-    """Only the last segment may be empty: the path of a folder."""
+    """Only the last segment may be empty, as in the path of a folder."""
     return "" not in segments[:-1] and not {".", ".."} & set(segments)
 
 
 def _check_query(query: bytes) -> None:
-    if len(query) > MOST_QUERY_BYTES:
-        raise _bad(f"the query is longer than {MOST_QUERY_BYTES} bytes", status=414)
+    if len(query) > MAX_QUERY_BYTES:
+        raise _bad(f"the query is longer than {MAX_QUERY_BYTES} bytes", status=414)
     if not query.isascii():
         raise _bad("the query contains bytes that are not percent-encoded")
     text = _text_of(query.replace(b"+", b" "), "the query")
@@ -153,53 +154,53 @@ def _check_query(query: bytes) -> None:
         raise _bad("the query contains control characters")
 
 
-def _text_of(quoted: bytes, what: str) -> str:
+def _text_of(quoted: bytes, name: str) -> str:
     try:
         return unquote_to_bytes(quoted).decode("utf-8")
     except UnicodeDecodeError:
-        raise _bad(f"{what} is not UTF-8") from None
+        raise _bad(f"{name} is not UTF-8") from None
 
 
 def _check_headers(headers: Headers) -> dict[bytes, bytes]:
     everything = b"\n".join([part for header in headers for part in header])
-    if len(everything) > MOST_HEADER_BYTES or len(headers) > MOST_HEADERS:
-        limit = f"{MOST_HEADERS} headers and {MOST_HEADER_BYTES} bytes"
+    if len(everything) > MAX_HEADER_BYTES or len(headers) > MAX_HEADERS:
+        limit = f"{MAX_HEADERS} headers and {MAX_HEADER_BYTES} bytes"
         raise _too_large(f"the request has more than {limit} of headers")
-    is_split = everything.count(b"\n") == 2 * len(headers) - 1  # by our own line breaks alone
-    if is_split and len(everything) <= _REMEMBERED_BYTES:
-        _judge_remembered(everything)
+    can_be_split = everything.count(b"\n") == 2 * len(headers) - 1  # only line breaks of our own
+    if can_be_split and len(everything) <= _CACHED_BYTES:
+        _check_cached(everything)
     else:
-        _judge(headers)
+        _check_each(headers)
     return dict(headers)
 
 
 @lru_cache(maxsize=512)
-def _judge_remembered(everything: bytes) -> None:
-    """Clients send the same headers again and again: judged once, they cost next to nothing."""
+def _check_cached(everything: bytes) -> None:
+    """Clients send the same headers again and again; they are checked once."""
     parts = everything.split(b"\n")
-    _judge(list(zip(parts[::2], parts[1::2], strict=True)))
+    _check_each(list(zip(parts[::2], parts[1::2], strict=True)))
 
 
-def _judge(headers: Headers) -> None:
+def _check_each(headers: Headers) -> None:
     _check_repeated([name for name, _ in headers])
     if any(_NOT_PLAIN.search(part) for header in headers for part in header):
-        _check_odd(headers)
+        _check_non_ascii(headers)
     for name, value in headers:
-        form = HEADER_FORMS.get(name)
-        if form is not None and not form.fullmatch(value):
+        pattern = HEADER_PATTERNS.get(name)
+        if pattern is not None and not pattern.fullmatch(value):
             raise _bad(f"the header {name.decode()} is not well formed")
 
 
 def _check_repeated(names: list[bytes]) -> None:
-    repeated = {name for name in names if name in HEADER_FORMS and names.count(name) > 1}
+    repeated = {name for name in names if name in HEADER_PATTERNS and names.count(name) > 1}
     if repeated:
         raise _bad(f"the header {min(repeated).decode()} came more than once")
 
 
-def _check_odd(headers: Headers) -> None:
-    """Headers with bytes beyond ASCII; of cookies only our own is read, see gate.py."""
+def _check_non_ascii(headers: Headers) -> None:
+    """Check headers with bytes beyond ASCII. Of cookies only our own is read, see security.py."""
     for name, value in headers:
-        if len(value) > MOST_VALUE_BYTES:
+        if len(value) > MAX_VALUE_BYTES:
             raise _too_large(f"the header {shown(name.decode('latin-1'))} is too long")
         if name != b"cookie" and not (_is_header_text(value) and name.isascii()):
             raise _bad(f"the header {shown(name.decode('latin-1'))} is not well formed")
@@ -213,29 +214,29 @@ def _is_header_text(value: bytes) -> bool:
 
 
 def _check_values(value: Any) -> None:
-    """Walk through decoded JSON without recursion."""
+    """Check every value inside decoded JSON; without recursion, as its depth is unknown."""
     waiting: list[tuple[Any, int]] = [(value, 1)]
     count = 0
     while waiting:
-        one, depth = waiting.pop()
+        item, depth = waiting.pop()
         count += 1
-        if depth > MOST_JSON_DEPTH:
-            raise _bad_json(f"it is nested more than {MOST_JSON_DEPTH} levels deep")
-        inside = _inside(one)
+        if depth > MAX_JSON_DEPTH:
+            raise _bad_json(f"it is nested more than {MAX_JSON_DEPTH} levels deep")
+        inside = _inside(item)
         waiting += [(part, depth + 1) for part in inside]
-        if count + len(waiting) > MOST_JSON_VALUES:
-            raise _bad_json(f"it has more than {MOST_JSON_VALUES} values")
+        if count + len(waiting) > MAX_JSON_VALUES:
+            raise _bad_json(f"it has more than {MAX_JSON_VALUES} values")
 
 
 def _inside(value: Any) -> list[Any]:
-    """What a value contains, once it is checked itself."""
+    """The values inside this one. Raises BadInput if it is a string that is not allowed."""
     if isinstance(value, dict):
         return [*value.keys(), *value.values()]
     if isinstance(value, list):
         return value
-    if isinstance(value, str) and not is_text(value, MOST_TEXT):
+    if isinstance(value, str) and not is_text(value, MAX_TEXT):
         raise _bad_json(
-            f"a string has control characters, broken surrogates or over {MOST_TEXT} characters"
+            f"a string has control characters, broken surrogates or over {MAX_TEXT} characters"
         )
     return []
 
@@ -249,18 +250,18 @@ def _is_unicode(text: str) -> bool:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    value = dict(pairs)
+    if len(value) != len(pairs):
         raise json.JSONDecodeError("a name appears twice in one object", "", 0)
-    return found
+    return value
 
 
-def _no_number(name: str) -> Any:
-    raise json.JSONDecodeError(f"{name} is no number", "", 0)
+def _not_a_number(name: str) -> Any:
+    raise json.JSONDecodeError(f"{name} is not a number", "", 0)
 
 
 def _whole(digits: str) -> int:
-    # Python itself refuses the longest, with another error.
+    # For the longest numbers Python itself raises another error.
     number = int(digits) if len(digits) <= 20 else 2**63
     if not -(2**63) <= number < 2**63:
         raise json.JSONDecodeError("a whole number does not fit into 64 bits", "", 0)
@@ -275,7 +276,7 @@ def _fraction(digits: str) -> float:
 
 
 _JSON = json.JSONDecoder(
-    object_pairs_hook=_unique, parse_constant=_no_number, parse_int=_whole, parse_float=_fraction
+    object_pairs_hook=_unique, parse_constant=_not_a_number, parse_int=_whole, parse_float=_fraction
 )
 
 
@@ -289,5 +290,5 @@ def _too_large(message: str) -> BadInput:
 
 
 def _bad_json(why: str) -> BadInput:
-    return BadInput(f"the body is no JSON that is accepted: {why}", code="bad_request",
+    return BadInput(f"the body is not acceptable JSON: {why}", code="bad_request",
                     hint="See /docs.")  # fmt: skip

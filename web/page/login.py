@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from storage import users
 from web.api.routes import pipeline_of
 from web.middleware.identity import cookie_name, set_cookie
-from web.middleware.validation import MOST_PASSWORD, USER, is_form, is_text
+from web.middleware.validation import MAX_PASSWORD, USER, is_text, matches
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,7 +39,7 @@ async def sign_in(
     request: Request, user: Annotated[str, Form()], password: Annotated[str, Form()]
 ) -> Response:
     """Check the password; on success set the cookie and go to the page."""
-    is_sound = is_form(USER, user) and is_text(password, MOST_PASSWORD)
+    is_sound = matches(USER, user) and is_text(password, MAX_PASSWORD)
     stored = await pipeline_of(request).state.do(users.password_hash(user)) if is_sound else None
     # Tried all the same, so that it takes as long.
     is_right = await asyncio.to_thread(users.is_password, stored, password if is_sound else "")

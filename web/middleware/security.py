@@ -1,7 +1,8 @@
-"""The first thing that sees a request: checks its head and origin, and seals every answer.
+"""Validates path, query, headers, host and origin of every request; sets security headers.
 
-What passes is text of the forms in validation.py, for a host that is ours, and no other site's
-doing. Everything behind may rely on that.
+It is the outermost middleware but for the access log. All code behind it may rely on this: the text
+of a request matches the patterns in validation.py, its host is one of this server's, and it was not
+caused by a page of another site.
 """
 
 from collections.abc import Awaitable, Iterable
@@ -17,46 +18,46 @@ from web.middleware.hosts import SAFE_METHODS, is_authorised, is_foreign, origin
 from web.middleware.identity import own_cookie
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/metrics/workers"})
-"""Asked by machines that name hosts as they like, or none; they start no work and sign nothing."""
+"""Monitoring systems ask these with any Host or none; they start no work and sign no URLs."""
 
-_SEALED = "frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+_ALL_PAGES = "frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:{objects}; "
     "font-src 'self' data:; connect-src 'self' data: blob:{objects}; worker-src 'self' blob:; "
-    f"object-src 'none'; frame-src 'none'; {_SEALED}"
+    f"object-src 'none'; frame-src 'none'; {_ALL_PAGES}"
 )
-"""For Gradio's page. It runs inline scripts, and code from its configuration (`js_on_load`)."""
+"""For Gradio's page, which runs inline scripts and code from its configuration (`js_on_load`)."""
 DOCS_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    f"img-src 'self' data:; object-src 'none'; {_SEALED}"
+    f"img-src 'self' data:; object-src 'none'; {_ALL_PAGES}"
 )
-FORM_POLICY = f"default-src 'none'; style-src 'self'; {_SEALED}"
+FORM_POLICY = f"default-src 'none'; style-src 'self'; {_ALL_PAGES}"
 OBJECT_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
-"""For pictures: whatever a file claims to be, it runs nothing."""
+"""For objects in S3: whatever type a file claims to have, the browser runs no code in it."""
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""For JSON, and for scripts and styles, to which a policy of their own does nothing."""
+"""For JSON, and for scripts and styles, on which a policy has no effect."""
 HSTS = "max-age=31536000"
 
 
-class Gate:
-    """Refuses malformed, misdirected and foreign requests with a 4xx and a sentence."""
+class Security:
+    """Answers malformed, misdirected and cross-site requests with a 4xx and an error message."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self._public_url = settings().public_url
         self._objects = f"/{settings().s3_bucket}/"
-        self._sealing = _headers_by_kind()
+        self._security_headers = _headers_by_kind()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """On to the application, or an answer that says why not."""
+        """Pass the request on, or answer why it is refused."""
         if scope["type"] == "websocket":
-            await send({"type": "websocket.close"})  # there are none
+            await send({"type": "websocket.close"})  # there are no WebSocket routes
             return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send = _sealed(send, self._sealing[self._kind(scope["path"])])
+        send = _with_headers(send, self._security_headers[self._kind(scope["path"])])
         try:
             self._check(scope)
         except JobError as error:
@@ -100,24 +101,27 @@ class Gate:
 
 
 def _keep_own_cookie(scope: Scope, head: dict[bytes, bytes]) -> None:
-    """Cookies of other applications on this host are dropped unread, whatever is in them."""
-    own = own_cookie([value for name, value in scope["headers"] if name == b"cookie"])
-    if own == head[b"cookie"]:
+    """Drop the cookies of other applications on this host unread: they may contain anything."""
+    cookie = own_cookie([value for name, value in scope["headers"] if name == b"cookie"])
+    if cookie == head[b"cookie"]:
         return
     others = [header for header in scope["headers"] if header[0] != b"cookie"]
-    scope["headers"] = [*others, (b"cookie", own)] if own else others
-    head[b"cookie"] = own
+    scope["headers"] = [*others, (b"cookie", cookie)] if cookie else others
+    head[b"cookie"] = cookie
 
 
-def _sealed(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
-    """Adds the headers to the answer. No coroutine of its own: streams send many messages."""
+def _with_headers(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
+    """A `send` that adds the headers to the answer.
 
-    def sealed(message: Message) -> Awaitable[None]:
+    Not a coroutine function, as event streams send many messages and each would cost a coroutine.
+    """
+
+    def with_headers(message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], *headers]
         return send(message)
 
-    return sealed
+    return with_headers
 
 
 def _headers_by_kind() -> dict[str, list[tuple[bytes, bytes]]]:
@@ -133,12 +137,12 @@ def _headers_by_kind() -> dict[str, list[tuple[bytes, bytes]]]:
 
 
 def _headers(policy: str) -> list[tuple[bytes, bytes]]:
-    found = {
+    headers = {
         "content-security-policy": policy,
         "referrer-policy": "same-origin",
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",
     }
     if settings().public_url.startswith("https://"):
-        found["strict-transport-security"] = HSTS
-    return [(name.encode(), value.encode()) for name, value in found.items()]
+        headers["strict-transport-security"] = HSTS
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
