@@ -1,4 +1,4 @@
-"""make bench-turns ARGS="--old DIR hit chain lists sse": CPU of an old checkout and of this in turns.
+"""make bench-turns ARGS="--old DIR hit chain lists sse": CPU of an old checkout beside this one.
 
 The speed of a machine changes within seconds, so that figures of two builds compare only side by
 side: `hit`, `chain` and `lists` run both installations at the same time and ask them in turns of
@@ -114,7 +114,7 @@ def run_bench(checkout: Path, bench: str) -> dict[str, float]:
 
 
 def compared(bench: str, pairs: Mapping[str, Pairs], goal: float) -> dict[str, float]:
-    """Prints the medians of every figure, of their ratios, and where the middle half of those is."""
+    """Prints the medians of each figure and of its ratios, and the middle half of those."""
     rows, figures = [], {}
     for name, each in pairs.items():
         before, after = (statistics.median(side) for side in zip(*each, strict=True))
