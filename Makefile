@@ -4,10 +4,14 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: help up lock test-setup test check format lint types imports chaos load soak clean
+.PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
+  lock chaos load soak clean
 
-help: ## what there is
-	@grep -hE '^[a-z%-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+help: ## this list
+	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z%-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Run
 
 up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0.0.0.0 --port 8000")
 	@exec $(BIN)/pixelmill up $(ARGS)
@@ -33,16 +37,11 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/bench.txt
 	@touch $@
 
-LOCK = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-  --no-annotate --no-header --constraint constraints.txt --override deploy/locks/without-torch.txt \
-  --no-emit-package torch pyproject.toml deploy/locks/torch-needs.txt
+.venv/.installed-docs: deploy/locks/docs.txt .venv/.installed
+	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/docs.txt
+	@touch $@
 
-lock: ## write deploy/locks after a change of constraints.txt or of the dependencies
-	$(PYTHON) -m venv .venv/lock
-	.venv/lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.9
-	$(LOCK) --output-file deploy/locks/main.txt
-	$(LOCK) --extra test --output-file deploy/locks/test.txt
-	$(LOCK) --extra test --extra bench --output-file deploy/locks/bench.txt
+##@ Test
 
 test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium
 	@command -v chromium >/dev/null || { \
@@ -50,12 +49,14 @@ test-setup: .venv/.installed-test ## what tests need besides: test extras, Chrom
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
 
-test: test-setup ## all tests, on real servers that they start themselves
+test: test-setup ## all tests, on real servers that they start themselves (ARGS="tests/test_x.py -k word" runs some)
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-check: format lint types imports test ## what CI runs
+check: format lint types imports spell docs test ## everything that CI runs
 
-format: .venv/.installed-test ## is the code formatted? (ruff format . does it)
+##@ Single checks
+
+format: .venv/.installed-test ## is the code formatted? (.venv/bin/ruff format . does it)
 	$(BIN)/ruff format --check .
 
 lint: .venv/.installed-test ## ruff, and the JavaScript's syntax where node is there
@@ -65,8 +66,22 @@ lint: .venv/.installed-test ## ruff, and the JavaScript's syntax where node is t
 types: .venv/.installed-test ## mypy --strict
 	$(BIN)/mypy
 
-imports: .venv/.installed-test ## the layers of ARCHITECTURE.md
+imports: .venv/.installed-test ## which folder may import which (ARCHITECTURE.md)
 	$(BIN)/lint-imports
+
+spell: .venv/.installed-test ## spelling of code and prose (.venv/bin/typos --write-changes mends it)
+	$(BIN)/typos
+
+# constraints.txt says what will replace it.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
+
+docs: .venv/.installed-docs ## build the site into var/site; a broken link or anchor fails
+	$(MKDOCS) build --strict --quiet
+
+docs-serve: .venv/.installed-docs ## show the site on port 8001, anew after each change
+	$(MKDOCS) serve --dev-addr 127.0.0.1:8001
+
+##@ Measure and break
 
 bench-%: .venv/.installed-bench ## a bench: chain, lists, hit, imaging, device, batching, scaling ...; prints a table, writes var/bench/<name>.json
 	$(BIN)/python tests/bench/$*.py $(ARGS)
@@ -79,6 +94,23 @@ load: .venv/.installed-test ## saturation and twice as much on a no-op model; va
 
 soak: .venv/.installed-test ## 15 minutes of good and odd traffic of 50 identities, every answer checked; var/bench/soak.json
 	$(BIN)/python tests/bench/soak.py $(ARGS)
+
+##@ House-keeping
+
+hooks: .venv/.installed-test ## run the quick checks before each commit (pre-commit)
+	$(BIN)/pre-commit install
+
+LOCK = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-annotate --no-header --constraint constraints.txt --override deploy/locks/without-torch.txt \
+  --no-emit-package torch pyproject.toml deploy/locks/torch-needs.txt
+
+lock: ## rewrite deploy/locks, after a change of constraints.txt or of the dependencies
+	$(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.9
+	$(LOCK) --output-file deploy/locks/main.txt
+	$(LOCK) --extra test --output-file deploy/locks/test.txt
+	$(LOCK) --extra docs --output-file deploy/locks/docs.txt
+	$(LOCK) --extra test --extra bench --output-file deploy/locks/bench.txt
 
 clean: ## forget caches, not data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

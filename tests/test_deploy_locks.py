@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("main", "test", "bench")
+LOCKS = ("main", "test", "bench", "docs")
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)", re.MULTILINE)
 
 
@@ -32,16 +32,17 @@ def test_every_package_has_hashes(group: str) -> None:
 
 
 def test_the_locks_have_the_versions_that_the_constraints_say() -> None:
-    wanted, found = pins(ROOT / "constraints.txt"), pins(lock("bench"))
+    wanted, found = pins(ROOT / "constraints.txt"), pins(lock("bench")) | pins(lock("docs"))
 
     del wanted["torch"]
     assert {package: found.get(package) for package in wanted} == wanted
 
 
 def test_each_lock_holds_the_one_before() -> None:
-    main, test, bench = (pins(lock(group)).items() for group in LOCKS)
+    main, test, bench, docs = (pins(lock(group)).items() for group in LOCKS)
 
     assert main < test < bench
+    assert main < docs
 
 
 def test_torch_of_which_there_are_many_builds_is_in_none() -> None:

@@ -1,4 +1,4 @@
-"""`pixelmill models new`, and the walk-through of docs/models.md."""
+"""`pixelmill models new`, and the walk-through of docs/own-model.md."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tasks.settings import settings
 from workers.gpu.accelerator import Cpu
 from workers.gpu.device import Device
 
-DOCS = Path(__file__).parents[1] / "docs" / "models.md"
+DOCS = Path(__file__).parents[1] / "docs" / "own-model.md"
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_the_written_file_loads_and_runs(folder: Path) -> None:
 
 
 def test_the_code_of_the_documentation_loads_and_runs(folder: Path) -> None:
-    code = DOCS.read_text().split("```python\n")[1].split("```")[0]
+    code = DOCS.read_text().split("```python\n")[-1].split("```")[0]
     (folder / "told.py").write_text(code)
 
     assert alpha_of("told")[20, 50] == 255
