@@ -14,7 +14,8 @@ from tasks.settings import settings
 from web.jobs.parameters import canonical
 from workers.gpu.accelerator import Cpu
 from workers.gpu.cost import Cost
-from workers.gpu.device import Device, card
+from workers.gpu.device import Device
+from workers.gpu.model_card import model_card
 
 TOY = '''"""Adds its profile's number."""
 from typing import Literal
@@ -83,7 +84,7 @@ def test_a_profile_that_is_not_loaded_falls_back_to_the_next_below_and_says_so()
 
 
 def test_only_loaded_profiles_are_offered() -> None:
-    told = card("toy", device("toy", "toy:middle").loaded)
+    told = model_card("toy", device("toy", "toy:middle").loaded)
 
     assert told["params"]["properties"]["profile"]["enum"] == ["small", "middle"]
     assert list(told["profiles"]) == ["small", "middle"]
@@ -97,14 +98,17 @@ def test_each_profile_is_announced_with_its_own_measured_cost() -> None:
     loaded = device("toy", "toy:large").loaded
     loaded["toy:large"].cost = Cost([(1, 1200), (2, 2100)])
 
-    told = card("toy", loaded)
+    told = model_card("toy", loaded)
 
     assert told["profiles"]["large"]["cost_ms"] == {"a": 300, "b": 900}
     assert told["profiles"]["small"]["cost_ms"] == told["cost_ms"] != {"a": 300, "b": 900}
 
 
 def test_workers_with_more_and_fewer_profiles_are_of_one_version() -> None:
-    few, many = card("toy", device("toy").loaded), card("toy", device("toy", "toy:large").loaded)
+    few, many = (
+        model_card("toy", device("toy").loaded),
+        model_card("toy", device("toy", "toy:large").loaded),
+    )
 
     assert few["weights"] == many["weights"] == weights.digest(registry.get("toy"))
 

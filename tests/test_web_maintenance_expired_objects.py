@@ -17,7 +17,7 @@ from tasks import clients
 from tasks.clients import STATE_LIMIT_S
 from tasks.settings import settings
 from web.maintenance import expired_objects
-from workers.scratch_cleanup import sweep_arrays
+from workers.scratch_cleanup import remove_leftovers
 
 pytest_plugins = ["inprocess"]
 
@@ -53,14 +53,14 @@ def is_there(name: str) -> bool:
 def test_the_array_of_a_run_under_way_stays(ref: RunRef) -> None:
     name = put(ref.n)
 
-    assert sweep_arrays(-2) == 0
+    assert remove_leftovers(-2) == 0
     assert is_there(name)
 
 
 def test_the_array_of_a_run_that_nobody_knows_goes(ref: RunRef) -> None:
     left = put(1, key="f" * 64)
 
-    assert sweep_arrays(-2) == 1
+    assert remove_leftovers(-2) == 1
     assert not is_there(left)
 
 
@@ -69,7 +69,7 @@ def test_the_array_of_an_earlier_attempt_goes(ref: RunRef, link: SyncRedis) -> N
     [n] = link.do(records.requeue([ref], job_ttl_s=60))
     fresh = put(n)
 
-    sweep_arrays(-2)
+    remove_leftovers(-2)
 
     assert (is_there(stale), is_there(fresh)) == (False, True)
 
@@ -78,7 +78,7 @@ def test_the_array_of_a_run_that_has_ended_goes(ref: RunRef, link: SyncRedis) ->
     left = put(ref.n)
     link.do(records.finish([End(ref, "done", "{}")], job_ttl_s=60))
 
-    sweep_arrays(-2)
+    remove_leftovers(-2)
 
     assert not is_there(left)
 
@@ -86,7 +86,7 @@ def test_the_array_of_a_run_that_has_ended_goes(ref: RunRef, link: SyncRedis) ->
 def test_a_young_array_stays_whoever_it_is_of(ref: RunRef) -> None:
     name = put(1, key="f" * 64)
 
-    assert sweep_arrays() == 0
+    assert remove_leftovers() == 0
     assert is_there(name)
 
 

@@ -24,7 +24,7 @@ from tasks import queues
 from tasks.app import VISIBILITY_S, app
 from tasks.message import message
 from workers import celery_patches
-from workers.celery_patches import HELD_AT_MOST_S, KeepMessages, _renew, forget_cancelled
+from workers.celery_patches import MAX_HELD_S, KeepMessages, _renew, forget_cancelled
 
 pytest_plugins = ["inprocess"]
 
@@ -88,7 +88,7 @@ def test_a_message_that_is_held_for_too_long_is_renewed_no_more(
 ) -> None:
     make_old(state)
     [tag] = channel.qos._delivered
-    _renew(state, channel, {tag: time.time() - HELD_AT_MOST_S - 1})
+    _renew(state, channel, {tag: time.time() - MAX_HELD_S - 1})
 
     other.qos.restore_visible()
 

@@ -16,7 +16,7 @@ from storage import catalogue, keys
 from storage.redis.calls import SyncRedis
 from workers import consuming
 from workers.consuming import SILENT_S, Consuming, Pulse
-from workers.health import LOST
+from workers.watchdog import RESTART_EXIT_CODE
 
 pytest_plugins = ["inprocess"]
 
@@ -61,7 +61,7 @@ def look(made: Consuming, now: list[float], seconds: float = 0) -> str | None:
     said = None
     for _ in range(max(int(seconds / 5), 1)):
         now[0] += 5.1
-        said = made.trouble()
+        said = made.check()
     return said
 
 
@@ -155,6 +155,6 @@ def test_a_real_worker_that_falls_silent_ends_by_itself(own: Stack) -> None:
     except subprocess.TimeoutExpired:
         pytest.fail("it lives on and does nothing")
 
-    assert code == LOST
+    assert code == RESTART_EXIT_CODE
     assert 3 < time.monotonic() - began < 30
     assert "none has been taken" in (own.folder / "cpu-worker.log").read_text()

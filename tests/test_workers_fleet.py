@@ -158,7 +158,7 @@ def test_sigterm_ends_parent_and_child_and_leaves_nothing_behind(mill: Stack) ->
 @pytest.mark.parametrize(
     ("arguments", "env", "sentence"),
     [
-        (["--gpu", "0"], {}, "GPU 0 was asked for; there is none that the driver sees"),
+        (["--gpu", "0"], {}, "there is no GPU 0; the driver sees none"),
         (["--gpu", "0"], {"PIXELMILL_DEVICE": "cpu"}, "PIXELMILL_DEVICE=cpu contradict"),
         (["--all"], {"PIXELMILL_DEVICE": "cuda"}, "the driver sees no GPU"),
         (["--all", "--gpu", "0"], {}, "--all is for gpu workers, and goes without --gpu"),

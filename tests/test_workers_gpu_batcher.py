@@ -20,7 +20,7 @@ PATIENCE_S = 10
 
 
 class Device:
-    """Answers `(bin, item)`; refuses items in `bad`; waits at `gate` and tells what it ran."""
+    """Answers `(bin, item)`; refuses items in `bad`; waits at `gate`; remembers what it ran."""
 
     def __init__(self, bad: frozenset[int] = frozenset()) -> None:
         self.bad = bad
@@ -42,7 +42,7 @@ def as_list(bin: Hashable, n: int) -> Any:
 
 
 def as_array(bin: Hashable, n: int) -> Any:
-    """As a real device has it: what is laid there is a copy, a batch is a view of it."""
+    """As on a real device: slots hold copies, and a batch is a view of them."""
     return np.zeros(n, int)
 
 
@@ -241,48 +241,48 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-class Laid:
-    """Slots that tell what was laid in them, batch by batch."""
+class Assembled:
+    """Slots that remember what was assembled in them, batch by batch."""
 
     def __init__(self) -> None:
-        self.trays: list[Any] = []
+        self.batches: list[Any] = []
 
     def __call__(self, bin: Hashable, n: int) -> Any:
-        self.trays.append(np.full(n, -9))
-        return self.trays[-1]
+        self.batches.append(np.full(n, -9))
+        return self.batches[-1]
 
     def have(self, *numbers: int) -> bool:
-        """Whether some batch lies there as these."""
-        return any(list(tray[: len(numbers)]) == list(numbers) for tray in self.trays)
+        """Whether some batch begins with these items."""
+        return any(list(batch[: len(numbers)]) == list(numbers) for batch in self.batches)
 
 
 @contextmanager
-def laying_out(device: Device) -> Iterator[tuple[Batcher, Laid]]:
-    """A batcher whose device is busy, and what it lays out meanwhile."""
-    laid = Laid()
-    with batcher(device.run, slots=laid) as started:
+def assembling(device: Device) -> Iterator[tuple[Batcher, Assembled]]:
+    """A batcher whose device is busy, and what it assembles meanwhile."""
+    assembled = Assembled()
+    with batcher(device.run, slots=assembled) as started:
         keep_busy(device, started)
-        yield started, laid
+        yield started, assembled
 
 
-def test_the_next_batch_is_laid_out_while_the_device_is_busy(device: Device) -> None:
-    with laying_out(device) as (started, laid):
+def test_the_next_batch_is_assembled_while_the_device_is_busy(device: Device) -> None:
+    with assembling(device) as (started, assembled):
         for number in range(6):
             started.submit("a", number)
 
-        until(lambda: laid.have(0, 1, 2, 3))
+        until(lambda: assembled.have(0, 1, 2, 3))
         device.gate.set()
 
     assert device.batches[1:] == [("a", [0, 1, 2, 3]), ("a", [4, 5])]
 
 
-def test_who_comes_after_a_batch_was_laid_out_and_before_it_starts_joins_it(
+def test_an_item_that_comes_between_assembly_and_start_of_a_batch_joins_it(
     device: Device,
 ) -> None:
-    with laying_out(device) as (started, laid):
+    with assembling(device) as (started, assembled):
         started.submit("a", 0)
         started.submit("a", 1)
-        until(lambda: laid.have(0, 1))
+        until(lambda: assembled.have(0, 1))
         started.submit("b", 100)
         started.submit("a", 2)
         device.gate.set()
@@ -290,12 +290,12 @@ def test_who_comes_after_a_batch_was_laid_out_and_before_it_starts_joins_it(
     assert device.batches[1:] == [("a", [0, 1, 2]), ("b", [100])]
 
 
-def test_who_is_cancelled_in_a_batch_that_is_laid_out_makes_room_for_others(
+def test_an_item_that_is_cancelled_in_an_assembled_batch_makes_room_for_others(
     device: Device,
 ) -> None:
-    with laying_out(device) as (started, laid):
+    with assembling(device) as (started, assembled):
         futures = [started.submit("a", number) for number in range(8)]
-        until(lambda: laid.have(0, 1, 2, 3))
+        until(lambda: assembled.have(0, 1, 2, 3))
         assert futures[0].cancel() and futures[2].cancel()
         device.gate.set()
 
@@ -305,12 +305,12 @@ def test_who_is_cancelled_in_a_batch_that_is_laid_out_makes_room_for_others(
     assert answers == [("a", number) for number in (1, 3, 4, 5, 6, 7)]
 
 
-def test_a_batch_that_is_laid_out_and_wanted_by_nobody_lets_the_next_bin_run(
+def test_an_assembled_batch_whose_items_are_all_cancelled_lets_the_next_bin_run(
     device: Device,
 ) -> None:
-    with laying_out(device) as (started, laid):
+    with assembling(device) as (started, assembled):
         gone = started.submit("a", 1)
-        until(lambda: laid.have(1))
+        until(lambda: assembled.have(1))
         assert gone.cancel()
         future = started.submit("b", 2)
         device.gate.set()
@@ -320,20 +320,20 @@ def test_a_batch_that_is_laid_out_and_wanted_by_nobody_lets_the_next_bin_run(
     assert device.batches[1:] == [("b", [2])]
 
 
-def test_a_limit_that_falls_after_a_batch_was_laid_out_holds_for_it(device: Device) -> None:
-    laid, most = Laid(), {"first": 1, "a": 4}
-    with batcher(device.run, most.__getitem__, laid) as started:
+def test_a_limit_that_falls_after_a_batch_was_assembled_holds_for_it(device: Device) -> None:
+    assembled, most = Assembled(), {"first": 1, "a": 4}
+    with batcher(device.run, most.__getitem__, assembled) as started:
         keep_busy(device, started)
         for number in range(6):
             started.submit("a", number)
-        until(lambda: laid.have(0, 1, 2, 3))
+        until(lambda: assembled.have(0, 1, 2, 3))
         most["a"] = 2  # as when its memory was full
         device.gate.set()
 
     assert [items for _, items in device.batches[1:]] == [[0, 1], [2, 3], [4, 5]]
 
 
-def test_answers_are_told_while_the_next_batch_runs(device: Device) -> None:
+def test_answers_are_given_while_the_next_batch_runs(device: Device) -> None:
     second = threading.Event()
 
     def run(bin: Hashable, items: Sequence[Any]) -> list[Any]:
@@ -348,14 +348,14 @@ def test_answers_are_told_while_the_next_batch_runs(device: Device) -> None:
         second.set()
 
 
-def test_what_batches_are_laid_out_in_is_used_again(device: Device) -> None:
-    laid = Laid()
+def test_slots_are_reused(device: Device) -> None:
+    assembled = Assembled()
     device.gate.set()
-    with batcher(device.run, slots=laid) as started:
+    with batcher(device.run, slots=assembled) as started:
         for number in range(50):
             assert started.submit("a", number).result(PATIENCE_S) == ("a", number)
 
-    assert len(laid.trays) <= 5
+    assert len(assembled.batches) <= 5
 
 
 def test_a_failing_model_that_changes_its_batch_hurts_no_neighbour(device: Device) -> None:
@@ -378,14 +378,14 @@ def test_a_failing_model_that_changes_its_batch_hurts_no_neighbour(device: Devic
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_answers_that_nobody_tells_are_ignored_more_and_more(device: Device) -> None:
+def test_answers_that_no_thread_gives_are_ignored_more_and_more(device: Device) -> None:
     def die(future: "Future[Any]") -> None:
-        raise SystemExit  # no Exception: ends the thread that tells
+        raise SystemExit  # no Exception: ends the assembler's thread
 
     device.gate.set()
     started = Batcher(device.run, lambda bin: 1)
     started.submit("a", 1).add_done_callback(die)
-    started._porter.join(PATIENCE_S)
+    started._assembler.join(PATIENCE_S)
     started.submit("a", 2)
 
     until(lambda: started.ignored_s() >= 0.05)
@@ -519,7 +519,7 @@ def test_an_item_that_waits_for_a_dead_thread_is_ignored_more_and_more() -> None
 
     started = Batcher(die, lambda bin: 1)
     started.submit("a", 1)
-    started._thread.join(PATIENCE_S)
+    started._device.join(PATIENCE_S)
     started._is_busy = False
     started.submit("a", 2)
 
@@ -618,8 +618,8 @@ def test_it_holds_while_items_arrive_cancel_and_fail_at_any_time(
 
     with batcher(device.run, lambda bin: largest, slots) as started, ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(call, started, n, wishes) for n, wishes in enumerate(asked)]
-        for one in calls:
-            one.result(PATIENCE_S)
+        for pending in calls:
+            pending.result(PATIENCE_S)
 
     assert outcomes == {
         (caller, slot): expected(bin, 1000 * caller + slot, fate)

@@ -50,4 +50,4 @@ def test_no_part_of_a_cost_is_ever_negative(batches: list[tuple[int, float]]) ->
     ],
 )
 def test_waiting_has_to_pay(count: int, gap_s: float, expected: float) -> None:
-    assert wait_s(SLOW, count, gap_s, most_s=0.010) == expected
+    assert wait_s(SLOW, count, gap_s, max_s=0.010) == expected

@@ -17,7 +17,8 @@ from tasks.models.base import Inferred
 from workers.gpu import device as device_module
 from workers.gpu.accelerator import Accelerator, Cpu
 from workers.gpu.batcher import Batcher
-from workers.gpu.device import Device, card
+from workers.gpu.device import Device
+from workers.gpu.model_card import model_card
 
 pytest_plugins = ["inprocess"]
 
@@ -170,7 +171,7 @@ def test_read_only_arrays_can_be_run(plug_in: Any) -> None:
     assert float(answer.max()) == 1
 
 
-def test_answers_stay_what_they_are_when_the_next_batch_is_laid_out(plug_in: Any) -> None:
+def test_answers_stay_what_they_are_when_the_next_batch_is_assembled(plug_in: Any) -> None:
     plug_in("echo", answer="batch")  # a view of what it was given
     device, bin = Device(Cpu()), ("echo", (3, 8, 8), "float32")
     device.load("echo")
@@ -184,7 +185,7 @@ def test_answers_stay_what_they_are_when_the_next_batch_is_laid_out(plug_in: Any
     assert seen("echo")[-1] == (2, 3, 8, 8)
 
 
-def test_where_no_memory_is_left_to_lay_out_a_batch_it_is_run_all_the_same(plug_in: Any) -> None:
+def test_where_no_memory_is_left_to_assemble_a_batch_it_is_run_all_the_same(plug_in: Any) -> None:
     class Crowded(Cpu):
         def room_for(self, shape: Sequence[int], dtype: str) -> Any:
             raise MemoryError
@@ -235,7 +236,7 @@ def test_a_card_has_all_that_others_know_of_a_model(
     device = Device(Cpu())
     device.load("toy")
 
-    found = card("toy", device.loaded)
+    found = model_card("toy", device.loaded)
 
     assert (found["name"], found["title"], found["kind"]) == ("toy", "Toy brightener", "labels")
     assert found["params"]["properties"]["gain"]["default"] == 1.5
@@ -273,7 +274,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_and_all_are_answered(
     answers = device.run(BIN, [image(number) for number in range(16)])
 
     assert numbers(answers) == list(range(16))
-    assert device.ladder.counts == {"full": 2, "halved": 2}
+    assert device.fallback_chain.counts == {"full": 2, "halved": 2}
     assert (device.limit(BIN), gpu.freed) == (4, 2)
 
 
@@ -284,7 +285,7 @@ def test_a_bin_too_large_for_the_device_is_found_at_the_start_and_keeps_nobody_f
     session = device.loaded["simulated"].session
 
     assert numbers(device.run(BIG, [image(3, BIG)])) == [3]
-    assert device.ladder.counts == {"cpu": 1}, "it goes straight to where there is room"
+    assert device.fallback_chain.counts == {"cpu": 1}, "it goes straight to where there is room"
     assert session.max_pixels == 64 * 64
 
 
@@ -304,7 +305,7 @@ def test_an_image_that_fits_nowhere_on_the_gpu_runs_on_the_cpu(
     answers = device.run(BIG, [image(7, BIG), image(8, BIG)])
 
     assert numbers(answers) == [7, 8]
-    assert device.ladder.counts["cpu"] == 2
+    assert device.fallback_chain.counts["cpu"] == 2
     assert not any(answer.is_degraded for answer in answers if isinstance(answer, Inferred))
 
 
@@ -330,12 +331,12 @@ def device_is_now_small(device: Device, pixels: int) -> None:
     object.__setattr__(session, "max_pixels", pixels)
 
 
-LIGHTER = """
+FAMILY = """
 from dataclasses import replace
 from tasks.models import registry
 from tests_simulated import MODEL as FULL
 
-MODEL = replace(FULL, title="{title}", fallback={lighter}, shrinks={shrinks},
+MODEL = replace(FULL, title="{title}", fallback={fallback}, shrinks={shrinks},
                 load=lambda weights, device: FULL.load(weights, "{device}"))
 """
 
@@ -347,11 +348,11 @@ def family(
     """Plug-ins `heavy` and `light` of the simulated kind: light has the CPU's memory."""
     monkeypatch.setitem(device_module.registry.sys.modules, "tests_simulated", simulated_module())
 
-    def make(setting: str, *, lighter: str | None, shrinks: bool) -> Device:
-        folder = tmp_path / f"{lighter}{shrinks}"
+    def make(setting: str, *, fallback: str | None, shrinks: bool) -> Device:
+        folder = tmp_path / f"{fallback}{shrinks}"
         folder.mkdir()
-        heavy = LIGHTER.format(title="Heavy", lighter=repr(lighter), shrinks=shrinks, device="gpu")
-        light = LIGHTER.format(title="Light", lighter=None, shrinks=False, device="cpu")
+        heavy = FAMILY.format(title="Heavy", fallback=repr(fallback), shrinks=shrinks, device="gpu")
+        light = FAMILY.format(title="Light", fallback=None, shrinks=False, device="cpu")
         (folder / "heavy.py").write_text(heavy)
         (folder / "light.py").write_text(light)
         registry._load.cache_clear()
@@ -373,7 +374,7 @@ HEAVY = ("heavy", (3, 64, 64), "float32")
 def test_where_the_model_allows_it_a_smaller_bin_serves_and_the_map_comes_back_in_size(
     family: Callable[..., Device],
 ) -> None:
-    device = family("a=1 b=0.1", lighter=None, shrinks=True)
+    device = family("a=1 b=0.1", fallback=None, shrinks=True)
     object.__setattr__(device.loaded["heavy"].session, "max_pixels", 32 * 32)
 
     answers = device.run(HEAVY, [image(5, HEAVY), image(6, HEAVY)])
@@ -381,33 +382,33 @@ def test_where_the_model_allows_it_a_smaller_bin_serves_and_the_map_comes_back_i
     assert numbers(answers) == [5, 6]
     assert [array.shape for array in outputs(answers)] == [(1, 64, 64)] * 2
     assert all(answer.is_degraded for answer in answers if isinstance(answer, Inferred))
-    assert device.ladder.counts["smaller_bin"] == 2
+    assert device.fallback_chain.counts["smaller_bin"] == 2
 
 
-def test_the_lighter_model_serves_what_the_heavy_one_has_no_room_for(
+def test_the_fallback_serves_what_the_model_has_no_room_for(
     family: Callable[..., Device],
 ) -> None:
-    device = family("a=1 b=0.1", lighter="light", shrinks=False)
+    device = family("a=1 b=0.1", fallback="light", shrinks=False)
     object.__setattr__(device.loaded["heavy"].session, "max_pixels", 0)
 
     answers = device.run(HEAVY, [image(5, HEAVY), image(6, HEAVY)])
 
     assert numbers(answers) == [5, 6]
     assert all(answer.is_degraded for answer in answers if isinstance(answer, Inferred))
-    assert device.ladder.counts["degraded"] == 2
+    assert device.fallback_chain.counts["degraded"] == 2
 
 
-def test_a_lighter_model_that_does_not_exist_is_found_at_the_start(
+def test_a_fallback_that_does_not_exist_is_found_at_the_start(
     family: Callable[..., Device],
 ) -> None:
-    with pytest.raises(ModelFailure, match="the lighter model of 'heavy': no model 'lihgt'"):
-        family("a=1 b=0.1", lighter="lihgt", shrinks=False)
+    with pytest.raises(ModelFailure, match="the fallback of 'heavy': no model 'lihgt'"):
+        family("a=1 b=0.1", fallback="lihgt", shrinks=False)
 
 
 def test_a_lost_device_ends_the_process(simulated: Callable[..., Device]) -> None:
     ended: list[int] = []
     device = simulated("a=1 b=0.1", SimulatedGpu())
-    device._lost = ended.append
+    device._end = ended.append
     device.main.is_lost = lambda error: "poison" in str(error)  # type: ignore[method-assign]
 
     with pytest.raises(ValueError, match="poison"):
@@ -428,16 +429,16 @@ def test_one_poison_image_of_eight_hurts_no_neighbour(simulated: Callable[..., D
     batcher.stop()
 
 
-def test_batches_teach_the_cost_that_the_catalogue_tells(
+def test_batches_teach_the_cost_that_the_model_card_shows(
     simulated: Callable[..., Device],
 ) -> None:
-    device = simulated("a=10 b=1")
+    device = simulated("a=40 b=4")
 
     for n in (1, 4, 8) * 3:
         device.run(BIN, [image(number) for number in range(n)])
 
-    told = card("simulated", device.loaded)["cost_ms"]
-    assert 8 <= told["a"] <= 20 and 0.7 <= told["b"] <= 2
+    cost_ms = model_card("simulated", device.loaded)["cost_ms"]
+    assert 32 <= cost_ms["a"] <= 80 and 2.8 <= cost_ms["b"] <= 8
 
 
 BIN8 = ("compiled", (3, 8, 8), "float32")

@@ -11,7 +11,7 @@ from storage import catalogue, keys
 from storage.redis.calls import SyncRedis
 from storage.scratch import boot_id
 from workers import heartbeat
-from workers.heartbeat import Heartbeat, facts
+from workers.heartbeat import Heartbeat, worker_info
 
 pytest_plugins = ["inprocess"]
 
@@ -20,11 +20,11 @@ CARD = {"toy": {"name": "toy"}}
 
 
 @pytest.fixture
-def announcer(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
+def beating(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:
     """One that speaks every 20 ms and is believed for 150."""
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.02)
     monkeypatch.setattr(catalogue, "WORKER_TTL_MS", TTL_MS)
-    made = Heartbeat("gpu-1@host", lambda: facts("gpu", ["gpu.toy"], "cpu"), lambda: CARD)
+    made = Heartbeat("gpu-1@host", lambda: worker_info("gpu", ["gpu.toy"], "cpu"), lambda: CARD)
     yield made
     made.stop()
     time.sleep(0.05)  # its thread ends before its Redis is forgotten
@@ -39,12 +39,12 @@ def eventually(is_so: Callable[[], bool], seconds: float = 5) -> bool:
     return False
 
 
-def test_nothing_is_said_before_the_start(announcer: Heartbeat, link: SyncRedis) -> None:
+def test_nothing_is_said_before_the_start(beating: Heartbeat, link: SyncRedis) -> None:
     assert link.do(catalogue.read()).workers == ()
 
 
-def test_a_worker_that_is_up_is_in_the_catalogue(announcer: Heartbeat, link: SyncRedis) -> None:
-    announcer.start()
+def test_a_worker_that_is_up_is_in_the_catalogue(beating: Heartbeat, link: SyncRedis) -> None:
+    beating.start()
 
     assert eventually(lambda: link.do(catalogue.read()).is_live("gpu.toy"))
     found = link.do(catalogue.read())
@@ -53,9 +53,9 @@ def test_a_worker_that_is_up_is_in_the_catalogue(announcer: Heartbeat, link: Syn
 
 
 def test_it_stays_there_for_longer_than_one_announcement_lasts(
-    announcer: Heartbeat, link: SyncRedis
+    beating: Heartbeat, link: SyncRedis
 ) -> None:
-    announcer.start()
+    beating.start()
     assert eventually(lambda: link.do(catalogue.read()).is_live("gpu.toy"))
 
     seen = []
@@ -66,19 +66,19 @@ def test_it_stays_there_for_longer_than_one_announcement_lasts(
     assert all(seen)
 
 
-def test_a_stopped_worker_disappears(announcer: Heartbeat, link: SyncRedis) -> None:
-    announcer.start()
+def test_a_stopped_worker_disappears(beating: Heartbeat, link: SyncRedis) -> None:
+    beating.start()
     assert eventually(lambda: link.do(catalogue.read()).is_live("gpu.toy"))
 
-    announcer.stop()
+    beating.stop()
 
     assert eventually(lambda: not link.do(catalogue.read()).is_live("gpu.toy"), seconds=2)
 
 
 def test_a_catalogue_that_was_lost_is_written_again(
-    announcer: Heartbeat, link: SyncRedis, state: "redis.Redis"
+    beating: Heartbeat, link: SyncRedis, state: "redis.Redis"
 ) -> None:
-    announcer.start()
+    beating.start()
     assert eventually(lambda: link.do(catalogue.read()).is_live("gpu.toy"))
 
     state.delete(keys.WORKERS, keys.MODELS, keys.SEEN, keys.worker("gpu-1@host"), keys.model("toy"))
@@ -88,7 +88,7 @@ def test_a_catalogue_that_was_lost_is_written_again(
 
 
 def test_a_redis_that_is_away_is_no_end_of_it(
-    announcer: Heartbeat, link: SyncRedis, monkeypatch: pytest.MonkeyPatch
+    beating: Heartbeat, link: SyncRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[float] = []
 
@@ -97,7 +97,7 @@ def test_a_redis_that_is_away_is_no_end_of_it(
         return SyncRedis(redis.Redis(port=1, retry=None)) if len(tried) < 3 else link
 
     monkeypatch.setattr(heartbeat, "state", away)
-    announcer.start()
+    beating.start()
 
     assert eventually(lambda: link.do(catalogue.read()).is_live("gpu.toy"))
     assert len(tried) >= 3

@@ -8,16 +8,17 @@ import pytest
 
 from workers import __main__ as door
 from workers import boot
+from workers.gpu import boot as gpu_boot
 
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What would have been started."""
     made: list[tuple[str, ...]] = []
-    for name in ("configure", "restart_with_huge_pages", "let_threads_rest"):
+    for name in ("configure", "restart_with_huge_pages", "let_threads_sleep"):
         monkeypatch.setattr(door, name, lambda *_: None)
     monkeypatch.setattr(boot, "cpu", lambda: made.append(("cpu",)))
-    monkeypatch.setattr(boot, "gpu", lambda models, gpu: made.append(("gpu", models, gpu)))
+    monkeypatch.setattr(gpu_boot, "gpu", lambda models, gpu: made.append(("gpu", models, gpu)))
     return made
 
 
@@ -53,7 +54,7 @@ SAYS = """import os
 from workers import environment
 print("once more", flush=True)
 environment.restart_with_huge_pages()
-environment.let_threads_rest()
+environment.let_threads_sleep()
 print(os.getpid(), os.environ["GLIBC_TUNABLES"], os.environ["OMP_WAIT_POLICY"])
 """
 

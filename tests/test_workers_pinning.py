@@ -39,7 +39,9 @@ def test_a_pinned_process_sees_one_gpu_numbered_as_nvidia_smi_does() -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_that_is_not_there_is_refused_with_what_is() -> None:
-    with pytest.raises(Unavailable, match=r"GPU 2 was asked for; there is 0 \(H200\), 1 \(T4\)"):
+    with pytest.raises(
+        Unavailable, match=r"there is no GPU 2; the driver sees 0 \(H200\), 1 \(T4\)"
+    ):
         pin(2)
 
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
@@ -54,7 +56,7 @@ def test_without_a_driver_there_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(pynvml, "nvmlInit", fail)
 
     assert gpus() == []
-    with pytest.raises(Unavailable, match="there is none that the driver sees"):
+    with pytest.raises(Unavailable, match="there is no GPU 0; the driver sees none"):
         pin(0)
 
 

@@ -17,7 +17,7 @@ from storage.redis.calls import SyncRedis
 from tasks import clients
 from tasks.settings import settings
 from workers import boot, scratch_cleanup
-from workers.heartbeat import facts
+from workers.heartbeat import worker_info
 
 pytest_plugins = ["inprocess"]
 
@@ -25,15 +25,24 @@ pytest_plugins = ["inprocess"]
 def announce(link: SyncRedis, host_id: str) -> None:
     """A cpu worker whose scratch folder is there."""
     link.do(
-        catalogue.announce("cpu-1@other", facts("cpu", ["cpu"], "cpu") | {"host_id": host_id}, {})
+        catalogue.announce(
+            "cpu-1@other", {**worker_info("cpu", ["cpu"], "cpu"), "host_id": host_id}, {}
+        )
     )
 
 
+def usage() -> catalogue.ScratchUsage:
+    """What a worker measures."""
+    measured = scratch_cleanup.usage()
+    assert measured
+    return measured
+
+
 def test_what_lies_in_scratch_is_counted(in_process: None) -> None:
-    before = scratch_cleanup.fullness()["scratch"]["used"]
+    before = usage()["used"]
     clients.scratch().put(f"{settings().installation}:run:1:input", np.zeros(1000, np.uint8))
 
-    assert scratch_cleanup.fullness()["scratch"]["used"] - before >= 1000
+    assert usage()["used"] - before >= 1000
 
 
 @pytest.fixture
@@ -46,40 +55,40 @@ def small(in_process: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_without_a_setting_a_quarter_of_the_room_may_be_used(small: Path) -> None:
-    assert scratch_cleanup.fullness()["scratch"]["most"] == 8 * 2**20
+    assert usage()["most"] == 8 * 2**20
 
 
 def test_what_others_take_is_no_room(small: Path) -> None:
     clients.scratch().put(f"{settings().installation}:run:1:input", np.zeros(2**20, np.uint8))
     filler = fill(small, leave_mib=4)
-    little = scratch_cleanup.fullness()["scratch"]
+    little = usage()
     fill(small)
-    none = scratch_cleanup.fullness()["scratch"]
+    none = usage()
     filler.unlink()
 
     assert 2**20 < little["used"] < 2 * 2**20
     assert 2**20 < little["most"] - little["used"] < 3 * 2**20, "two are a reserve"
     assert none["most"] == none["used"] == little["used"]
-    assert scratch_cleanup.fullness()["scratch"]["most"] == 8 * 2**20
+    assert usage()["most"] == 8 * 2**20
 
 
 def test_a_full_folder_without_arrays_of_ours_is_full(small: Path) -> None:
     fill(small)
 
-    assert scratch_cleanup.fullness()["scratch"] == {"used": 1, "most": 1}, "0 would be no limit"
+    assert scratch_cleanup.usage() == {"used": 1, "most": 1}, "0 would be no limit"
 
 
 def test_the_setting_says_how_much(in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXELMILL_SCRATCH_MIB", "3")
     settings.cache_clear()
 
-    assert scratch_cleanup.fullness()["scratch"]["most"] == 3 * 2**20
+    assert usage()["most"] == 3 * 2**20
 
 
 def test_a_worker_that_shares_the_folder_may_work(in_process: None, link: SyncRedis) -> None:
     announce(link, clients.host_id())
 
-    boot._check_place()
+    boot._check_scratch_folder()
 
 
 def test_a_worker_apart_refuses_and_says_what_to_do(
@@ -89,7 +98,7 @@ def test_a_worker_apart_refuses_and_says_what_to_do(
     announce(link, "another host")
 
     with pytest.raises(SystemExit, match="PIXELMILL_SCRATCH_URL"):
-        boot._check_place()
+        boot._check_scratch_folder()
 
 
 def test_a_worker_apart_may_work_with_a_redis_for_arrays(
@@ -99,7 +108,7 @@ def test_a_worker_apart_may_work_with_a_redis_for_arrays(
     settings.cache_clear()
     announce(link, "another host")
 
-    boot._check_place()
+    boot._check_scratch_folder()
 
 
 def test_one_that_died_elsewhere_is_waited_for(
@@ -108,7 +117,7 @@ def test_one_that_died_elsewhere_is_waited_for(
     monkeypatch.setattr(catalogue, "WORKER_TTL_MS", 300)
     announce(link, "the host before its restart")
 
-    boot._check_place()
+    boot._check_scratch_folder()
 
 
 def test_a_worker_without_its_folder_says_so(servers: Stack, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""How worker processes start, are pinned, announce themselves and drain."""
+"""A worker process: how it starts, is pinned to a GPU, announces itself and stops."""

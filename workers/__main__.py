@@ -4,27 +4,29 @@ import argparse
 
 from tasks.log import configure
 from tasks.settings import settings
-from workers.environment import let_threads_rest, restart_with_huge_pages
+from workers.environment import let_threads_sleep, restart_with_huge_pages
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line, start the worker."""
+    """Read the command line and run the worker that it asks for."""
     parser = argparse.ArgumentParser(prog="pixelmill worker", description=__doc__)
     parser.add_argument("kind", choices=["cpu", "gpu"])
     parser.add_argument("--models", default="", help="comma-separated; default: all (gpu)")
-    parser.add_argument("--gpu", type=int, help="number of the GPU that this worker owns (gpu)")
+    parser.add_argument("--gpu", type=int, help="number of the GPU that this worker uses (gpu)")
     chosen = parser.parse_args(arguments)
     if chosen.kind == "cpu":
         restart_with_huge_pages()
     else:
-        let_threads_rest()
+        let_threads_sleep()
     configure(settings().log_level)
-    from workers import boot
-
     if chosen.kind == "cpu":
-        boot.cpu()
+        from workers import boot as cpu_boot
+
+        cpu_boot.cpu()
     else:
-        boot.gpu(chosen.models, chosen.gpu)
+        from workers.gpu import boot as gpu_boot
+
+        gpu_boot.gpu(chosen.models, chosen.gpu)
 
 
 if __name__ == "__main__":

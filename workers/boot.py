@@ -1,4 +1,7 @@
-"""Starts a worker: loads and warms first, consumes after, and says why when it cannot."""
+"""Starts a worker: everything is ready before it takes messages; if it cannot start, it says why.
+
+Here: the cpu worker, and what both kinds share. The gpu worker is in workers/gpu/boot.py.
+"""
 
 import gc
 import logging
@@ -7,217 +10,139 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import structlog
 from celery.signals import worker_ready, worker_shutting_down
 
 from storage import catalogue
+from storage.catalogue import WorkerInfo
 from storage.errors import StorageDown
 from storage.scratch import APART
 from tasks.app import app
 from tasks.clients import host_id, near, state
-from tasks.errors import JobError, Unavailable
+from tasks.errors import JobError
 from tasks.imaging import codec
-from tasks.models import registry
-from tasks.queues import gpu_queue
-from tasks.settings import names_in, settings
-from workers import metrics, pinning
+from tasks.settings import settings
+from workers import metrics, scratch_cleanup
 from workers.celery_patches import ForgetTimers, KeepMessages, LeanConsumer, LosslessDispatcher
 from workers.consuming import Consuming, Pulse
 from workers.drain import Drain
-from workers.health import Trouble, Watchdog, late_loop
-from workers.heartbeat import Heartbeat, facts
-from workers.scratch_cleanup import ScratchCleaner, fullness
+from workers.heartbeat import Heartbeat, worker_info
+from workers.metrics import Collect
+from workers.watchdog import Check, Watchdog, late_loop
 
-if TYPE_CHECKING:  # it imports torch, which has to wait until the GPU is pinned
-    from workers.gpu.device import Device
-
-GPU_THREADS = 48
-"""Messages in hand at once: three batches of 16, so that the next is there when one is done."""
 STAGE_LIMIT_S = 120
-"""Hard limit of a message in a cpu worker, for what `stage_limit_s` cannot interrupt: its process
-is killed, and its runs are led again, each alone, once their leases run out."""
-
+"""Hard limit of a message in a cpu worker, for work that `stage_limit_s` cannot interrupt: its
+process is killed, and its runs are requeued, each alone, once their leases have run out."""
 MARGIN_S = 60
-"""A pool that finishes nothing for so much longer than a message may take is stuck."""
+"""A pool is stuck that finishes nothing for this much longer than a message may take."""
 GHOST_S = catalogue.WORKER_TTL_MS / 1000 + 1
-"""A worker that died is in the catalogue for so long."""
+"""How long the catalogue still shows a worker that has died."""
 
 log = structlog.get_logger()
 
 
 def cpu() -> None:
-    """Pre- and postprocessing, in forked processes; imports no torch, starts no thread before."""
+    """Run a cpu worker: pre- and postprocessing in forked processes.
+
+    It imports no torch, and starts no thread before the processes are forked.
+    """
     processes = settings().cpu_processes or os.cpu_count() or 1
-    said = {"processes": processes, "sandbox": _sandbox()}
+    sandbox = _sandbox()
 
-    def worker() -> dict[str, Any]:
-        return facts("cpu", ["cpu"], "cpu") | said | fullness()
+    def worker() -> WorkerInfo:
+        info = worker_info("cpu", ["cpu"], "cpu")
+        info["processes"], info["sandbox"] = processes, sandbox
+        if usage := scratch_cleanup.usage():
+            info["scratch"] = usage
+        return info
 
-    announcer, tidier = Heartbeat(_node("cpu"), worker), ScratchCleaner()
-    worker_ready.connect(lambda **_: tidier.start(), weak=False)
-    worker_shutting_down.connect(lambda **_: tidier.stop(), weak=False)
-    options = ["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)]
-    consuming = Consuming(settings().state_url, ["cpu"], processes, STAGE_LIMIT_S + MARGIN_S)
-    _consume(announcer, ["cpu"], options, consuming)
+    cleaner = scratch_cleanup.ScratchCleaner()
+    worker_ready.connect(lambda **_: cleaner.start(), weak=False)
+    worker_shutting_down.connect(lambda **_: cleaner.stop(), weak=False)
+    consume(
+        Heartbeat(node("cpu"), worker),
+        Consuming(settings().state_url, ["cpu"], processes, STAGE_LIMIT_S + MARGIN_S),
+        queues=["cpu"],
+        stages=["preprocess", "postprocess"],
+        options=["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)],
+    )
 
 
 def _sandbox() -> dict[str, str]:
-    """What confines decoders here. Starts the one helper that all processes of this worker use."""
+    """What confines image decoders: starts the helper that all processes of this worker share."""
     try:
         layers = codec.prepare()
     except JobError as error:
-        _refuse(error)
-    tell = log.info if layers["seccomp"] == "on" else log.warning
-    tell("pictures are decoded in a sandbox", layers=layers)
+        refuse(error)
+    write = log.info if layers["seccomp"] == "on" else log.warning
+    write("pictures are decoded in a sandbox", layers=layers)
     return layers
 
 
-def gpu(models: str, number: int | None = None) -> None:
-    """Inference on one device, threads in front of one batcher; `number`: the GPU that is its own.
-
-    Every model is warm before the worker says that it is there.
-    """
-    try:
-        if number is not None:
-            _pin(number)  # before torch is imported
-        names = _names(models or pinning.models_of(number, settings().gpu_models))
-        device = _device(number)
-        for variant in _variants(names):
-            device.load(variant)
-    except JobError as error:
-        _refuse(error)
-    _serve(device, names)
-
-
-def _pin(number: int) -> None:
-    if settings().device == "cpu":
-        raise Unavailable(f"--gpu {number} and PIXELMILL_DEVICE=cpu contradict each other")
-    pinning.pin(number)
-
-
-def _device(number: int | None) -> "Device":
-    import torch
-
-    from workers.gpu.accelerator import choose
-    from workers.gpu.device import Device
-
-    asked = ("cuda", f"--gpu {number}") if number is not None else (settings().device, "")
-    device = Device(choose(asked[0], settings().precision, asked[1] or "PIXELMILL_DEVICE=cuda"))
-    threads = pinning.threads(settings().threads)
-    torch.set_num_threads(threads)
-    log.info(
-        "device chosen",
-        device=device.name,
-        gpu=torch.cuda.get_device_name() if device.name == "cuda" else None,
-        threads=threads,
-        cores=pinning.cores(),
-    )
-    return device
-
-
-def _serve(device: "Device", names: Sequence[str]) -> None:
-    from tasks.inference import DEADLINE_S, serve
-    from workers.gpu.batcher import Batcher
-    from workers.gpu.device import card
-    from workers.health import trouble, watch_device
-
-    batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
-    serve(batcher)
-    hang_s = settings().device_hang_s
-    watch_device(batcher, hang_s)
-    queues = [gpu_queue(name) for name in names]
-
-    def counts() -> dict[str, int]:
-        return {**batcher.counts, **device.ladder.counts}
-
-    def worker() -> dict[str, Any]:
-        return facts("gpu", queues, device.name) | {"counts": counts()}
-
-    def cards() -> dict[str, dict[str, Any]]:
-        return {name: card(name, device.loaded) for name in names}
-
-    options = ["-P", "threads", "-c", str(GPU_THREADS)]
-    numbers = metrics.OfDevice(
-        device.name, counts, lambda: dict(batcher.sizes), tuple(device.loaded)
-    )
-    consuming = Consuming(settings().state_url, queues, GPU_THREADS, DEADLINE_S + MARGIN_S)
-    hangs = partial(trouble, batcher, hang_s)
-    _consume(Heartbeat(_node("gpu"), worker, cards), queues, options, consuming, numbers, [hangs])
-
-
-def _names(models: str) -> list[str]:
-    there = registry.names()
-    wanted = names_in(models or settings().models)
-    for name in wanted:
-        if name not in there:
-            raise JobError(f"no model {name!r}; there are: {', '.join(there)}")
-    return wanted or list(there)
-
-
-def _variants(names: Sequence[str]) -> list[str]:
-    """Every profile that is loaded of these models; JobError for one that does not exist."""
-    asked = names_in(settings().profiles)
-    try:
-        for one in asked:
-            registry.variant(one)
-    except LookupError as error:
-        raise JobError(f"PIXELMILL_PROFILES={settings().profiles}: {error}") from error
-    return [variant for name in names for variant in registry.variants(name, asked)]
-
-
-def _begin(announcer: Heartbeat, watchdog: Watchdog, device: metrics.OfDevice | None) -> None:
-    """The pool is there: threads may be started."""
-    announcer.metrics = metrics.serve(settings().worker_metrics, device)
-    announcer.start()
-    watchdog.start()
-
-
-def _drain(announcer: Heartbeat, consuming: Consuming) -> None:
-    """Called in a signal handler: must not wait."""
-    announcer.drain()
-    consuming.drain()
-
-
-def _consume(
-    announcer: Heartbeat,
-    queues: list[str],
-    options: list[str],
+def consume(
+    heartbeat: Heartbeat,
     consuming: Consuming,
-    device: metrics.OfDevice | None = None,
-    troubles: Sequence[Trouble] = (),
+    *,
+    queues: Sequence[str],
+    stages: Sequence[str],
+    options: Sequence[str],
+    checks: Sequence[Check] = (),
+    more_metrics: Collect = list,
 ) -> None:
-    """Hand this process to Celery until SIGTERM; warm shutdown finishes what is in hand."""
-    _check_place()
-    watchdog = Watchdog([*troubles, consuming.trouble, late_loop])
-    worker_ready.connect(lambda **_: _begin(announcer, watchdog, device), weak=False)
-    worker_shutting_down.connect(lambda **_: _drain(announcer, consuming), weak=False)
-    drain = Drain(settings().stop_s)
-    worker_ready.connect(drain.take, weak=False)
-    worker_shutting_down.connect(drain.begin, weak=False)
-    app.conf.worker_consumer = LeanConsumer
-    events: Any = app.events  # the stub wants a name here; Celery takes classes as well
-    events.dispatcher_cls = LosslessDispatcher
-    app.steps["consumer"].update((ForgetTimers, KeepMessages, Pulse))
-    flags = ["--without-gossip", "--without-mingle", "--loglevel", settings().log_level]
-    # Flower knows a worker by its events and heartbeat; without Flower both are a cost.
-    flags += ["-E"] if settings().task_events else ["--without-heartbeat"]
-    # Two lines a task from Celery are a fifth of its CPU; ours say what matters.
-    for noisy in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # What is loaded by now stays: the collector need not walk through all of torch again and again,
-    # and forked processes go on sharing it.
+    """Let Celery consume `queues` in this process until SIGTERM, and end what is in progress.
+
+    `stages` are those of the queues' messages; `options` go to Celery's command line; the process
+    ends if one of `checks` fails.
+    """
+    _check_scratch_folder()
+    watchdog = Watchdog([*checks, consuming.check, late_loop])
+
+    def begin(**_: Any) -> None:  # the pool has been forked: threads may be started
+        heartbeat.metrics = metrics.serve(settings().worker_metrics, stages, more_metrics)
+        heartbeat.start()
+        watchdog.start()
+
+    def drain(**_: Any) -> None:  # runs in a signal handler: must not block
+        heartbeat.drain()
+        consuming.drain()
+
+    worker_ready.connect(begin, weak=False)
+    worker_shutting_down.connect(drain, weak=False)
+    bounded = Drain(settings().stop_s)
+    worker_ready.connect(bounded.watch, weak=False)
+    worker_shutting_down.connect(bounded.begin, weak=False)
+    _patch_celery()
+    # What is loaded by now stays: frozen, the collector need not go through all of torch again and
+    # again, and forked processes keep sharing its memory.
     gc.collect()
     gc.freeze()
-    with _arrays():
-        app.worker_main(["worker", "-Q", ",".join(queues), "-n", announcer.node, *options, *flags])
+    with _scratch_arrays():
+        app.worker_main(
+            ["worker", "-Q", ",".join(queues), "-n", heartbeat.node, *options, *_celery_flags()]
+        )
+
+
+def _patch_celery() -> None:
+    app.conf.worker_consumer = LeanConsumer
+    events: Any = app.events  # the stub asks for a name here; Celery takes a class as well
+    events.dispatcher_cls = LosslessDispatcher
+    app.steps["consumer"].update((ForgetTimers, KeepMessages, Pulse))
+    # Celery logs two lines per task, which is a fifth of its CPU time; ours say what matters.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _celery_flags() -> list[str]:
+    flags = ["--without-gossip", "--without-mingle", "--loglevel", settings().log_level]
+    # Flower needs a worker's events and heartbeat; without Flower both only cost time.
+    return flags + (["-E"] if settings().task_events else ["--without-heartbeat"])
 
 
 @contextmanager
-def _arrays() -> Iterator[None]:
-    """While this worker runs, arrays of this host stay; the last one to end removes them."""
+def _scratch_arrays() -> Iterator[None]:
+    """Keep this host's arrays while this worker runs; the last worker that ends removes them."""
     held = near().hold(settings().installation)
     try:
         yield
@@ -227,8 +152,11 @@ def _arrays() -> Iterator[None]:
             log.info("scratch arrays removed at the end", arrays=removed)
 
 
-def _check_place() -> None:
-    """Refuse to work beside workers that cannot read our arrays; one just gone is waited for."""
+def _check_scratch_folder() -> None:
+    """Refuse to start beside workers that cannot read our arrays.
+
+    Waits for the entries of workers that may have just died to expire.
+    """
     give_up_at = time.monotonic() + GHOST_S
     try:
         own = host_id()
@@ -236,18 +164,20 @@ def _check_place() -> None:
             if state().do(catalogue.read()).is_on_one_host(own):
                 return
             if time.monotonic() > give_up_at:
-                _refuse(JobError(APART))
+                refuse(JobError(APART))
             time.sleep(0.5)
-    except StorageDown as error:  # Celery waits for it; each array is checked again
+    except StorageDown as error:  # Celery waits for Redis; each array is checked again
         log.warning("other workers not seen", reason=str(error))
     except OSError as error:
-        _refuse(JobError(f"no scratch folder {settings().scratch_dir}: {error.strerror}"))
+        refuse(JobError(f"no scratch folder {settings().scratch_dir}: {error.strerror}"))
 
 
-def _node(kind: str) -> str:
+def node(kind: str) -> str:
+    """The name of this worker in Celery and in the catalogue."""
     return f"{kind}-{os.getpid()}@{socket.gethostname()}"
 
 
-def _refuse(error: JobError) -> NoReturn:
+def refuse(error: JobError) -> NoReturn:
+    """End this process with one sentence on stderr."""
     hint: Any = f" {error.hint}" if error.hint else ""
     raise SystemExit(f"pixelmill worker: {str(error).rstrip('.')}.{hint}")

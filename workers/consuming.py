@@ -1,7 +1,8 @@
 """Whether this worker's consumer takes messages, and whether its pool finishes them.
 
-A consumer may fall silent for ever after its connection to Redis was reset (celery#10205,
-celery#10302): the process lives, announces itself, and takes nothing. Only the queue shows that.
+After its connection to Redis was reset, Celery's consumer may stop taking messages for ever
+(celery#10205, celery#10302): the process lives and announces itself, and only the queue shows that
+it does nothing.
 """
 
 from collections.abc import Sequence
@@ -20,50 +21,54 @@ from storage import keys
 from tasks.loops import LOOPS, Loop
 
 SILENT_S = 60.0
-"""Messages wait, there is room for them, and none has been taken for so long. Longer than Celery
-waits between two tries to connect (up to 30 s)."""
+"""The consumer is stuck if messages wait, the pool has room for them, and none has been taken for
+this time. Celery waits up to 30 s between two attempts to connect."""
 LOOK_S = 5.0
 PULSE_S = 5.0
 PULSE_ALLOWED_S = 90.0
-"""The main thread may wait for a Redis that hangs: a few commands of 5 s each."""
-PRIORITIES = (0, 3, 6, 9)
-"""Steps of kombu's Redis transport: a list each."""
+"""The main thread may wait for a Redis that hangs: 5 s for each of a few commands."""
+CELERY_PRIORITIES = (0, 3, 6, 9)
+"""Priority steps of kombu's Redis transport, which has one list for each."""
 ANSWER_S = 2.0
 
 log = structlog.get_logger()
 
-Mark = tuple[int, frozenset[int]]
+Progress = tuple[int, frozenset[int]]
+"""How many messages have been started so far, and which of them have not ended."""
 
 
 class Consuming:
-    """Compares what waits in the queues with what this worker does; any change is progress."""
+    """Compares the queues with what this worker does; any change is progress."""
 
     def __init__(self, url: str, queues: Sequence[str], room: int, stuck_s: float) -> None:
-        """`room`: messages in hand at a time. A pool that is full and finishes none for `stuck_s`
-        is stuck: that is longer than any message may take."""
+        """`url`: the state Redis. `room`: messages that the pool works on at a time. `stuck_s`: a
+        full pool that finishes none for so long is stuck; longer than any message may take."""
         self._client = redis.Redis.from_url(
             url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S,
             retry=Retry(NoBackoff(), 0),
         )  # fmt: skip
-        self._lists = [keys.queue(name, step) for name in queues for step in PRIORITIES]
+        self._lists = [keys.queue(name, step) for name in queues for step in CELERY_PRIORITIES]
         self._room, self._stuck_s = room, stuck_s
-        self._mark: Mark = (-1, frozenset())
-        self._since = self._looked_at = monotonic()
+        self._previous: Progress = (-1, frozenset())
+        self._since = self._checked_at = monotonic()
         self._is_draining = False
 
     def drain(self) -> None:
-        """The worker is stopping: it is meant to take nothing more."""
+        """Check no more: a worker that is stopping takes no messages on purpose."""
         self._is_draining = True
 
-    def trouble(self) -> str | None:
-        """Why this worker does not work; None while it does, or while that cannot be told."""
-        if self._is_draining or monotonic() - self._looked_at < LOOK_S:
+    def check(self) -> str | None:
+        """Why this worker is stuck, as a sentence; None while it is not, or while Redis is silent.
+
+        May be called at any rate: it looks every LOOK_S seconds.
+        """
+        if self._is_draining or monotonic() - self._checked_at < LOOK_S:
             return None
-        self._looked_at, mark = monotonic(), _mark()
-        if mark != self._mark:
-            self._mark, self._since = mark, monotonic()
+        self._checked_at, progress = monotonic(), _progress()
+        if progress != self._previous:
+            self._previous, self._since = progress, monotonic()
             return None
-        is_full = len(mark[1]) >= self._room
+        is_full = len(progress[1]) >= self._room
         if not is_full and not self._has_waiting():
             self._since = monotonic()
             return None
@@ -73,19 +78,19 @@ class Consuming:
         return None
 
     def _has_waiting(self) -> bool:
-        """Whether messages wait; no while Redis does not say so."""
+        """Whether messages wait; False while Redis does not answer."""
         try:
-            with self._client.pipeline(transaction=False) as asked:
-                asked.ping()  # refused, as taking a message is, while its disk is full
+            with self._client.pipeline(transaction=False) as commands:
+                commands.ping()  # fails, as taking a message does, while Redis' disk is full
                 for name in self._lists:
-                    asked.llen(name)
-                return any(asked.execute()[1:])
+                    commands.llen(name)
+                return any(commands.execute()[1:])
         except (RedisError, OSError):
             return False
 
 
 class Pulse(bootsteps.StartStopStep):
-    """Shows whether the worker's main thread turns; it does nothing else."""
+    """Shows among this process's loops whether Celery's event loop turns."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     _repeated: Any = None
@@ -95,25 +100,24 @@ class Pulse(bootsteps.StartStopStep):
         self._loop = Loop("consumer", PULSE_ALLOWED_S)
 
     def start(self, consumer: Any) -> None:
-        """Begin, where the worker has an event loop."""
+        """Begin, if the worker has an event loop."""
         if consumer.hub:
             LOOPS.add(self._loop)
             self._loop.turn()
             self._repeated = consumer.hub.call_repeatedly(PULSE_S, self._loop.turn)
 
     def stop(self, consumer: Any) -> None:
-        """The connection is lost, or the worker stops."""
+        """The connection is lost, or the worker stops: expect no turns."""
         LOOPS.remove(self._loop)
         if self._repeated:
             self._repeated.cancel()
 
     def terminate(self, consumer: Any) -> None:
-        """The same, in a hurry."""
+        """The worker stops at once."""
         self.stop(consumer)
 
 
-def _mark() -> Mark:
-    """How many messages were begun so far, and which are in hand."""
+def _progress() -> Progress:
     return state.all_total_count[0], frozenset(map(id, tuple(state.reserved_requests)))
 
 

@@ -1,4 +1,7 @@
-"""Which GPUs there are, which models go where, how many threads a process gets. Never torch."""
+"""Which GPUs there are, which models run on which, and how many threads a process gets.
+
+Never imports torch: a GPU has to be chosen before that.
+"""
 
 import os
 from dataclasses import dataclass
@@ -15,12 +18,11 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as NVIDIA's own library sees it."""
+    """One GPU as NVIDIA's own library sees it. Sizes are in bytes."""
 
     number: int
     name: str
     used: int
-    """Bytes."""
     free: int
     total: int
 
@@ -40,58 +42,61 @@ def gpus() -> list[Gpu]:
 
 
 def usable() -> list[Gpu]:
-    """The GPUs that this process may use: CUDA's own variable may hide some."""
-    shown = os.environ.get(VISIBLE)  # noqa: TID251  (CUDA's variable, no setting of ours)
-    if shown is None:
+    """The GPUs that CUDA_VISIBLE_DEVICES allows this process to use."""
+    visible = os.environ.get(VISIBLE)  # noqa: TID251  (CUDA's variable, not one of our settings)
+    if visible is None:
         return gpus()
-    numbers = {int(word) for word in shown.split(",") if word.strip().isdecimal()}
+    numbers = {int(word) for word in visible.split(",") if word.strip().isdecimal()}
     return [gpu for gpu in gpus() if gpu.number in numbers]
 
 
 def pin(number: int) -> None:
-    """Make this GPU the only one that this process sees; before anything imports torch.
+    """Make this GPU the only one that this process sees. Call it before torch is imported.
 
-    Raises Unavailable when it is not there: whoever names a GPU wants no silent CPU.
+    Raises Unavailable if there is no such GPU, rather than run on the CPU unnoticed.
     """
-    found = gpus()
-    if number not in [gpu.number for gpu in found]:
-        there = ", ".join(f"{gpu.number} ({gpu.name})" for gpu in found)
+    present = gpus()
+    if number not in [gpu.number for gpu in present]:
+        names = ", ".join(f"{gpu.number} ({gpu.name})" for gpu in present)
         raise Unavailable(
-            f"GPU {number} was asked for; there is {there or 'none that the driver sees'}",
-            hint="`nvidia-smi -L` lists them. Leave --gpu out to run on what is there.",
+            f"there is no GPU {number}; the driver sees {names or 'none'}",
+            hint="`nvidia-smi -L` lists the GPUs. Leave --gpu out to use whatever there is.",
         )
-    # CUDA numbers by speed unless told; nvidia-smi and --gpu number by slot.
+    # By default CUDA numbers GPUs by speed; nvidia-smi and --gpu number them by slot.
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # noqa: TID251  (written, not read)
     os.environ[VISIBLE] = str(number)  # noqa: TID251  (as above)
 
 
-def models_of(number: int | None, placed: str) -> str:
-    """The models of a GPU in `0=matting;1=classify,facemask`; empty where it is not named."""
-    places: dict[int, str] = {}
-    for part in filter(None, placed.replace(" ", "").split(";")):
+def models_of(number: int | None, setting: str) -> str:
+    """The models of a GPU in `0=matting;1=classify,facemask`; empty if the GPU is not listed.
+
+    Raises Unavailable for a setting that cannot be read.
+    """
+    models_by_gpu: dict[int, str] = {}
+    for part in filter(None, setting.replace(" ", "").split(";")):
         gpu, _, models = part.partition("=")
         if not gpu.isdecimal() or not models:
             raise Unavailable(
                 f"PIXELMILL_GPU_MODELS has {part!r}; expected a GPU's number and models",
                 hint="For example 0=matting;1=classify,facemask",
             )
-        places[int(gpu)] = models
-    return "" if number is None else places.get(number, "")
+        models_by_gpu[int(gpu)] = models
+    return "" if number is None else models_by_gpu.get(number, "")
 
 
 def cores() -> int:
-    """Cores that this process may use: by its affinity and its container's quota."""
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """Cores that this process may use, by its affinity and its container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = CPU_QUOTA.read_text().split()
-        return max(1, min(mine or 1, int(quota) // int(period)))
-    except (OSError, ValueError):  # no container, or `max`
-        return mine or 1
+        return max(1, min(allowed or 1, int(quota) // int(period)))
+    except (OSError, ValueError):  # not in a container, or its quota is `max`
+        return allowed or 1
 
 
-def threads(asked: int, processes: int = 1) -> int:
-    """torch threads of one of `processes` on this host: what was asked for, else a fair share."""
-    return asked or max(1, cores() // processes)
+def threads(setting: int, processes: int = 1) -> int:
+    """torch threads for one of `processes` on this host: the setting, or an equal share if 0."""
+    return setting or max(1, cores() // processes)
 
 
 def _gpu(nvml: Any, number: int) -> Gpu:
@@ -99,7 +104,7 @@ def _gpu(nvml: Any, number: int) -> Gpu:
     name = nvml.nvmlDeviceGetName(handle)
     try:
         memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    except nvml.NVMLError:  # boards whose memory is the machine's own
+    except nvml.NVMLError:  # a board that shares the machine's memory
         machine = psutil.virtual_memory()
         return Gpu(number, str(name), machine.used, machine.available, machine.total)
     return Gpu(number, str(name), int(memory.used), int(memory.free), int(memory.total))

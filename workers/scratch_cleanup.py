@@ -1,10 +1,9 @@
-"""Looks after this host's scratch arrays: how many bytes they take, and which are left over."""
-
-from typing import Any
+"""Watches over this host's scratch arrays: how much room they take, and which are left over."""
 
 import structlog
 
 from storage import records
+from storage.catalogue import ScratchUsage
 from storage.errors import StorageDown
 from storage.scratch import Usage, run_of
 from tasks.clients import scratch, state
@@ -13,82 +12,84 @@ from tasks.settings import MIB, settings
 
 EVERY_S = 60.0
 ALLOWED_S = 600.0
-ARRAY_S = 60.0
-"""An array this young may be of a run that this look does not know yet."""
+MIN_AGE_S = 60.0
+"""A younger array may belong to a run that was queued after the list of runs was read."""
 SHARE = 4
-"""Without a setting, arrays may take one part in so many of the room there is."""
+"""Without a setting, arrays may take the SHARE-th part of the file system."""
 RESERVE = 16
-"""One part in so many of the room is left to the runs that are under way already."""
+"""The RESERVE-th part of the file system stays free for the runs that are already in progress."""
 
 log = structlog.get_logger()
 
 
-def fullness() -> dict[str, Any]:
-    """Bytes of arrays in scratch and how many there may be (0: no limit), for the catalogue."""
+def usage() -> ScratchUsage | None:
+    """Bytes of scratch arrays and how many there may be; None if they could not be measured."""
     try:
-        usage = scratch().usage(settings().installation)
+        measured = scratch().usage(settings().installation)
     except (StorageDown, OSError) as error:
         log.warning("scratch not measured", reason=str(error))
-        return {}
-    return {"scratch": {"used": max(usage.used, 1), "most": _most(usage)}}
+        return None
+    return {"used": max(measured.used, 1), "most": _limit(measured)}
 
 
-def _most(usage: Usage) -> int:
-    """Bytes that arrays may take: as is set, but no more than others leave free.
+def _limit(measured: Usage) -> int:
+    """Bytes that arrays may take: the setting, but no more than other files leave free.
 
-    Equal to what they take (1 at least: 0 would be no limit) where others leave nothing.
+    Where those leave nothing free, the limit equals what the arrays take already, at least 1: a 0
+    would mean that there is no limit.
     """
-    allowed = int(settings().scratch_mib * MIB) or usage.room // SHARE
-    if not usage.room:
+    allowed = int(settings().scratch_mib * MIB) or measured.room // SHARE
+    if not measured.room:
         return allowed
-    free = max(usage.free - usage.room // RESERVE, 0)
-    return min(allowed, max(usage.used, 1) + free)
+    free = max(measured.free - measured.room // RESERVE, 0)
+    return min(allowed, max(measured.used, 1) + free)
 
 
 class ScratchCleaner:
-    """Removes arrays that nobody will read, from a thread of its own."""
+    """Removes arrays that will never be read, every EVERY_S seconds from a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = ThreadLoop("tidy", _tidy, every_s=EVERY_S, allowed_s=ALLOWED_S)
+        self._loop = ThreadLoop("scratch cleanup", _clean, every_s=EVERY_S, allowed_s=ALLOWED_S)
 
     def start(self) -> None:
-        """Tidy up now and then again and again."""
+        """Begin."""
         self._loop.start()
 
     def stop(self) -> None:
-        """Leave it at that."""
+        """End after the present turn."""
         self._loop.stop()
 
 
-def sweep_arrays(age_s: float = ARRAY_S) -> int:
-    """Remove scratch arrays of runs that have ended or have another number now; answers how many.
+def remove_leftovers(min_age_s: float = MIN_AGE_S) -> int:
+    """Remove arrays of runs, or attempts at runs, that are over; answers how many.
 
-    finish removes a run's own: these are what a killed worker or a stale attempt left.
+    A run that ends normally removes its own arrays. What is found here was left by a worker that
+    was killed or by an attempt that was given up.
     """
-    old = scratch().older_than(settings().installation, age_s)
+    old = scratch().older_than(settings().installation, min_age_s)
     if not old:
         return 0
-    alive = _runs_under_way()
-    left = [name for name in old if run_of(name) not in alive]
-    if left:
-        scratch().delete(*left)
-        log.info("scratch arrays removed", arrays=len(left))
-    return len(left)
+    in_progress = _runs_in_progress()
+    leftovers = [name for name in old if run_of(name) not in in_progress]
+    if leftovers:
+        scratch().delete(*leftovers)
+        log.info("scratch arrays removed", arrays=len(leftovers))
+    return len(leftovers)
 
 
-def _tidy() -> None:
+def _clean() -> None:
     try:
-        sweep_arrays()
+        remove_leftovers()
     except (StorageDown, OSError) as error:
-        log.warning("scratch not tidied", reason=str(error))
+        log.warning("scratch not cleaned", reason=str(error))
 
 
-def _runs_under_way() -> set[tuple[str, int]]:
-    """As scratch names bear them: the beginning of the request key, and the number."""
-    alive: set[tuple[str, int]] = set()
+def _runs_in_progress() -> set[tuple[str, int]]:
+    """As scratch names have them: the beginning of the run's key, and the attempt."""
+    runs: set[tuple[str, int]] = set()
     after: str | None = None
     while after != "":
         page = state().do(records.under_way(after or ""))
-        alive |= {(key[:32], n) for key, n in page.items}
+        runs |= {(key[:32], attempt) for key, attempt in page.items}
         after = page.after
-    return alive
+    return runs

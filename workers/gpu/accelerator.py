@@ -1,4 +1,4 @@
-"""What differs between devices: copies, precision, and how a full or a lost memory looks."""
+"""What differs between the CPU and a GPU: copies, precision, memory, and how their errors look."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -13,55 +13,58 @@ from numpy.typing import NDArray
 from tasks.errors import Unavailable
 
 FULL = ("can't allocate memory", "ALLOC_FAILED", "out of memory")
-"""What torch, cuBLAS and cuDNN say where they raise a plain RuntimeError."""
+"""Texts of plain RuntimeErrors of torch, cuBLAS and cuDNN that mean a full memory."""
 
 
 class Accelerator(Protocol):
     """A device that torch knows."""
 
     name: str
-    """What torch and a model's `load` call it."""
+    """Its name in torch and in a model's `load`: `cpu` or `cuda`."""
 
     def prepare(self, session: torch.nn.Module) -> torch.nn.Module:
-        """Lay a network out in memory as this device likes it."""
+        """The network in the memory layout that is fastest on this device."""
 
     def room_for(self, shape: Sequence[int], dtype: str) -> NDArray[Any]:
-        """Memory of the host, not filled, from which `put` copies best."""
+        """An uninitialised array in host memory, of the kind that `put` copies fastest."""
 
     def put(self, batch: NDArray[np.float32]) -> torch.Tensor:
-        """N x C x H x W of the host -> the same on the device."""
+        """N x C x H x W in host memory -> the same as a tensor on the device."""
 
     def take(self, outputs: Sequence[torch.Tensor]) -> list[NDArray[Any]]:
-        """N tensors of the device -> N float32 arrays of the host."""
+        """N tensors on the device -> N float32 arrays in host memory."""
 
     def precision(self) -> AbstractContextManager[Any]:
-        """The arithmetic in which networks run here."""
+        """A context in which networks run with this device's arithmetic."""
 
     def free(self) -> None:
-        """Give back what is kept for later."""
+        """Release memory that is only cached."""
 
     def room_bytes(self) -> int | None:
-        """What could be allocated now; None if that is nobody's to say."""
+        """Bytes that could be allocated now; None where that is unknown."""
 
     def peak_bytes(self, run: Callable[[], object]) -> int:
-        """What `run` allocates at its height, above what is there before."""
+        """Most bytes that `run` has allocated at one time, beyond those allocated before it."""
 
     def summary(self) -> str:
-        """Who has the memory, for the log."""
+        """How the memory is used, as text for the log."""
 
     def is_lost(self, error: BaseException) -> bool:
-        """Whether this process can use the device no more after such an error."""
+        """Whether every later use of the device in this process will fail after this error."""
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice."""
+    """Whether an error means that there was not enough memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
 
 
 def choose(wanted: str, precision: str, asked_by: str = "PIXELMILL_DEVICE=cuda") -> Accelerator:
-    """The accelerator for `auto`, `cuda` or `cpu`; Unavailable when a GPU is asked for in vain."""
+    """The accelerator for `auto`, `cuda` or `cpu`.
+
+    Raises Unavailable for `cuda` without a GPU; `asked_by` names the setting or option that asked.
+    """
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return Cpu()
     if not torch.cuda.is_available():
@@ -73,42 +76,42 @@ def choose(wanted: str, precision: str, asked_by: str = "PIXELMILL_DEVICE=cuda")
 
 
 class Cpu:
-    """The processor: float32, and memory that is everybody's."""
+    """The CPU: float32, and memory that is shared with the rest of the machine."""
 
     name = "cpu"
 
     def prepare(self, session: torch.nn.Module) -> torch.nn.Module:
-        """As the model laid it out."""
+        """The network itself."""
         return session
 
     def room_for(self, shape: Sequence[int], dtype: str) -> NDArray[Any]:
-        """Any."""
+        """An ordinary array."""
         return np.empty(shape, dtype)
 
     def put(self, batch: NDArray[np.float32]) -> torch.Tensor:
-        """The same memory."""
+        """A tensor over the same memory."""
         return torch.from_numpy(batch)
 
     def take(self, outputs: Sequence[torch.Tensor]) -> list[NDArray[Any]]:
-        """The same memory where it is float32; in one step where all are one tensor."""
+        """Arrays over the same memory where it is float32 already."""
         if isinstance(outputs, torch.Tensor):
             return list(outputs.float().numpy())
         return [output.float().numpy() for output in outputs]
 
     def precision(self) -> AbstractContextManager[Any]:
-        """As it is."""
+        """The precision that the network has: float32."""
         return nullcontext()
 
     def free(self) -> None:
-        """Drop what only cycles hold."""
+        """Collect objects that only refer to each other."""
         gc.collect()
 
     def room_bytes(self) -> int | None:
-        """Not to be said: the allocator and the system decide."""
+        """Unknown: the allocator and the operating system decide."""
         return None
 
     def peak_bytes(self, run: Callable[[], object]) -> int:
-        """Not measured."""
+        """Not measured: 0."""
         run()
         return 0
 
@@ -119,7 +122,7 @@ class Cpu:
         return f"process {used} MiB; machine {machine.available // mib} MiB available"
 
     def is_lost(self, error: BaseException) -> bool:
-        """Never."""
+        """Never: the CPU keeps working."""
         return False
 
 
@@ -135,22 +138,22 @@ class Cuda:
         self.dtype: torch.dtype = getattr(torch, precision)
 
     def prepare(self, session: torch.nn.Module) -> torch.nn.Module:
-        """Channels last: what tensor cores read."""
-        return session.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # stub lacks it
+        """In channels-last layout, which tensor cores read directly."""
+        return session.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # the stub lacks it
 
     def room_for(self, shape: Sequence[int], dtype: str) -> NDArray[Any]:
-        """Pinned: the GPU reads it without the processor."""
+        """Pinned memory, which the GPU reads without the CPU."""
         pinned = torch.empty(tuple(shape), dtype=getattr(torch, dtype), pin_memory=True)
         return np.asarray(pinned.numpy())
 
     def put(self, batch: NDArray[np.float32]) -> torch.Tensor:
-        """Through pinned memory, where `room_for` has it already, so that the copy waits not."""
+        """Copied asynchronously from pinned memory; arrays of `room_for` are pinned already."""
         pinned = torch.from_numpy(batch).pin_memory()
         layout = torch.channels_last if batch.ndim == 4 else torch.preserve_format
         return pinned.to(self.name, non_blocking=True, memory_format=layout)
 
     def take(self, outputs: Sequence[torch.Tensor]) -> list[NDArray[Any]]:
-        """In one copy where all have one shape: each copy waits for the device."""
+        """In one copy where all have one shape, since each copy waits for the device."""
         if isinstance(outputs, torch.Tensor):
             return list(outputs.float().cpu().numpy())
         if len({output.shape for output in outputs}) == 1:
@@ -162,17 +165,17 @@ class Cuda:
         return torch.autocast(self.name, self.dtype, enabled=self.dtype != torch.float32)
 
     def free(self) -> None:
-        """Hand torch's cached blocks back to the driver."""
+        """Return the blocks that torch caches to the driver."""
         gc.collect()
         torch.cuda.empty_cache()
 
     def room_bytes(self) -> int | None:
-        """Free on the GPU, and torch's own that is not in use."""
-        kept = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        return int(torch.cuda.mem_get_info()[0]) + kept
+        """Memory that is free on the GPU, and memory that torch has reserved but not allocated."""
+        cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+        return int(torch.cuda.mem_get_info()[0]) + cached
 
     def peak_bytes(self, run: Callable[[], object]) -> int:
-        """By torch's own counter."""
+        """Measured by torch's counter."""
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         run()
@@ -180,9 +183,9 @@ class Cuda:
         return torch.cuda.max_memory_allocated() - before
 
     def summary(self) -> str:
-        """torch's table."""
+        """torch's own summary."""
         return torch.cuda.memory_summary(abbreviated=True)
 
     def is_lost(self, error: BaseException) -> bool:
-        """After an illegal access or an assert every later call fails as well."""
+        """After an illegal access or a device-side assert, every later call fails as well."""
         return isinstance(error, torch.AcceleratorError) and not is_full(error)

@@ -1,55 +1,57 @@
-"""What a batch of n images costs, learned while working: about a + b*n ms."""
+"""What a batch of n images costs: about a + b*n ms, estimated from the batches that have run."""
 
 from collections.abc import Sequence
 
 FORGET = 0.98
-"""Weight of all older batches at each new one: some fifty count."""
+"""Weight of all earlier batches at each new one: about the last fifty count."""
 KEEP = 0.1
-"""Weight of each batch of the warm-up, for ever: they keep the line defined."""
+"""Constant weight of each warm-up batch: these keep the line defined when all batches are of one
+size."""
 
 
 class Cost:
-    """Least squares over the batches of late, and a little of the warm-up."""
+    """A least-squares line through recent batches and, with little weight, those of the warm-up."""
 
     def __init__(self, warm_up: Sequence[tuple[float, float]]) -> None:
-        """`warm_up`: (images, ms) of at least two sizes."""
-        self._fixed = [KEEP * part for part in _sums(warm_up)]
-        self._faded = [0.0] * 5
+        """`warm_up`: (images, ms) of batches of at least two sizes."""
+        self._warm_up = [KEEP * part for part in _sums(warm_up)]
+        self._recent = [0.0] * 5
 
     def add(self, n: float, ms: float) -> None:
-        """Learn from one batch."""
-        new = _sums([(n, ms)])
-        self._faded = [FORGET * old + one for old, one in zip(self._faded, new, strict=True)]
+        """Learn from one batch of n images."""
+        batch = _sums([(n, ms)])
+        self._recent = [FORGET * old + new for old, new in zip(self._recent, batch, strict=True)]
 
     @property
     def a_ms(self) -> float:
-        """What any batch costs."""
+        """The fixed cost of a batch."""
         return self._line()[0]
 
     @property
     def b_ms(self) -> float:
-        """What each image adds."""
+        """The cost that each image adds."""
         return self._line()[1]
 
     def _line(self) -> tuple[float, float]:
-        sums = (old + new for old, new in zip(self._fixed, self._faded, strict=True))
+        sums = (old + new for old, new in zip(self._warm_up, self._recent, strict=True))
         weight, n, nn, ms, nms = sums
         slope = (weight * nms - n * ms) / (weight * nn - n * n)
         b = min(max(slope, 0.0), ms / n)  # neither part of a cost is negative
         return (ms - b * n) / weight, b
 
 
-def wait_s(cost: Cost, count: int, gap_s: float, most_s: float) -> float:
-    """How long `count` waiting images should wait for one more; 0 if it does not pay.
+def wait_s(cost: Cost, count: int, gap_s: float, max_s: float) -> float:
+    """How long `count` waiting images should wait for one more; 0 if waiting does not pay.
 
-    It delays them by the gap and the newcomer's share, and spares the newcomer a batch of its own,
-    that is `a`, less the gap that it would have gained on them.
+    `gap_s`: mean time between arrivals. Waiting delays the images by the gap and by the new image's
+    share of the batch. It saves the new image a batch of its own, which costs `a`, less the gap
+    that it would have gained.
     """
     delay_ms = count * (1000 * gap_s + cost.b_ms)
-    return min(2 * gap_s, most_s) if delay_ms + 1000 * gap_s < cost.a_ms else 0.0
+    return min(2 * gap_s, max_s) if delay_ms + 1000 * gap_s < cost.a_ms else 0.0
 
 
 def _sums(batches: Sequence[tuple[float, float]]) -> list[float]:
-    """Sums over batches of 1, n, n*n, ms, n*ms."""
+    """Sums over (n, ms) batches of 1, n, n*n, ms and n*ms."""
     rows = [(1.0, n, n * n, ms, n * ms) for n, ms in batches]
     return [sum(column) for column in zip(*rows, strict=True)]

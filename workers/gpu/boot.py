@@ -1,0 +1,130 @@
+"""Starts a gpu worker: pins the GPU, loads and warms the models, then takes messages.
+
+torch is imported only after the GPU has been pinned, so modules that need it are imported late.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from storage.catalogue import ModelCard, WorkerInfo
+from tasks.errors import JobError, Unavailable
+from tasks.models import registry
+from tasks.queues import gpu_queue
+from tasks.settings import names_in, settings
+from workers import boot, pinning
+from workers.consuming import Consuming
+from workers.heartbeat import Heartbeat, worker_info
+
+if TYPE_CHECKING:  # it imports torch
+    from workers.gpu.device import Device
+
+THREADS = 48
+"""Messages that are worked on at a time: three batches of 16, so that the next one is complete when
+the device is free."""
+
+log = structlog.get_logger()
+
+
+def gpu(models: str, number: int | None = None) -> None:
+    """Run a gpu worker: inference on one device, threads in front of one batcher.
+
+    `models`: comma-separated; empty for those of the settings. `number`: the GPU to use; None for
+    the setting `device`. Every model is warm before the worker announces itself.
+    """
+    try:
+        if number is not None:
+            _pin(number)
+        names = _names(models or pinning.models_of(number, settings().gpu_models))
+        device = _device(number)
+        for variant in _variants(names):
+            device.load(variant)
+    except JobError as error:
+        boot.refuse(error)
+    _serve(device, names)
+
+
+def _pin(number: int) -> None:
+    if settings().device == "cpu":
+        raise Unavailable(f"--gpu {number} and PIXELMILL_DEVICE=cpu contradict each other")
+    pinning.pin(number)
+
+
+def _device(number: int | None) -> "Device":
+    import torch
+
+    from workers.gpu.accelerator import choose
+    from workers.gpu.device import Device
+
+    if number is None:
+        accelerator = choose(settings().device, settings().precision)
+    else:
+        accelerator = choose("cuda", settings().precision, f"--gpu {number}")
+    device = Device(accelerator)
+    threads = pinning.threads(settings().threads)
+    torch.set_num_threads(threads)
+    log.info(
+        "device chosen",
+        device=device.name,
+        gpu=torch.cuda.get_device_name() if device.name == "cuda" else None,
+        threads=threads,
+        cores=pinning.cores(),
+    )
+    return device
+
+
+def _serve(device: "Device", names: Sequence[str]) -> None:
+    from tasks.inference import DEADLINE_S, serve
+    from workers.gpu import liveness
+    from workers.gpu.batcher import Batcher
+    from workers.gpu.metrics import DeviceMetrics
+    from workers.gpu.model_card import model_card
+
+    batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
+    serve(batcher)
+    hang_s = settings().device_hang_s
+    liveness.observe(batcher, hang_s)
+    queues = [gpu_queue(name) for name in names]
+
+    def counts() -> dict[str, int]:
+        return {**batcher.counts, **device.fallback_chain.counts}
+
+    def worker() -> WorkerInfo:
+        return {**worker_info("gpu", queues, device.name), "counts": counts()}
+
+    def cards() -> Mapping[str, ModelCard]:
+        return {name: model_card(name, device.loaded) for name in names}
+
+    numbers = DeviceMetrics(device.name, counts, lambda: dict(batcher.sizes), tuple(device.loaded))
+    boot.consume(
+        Heartbeat(boot.node("gpu"), worker, cards),
+        Consuming(settings().state_url, queues, THREADS, DEADLINE_S + boot.MARGIN_S),
+        queues=queues,
+        stages=["inference"],
+        options=["-P", "threads", "-c", str(THREADS)],
+        checks=[partial(liveness.check, batcher, hang_s)],
+        more_metrics=numbers.collect,
+    )
+
+
+def _names(models: str) -> list[str]:
+    """The models to serve; JobError for one that does not exist."""
+    present = registry.names()
+    wanted = names_in(models or settings().models)
+    for name in wanted:
+        if name not in present:
+            raise JobError(f"no model {name!r}; there are: {', '.join(present)}")
+    return wanted or list(present)
+
+
+def _variants(names: Sequence[str]) -> list[str]:
+    """Every profile of these models that is loaded; JobError for one that does not exist."""
+    wanted = names_in(settings().profiles)
+    try:
+        for profile in wanted:
+            registry.variant(profile)
+    except LookupError as error:
+        raise JobError(f"PIXELMILL_PROFILES={settings().profiles}: {error}") from error
+    return [variant for name in names for variant in registry.variants(name, wanted)]

@@ -1,0 +1,47 @@
+"""A model that has been loaded onto an accelerator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tasks.models.base import Model
+from workers.gpu.accelerator import Accelerator
+from workers.gpu.cost import Cost
+
+
+@dataclass
+class Loaded:
+    """A model on an accelerator, and what has been measured of it."""
+
+    model: Model
+    session: Any
+    on: Accelerator
+    cost: Cost
+    """Cost of images of the first bin; images of other bins count by their pixels."""
+    pays: bool = True
+    """Whether an image in a batch costs less than an image alone."""
+    compiled: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    """(H, W) of a bin -> its compiled session, where torch.compile is on."""
+    image_bytes: dict[tuple[int, ...], int] = field(default_factory=dict)
+    """(H, W) of a bin -> memory that one more image of a batch takes, where that is measured."""
+
+    def infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """N x C x H x W -> N arrays."""
+        session = self.compiled.get(batch.shape[2:], self.session)
+        with torch.inference_mode(), self.on.precision():
+            outputs = self.model.infer(session, self.on.put(batch))
+        return [_own_memory(output, batch) for output in self.on.take(outputs)]
+
+    def share(self, shape: Sequence[int]) -> float:
+        """Pixels of this (H, W), in images of the first bin."""
+        height, width = self.model.bins[0]
+        return shape[0] * shape[1] / (height * width)
+
+
+def _own_memory(output: NDArray[Any], batch: NDArray[Any]) -> NDArray[Any]:
+    """The output, copied if it lies in the batch's memory: later batches overwrite that."""
+    return output.copy() if np.may_share_memory(output, batch) else output

@@ -1,0 +1,56 @@
+"""The model card: everything that web, command line and admission know about a model."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from storage.catalogue import ModelCard, ProfileCard
+from tasks.models import registry, weights
+from tasks.models.base import Model
+from workers.gpu.loaded import Loaded
+
+
+def model_card(name: str, loaded: Mapping[str, Loaded]) -> ModelCard:
+    """The card of a model, for the catalogue.
+
+    `loaded`: variant -> what this device has loaded. Profiles that are not loaded are not offered.
+    """
+    model, first = registry.get(name), loaded[name]
+    measured = _profile_card(first)
+    profiles = {
+        profile: _profile_card(loaded[variant])
+        for profile in model.profiles
+        if (variant := registry.variant_name(name, model, profile)) in loaded
+    }
+    return {
+        "name": name,
+        "title": model.title,
+        "kind": model.kind,
+        "params": _schema(model, list(profiles)),
+        "profiles": profiles,
+        "weights": weights.digest(model),
+        "code": registry.code_digest(name),
+        "licence": model.licence,
+        "intended_use": model.intended_use,
+        "fallback": model.fallback,
+        "decode": model.decode,
+        "device": first.on.name,
+        "max_batch": measured["max_batch"],
+        "cost_ms": measured["cost_ms"],
+        "weights_bytes": measured["weights_bytes"],
+    }
+
+
+def _profile_card(loaded: Loaded) -> ProfileCard:
+    return {
+        "max_batch": loaded.model.max_batch if loaded.pays else 1,
+        "cost_ms": {"a": round(loaded.cost.a_ms, 3), "b": round(loaded.cost.b_ms, 3)},
+        "weights_bytes": sum(weight.bytes for weight in loaded.model.weights.values()),
+    }
+
+
+def _schema(model: Model, profiles: Sequence[str]) -> dict[str, Any]:
+    """JSON schema of the parameters; its profiles are those that are loaded."""
+    schema = model.params.model_json_schema()
+    if profiles:
+        schema["properties"]["profile"]["enum"] = profiles
+    return schema

@@ -1,0 +1,81 @@
+"""Where items wait in front of the device: one queue per bin, and the batch that is assembled next.
+
+Nothing here locks: `Batcher` calls all of it under its own lock.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+GAP_WEIGHT = 0.2
+"""Weight of the newest gap between two arrivals in their running mean."""
+MAX_GAP_S = 1.0
+"""Longer gaps count as this: a night without work says nothing about the morning."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One item that was submitted, and the future that its answer goes to."""
+
+    item: Any
+    at: float
+    """When it was submitted (time.monotonic)."""
+    deadline: float
+    future: "Future[Any]" = field(default_factory=Future)
+
+
+@dataclass
+class BinQueue:
+    """The requests that wait in one bin, oldest first."""
+
+    requests: deque[Request] = field(default_factory=deque)
+    last_at: float | None = None
+    gap_s: float = MAX_GAP_S
+    """Running mean of the time between arrivals."""
+
+    def append(self, request: Request) -> None:
+        """Queue a request and update the mean gap."""
+        if self.last_at is not None:
+            gap_s = min(request.at - self.last_at, MAX_GAP_S)
+            self.gap_s += GAP_WEIGHT * (gap_s - self.gap_s)
+        self.last_at = request.at
+        self.requests.append(request)
+
+
+@dataclass
+class StagedBatch:
+    """A batch that is being assembled. Its requests are older than all in its bin's queue."""
+
+    bin: Hashable
+    size: int
+    """Most requests that it may hold."""
+    slots: Any
+    """The items side by side, as a list or an array; `slots[i]` is the item of `requests[i]`."""
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def items(self) -> Any:
+        """The part of `slots` that is in use."""
+        return self.slots[: len(self.requests)]
+
+    def is_full(self) -> bool:
+        """Whether no more requests may be added."""
+        return len(self.requests) == self.size
+
+    def add(self, request: Request) -> None:
+        """Add a request and copy its item into the next slot."""
+        self.slots[len(self.requests)] = request.item
+        self.requests.append(request)
+
+    def clear(self) -> list[Request]:
+        """Remove all requests and return them. Their items stay in the slots for `add_back`."""
+        removed, self.requests = self.requests, []
+        return removed
+
+    def add_back(self, request: Request, slot: int) -> None:
+        """Add a request that `clear` removed from `slot`; its item moves only if it has to."""
+        if slot != len(self.requests):
+            self.slots[len(self.requests)] = self.slots[slot]
+        self.requests.append(request)
