@@ -9,7 +9,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from storage import keys
-from storage.records import RunRef
+from storage.jobs.spec import RunRef
 from tasks.loops import ThreadLoop
 from tasks.settings import settings
 
@@ -37,7 +37,7 @@ class Unwanted:
 
     def watch(self, ref: RunRef, future: "Future[Any]") -> None:
         """Cancel the future when nobody wants the run any more."""
-        name = f"{ref.key}:{ref.n}"
+        name = f"{ref.key}:{ref.attempt}"
         self._waiting[name] = future
         future.add_done_callback(lambda _: self._waiting.pop(name, None))
 

@@ -6,8 +6,7 @@ it is led again, for the versions that workers announce by then.
 
 from functools import cache
 
-from storage import records
-from storage.records import Spec
+from storage.jobs.spec import NewerVersion, Spec, spec_from_json
 from tasks.errors import Unavailable
 from tasks.message import PROBE
 from tasks.models import registry, weights
@@ -25,8 +24,8 @@ class OtherVersion(Unavailable):
 def readable(text: str) -> Spec:
     """The spec in a run's record; OtherVersion if a newer Pixelmill wrote it."""
     try:
-        return records.spec_from_json(text)
-    except records.NewerVersion as error:
+        return spec_from_json(text)
+    except NewerVersion as error:
         raise OtherVersion(str(error)) from error
 
 

@@ -58,7 +58,7 @@ def infer(work: Work, carried: Message) -> Callable[[], Outcome]:
         try:
             inferred = _patiently(future, carried, deadline)
         except CancelledError:
-            STAGE.touch("renew", carried, [work.ref])  # confirms: the run ends there
+            STAGE.heartbeat([work.ref])  # confirms: the run ends there
             return REQUEUED
         name = "degraded" if inferred.is_degraded else "output"
         scratch().put(work.scratch(name), inferred.array)
@@ -81,7 +81,7 @@ def _patiently(future: "Future[Inferred]", carried: Message, deadline: float) ->
         except TimeoutError:
             if future.done():  # the model's own TimeoutError
                 raise
-            STAGE.touch("renew", carried, refs(carried))
+            STAGE.heartbeat(refs(carried))
         except Expired:
             break
     future.cancel()

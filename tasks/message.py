@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
-from storage.records import VERSION, RunRef
+from storage.jobs.spec import VERSION, RunRef
 from tasks.errors import Unavailable
 
 Priority = Literal["interactive", "batch"]
@@ -29,7 +29,7 @@ def message(model: str, priority: Priority, refs: Sequence[RunRef]) -> Message:
         "v": VERSION,
         "model": model,
         "priority": priority,
-        "runs": [(ref.key, ref.n) for ref in refs],
+        "runs": [(ref.key, ref.attempt) for ref in refs],
     }
 
 

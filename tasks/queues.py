@@ -12,7 +12,7 @@ from uuid import uuid4
 import orjson
 
 from storage import keys
-from storage.records import EncodedMessage
+from storage.jobs.queueing import EncodedMessage
 from tasks.message import PROBE, Message, Priority
 
 STAGES = ("preprocess", "inference", "postprocess")
@@ -47,15 +47,15 @@ def queue_after(stage: str, model: str) -> str:
     return queue_of(following[0], model) if following else ""
 
 
-def line_of(stage: str, model: str) -> str:
-    """The line that counts who waits for this stage: postprocess overtakes preprocess in `cpu`."""
+def stage_queue(stage: str, model: str) -> str:
+    """The queue of a stage; postprocess has its own, as it overtakes preprocess in `cpu`."""
     return "post" if stage == "postprocess" else queue_of(stage, model)
 
 
-def line_after(stage: str, model: str) -> str:
-    """The line of the stage that follows; empty after the last."""
+def stage_queue_after(stage: str, model: str) -> str:
+    """The queue of the stage that follows; empty after the last."""
     following = STAGES[STAGES.index(stage) + 1 :]
-    return line_of(following[0], model) if following else ""
+    return stage_queue(following[0], model) if following else ""
 
 
 def first(carried: Message) -> EncodedMessage:

@@ -16,9 +16,11 @@ from typing import Any
 
 import structlog
 
-from storage import keys, records
+from storage import keys
+from storage import results as cached_results
 from storage.errors import StorageDown
-from storage.records import Spec
+from storage.jobs import endings
+from storage.jobs.spec import Spec
 from storage.redis.calls import MAYBE_TEXT, TEXT, Batch, SyncRedis, command
 from tasks.clients import objects, results, state
 from tasks.settings import settings
@@ -65,13 +67,13 @@ def keep(
 
 def erase(request_key: str) -> None:
     """Remove what a run has stored and kept; its record is still there to say whose it was."""
-    owner = state().do(records.owner(request_key))
+    owner = state().do(endings.result_owner(request_key))
     if not owner:
         return
     user, result_key = owner
     objects().delete_all(keys.result_folder(user, result_key))
     with suppress(StorageDown):  # a cache that is away forgets by itself
-        results().do(records.forget_result(result_key))
+        results().do(cached_results.forget(result_key))
 
 
 def recall(spec: Spec) -> str | None:
@@ -97,7 +99,9 @@ def adopt(spec: Spec, sha256: str, cache: Batch[Any]) -> Callable[[], str | None
     is of the bytes really read.
     """
     own = keys.result_folder(spec.user, spec.request_key)
-    place = records.exchange_place(_content_key(spec, sha256), own, settings().result_ttl_s)
+    place = cached_results.exchange_location(
+        _content_key(spec, sha256), own, settings().result_ttl_s
+    )
     answer = cache.ask(place)
 
     def wait() -> str | None:
@@ -151,7 +155,7 @@ def _newest(folder: str) -> dict[str, Any] | None:
 
 
 def _remember(request_key: str, payload: str, ttl_s: int, cache: Batch[Any]) -> Callable[[], str]:
-    answer = cache.ask(records.remember_result(request_key, payload, ttl_s))
+    answer = cache.ask(cached_results.write(request_key, payload, ttl_s))
 
     def wait() -> str:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from time import monotonic
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -14,9 +14,13 @@ from celery import Task
 from celery.exceptions import Reject
 from numpy.typing import NDArray
 
-from storage import records, scratch
+from storage import scratch
 from storage.errors import StorageDown
-from storage.records import VERSION, EncodedMessage, End, RunRef, Spec
+from storage.jobs import endings, recovery, stages
+from storage.jobs.endings import ERASE, LATER, End
+from storage.jobs.queueing import EncodedMessage, enqueue
+from storage.jobs.spec import VERSION, RunRef, Spec
+from storage.jobs.stages import StageStart
 from tasks import compatibility, queues, results
 from tasks import message as messages
 from tasks.clients import scratch as scratch_store
@@ -71,7 +75,7 @@ class Work:
 
     def scratch(self, array: str) -> str:
         """Name of one of the run's arrays between stages."""
-        return scratch.name(settings().installation, self.ref.key[:32], self.ref.n, array)
+        return scratch.name(settings().installation, self.ref.key[:32], self.ref.attempt, array)
 
     def array(self, name: str) -> NDArray[np.generic]:
         """One of the run's arrays, read-only, which an earlier stage has put.
@@ -118,28 +122,46 @@ class Stage:
     begins: float
     ends: float
 
-    def touch(
-        self,
-        event: Literal["start", "renew", "end"],
-        carried: Message,
-        refs: list[RunRef],
-        letter: EncodedMessage | None = None,
-    ) -> list[records.Touched]:
-        """Tell the run records that this stage starts, goes on, or hands on in `letter`."""
-        model = carried["model"]
+    def begin(self, carried: Message, refs: list[RunRef]) -> list[StageStart]:
+        """Say that this stage begins for these runs; what each of them answers."""
         return state().do(
-            records.touch(
-                event,
+            stages.begin_stage(
                 refs,
                 stage=self.name,
                 state=self.state,
-                progress=self.begins if event == "start" else self.ends,
-                model=model,
-                line=queues.line_of(self.name, model),
+                progress=self.begins,
+                queue=queues.stage_queue(self.name, carried["model"]),
                 priority=carried["priority"],
-                next_line=queues.line_after(self.name, model),
-                next_queue=queues.queue_after(self.name, model),
-                letter=letter,
+                job_ttl_s=settings().job_ttl_s,
+                expired=messages.EXPIRED,
+            )
+        )
+
+    def heartbeat(self, refs: list[RunRef]) -> None:
+        """Say that this stage is still at these runs; ends those that were cancelled."""
+        state().do(
+            stages.heartbeat(
+                refs,
+                stage=self.name,
+                job_ttl_s=settings().job_ttl_s,
+                expired=messages.EXPIRED,
+            )
+        )
+
+    def end(self, carried: Message, refs: list[RunRef], message: EncodedMessage | None) -> None:
+        """Say that this stage has ended for these runs, and queue the message for the next one."""
+        model = carried["model"]
+        state().do(
+            stages.end_stage(
+                refs,
+                stage=self.name,
+                state=self.state,
+                progress=self.ends,
+                model=model,
+                priority=carried["priority"],
+                next_queue=queues.stage_queue_after(self.name, model),
+                next_broker_queue=queues.queue_after(self.name, model),
+                message=message,
                 job_ttl_s=settings().job_ttl_s,
                 expired=messages.EXPIRED,
             )
@@ -178,16 +200,15 @@ def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
         newer = OtherVersion(f"message of version {carried['v']}; this worker knows {VERSION}")
         _finish(_hand_back(dict.fromkeys(refs, newer)))
         return
-    touched = stage.touch("start", carried, refs)
-    answered = list(zip(refs, touched, strict=True))
+    answered = list(zip(refs, stage.begin(carried, refs), strict=True))
     if ended := [ref for ref, answer in answered if answer.has_ended]:
         _forget_arrays(ended)
     live = [(ref, answer) for ref, answer in answered if answer.is_live]
-    if len(refs) > 1 and any(answer.deliveries > 1 for _, answer in live):
+    if len(refs) > 1 and any(answer.starts > 1 for _, answer in live):
         # It may have brought a worker down. Apart, only the run that did so does it again.
         _split(request, carried, [ref for ref, _ in live])
         return
-    leases = Leases(partial(stage.touch, "renew", carried, [ref for ref, _ in live]))
+    leases = Leases(partial(stage.heartbeat, [ref for ref, _ in live]))
     begun = []
     for ref, answer in live:
         leases.renew()
@@ -205,7 +226,7 @@ def _each(request: Any, stage: Stage, carried: Message, step: Step) -> None:
     left = [ref for ref, outcome in outcomes.items() if outcome is None]
     if left:
         onward = messages.message(carried["model"], carried["priority"], left)
-        stage.touch("end", carried, left, queues.following(request, onward))
+        stage.end(carried, left, queues.following(request, onward))
 
 
 def _split(request: Any, carried: Message, refs: list[RunRef]) -> None:
@@ -215,21 +236,21 @@ def _split(request: Any, carried: Message, refs: list[RunRef]) -> None:
         for ref in refs
     ]
     log.warning("message split", runs=len(letters))
-    state().do(records.post(letters))
+    state().do(enqueue(letters))
 
 
 def _start_again(refs: list[RunRef], carried: Message) -> None:
     """Send runs through all stages again, under new numbers; Work.array bounds how often."""
     if not refs:
         return
-    call = records.requeue(refs, job_ttl_s=settings().job_ttl_s, restart=True)
+    call = recovery.requeue(refs, job_ttl_s=settings().job_ttl_s, restart=True)
     numbers = state().do(call)
     letters = []
     for ref, n in zip(refs, numbers, strict=True):
         log.warning("array gone, run starts again", run=ref.key[:12], n=n)
         again = messages.message(carried["model"], carried["priority"], [RunRef(ref.key, n)])
         letters += [queues.first(again)] if n else []
-    state().do(records.post(letters))
+    state().do(enqueue(letters))
     _forget_arrays(refs)
 
 
@@ -238,10 +259,10 @@ def _hand_back(others: Mapping[RunRef, JobError]) -> list[End]:
     that were let go too often."""
     if not others:
         return []
-    gone = state().do(records.release(list(others)))
+    gone = state().do(recovery.release(list(others)))
     _forget_arrays(list(others))
     for ref, error in others.items():
-        log.info("run handed back", run=ref.key[:12], n=ref.n, reason=str(error))
+        log.info("run handed back", run=ref.key[:12], n=ref.attempt, reason=str(error))
     pairs = zip(others.items(), gone, strict=True)
     return [_failed(ref, error) for (ref, error), is_gone in pairs if not is_gone]
 
@@ -250,8 +271,8 @@ def _end(ref: RunRef, outcome: str | End) -> End:
     return outcome if isinstance(outcome, End) else End(ref, "done", outcome)
 
 
-def _start(ref: RunRef, answer: records.Touched, step: Step) -> Outcome | Callable[[], Outcome]:
-    if answer.deliveries > MAX_STARTS:
+def _start(ref: RunRef, answer: StageStart, step: Step) -> Outcome | Callable[[], Outcome]:
+    if answer.starts > MAX_STARTS:
         raise ModelFailure(
             f"a stage of this run was started {MAX_STARTS} times and never came to an end",
             code="poison",
@@ -291,25 +312,27 @@ def _guarded(ref: RunRef, action: Callable[[], Any]) -> Any:
 
 
 def _failed(ref: RunRef, error: JobError) -> End:
-    log.info("run failed", run=ref.key[:12], n=ref.n, code=error.code, reason=str(error))
+    log.info("run failed", run=ref.key[:12], n=ref.attempt, code=error.code, reason=str(error))
     payload = json.dumps(messages.error_json(error))
     return End(ref, "failed", payload, lasting=error.lasting)
 
 
 def _finish(ends: list[End]) -> None:
     while ends:
-        answers = state().do(records.finish(ends, job_ttl_s=settings().job_ttl_s))
+        answers = state().do(endings.finish(ends, job_ttl_s=settings().job_ttl_s))
         told = list(zip(ends, answers, strict=True))
-        _forget_arrays([end.ref for end, answer in told if answer != records.LATER])
+        _forget_arrays([end.ref for end, answer in told if answer != LATER])
         for end, answer in told:
-            if answer == records.ERASE:
+            if answer == ERASE:
                 _guarded(end.ref, partial(results.erase, end.ref.key))
-        ends = [end for end, answer in told if answer == records.LATER]
+        ends = [end for end, answer in told if answer == LATER]
 
 
 def _forget_arrays(refs: list[RunRef]) -> None:
     installation = settings().installation
     names = [
-        scratch.name(installation, ref.key[:32], ref.n, array) for ref in refs for array in ARRAYS
+        scratch.name(installation, ref.key[:32], ref.attempt, array)
+        for ref in refs
+        for array in ARRAYS
     ]
     scratch_store().delete(*names)

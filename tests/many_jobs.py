@@ -6,8 +6,8 @@ from typing import Any
 
 import redis
 
-from storage import records
-from storage.records import Spec
+from storage.jobs import claims
+from storage.jobs.spec import Spec
 from storage.redis.calls import Call, _source
 
 RESULT = '{"kind":"labels","width":8,"height":8,"objects":{},"data":{}}'
@@ -25,7 +25,7 @@ def claim(number: int, *, user: str = "ada", key: str = "", known: str = RESULT)
     job_id = f"{number:032x}"
     spec = Spec(key or request_key(number, user), user, "toy", {}, ["alpha"],
                 f"{number:032x}", "sha256:w", "sha256:c")  # fmt: skip
-    return records.claim(
+    return claims.claim(
         job_id,
         spec,
         priority="batch",

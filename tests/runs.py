@@ -1,10 +1,15 @@
 """Runs that a test or a bench takes through their stages by hand, on real Redis."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage import records
-from storage.records import End, RunRef, Spec, Touched
+from storage.jobs import claims, endings, snapshots, stages
+from storage.jobs.endings import End
+from storage.jobs.queueing import EncodedMessage
+from storage.jobs.snapshots import Snapshot
+from storage.jobs.spec import RunRef, Spec
+from storage.jobs.stages import StageStart
 from storage.redis.calls import Call, SyncRedis
 
 STAGES = {
@@ -12,7 +17,7 @@ STAGES = {
     "inference": ("inferring", "gpu.toy", "post", "cpu"),
     "postprocess": ("postprocessing", "post", "", ""),
 }
-"""Name: state, line, next line, next queue."""
+"""Name: state, queue, next queue, next queue of the broker."""
 RESULT = '{"kind":"labels","width":8,"height":8,"objects":{},"data":{}}'
 
 
@@ -27,29 +32,73 @@ class Job:
     def touch(self, event: str, stage: str, progress: float = 0.5) -> None:
         """What the stage's worker says."""
         [answer] = self.link.do(touch(self, event, stage, progress))
-        assert answer.deliveries
+        assert answer.starts
 
     def finish(self, state: str = "done", payload: str = RESULT, job_ttl_s: int = 60) -> None:
         """What the last stage's worker says."""
         end = End(self.ref, state, payload)  # type: ignore[arg-type]  # as above
-        [ended] = self.link.do(records.finish([end], job_ttl_s=job_ttl_s))
+        [ended] = self.link.do(endings.finish([end], job_ttl_s=job_ttl_s))
         assert ended
 
 
-def touch(job: Job, event: str, stage: str, progress: float) -> Call[list[Touched]]:
+def touch(job: Job, event: str, stage: str, progress: float) -> Call[list[StageStart]]:
     """The call that a stage's worker makes."""
-    state, line, next_line, next_queue = STAGES[stage]
-    return records.touch(
-        event,  # type: ignore[arg-type]  # tests name it freely
+    state, queue, next_queue, next_broker_queue = STAGES[stage]
+    return report(
+        event,
         [job.ref],
         stage=stage,
         state=state,
         progress=progress,
-        model="toy",
-        line=line,
+        queue=queue,
         priority="interactive",
-        next_line=next_line,
-        next_queue=next_queue if event == "end" else "",
+        next_queue=next_queue,
+        next_broker_queue=next_broker_queue,
+    )
+
+
+def report(
+    event: str,
+    refs: Sequence[RunRef],
+    *,
+    stage: str,
+    state: str = "x",
+    progress: float = 0,
+    model: str = "toy",
+    queue: str = "cpu",
+    priority: str = "batch",
+    next_queue: str = "",
+    next_broker_queue: str = "",
+    message: EncodedMessage | None = None,
+    job_ttl_s: int = 60,
+    expired: str = "{}",
+) -> Call[list[StageStart]]:
+    """A stage begins (`start`), goes on (`renew`) or has ended (`end`) for these runs."""
+    if event == "start":
+        return stages.begin_stage(
+            refs,
+            stage=stage,
+            state=state,
+            progress=progress,
+            queue=queue,
+            priority=priority,
+            job_ttl_s=job_ttl_s,
+            expired=expired,
+        )
+    if event == "renew":
+        return stages.heartbeat(refs, stage=stage, job_ttl_s=job_ttl_s, expired=expired)
+    return stages.end_stage(
+        refs,
+        stage=stage,
+        state=state,
+        progress=progress,
+        model=model,
+        priority=priority,
+        next_queue=next_queue,
+        next_broker_queue=next_broker_queue,
+        message=message,
+        job_ttl_s=job_ttl_s,
+        expired=expired,
     )
 
 
@@ -57,7 +106,7 @@ def claim(link: SyncRedis, user: str, model: str = "toy") -> Job:
     """A new job of this user that is queued; no message is."""
     job_id, key = secrets.token_hex(16), secrets.token_hex(32)
     spec = Spec(key, user, model, {}, ["alpha"], "upload", "sha256:w", "sha256:c")
-    call = records.claim(
+    call = claims.claim(
         job_id,
         spec,
         priority="interactive",
@@ -65,5 +114,10 @@ def claim(link: SyncRedis, user: str, model: str = "toy") -> Job:
         fields={"id": job_id},
     )
     claimed = link.do(call)
-    assert claimed.verdict == "lead"
-    return Job(link, job_id, RunRef(key, claimed.number))
+    assert claimed.verdict == "start"
+    return Job(link, job_id, RunRef(key, claimed.attempt))
+
+
+def snapshot(link: SyncRedis, job_id: str, costs: str = "{}") -> Snapshot | None:
+    """The job as it is now; None if there is none."""
+    return link.do(snapshots.read([job_id], costs)).jobs.get(job_id)

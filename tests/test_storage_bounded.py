@@ -4,11 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+import runs
 from many_jobs import JOB_TTL_S, RESULT, Timed, claim, do_all, request_key
 
-from storage import keys, records
-from storage.records import End, Limits, RunRef
-from storage.redis.calls import SyncRedis
+from storage import keys
+from storage.jobs import claims, endings, history, recovery
+from storage.jobs import stats as job_stats
+from storage.jobs.claims import Claim, Limits
+from storage.jobs.endings import LATER, End
+from storage.jobs.queueing import EncodedMessage, enqueue_claimed
+from storage.jobs.recovery import Lost
+from storage.jobs.spec import RunRef, Spec
+from storage.redis.calls import Call, SyncRedis
 
 pytest_plugins = ["inprocess"]
 
@@ -32,10 +39,10 @@ def timed(raw: "redis.Redis") -> Iterator[Timed]:
     timed.close()
 
 
-def runs(raw: "redis.Redis", count: int) -> list[RunRef]:
+def many_runs(raw: "redis.Redis", count: int) -> list[RunRef]:
     """So many runs under way of one user, each with one job."""
     claims = do_all(raw, (claim(number, known="") for number in range(count)))
-    return [RunRef(request_key(number), one.number) for number, one in enumerate(claims)]
+    return [RunRef(request_key(number), one.attempt) for number, one in enumerate(claims)]
 
 
 def test_a_delete_costs_the_same_however_long_the_history_is(
@@ -43,7 +50,7 @@ def test_a_delete_costs_the_same_however_long_the_history_is(
 ) -> None:
     do_all(raw, (claim(number) for number in range(JOBS)))
 
-    deletes = (records.delete(f"{number:032x}", "ada", job_ttl_s=JOB_TTL_S) for number in range(5))
+    deletes = (endings.delete(f"{number:032x}", "ada", job_ttl_s=JOB_TTL_S) for number in range(5))
     took = [timed.ms(call) for call in deletes]
 
     assert all(deleted is not None for _, deleted in took)
@@ -53,7 +60,7 @@ def test_a_delete_costs_the_same_however_long_the_history_is(
 def test_a_shared_result_costs_no_more(raw: "redis.Redis", timed: Timed) -> None:
     do_all(raw, (claim(number, key="k" * 64) for number in range(2_000)))
 
-    deletes = (records.delete(f"{number:032x}", "ada", job_ttl_s=JOB_TTL_S) for number in range(5))
+    deletes = (endings.delete(f"{number:032x}", "ada", job_ttl_s=JOB_TTL_S) for number in range(5))
     took = [timed.ms(call) for call in deletes]
 
     assert [deleted.has_free_result for _, deleted in took] == [False] * 5
@@ -61,82 +68,82 @@ def test_a_shared_result_costs_no_more(raw: "redis.Redis", timed: Timed) -> None
 
 
 def test_so_many_jobs_wait_for_one_run_and_the_next_is_refused(link: SyncRedis) -> None:
-    limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, loads={}, joined=3)
+    limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, costs={}, joined=3)
 
     verdicts = [link.do(_joining(number, limits)).verdict for number in range(4)]
-    refusal = records.refusal(link.do(_joining(9, limits)))
+    refusal = claims.refusal(link.do(_joining(9, limits)))
 
-    assert verdicts == ["lead", "join", "join", "busy"]
+    assert verdicts == ["start", "join", "join", "busy"]
     assert (refusal.limit, refusal.value) == ("joined", 3)
 
 
 def test_a_join_that_is_sent_again_is_not_refused(link: SyncRedis) -> None:
-    limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, loads={}, joined=2)
+    limits = Limits(in_flight=9, waiting=9, wait_ms=9e9, costs={}, joined=2)
 
     asked = [link.do(_joining(number, limits)).verdict for number in (0, 1, 1)]
 
-    assert asked == ["lead", "join", "join"]
+    assert asked == ["start", "join", "join"]
 
 
-def _joining(number: int, limits: Limits) -> records.Call[records.Claim]:
-    spec = records.Spec("k" * 64, "ada", "toy", {}, ["alpha"], "upload", "w", "c")
-    return records.claim(f"j{number}", spec, priority="batch", job_ttl_s=60, limits=limits)
+def _joining(number: int, limits: Limits) -> Call[Claim]:
+    spec = Spec("k" * 64, "ada", "toy", {}, ["alpha"], "upload", "w", "c")
+    return claims.claim(f"j{number}", spec, priority="batch", job_ttl_s=60, limits=limits)
 
 
 def test_all_pages_together_name_every_run_under_way(raw: "redis.Redis", link: SyncRedis) -> None:
-    refs = runs(raw, 25)
+    refs = many_runs(raw, 25)
 
     found, after = [], ""
     while True:
-        page = link.do(records.under_way(after, most=10))
+        page = link.do(recovery.under_way(after, most=10))
         found += page.items
         if not (after := page.after):
             break
 
-    assert found == [(ref.key, ref.n) for ref in refs]
+    assert found == refs
 
 
 def test_pages_of_a_census_are_added_up(raw: "redis.Redis", link: SyncRedis) -> None:
-    runs(raw, 25)
+    many_runs(raw, 25)
     raw.sadd(keys.MODELS, "toy")
 
-    stats = link.do(records.stats(most=10))
+    stats = link.do(job_stats.read(most=10))
     while stats.after:
-        stats = stats.with_page(link.do(records.stats(stats.after, most=10)))
+        stats = stats.with_page(link.do(job_stats.read(stats.after, most=10)))
 
     assert [(group.state, group.count) for group in stats.groups] == [("waiting", 25)]
     assert stats.totals == {"toy": {}}
 
 
 def test_lost_runs_are_found_on_every_page(raw: "redis.Redis", link: SyncRedis) -> None:
-    refs = runs(raw, 25)
-    do_all(raw, (records.send(records.EncodedMessage("q", b""), [ref]) for ref in refs))
+    refs = many_runs(raw, 25)
+    do_all(raw, (enqueue_claimed(EncodedMessage("q", b""), [ref]) for ref in refs))
 
-    found: list[records.Lost] = []
+    found: list[Lost] = []
     for _ in range(2):  # suspect at the first look, lost at the second
         raw.delete(keys.RECONCILER)
-        page = link.do(records.find_lost(every_ms=900, grace_ms=-1, most=10))
+        page = link.do(recovery.find_lost(every_ms=900, grace_ms=-1, most=10))
         found += page.items
         while page.after:
-            page = link.do(records.find_lost(every_ms=900, grace_ms=-1, after=page.after, most=10))
+            page = link.do(recovery.find_lost(every_ms=900, grace_ms=-1, after=page.after, most=10))
             found += page.items
 
     assert [lost.ref for lost in found] == refs
 
 
 def test_expired_jobs_end_so_many_at_a_time(raw: "redis.Redis", link: SyncRedis) -> None:
-    runs(raw, 25)
+    many_runs(raw, 25)
     raw.zadd(keys.DEADLINES, {f"{number:032x}": 1 for number in range(25)})
 
-    ended = [link.do(records.expire(EXPIRED, job_ttl_s=60, most=10)) for _ in range(4)]
+    ended = [link.do(endings.expire(EXPIRED, job_ttl_s=60, most=10)) for _ in range(4)]
 
     assert ended == [10, 10, 5, 0]
 
 
 def test_an_ended_job_has_no_deadline_any_more(raw: "redis.Redis", link: SyncRedis) -> None:
-    [ref] = runs(raw, 1)
+    [ref] = many_runs(raw, 1)
 
-    link.do(records.finish([End(ref, "done", RESULT)], job_ttl_s=60))
+    link.do(endings.finish([End(ref, "done", RESULT)], job_ttl_s=60))
 
     assert not raw.exists(keys.DEADLINES)
 
@@ -146,11 +153,11 @@ def test_runs_whose_records_are_gone_are_passed_over_some_at_a_time(
 ) -> None:
     """A limit may count some of them for a while, and no script removes thousands at once."""
     raw.zadd(keys.user_runs("ada"), {f"px1:run:gone-{number}": number for number in range(250)})
-    limits = Limits(in_flight=1, waiting=9, wait_ms=9e9, loads={})
+    limits = Limits(in_flight=1, waiting=9, wait_ms=9e9, costs={})
 
     verdicts = [link.do(_joining(number, limits)).verdict for number in range(3)]
 
-    assert verdicts == ["busy", "busy", "lead"]
+    assert verdicts == ["busy", "busy", "start"]
 
 
 # Histories
@@ -169,7 +176,7 @@ def test_a_history_loses_what_has_expired_so_many_at_a_time(
     expired(raw, 25)
     do_all(raw, [claim(1)])
 
-    looked = [link.do(records.trim(job_ttl_s=JOB_TTL_S, most=10)) for _ in range(4)]
+    looked = [link.do(history.trim(job_ttl_s=JOB_TTL_S, most=10)) for _ in range(4)]
 
     assert raw.zrange(keys.user_jobs("ada"), 0, -1) == [b"%032x" % 1]
     assert looked == [10, 10, 5, 0]
@@ -180,7 +187,7 @@ def test_a_job_that_still_lives_stays_in_the_history(raw: "redis.Redis", link: S
     raw.zadd(keys.user_jobs("ada"), {f"{1:032x}": 1})  # asked for long ago, ended lately
     raw.zadd(keys.HISTORIES, {"ada": 1})
 
-    link.do(records.trim(job_ttl_s=JOB_TTL_S))
+    link.do(history.trim(job_ttl_s=JOB_TTL_S))
 
     assert raw.zcard(keys.user_jobs("ada")) == 1
     assert raw.zscore(keys.HISTORIES, "ada") > 1e12, "it is looked at again later"
@@ -190,7 +197,7 @@ def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: S
     for number in range(25):
         expired(raw, 3, user=f"user-{number}")
 
-    while link.do(records.trim(job_ttl_s=JOB_TTL_S, most=10)) >= 10:
+    while link.do(history.trim(job_ttl_s=JOB_TTL_S, most=10)) >= 10:
         pass
 
     assert not raw.exists(keys.HISTORIES)
@@ -200,7 +207,7 @@ def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: S
 def test_a_history_whose_key_expired_is_forgotten(raw: "redis.Redis", link: SyncRedis) -> None:
     raw.zadd(keys.HISTORIES, {"ada": 1})
 
-    assert link.do(records.trim(job_ttl_s=JOB_TTL_S)) == 1
+    assert link.do(history.trim(job_ttl_s=JOB_TTL_S)) == 1
     assert not raw.exists(keys.HISTORIES)
 
 
@@ -209,13 +216,13 @@ def test_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: SyncRe
     refs = []
     for number in range(4):
         joins = (claim(100 * number + job, key=f"{number:064}", known="") for job in range(100))
-        refs.append(RunRef(f"{number:064}", do_all(raw, joins)[0].number))
+        refs.append(RunRef(f"{number:064}", do_all(raw, joins)[0].attempt))
     ends = [End(ref, "done", RESULT) for ref in refs]
 
-    first = link.do(records.finish(ends, job_ttl_s=JOB_TTL_S))
-    left = [link.do(records.finish(ends[n:], job_ttl_s=JOB_TTL_S))[0] for n in (1, 2, 3)]
+    first = link.do(endings.finish(ends, job_ttl_s=JOB_TTL_S))
+    left = [link.do(endings.finish(ends[n:], job_ttl_s=JOB_TTL_S))[0] for n in (1, 2, 3)]
 
-    assert first == [1, records.LATER, records.LATER, records.LATER]
+    assert first == [1, LATER, LATER, LATER]
     assert left == [1, 1, 1]
     states = {raw.hget(keys.job(f"{number:032x}"), "state") for number in range(400)}
     assert states == {b"done"}
@@ -228,18 +235,18 @@ def test_expired_runs_with_many_jobs_end_some_at_a_time(
     refs = []
     for number in range(4):
         joins = (claim(100 * number + job, key=f"{number:064}", known="") for job in range(100))
-        refs.append(RunRef(f"{number:064}", do_all(raw, joins)[0].number))
+        refs.append(RunRef(f"{number:064}", do_all(raw, joins)[0].attempt))
         raw.hset(keys.run(f"{number:064}"), "deadline", 1)
     raw.zadd(keys.DEADLINES, {f"{number:032x}": 1 for number in range(400)})
 
     touched = link.do(
-        records.touch(
+        runs.report(
             "start", refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-            line="cpu", priority="batch", job_ttl_s=JOB_TTL_S, expired=EXPIRED,
+            queue="cpu", priority="batch", job_ttl_s=JOB_TTL_S, expired=EXPIRED,
         )
     )  # fmt: skip
     left = raw.zcard(keys.DEADLINES)
-    while link.do(records.expire(EXPIRED, job_ttl_s=JOB_TTL_S)):
+    while link.do(endings.expire(EXPIRED, job_ttl_s=JOB_TTL_S)):
         pass
 
     assert [one.has_ended for one in touched] == [True] * 4

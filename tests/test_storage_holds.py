@@ -12,13 +12,20 @@ from dataclasses import dataclass, field
 
 import pytest
 import redis
+import runs
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from storage import keys, records
-from storage.records import Claim, End, RunRef, Spec
+from storage import keys
+from storage import uploads as stored_uploads
+from storage.jobs import bounds, claims, endings, history, recovery
+from storage.jobs.claims import Claim
+from storage.jobs.endings import Deleted, End
+from storage.jobs.queueing import EncodedMessage, enqueue_claimed
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
+from storage.states import ENDED
 
 pytest_plugins = ["inprocess"]
 
@@ -82,30 +89,30 @@ class Desk:
         self.link, self.state = link, state
 
     def claim(self, job: str, key: str, upload: str, known: str = "") -> Claim:
-        asked = records.claim(
+        asked = claims.claim(
             job, spec(key, upload), priority="batch", job_ttl_s=TTL_S, deadline_s=45,
             known_result=known, fields={"id": job},
         )  # fmt: skip
         return self.link.do(asked)
 
     def write_upload(self, upload: str) -> None:
-        self.link.do(records.write_upload(USER, upload, {"state": "there"}, ttl_s=100_000))
+        self.link.do(stored_uploads.write(USER, upload, {"state": "there"}, ttl_s=100_000))
 
     def start(self, ref: RunRef) -> int:
-        said = records.touch(
+        said = runs.report(
             "start", [ref], stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-            line="cpu", priority="batch", job_ttl_s=TTL_S, expired=EXPIRED,
+            queue="cpu", priority="batch", job_ttl_s=TTL_S, expired=EXPIRED,
         )  # fmt: skip
         [touched] = self.link.do(said)
-        return touched.deliveries
+        return touched.starts
 
     def finish(self, ref: RunRef, state: str = "done") -> int:
         end = End(ref, state, '{"kind":"labels"}')  # type: ignore[arg-type]  # either of the two
-        [answer] = self.link.do(records.finish([end], job_ttl_s=TTL_S))
+        [answer] = self.link.do(endings.finish([end], job_ttl_s=TTL_S))
         return answer
 
-    def delete(self, job: str) -> records.Deleted:
-        deleted = self.link.do(records.delete(job, USER, job_ttl_s=TTL_S))
+    def delete(self, job: str) -> Deleted:
+        deleted = self.link.do(endings.delete(job, USER, job_ttl_s=TTL_S))
         assert deleted is not None
         return deleted
 
@@ -129,8 +136,8 @@ def test_the_upload_that_a_run_reads_is_kept_for_who_joined_it(desk: Desk) -> No
 
     first, last = desk.delete("leader"), desk.delete("other")
 
-    assert first == records.Deleted(key, False, [])
-    assert last == records.Deleted(key, True, ["of-the-leader"])
+    assert first == Deleted(key, False, [])
+    assert last == Deleted(key, True, ["of-the-leader"])
 
 
 def test_who_joined_with_an_upload_of_his_own_needs_both(desk: Desk) -> None:
@@ -152,7 +159,7 @@ def test_a_hit_that_brought_bytes_for_nothing_has_no_upload(desk: Desk) -> None:
 
 def test_a_job_that_expired_by_itself_needs_nothing(desk: Desk) -> None:
     [key, *_] = REQUESTS
-    number = desk.claim("old", key, "upload").number
+    number = desk.claim("old", key, "upload").attempt
     desk.finish(RunRef(key, number))
     desk.pass_time(TTL_S / 2)
     desk.claim("young", key, "upload")
@@ -164,7 +171,7 @@ def test_a_job_that_expired_by_itself_needs_nothing(desk: Desk) -> None:
 
 def test_a_job_that_waited_long_needs_its_result_as_long_as_its_record_lives(desk: Desk) -> None:
     [key, *_] = REQUESTS
-    number = desk.claim("patient", key, "upload").number
+    number = desk.claim("patient", key, "upload").attempt
     desk.pass_time(40)
     desk.finish(RunRef(key, number))
     desk.claim("other", key, "upload")
@@ -176,20 +183,20 @@ def test_a_job_that_waited_long_needs_its_result_as_long_as_its_record_lives(des
 
 def test_a_job_of_a_run_that_moved_needs_the_result_of_the_new_request(desk: Desk) -> None:
     old, new = REQUESTS
-    number = desk.claim("moved", old, "upload").number
+    number = desk.claim("moved", old, "upload").attempt
     [n] = desk.link.do(
-        records.requeue([RunRef(old, number)], [spec(new, "upload", "newer")], job_ttl_s=TTL_S)
+        recovery.requeue([RunRef(old, number)], [spec(new, "upload", "newer")], job_ttl_s=TTL_S)
     )
     desk.finish(RunRef(old, n))
     desk.claim("other", new, "upload", known='{"kind":"labels"}')
 
-    assert desk.delete("moved") == records.Deleted(new, False, ["upload"])
-    assert desk.delete("other") == records.Deleted(new, True, [])
+    assert desk.delete("moved") == Deleted(new, False, ["upload"])
+    assert desk.delete("other") == Deleted(new, True, [])
 
 
 def test_a_late_result_stays_if_somebody_needs_it_by_then(desk: Desk) -> None:
     [key, *_] = REQUESTS
-    number = desk.claim("gone", key, "upload").number
+    number = desk.claim("gone", key, "upload").attempt
     desk.start(RunRef(key, number))
     desk.delete("gone")
     desk.claim("hit", key, "upload", known='{"kind":"labels"}')
@@ -244,7 +251,7 @@ class Holds(RuleBasedStateMachine):
         """Its worker is gone for longer than its lease, and somebody asks for the same."""
         if key in self.runs:
             self.desk.start(RunRef(key, self.runs[key].number))
-            self.desk.pass_time(records.LEASE_MS / 1000 + 1)
+            self.desk.pass_time(bounds.LEASE_MS / 1000 + 1)
             self.ask(key, "", False)
 
     def ask(self, key: str, upload: str, hit: bool) -> None:
@@ -252,8 +259,8 @@ class Holds(RuleBasedStateMachine):
         upload = upload if upload in self.there else f"bytes-of-{name}"
         claim = self.desk.claim(name, key, upload, known='{"kind":"labels"}' if hit else "")
         own = {upload} & self.there
-        if claim.verdict == "lead":
-            self.leads(name, key, upload, claim.number)
+        if claim.verdict == "start":
+            self.leads(name, key, upload, claim.attempt)
         elif claim.verdict == "join":
             run = self.runs[key]
             run.jobs.add(name)
@@ -275,7 +282,7 @@ class Holds(RuleBasedStateMachine):
     def is_queued(self, key: str) -> None:
         if key in self.runs:
             ref = RunRef(key, self.runs[key].number)
-            self.desk.link.do(records.send(records.EncodedMessage("queue", b"message"), [ref]))
+            self.desk.link.do(enqueue_claimed(EncodedMessage("queue", b"message"), [ref]))
 
     @rule(key=st.sampled_from(REQUESTS), data=st.data())
     def is_taken_up(self, key: str, data: st.DataObject) -> None:
@@ -287,9 +294,9 @@ class Holds(RuleBasedStateMachine):
         name, upload = data.draw(st.sampled_from(who)), f"brought-{next(self.names)}"
         n, state, unsent = self.desk.state.hmget(keys.run(key), "n", "state", "unsent")
         waiting = self.desk.state.smembers(keys.run_jobs(key))
-        asked = records.take_up(RunRef(key, run.number), spec(key, upload), name)
+        asked = claims.replace_upload(RunRef(key, run.number), spec(key, upload), name)
         taken = self.desk.link.do(asked)
-        is_open = n == str(run.number) and unsent is not None and state not in records.ENDED
+        is_open = n == str(run.number) and unsent is not None and state not in ENDED
         assert taken == is_open
         run.upload = upload if taken else run.upload
         for job in waiting if taken else {name}:
@@ -313,7 +320,7 @@ class Holds(RuleBasedStateMachine):
         run = self.runs[key]
         ref, waiting = RunRef(key, run.number), self.desk.state.smembers(keys.run_jobs(key))
         [n] = self.desk.link.do(
-            records.requeue([ref], [spec(to, run.upload, "newer")], job_ttl_s=TTL_S)
+            recovery.requeue([ref], [spec(to, run.upload, "newer")], job_ttl_s=TTL_S)
         )
         if n:
             run.number, run.result = n, to
@@ -324,16 +331,16 @@ class Holds(RuleBasedStateMachine):
     def is_cancelled(self, data: st.DataObject) -> None:
         if self.jobs:
             job = data.draw(st.sampled_from(sorted(self.jobs)))
-            self.desk.link.do(records.cancel(job, USER, job_ttl_s=TTL_S))
+            self.desk.link.do(endings.cancel(job, USER, job_ttl_s=TTL_S))
 
     @rule(seconds=st.sampled_from([1, 20, 35, 61]))
     def time_passes(self, seconds: int) -> None:
         self.desk.pass_time(seconds)
-        self.desk.link.do(records.expire(EXPIRED, job_ttl_s=TTL_S))
+        self.desk.link.do(endings.expire(EXPIRED, job_ttl_s=TTL_S))
 
     @rule()
     def is_trimmed(self) -> None:
-        self.desk.link.do(records.trim(job_ttl_s=TTL_S))
+        self.desk.link.do(history.trim(job_ttl_s=TTL_S))
 
     @rule(data=st.data())
     def is_deleted(self, data: st.DataObject) -> None:
@@ -403,13 +410,13 @@ def day(desk: Desk, number: int) -> None:
     """Misses, joins, hits, a cancelled, a deleted and an expired job, and bytes that come late."""
     for key in (f"{number}-{n}".ljust(64, "0") for n in range(3)):
         jobs = [f"{key[:3]}-{n}" for n in range(6)]
-        run = RunRef(key, desk.claim(jobs[0], key, f"upload-of-{jobs[0]}").number)
+        run = RunRef(key, desk.claim(jobs[0], key, f"upload-of-{jobs[0]}").attempt)
         for job in jobs[1:]:
             desk.claim(job, key, f"upload-of-{job}")
-        asked = records.take_up(run, spec(key, f"late-{jobs[1]}"), jobs[1])
+        asked = claims.replace_upload(run, spec(key, f"late-{jobs[1]}"), jobs[1])
         assert desk.link.do(asked)
         desk.start(run)
-        desk.link.do(records.cancel(jobs[2], USER, job_ttl_s=TTL_S))
+        desk.link.do(endings.cancel(jobs[2], USER, job_ttl_s=TTL_S))
         desk.delete(jobs[3])
         desk.finish(run)
         desk.claim(f"hit-{key[:3]}", "c" * 64, UPLOADS[0], known='{"kind":"labels"}')
@@ -436,9 +443,9 @@ def test_ten_days_leave_no_more_than_three(desk: Desk) -> None:
         day(desk, number)
         seen.append(counts(desk.state))
         for _ in range(4):
-            desk.pass_time(records.RUN_TTL_MS / 4000)
-            desk.link.do(records.expire(EXPIRED, job_ttl_s=TTL_S))
-            desk.link.do(records.trim(job_ttl_s=TTL_S))
+            desk.pass_time(bounds.RUN_TTL_MS / 4000)
+            desk.link.do(endings.expire(EXPIRED, job_ttl_s=TTL_S))
+            desk.link.do(history.trim(job_ttl_s=TTL_S))
 
     assert seen[2]["job keys"] > 15
     assert seen[-1] == seen[2]

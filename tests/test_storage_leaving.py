@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import redis
+import runs
 
-from storage import keys, records
-from storage.records import Claim, End, RunRef, Spec
+from storage import keys
+from storage.jobs import claims, endings, recovery
+from storage.jobs.claims import Claim, Limits
+from storage.jobs.endings import ERASE, Deleted, End
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
@@ -26,46 +30,46 @@ class Desk:
 
     def claim(self, job: str, key: str = KEY, user: str = "ada", **options: object) -> Claim:
         spec = Spec(key, user, "toy", {}, ["alpha"], f"upload-{key[:4]}", "sha256:w", "c")
-        asked = records.claim(
+        asked = claims.claim(
             job, spec, priority="batch", job_ttl_s=60, fields={"id": job}, **options
         )
         return self.link.do(asked)
 
     def touch(self, event: str, number: int = 1, stage: str = "preprocess") -> int:
-        said = records.touch(
+        said = runs.report(
             event,
             [RunRef(KEY, number)],
             stage=stage,
             state=f"at {stage}",
             progress=0.1,
             model="toy",
-            line="cpu",
+            queue="cpu",
             priority="batch",
-            next_line="gpu.toy",
             next_queue="gpu.toy",
+            next_broker_queue="gpu.toy",
             job_ttl_s=60,
             expired=EXPIRED,
         )
         [touched] = self.link.do(said)
-        return touched.deliveries
+        return touched.starts
 
     def cancel(self, job: str, user: str = "ada") -> str | None:
-        return self.link.do(records.cancel(job, user, job_ttl_s=60))
+        return self.link.do(endings.cancel(job, user, job_ttl_s=60))
 
-    def delete(self, job: str, user: str = "ada") -> records.Deleted | None:
-        return self.link.do(records.delete(job, user, job_ttl_s=60))
+    def delete(self, job: str, user: str = "ada") -> Deleted | None:
+        return self.link.do(endings.delete(job, user, job_ttl_s=60))
 
     def expire(self) -> int:
-        return self.link.do(records.expire(EXPIRED, job_ttl_s=60))
+        return self.link.do(endings.expire(EXPIRED, job_ttl_s=60))
 
     def finish(self, number: int = 1) -> int:
         [done] = self.link.do(
-            records.finish([End(RunRef(KEY, number), "done", RESULT)], job_ttl_s=60)
+            endings.finish([End(RunRef(KEY, number), "done", RESULT)], job_ttl_s=60)
         )
         return done
 
     def state(self, job: str) -> str:
-        found = self.link.do(records.view(job))
+        found = runs.snapshot(self.link, job)
         assert found is not None
         return found.state
 
@@ -201,7 +205,7 @@ def test_whoever_asks_again_does_not_join_a_run_that_is_being_cancelled(desk: De
 
     again = desk.claim("j2")
 
-    assert (again.verdict, again.number) == ("lead", 2)
+    assert (again.verdict, again.attempt) == ("start", 2)
     assert desk.state("j1") == "cancelled", "its number is stale: nobody need confirm"
     assert desk.touch("end") == 0
     assert desk.state("j2") == "queued"
@@ -212,7 +216,7 @@ def test_a_lost_run_that_nobody_wants_is_not_led_again(desk: Desk, link: SyncRed
     desk.touch("start")
     desk.cancel("j1")  # and the worker dies
 
-    assert link.do(records.requeue([RunRef(KEY, 1)], job_ttl_s=60)) == [0]
+    assert link.do(recovery.requeue([RunRef(KEY, 1)], job_ttl_s=60)) == [0]
     assert desk.state("j1") == "cancelled"
 
 
@@ -331,8 +335,8 @@ def test_a_deleted_job_is_gone(desk: Desk, state: "redis.Redis", link: SyncRedis
 
     deleted = desk.delete("j1")
 
-    assert deleted == records.Deleted(KEY, True, ["upload-kkkk"])
-    assert link.do(records.view("j1")) is None
+    assert deleted == Deleted(KEY, True, ["upload-kkkk"])
+    assert runs.snapshot(link, "j1") is None
     assert not state.exists(keys.run(KEY)), "or the same request would be a hit on nothing"
     assert state.zrange(keys.user_jobs("ada"), 0, -1) == []
 
@@ -344,8 +348,8 @@ def test_what_another_job_shares_is_kept(desk: Desk) -> None:
 
     first, last = desk.delete("j1"), desk.delete("j2")
 
-    assert first == records.Deleted(KEY, False, [])
-    assert last == records.Deleted(KEY, True, ["upload-kkkk"])
+    assert first == Deleted(KEY, False, [])
+    assert last == Deleted(KEY, True, ["upload-kkkk"])
 
 
 def test_an_upload_is_kept_while_another_request_is_of_it(desk: Desk, state: "redis.Redis") -> None:
@@ -354,7 +358,7 @@ def test_an_upload_is_kept_while_another_request_is_of_it(desk: Desk, state: "re
 
     deleted = desk.delete("j1")
 
-    assert deleted == records.Deleted(KEY, True, [])
+    assert deleted == Deleted(KEY, True, [])
 
 
 def test_deleting_what_is_under_way_cancels_it(desk: Desk, run_state: Callable[[], str]) -> None:
@@ -372,7 +376,7 @@ def test_a_result_that_comes_after_its_job_was_deleted_has_to_go(desk: Desk) -> 
     desk.touch("start", stage="postprocess")
     desk.delete("j1")
 
-    assert desk.finish() == records.ERASE
+    assert desk.finish() == ERASE
 
 
 def test_a_result_is_kept_for_who_asked_again_after_the_delete(desk: Desk) -> None:
@@ -382,7 +386,7 @@ def test_a_result_is_kept_for_who_asked_again_after_the_delete(desk: Desk) -> No
 
     again = desk.claim("j2")
 
-    assert (again.verdict, again.number) == ("lead", 2)
+    assert (again.verdict, again.attempt) == ("start", 2)
     assert desk.finish(1) == 0
     assert desk.finish(2) == 1
 
@@ -423,20 +427,20 @@ def test_another_users_key_is_another_key(desk: Desk) -> None:
 
     other = desk.claim("j2", "o" * 64, user="bob", idempotency=("once", "this"))
 
-    assert other.verdict == "lead"
+    assert other.verdict == "start"
 
 
 def test_a_refused_request_may_be_sent_again(desk: Desk) -> None:
-    none = records.Limits(in_flight=9, waiting=0, wait_ms=0, loads={})
+    none = Limits(in_flight=9, waiting=0, wait_ms=0, costs={})
     refused = desk.claim("j1", limits=none, idempotency=("once", "this"))
 
     again = desk.claim("j2", idempotency=("once", "this"))
 
-    assert (refused.verdict, again.verdict) == ("busy", "lead")
+    assert (refused.verdict, again.verdict) == ("busy", "start")
 
 
 def test_a_key_is_forgotten_with_its_job(desk: Desk) -> None:
     desk.claim("j1", idempotency=("once", "this"))
     desk.delete("j1")
 
-    assert desk.claim("j2", idempotency=("once", "that")).verdict == "lead"
+    assert desk.claim("j2", idempotency=("once", "that")).verdict == "start"

@@ -6,16 +6,21 @@ from dataclasses import replace
 
 import pytest
 import redis
+import runs
 
-from storage import keys, records
-from storage.records import NO_LIMITS, Claim, End, Limits, Load, Refusal, RunRef, Spec, View
+from storage import keys
+from storage.jobs import bounds, claims, endings, recovery, snapshots
+from storage.jobs.claims import NO_LIMITS, Claim, Limits, Refusal, RunCost
+from storage.jobs.endings import End
+from storage.jobs.snapshots import Snapshot
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
-TOY = Load(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2)
-SLOW = Load(a_ms=0, b_ms=1000, max_batch=1, cpu_ms=2)
-LOADS = {"toy": TOY, "slow": SLOW}
+TOY = RunCost(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2)
+SLOW = RunCost(a_ms=0, b_ms=1000, max_batch=1, cpu_ms=2)
+COSTS = {"toy": TOY, "slow": SLOW}
 """Both on one device."""
 LINES = {"preprocess": "cpu", "inference": "gpu.toy", "postprocess": "post"}
 
@@ -40,7 +45,7 @@ class Line:
     ) -> Claim:
         spec = Spec(key, user, model, {}, ["alpha"], "upload", "w", "c")
         job = job or key
-        asked = records.claim(
+        asked = claims.claim(
             job,
             spec,
             priority=priority,
@@ -55,25 +60,25 @@ class Line:
     def refusal(self, key: str, **asked: object) -> Refusal:
         claim = self.claim(key, **asked)  # type: ignore[arg-type]  # passed on as they are
         assert claim.verdict == "busy"
-        return records.refusal(claim)
+        return claims.refusal(claim)
 
     def touch(
         self, event: str, *names: str, stage: str, model: str = "toy", priority: str = "interactive"
     ) -> None:
         following = {"preprocess": f"gpu.{model}", "inference": "cpu"}.get(stage, "")
-        said = records.touch(
-            event,  # type: ignore[arg-type]  # one of three words
+        said = runs.report(
+            event,
             [RunRef(name, 1) for name in names],
             stage=stage,
             state="x",
             progress=0,
             model=model,
-            line=LINES[stage],
+            queue=LINES[stage],
             priority=priority,
-            next_line={"cpu": "post"}.get(following, following),
-            next_queue=following,
+            next_queue={"cpu": "post"}.get(following, following),
+            next_broker_queue=following,
         )
-        assert all(touched.deliveries for touched in self.link.do(said))
+        assert all(touched.starts for touched in self.link.do(said))
 
     def through(self, *names: str, **where: str) -> None:
         """Take these through their model."""
@@ -83,11 +88,11 @@ class Line:
 
     def finish(self, *names: str, state: str = "done", n: int = 1) -> None:
         ends = [End(RunRef(name, n), state, "{}") for name in names]  # type: ignore[arg-type]  # one of two words
-        assert all(self.link.do(records.finish(ends, job_ttl_s=60)))
+        assert all(self.link.do(endings.finish(ends, job_ttl_s=60)))
 
-    def view(self, job: str, loads: dict[str, dict[str, Load]] | None = None) -> View:
-        text = records.loads_json(loads or {"toy": LOADS, "slow": LOADS})
-        found = self.link.do(records.view(job, text))
+    def view(self, job: str, costs: dict[str, dict[str, RunCost]] | None = None) -> Snapshot:
+        text = snapshots.costs_json(costs or {"toy": COSTS, "slow": COSTS})
+        found = runs.snapshot(self.link, job, text)
         assert found is not None
         return found
 
@@ -101,7 +106,7 @@ def line(link: SyncRedis) -> Line:
 
 
 def limits(**changes: object) -> Limits:
-    return replace(NO_LIMITS, loads=LOADS, **changes)  # type: ignore[arg-type]  # fields of Limits
+    return replace(NO_LIMITS, costs=COSTS, **changes)  # type: ignore[arg-type]  # fields of Limits
 
 
 # Places in line
@@ -168,7 +173,7 @@ def test_a_run_that_is_led_again_waits_behind_those_who_wait(line: Line) -> None
         line.claim(name)
     line.through("one")
 
-    line.link.do(records.requeue([RunRef("one", 1)], job_ttl_s=60))
+    line.link.do(recovery.requeue([RunRef("one", 1)], job_ttl_s=60))
 
     assert line.ahead("two", "one") == [0, 1]
 
@@ -216,7 +221,7 @@ def test_models_that_share_a_device_are_served_in_turns(line: Line) -> None:
     assert line.view("two").wait_ms == 5 + 1000, "one of each before it, one of them beside it"
 
 
-HEAVY = Load(a_ms=300, b_ms=900, max_batch=2, cpu_ms=2)
+HEAVY = RunCost(a_ms=300, b_ms=900, max_batch=2, cpu_ms=2)
 PROFILES = {"toy": TOY, "toy:heavy": HEAVY, "slow": SLOW}
 SEEN = dict.fromkeys(PROFILES, PROFILES)
 
@@ -233,7 +238,7 @@ def test_runs_of_a_profile_keep_others_waiting_for_its_own_cost(line: Line) -> N
 
 
 def test_a_queue_of_a_profile_is_refused_by_its_own_cost(line: Line) -> None:
-    bound = replace(NO_LIMITS, loads=PROFILES, wait_ms=1000)
+    bound = replace(NO_LIMITS, costs=PROFILES, wait_ms=1000)
     for number in range(4):
         line.claim(f"fast-{number}", limits=bound)
     for number in range(2):
@@ -263,7 +268,7 @@ def test_a_profile_leaves_its_line_as_any_run_does(line: Line, state: "redis.Red
     line.finish("ended")
     left = state.zcard(keys.waiting("toy:heavy", "interactive"))
 
-    line.link.do(records.requeue([RunRef("again", 1)], job_ttl_s=60))
+    line.link.do(recovery.requeue([RunRef("again", 1)], job_ttl_s=60))
 
     assert left == 0
     assert line.view("again", SEEN).run["variant"] == "toy:heavy"
@@ -398,7 +403,7 @@ def test_a_wait_that_is_just_bearable_is_admitted(line: Line) -> None:
     for number in range(8):
         line.claim(f"run-{number}")
 
-    assert line.claim("late", limits=limits(wait_ms=80)).verdict == "lead"
+    assert line.claim("late", limits=limits(wait_ms=80)).verdict == "start"
 
 
 def test_one_models_flood_refuses_no_other(line: Line) -> None:
@@ -406,7 +411,7 @@ def test_one_models_flood_refuses_no_other(line: Line) -> None:
         line.claim(f"slow-{number}", model="slow")
 
     assert line.claim("more", model="slow", limits=limits(wait_ms=10_000)).verdict == "busy"
-    assert line.claim("toy", limits=limits(wait_ms=10_000)).verdict == "lead"
+    assert line.claim("toy", limits=limits(wait_ms=10_000)).verdict == "start"
 
 
 def test_a_full_batch_priority_refuses_no_person(line: Line) -> None:
@@ -415,7 +420,7 @@ def test_a_full_batch_priority_refuses_no_person(line: Line) -> None:
     tight = limits(wait_ms=70, waiting=8)
 
     assert line.claim("late", priority="batch", limits=tight).verdict == "busy"
-    assert line.claim("person", priority="interactive", limits=tight).verdict == "lead"
+    assert line.claim("person", priority="interactive", limits=tight).verdict == "start"
 
 
 def test_a_full_priority_has_room_once_its_runs_are_through_the_model(line: Line) -> None:
@@ -424,7 +429,7 @@ def test_a_full_priority_has_room_once_its_runs_are_through_the_model(line: Line
 
     line.through("one")
 
-    assert line.claim("late", limits=limits(waiting=1)).verdict == "lead"
+    assert line.claim("late", limits=limits(waiting=1)).verdict == "start"
 
 
 def test_a_refusal_leaves_nothing_behind(line: Line, state: "redis.Redis") -> None:
@@ -455,7 +460,7 @@ def test_a_run_that_lost_its_worker_is_admitted_already(line: Line, state: "redi
 
     claim = line.claim("one", job="again", limits=limits(waiting=0, in_flight=0))
 
-    assert (claim.verdict, claim.number) == ("lead", 2)
+    assert (claim.verdict, claim.attempt) == ("start", 2)
 
 
 # One user's share
@@ -463,12 +468,12 @@ def test_a_run_that_lost_its_worker_is_admitted_already(line: Line, state: "redi
 
 def test_a_user_has_so_many_runs_at_a_time(line: Line) -> None:
     for number in range(3):
-        assert line.claim(f"run-{number}", limits=limits(in_flight=3)).verdict == "lead"
+        assert line.claim(f"run-{number}", limits=limits(in_flight=3)).verdict == "start"
 
     refused = line.refusal("late", limits=limits(in_flight=3))
 
     assert (refused.limit, refused.value) == ("in_flight", 3)
-    assert line.claim("his", user="bob", limits=limits(in_flight=3)).verdict == "lead"
+    assert line.claim("his", user="bob", limits=limits(in_flight=3)).verdict == "start"
 
 
 def test_all_models_and_priorities_count_for_a_user(line: Line) -> None:
@@ -483,7 +488,7 @@ def test_equal_requests_count_as_one(line: Line) -> None:
     for number in range(5):
         line.claim("one", job=f"job-{number}")
 
-    assert line.claim("two", limits=limits(in_flight=2)).verdict == "lead"
+    assert line.claim("two", limits=limits(in_flight=2)).verdict == "start"
 
 
 def test_room_comes_with_the_users_oldest_run(line: Line) -> None:
@@ -502,18 +507,18 @@ def test_an_end_gives_its_user_room(line: Line, state_: str) -> None:
 
     line.finish("one", state=state_)
 
-    assert line.claim("two", limits=limits(in_flight=1)).verdict == "lead"
+    assert line.claim("two", limits=limits(in_flight=1)).verdict == "start"
 
 
 def test_a_run_counts_once_however_often_it_is_led(line: Line, state: "redis.Redis") -> None:
     line.claim("one")
-    line.link.do(records.requeue([RunRef("one", 1)], job_ttl_s=60))
-    line.link.do(records.requeue([RunRef("one", 2)], job_ttl_s=60))
+    line.link.do(recovery.requeue([RunRef("one", 1)], job_ttl_s=60))
+    line.link.do(recovery.requeue([RunRef("one", 2)], job_ttl_s=60))
     assert state.zcard(keys.user_runs("ada")) == 1
 
     line.finish("one", n=3)
 
-    assert line.claim("two", limits=limits(in_flight=1)).verdict == "lead"
+    assert line.claim("two", limits=limits(in_flight=1)).verdict == "start"
 
 
 @pytest.mark.parametrize("how", ["vanished", "cancelled"])
@@ -526,14 +531,14 @@ def test_a_run_that_went_without_a_word_gives_room_all_the_same(
     else:
         state.hset(keys.run("one"), "state", "cancelled")
 
-    assert line.claim("two", limits=limits(in_flight=1, waiting=1)).verdict == "lead"
+    assert line.claim("two", limits=limits(in_flight=1, waiting=1)).verdict == "start"
     assert state.zrange(keys.user_runs("ada"), 0, -1) == [keys.run("two")]
 
 
 def test_what_is_kept_of_a_user_expires(line: Line, state: "redis.Redis") -> None:
     line.claim("one")
 
-    assert 0 < state.ttl(keys.user_runs("ada")) <= records.RUN_TTL_MS / 1000
+    assert 0 < state.ttl(keys.user_runs("ada")) <= bounds.RUN_TTL_MS / 1000
 
 
 # Overtaking
@@ -550,7 +555,7 @@ def test_a_postprocess_overtakes_no_preprocess(line: Line, state: "redis.Redis")
     lost = []
     for _ in range(2):
         state.delete(keys.RECONCILER)
-        lost += line.link.do(records.find_lost(every_ms=900, grace_ms=0)).items
+        lost += line.link.do(recovery.find_lost(every_ms=900, grace_ms=0)).items
         time.sleep(0.01)
 
     assert lost == []

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from proxy import Proxy
 
-from storage import records
+from storage import uploads as stored_uploads
 from storage.errors import StorageDown
 from storage.redis import calls, connection
 from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, TEXT, AsyncRedis, Call, command
@@ -72,9 +72,9 @@ class Asker:
                     [word.encode(), None, 7].__eq__,
                 ),
                 (lua("return false", kinds=MAYBE_TEXT), lambda found: found is None),
-                (records.write_upload(user, "one", {"who": who}, ttl_s=60), (1).__eq__),
+                (stored_uploads.write(user, "one", {"who": who}, ttl_s=60), (1).__eq__),
                 (
-                    records.upload(user, "one"),
+                    stored_uploads.read(user, "one"),
                     lambda found: found in ({}, {"who": who}),
                 ),
                 (command(dict, "CONFIG", "GET", "no such setting", kinds=FIELDS), {}.__eq__),

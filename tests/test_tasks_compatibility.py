@@ -16,10 +16,14 @@ import httpx
 import numpy as np
 import pytest
 import redis
+import runs
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
-from storage import catalogue, keys, records
-from storage.records import RunRef, Spec, View
+from storage import catalogue, keys
+from storage.jobs import bounds, claims, recovery
+from storage.jobs.queueing import EncodedMessage, enqueue_claimed
+from storage.jobs.snapshots import Snapshot
+from storage.jobs.spec import VERSION, RunRef, Spec
 from storage.redis.calls import AsyncRedis, SyncRedis
 from storage.s3.objects import S3Objects
 from tasks import clients
@@ -56,9 +60,9 @@ def claim(link: SyncRedis) -> Callable[..., RunRef]:
     """Claims a run for `job`."""
 
     def claimed(spec: Spec, job: str = "job") -> RunRef:
-        asked = records.claim(job, spec, priority="batch", job_ttl_s=60, fields={"id": job})
-        ref = RunRef(spec.request_key, link.do(asked).number)
-        link.do(records.send(records.EncodedMessage("elsewhere", b""), [ref]))
+        asked = claims.claim(job, spec, priority="batch", job_ttl_s=60, fields={"id": job})
+        ref = RunRef(spec.request_key, link.do(asked).attempt)
+        link.do(enqueue_claimed(EncodedMessage("elsewhere", b""), [ref]))
         return ref
 
     return claimed
@@ -100,8 +104,8 @@ def run(
     return seen
 
 
-def view(link: SyncRedis, job: str = "job") -> View:
-    found = link.do(records.view(job))
+def view(link: SyncRedis, job: str = "job") -> Snapshot:
+    found = runs.snapshot(link, job)
     assert found is not None
     return found
 
@@ -144,13 +148,13 @@ def test_a_message_of_a_newer_version_is_handed_back(
 ) -> None:
     ref = claim(spec)
 
-    seen = run(ref, v=records.VERSION + 1, new="field")
+    seen = run(ref, v=VERSION + 1, new="field")
 
     assert seen == []
     assert state.hget(keys.run(ref.key), "handed_back") == "1"
 
 
-@pytest.mark.parametrize("change", [{"v": records.VERSION + 1}, {"new": "field"}])
+@pytest.mark.parametrize("change", [{"v": VERSION + 1}, {"new": "field"}])
 def test_a_record_of_a_newer_version_is_handed_back(
     spec: Spec,
     claim: Callable[..., RunRef],
@@ -186,9 +190,9 @@ def test_handing_back_is_no_start_that_came_to_no_end(
     """Or a long upgrade would make poison of it."""
     ref = claim(replace(spec, code="sha256:other"))
 
-    for _ in range(records.MAX_HAND_BACKS):
+    for _ in range(bounds.MAX_RELEASES):
         run(ref)
-        [n] = link.do(records.requeue([ref], job_ttl_s=60))
+        [n] = link.do(recovery.requeue([ref], job_ttl_s=60))
         ref = RunRef(ref.key, n)
 
     assert view(link).state == "queued"
@@ -198,7 +202,7 @@ def test_who_finds_no_worker_for_too_long_is_told_so(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis, state: "redis.Redis"
 ) -> None:
     ref = claim(replace(spec, code="sha256:other"))
-    state.hset(keys.run(ref.key), "handed_back", records.MAX_HAND_BACKS)
+    state.hset(keys.run(ref.key), "handed_back", bounds.MAX_RELEASES)
 
     run(ref)
 
@@ -212,7 +216,7 @@ def test_a_stale_run_is_handed_back_by_nobody(
 ) -> None:
     ref = claim(spec)
 
-    assert link.do(records.release([RunRef(ref.key, 9)])) == [False]
+    assert link.do(recovery.release([RunRef(ref.key, 9)])) == [False]
     assert view(link).run["n"] == "1"
 
 
@@ -233,7 +237,7 @@ async def test_a_run_that_was_handed_back_is_led_again_after_a_while(
 
     at_once = await requeue(pipeline)
     state.delete(keys.RECONCILER)
-    state.hincrbyfloat(keys.run(ref.key), "suspect_since", -records.GRACE_MS)
+    state.hincrbyfloat(keys.run(ref.key), "suspect_since", -bounds.GRACE_MS)
     later = await requeue(pipeline)
 
     assert (at_once, later) == (0, 1)
@@ -244,9 +248,9 @@ async def handed_back(ref: RunRef, pipeline: Pipeline, state: "redis.Redis") -> 
     """Hand it back, and lead it again."""
     run(ref)
     state.delete(keys.RECONCILER)
-    state.hincrbyfloat(keys.run(ref.key), "suspect_since", -records.GRACE_MS)
+    state.hincrbyfloat(keys.run(ref.key), "suspect_since", -bounds.GRACE_MS)
     assert await requeue(pipeline) == 1
-    return RunRef(ref.key, ref.n + 1)
+    return RunRef(ref.key, ref.attempt + 1)
 
 
 async def test_it_is_led_again_for_the_code_that_there_is(
@@ -307,9 +311,9 @@ async def test_its_result_is_not_that_of_the_old_version(
         return RESULT
 
     run(ref, step=step)
-    asked = records.claim("again", old, priority="batch", job_ttl_s=60)
+    asked = claims.claim("again", old, priority="batch", job_ttl_s=60)
 
-    assert link.do(asked).verdict == "lead"
+    assert link.do(asked).verdict == "start"
 
 
 def test_a_run_of_the_present_version_keeps_its_spec(spec: Spec) -> None:

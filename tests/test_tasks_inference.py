@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from storage.records import RunRef
+from storage.jobs.spec import RunRef
 from tasks import inference
 from tasks.errors import Expired, ModelFailure
 from tasks.message import message

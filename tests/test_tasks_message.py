@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from storage.records import VERSION, RunRef
+from storage.jobs.spec import VERSION, RunRef
 from tasks.errors import BadInput, JobError, ModelFailure, Unavailable
 from tasks.message import MAX_RUNS, error_json, is_newer, message, refs
 

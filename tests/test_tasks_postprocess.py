@@ -16,7 +16,7 @@ from PIL import Image
 from stack import REPOSITORY, Stack
 
 from storage import keys
-from storage.records import RunRef, Spec
+from storage.jobs.spec import RunRef, Spec
 from storage.s3.objects import S3Objects
 from tasks import clients, postprocess, preprocess, results
 from tasks.runner import ArrayGone, Work

@@ -6,7 +6,7 @@ import secrets
 import pytest
 
 from storage import keys
-from storage.records import RunRef, Spec
+from storage.jobs.spec import RunRef, Spec
 from storage.s3.objects import S3Objects
 from tasks.errors import WrongBytes
 from tasks.preprocess import prepare

@@ -10,7 +10,8 @@ import redis
 from celery import chain as canvas
 
 from storage import keys
-from storage.records import EncodedMessage, RunRef, post
+from storage.jobs.queueing import EncodedMessage, enqueue
+from storage.jobs.spec import RunRef
 from storage.redis.calls import SyncRedis
 from tasks import queues
 from tasks.app import app
@@ -130,7 +131,7 @@ def test_the_fullest_message_stays_small() -> None:
 
 
 def test_celery_reads_what_was_posted(in_process: None, link: SyncRedis) -> None:
-    link.do(post([queues.first(CARRIED)]))
+    link.do(enqueue([queues.first(CARRIED)]))
 
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("cpu")

@@ -19,7 +19,7 @@ from PIL import Image
 from stack import MODEL_PATHS, Stack
 
 from storage import keys
-from storage.records import RunRef, Spec
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis
 from storage.s3.objects import S3Objects
 from tasks import clients, postprocess, preprocess, results

@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+import runs
 from celery.exceptions import Reject
 from stack import MODEL_PATHS
 
-from storage import keys, records
+from storage import keys
+from storage import results as stored_results
 from storage.errors import StorageDown
-from storage.records import RunRef, Spec, View
+from storage.jobs import bounds, claims, endings, recovery, stages
+from storage.jobs.snapshots import Snapshot
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
 from tasks import clients, queues, results
 from tasks.errors import BadInput, Unavailable
@@ -52,18 +56,18 @@ def claim(
 
     def claimed(key: str) -> RunRef:
         spec = Spec(key, "ada", "toy", {"gain": 2}, ["alpha"], "upload", *own)
-        asked = records.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60)
+        asked = claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60)
         found = link.do(asked)
-        assert found.verdict == "lead"
-        return RunRef(key, found.number)
+        assert found.verdict == "start"
+        return RunRef(key, found.attempt)
 
     return claimed
 
 
 @pytest.fixture
-def view(link: SyncRedis) -> Callable[[str], View]:
-    def seen(key: str) -> View:
-        found = link.do(records.view(f"job-{key}"))
+def view(link: SyncRedis) -> Callable[[str], Snapshot]:
+    def seen(key: str) -> Snapshot:
+        found = runs.snapshot(link, f"job-{key}")
         assert found is not None
         return found
 
@@ -119,7 +123,7 @@ def needs_an_array(work: Work) -> Outcome:
     return None
 
 
-def error_of(seen: View) -> dict[str, Any]:
+def error_of(seen: Snapshot) -> dict[str, Any]:
     return dict(json.loads(seen.fields["error"]))
 
 
@@ -146,9 +150,9 @@ def test_what_goes_on_is_in_the_next_message(
 
 
 def test_a_stage_shows_in_the_record(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot]
 ) -> None:
-    during: list[View] = []
+    during: list[Snapshot] = []
 
     run_stage(task, STAGE, carry(claim("a")), lambda work: during.append(view("a")))
 
@@ -158,7 +162,7 @@ def test_a_stage_shows_in_the_record(
 
 
 def test_stale_runs_are_left_alone(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], queued: Queued
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], queued: Queued
 ) -> None:
     good, stale = claim("good"), claim("stale")
     seen: list[str] = []
@@ -166,7 +170,7 @@ def test_stale_runs_are_left_alone(
     run_stage(
         task,
         STAGE,
-        carry(RunRef("stale", stale.n + 1), good),
+        carry(RunRef("stale", stale.attempt + 1), good),
         lambda work: seen.append(work.ref.key),
     )
 
@@ -187,7 +191,7 @@ def test_the_chain_is_cut_when_nothing_is_left(
 
 
 def test_a_result_ends_the_run_there_and_then(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], queued: Queued
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], queued: Queued
 ) -> None:
     run_stage(task, STAGE, carry(claim("a")), lambda work: '{"kind":"labels"}')
 
@@ -196,7 +200,7 @@ def test_a_result_ends_the_run_there_and_then(
 
 
 def test_a_moved_run_goes_on_elsewhere(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], queued: Queued
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], queued: Queued
 ) -> None:
     moved, stays = claim("moved"), claim("stays")
 
@@ -212,7 +216,7 @@ def test_a_moved_run_goes_on_elsewhere(
 def test_bad_input_ends_the_run_failed_and_is_remembered(
     task: Any,
     claim: Callable[[str], RunRef],
-    view: Callable[[str], View],
+    view: Callable[[str], Snapshot],
     state: "redis.Redis",
     queued: Queued,
 ) -> None:
@@ -233,7 +237,7 @@ def test_bad_input_ends_the_run_failed_and_is_remembered(
 
 
 def test_an_exception_of_the_model_is_a_model_failure(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], state: "redis.Redis"
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], state: "redis.Redis"
 ) -> None:
     def step(work: Work) -> Outcome:
         raise ZeroDivisionError("division by zero")
@@ -247,7 +251,7 @@ def test_an_exception_of_the_model_is_a_model_failure(
 
 
 def test_one_runs_failure_is_its_own(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], queued: Queued
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], queued: Queued
 ) -> None:
     refs = [claim(key) for key in ("a", "bad", "c")]
 
@@ -267,7 +271,7 @@ def test_one_runs_failure_is_its_own(
 
 
 def test_the_fourth_start_is_poison(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], queued: Queued
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], queued: Queued
 ) -> None:
     ref = claim("a")
     started: list[Work] = []
@@ -287,7 +291,7 @@ def test_the_fourth_start_is_poison(
 
 
 def test_storage_that_comes_back_is_waited_for(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], pauses: list[float]
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], pauses: list[float]
 ) -> None:
     answers = iter([StorageDown("S3 did not answer"), StorageDown("S3 did not answer"), None])
 
@@ -305,7 +309,7 @@ def test_storage_that_comes_back_is_waited_for(
 def test_a_run_whose_storage_stays_away_is_tried_again_later(
     task: Any,
     claim: Callable[[str], RunRef],
-    view: Callable[[str], View],
+    view: Callable[[str], Snapshot],
     link: SyncRedis,
     pauses: list[float],
 ) -> None:
@@ -316,13 +320,13 @@ def test_a_run_whose_storage_stays_away_is_tried_again_later(
 
     assert view("a").state == "queued"
     assert pauses == list(PAUSES_S)
-    assert link.do(records.requeue([RunRef("a", 1)], job_ttl_s=60)) == [2]
+    assert link.do(recovery.requeue([RunRef("a", 1)], job_ttl_s=60)) == [2]
 
 
 def test_storage_that_hangs_is_not_asked_again_and_again(
     task: Any,
     claim: Callable[[str], RunRef],
-    view: Callable[[str], View],
+    view: Callable[[str], Snapshot],
     pauses: list[float],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -339,7 +343,7 @@ def test_storage_that_hangs_is_not_asked_again_and_again(
 def test_an_outage_is_not_held_against_a_run(
     task: Any,
     claim: Callable[[str], RunRef],
-    view: Callable[[str], View],
+    view: Callable[[str], Snapshot],
     link: SyncRedis,
     pauses: list[float],
 ) -> None:
@@ -349,7 +353,7 @@ def test_an_outage_is_not_held_against_a_run(
     ref = claim("a")
     for _ in range(MAX_STARTS + 2):
         run_stage(task, STAGE, carry(ref), away)
-        [n] = link.do(records.requeue([ref], job_ttl_s=60))
+        [n] = link.do(recovery.requeue([ref], job_ttl_s=60))
         ref = RunRef("a", n)
     run_stage(task, STAGE, carry(ref), lambda work: '{"kind":"labels"}')
 
@@ -359,7 +363,7 @@ def test_an_outage_is_not_held_against_a_run(
 def test_a_run_whose_storage_stays_away_for_too_long_is_unavailable(
     task: Any,
     claim: Callable[[str], RunRef],
-    view: Callable[[str], View],
+    view: Callable[[str], Snapshot],
     state: "redis.Redis",
     pauses: list[float],
 ) -> None:
@@ -367,7 +371,7 @@ def test_a_run_whose_storage_stays_away_for_too_long_is_unavailable(
         raise StorageDown("S3 did not answer get_object in/ada/upload")
 
     ref = claim("a")
-    for _ in range(records.MAX_HAND_BACKS + 1):
+    for _ in range(bounds.MAX_RELEASES + 1):
         run_stage(task, STAGE, carry(ref), step)
 
     error = error_of(view("a"))
@@ -430,7 +434,7 @@ def test_the_runs_of_a_message_go_side_by_side(task: Any, claim: Callable[[str],
 
 
 def test_a_run_that_fails_while_it_is_waited_for_fails_alone(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], queued: Queued
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], queued: Queued
 ) -> None:
     refs = [claim("a"), claim("bad"), claim("c")]
 
@@ -506,7 +510,7 @@ def test_what_was_split_goes_through_the_whole_chain(
     task: Any, claim: Callable[[str], RunRef], state: "redis.Redis"
 ) -> None:
     refs = [claim("a"), claim("b")]
-    STAGE.touch("start", carry(*refs), refs)
+    STAGE.begin(carry(*refs), refs)
 
     run_stage(task, STAGE, carry(*refs), lambda work: None)
 
@@ -520,27 +524,27 @@ def test_what_was_split_goes_through_the_whole_chain(
 
 
 def test_a_run_whose_array_is_gone_has_a_new_number_and_the_old_one_stops(
-    task: Any, claim: Callable[[str], RunRef], queued: Queued, view: Callable[[str], View]
+    task: Any, claim: Callable[[str], RunRef], queued: Queued, view: Callable[[str], Snapshot]
 ) -> None:
     ref = claim("a")
 
     run_stage(task, STAGE, carry(ref), needs_an_array)
     run_stage(task, STAGE, carry(ref), lambda work: pytest.fail("it is stale"))
 
-    assert queued("preprocess") == [wire(RunRef("a", ref.n + 1))]
+    assert queued("preprocess") == [wire(RunRef("a", ref.attempt + 1))]
     assert queued("inference") == []
     assert view("a").state == "queued"
 
 
 @pytest.mark.parametrize("stage", [STAGE, LAST], ids=lambda stage: stage.name)
 def test_a_run_whose_arrays_vanish_every_time_ends_as_unavailable(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View], stage: Stage
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], stage: Stage
 ) -> None:
     ref = claim("a")
 
     for restart in range(MAX_RESTARTS + 1):
         assert view("a").state == "queued"
-        run_stage(task, stage, carry(RunRef("a", ref.n + restart)), needs_an_array)
+        run_stage(task, stage, carry(RunRef("a", ref.attempt + restart)), needs_an_array)
 
     error = error_of(view("a"))
     assert (view("a").state, error["code"], error["status"]) == ("failed", "unavailable", 503)
@@ -548,12 +552,12 @@ def test_a_run_whose_arrays_vanish_every_time_ends_as_unavailable(
 
 
 def test_a_run_that_loses_arrays_in_two_stages_is_not_taken_for_one_that_kills_workers(
-    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], View]
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot]
 ) -> None:
     ref, middle = claim("a"), Stage("inference", "inferring", 0.3, 0.8)
 
     for n, loses in enumerate([middle, middle, LAST, middle]):
-        carried = carry(RunRef("a", ref.n + n))
+        carried = carry(RunRef("a", ref.attempt + n))
         for stage in (STAGE, middle, LAST):
             step = needs_an_array if stage is loses else lambda work: None
             run_stage(task, stage, carried, step)
@@ -573,8 +577,8 @@ def test_a_start_that_a_stop_interrupts_does_not_count(
     for _ in range(MAX_STARTS + 2):
         with pytest.raises(SystemExit):
             run_stage(task, STAGE, carry(ref), interrupted)
-        given_back = [ref, RunRef("b", stale.n + 1)]
-        link.do(records.forget_start(given_back, STAGE.name))
+        given_back = [ref, RunRef("b", stale.attempt + 1)]
+        link.do(stages.forget_start(given_back, STAGE.name))
     run_stage(task, STAGE, carry(ref), lambda work: None)
 
     assert queued("inference") == [wire(ref)]
@@ -591,7 +595,7 @@ def test_only_the_run_whose_array_is_gone_starts_again(
     run_stage(task, STAGE, carry(whole, lost), needs_an_array)
 
     assert queued("inference") == [wire(whole)]
-    assert queued("preprocess") == [wire(RunRef("lost", lost.n + 1))]
+    assert queued("preprocess") == [wire(RunRef("lost", lost.attempt + 1))]
     left = {path.name.split("-")[2] for path in settings().scratch_dir.glob("pixelmill-*")}
     assert left == {"whole"}, "what the lost run had beside it is of no use any more"
 
@@ -602,7 +606,7 @@ def test_a_stale_run_does_not_start_again(
     ref = claim("a")
 
     def step(work: Work) -> Outcome:
-        link.do(records.requeue([ref], job_ttl_s=60))  # the reconciler was first
+        link.do(recovery.requeue([ref], job_ttl_s=60))  # the reconciler was first
         return needs_an_array(work)
 
     run_stage(task, STAGE, carry(ref), step)
@@ -616,7 +620,7 @@ def test_what_is_stored_after_its_job_was_deleted_is_erased(
     ref = claim("a")
 
     def step(work: Work) -> Outcome:
-        link.do(records.delete("job-a", "ada", job_ttl_s=60))
+        link.do(endings.delete("job-a", "ada", job_ttl_s=60))
         edition = results.new_edition(work.spec)
         clients.objects().put(edition + "alpha.png", b"pixels", "image/png")
         return results.keep(work.spec, edition, {"kind": "labels"}, results.gathered())
@@ -624,4 +628,4 @@ def test_what_is_stored_after_its_job_was_deleted_is_erased(
     run_stage(task, LAST, carry(ref), step)
 
     assert clients.objects().page(keys.result_folder("ada", "a"), "", 10) == []
-    assert clients.results().do(records.result("a")) is None
+    assert clients.results().do(stored_results.read("a")) is None

@@ -12,8 +12,10 @@ import httpx
 import pytest
 from stack import Stack
 
-from storage import catalogue, keys, records
-from storage.records import RunRef, Spec
+from storage import catalogue, keys
+from storage.jobs import claims
+from storage.jobs.queueing import EncodedMessage, enqueue_claimed
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
 
 START = """
@@ -36,14 +38,14 @@ async def patched(pipeline):
 reconciler.requeue = patched
 """
 ONE_ODD_SEND = """
-send, odd = publisher.records.send, [ValueError("odd")]
+send, odd = publisher.enqueue_claimed, [ValueError("odd")]
 
 def patched(*given):
     if odd:
         raise odd.pop()
     return send(*given)
 
-publisher.records.send = patched
+publisher.enqueue_claimed = patched
 """
 HANGS = """
 reconciler.ALLOWED_S = 3.0
@@ -93,10 +95,8 @@ def lost_run(mill: Stack, key: str) -> SyncRedis:
     """A run whose message has vanished."""
     link = SyncRedis(mill.state)
     spec = Spec(key, "u", "toy", {}, [], "upload", "w", "c")
-    claim = link.do(records.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
-    link.do(
-        records.send(records.EncodedMessage("px1:q:elsewhere", b""), [RunRef(key, claim.number)])
-    )
+    claim = link.do(claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
+    link.do(enqueue_claimed(EncodedMessage("px1:q:elsewhere", b""), [RunRef(key, claim.attempt)]))
     mill.state.delete("px1:q:elsewhere")
     return link
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.catalogue import Catalogue
-from storage.records import Refusal, View
+from storage.jobs.claims import Refusal
+from storage.jobs.snapshots import Snapshot
 from tasks.settings import settings
 from web.jobs import admission
 
@@ -37,50 +38,50 @@ def cpu(processes: int) -> dict[str, Any]:
 
 
 def test_one_device_costs_what_was_measured() -> None:
-    loads = admission.loads(catalogue(gpu("a"), cards=[card("a")]))
+    costs = admission.costs(catalogue(gpu("a"), cards=[card("a")]))
 
-    load = loads["a"]["a"]
-    assert (load.a_ms, load.b_ms, load.max_batch) == (40, 5, 8)
+    cost = costs["a"]["a"]
+    assert (cost.a_ms, cost.b_ms, cost.max_batch) == (40, 5, 8)
 
 
 def test_two_devices_halve_the_cost() -> None:
-    loads = admission.loads(catalogue(gpu("a"), gpu("a"), cards=[card("a")]))
+    costs = admission.costs(catalogue(gpu("a"), gpu("a"), cards=[card("a")]))
 
-    assert (loads["a"]["a"].a_ms, loads["a"]["a"].b_ms) == (20, 2.5)
+    assert (costs["a"]["a"].a_ms, costs["a"]["a"].b_ms) == (20, 2.5)
 
 
 def test_models_on_one_device_cost_each_other() -> None:
-    loads = admission.loads(catalogue(gpu("a", "b"), cards=[card("a"), card("b", b=100)]))
+    costs = admission.costs(catalogue(gpu("a", "b"), cards=[card("a"), card("b", b=100)]))
 
-    assert loads["a"]["b"].b_ms == 100 and loads["b"]["a"].b_ms == 5
+    assert costs["a"]["b"].b_ms == 100 and costs["b"]["a"].b_ms == 5
 
 
 def test_models_on_devices_of_their_own_cost_each_other_only_cpu() -> None:
     now = catalogue(gpu("a"), gpu("b"), cpu(2), cards=[card("a"), card("b", pace=10)])
 
-    load = admission.loads(now)["a"]["b"]
+    cost = admission.costs(now)["a"]["b"]
 
-    assert (load.a_ms, load.b_ms, load.cpu_ms) == (0, 0, 10)
+    assert (cost.a_ms, cost.b_ms, cost.cpu_ms) == (0, 0, 10)
 
 
 def test_a_device_in_common_is_shared_by_its_part_of_the_work() -> None:
     """b is served by two workers, of which one serves a as well: half of b's runs pass there."""
     now = catalogue(gpu("a", "b"), gpu("b"), cards=[card("a"), card("b", b=100)])
 
-    loads = admission.loads(now)
+    costs = admission.costs(now)
 
-    assert loads["a"]["b"].b_ms == 50
-    assert loads["b"]["a"].b_ms == 2.5, "a keeps one of b's two workers busy"
+    assert costs["a"]["b"].b_ms == 50
+    assert costs["b"]["a"].b_ms == 2.5, "a keeps one of b's two workers busy"
 
 
 def test_cpu_time_is_shared_by_all_processes() -> None:
     now = catalogue(gpu("a"), cpu(4), cpu(2), cards=[card("a", pace=30)])
 
-    assert admission.loads(now)["a"]["a"].cpu_ms == 10
+    assert admission.costs(now)["a"]["a"].cpu_ms == 10
 
 
 def test_a_model_whose_worker_restarts_is_estimated_as_if_it_were_there() -> None:
-    assert admission.loads(catalogue(cards=[card("a")]))["a"]["a"].b_ms == 5
+    assert admission.costs(catalogue(cards=[card("a")]))["a"]["a"].b_ms == 5
 
 
 QUALITY = {
@@ -93,10 +94,10 @@ QUALITY = {
 
 
 def test_each_profile_is_reckoned_at_its_own_cost() -> None:
-    loads = admission.loads(catalogue(gpu("a"), gpu("a"), cards=[QUALITY]))
+    costs = admission.costs(catalogue(gpu("a"), gpu("a"), cards=[QUALITY]))
 
     for variant in ("a", "a:quality"):
-        fast, quality = loads[variant]["a"], loads[variant]["a:quality"]
+        fast, quality = costs[variant]["a"], costs[variant]["a:quality"]
         assert (fast.a_ms, fast.b_ms, fast.max_batch) == (20, 2.5, 8)
         assert (quality.a_ms, quality.b_ms, quality.max_batch) == (150, 450, 2)
 
@@ -114,15 +115,15 @@ def test_a_parameter_of_that_name_without_profiles_changes_nothing() -> None:
 
 
 def test_a_profile_whose_last_worker_has_left_is_reckoned_as_the_model() -> None:
-    loads = admission.loads(catalogue(gpu("a"), cards=[card("a")]))
+    costs = admission.costs(catalogue(gpu("a"), cards=[card("a")]))
 
-    assert admission.limits(loads, "a:quality", "batch").loads == loads["a"]
+    assert admission.limits(costs, "a:quality", "batch").costs == costs["a"]
 
 
 def test_a_profile_that_an_older_worker_announced_costs_what_the_model_does() -> None:
     old = {**card("a"), "profiles": {"fast": {"ms_per_image": 45}, "quality": {"ms_per_image": 9}}}
 
-    assert admission.loads(catalogue(cards=[old]))["a"]["a:quality"].a_ms == 40
+    assert admission.costs(catalogue(cards=[old]))["a"]["a:quality"].a_ms == 40
 
 
 # Limits and refusals
@@ -130,9 +131,9 @@ def test_a_profile_that_an_older_worker_announced_costs_what_the_model_does() ->
 
 @pytest.mark.parametrize(("priority", "wait_s"), [("interactive", 90), ("batch", 3000)])
 def test_each_priority_has_its_bound(priority: Any, wait_s: float) -> None:
-    loads = admission.loads(catalogue(cards=[card("a")]))
+    costs = admission.costs(catalogue(cards=[card("a")]))
 
-    assert admission.limits(loads, "a", priority).wait_ms == wait_s * 1000
+    assert admission.limits(costs, "a", priority).wait_ms == wait_s * 1000
 
 
 @pytest.mark.parametrize(
@@ -190,9 +191,9 @@ def view(
     wait_ms: float = 0,
     busy_ms: float = 0,
     stage_ms: float = -1,
-) -> View:
+) -> Snapshot:
     run = {"stage": stage} if stage else {}
-    return View({"state": "queued"}, run, ahead, wait_ms, busy_ms, stage_ms)
+    return Snapshot({"state": "queued"}, run, ahead, wait_ms, busy_ms, stage_ms)
 
 
 @pytest.mark.parametrize(
@@ -212,12 +213,12 @@ def view(
         (view("postprocess", ahead=-1, stage_ms=150), 0.05),
     ],
 )
-def test_what_is_left_is_what_is_not_done_yet(seen: View, seconds: float) -> None:
+def test_what_is_left_is_what_is_not_done_yet(seen: Snapshot, seconds: float) -> None:
     assert admission.eta_s(seen, CARD) == pytest.approx(seconds)
 
 
 def test_what_is_left_of_a_profile_is_reckoned_at_its_own_cost() -> None:
-    waiting = View({"state": "queued"}, {"stage": "", "variant": "a:quality"})
+    waiting = Snapshot({"state": "queued"}, {"stage": "", "variant": "a:quality"})
 
     assert admission.eta_s(waiting, QUALITY) == pytest.approx(1.2)
 

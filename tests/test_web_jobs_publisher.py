@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stack import Stack
 
 from storage import keys
-from storage.records import RunRef
+from storage.jobs.spec import RunRef
 from storage.redis.calls import NUMBER, AsyncRedis, command
 from tasks.clients import STATE_LIMIT_S
 from tasks.errors import Unavailable
@@ -281,18 +281,18 @@ async def test_a_queue_that_was_restarted_takes_messages_again(
 async def test_whatever_breaks_nobody_waits_for_ever_and_the_next_is_sent(
     link: AsyncRedis, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    publisher, send = Publisher(link), module.records.send
+    publisher, send = Publisher(link), module.enqueue_claimed
     with monkeypatch.context() as broken:
 
         def raises(*_: object) -> None:
             raise error
 
-        broken.setattr(module.records, "send", raises)
+        broken.setattr(module, "enqueue_claimed", raises)
         asked = [publisher.publish(ticket(name)) for name in ("a", "first")]
         found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
 
     assert all(isinstance(one, Unavailable) for one in found)
-    assert module.records.send is send
+    assert module.enqueue_claimed is send
     await asyncio.wait_for(publisher.publish(ticket("a")), 5)
     assert len(queued(state)) == 1
 

@@ -16,7 +16,8 @@ from test_deploy_doctor import read
 from test_web_outage import without_workers
 
 from deploy import doctor
-from storage import catalogue, keys, records
+from storage import catalogue, keys
+from storage import results as stored_results
 from storage.redis.calls import SyncRedis
 from web.api.routes import OPEN_UPLOAD_S
 from web.jobs import parameters
@@ -99,7 +100,7 @@ def remember(mill: Stack, digest: str) -> None:
         params=parameters.canonical(card["params"], {}),
         output=DEFAULT_OUTPUT,
     )
-    SyncRedis(mill.client("cache")).do(records.remember_result(key, RESULT, 60))
+    SyncRedis(mill.client("cache")).do(stored_results.write(key, RESULT, 60))
 
 
 def test_an_upload_that_nobody_names_is_forgotten_after_an_hour(mill: Stack) -> None:

@@ -14,11 +14,16 @@ from dataclasses import replace
 
 import pytest
 import redis
+import runs
 from stack import Stack
 
-from storage import catalogue, keys, records
+from storage import catalogue, keys
+from storage import results as stored_results
+from storage import uploads as stored_uploads
 from storage.errors import StorageDown
-from storage.records import End, RunRef
+from storage.jobs import claims, endings
+from storage.jobs.endings import End
+from storage.jobs.spec import RunRef, spec_from_json
 from storage.redis.calls import AsyncRedis, SyncRedis
 from storage.s3.objects import S3Objects
 from tasks.clients import STATE_LIMIT_S
@@ -106,7 +111,7 @@ def queued(state: "redis.Redis") -> Callable[[], int]:
 def finish(link: SyncRedis, key: str, state: str = "done", lasting: bool = False) -> None:
     """What a worker says at the end of a run."""
     payload = RESULT if state == "done" else '{"code":"no_image","message":"no image"}'
-    [ended] = link.do(records.finish([End(RunRef(key, 1), state, payload, lasting)], job_ttl_s=60))
+    [ended] = link.do(endings.finish([End(RunRef(key, 1), state, payload, lasting)], job_ttl_s=60))
     assert ended
 
 
@@ -241,10 +246,10 @@ async def test_who_joins_a_run_that_is_queued_changes_nothing_of_it(
     before = state.hget(keys.run(key), "spec")
 
     taken = link.do(
-        records.take_up(RunRef(key, 1), records.spec_from_json(before), view.fields["id"])
+        claims.replace_upload(RunRef(key, 1), spec_from_json(before), view.fields["id"])
     )
     stale = link.do(
-        records.take_up(RunRef(key, 7), records.spec_from_json(before), view.fields["id"])
+        claims.replace_upload(RunRef(key, 7), spec_from_json(before), view.fields["id"])
     )
 
     assert (taken, stale, state.hget(keys.run(key), "spec")) == (False, False, before)
@@ -333,7 +338,7 @@ async def test_a_cached_result_is_a_hit_without_a_message(
 ) -> None:
     first = await pipeline.submit(request_)
     key = first.fields["request_key"]
-    await pipeline.cache.do(records.remember_result(key, RESULT, 60))
+    await pipeline.cache.do(stored_results.write(key, RESULT, 60))
     before = queued()
 
     view = await pipeline.submit(request_)
@@ -346,7 +351,7 @@ async def test_a_cached_result_needs_no_bytes(
     live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
 ) -> None:
     key = (await pipeline.submit(request_)).fields["request_key"]
-    await pipeline.cache.do(records.remember_result(key, RESULT, 60))
+    await pipeline.cache.do(stored_results.write(key, RESULT, 60))
 
     view = await pipeline.submit(replace(request_, photo=replace(request_.photo, data=b"")))
 
@@ -730,14 +735,14 @@ async def test_watching_every_change_shows_the_way(
         seen.append(now.state)
         if now.state == "queued":
             link.do(
-                records.touch(
+                runs.report(
                     "start",
                     [RunRef(key, 1)],
                     stage="preprocess",
                     state="preprocessing",
                     progress=0.05,
                     model="toy",
-                    line="cpu",
+                    queue="cpu",
                     priority="interactive",
                 )
             )
@@ -764,6 +769,6 @@ async def test_an_upload_is_remembered_by_its_original(pipeline: Pipeline, link:
 
     await pipeline.remember_upload("ada", "u1", photo, '"etag"')
 
-    assert link.do(records.upload_of("ada", "abc", "web-2048")) == "u1"
-    record = link.do(records.upload("ada", "u1"))
+    assert link.do(stored_uploads.find("ada", "abc", "web-2048")) == "u1"
+    record = link.do(stored_uploads.read("ada", "u1"))
     assert (record["size"], record["type"], record["etag"]) == ("5", "image/png", '"etag"')

@@ -9,8 +9,10 @@ import pytest
 import redis
 import runs
 
-from storage import keys, records
+from storage import keys
 from storage.errors import StorageDown
+from storage.jobs import snapshots
+from storage.jobs.snapshots import JobSnapshots
 from storage.redis.calls import AsyncRedis, Call, SyncRedis
 from tasks.clients import STATE_LIMIT_S
 from web.live import feed, pubsub
@@ -29,7 +31,7 @@ class Desk:
     def __init__(self, state_url: str) -> None:
         self.hub = Hub(state_url)
         self.state = AsyncRedis(state_url, limit_s=STATE_LIMIT_S)
-        self.views = Snapshots(lambda ids: self.state.do(records.look(ids)))
+        self.views = Snapshots(lambda ids: self.state.do(snapshots.read(ids)))
 
     def follow(
         self, user: str = "ada", named: tuple[str, ...] = (), since_ms: float = NEVER
@@ -180,7 +182,7 @@ async def test_no_cursor_is_ahead_of_what_was_told(desk: Desk, link: SyncRedis) 
 
     state = link
     for job_id, told_at in ends.items():
-        view = state.do(records.view(job_id))
+        view = runs.snapshot(state, job_id)
         assert view and all(float(view.fields["ended"]) >= at for at in cursors[:told_at])
 
 
@@ -293,19 +295,19 @@ async def test_questions_during_a_read_share_the_next(desk: Desk, link: SyncRedi
 
     looks = await asyncio.gather(*(desk.views.look([job.id]) for job in jobs))
 
-    assert all(job.id in look.views for job, look in zip(jobs, looks, strict=True))
+    assert all(job.id in look.jobs for job, look in zip(jobs, looks, strict=True))
     assert calls == [1, 19]
 
 
 async def test_whoever_asks_several_times_before_a_read_is_told_once(
     desk: Desk, link: SyncRedis
 ) -> None:
-    views = Snapshots(lambda ids: desk.state.do(records.look(ids)), gather_s=0.01)
+    views = Snapshots(lambda ids: desk.state.do(snapshots.read(ids)), gather_s=0.01)
     ids = {runs.claim(link, "ada").id for _ in range(3)}
-    answers: list[tuple[set[str], records.Look | Exception]] = []
+    answers: list[tuple[set[str], JobSnapshots | Exception]] = []
     is_told = asyncio.Event()
 
-    def tell(job_ids: set[str], found: records.Look | Exception) -> None:
+    def tell(job_ids: set[str], found: JobSnapshots | Exception) -> None:
         answers.append((job_ids, found))
         is_told.set()
 
@@ -314,5 +316,5 @@ async def test_whoever_asks_several_times_before_a_read_is_told_once(
     await asyncio.wait_for(is_told.wait(), PATIENCE_S)
 
     [(asked, found)] = answers
-    assert isinstance(found, records.Look)
-    assert asked == ids == found.views.keys()
+    assert isinstance(found, JobSnapshots)
+    assert asked == ids == found.jobs.keys()

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from storage.errors import StorageDown
-from storage.records import Look
+from storage.jobs.snapshots import JobSnapshots
 from web.live.snapshots import Snapshots
 
 PATIENCE_S = 5.0
@@ -19,11 +19,11 @@ class Records:
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
 
-    async def read(self, job_ids: Sequence[str]) -> Look:
+    async def read(self, job_ids: Sequence[str]) -> JobSnapshots:
         await asyncio.sleep(0.01)
         if self.errors:
             raise self.errors.pop(0)
-        return Look(1.0, {})
+        return JobSnapshots(1.0, {})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ async def test_all_who_share_a_read_that_breaks_are_told(error: BaseException) -
 async def test_one_whose_callback_raises_keeps_nobody_else_waiting() -> None:
     views, told = Snapshots(Records().read), asyncio.Event()
 
-    def broken(job_ids: set[str], found: Look | Exception) -> None:
+    def broken(job_ids: set[str], found: JobSnapshots | Exception) -> None:
         raise ValueError("odd")
 
     with capture_logs() as logs:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from stack import Stack
 
-from storage import keys, records, scratch
-from storage.records import End, RunRef, Spec
+from storage import keys, scratch
+from storage.jobs import claims, endings, recovery
+from storage.jobs.endings import End
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis, SyncRedis
 from storage.s3.objects import FolderObjects, Objects, S3Objects
 from tasks import clients
@@ -32,8 +34,8 @@ OLD_S = 10 * 86_400
 def ref(in_process: None, link: SyncRedis) -> RunRef:
     """A run that is under way."""
     spec = Spec(KEY, "ada", "toy", {}, ["alpha"], "upload", "sha256:w", "c")
-    claim = link.do(records.claim("job", spec, priority="batch", job_ttl_s=60))
-    return RunRef(KEY, claim.number)
+    claim = link.do(claims.claim("job", spec, priority="batch", job_ttl_s=60))
+    return RunRef(KEY, claim.attempt)
 
 
 def put(n: int, key: str = KEY) -> str:
@@ -51,7 +53,7 @@ def is_there(name: str) -> bool:
 
 
 def test_the_array_of_a_run_under_way_stays(ref: RunRef) -> None:
-    name = put(ref.n)
+    name = put(ref.attempt)
 
     assert remove_leftovers(-2) == 0
     assert is_there(name)
@@ -65,8 +67,8 @@ def test_the_array_of_a_run_that_nobody_knows_goes(ref: RunRef) -> None:
 
 
 def test_the_array_of_an_earlier_attempt_goes(ref: RunRef, link: SyncRedis) -> None:
-    stale = put(ref.n)
-    [n] = link.do(records.requeue([ref], job_ttl_s=60))
+    stale = put(ref.attempt)
+    [n] = link.do(recovery.requeue([ref], job_ttl_s=60))
     fresh = put(n)
 
     remove_leftovers(-2)
@@ -75,8 +77,8 @@ def test_the_array_of_an_earlier_attempt_goes(ref: RunRef, link: SyncRedis) -> N
 
 
 def test_the_array_of_a_run_that_has_ended_goes(ref: RunRef, link: SyncRedis) -> None:
-    left = put(ref.n)
-    link.do(records.finish([End(ref, "done", "{}")], job_ttl_s=60))
+    left = put(ref.attempt)
+    link.do(endings.finish([End(ref, "done", "{}")], job_ttl_s=60))
 
     remove_leftovers(-2)
 

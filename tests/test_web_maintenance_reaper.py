@@ -5,36 +5,40 @@ import signal
 import time
 
 import httpx
+import runs
 from stack import Stack
 
-from storage import records
-from storage.records import RunRef, Spec
+from storage.jobs import claims, endings, recovery
+from storage.jobs.endings import End
+from storage.jobs.queueing import EncodedMessage, enqueue_claimed
+from storage.jobs.recovery import Lost
+from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
 
 
 def claimed(servers: Stack, key: str) -> tuple[calls.SyncRedis, RunRef]:
     link = calls.SyncRedis(servers.state)
     spec = Spec(key, "u", "noop", {}, [], "upload", "w", "c")
-    claim = link.do(records.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
-    assert claim.verdict == "lead"
-    ref = RunRef(key, claim.number)
-    link.do(records.send(records.EncodedMessage("px1:q:elsewhere", b""), [ref]))
+    claim = link.do(claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
+    assert claim.verdict == "start"
+    ref = RunRef(key, claim.attempt)
+    link.do(enqueue_claimed(EncodedMessage("px1:q:elsewhere", b""), [ref]))
     servers.state.delete("px1:q:elsewhere")
     return link, ref
 
 
-def looked(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[records.Lost]:
+def looked(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[Lost]:
     """What two looks find: a run must be suspect at the first and still so at the second."""
-    found: list[records.Lost] = []
+    found: list[Lost] = []
     for _ in range(2):
         servers.state.delete("px1:reconciler")
-        found += link.do(records.find_lost(every_ms=900, grace_ms=grace_ms)).items
+        found += link.do(recovery.find_lost(every_ms=900, grace_ms=grace_ms)).items
         time.sleep(0.01)
     return found
 
 
 def end(link: calls.SyncRedis, ref: RunRef) -> None:
-    link.do(records.finish([records.End(ref, "done", "{}")], job_ttl_s=60))
+    link.do(endings.finish([End(ref, "done", "{}")], job_ttl_s=60))
 
 
 def test_a_run_whose_message_is_gone_is_lost(servers: Stack) -> None:
@@ -60,21 +64,21 @@ def test_a_run_whose_leader_still_brings_the_bytes_is_no_lost_one(servers: Stack
 
 def test_the_old_number_can_do_nothing_any_more(servers: Stack) -> None:
     link, ref = claimed(servers, "stale")
-    [n] = link.do(records.requeue([ref], job_ttl_s=60))
+    [n] = link.do(recovery.requeue([ref], job_ttl_s=60))
 
-    late = link.do(records.finish([records.End(ref, "done", "{}")], job_ttl_s=60))
+    late = link.do(endings.finish([End(ref, "done", "{}")], job_ttl_s=60))
 
-    assert (late, n) == ([False], ref.n + 1)
+    assert (late, n) == ([False], ref.attempt + 1)
     end(link, RunRef("stale", n))
 
 
 def test_only_one_of_two_leads_a_run_again(servers: Stack) -> None:
     link, ref = claimed(servers, "twice")
 
-    numbers = [link.do(records.requeue([ref], job_ttl_s=60)) for _ in range(2)]
+    numbers = [link.do(recovery.requeue([ref], job_ttl_s=60)) for _ in range(2)]
 
-    assert numbers == [[ref.n + 1], [0]]
-    end(link, RunRef("twice", ref.n + 1))
+    assert numbers == [[ref.attempt + 1], [0]]
+    end(link, RunRef("twice", ref.attempt + 1))
 
 
 def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
@@ -93,7 +97,7 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     servers.state.lpush("px1:q:cpu\x06\x169", "a message")
     _, later = claimed(servers, "later")
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
-    link.do(records.touch("start", [later], model="noop", line="cpu", **touch))
+    link.do(runs.report("start", [later], model="noop", queue="cpu", **touch))
 
     lost = looked(link, servers)
 
@@ -106,7 +110,7 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
 def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     link, ref = claimed(servers, "running")
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
-    link.do(records.touch("start", [ref], model="noop", line="cpu", **touch))
+    link.do(runs.report("start", [ref], model="noop", queue="cpu", **touch))
     before = looked(link, servers)
     servers.state.hset("px1:run:running", "lease", "1")
 

@@ -81,7 +81,7 @@ def test_every_stage_has_a_histogram_of_its_time(scrape: str, stage: str) -> Non
 
 
 def test_claims_are_counted_by_what_became_of_them(scrape: str) -> None:
-    assert (value(scrape, "pixelmill_claims_total", model="noop", verdict="lead") or 0) >= 1
+    assert (value(scrape, "pixelmill_claims_total", model="noop", verdict="start") or 0) >= 1
 
 
 def test_hits_are_counted_for_ever_and_in_their_minute(stack: Stack, scrape: str) -> None:
@@ -102,7 +102,7 @@ def test_refusals_at_the_door_begin_at_zero(scrape: str, limit: str) -> None:
     assert value(scrape, "pixelmill_refused_total", model="", limit=limit) is not None
 
 
-@pytest.mark.parametrize("verdict", ["hit", "failed", "join", "lead", "busy"])
+@pytest.mark.parametrize("verdict", ["hit", "failed", "join", "start", "busy"])
 def test_claims_begin_at_zero(scrape: str, verdict: str) -> None:
     assert value(scrape, "pixelmill_claims_total", model="slow", verdict=verdict) is not None
 
@@ -120,16 +120,16 @@ def test_lost_leases_begin_at_zero(scrape: str) -> None:
     assert value(scrape, "pixelmill_leases_lost_total", model="noop") is not None
 
 
-@pytest.mark.parametrize("line", ["cpu", "gpu.noop", "post"])
-def test_lines_that_nobody_waits_in_are_shown_as_empty(scrape: str, line: str) -> None:
+@pytest.mark.parametrize("queue", ["cpu", "gpu.noop", "post"])
+def test_queues_that_nobody_waits_in_are_shown_as_empty(scrape: str, queue: str) -> None:
     of = {"model": "noop", "priority": "batch"}
 
-    assert value(scrape, "pixelmill_queue_depth", **of, line=line) == 0
-    assert value(scrape, "pixelmill_queue_oldest_seconds", **of, line=line) == 0
+    assert value(scrape, "pixelmill_queue_depth", **of, queue=queue) == 0
+    assert value(scrape, "pixelmill_queue_oldest_seconds", **of, queue=queue) == 0
     assert value(scrape, "pixelmill_in_flight", **of, state="inferring") == 0
 
 
-def test_lines_and_stages_are_shown_while_runs_are_in_them(stack: Stack, salt: int) -> None:
+def test_queues_and_stages_are_shown_while_runs_are_in_them(stack: Stack, salt: int) -> None:
     """More runs than processes: some are prepared, the others wait."""
     for number in range((os.cpu_count() or 1) + 4):
         predict(stack, "slow", wait=0, prepare_s=2, salt=salt + number)
@@ -139,13 +139,13 @@ def test_lines_and_stages_are_shown_while_runs_are_in_them(stack: Stack, salt: i
     while time.monotonic() < end:
         text = scrape_of(stack)
         is_busy = value(text, "pixelmill_in_flight", **of, state="preprocessing")
-        waits = value(text, "pixelmill_queue_depth", **of, line="cpu")
+        waits = value(text, "pixelmill_queue_depth", **of, queue="cpu")
         if is_busy and waits:
             break
         time.sleep(0.05)
 
     assert is_busy and waits
-    assert (value(text, "pixelmill_queue_oldest_seconds", **of, line="cpu") or 0) > 0
+    assert (value(text, "pixelmill_queue_oldest_seconds", **of, queue="cpu") or 0) > 0
 
 
 def test_a_workers_messages_are_on_its_own_scrape(of_workers: dict[str, str]) -> None:

@@ -9,7 +9,9 @@ import httpx
 import pytest
 from stack import API_KEY, Stack
 
-from storage import keys, records, users
+from storage import keys, users
+from storage.jobs import claims
+from storage.jobs.spec import Spec
 from storage.redis.calls import SyncRedis
 
 ODD = "\ud800"
@@ -40,9 +42,9 @@ def jobs(web: Stack) -> list[str]:
     link, found = SyncRedis(web.state), []
     for number in range(8):
         job = f"{number:032x}"
-        spec = records.Spec(f"{number:064x}", "tester", "noop", {}, ["image"], "u", "w", "c")
+        spec = Spec(f"{number:064x}", "tester", "noop", {}, ["image"], "u", "w", "c")
         result = json.dumps({"objects": {}, "data": {"own": job}})
-        claim = records.claim(
+        claim = claims.claim(
             job,
             spec,
             priority="interactive",

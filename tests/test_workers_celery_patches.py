@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from kombu.asynchronous.timer import Timer
 from stack import Stack
 
-from storage import keys, records
-from storage.records import RunRef
+from storage import keys
+from storage.jobs.queueing import enqueue
+from storage.jobs.spec import RunRef
 from storage.redis import calls
 from tasks import queues
 from tasks.app import VISIBILITY_S, app
@@ -209,7 +210,7 @@ def test_no_event_of_a_hundred_tasks_in_threads_is_lost(stack: Stack) -> None:
     request = SimpleNamespace(task="inference", root_id="root", parent_id=None)
     letters = [queues.same(request, carried) for _ in range(100)]
     ids = {json.loads(letter.text)["headers"]["id"] for letter in letters}
-    calls.SyncRedis(stack.state).do(records.post(letters))
+    calls.SyncRedis(stack.state).do(enqueue(letters))
 
     witness.wait_for(300, seconds=10)
     witness.stop()

@@ -13,8 +13,9 @@ from prometheus_client.core import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from storage import records, users
-from storage.records import Stats
+from storage import users
+from storage.jobs import stats as job_stats
+from storage.jobs.stats import Stats
 from storage.redis.mismatches import mismatches
 from tasks import queues
 from tasks.errors import JobError
@@ -90,8 +91,8 @@ async def show_workers(request: Request, pipeline: Pipeline) -> Response:
 
 
 def under_way(stats: Stats) -> list[Metric]:
-    """Depth and age of the lines, and what is in its stages."""
-    labels = ["model", "priority", "line"]
+    """Depth and age of the queues, and what is in its stages."""
+    labels = ["model", "priority", "queue"]
     depth = GaugeMetricFamily("pixelmill_queue_depth", "Runs that wait.", labels=labels)
     oldest = GaugeMetricFamily("pixelmill_queue_oldest_seconds", "Longest wait.", labels=labels)
     flight = GaugeMetricFamily(
@@ -102,7 +103,7 @@ def under_way(stats: Stats) -> list[Metric]:
         if group.model.startswith(PROBE):  # nobody's work
             continue
         if group.state == "waiting":
-            names = group.model, group.priority, group.line
+            names = group.model, group.priority, group.queue
             waiting[names] = (group.count, group.oldest_ms / 1000)
         else:
             busy[group.model, group.priority, group.state] = group.count
@@ -117,10 +118,10 @@ def under_way(stats: Stats) -> list[Metric]:
 def _nothing_under_way(
     models: Iterable[str],
 ) -> tuple[dict[tuple[str, str, str], tuple[int, float]], dict[tuple[str, str, str], int]]:
-    """(depth, oldest s) of every line, runs in every stage: a gauge that is missing is no zero."""
+    """(depth, oldest s) of every queue, runs in every stage: a gauge that is missing is no zero."""
     priorities = [(model, priority) for model in models for priority in PRIORITIES]
     waiting = {
-        (*of, queues.line_of(stage, of[0])): (0, 0.0)
+        (*of, queues.stage_queue(stage, of[0])): (0, 0.0)
         for of in priorities
         for stage in queues.STAGES
     }
@@ -162,9 +163,9 @@ def _add_times(
 
 
 async def _census(pipeline: Pipeline) -> Stats:
-    stats = await pipeline.state.do(records.stats())
+    stats = await pipeline.state.do(job_stats.read())
     while stats.after:
-        stats = stats.with_page(await pipeline.state.do(records.stats(stats.after)))
+        stats = stats.with_page(await pipeline.state.do(job_stats.read(stats.after)))
     return stats
 
 

@@ -15,8 +15,8 @@ import structlog
 from celery.worker import state
 from redis.exceptions import RedisError
 
-from storage import records
 from storage.errors import StorageDown
+from storage.jobs import stages
 from tasks import clients
 from tasks import message as messages
 
@@ -89,4 +89,4 @@ def _forget_starts(held: Iterable[Any]) -> None:
         if message.headers["id"] in started:
             [carried], *_ = message.payload
             stage = message.headers["task"]
-            clients.state().do(records.forget_start(messages.refs(carried), stage))
+            clients.state().do(stages.forget_start(messages.refs(carried), stage))

@@ -2,9 +2,9 @@
 
 import structlog
 
-from storage import records
 from storage.catalogue import ScratchUsage
 from storage.errors import StorageDown
+from storage.jobs import recovery
 from storage.scratch import Usage, run_of
 from tasks.clients import scratch, state
 from tasks.loops import ThreadLoop
@@ -89,7 +89,7 @@ def _runs_in_progress() -> set[tuple[str, int]]:
     runs: set[tuple[str, int]] = set()
     after: str | None = None
     while after != "":
-        page = state().do(records.under_way(after or ""))
-        runs |= {(key[:32], attempt) for key, attempt in page.items}
+        page = state().do(recovery.under_way(after or ""))
+        runs |= {(ref.key[:32], ref.attempt) for ref in page.items}
         after = page.after
     return runs

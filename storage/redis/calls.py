@@ -32,8 +32,8 @@ from storage.redis.mismatches import mismatches
 PAUSE_S = 0.05
 """A Redis that has closed a connection is asked again after this."""
 
-_NEEDS = re.compile(r"-- Needs ((?:\w+\.lua(?:, )?)+)\.\n")
-"""First line of a script that other files of the folder stand before: Redis knows no modules."""
+_NEEDS = re.compile(r"-- Needs ((?:\w+(?:, )?)+)\.\n")
+"""First line of a script that files of storage/shared_lua stand before: Redis knows no modules."""
 
 T = TypeVar("T")
 Word = str | bytes | int | float
@@ -60,7 +60,7 @@ class Call(Generic[T]):
     """What Python types the answer may have. Another one is not the answer to this question: the
     connection that it came on is ended."""
     script: str = ""
-    """File name in storage/lua without its ending; empty for a plain command."""
+    """Path below storage/ of the script, without its ending; empty for a plain command."""
 
 
 def command(parse: Callable[[Any], T], *words: Word, kinds: Kinds) -> Call[T]:
@@ -76,7 +76,7 @@ def script(
     *,
     kinds: Kinds,
 ) -> Call[T]:
-    """A Lua script of storage/lua: atomic, one round trip."""
+    """The Lua script storage/`name`.lua: atomic, one round trip."""
     return Call((len(keys), *keys, *args), parse, kinds, name)
 
 
@@ -308,10 +308,11 @@ def _source(name: str) -> tuple[str, str]:
 
 def _parts(name: str) -> list[str]:
     """The texts that make a script, each before those that need it."""
-    source = files("storage").joinpath(f"lua/{name}.lua").read_text()
-    needs = _NEEDS.match(source)
-    names = needs[1].replace(".lua", "").split(", ") if needs else []
-    return [part for needed in names for part in _parts(needed)] + [source]
+    source = files("storage").joinpath(f"{name}.lua").read_text()
+    match = _NEEDS.match(source)
+    needed = match[1].split(", ") if match else []
+    texts = [text for piece in needed for text in _parts(f"shared_lua/{piece}")]
+    return list(dict.fromkeys([*texts, source]))
 
 
 @contextmanager

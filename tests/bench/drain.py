@@ -21,8 +21,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from stack import REPOSITORY, Stack
 
-from storage import catalogue, keys, records
-from storage.records import RunRef, Spec
+from storage import catalogue, keys
+from storage.jobs import claims
+from storage.jobs.queueing import enqueue
+from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
 from tasks import queues
 from tasks.message import message
@@ -100,13 +102,13 @@ def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[RunRe
         path.write_bytes(photo + b"%d" % number)  # bytes behind the end make another file of it
         key = f"{number:064}"
         spec = Spec(key, "bench", MODEL, {}, ["alpha"], upload, card["weights"], card["code"])
-        claim = records.claim(key[32:], spec, priority="batch", job_ttl_s=3600, deadline_s=900)
-        refs.append(RunRef(key, link.do(claim).number))
+        claim = claims.claim(key[32:], spec, priority="batch", job_ttl_s=3600, deadline_s=900)
+        refs.append(RunRef(key, link.do(claim).attempt))
     letters = [
         queues.first(message(MODEL, "batch", refs[at : at + A_MESSAGE]))
         for at in range(0, len(refs), A_MESSAGE)
     ]
-    link.do(records.post(letters))
+    link.do(enqueue(letters))
     return refs
 
 

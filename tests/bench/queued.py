@@ -10,8 +10,10 @@ from typing import Any
 
 from stack import Stack
 
-from storage import catalogue, keys, records, scratch
-from storage.records import RunRef, Spec
+from storage import catalogue, keys, scratch
+from storage.jobs import claims
+from storage.jobs.queueing import enqueue
+from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
 from storage.scratch import FolderScratch
 from tasks import queues
@@ -46,8 +48,8 @@ class Queued:
             key, "bench", self.model, given, ["alpha"], "upload",
             weights=self.weights, code=self.code,
         )  # fmt: skip
-        asked = records.claim(key[:32], spec, priority="interactive", job_ttl_s=600)
-        return RunRef(key, self.link.do(asked).number)
+        asked = claims.claim(key[:32], spec, priority="interactive", job_ttl_s=600)
+        return RunRef(key, self.link.do(asked).attempt)
 
     def post(self, refs: Sequence[RunRef], size: int, stage: str = "preprocess") -> int:
         """Queue runs for a stage in messages of `size`; how many messages."""
@@ -56,7 +58,7 @@ class Queued:
             queues.same(request, message(self.model, "interactive", refs[at : at + size]))
             for at in range(0, len(refs), size)
         ]
-        self.link.do(records.post(letters))
+        self.link.do(enqueue(letters))
         return len(letters)
 
     def wait(self) -> None:
@@ -84,7 +86,7 @@ class Queued:
         store = FolderScratch(Path(self.stack.env["PIXELMILL_SCRATCH_DIR"]))
         refs = [self.claim() for _ in range(runs)]
         for ref in refs:
-            store.put(scratch.name(installation, ref.key[:32], ref.n, "input"), array)
+            store.put(scratch.name(installation, ref.key[:32], ref.attempt, "input"), array)
         following = keys.queue("cpu", queues.CELERY_PRIORITY["postprocess", "interactive"])
         began = time.perf_counter()
         letters = self.post(refs, 1, "inference")

@@ -5,7 +5,7 @@ as many of 5,000 users beside 5,000 runs under way. Each script meets its worst 
 several times. Redis itself says how long each call took (slow log); its CPU time stands beside it,
 less what a script costs that does nothing, as the processors of this machine may be shared. What
 one job, run or entry costs, times how many a script may meet, is what the limits of
-storage/records.py are reckoned from.
+storage/jobs/bounds.py are reckoned from.
 """
 
 import json
@@ -23,13 +23,20 @@ import redis
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+import runs
 from many_jobs import JOB_TTL_S, Timed, claim, do_all, request_key
 from stack import Stack
 
-from storage import catalogue, keys, records
-from storage.records import End, Limits, Load, RunRef
+from storage import catalogue, keys
+from storage import uploads as stored_uploads
+from storage.jobs import bounds, claims, endings, history, recovery, snapshots
+from storage.jobs import stats as job_stats
+from storage.jobs.claims import Limits, RunCost
+from storage.jobs.endings import End
+from storage.jobs.queueing import EncodedMessage, enqueue, enqueue_claimed
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import Call, Word
-from web.live import snapshots
+from web.live import snapshots as live_snapshots
 
 JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
 RUNS = int(os.environ.get("BENCH_RUNS", "5000"))
@@ -43,9 +50,9 @@ JOINED = 50
 EXPIRED = '{"code":"expired","message":"its deadline was over"}'
 RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 20] * 80}})
 VARIANTS = [f"model-{number}" for number in range(10)]
-LOADS = {name: Load(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
-LETTER = records.EncodedMessage("cpu", b"x" * 2000)
-LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, loads=LOADS, joined=JOINED)
+COSTS = {name: RunCost(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
+LETTER = EncodedMessage("cpu", b"x" * 2000)
+LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, costs=COSTS, joined=JOINED)
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Case:
     times: int = TIMES
 
 
-NOTHING = Case("nothing", lambda turn: records.post([]))
+NOTHING = Case("nothing", lambda turn: enqueue([]))
 
 
 class Bench:
@@ -123,7 +130,7 @@ class Bench:
             for _ in range(joined - 1)
         )
         do_all(self.redis, others)
-        return [RunRef(name, one.number) for name, one in zip(names, claims, strict=True)]
+        return [RunRef(name, one.attempt) for name, one in zip(names, claims, strict=True)]
 
 
 def main() -> None:
@@ -164,22 +171,22 @@ def report(bench: Bench) -> None:
 def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
     """Scripts that the length of a user's history, or the number of equal requests, may touch."""
     ttl = {"job_ttl_s": JOB_TTL_S}
-    yield Case("delete", lambda turn: records.delete(jobs[turn], "ada", **ttl))
+    yield Case("delete", lambda turn: endings.delete(jobs[turn], "ada", **ttl))
     shared = [next(bench.number) for _ in range(len(jobs) // 4)]
     do_all(bench.redis, (claim(one, key="shared".ljust(64, "0")) for one in shared))
     yield Case(
-        "delete, shared result", lambda turn: records.delete(f"{shared[turn]:032x}", "ada", **ttl)
+        "delete, shared result", lambda turn: endings.delete(f"{shared[turn]:032x}", "ada", **ttl)
     )
     yield Case("claim, hit", lambda turn: claim(next(bench.number), known=RESULT))
-    yield Case("jobs_since", lambda turn: records.jobs_since("ada", 0, 100))
+    yield Case("jobs_since", lambda turn: history.jobs_since("ada", 0, 100))
     yield Case(
         "trim",
-        lambda turn: records.trim(job_ttl_s=0),
+        lambda turn: history.trim(job_ttl_s=0),
         lambda turn: _age(bench, jobs, turn),
-        records.MOST_LOOKED_AT,
+        bounds.MOST_LOOKED_AT,
     )
-    done = jobs[-snapshots.MOST_AT_ONCE :]
-    yield Case("view, 50 jobs with results", lambda turn: records.look(done), units=len(done))
+    done = jobs[-live_snapshots.MOST_AT_ONCE :]
+    yield Case("view, 50 jobs with results", lambda turn: snapshots.read(done), units=len(done))
     yield Case("upload", lambda turn: _upload(next(bench.number)))
     yield Case(
         "claim, 1,000 expired of its result",
@@ -207,14 +214,14 @@ def of_messages(bench: Bench) -> Iterable[Case]:
             bench.redis.hset(keys.run(ref.key), "deadline", 1)
 
     def due(turn: int) -> None:
-        refs = bench.runs(records.MOST_EXPIRED)
+        refs = bench.runs(bounds.MOST_EXPIRED)
         jobs = [bench.redis.hget(keys.run(ref.key), "leader") for ref in refs]
         bench.redis.delete(keys.DEADLINES)
         bench.redis.zadd(keys.DEADLINES, dict.fromkeys(jobs, 1))
 
     yield Case(
         "finish, 16 runs of 50 jobs",
-        lambda turn: records.finish([End(ref, "done", RESULT) for ref in full], **ttl),
+        lambda turn: endings.finish([End(ref, "done", RESULT) for ref in full], **ttl),
         fill,
         JOINED,
     )
@@ -223,17 +230,17 @@ def of_messages(bench: Bench) -> Iterable[Case]:
     yield Case(
         "touch, 16 expired runs", lambda turn: _touch("start", full), fill_and_expire, JOINED
     )
-    yield Case("release, 16 runs", lambda turn: records.release(full), fill, MESSAGE)
-    yield Case("send, 16 runs", lambda turn: records.send(LETTER, full), fill, MESSAGE)
-    yield Case("post, 16 messages", lambda turn: records.post([LETTER] * MESSAGE), units=MESSAGE)
+    yield Case("release, 16 runs", lambda turn: recovery.release(full), fill, MESSAGE)
+    yield Case("send, 16 runs", lambda turn: enqueue_claimed(LETTER, full), fill, MESSAGE)
+    yield Case("post, 16 messages", lambda turn: enqueue([LETTER] * MESSAGE), units=MESSAGE)
     yield Case("take_up, a run of 50 jobs", lambda turn: _take_up(full[0]), fill, JOINED)
     yield Case(
         "requeue, new weights",
-        lambda turn: records.requeue(full[: records.MOST_LED], _moved(full), **ttl),
+        lambda turn: recovery.requeue(full[: bounds.MOST_REQUEUED], _moved(full), **ttl),
         fill,
-        records.MOST_LED * JOINED,
+        bounds.MOST_REQUEUED * JOINED,
     )
-    yield Case("expire", lambda turn: records.expire(EXPIRED, **ttl), due, records.MOST_EXPIRED)
+    yield Case("expire", lambda turn: endings.expire(EXPIRED, **ttl), due, bounds.MOST_EXPIRED)
     yield Case(
         "claim, again after a loss",
         lambda turn: _claim_again(bench, full),
@@ -248,7 +255,7 @@ def of_messages(bench: Bench) -> Iterable[Case]:
         ),
         100,
     )
-    yield Case("cancel", lambda turn: records.cancel(_leader(bench, full[turn]), "ada", **ttl))
+    yield Case("cancel", lambda turn: endings.cancel(_leader(bench, full[turn]), "ada", **ttl))
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
 
 
@@ -258,22 +265,22 @@ def of_all(bench: Bench) -> Iterable[Case]:
         about = {"queues": ["cpu"], "host": "h" * 40, "facts": "x" * 500}
         cards = {name: {"name": name, "card": "x" * 2000} for name in VARIANTS}
         do_all(bench.redis, [catalogue.announce(f"worker-{worker}", about, cards)])
-    jobs = [f"{number:032x}" for number in range(FIRST, FIRST + snapshots.MOST_AT_ONCE)]
-    loads = records.loads_json(
-        dict.fromkeys(VARIANTS, LOADS) | {"toy": LOADS | {"toy": LOADS["model-0"]}}
+    jobs = [f"{number:032x}" for number in range(FIRST, FIRST + live_snapshots.MOST_AT_ONCE)]
+    costs = snapshots.costs_json(
+        dict.fromkeys(VARIANTS, COSTS) | {"toy": COSTS | {"toy": COSTS["model-0"]}}
     )
     free = lambda turn: bench.redis.delete(keys.RECONCILER)  # noqa: E731
-    page = records.MOST_LOOKED_AT
-    yield Case("stats, a page", lambda turn: records.stats(), units=page)
-    yield Case("under_way, a page", lambda turn: records.under_way(), units=page)
-    yield Case("find_lost, a page", lambda turn: records.find_lost(every_ms=900), free, page)
+    page = bounds.MOST_LOOKED_AT
+    yield Case("stats, a page", lambda turn: job_stats.read(), units=page)
+    yield Case("under_way, a page", lambda turn: recovery.under_way(), units=page)
+    yield Case("find_lost, a page", lambda turn: recovery.find_lost(every_ms=900), free, page)
     yield Case(
         "find_lost, a page of lost",
-        lambda turn: records.find_lost(every_ms=900, grace_ms=-1),
+        lambda turn: recovery.find_lost(every_ms=900, grace_ms=-1),
         free,
         page,
     )
-    yield Case("view, 50 waiting jobs", lambda turn: records.look(jobs, loads), units=50)
+    yield Case("view, 50 waiting jobs", lambda turn: snapshots.read(jobs, costs), units=50)
     yield Case("claim, a new run", lambda turn: _claim_new(bench))
     yield Case("catalogue, 200 workers", lambda turn: catalogue.read(), units=200)
     yield Case("announce", lambda turn: catalogue.announce("worker-0", about, cards))
@@ -281,9 +288,9 @@ def of_all(bench: Bench) -> Iterable[Case]:
 
 
 def _touch(event: Any, refs: Sequence[RunRef]) -> Call[Any]:
-    return records.touch(
+    return runs.report(
         event, refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-        line="cpu", priority="batch", next_line="gpu.toy", next_queue="gpu.toy",
+        queue="cpu", priority="batch", next_queue="gpu.toy", next_broker_queue="gpu.toy",
         job_ttl_s=JOB_TTL_S, expired=EXPIRED,
     )  # fmt: skip
 
@@ -291,8 +298,8 @@ def _touch(event: Any, refs: Sequence[RunRef]) -> Call[Any]:
 def _moved(refs: Sequence[RunRef]) -> list[Any]:
     """Specs of other weights."""
     return [
-        records.Spec(f"moved{ref.key[5:]}", "ada", "toy", {}, ["alpha"], "upload", "newer", "c")
-        for ref in refs[: records.MOST_LED]
+        Spec(f"moved{ref.key[5:]}", "ada", "toy", {}, ["alpha"], "upload", "newer", "c")
+        for ref in refs[: bounds.MOST_REQUEUED]
     ]
 
 
@@ -304,12 +311,12 @@ def _upload(number: int) -> Call[Any]:
         "size": 100_000,
     }
     original = ("a" * 64, "original")
-    return records.write_upload("ada", f"{number:032x}", fields, ttl_s=JOB_TTL_S, original=original)
+    return stored_uploads.write("ada", f"{number:032x}", fields, ttl_s=JOB_TTL_S, original=original)
 
 
 def _take_up(ref: RunRef) -> Call[Any]:
-    spec = records.Spec(ref.key, "ada", "toy", {}, ["alpha"], "b" * 32, "sha256:w", "sha256:c")
-    return records.take_up(ref, spec, "nobody")
+    spec = Spec(ref.key, "ada", "toy", {}, ["alpha"], "b" * 32, "sha256:w", "sha256:c")
+    return claims.replace_upload(ref, spec, "nobody")
 
 
 def _leader(bench: Bench, ref: RunRef) -> str:
@@ -328,8 +335,8 @@ def _claim_again(bench: Bench, full: Sequence[RunRef]) -> Call[Any]:
 
 def _claim_new(bench: Bench) -> Call[Any]:
     number = next(bench.number)
-    spec = records.Spec(request_key(number), "ada", "model-0", {}, ["alpha"], "upload", "w", "c")
-    return records.claim(
+    spec = Spec(request_key(number), "ada", "model-0", {}, ["alpha"], "upload", "w", "c")
+    return claims.claim(
         f"{number:032x}", spec, priority="batch", job_ttl_s=JOB_TTL_S, limits=LIMITS
     )
 
@@ -342,9 +349,9 @@ def _holders(bench: Bench, number: int) -> None:
 
 def _age(bench: Bench, jobs: Sequence[str], turn: int) -> None:
     """Let a page of the history's oldest jobs be gone, and the history due."""
-    first = (1 + turn) * records.MOST_LOOKED_AT
-    bench.redis.delete(*(keys.job(one) for one in jobs[first : first + records.MOST_LOOKED_AT]))
-    ids = jobs[first : first + records.MOST_LOOKED_AT]
+    first = (1 + turn) * bounds.MOST_LOOKED_AT
+    bench.redis.delete(*(keys.job(one) for one in jobs[first : first + bounds.MOST_LOOKED_AT]))
+    ids = jobs[first : first + bounds.MOST_LOOKED_AT]
     bench.redis.zadd(keys.user_jobs("ada"), dict.fromkeys(ids, 1))
     bench.redis.zadd(keys.HISTORIES, {"ada": 1})
 

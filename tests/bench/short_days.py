@@ -7,7 +7,7 @@ are times that the code keeps for itself.
 import os
 import sys
 
-from storage import records
+from storage.jobs import bounds
 from web.maintenance import expired_objects
 from workers import scratch_cleanup
 
@@ -16,10 +16,10 @@ DAY_S = float(os.environ["BENCH_DAY_S"])
 
 def shorten() -> None:
     """Let everything that is kept for hours or days go in this bench's hours and days."""
-    records.RUN_TTL_MS = 10_000  # longer than a run takes
-    records.NEGATIVE_TTL_MS = 2_000
-    records.STAT_TTL_MS = int(2_000 * DAY_S)
-    records.IDEMPOTENCY_MS = int(1_000 * DAY_S)
+    bounds.RUN_TTL_MS = 10_000  # longer than a run takes
+    bounds.NEGATIVE_TTL_MS = 2_000
+    bounds.METRICS_TTL_MS = int(2_000 * DAY_S)
+    bounds.IDEMPOTENCY_MS = int(1_000 * DAY_S)
     expired_objects.EVERY_S, expired_objects.MARGIN_S = 1.0, int(DAY_S)
     scratch_cleanup.ARRAY_S = 5.0
 

@@ -27,7 +27,9 @@ import httpx
 import runs
 from stack import API_KEY, Stack, free_port
 
-from storage import records, users
+from storage import users
+from storage.jobs import endings
+from storage.jobs.endings import End
 from storage.redis.calls import AsyncRedis, SyncRedis
 from tasks.clients import STATE_LIMIT_S
 
@@ -151,8 +153,8 @@ async def _drive(state: AsyncRedis, job: runs.Job, said_at: dict[int, float]) ->
         await state.do(call)
         await asyncio.sleep(EVERY_S)
     said_at[UPDATES] = time.monotonic()
-    end = records.End(job.ref, "done", runs.RESULT)
-    await state.do(records.finish([end], job_ttl_s=60))
+    end = End(job.ref, "done", runs.RESULT)
+    await state.do(endings.finish([end], job_ttl_s=60))
 
 
 class Stream:

@@ -257,7 +257,8 @@ def _installed(old: str, python: str) -> list[tuple[str, str]]:
 
 def _prepared(state: Any) -> list[tuple[list[Any], str]]:
     """Results and jobs under way, and how these are looked at."""
-    from storage import records
+    from storage.jobs import claims, snapshots
+    from storage.jobs.spec import Spec
     from storage.redis import calls
 
     link = calls.SyncRedis(state)
@@ -265,13 +266,11 @@ def _prepared(state: Any) -> list[tuple[list[Any], str]]:
     for number in range(KEYS):
         state.set(f"hit:{number}", _value(number))
         job = f"job-{number}-of-the-bench"
-        spec = records.Spec(f"{number:064}", "ada", "noop", {}, ["image"], "upload", "w", "c")
-        link.do(
-            records.claim(job, spec, priority="interactive", job_ttl_s=3600, fields={"id": job})
-        )
-        link.do(records.look([job]))
+        spec = Spec(f"{number:064}", "ada", "noop", {}, ["image"], "upload", "w", "c")
+        link.do(claims.claim(job, spec, priority="interactive", job_ttl_s=3600, fields={"id": job}))
+        link.do(snapshots.read([job]))
         sha = calls._source("view")[1]
-        found.append(([sha, *records.look([job]).words], job))
+        found.append(([sha, *snapshots.read([job]).words], job))
     return found
 
 

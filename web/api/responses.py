@@ -7,8 +7,9 @@ import orjson
 from starlette.responses import Response
 
 from storage.catalogue import Catalogue
-from storage.records import ENDED, View
+from storage.jobs.snapshots import Snapshot
 from storage.s3.objects import Objects
+from storage.states import ENDED
 from tasks.queues import gpu_queue
 from tasks.results import MADE
 from web.errors import json_response, retry_after
@@ -16,7 +17,7 @@ from web.jobs import admission
 
 
 def job(
-    view: View, objects: Objects, origin: str, card: Mapping[str, Any] | None
+    view: Snapshot, objects: Objects, origin: str, card: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The job object; addresses are signed for `origin`."""
     fields, run, state = view.fields, view.run, view.state
@@ -43,7 +44,7 @@ def job(
     }
 
 
-def job_response(body: dict[str, Any], view: View) -> Response:
+def job_response(body: dict[str, Any], view: Snapshot) -> Response:
     """200 ended well, 202 under way; a failed job answers with its error's status."""
     if view.state not in ENDED:
         return json_response(body, 202)

@@ -12,9 +12,11 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from storage import keys, records
-from storage.records import View
+from storage import keys
+from storage import uploads as stored_uploads
+from storage.jobs.snapshots import Snapshot
 from storage.s3.objects import PRESIGN_S
+from storage.states import ENDED
 from tasks.errors import BadInput, JobError
 from tasks.imaging import guard
 from tasks.message import Priority
@@ -241,7 +243,7 @@ async def _several(
     views = await asyncio.gather(*submitted)
     views = list(await asyncio.gather(*(pipeline.wait(view, wait) for view in views)))
     bodies = [await _body(request, view) for view in views]
-    under_way = any(body["state"] not in records.ENDED for body in bodies)
+    under_way = any(body["state"] not in ENDED for body in bodies)
     return json_response(bodies, 202 if under_way else 200)
 
 
@@ -253,7 +255,7 @@ async def _submitted(
     keep: bool,
     deadline_s: float | None,
     idempotency_key: str,
-) -> View:
+) -> Snapshot:
     """The job of the image in the body. Nothing holds on to the bytes once this returns."""
     async with body_of(request) as data:
         header = guard.check(data, settings().guard_limits)
@@ -316,19 +318,19 @@ async def _confirmed(pipeline: Pipeline, user: str, photo: Photo) -> Photo:
     return there
 
 
-async def _by_upload(request: Request, asked: schemas.JobRequest, idempotency_key: str) -> View:
+async def _by_upload(request: Request, asked: schemas.JobRequest, idempotency_key: str) -> Snapshot:
     photo = await _uploaded(request, str(asked.upload))
     return await pipeline_of(request).submit(_asked(request, asked, photo, idempotency_key))
 
 
-async def _by_hash(request: Request, asked: schemas.JobRequest, idempotency_key: str) -> View:
+async def _by_hash(request: Request, asked: schemas.JobRequest, idempotency_key: str) -> Snapshot:
     """A file by its hash: its result if there is one, else work on the bytes if they are there."""
     pipeline, sha256, variant = pipeline_of(request), str(asked.sha256), asked.variant
     claimed = Photo(f"{sha256}:{variant}", asked.size or 0)
     try:
         return await pipeline.submit(_asked(request, asked, claimed, idempotency_key))
     except UploadNeeded:
-        call = records.upload_of(request.state.user, sha256, variant)
+        call = stored_uploads.find(request.state.user, sha256, variant)
         upload_id = await pipeline.state.do(call)
         if not upload_id:
             raise
@@ -366,7 +368,7 @@ async def _place(
         "state": "signed",
     }
     ttl_s = min(OPEN_UPLOAD_S, settings().upload_ttl_s)
-    await pipeline.state.do(records.write_upload(user, upload_id, fields, ttl_s=ttl_s))
+    await pipeline.state.do(stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s))
     key = keys.upload_object(user, upload_id)
     url = pipeline.objects.presign_put(key, origin_of(request), asked.type, size)
     headers = {"Content-Type": asked.type}
@@ -380,12 +382,12 @@ def _check_size(size: int) -> None:
         raise BadInput(f"the file is larger than {limit}", code="too_large", status=413)
 
 
-async def _answer(request: Request, view: View, wait_s: float) -> Response:
+async def _answer(request: Request, view: Snapshot, wait_s: float) -> Response:
     view = await pipeline_of(request).wait(view, wait_s)
     return responses.job_response(await _body(request, view), view)
 
 
-async def _body(request: Request, view: View) -> dict[str, Any]:
+async def _body(request: Request, view: Snapshot) -> dict[str, Any]:
     pipeline = pipeline_of(request)
     card = (await _cards(pipeline)).get(view.fields["model"])
     return responses.job(view, pipeline.objects, origin_of(request), card)
@@ -399,7 +401,7 @@ async def _teller(request: Request) -> sse.Describe:
     pipeline, origin = pipeline_of(request), origin_of(request)
     cards = await _cards(pipeline)
 
-    def tell(view: View) -> bytes:
+    def tell(view: Snapshot) -> bytes:
         text = view.shown.get(origin)
         if text is None:
             card = cards.get(view.fields["model"])

@@ -5,7 +5,8 @@ from math import ceil
 from typing import Any
 
 from storage.catalogue import Catalogue
-from storage.records import Limits, Load, Refusal, View
+from storage.jobs.claims import Limits, Refusal, RunCost
+from storage.jobs.snapshots import Snapshot
 from tasks.errors import Unavailable
 from tasks.message import Priority
 from tasks.queues import gpu_queue
@@ -15,7 +16,7 @@ STAGES = ("preprocess", "inference", "postprocess")
 
 NO_SCRATCH_LIMIT = (0, 0)
 
-Loads = Mapping[str, Mapping[str, Load]]
+Costs = Mapping[str, Mapping[str, RunCost]]
 """Variant -> other variant (or itself) -> what the other's runs cost those of the variant."""
 
 
@@ -30,7 +31,7 @@ class Busy(Unavailable):
         self.limit, self.value, self.retry_after_s = limit, value, retry_after_s
 
 
-def loads(now: Catalogue) -> Loads:
+def costs(now: Catalogue) -> Costs:
     """What each variant's runs cost the others': those of one device share it in turns.
 
     A device that two models are served by, of several for each, is shared by that much of their
@@ -39,13 +40,13 @@ def loads(now: Catalogue) -> Loads:
     serving = {name: _serving(now, name) for name in now.models}
     cards = {one: card for card in now.models.values() for one in _variants(card)}
     processes = _cpu_processes(now)
-    found: dict[str, dict[str, Load]] = {}
+    found: dict[str, dict[str, RunCost]] = {}
     for name in cards:
         own, found[name] = serving[_model(name)], {}
         for other, card in cards.items():
             theirs = serving[_model(other)]
             share = len(own & theirs) / (len(own) * len(theirs))
-            found[name][other] = _load(_measured(card, other), card, share, processes)
+            found[name][other] = _cost(_measured(card, other), card, share, processes)
     return found
 
 
@@ -56,18 +57,18 @@ def variant(card: Mapping[str, Any], params: Mapping[str, Any]) -> str:
 
 
 def limits(
-    loads: Loads, variant: str, priority: Priority, scratch: tuple[int, int] = NO_SCRATCH_LIMIT
+    costs: Costs, variant: str, priority: Priority, scratch: tuple[int, int] = NO_SCRATCH_LIMIT
 ) -> Limits:
     """What a new run of this variant must stay within."""
     wait_s = (
         settings().max_wait_batch_s if priority == "batch" else settings().max_wait_interactive_s
     )
-    own = loads.get(variant) or loads[_model(variant)]  # its last worker may just have left
+    own = costs.get(variant) or costs[_model(variant)]  # its last worker may just have left
     return Limits(
         in_flight=settings().max_in_flight,
         waiting=settings().max_waiting,
         wait_ms=wait_s * 1000,
-        loads=own,
+        costs=own,
         scratch=scratch,
         joined=settings().max_joined,
     )
@@ -122,7 +123,7 @@ def crowded(limit: str, most: int) -> Busy:
     )
 
 
-def eta_s(view: View, card: Mapping[str, Any]) -> float:
+def eta_s(view: Snapshot, card: Mapping[str, Any]) -> float:
     """Estimated seconds until a job that is under way ends."""
     measured, mean_stage_ms = _measured(card, view.run.get("variant") or ""), card["mean_stage_ms"]
     cost = measured["cost_ms"]
@@ -168,11 +169,11 @@ def _measured(card: Mapping[str, Any], variant: str) -> Mapping[str, Any]:
     return own if "cost_ms" in own else card  # a worker of before measured profiles as one
 
 
-def _load(
+def _cost(
     measured: Mapping[str, Any], card: Mapping[str, Any], share: float, processes: int
-) -> Load:
+) -> RunCost:
     cost = measured["cost_ms"]
-    return Load(
+    return RunCost(
         a_ms=round(cost["a"] * share, 3),
         b_ms=round(cost["b"] * share, 3),
         max_batch=measured.get("max_batch", 1),

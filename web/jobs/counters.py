@@ -29,7 +29,7 @@ REJECTIONS = (
     "unknown_host",
     "unsupported_type",
 )
-VERDICTS = ("hit", "failed", "join", "lead", "busy")
+VERDICTS = ("hit", "failed", "join", "start", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "entering")
 LIMITS_OF_DOOR = (
     "at_hand", "bodies_mib", "transfers", "stopping", "min_free_mib", "state_memory_mib",

@@ -8,9 +8,9 @@ from time import monotonic
 
 import structlog
 
-from storage import records
 from storage.errors import StorageDown
-from storage.records import RunRef
+from storage.jobs.queueing import enqueue_claimed
+from storage.jobs.spec import RunRef
 from storage.redis.calls import AsyncRedis
 from tasks import queues
 from tasks.errors import Unavailable
@@ -130,7 +130,7 @@ class Publisher:
         while True:
             try:
                 async with asyncio.timeout_at(give_up):
-                    return await self._state.do(records.send(letter, refs))
+                    return await self._state.do(enqueue_claimed(letter, refs))
             except (StorageDown, TimeoutError) as error:
                 if monotonic() + PAUSE_S > give_up:
                     log.warning("publish failed", runs=len(group), reason=str(error))

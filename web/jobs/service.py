@@ -20,13 +20,20 @@ from typing import Any
 
 import structlog
 
-from storage import catalogue, keys, records
+from storage import catalogue, keys
+from storage import results as stored_results
+from storage import uploads as stored_uploads
 from storage.catalogue import Catalogue
 from storage.errors import StorageDown
-from storage.records import ENDED, End, RunRef, Spec, View
+from storage.jobs import claims, endings, snapshots
+from storage.jobs.claims import Claim
+from storage.jobs.endings import Deleted, End
+from storage.jobs.snapshots import JobSnapshots, Snapshot
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis, Word
 from storage.s3.asynchronous import AsyncObjects
 from storage.s3.objects import Objects
+from storage.states import ENDED
 from tasks.errors import BadInput, JobError, Unavailable, storage_away
 from tasks.message import Priority, error_json
 from tasks.queues import gpu_queue
@@ -116,8 +123,8 @@ class Pipeline:
         self._giving_up: set[asyncio.Task[None]] = set()
         self.views, self.glances = Snapshots(self._look), Snapshots(self._look, GATHER_S)
         self._catalogue: tuple[float, Catalogue] | None = None
-        self._loads: admission.Loads = {}
-        self._loads_json = "{}"
+        self._costs: admission.Costs = {}
+        self._costs_json = "{}"
         self._models_seen: set[str] = set()
         self._scratch = admission.NO_SCRATCH_LIMIT
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
@@ -147,8 +154,8 @@ class Pipeline:
         """What live workers can do, at most CATALOGUE_AGE_S old."""
         if self._catalogue is None or monotonic() - self._catalogue[0] > CATALOGUE_AGE_S:
             self._catalogue = (monotonic(), await self.state.do(catalogue.read()))
-            self._loads = admission.loads(self._catalogue[1])
-            self._loads_json = records.loads_json(self._loads)
+            self._costs = admission.costs(self._catalogue[1])
+            self._costs_json = snapshots.costs_json(self._costs)
             self._scratch = admission.scratch(self._catalogue[1])
             self._models_seen |= self._catalogue[1].models.keys()
         return self._catalogue[1]
@@ -171,7 +178,7 @@ class Pipeline:
             raise _no_worker(model)
         return card
 
-    async def submit(self, request: Request) -> View:
+    async def submit(self, request: Request) -> Snapshot:
         """Give the request a job: answered from the cache, joined to an equal run, or queued."""
         with self._taken_in_hand():
             return await self._submit(request)
@@ -193,7 +200,7 @@ class Pipeline:
         finally:
             self._at_hand += 1
 
-    async def _submit(self, request: Request) -> View:
+    async def _submit(self, request: Request) -> Snapshot:
         card = await self.card(request.model)
         spec = self._spec(request, card)
         known_result = await self._remembered(spec.request_key)
@@ -216,18 +223,18 @@ class Pipeline:
         finally:
             self._entering -= 1
 
-    async def _enter(self, request: Request, card: Card, spec: Spec, known_result: str) -> View:
+    async def _enter(self, request: Request, card: Card, spec: Spec, known_result: str) -> Snapshot:
         """Claim, and bring the run on its way if this job leads it."""
         job_id = secrets.token_hex(16)
         variant = admission.variant(card, spec.params)
         claim = await self.state.do(
-            records.claim(
+            claims.claim(
                 job_id,
                 spec,
                 priority=request.priority,
                 job_ttl_s=settings().job_ttl_s,
                 variant=variant,
-                limits=admission.limits(self._loads, variant, request.priority, self._scratch),
+                limits=admission.limits(self._costs, variant, request.priority, self._scratch),
                 known_result=known_result,
                 deadline_s=request.deadline_s or DEADLINES_S[request.priority],
                 keep=request.keep,
@@ -245,55 +252,55 @@ class Pipeline:
             return await self.view(request.user, claim.payload)
         counters.CLAIMS.labels(request.model, claim.verdict).inc()
         if claim.verdict == "busy":
-            refusal = records.refusal(claim)
+            refusal = claims.refusal(claim)
             counters.REFUSED.labels(request.model, refusal.limit).inc()
             raise admission.busy(refusal, request.priority)
-        ref = RunRef(spec.request_key, claim.number)
-        if claim.verdict == "lead":
+        ref = RunRef(spec.request_key, claim.attempt)
+        if claim.verdict == "start":
             await self._lead(request, card, ref, spec)
         elif claim.verdict == "join" and claim.payload and self._may_bring(request, ref):
             # Its leader is another process, and may have died with the bytes in hand.
             await self._take_up(request, card, ref, spec, job_id)
         return _fresh(job_id, request, spec, claim)
 
-    async def view(self, user: str, job_id: str) -> View:
+    async def view(self, user: str, job_id: str) -> Snapshot:
         """A job of this user; BadInput (404) if there is none, whoever else may have it."""
         return await self._seen(self.views, user, job_id)
 
-    async def _look(self, job_ids: Sequence[str]) -> records.Look:
+    async def _look(self, job_ids: Sequence[str]) -> JobSnapshots:
         await self.catalogue()  # for the estimate of the wait
-        return await self.state.do(records.look(job_ids, self._loads_json))
+        return await self.state.do(snapshots.read(job_ids, self._costs_json))
 
-    async def _seen(self, views: Snapshots, user: str, job_id: str) -> View:
+    async def _seen(self, views: Snapshots, user: str, job_id: str) -> Snapshot:
         return _own(await views.look([job_id]), user, job_id)
 
-    async def cancel(self, user: str, job_id: str) -> View:
+    async def cancel(self, user: str, job_id: str) -> Snapshot:
         """Take a job away from its run; the run goes on while another job waits for it."""
-        call = records.cancel(job_id, user, job_ttl_s=settings().job_ttl_s)
+        call = endings.cancel(job_id, user, job_ttl_s=settings().job_ttl_s)
         if await self.state.do(call) is None:
             raise no_job(job_id)
         return await self.view(user, job_id)
 
     async def delete(self, user: str, job_id: str) -> None:
         """Forget a job, and whatever no other job of the user needs: its result, its upload."""
-        call = records.delete(job_id, user, job_ttl_s=settings().job_ttl_s)
+        call = endings.delete(job_id, user, job_ttl_s=settings().job_ttl_s)
         deleted = await self.state.do(call)
         if deleted is None:
             raise no_job(job_id)
         await asyncio.to_thread(self._delete_objects, user, deleted)
         if deleted.has_free_result:
             with suppress(StorageDown):  # a cache that is away forgets by itself
-                await self.cache.do(records.forget_result(deleted.request_key))
+                await self.cache.do(stored_results.forget(deleted.request_key))
         for upload_id in deleted.free_uploads:
             self._uploads.pop((user, upload_id), None)
 
-    def _delete_objects(self, user: str, deleted: records.Deleted) -> None:
+    def _delete_objects(self, user: str, deleted: Deleted) -> None:
         if deleted.has_free_result:
             self.objects.delete_all(keys.result_folder(user, deleted.request_key))
         for upload_id in deleted.free_uploads:
             self.objects.delete(keys.upload_object(user, upload_id))
 
-    async def wait(self, view: View, wait_s: float) -> View:
+    async def wait(self, view: Snapshot, wait_s: float) -> Snapshot:
         """The job once it has ended, or as it was last seen after `wait_s` or without Redis."""
         if view.state in ENDED or wait_s <= 0:
             return view
@@ -313,14 +320,14 @@ class Pipeline:
                     view = await self._seen(self.views, user, job_id)
         return view
 
-    async def watch(self, view: View) -> AsyncIterator[View]:
+    async def watch(self, view: Snapshot) -> AsyncIterator[Snapshot]:
         """The job as it is, then every state on the way to its end."""
         user, job_id = view.fields["user"], view.fields["id"]
         channel = keys.run_events(view.fields["request_key"])
         with self.hub.listening(channel) as listener:
-            found: records.Look | Exception
+            found: JobSnapshots | Exception
 
-            def tell(_: object, look: records.Look | Exception) -> None:
+            def tell(_: object, look: JobSnapshots | Exception) -> None:
                 nonlocal found
                 found = look
                 listener.wake()
@@ -366,7 +373,7 @@ class Pipeline:
 
     async def _remembered(self, key: str) -> str:
         try:
-            return await self.cache.do(records.result(key)) or ""
+            return await self.cache.do(stored_results.read(key)) or ""
         except StorageDown as error:  # a cache that is away is a cache that is empty
             log.warning("result cache away", reason=str(error))
             return ""
@@ -396,7 +403,7 @@ class Pipeline:
         """The same for a run that another process leads; that may be at it, so its upload stays."""
         with self._in_hand(ref):
             await self._put(request, spec.upload)
-            await self.state.do(records.take_up(ref, spec, job_id))
+            await self.state.do(claims.replace_upload(ref, spec, job_id))
             await self._queue(request, card, ref)
 
     @contextmanager
@@ -430,7 +437,7 @@ class Pipeline:
         known = self._uploads.get((user, upload_id))
         if known and known[0] > monotonic():
             return known[1]
-        record = await self.state.do(records.upload(user, upload_id))
+        record = await self.state.do(stored_uploads.read(user, upload_id))
         if record.get("state") == "there":
             if len(self._uploads) >= UPLOADS_KNOWN:
                 self._uploads.clear()
@@ -451,7 +458,7 @@ class Pipeline:
         }
         ttl_s = settings().upload_ttl_s
         await self.state.do(
-            records.write_upload(user, upload_id, fields, ttl_s=ttl_s, original=original)
+            stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s, original=original)
         )
 
     async def _give_up(self, ref: RunRef, error: Exception, request: Request) -> None:
@@ -459,9 +466,9 @@ class Pipeline:
         failure = error if isinstance(error, JobError) else storage_away()
         end = End(ref, "failed", json.dumps(error_json(failure)))
         with suppress(StorageDown):
-            await self.state.do(records.finish([end], job_ttl_s=settings().job_ttl_s))
+            await self.state.do(endings.finish([end], job_ttl_s=settings().job_ttl_s))
             if key := request.idempotency_key:  # to send it again is to try again
-                await self.state.do(records.forget_idempotency(request.user, key))
+                await self.state.do(claims.forget_idempotency_key(request.user, key))
 
 
 def with_key(spec: Spec) -> Spec:
@@ -479,10 +486,10 @@ def with_key(spec: Spec) -> Spec:
     return replace(spec, request_key=key)
 
 
-def _own(found: records.Look | Exception, user: str, job_id: str) -> View:
+def _own(found: JobSnapshots | Exception, user: str, job_id: str) -> Snapshot:
     if isinstance(found, Exception):
         raise found
-    view = found.views.get(job_id)
+    view = found.jobs.get(job_id)
     if view is None or view.fields["user"] != user:
         raise no_job(job_id)
     return view
@@ -516,7 +523,7 @@ def _is_end(word: bytes) -> bool:
     return json.loads(word)["state"] in ENDED
 
 
-def _fresh(job_id: str, request: Request, spec: Spec, claim: records.Claim) -> View:
+def _fresh(job_id: str, request: Request, spec: Spec, claim: Claim) -> Snapshot:
     """The job just written, without asking for it again."""
     fields = {
         "id": job_id,
@@ -534,4 +541,4 @@ def _fresh(job_id: str, request: Request, spec: Spec, claim: records.Claim) -> V
         fields["result"] = claim.payload
     if claim.verdict == "failed":
         fields["error"] = claim.payload
-    return View(fields)
+    return Snapshot(fields)

@@ -7,10 +7,12 @@ from typing import Self
 
 import structlog
 
-from storage import keys, records
+from storage import keys
 from storage.errors import StorageDown
-from storage.records import ENDED, Look, View
+from storage.jobs import history
+from storage.jobs.snapshots import JobSnapshots, Snapshot
 from storage.redis.calls import AsyncRedis
+from storage.states import ENDED
 from web.live.pubsub import Hub, Listener
 from web.live.snapshots import Snapshots
 
@@ -27,7 +29,7 @@ log = structlog.get_logger()
 class News:
     """What has changed since the last; may be nothing."""
 
-    views: Sequence[View]
+    views: Sequence[Snapshot]
     gone: Sequence[str]
     """Ids of jobs that do not exist, or not for this user."""
     cursor_ms: float
@@ -58,7 +60,7 @@ class Feed:
         self._named, self._since_ms = set(named), since_ms
         self._listener = Listener(hub)
         self._channel = keys.user_jobs(user)
-        self._changed: list[View] = []
+        self._changed: list[Snapshot] = []
         self._gone: list[str] = []
         self._told: dict[str, tuple[str, int, int]] = {}
         """What has been told of which jobs."""
@@ -95,7 +97,7 @@ class Feed:
         old = {
             job_id
             for job_id in found - self._named
-            if _ended_before(look.views.get(job_id), self._since_ms)
+            if _ended_before(look.jobs.get(job_id), self._since_ms)
         }
         self._see((self._named | found) - old, look)
         self._cursor_ms = self._listed_ms
@@ -125,7 +127,7 @@ class Feed:
         if job_ids:
             self._views.ask(job_ids, self._tell)
 
-    def _tell(self, job_ids: set[str], found: Look | Exception) -> None:
+    def _tell(self, job_ids: set[str], found: JobSnapshots | Exception) -> None:
         if not self._listener.channels:  # whoever followed has left
             return
         if isinstance(found, Exception):
@@ -152,21 +154,21 @@ class Feed:
 
     async def _list(self) -> set[str]:
         joined, listed_s = self._listener.joined, monotonic()
-        listing = await self._state.do(records.jobs_since(self._user, self._listed_ms, NEWEST))
+        listing = await self._state.do(history.jobs_since(self._user, self._listed_ms, NEWEST))
         self._joined, self._listed_s, self._listed_ms = joined, listed_s, listing.at_ms
         return set(listing.job_ids)
 
-    def _see(self, ids: Collection[str], look: Look) -> None:
+    def _see(self, ids: Collection[str], look: JobSnapshots) -> None:
         """Note down what is to be told of these jobs."""
         for job_id in ids:
-            view = look.views.get(job_id)
+            view = look.jobs.get(job_id)
             if view is None or view.fields["user"] != self._user:
                 self._gone.append(job_id)
                 self._forget(job_id)
             elif self._is_new(job_id, view):
                 self._changed.append(view)
 
-    def _is_new(self, job_id: str, view: View) -> bool:
+    def _is_new(self, job_id: str, view: Snapshot) -> bool:
         """Whether there is something to tell of a job; listens to it until it has ended."""
         if (state := view.state) in ENDED:
             self._forget(job_id)
@@ -192,7 +194,7 @@ class Feed:
             self._listener.drop(channel)
 
 
-def _ended_before(view: View | None, at_ms: float) -> bool:
+def _ended_before(view: Snapshot | None, at_ms: float) -> bool:
     """Also true for what never waited: it was answered when it was asked for."""
     if view is None or view.state not in ENDED:
         return view is None

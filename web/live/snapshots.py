@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from storage.errors import StorageDown
-from storage.records import Look, View
+from storage.jobs.snapshots import JobSnapshots, Snapshot
 from tasks.loops import LOOPS, Loop
 
 MOST_AT_ONCE = 50
@@ -13,8 +13,8 @@ ALLOWED_S = 30.0
 """Age of the last read, while somebody waits for one."""
 
 
-Read = Callable[[Sequence[str]], Awaitable[Look]]
-Tell = Callable[[set[str], Look | Exception], None]
+Read = Callable[[Sequence[str]], Awaitable[JobSnapshots]]
+Tell = Callable[[set[str], JobSnapshots | Exception], None]
 """What to do with a look at these jobs, or with the reason why there is none; must not wait."""
 
 
@@ -33,7 +33,7 @@ class Snapshots:
         LOOPS.add(self._loop)
         self._loop.rest()
 
-    async def look(self, job_ids: Collection[str]) -> Look:
+    async def look(self, job_ids: Collection[str]) -> JobSnapshots:
         """These jobs, maybe among others, as they are now. StorageDown if Redis is silent."""
         if self._is_busy or self._gather_s:
             return await self._share(job_ids)
@@ -54,10 +54,10 @@ class Snapshots:
         if not self._is_busy:
             self._start()
 
-    async def _share(self, job_ids: Collection[str]) -> Look:
-        answer: asyncio.Future[Look] = asyncio.get_running_loop().create_future()
+    async def _share(self, job_ids: Collection[str]) -> JobSnapshots:
+        answer: asyncio.Future[JobSnapshots] = asyncio.get_running_loop().create_future()
 
-        def tell(_: set[str], found: Look | Exception) -> None:
+        def tell(_: set[str], found: JobSnapshots | Exception) -> None:
             if answer.done():  # whoever asked is gone
                 return
             if isinstance(found, Exception):
@@ -88,7 +88,7 @@ class Snapshots:
             if self._gather_s:
                 await asyncio.sleep(self._gather_s)
             asked, self._asked = self._asked, {}
-            found: Look | Exception = _given_up()
+            found: JobSnapshots | Exception = _given_up()
             try:
                 found = await self._read(set[str]().union(*asked.values()))
             except asyncio.CancelledError:
@@ -102,22 +102,22 @@ class Snapshots:
                 self._tell_all(asked, found)
             self._loop.turn()
 
-    def _tell_all(self, asked: Mapping[Tell, set[str]], found: Look | Exception) -> None:
+    def _tell_all(self, asked: Mapping[Tell, set[str]], found: JobSnapshots | Exception) -> None:
         for tell, job_ids in asked.items():
             try:
                 tell(job_ids, found)
             except Exception as error:  # the others shall know all the same
                 self._loop.fail(error)
 
-    async def _read(self, job_ids: Collection[str]) -> Look:
+    async def _read(self, job_ids: Collection[str]) -> JobSnapshots:
         ids = list(job_ids)
-        views: dict[str, View] = {}
+        views: dict[str, Snapshot] = {}
         at_ms = float("inf")
         for start in range(0, max(len(ids), 1), MOST_AT_ONCE):
             part = await self._ask(ids[start : start + MOST_AT_ONCE])
-            views.update(part.views)
+            views.update(part.jobs)
             at_ms = min(at_ms, part.at_ms)
-        return Look(at_ms, views)
+        return JobSnapshots(at_ms, views)
 
 
 def _given_up() -> Exception:

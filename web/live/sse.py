@@ -10,7 +10,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from storage.records import View
+from storage.jobs.snapshots import Snapshot
 from tasks.errors import JobError
 from web.live.feed import Feed
 from web.live.pubsub import LOOK_AGAIN_S
@@ -19,7 +19,7 @@ PING_S = 15.0
 RETRY = b"retry: 1000\n\n"
 PING = b": ping\n\n"
 
-Describe = Callable[[View], bytes]
+Describe = Callable[[Snapshot], bytes]
 """The job as JSON."""
 
 
@@ -70,7 +70,9 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
-async def of_job(views: AsyncIterator[View], describe: Describe, seen: int) -> AsyncIterator[bytes]:
+async def of_job(
+    views: AsyncIterator[Snapshot], describe: Describe, seen: int
+) -> AsyncIterator[bytes]:
     """One job's changes after version `seen`, until it has ended; ids are versions."""
     ahead: int | None = None
     async with aclosing(views) as changes:  # type: ignore[type-var]  # as above
@@ -103,7 +105,7 @@ class OfUser:
         await self._news.aclose()
 
 
-def _job_event(view: View, describe: Describe) -> bytes:
+def _job_event(view: Snapshot, describe: Describe) -> bytes:
     return _event(b"%d" % view.version, describe(view))
 
 

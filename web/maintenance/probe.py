@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from storage import keys, records
+from storage import keys
 from storage.errors import StorageDown
-from storage.records import ENDED, RunRef, Spec, View
+from storage.jobs import claims
+from storage.jobs.snapshots import Snapshot
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, command
+from storage.states import ENDED
 from tasks import queues
 from tasks.errors import JobError
 from tasks.message import PROBE
@@ -108,12 +111,12 @@ class Prober:
             await pipeline.remote.do(lambda s3: s3.put(key, data, TYPE))
         with report.step("claim"):
             claim = await pipeline.state.do(
-                records.claim(
+                claims.claim(
                     job_id, spec, priority="interactive", job_ttl_s=RECORDS_S, fields={"id": job_id}
                 )
             )
         with report.step("queue"):
-            ref = RunRef(spec.request_key, claim.number)
+            ref = RunRef(spec.request_key, claim.attempt)
             await pipeline.publisher.publish(PendingRun(spec.model, "interactive", ref, 1.0))
 
     async def _follow(self, report: Report, job_id: str, limit_s: float) -> None:
@@ -132,7 +135,7 @@ class Prober:
             await self._check_result(view)
         report.ok = True
 
-    async def _check_result(self, view: View) -> None:
+    async def _check_result(self, view: Snapshot) -> None:
         """The picture that postprocess made lies in S3."""
         [picture] = json.loads(view.fields["result"])["objects"].values()
         await self._pipeline.remote.do(lambda s3: s3.stat(picture["key"]))
@@ -166,7 +169,7 @@ def _spec(model: str, data: bytes) -> Spec:
     )
 
 
-def _place(view: View) -> str:
+def _place(view: Snapshot) -> str:
     """`waiting for inference, behind 3 runs`, `in preprocess for 20 s`."""
     model = view.fields["model"]
     at = view.run.get("stage") or ""

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import structlog
 
-from storage import records
 from storage.errors import StorageDown
-from storage.records import Lost, RunRef, Spec
+from storage.jobs import bounds, endings, history, recovery
+from storage.jobs.queueing import enqueue
+from storage.jobs.recovery import Lost
+from storage.jobs.spec import NewerVersion, RunRef, Spec, spec_from_json
 from storage.redis.calls import AsyncRedis, Call
 from tasks import queues
 from tasks.errors import BadInput
@@ -46,8 +48,8 @@ async def reconcile(pipeline: Pipeline) -> None:
 async def let_go(pipeline: Pipeline) -> None:
     """End the jobs whose time is over, and remove what has expired from the histories of users."""
     state, ttl_s = pipeline.state, settings().job_ttl_s
-    await _repeat(state, records.expire(EXPIRED, job_ttl_s=ttl_s), records.MOST_EXPIRED)
-    await _repeat(state, records.trim(job_ttl_s=ttl_s), records.MOST_LOOKED_AT)
+    await _repeat(state, endings.expire(EXPIRED, job_ttl_s=ttl_s), bounds.MOST_EXPIRED)
+    await _repeat(state, history.trim(job_ttl_s=ttl_s), bounds.MOST_LOOKED_AT)
 
 
 async def _repeat(state: AsyncRedis, call: Call[int], most: int) -> None:
@@ -57,7 +59,7 @@ async def _repeat(state: AsyncRedis, call: Call[int], most: int) -> None:
             return
 
 
-async def requeue(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> int:
+async def requeue(pipeline: Pipeline, grace_ms: int = bounds.GRACE_MS) -> int:
     """Give lost runs a new number and queue them, each in a message of its own; answers how many.
 
     A crash between the two leaves a waiting run, which is found again.
@@ -65,10 +67,10 @@ async def requeue(pipeline: Pipeline, grace_ms: int = records.GRACE_MS) -> int:
     count, after = 0, ""
     while True:
         every_ms = int(EVERY_S * 900)
-        call = records.find_lost(every_ms=every_ms, grace_ms=grace_ms, after=after)
+        call = recovery.find_lost(every_ms=every_ms, grace_ms=grace_ms, after=after)
         page = await pipeline.state.do(call)
-        for at in range(0, len(page.items), records.MOST_LED):
-            count += await _lead_again(pipeline, page.items[at : at + records.MOST_LED])
+        for at in range(0, len(page.items), bounds.MOST_REQUEUED):
+            count += await _lead_again(pipeline, page.items[at : at + bounds.MOST_REQUEUED])
         if not page.after:
             return count
         after = page.after
@@ -78,7 +80,7 @@ async def _lead_again(pipeline: Pipeline, lost: Sequence[Lost]) -> int:
     cards = (await pipeline.catalogue()).models
     specs = [updated(run.spec, cards.get(run.model)) for run in lost]
     refs = [run.ref for run in lost]
-    call_again = records.requeue(refs, specs, job_ttl_s=settings().job_ttl_s)
+    call_again = recovery.requeue(refs, specs, job_ttl_s=settings().job_ttl_s)
     numbers = await pipeline.state.do(call_again)
     letters = []
     for run, n in zip(lost, numbers, strict=True):
@@ -88,7 +90,7 @@ async def _lead_again(pipeline: Pipeline, lost: Sequence[Lost]) -> int:
             # Whatever was lost may be what kills workers: it shares a message with nobody.
             ref = RunRef(run.ref.key, n)
             letters.append(queues.first(message(run.model, cast(Priority, run.priority), [ref])))
-    await pipeline.state.do(records.post(letters))
+    await pipeline.state.do(enqueue(letters))
     return len(letters)
 
 
@@ -99,11 +101,11 @@ def updated(text: str, card: Mapping[str, Any] | None) -> Spec | None:
     back too often.
     """
     try:
-        spec = records.spec_from_json(text)
+        spec = spec_from_json(text)
         if card is None or (card["weights"], card["code"]) == (spec.weights, spec.code):
             return None
         params = parameters.canonical(card["params"], spec.params)
-    except (records.NewerVersion, BadInput):
+    except (NewerVersion, BadInput):
         return None
     now = replace(spec, weights=card["weights"], code=card["code"], params=params)
     return with_key(now)

@@ -1,4 +1,4 @@
--- Needs page.lua.
+-- Needs page.
 -- Runs that have not ended, a page at a time.
 -- KEYS: index of active runs
 -- ARGV: JSON {run (prefix), after, most}

@@ -8,9 +8,18 @@ from dataclasses import replace
 
 import pytest
 import redis
+import runs
 
-from storage import keys, records
-from storage.records import Claim, EncodedMessage, End, RunRef, Spec, View
+from storage import keys
+from storage import results as stored_results
+from storage import uploads as stored_uploads
+from storage.jobs import bounds, claims, endings, history, recovery, snapshots
+from storage.jobs import stats as job_stats
+from storage.jobs.claims import NO_LIMITS, Claim
+from storage.jobs.endings import End
+from storage.jobs.queueing import EncodedMessage, enqueue_claimed
+from storage.jobs.snapshots import Snapshot
+from storage.jobs.spec import VERSION, NewerVersion, RunRef, Spec, spec_from_json
 from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
@@ -37,7 +46,7 @@ class Desk:
         priority: str = "batch",
         known: str = "",
     ) -> Claim:
-        asked = records.claim(
+        asked = claims.claim(
             job,
             spec(key, user),
             priority=priority,
@@ -61,27 +70,27 @@ class Desk:
             "postprocess": ("postprocessing", 0.85, "post"),
         }
         state, progress, line = states[stage]
-        said = records.touch(
+        said = runs.report(
             event,
             refs,
             stage=stage,
             state=state,
             progress=progress,
             model="toy",
-            line=line,
+            queue=line,
             priority=priority,
-            next_line="post" if next_queue == "cpu" else next_queue,
-            next_queue=next_queue,
+            next_queue="post" if next_queue == "cpu" else next_queue,
+            next_broker_queue=next_queue,
         )
-        return [touched.deliveries for touched in self.link.do(said)]
+        return [touched.starts for touched in self.link.do(said)]
 
     def finish(self, *refs: RunRef, state: str = "done", lasting: bool = False) -> list[int]:
         payload = '{"kind":"labels"}' if state == "done" else '{"code":"bad_input"}'
         ends = [End(ref, state, payload, lasting) for ref in refs]
-        return self.link.do(records.finish(ends, job_ttl_s=60))
+        return self.link.do(endings.finish(ends, job_ttl_s=60))
 
-    def view(self, job: str) -> View:
-        found = self.link.do(records.view(job))
+    def view(self, job: str) -> Snapshot:
+        found = runs.snapshot(self.link, job)
         assert found is not None
         return found
 
@@ -113,8 +122,8 @@ def listening(state: "redis.Redis", key: str = KEY) -> Iterator[list[dict[str, o
 def test_the_first_claim_leads(desk: Desk) -> None:
     claim = desk.claim("j1")
 
-    assert (claim.verdict, claim.number) == ("lead", 1)
-    assert records.spec_from_json(claim.payload) == spec()
+    assert (claim.verdict, claim.attempt) == ("start", 1)
+    assert spec_from_json(claim.payload) == spec()
 
 
 def test_a_claim_tells_redis_time(desk: Desk, state: "redis.Redis") -> None:
@@ -130,9 +139,9 @@ def test_equal_work_is_joined(desk: Desk) -> None:
 
 
 def test_who_joins_is_told_where_the_bytes_belong_until_the_run_is_queued(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     before = desk.claim("j2").payload
-    desk.link.do(records.send(EncodedMessage("q", b"text"), [ref]))
+    desk.link.do(enqueue_claimed(EncodedMessage("q", b"text"), [ref]))
 
     after = desk.claim("j3").payload
 
@@ -140,31 +149,31 @@ def test_who_joins_is_told_where_the_bytes_belong_until_the_run_is_queued(desk: 
 
 
 def test_a_message_is_sent_once(desk: Desk, state: "redis.Redis") -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
 
-    sent = [desk.link.do(records.send(EncodedMessage("q", b"text"), [ref])) for _ in range(2)]
+    sent = [desk.link.do(enqueue_claimed(EncodedMessage("q", b"text"), [ref])) for _ in range(2)]
 
     assert (sent, state.llen("q")) == ([True, False], 1)
 
 
 def test_the_message_of_a_stale_run_is_not_sent(desk: Desk, state: "redis.Redis") -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
-    desk.link.do(records.requeue([ref], job_ttl_s=60))
+    ref = RunRef(KEY, desk.claim("j1").attempt)
+    desk.link.do(recovery.requeue([ref], job_ttl_s=60))
 
-    assert not desk.link.do(records.send(EncodedMessage("q", b"text"), [ref]))
+    assert not desk.link.do(enqueue_claimed(EncodedMessage("q", b"text"), [ref]))
 
 
 def test_new_work_is_refused_while_scratch_is_full_and_known_work_is_not(desk: Desk) -> None:
     desk.claim("j1")
-    full = replace(records.NO_LIMITS, scratch=(10, 10))
+    full = replace(NO_LIMITS, scratch=(10, 10))
 
     def asked(job: str, key: str) -> Claim:
-        call = records.claim(job, spec(key), priority="batch", job_ttl_s=60, limits=full)
+        call = claims.claim(job, spec(key), priority="batch", job_ttl_s=60, limits=full)
         return desk.link.do(call)
 
     refused, joined = asked("j2", "other"), asked("j3", KEY)
 
-    found = records.refusal(refused)
+    found = claims.refusal(refused)
     assert (refused.verdict, found.limit, found.value, found.most) == ("busy", "scratch", 10, 10)
     assert joined.verdict == "join"
 
@@ -172,11 +181,11 @@ def test_new_work_is_refused_while_scratch_is_full_and_known_work_is_not(desk: D
 def test_other_work_leads_its_own_run(desk: Desk) -> None:
     desk.claim("j1")
 
-    assert desk.claim("j2", "other").verdict == "lead"
+    assert desk.claim("j2", "other").verdict == "start"
 
 
 def test_a_claim_for_a_finished_run_is_a_hit(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.finish(ref)
 
     claim = desk.claim("j2")
@@ -187,12 +196,12 @@ def test_a_claim_for_a_finished_run_is_a_hit(desk: Desk) -> None:
 
 
 def test_what_a_lighter_model_made_answers_nobody_else(desk: Desk, state: "redis.Redis") -> None:
-    desk.finish(RunRef(KEY, desk.claim("j1").number))
+    desk.finish(RunRef(KEY, desk.claim("j1").attempt))
     state.hset(keys.run(KEY), "result", '{"kind":"labels","degraded":true}')
 
     claim = desk.claim("j2")
 
-    assert (claim.verdict, claim.number) == ("lead", 2)
+    assert (claim.verdict, claim.attempt) == ("start", 2)
     assert desk.view("j1").state == "done"
 
 
@@ -205,7 +214,7 @@ def test_a_known_result_is_a_hit_without_any_run(desk: Desk, state: "redis.Redis
 
 
 def test_a_lasting_failure_is_remembered(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.finish(ref, state="failed", lasting=True)
 
     claim = desk.claim("j2")
@@ -216,29 +225,29 @@ def test_a_lasting_failure_is_remembered(desk: Desk) -> None:
 
 
 def test_a_lasting_failure_is_forgotten_after_ten_minutes(desk: Desk, state: "redis.Redis") -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.finish(ref, state="failed", lasting=True)
     ended = float(state.hget(keys.run(KEY), "ended"))
 
-    state.hset(keys.run(KEY), "ended", ended - records.NEGATIVE_TTL_MS - 1)
+    state.hset(keys.run(KEY), "ended", ended - bounds.NEGATIVE_TTL_MS - 1)
 
-    assert desk.claim("j2").verdict == "lead"
+    assert desk.claim("j2").verdict == "start"
 
 
 def test_a_passing_failure_is_tried_again(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.finish(ref, state="failed")
 
     claim = desk.claim("j2")
 
-    assert (claim.verdict, claim.number) == ("lead", 2)
+    assert (claim.verdict, claim.attempt) == ("start", 2)
 
 
 def test_the_same_claim_sent_twice_leads_once(desk: Desk, state: "redis.Redis") -> None:
     first = desk.claim("j1")
     again = desk.claim("j1")
 
-    assert (again.verdict, again.number) == ("lead", first.number)
+    assert (again.verdict, again.attempt) == ("start", first.attempt)
     assert state.hget(keys.positions("cpu", "batch"), "next") == "1"
     assert state.smembers(keys.run_jobs(KEY)) == {"j1"}
 
@@ -251,25 +260,25 @@ def test_a_waiting_run_is_not_led_again_when_its_lease_is_over(
 
     claim = desk.claim("j2")
 
-    assert (claim.verdict, claim.number) == ("join", first.number)
+    assert (claim.verdict, claim.attempt) == ("join", first.attempt)
 
 
 def test_an_overtaken_run_is_led_again_when_its_lease_is_over(
     desk: Desk, state: "redis.Redis"
 ) -> None:
     first = desk.claim("j1")
-    later = RunRef("later", desk.claim("j2", "later").number)
+    later = RunRef("later", desk.claim("j2", "later").attempt)
     desk.touch("start", later)
     expire_lease(state)
 
     claim = desk.claim("j3")
 
-    assert (claim.verdict, claim.number) == ("lead", first.number + 1)
+    assert (claim.verdict, claim.attempt) == ("start", first.attempt + 1)
 
 
 def test_an_overtaken_run_with_a_lease_is_joined(desk: Desk) -> None:
     desk.claim("j1")
-    later = RunRef("later", desk.claim("j2", "later").number)
+    later = RunRef("later", desk.claim("j2", "later").attempt)
     desk.touch("start", later)
 
     assert desk.claim("j3").verdict == "join"
@@ -279,27 +288,27 @@ def test_a_running_run_is_led_again_when_its_lease_is_over(
     desk: Desk, state: "redis.Redis"
 ) -> None:
     first = desk.claim("j1")
-    desk.touch("start", RunRef(KEY, first.number))
+    desk.touch("start", RunRef(KEY, first.attempt))
     assert desk.claim("j2").verdict == "join"
     expire_lease(state)
 
-    assert desk.claim("j3").verdict == "lead"
+    assert desk.claim("j3").verdict == "start"
 
 
 def test_joiners_survive_a_new_lead(desk: Desk, state: "redis.Redis") -> None:
-    first = RunRef(KEY, desk.claim("j1").number)
+    first = RunRef(KEY, desk.claim("j1").attempt)
     desk.claim("j2")
     desk.touch("start", first)
     expire_lease(state)
 
-    second = RunRef(KEY, desk.claim("j3").number)
+    second = RunRef(KEY, desk.claim("j3").attempt)
     desk.finish(second)
 
     assert [desk.view(job).state for job in ("j1", "j2", "j3")] == ["done", "done", "done"]
 
 
 def test_whoever_waits_hears_of_a_new_lead(desk: Desk, state: "redis.Redis") -> None:
-    first = RunRef(KEY, desk.claim("j1").number)
+    first = RunRef(KEY, desk.claim("j1").attempt)
     desk.touch("start", first)
     expire_lease(state)
 
@@ -312,9 +321,9 @@ def test_whoever_waits_hears_of_a_new_lead(desk: Desk, state: "redis.Redis") -> 
 def test_the_end_is_the_newest_version_to_those_who_joined_before_a_new_lead(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    desk.touch("start", RunRef(KEY, desk.claim("j1").number))
+    desk.touch("start", RunRef(KEY, desk.claim("j1").attempt))
     expire_lease(state)
-    second = RunRef(KEY, desk.claim("j2").number)
+    second = RunRef(KEY, desk.claim("j2").attempt)
     desk.touch("start", second)
     seen = desk.view("j1").version
 
@@ -326,12 +335,12 @@ def test_the_end_is_the_newest_version_to_those_who_joined_before_a_new_lead(
 def test_an_equal_key_after_its_record_has_expired_is_led_from_the_start(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    desk.finish(RunRef(KEY, desk.claim("j1").number))
+    desk.finish(RunRef(KEY, desk.claim("j1").attempt))
     state.delete(keys.run(KEY))
 
     claim = desk.claim("j2")
 
-    assert (claim.verdict, claim.number) == ("lead", 1)
+    assert (claim.verdict, claim.attempt) == ("start", 1)
 
 
 def test_jobs_are_kept_with_their_user_by_time(desk: Desk, state: "redis.Redis") -> None:
@@ -346,42 +355,42 @@ def test_jobs_and_runs_expire(desk: Desk, state: "redis.Redis") -> None:
     desk.claim("j1")
 
     assert 0 < state.ttl(keys.job("j1")) <= 60
-    assert 0 < state.ttl(keys.run(KEY)) <= records.RUN_TTL_MS / 1000
-    assert 0 < state.ttl(keys.run_jobs(KEY)) <= records.RUN_TTL_MS / 1000
+    assert 0 < state.ttl(keys.run(KEY)) <= bounds.RUN_TTL_MS / 1000
+    assert 0 < state.ttl(keys.run_jobs(KEY)) <= bounds.RUN_TTL_MS / 1000
 
 
-@pytest.mark.parametrize("change", [{"v": records.VERSION + 1}, {"unheard_of": 1}])
+@pytest.mark.parametrize("change", [{"v": VERSION + 1}, {"unheard_of": 1}])
 def test_a_spec_of_a_newer_version_is_refused(change: dict[str, int]) -> None:
     text = json.dumps({**json.loads(spec().to_json()), **change})
 
-    with pytest.raises(records.NewerVersion):
-        records.spec_from_json(text)
+    with pytest.raises(NewerVersion):
+        spec_from_json(text)
 
 
 # The stages
 
 
 def test_a_start_hands_out_the_spec(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
 
     [touched] = desk.link.do(
-        records.touch(
+        runs.report(
             "start",
             [ref],
             stage="preprocess",
             state="x",
             progress=0,
             model="toy",
-            line="cpu",
+            queue="cpu",
             priority="batch",
         )
     )
 
-    assert records.spec_from_json(touched.spec) == spec()
+    assert spec_from_json(touched.spec) == spec()
 
 
 def test_every_start_of_a_stage_is_counted(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
 
     counts = [desk.touch("start", ref)[0] for _ in range(3)]
 
@@ -390,7 +399,7 @@ def test_every_start_of_a_stage_is_counted(desk: Desk) -> None:
 
 
 def test_a_start_shows_in_the_run(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
 
     desk.touch("start", ref)
 
@@ -404,14 +413,14 @@ def test_every_touch_renews_the_lease(desk: Desk, state: "redis.Redis", event: s
     claim = desk.claim("j1")
     expire_lease(state)
 
-    desk.touch(event, RunRef(KEY, claim.number))
+    desk.touch(event, RunRef(KEY, claim.attempt))
 
     lease = float(state.hget(keys.run(KEY), "lease"))
-    assert lease == pytest.approx(claim.at_ms + records.LEASE_MS, abs=2000)
+    assert lease == pytest.approx(claim.at_ms + bounds.LEASE_MS, abs=2000)
 
 
 def test_a_renewal_changes_nothing_but_the_lease(desk: Desk, state: "redis.Redis") -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.touch("start", ref)
     before = state.hgetall(keys.run(KEY))
 
@@ -427,7 +436,7 @@ def test_a_renewal_changes_nothing_but_the_lease(desk: Desk, state: "redis.Redis
 def test_starts_and_ends_are_published_with_growing_versions(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
 
     with listening(state) as heard:
         desk.touch("start", ref)
@@ -463,7 +472,7 @@ def test_another_number_gets_nothing_and_changes_nothing(
 
 @pytest.mark.parametrize("event", ["start", "renew", "end"])
 def test_an_ended_run_is_touched_no_more(desk: Desk, state: "redis.Redis", event: str) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.finish(ref)
     before = state.hgetall(keys.run(KEY))
 
@@ -477,14 +486,14 @@ def test_a_run_that_nobody_claimed_is_not_made_by_a_touch(desk: Desk, state: "re
 
 
 def test_a_stale_run_of_a_message_does_not_stop_its_neighbours(desk: Desk) -> None:
-    good = RunRef("good", desk.claim("j1", "good").number)
+    good = RunRef("good", desk.claim("j1", "good").attempt)
     desk.claim("j2", "stale")
 
     assert desk.touch("start", RunRef("stale", 7), good, RunRef("none", 1)) == [0, 1, 0]
 
 
 def test_the_end_of_a_stage_puts_a_run_in_the_next_line(desk: Desk, state: "redis.Redis") -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.touch("start", ref)
 
     desk.touch("end", ref, next_queue="gpu.toy")
@@ -495,8 +504,8 @@ def test_the_end_of_a_stage_puts_a_run_in_the_next_line(desk: Desk, state: "redi
 def test_a_run_that_starts_late_does_not_move_the_mark_back(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    early = RunRef("early", desk.claim("j1", "early").number)
-    late = RunRef("late", desk.claim("j2", "late").number)
+    early = RunRef("early", desk.claim("j1", "early").attempt)
+    late = RunRef("late", desk.claim("j2", "late").attempt)
     desk.touch("start", late)
 
     desk.touch("start", early)
@@ -505,7 +514,7 @@ def test_a_run_that_starts_late_does_not_move_the_mark_back(
 
 
 def test_times_of_waiting_and_of_stages_are_kept(desk: Desk, state: "redis.Redis") -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     time.sleep(0.02)
     desk.touch("start", ref)
     time.sleep(0.03)
@@ -526,7 +535,7 @@ def test_times_of_waiting_and_of_stages_are_kept(desk: Desk, state: "redis.Redis
 
 
 def test_finish_ends_every_waiting_job(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.claim("j2")
 
     assert desk.finish(ref) == [True]
@@ -537,7 +546,7 @@ def test_finish_ends_every_waiting_job(desk: Desk) -> None:
 
 
 def test_a_run_is_finished_only_once(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
 
     assert desk.finish(ref) == [True]
     assert desk.finish(ref, state="failed") == [False]
@@ -556,13 +565,13 @@ def test_a_stale_number_finishes_nothing(desk: Desk, state: "redis.Redis") -> No
 
 
 def test_one_stale_run_of_several_does_not_keep_the_others_from_ending(desk: Desk) -> None:
-    refs = [RunRef(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
+    refs = [RunRef(key, desk.claim(f"j-{key}", key).attempt) for key in ("one", "two", "three")]
 
     assert desk.finish(refs[0], RunRef("two", 9), refs[2]) == [True, False, True]
 
 
 def test_a_failure_reaches_every_job_with_its_reason(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.claim("j2")
 
     desk.finish(ref, state="failed")
@@ -575,7 +584,7 @@ def test_a_failure_reaches_every_job_with_its_reason(desk: Desk) -> None:
 def test_a_job_that_was_deleted_meanwhile_is_not_made_again(
     desk: Desk, state: "redis.Redis"
 ) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     state.delete(keys.job("j1"))
 
     desk.finish(ref)
@@ -584,7 +593,7 @@ def test_a_job_that_was_deleted_meanwhile_is_not_made_again(
 
 
 def test_an_ended_run_is_active_no_more(desk: Desk, state: "redis.Redis") -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     assert state.zrange(keys.ACTIVE, 0, -1) == [KEY]
 
     desk.finish(ref)
@@ -594,7 +603,7 @@ def test_an_ended_run_is_active_no_more(desk: Desk, state: "redis.Redis") -> Non
 
 
 def test_ends_are_counted_by_model_and_minute(desk: Desk, state: "redis.Redis") -> None:
-    refs = [RunRef(key, desk.claim(f"j-{key}", key).number) for key in ("one", "two", "three")]
+    refs = [RunRef(key, desk.claim(f"j-{key}", key).attempt) for key in ("one", "two", "three")]
     desk.touch("start", *refs)
 
     desk.finish(*refs[:2])
@@ -614,7 +623,7 @@ def test_ends_are_counted_by_model_and_minute(desk: Desk, state: "redis.Redis") 
 
 
 def test_an_unknown_job_has_no_view(desk: Desk) -> None:
-    assert desk.link.do(records.view("unknown")) is None
+    assert runs.snapshot(desk.link, "unknown") is None
 
 
 def test_a_view_has_what_was_asked_for(desk: Desk) -> None:
@@ -627,7 +636,7 @@ def test_a_view_has_what_was_asked_for(desk: Desk) -> None:
 
 
 def test_a_job_under_way_shows_its_run_whoever_leads_it(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     desk.claim("j2")
     desk.touch("start", ref)
 
@@ -635,7 +644,7 @@ def test_a_job_under_way_shows_its_run_whoever_leads_it(desk: Desk) -> None:
 
 
 def test_versions_grow_from_claim_to_end(desk: Desk) -> None:
-    ref = RunRef(KEY, desk.claim("j1").number)
+    ref = RunRef(KEY, desk.claim("j1").attempt)
     versions = [desk.view("j1").version]
     for event in ("start", "end"):
         desk.touch(event, ref)
@@ -647,7 +656,7 @@ def test_versions_grow_from_claim_to_end(desk: Desk) -> None:
 
 
 def test_an_ended_job_is_readable_without_its_run(desk: Desk, state: "redis.Redis") -> None:
-    desk.finish(RunRef(KEY, desk.claim("j1").number))
+    desk.finish(RunRef(KEY, desk.claim("j1").attempt))
 
     state.delete(keys.run(KEY))
 
@@ -665,7 +674,7 @@ def test_a_job_whose_run_is_gone_shows_its_own_state(desk: Desk, state: "redis.R
 
 
 def test_an_ended_job_stays_ended_when_its_key_is_led_again(desk: Desk) -> None:
-    desk.finish(RunRef(KEY, desk.claim("j1").number), state="failed")
+    desk.finish(RunRef(KEY, desk.claim("j1").attempt), state="failed")
 
     desk.claim("j2")
 
@@ -676,43 +685,43 @@ def test_an_ended_job_stays_ended_when_its_key_is_led_again(desk: Desk) -> None:
 
 
 def test_a_remembered_result_is_found_until_it_expires(desk: Desk, state: "redis.Redis") -> None:
-    desk.link.do(records.remember_result(KEY, '{"é": 1}', 60))
+    desk.link.do(stored_results.write(KEY, '{"é": 1}', 60))
 
-    assert desk.link.do(records.result(KEY)) == '{"é": 1}'
+    assert desk.link.do(stored_results.read(KEY)) == '{"é": 1}'
     assert 0 < state.ttl(keys.result(KEY)) <= 60
 
 
 def test_an_unknown_result_is_none(desk: Desk) -> None:
-    assert desk.link.do(records.result("unknown")) is None
+    assert desk.link.do(stored_results.read("unknown")) is None
 
 
 def test_an_upload_is_found_by_its_user_only(desk: Desk) -> None:
-    desk.link.do(records.write_upload("ada", "u1", {"size": 5, "etag": '"x"'}, ttl_s=60))
+    desk.link.do(stored_uploads.write("ada", "u1", {"size": 5, "etag": '"x"'}, ttl_s=60))
 
-    assert desk.link.do(records.upload("ada", "u1")) == {"size": "5", "etag": '"x"'}
-    assert desk.link.do(records.upload("bob", "u1")) == {}
+    assert desk.link.do(stored_uploads.read("ada", "u1")) == {"size": "5", "etag": '"x"'}
+    assert desk.link.do(stored_uploads.read("bob", "u1")) == {}
 
 
 def test_an_original_is_found_once_its_bytes_are_there(desk: Desk) -> None:
-    desk.link.do(records.write_upload("ada", "u1", {"state": "promised"}, ttl_s=60))
-    before = desk.link.do(records.upload_of("ada", "hash", "v1"))
+    desk.link.do(stored_uploads.write("ada", "u1", {"state": "promised"}, ttl_s=60))
+    before = desk.link.do(stored_uploads.find("ada", "hash", "v1"))
 
-    there = records.write_upload("ada", "u1", {"state": "there"}, ttl_s=60, original=("hash", "v1"))
+    there = stored_uploads.write("ada", "u1", {"state": "there"}, ttl_s=60, original=("hash", "v1"))
     desk.link.do(there)
 
-    assert (before, desk.link.do(records.upload_of("ada", "hash", "v1"))) == (None, "u1")
-    assert desk.link.do(records.upload_of("ada", "hash", "v2")) is None
-    assert desk.link.do(records.upload_of("bob", "hash", "v1")) is None
-    assert desk.link.do(records.upload("ada", "u1"))["state"] == "there"
+    assert (before, desk.link.do(stored_uploads.find("ada", "hash", "v1"))) == (None, "u1")
+    assert desk.link.do(stored_uploads.find("ada", "hash", "v2")) is None
+    assert desk.link.do(stored_uploads.find("bob", "hash", "v1")) is None
+    assert desk.link.do(stored_uploads.read("ada", "u1"))["state"] == "there"
 
 
 def test_several_jobs_are_seen_at_one_moment(desk: Desk) -> None:
     desk.claim("j1")
     desk.claim("j2", key="b" * 64)
 
-    look = desk.link.do(records.look(["j1", "none", "j2"]))
+    look = desk.link.do(snapshots.read(["j1", "none", "j2"]))
 
-    assert {job: view.state for job, view in look.views.items()} == {"j1": "queued", "j2": "queued"}
+    assert {job: view.state for job, view in look.jobs.items()} == {"j1": "queued", "j2": "queued"}
     assert look.at_ms > 1e12
 
 
@@ -721,10 +730,10 @@ def test_a_users_new_jobs_are_listed_by_time(desk: Desk) -> None:
     desk.claim("other", key="c" * 64, user="eve")
 
     def since(at_ms: float, most: int = 10) -> list[str]:
-        return list(desk.link.do(records.jobs_since("ada", at_ms, most)).job_ids)
+        return list(desk.link.do(history.jobs_since("ada", at_ms, most)).job_ids)
 
     assert (since(0), since(second.at_ms), since(first.at_ms, 1)) == (["j2", "j1"], ["j2"], ["j2"])
-    assert since(desk.link.do(records.jobs_since("ada", 0, 1)).at_ms) == []
+    assert since(desk.link.do(history.jobs_since("ada", 0, 1)).at_ms) == []
 
 
 @pytest.mark.parametrize("already", [False, True])
@@ -779,9 +788,9 @@ def test_a_census_tells_what_waits_and_what_runs(desk: Desk, state: "redis.Redis
         desk.claim(f"j{number}", key=str(number) * 64)
     desk.touch("start", RunRef("0" * 64, 1))
 
-    stats = desk.link.do(records.stats())
+    stats = desk.link.do(job_stats.read())
 
-    found = {(group.state, group.line, group.count) for group in stats.groups}
+    found = {(group.state, group.queue, group.count) for group in stats.groups}
     assert found == {("waiting", "cpu", 2), ("preprocessing", "cpu", 1)}
     assert max(group.oldest_ms for group in stats.groups if group.state == "waiting") > 0
     assert stats.totals == {"toy": {}}

@@ -1,4 +1,4 @@
--- Needs ending.lua.
+-- Needs ending.
 -- End runs, done or failed, and every job that waits for them. Only with the current run number.
 -- ARGV: names (see ending.lua), then per run: request key, number, state, result or error, lasting
 --       ('1': a deterministic error)

@@ -1,4 +1,4 @@
--- Needs page.lua.
+-- Needs page.
 -- Find runs whose message or worker is lost, a page at a time. A waiting run is lost when, for
 -- `grace_ms`, its queue has been empty or later runs have started before it; a running one when its
 -- lease ran out. Waiting is not dying: a long queue is neither.

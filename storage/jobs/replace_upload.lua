@@ -1,4 +1,4 @@
--- Needs holds.lua.
+-- Needs holds.
 -- Another web process than the leader's has stored the bytes of a run that is not queued yet: as an
 -- upload of its own, since the leader may be storing its own just now. The run computes from that one,
 -- and all who wait for it need it; if the run is stale, queued or ended, only who brought it does.

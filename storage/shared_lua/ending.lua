@@ -1,4 +1,4 @@
--- Needs holds.lua.
+-- Needs holds.
 -- Shared by the scripts that end runs; storage/redis/calls.py puts it before them.
 local ENDED = {done = true, failed = true, cancelled = true}
 local STAGES = {'queued', 'preprocess', 'inference', 'postprocess'}

@@ -1,4 +1,4 @@
--- Needs line.lua.
+-- Needs wait.
 -- Jobs and, while they are under way, what their runs do now and what they wait for.
 -- KEYS: jobs
 -- ARGV: prefixes of runs, of waiting runs and of paces, loads of each variant (JSON): see line.lua,

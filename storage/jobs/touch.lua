@@ -1,4 +1,4 @@
--- Needs ending.lua.
+-- Needs ending.
 -- A stage says of each run of its message that it starts, goes on or has ended. Stale runs get 0 back,
 -- and so does a stage that has ended for this attempt already: its message was delivered twice. -1 is
 -- the answer of a run that has ended, also of one that ends here: nobody waits for it any more, or the

@@ -1,4 +1,4 @@
--- Needs ending.lua.
+-- Needs ending.
 -- Forget a job: its record, and its run's and its uploads' if no other job of the user needs them.
 -- It costs the same however many jobs the user has: see holds.lua.
 -- ARGV: JSON {names (see ending.lua), job (its id), user, upload (prefix of the user's uploads)}

@@ -1,4 +1,4 @@
--- Needs line.lua, holds.lua.
+-- Needs wait, holds.
 -- Give a job its run: hit, failed (remembered), join, lead or busy. Writes the job record as well.
 -- A claim with an idempotency key that was used before answers `again` and the job of then, or
 -- `mismatch` if it asked for something else.
@@ -105,7 +105,7 @@ local function is_waiting()
   return tonumber(old[11]) > tonumber(started or 0)
 end
 local under_way = n > 0 and not ENDED[state] and not old[15] and (leased > now or is_waiting())
-if under_way and old[7] == id then return {'lead', n, spec, stamp} end  -- the same claim, sent twice
+if under_way and old[7] == id then return {'start', n, spec, stamp} end  -- the same claim, sent twice
 
 -- In how many ms a run's turn comes, about.
 local function wait_of(waiting)
@@ -113,7 +113,7 @@ local function wait_of(waiting)
   if not of[1] then return 0 end  -- its record is gone
   local as = of[3] or of[2]
   local score = redis.call('ZSCORE', waiting_prefix .. as .. ':' .. of[1], waiting)
-  local _, wait_ms = line('(' .. (score or '0'), waiting_prefix, as, of[1], limit('loads'))
+  local _, wait_ms = line('(' .. (score or '0'), waiting_prefix, as, of[1], limit('costs'))
   return wait_ms
 end
 
@@ -147,8 +147,8 @@ local function refusal()
   local mine, oldest = still_in(user_runs)
   if mine >= limit('in_flight') then return 'in_flight', mine, oldest and wait_of(oldest) or 0 end
   local all = 0
-  for other in pairs(limit('loads')) do all = all + still_in(waiting_prefix .. other .. ':' .. priority) end
-  local _, wait_ms = line('+inf', waiting_prefix, variant, priority, limit('loads'))
+  for other in pairs(limit('costs')) do all = all + still_in(waiting_prefix .. other .. ':' .. priority) end
+  local _, wait_ms = line('+inf', waiting_prefix, variant, priority, limit('costs'))
   if all >= limit('waiting') then
     return 'waiting', all, wait_ms * (all - limit('waiting') + 1) / math.max(all, 1)
   end
@@ -207,4 +207,4 @@ redis.call('PUBLISH', history, id)
 if #kept > 0 then
   redis.call('PUBLISH', channel, '{"state":"queued"}')
 end
-return {'lead', n, spec, stamp}
+return {'start', n, spec, stamp}

@@ -1,4 +1,4 @@
--- Needs ending.lua.
+-- Needs ending.
 -- Somebody does not want a job any more.   ARGV: names (see ending.lua), job id, user
 -- Answers the job's state from now on, or nil when this user has no such job.
 local t = redis.call('TIME')

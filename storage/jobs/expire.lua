@@ -1,4 +1,4 @@
--- Needs ending.lua.
+-- Needs ending.
 -- Let jobs go whose deadline is over (failed) or in which nobody showed an interest (cancelled).
 -- ARGV: JSON {names (see ending.lua), error (JSON of those that expired), most (at a time)}
 -- Answers how many there were: `most` means that there may be more.

@@ -1,4 +1,4 @@
--- Needs page.lua.
+-- Needs page.
 -- What is under way, a page at a time, and with the first page what every model has done so far.
 -- KEYS: index of active runs, index of models
 -- ARGV: JSON {run, stat (prefixes), after, most}
@@ -12,7 +12,7 @@ local groups, order = {}, {}
 local function group_of(model, priority, line, state)
   local id = table.concat({model, priority, line, state}, ' ')
   if not groups[id] then
-    groups[id] = {model = model, priority = priority, line = line, state = state, count = 0, oldest_ms = 0}
+    groups[id] = {model = model, priority = priority, queue = line, state = state, count = 0, oldest_ms = 0}
     order[#order + 1] = id
   end
   return groups[id]

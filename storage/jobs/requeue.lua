@@ -1,4 +1,4 @@
--- Needs ending.lua.
+-- Needs ending.
 -- Give runs a new number, as if they had just been claimed; the caller queues them. Stale ones get 0,
 -- and so do those that nobody wants any more: they end.
 -- ARGV: JSON {names (see ending.lua), lease_ms, restart (no worker was lost: its starts count no more,

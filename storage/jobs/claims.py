@@ -1,0 +1,194 @@
+"""Gives a job its run: an answer that is known, a run under way, or a new one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from storage import keys
+from storage.jobs import bounds
+from storage.jobs.spec import VERSION, RunRef, Spec
+from storage.redis.answers import flat, text
+from storage.redis.calls import ARRAY, NUMBER, Call, Word, command, script
+
+Verdict = Literal["hit", "failed", "join", "start", "busy", "again", "mismatch"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What became of a job that asked for a run."""
+
+    verdict: Verdict
+    """`hit`, `failed`: the answer is known. `join`: an equal run is under way. `start`: the job has
+    a run of its own, which its process brings into the queue. `busy`: refused. `again`: the
+    idempotency key was used before, `mismatch`: and for another request."""
+    attempt: int
+    payload: str
+    """JSON of the result (hit), the error (failed) or the Refusal (busy); the spec (start); a job
+    id (again, mismatch). For join the id of the upload whose bytes the process of the starter may
+    still be bringing; empty once the run is queued."""
+    at_ms: float
+    """Redis time."""
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What runs of one variant cost the runs that come after them: n in a batch take a + b*n ms."""
+
+    a_ms: float
+    b_ms: float
+    max_batch: int
+    cpu_ms: float
+    """Per run, of all cpu workers together."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a new run must stay within, or it is refused."""
+
+    in_flight: int
+    """Runs of its user that are under way, of all models and priorities."""
+    waiting: int
+    """Runs of its priority that have yet to go through their model."""
+    wait_ms: float
+    """Estimated time until its turn."""
+    costs: Mapping[str, RunCost]
+    """Variant -> what its runs cost the new one."""
+    scratch: tuple[int, int] = (0, 0)
+    """Bytes of arrays between stages, and how many there may be; 0 for no limit."""
+    joined: int = 2**31
+    """Jobs that wait for one run."""
+
+    def to_json(self) -> str:
+        """The limits as claim.lua reads them."""
+        costs = {variant: cost.__dict__ for variant, cost in self.costs.items()}
+        return json.dumps({**self.__dict__, "costs": costs})
+
+
+NO_LIMITS = Limits(in_flight=2**31, waiting=2**31, wait_ms=2**31, costs={})
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a claim found the system busy."""
+
+    limit: Literal["in_flight", "waiting", "wait_ms", "scratch", "joined"]
+    """The field of Limits that the run would exceed."""
+    value: float
+    """Its present value."""
+    room_in_ms: float
+    """Estimated time until there is room."""
+    most: float = 0
+    """The limit itself, where no setting gives it."""
+
+
+def refusal(claim: Claim) -> Refusal:
+    """The refusal in a busy claim."""
+    return Refusal(**json.loads(claim.payload))
+
+
+def claim(
+    job_id: str,
+    spec: Spec,
+    *,
+    priority: str,
+    job_ttl_s: int,
+    variant: str = "",
+    limits: Limits = NO_LIMITS,
+    known_result: str = "",
+    deadline_s: float = bounds.DEADLINE_S,
+    keep: bool = True,
+    idempotency: tuple[str, str] | None = None,
+    fields: Mapping[str, Word] | None = None,
+) -> Call[Claim]:
+    """Write the job's record and give it a run: one atomic round trip.
+
+    `variant`: the entry of the limits' costs that the run counts as, else its model. With `keep`
+    False the job lives only while somebody looks at it. `idempotency`: (key, digest of what is
+    asked for).
+    """
+    key, variant = spec.request_key, variant or spec.model
+    job: dict[str, Word] = {
+        "v": VERSION,
+        "user": spec.user,
+        "model": spec.model,
+        "request_key": key,
+        "params": json.dumps(dict(spec.params)),
+        "weights": spec.weights,
+        "priority": priority,
+        "keep": int(keep),
+        **(fields or {}),
+    }
+    return script(
+        "jobs/claim",
+        lambda answer: Claim(text(answer[0]), int(answer[1]), text(answer[2]), float(answer[3])),
+        [
+            keys.run(key),
+            keys.run_jobs(key),
+            keys.job(job_id),
+            keys.positions("cpu", priority),
+            keys.user_jobs(spec.user),
+            keys.ACTIVE,
+            keys.user_runs(spec.user),
+            keys.idempotency(spec.user, idempotency[0]) if idempotency else "",
+            keys.DEADLINES,
+            keys.INTERESTS,
+            keys.waiting(variant, priority),
+            keys.upload(spec.user, spec.upload),
+            keys.HISTORIES,
+        ],
+        [
+            job_id,
+            bounds.LEASE_MS,
+            limits.to_json(),
+            job_ttl_s * 1000,
+            bounds.RUN_TTL_MS,
+            bounds.NEGATIVE_TTL_MS,
+            known_result,
+            spec.to_json(),
+            spec.user,
+            priority,
+            spec.model,
+            keys.run_events(key),
+            key,
+            keys.POSITIONS_PREFIX,
+            keys.WAITING_PREFIX,
+            deadline_s * 1000,
+            "" if keep else bounds.KEEP_ALIVE_MS,
+            idempotency[1] if idempotency else "",
+            bounds.IDEMPOTENCY_MS,
+            keys.JOB_PREFIX,
+            keys.STAT_PREFIX,
+            bounds.METRICS_TTL_MS,
+            variant,
+            keys.RESULT_JOBS_PREFIX,
+            keys.upload_jobs(spec.user, ""),
+            spec.upload,
+            *flat(job),
+        ],
+        kinds=ARRAY,
+    )
+
+
+def replace_upload(ref: RunRef, spec: Spec, job_id: str) -> Call[bool]:
+    """Let a run that is not queued yet compute from the upload in this spec of the same work, which
+    this job brought.
+
+    False if the run is stale, or queued already with another upload.
+    """
+    asked = {
+        "n": ref.attempt,
+        "spec": spec.to_json(),
+        "upload": spec.upload,
+        "id": job_id,
+        "job": keys.JOB_PREFIX,
+        "upload_jobs": keys.upload_jobs(spec.user, ""),
+    }
+    names = [keys.run(ref.key), keys.run_jobs(ref.key)]
+    return script("jobs/replace_upload", bool, names, [json.dumps(asked)], kinds=NUMBER)
+
+
+def forget_idempotency_key(user: str, key: str) -> Call[Any]:
+    """Let a request with this Idempotency-Key be tried again."""
+    words = ("DEL", keys.idempotency(user, key))
+    return command(lambda answer: answer, *words, kinds=NUMBER)

@@ -1,0 +1,45 @@
+"""The list of each user's jobs, by the time they were asked for."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from storage import keys
+from storage.jobs import bounds
+from storage.redis.answers import texts
+from storage.redis.calls import ARRAY, NUMBER, Call, script
+
+
+@dataclass(frozen=True)
+class JobListing:
+    """Jobs of a user, newest first."""
+
+    at_ms: float
+    """Redis time."""
+    job_ids: Sequence[str]
+
+
+def jobs_since(user: str, since_ms: float, most: int) -> Call[JobListing]:
+    """This user's newest jobs, at most `most`, that were asked for at `since_ms` or later."""
+    return script(
+        "jobs/jobs_since",
+        lambda answer: JobListing(float(answer[0]), texts(answer[1:])),
+        [keys.user_jobs(user)],
+        [since_ms, most],
+        kinds=ARRAY,
+    )
+
+
+def trim(*, job_ttl_s: int, most: int = bounds.MOST_LOOKED_AT) -> Call[int]:
+    """Remove expired jobs from the lists of users.
+
+    Answers how many entries were looked at: `most` or more means that there may be more.
+    """
+    asked = {
+        "user_jobs": keys.user_jobs(""),
+        "job": keys.JOB_PREFIX,
+        "job_ttl": job_ttl_s * 1000,
+        "most": most,
+        "pause_ms": min(60_000, job_ttl_s * 1000),
+    }
+    return script("jobs/trim", int, [keys.HISTORIES], [json.dumps(asked)], kinds=NUMBER)

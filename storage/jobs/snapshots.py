@@ -1,0 +1,83 @@
+"""Jobs as Redis has them at one moment, with what their runs do and how long they still wait."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from storage import keys
+from storage.jobs import bounds
+from storage.jobs.claims import RunCost
+from storage.redis.calls import TEXT, Call, Word, script
+from storage.states import ENDED
+
+
+@dataclass(slots=True)  # frozen costs four times as much to make, and each change makes one
+class Snapshot:
+    """A job as Redis has it, with the run's present state while it is under way."""
+
+    fields: Mapping[str, str]
+    run: Mapping[str, str] = field(default_factory=dict)
+    ahead: int = -1
+    """Runs that go through the model before this one; negative once it has been through itself."""
+    wait_ms: float = 0
+    """Estimated time that those take."""
+    busy_ms: float = 0
+    """How much of that has passed: time that the model has been at its present batch."""
+    stage_ms: float = -1
+    """How long the present stage has run; negative while the run waits for one."""
+    shown: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """What a web process has made of it for its readers, by their origin."""
+
+    @property
+    def state(self) -> str:
+        """The job's own end state, else the run's."""
+        own = self.fields["state"]
+        return own if own in ENDED else self.run.get("state") or own
+
+    @property
+    def version(self) -> int:
+        """Grows with every change; an ended job answers a number above all of its run's."""
+        if self.fields["state"] in ENDED:
+            return int(self.fields.get("n") or 0) * 1000 + 999
+        return int(self.run.get("version") or 0)
+
+
+@dataclass(frozen=True)
+class JobSnapshots:
+    """Jobs as they were at one moment; those that do not exist are not in it."""
+
+    at_ms: float
+    """Redis time."""
+    jobs: Mapping[str, Snapshot]
+    """By job id."""
+
+
+def read(job_ids: Sequence[str], costs: str = "{}") -> Call[JobSnapshots]:
+    """These jobs and what their runs do now, in one round trip.
+
+    `costs`: see costs_json, for the estimate of the wait.
+    """
+
+    def parse(answer: Any) -> JobSnapshots:
+        found = orjson.loads(answer)
+        jobs = zip(job_ids, found["jobs"], strict=True)
+        snapshots = {job_id: Snapshot(**job) for job_id, job in jobs if job}
+        return JobSnapshots(float(found["at"]), snapshots)
+
+    names = [keys.job(job_id) for job_id in job_ids]
+    prefixes = [keys.run(""), keys.WAITING_PREFIX, keys.PACE_PREFIX]
+    args: list[Word] = [*prefixes, costs, keys.INTERESTS, bounds.KEEP_ALIVE_MS]
+    return script("jobs/snapshots", parse, names, args, kinds=TEXT)
+
+
+def costs_json(costs: Mapping[str, Mapping[str, RunCost]]) -> str:
+    """Variant -> other variant (or itself) -> what the other's runs cost it, as `read` takes it."""
+    return json.dumps(
+        {
+            variant: {other: cost.__dict__ for other, cost in of_others.items()}
+            for variant, of_others in costs.items()
+        }
+    )

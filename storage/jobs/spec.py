@@ -1,0 +1,55 @@
+"""What a run computes, and how messages and records name a run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+VERSION = 1
+"""Version of specs and messages; a process refuses a newer one than it knows."""
+
+
+class NewerVersion(ValueError):
+    """A newer Pixelmill than this one wrote the spec."""
+
+
+@dataclass(frozen=True)
+class RunRef:
+    """One attempt at a run."""
+
+    key: str
+    """The request key of the run."""
+    attempt: int
+    """Grows each time the run is started or requeued; whoever names an earlier one is stale."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that a stage needs to know of a run, written once when the run is started."""
+
+    request_key: str
+    user: str
+    model: str
+    params: Mapping[str, Any]
+    output: Sequence[str]
+    upload: str
+    """Upload id; its bytes lie at keys.upload_object(user, upload)."""
+    weights: str
+    code: str
+    body_sha256: str = ""
+    """What the bytes must hash to, when the client declared it."""
+    etag: str = ""
+    image: str = ""
+    """How the request key names the image; see keys.request_key."""
+
+    def to_json(self) -> str:
+        """The spec as it stands in the run's record."""
+        return json.dumps({"v": VERSION, **self.__dict__}, separators=(",", ":"))
+
+
+def spec_from_json(text: str) -> Spec:
+    """The spec in a run's record; NewerVersion if it has a version or fields unknown here."""
+    fields = json.loads(text)
+    if fields.pop("v") > VERSION or not fields.keys() <= Spec.__dataclass_fields__.keys():
+        raise NewerVersion("this run was written by a newer version of Pixelmill")
+    return Spec(**fields)

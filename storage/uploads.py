@@ -1,0 +1,33 @@
+"""Records of uploads: what a user has sent, and which original it was made from."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from storage import keys
+from storage.redis.answers import fields, flat, maybe_text
+from storage.redis.calls import FIELDS, MAYBE_TEXT, NUMBER, Call, Word, command, script
+
+
+def write(
+    user: str,
+    upload_id: str,
+    record: Mapping[str, Word],
+    *,
+    ttl_s: int,
+    original: tuple[str, str] | None = None,
+) -> Call[Any]:
+    """Write an upload's record; `original` = (sha256, variant) once its bytes are really there."""
+    upload_of = keys.upload_of(user, *original) if original else ""
+    args = [ttl_s * 1000, upload_id, *flat(record)]
+    names = [keys.upload(user, upload_id), upload_of]
+    return script("uploads", lambda answer: answer, names, args, kinds=NUMBER)
+
+
+def read(user: str, upload_id: str) -> Call[dict[str, str]]:
+    """An upload's record; empty if this user has no such upload."""
+    return command(fields, "HGETALL", keys.upload(user, upload_id), kinds=FIELDS)
+
+
+def find(user: str, sha256: str, variant: str) -> Call[str | None]:
+    """The id of this user's upload of that original, if its bytes are there."""
+    return command(maybe_text, "GET", keys.upload_of(user, sha256, variant), kinds=MAYBE_TEXT)
