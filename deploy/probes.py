@@ -20,7 +20,7 @@ from redis.retry import Retry
 from storage import catalogue, keys
 from storage.errors import StorageDown
 from storage.redis.calls import TEXT, SyncRedis, command
-from tasks.loops import ThreadLoop
+from tasks.loops import Periodic
 
 ANSWER_S = 5.0
 """A probe that is not answered within this time has missed."""
@@ -105,14 +105,14 @@ class Probes:
         """`pids`: name -> pid of what runs now."""
         self._pids = pids
         self._verdicts: dict[str, Verdict] = {}
-        self._loops: list[ThreadLoop] = []
+        self._loops: list[Periodic] = []
         self._stopped = threading.Event()
 
     def add(self, name: str, probe: Probe) -> None:
         """Ask this program from now on."""
         self._verdicts[name] = Verdict(probe)
-        loop = ThreadLoop(
-            f"probe of {name}", lambda: self._look(name), every_s=EVERY_S, allowed_s=300
+        loop = Periodic(
+            f"probe of {name}", lambda: self._look(name), every_s=EVERY_S, max_age_s=300
         )
         self._loops.append(loop)
         loop.start()

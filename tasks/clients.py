@@ -1,4 +1,4 @@
-"""The storage this process talks to, built once from the settings."""
+"""The storage clients of this process, each built once from the settings."""
 
 from contextlib import suppress
 from functools import cache as once
@@ -18,30 +18,25 @@ from storage.s3.objects import FolderObjects, Objects, S3Objects
 from storage.scratch import FolderScratch, HostScratch, RedisScratch, Scratch
 from tasks.settings import settings
 
-STATE_LIMIT_S = 1.2
-"""A web process answers 503 rather than wait longer for the state Redis,"""
-CACHE_LIMIT_S = 0.4
-"""and does without the cache. One after the other and both silent: still within two seconds."""
-
-TOGETHER_S = 5.0
-"""How often a process looks whether workers have come that do not see its files."""
+REFRESH_S = 5.0
+"""How often a process looks for workers that cannot read its scratch files."""
 
 
 @once
 def state() -> SyncRedis:
-    """The state Redis, for workers: rides out a restart of it."""
+    """The state Redis, for workers: calls wait while it restarts."""
     return SyncRedis(_worker_client(settings().state_url), "the state Redis")
 
 
 @once
 def results() -> SyncRedis:
-    """The cache Redis, for workers: a run can do without it, so it is hardly waited for."""
+    """The cache Redis, for workers. A run works without it, so calls hardly wait for it."""
     return SyncRedis(_worker_client(settings().cache_url, tries=1, timeout_s=1), "the cache Redis")
 
 
 @once
 def objects() -> Objects:
-    """Where uploads, results and weights live."""
+    """The store of uploads, results and weights."""
     url = urlsplit(settings().s3_url)
     if url.scheme == "file":
         return FolderObjects(Path(url.path))
@@ -56,37 +51,37 @@ def objects() -> Objects:
 
 @once
 def scratch() -> Scratch:
-    """Where arrays wait between stages: files while all workers see them, else Redis."""
+    """The store of arrays between stages: files while all workers can read them, else Redis."""
     url = settings().scratch_url
-    far = RedisScratch(redis.Redis.from_url(url, socket_timeout=5)) if url else None
-    return HostScratch(FolderScratch(settings().scratch_dir), far, Together(host_id()))
+    remote = RedisScratch(redis.Redis.from_url(url, socket_timeout=5)) if url else None
+    return HostScratch(local_scratch(), remote, OnOneHost(host_id()))
 
 
 @once
 def host_id() -> str:
-    """What tells whether other workers see our scratch files: see FolderScratch.host_id."""
-    return FolderScratch(settings().scratch_dir).host_id()
+    """Equal in all workers that can read our scratch files; see FolderScratch.host_id."""
+    return local_scratch().host_id()
 
 
-def near() -> FolderScratch:
-    """This host's files of arrays."""
+def local_scratch() -> FolderScratch:
+    """The scratch folder of this host."""
     return FolderScratch(settings().scratch_dir)
 
 
-class Together:
-    """Whether all live workers see the scratch folder of `host_id`; asks the catalogue at times."""
+class OnOneHost:
+    """Whether all live workers can read the scratch files of `host_id`, by the catalogue."""
 
     def __init__(self, host_id: str) -> None:
         self._host_id = host_id
-        self._known, self._asked_at = True, -TOGETHER_S
+        self._answer, self._asked_at = True, -REFRESH_S
 
     def __call__(self) -> bool:
-        """What was so when it was last asked, at most TOGETHER_S ago."""
-        if monotonic() - self._asked_at > TOGETHER_S:
+        """The answer of at most REFRESH_S ago."""
+        if monotonic() - self._asked_at > REFRESH_S:
             self._asked_at = monotonic()
-            with suppress(StorageDown):  # then as before
-                self._known = state().do(catalogue.read()).is_on_one_host(self._host_id)
-        return self._known
+            with suppress(StorageDown):  # the previous answer stays
+                self._answer = state().do(catalogue.read()).is_on_one_host(self._host_id)
+        return self._answer
 
 
 def _worker_client(url: str, tries: int = 12, timeout_s: float = 5) -> "redis.Redis":

@@ -21,7 +21,7 @@ class OtherVersion(Unavailable):
         super().__init__(message, hint="An update is under way. Try again in a minute.")
 
 
-def readable(text: str) -> Spec:
+def read_spec(text: str) -> Spec:
     """The spec in a run's record; OtherVersion if a newer Pixelmill wrote it."""
     try:
         return spec_from_json(text)

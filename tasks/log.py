@@ -1,4 +1,4 @@
-"""One line per event: a constant name, fields beside it, ids and never pixels."""
+"""Logs one line per event: a constant name with fields, ids instead of objects, never pixels."""
 
 import logging
 import sys
@@ -7,8 +7,6 @@ from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
-
-from tasks.text import printable
 
 
 def configure(level: str) -> None:
@@ -23,13 +21,20 @@ def configure(level: str) -> None:
             structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(_Lossy(sys.stderr)),  # type: ignore[arg-type]  # it writes and flushes, which is all that is asked of it
+        logger_factory=structlog.PrintLoggerFactory(_Lossy(sys.stderr)),  # type: ignore[arg-type]  # structlog only writes and flushes
         cache_logger_on_first_use=True,
     )
 
 
+def printable(text: str) -> str:
+    """The same text with control characters, line breaks and lone surrogates as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escape(char) for char in text)
+
+
 class _Lossy:
-    """Loses what cannot be written: a full disk under the log must not fail who is served."""
+    """Drops what cannot be written: a full disk must fail the log, never the request or the run."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -44,8 +49,10 @@ class _Lossy:
 
 
 def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """No field may begin a line of its own or steer a terminal; tracebacks keep their line breaks,
-    which the renderer escapes itself."""
+    """No field may start a new line or control a terminal.
+
+    Tracebacks keep their line breaks, which the renderer escapes.
+    """
     return {
         name: value if value is None or isinstance(value, bool) else _lines(str(value))
         for name, value in event.items()
@@ -54,3 +61,7 @@ def _printable(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _lines(text: str) -> str:
     return "\n".join([printable(line) for line in text.split("\n")])
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")

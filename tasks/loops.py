@@ -1,9 +1,10 @@
-"""Background loops that come back, and how their process knows that each of them still turns.
+"""Periodic work that survives its own errors, and how a process knows that it still goes on.
 
-Whatever a loop's body raises is logged with its traceback, counted, and followed by another try.
-Outages that a body expects it handles itself: such a turn counts as completed, so that a storage
-that is away never makes a process look dead. Every loop declares how old its last completed turn
-may get; /healthz, /metrics, the catalogue and the supervisor read that from LOOPS.
+Whatever the body of a loop raises is logged with its traceback, counted, and followed by another
+attempt. A body handles the outages that it expects: such an iteration counts as completed, so that
+an unavailable storage never makes a process look dead. Every loop declares how long ago its last
+completed iteration may be; /healthz, /metrics, the catalogue and the supervisor read that from
+LOOPS.
 """
 
 import asyncio
@@ -19,60 +20,63 @@ import structlog
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 FIRST_PAUSE_S = 0.2
-"""After a failure; it doubles with every further one and begins anew after a completed turn."""
+"""Pause after a failure. It doubles with every further one, until an iteration is completed."""
 LONGEST_PAUSE_S = 30.0
 LOG_EVERY_S = 10.0
-"""A loop that fails over and over logs one traceback in this time, and how many it left out."""
+"""A loop that keeps failing logs one traceback in this time, and how many it left out."""
 STOP_S = 5.0
-"""A body that does not react to its cancellation is waited for no longer than this."""
+"""Longest wait for a body that does not react to its cancellation."""
 
 log = structlog.get_logger()
 
 
 class Loop:
-    """What is known of one loop. Any thread may ask and tell."""
+    """The state of one loop. Its methods may be called from any thread."""
 
-    def __init__(self, name: str, allowed_s: float) -> None:
-        """`allowed_s`: the age above which the loop is no longer taken for alive."""
-        self.name, self.allowed_s = name, allowed_s
+    def __init__(self, name: str, max_age_s: float) -> None:
+        """`max_age_s`: the age above which the loop counts as dead."""
+        self.name, self.max_age_s = name, max_age_s
         self.failures = 0
         """Exceptions that left the body."""
         self.restarts = 0
         self.reason = ""
-        """The latest of them; empty again after a completed turn."""
+        """The latest of them; empty again after a completed iteration."""
         self._since: float | None = monotonic()
         self._in_a_row = 0
         self._logged_at, self._unlogged = float("-inf"), 0
 
     def age_s(self) -> float:
-        """Seconds since the last completed turn; 0 while there is nothing to do."""
+        """Seconds since the last completed iteration; 0 while there is nothing to do."""
         since = self._since
         return 0.0 if since is None else monotonic() - since
 
     def is_late(self) -> bool:
-        """Whether the last completed turn is longer ago than it may be."""
-        return self.age_s() > self.allowed_s
+        """Whether the last completed iteration is too long ago."""
+        return self.age_s() > self.max_age_s
 
-    def turn(self) -> None:
-        """Say that a turn is complete, or that a long one makes progress."""
+    def tick(self) -> None:
+        """An iteration is complete, or a long one makes progress."""
         self._since, self._in_a_row, self.reason = monotonic(), 0, ""
 
-    def rest(self) -> None:
-        """Say that there is nothing to do: the age is 0 until the next `turn` or `begin`."""
+    def idle(self) -> None:
+        """There is nothing to do: the age is 0 until the next `tick` or `busy`."""
         self._since = None
 
-    def begin(self) -> None:
-        """Say that there is something to do again."""
+    def busy(self) -> None:
+        """There is something to do again."""
         if self._since is None:
             self._since = monotonic()
 
     def fail(self, error: BaseException) -> float:
-        """Count and log a failure; the seconds to wait before the next try. Never raises."""
+        """Count and log a failure; returns the seconds to wait before the next attempt.
+
+        Never raises.
+        """
         self.failures += 1
         self._in_a_row += 1
         self.reason = f"{type(error).__name__}: {error}"
         if monotonic() - self._logged_at > LOG_EVERY_S:
-            with suppress(Exception):  # a full disk must not end the loop that would say so
+            with suppress(Exception):  # a full disk must not end the loop that reports it
                 log.error("loop failed", loop=self.name, failures=self.failures,
                           unlogged=self._unlogged, exc_info=error)  # fmt: skip
             self._logged_at, self._unlogged = monotonic(), 0
@@ -88,25 +92,25 @@ class Loops:
     def __init__(self) -> None:
         self._loops: list[Loop] = []
         self._ended: dict[str, Counter[str]] = {}
-        """Counts of loops that were stopped: a counter must never fall."""
+        """Counts of loops that were stopped: a counter must never decrease."""
 
     def __iter__(self) -> Iterator[Loop]:
         return iter(tuple(self._loops))
 
     def add(self, loop: Loop) -> None:
-        """Watch a loop from now on."""
-        loop.begin()
+        """Watch this loop."""
+        loop.busy()
         self._loops.append(loop)
 
     def remove(self, loop: Loop) -> None:
-        """Watch it no longer: it was stopped on purpose."""
+        """Stop watching this loop, which was stopped on purpose."""
         with suppress(ValueError):
             self._loops.remove(loop)
             ended = self._ended.setdefault(loop.name, Counter())
             ended.update(failures=loop.failures, restarts=loop.restarts)
 
     def late(self) -> list[Loop]:
-        """Those whose last completed turn is longer ago than it may be."""
+        """The loops whose last completed iteration is too long ago."""
         return [loop for loop in self if loop.is_late()]
 
     def reasons(self) -> list[str]:
@@ -114,74 +118,78 @@ class Loops:
         return [_sentence(loop) for loop in self.late()]
 
     def collect(self) -> Iterable[Metric]:
-        """Age, bound, failures and restarts by loop, for Prometheus."""
+        """Age, longest allowed age, failures and restarts by loop, for Prometheus."""
         names = dict.fromkeys([*self._ended, *(loop.name for loop in self)])
         age = GaugeMetricFamily(
-            "pixelmill_loop_age_seconds", "Time since the last completed turn.", labels=["loop"]
+            "pixelmill_loop_age_seconds",
+            "Time since the last completed iteration.",
+            labels=["loop"],
         )
         allowed = GaugeMetricFamily(
-            "pixelmill_loop_allowed_seconds", "Above this age it counts as dead.", labels=["loop"]
+            "pixelmill_loop_allowed_seconds",
+            "Age above which the loop counts as dead.",
+            labels=["loop"],
         )
         failures = CounterMetricFamily(
-            "pixelmill_loop_failures", "Exceptions that left its body.", labels=["loop"]
+            "pixelmill_loop_failures", "Exceptions that its body raised.", labels=["loop"]
         )
         restarts = CounterMetricFamily(
-            "pixelmill_loop_restarts", "Times that it was started again.", labels=["loop"]
+            "pixelmill_loop_restarts", "How often it was started again.", labels=["loop"]
         )
         for name in names:
             alike = [loop for loop in self if loop.name == name]
             ended = self._ended.get(name, Counter[str]())
             if alike:
                 age.add_metric([name], max(loop.age_s() for loop in alike))
-                allowed.add_metric([name], min(loop.allowed_s for loop in alike))
-            failures.add_metric([name], ended["failures"] + sum(one.failures for one in alike))
-            restarts.add_metric([name], ended["restarts"] + sum(one.restarts for one in alike))
+                allowed.add_metric([name], min(loop.max_age_s for loop in alike))
+            failures.add_metric([name], ended["failures"] + sum(loop.failures for loop in alike))
+            restarts.add_metric([name], ended["restarts"] + sum(loop.restarts for loop in alike))
         return [age, allowed, failures, restarts]
 
 
 LOOPS = Loops()
-"""Those of this process."""
+"""The loops of this process."""
 
 _current: ContextVar[Loop | None] = ContextVar("loop", default=None)
 
 
 def progress() -> None:
-    """Say that the loop in whose body this runs makes progress; elsewhere this does nothing.
+    """Say that the loop in whose body this is called makes progress; does nothing elsewhere.
 
-    For turns that take long because there is much to do. Works in `asyncio.to_thread` as well.
+    For iterations that take long because there is much to do. Works in `asyncio.to_thread` as well.
     """
     loop = _current.get()
     if loop is not None:
-        loop.turn()
+        loop.tick()
 
 
-class AsyncLoop:
-    """Calls a coroutine function again and again, for ever; the body may also run for long."""
+class AsyncPeriodic:
+    """Calls a coroutine function again and again until it is stopped; one call may take long."""
 
     def __init__(
         self,
         name: str,
         body: Callable[[], Awaitable[object]],
         *,
-        allowed_s: float,
+        max_age_s: float,
         every_s: float,
         loops: Loops = LOOPS,
     ) -> None:
-        """`every_s`: the pause after a turn."""
-        self.loop = Loop(name, allowed_s)
+        """`every_s`: the pause after an iteration."""
+        self.loop = Loop(name, max_age_s)
         self._body, self._every_s, self._loops = body, every_s, loops
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopping = False
 
     def start(self) -> None:
-        """Begin, as a task of the running event loop."""
+        """Start as a task of the running event loop."""
         self._is_stopping = False
         self._loops.add(self.loop)
         self._begin()
 
     async def stop(self) -> None:
-        """Cancel the body and wait for its end."""
+        """Cancel the body and wait until it has ended."""
         self._is_stopping = True
         self._loops.remove(self.loop)
         if self._timer:
@@ -191,90 +199,91 @@ class AsyncLoop:
             await asyncio.wait({self._task}, timeout=STOP_S)
 
     def _begin(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._turns(), name=self.loop.name)
-        self._task.add_done_callback(self._over)
+        self._task = asyncio.get_running_loop().create_task(self._iterate(), name=self.loop.name)
+        self._task.add_done_callback(self._done)
 
-    async def _turns(self) -> None:
+    async def _iterate(self) -> None:
         _current.set(self.loop)
         try:
             while True:
                 await self._body()
-                self.loop.turn()
+                self.loop.tick()
                 await asyncio.sleep(self._every_s)
         except (SystemExit, KeyboardInterrupt) as error:
-            # A task that ends by one of these takes the whole event loop with it.
+            # A task that raises one of these ends the whole event loop.
             raise RuntimeError(f"the body raised {type(error).__name__}") from error
 
-    def _over(self, task: "asyncio.Task[None]") -> None:
-        """Start again, unless somebody cancelled the task: a body's own CancelledError is none."""
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        """Start again unless the task was cancelled; a CancelledError that the body raised itself
+        does not count."""
         if self._is_stopping or task.cancelling():
             self._loops.remove(self.loop)
             return
         error = None if task.cancelled() else task.exception()
-        pause_s = self.loop.fail(error or asyncio.CancelledError("of something awaited"))
+        pause_s = self.loop.fail(error or asyncio.CancelledError("of something that was awaited"))
         self.loop.restarts += 1
         self._timer = asyncio.get_running_loop().call_later(pause_s, self._begin)
 
 
-class ThreadLoop:
-    """Calls a function again and again, for ever, from a daemon thread of its own."""
+class Periodic:
+    """Calls a function again and again until it is stopped, in a daemon thread of its own."""
 
     def __init__(
         self,
         name: str,
         body: Callable[[], object],
         *,
-        allowed_s: float,
+        max_age_s: float,
         every_s: float,
         loops: Loops = LOOPS,
     ) -> None:
-        """`every_s`: the pause after a turn; 0 for a body that waits itself."""
-        self.loop = Loop(name, allowed_s)
+        """`every_s`: the pause after an iteration; 0 for a body that waits itself."""
+        self.loop = Loop(name, max_age_s)
         self.stopping = threading.Event()
         self._woken = threading.Event()
         self._body, self._every_s, self._loops = body, every_s, loops
         self._thread = threading.Thread(target=self._run, daemon=True, name=name)
 
     def start(self) -> None:
-        """Begin."""
+        """Start."""
         self._loops.add(self.loop)
         self._thread.start()
 
     def stop(self) -> None:
-        """Begin no further turn. Does not wait for the present one."""
+        """Start no further iteration. Does not wait for the present one."""
         self.stopping.set()
         self._woken.set()
         self._loops.remove(self.loop)
 
     def wake(self) -> None:
-        """Begin the next turn now."""
+        """Start the next iteration now."""
         self._woken.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the end of the present turn, after `stop`."""
+        """After `stop`: wait for the end of the present iteration."""
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         _current.set(self.loop)
         while not self.stopping.is_set():
-            self._woken.wait(self._turn())
+            self._woken.wait(self._iterate())
             if not self.stopping.is_set():
                 self._woken.clear()
 
-    def _turn(self) -> float:
-        """Seconds until the next."""
+    def _iterate(self) -> float:
+        """Seconds until the next iteration."""
         try:
             self._body()
-        except BaseException as error:  # a loop ends when it is stopped, and by nothing else
+        except BaseException as error:  # nothing but `stop` ends a loop
             self.loop.restarts += 1
             return self.loop.fail(error)
-        self.loop.turn()
+        self.loop.tick()
         return self._every_s
 
 
 def _sentence(loop: Loop) -> str:
-    why = f"; it failed {loop.failures} times, at last by {loop.reason}" if loop.reason else ""
+    failures = f"; it failed {loop.failures} times, last with {loop.reason}" if loop.reason else ""
     return (
-        f"the loop {loop.name!r} has completed no turn for {loop.age_s():.0f} s; "
-        f"{loop.allowed_s:g} are allowed{why}"
+        f"the loop {loop.name!r} has completed no iteration for {loop.age_s():.0f} s; "
+        f"at most {loop.max_age_s:g} s are allowed{failures}"
     )

@@ -1,29 +1,44 @@
-"""What travels in the queue: ids of runs of one model and priority. Never pixels, never names."""
+"""What travels in the queue: the ids of some runs of one model and priority. Never pixels or names.
+
+Every version of Pixelmill reads `v` and `runs`, so that a worker can release runs that a newer
+version has queued.
+"""
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from storage.jobs.spec import VERSION, RunRef
-from tasks.errors import Unavailable
+from tasks.errors import JobError, Unavailable
 
 Priority = Literal["interactive", "batch"]
 MAX_RUNS = 16
+"""Runs of one message."""
 PROBE = "probe@"
-"""`probe@matting` goes through the queue and the device of matting, and does nothing there."""
+"""Prefix of a probe's model: `probe@matting` goes through the queue and the device of `matting`,
+and computes nothing there."""
 
 
 class Message(TypedDict):
-    """The argument and the answer of every stage."""
+    """The argument of every stage."""
 
     v: int
     model: str
     priority: Priority
     runs: list[tuple[str, int]]
-    """(request key, run number) of each run."""
+    """(request key, number of the attempt) of each run."""
 
 
-def message(model: str, priority: Priority, refs: Sequence[RunRef]) -> Message:
+class ErrorRecord(TypedDict):
+    """The `error` object of the API and of a run's record."""
+
+    code: str
+    message: str
+    hint: str | None
+    status: int
+
+
+def new_message(model: str, priority: Priority, refs: Sequence[RunRef]) -> Message:
     """The message that carries these runs."""
     return {
         "v": VERSION,
@@ -33,27 +48,28 @@ def message(model: str, priority: Priority, refs: Sequence[RunRef]) -> Message:
     }
 
 
-def refs(carried: Message) -> list[RunRef]:
-    """The runs of a message; every version writes them so, for others to hand them back."""
-    return [RunRef(key, n) for key, n in carried["runs"]]
+def run_refs(message: Message) -> list[RunRef]:
+    """The runs of a message of any version."""
+    return [RunRef(key, n) for key, n in message["runs"]]
 
 
-def is_newer(carried: Message) -> bool:
-    """Whether a newer Pixelmill than this sent it."""
-    return carried["v"] > VERSION
+def is_newer(message: Message) -> bool:
+    """Whether a newer Pixelmill than this one sent it."""
+    return message["v"] > VERSION
 
 
-def error_json(error: Any) -> dict[str, Any]:
-    """The `error` object of the API, of a tasks.errors.JobError."""
+def error_record(error: JobError) -> ErrorRecord:
+    """The `error` object for a JobError."""
     return {"code": error.code, "message": str(error), "hint": error.hint, "status": error.status}
 
 
 EXPIRED = json.dumps(
-    error_json(
+    error_record(
         Unavailable(
-            "the job's deadline came before its result",
+            "the job was not finished before its deadline",
             code="expired",
-            hint="Try again when less is waiting, or allow more by `deadline_s`.",
+            hint="Try again when fewer jobs are waiting, or allow more time with `deadline_s`.",
         )
     )
 )
+"""The error of a run whose deadline has passed."""

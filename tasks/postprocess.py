@@ -17,7 +17,9 @@ from tasks.imaging.types import NO_IMAGE, Alpha, Image
 from tasks.message import Message
 from tasks.models.base import Output
 from tasks.results import gathered, keep, new_edition
-from tasks.runner import OPAQUE, TRANSPARENT, Stage, Work, run_stage
+from tasks.runner import run_stage
+from tasks.stage import Stage
+from tasks.work import OPAQUE, TRANSPARENT, Work
 
 STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0)
 

@@ -16,8 +16,10 @@ from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import PROBE, Message
 from tasks.results import adopt, gathered, recall
-from tasks.runner import OPAQUE, TRANSPARENT, Stage, Work, run_stage
+from tasks.runner import run_stage
 from tasks.settings import settings
+from tasks.stage import Stage
+from tasks.work import OPAQUE, TRANSPARENT, Work
 
 MAX_SIDE = 2048
 """Longest side that is worked on; larger uploads are decoded smaller."""

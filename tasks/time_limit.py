@@ -1,4 +1,4 @@
-"""Bounds the time that one run may take in a stage of a process of its own."""
+"""Limits the time that one run may take in a stage of a cpu worker."""
 
 import signal
 import threading
@@ -10,97 +10,100 @@ from types import FrameType
 
 from tasks.errors import ModelFailure
 
-AGAIN_S = 1.0
-"""Whoever catches what he should not is told again so often."""
+REPEAT_S = 1.0
+"""Interval at which the exception is raised again in code that catches it."""
 
 
-class _Overtime(BaseException):
-    """Not an Exception, so that no `except Exception` of a library keeps it."""
+class _TimeLimitExceeded(BaseException):
+    """Not an Exception, so that no `except Exception` of a library swallows it."""
 
 
-class _Clock:
+class _Timer:
     """The one timer of this process's main thread."""
 
     def __init__(self) -> None:
-        self.is_watched = False
+        self.is_installed = False
         self._deadline: float | None = None
-        """When the work at hand is over time (monotonic); None: nobody is at work."""
-        self._fires = inf
+        """When the present work exceeds its limit (monotonic); None while there is no work."""
+        self._fires_at = inf
 
     def begin(self, seconds: float) -> None:
-        """Work begins that may take so long. A timer that fires sooner is left as it is."""
+        """Work begins that may take this long. A timer that fires sooner stays as it is."""
         self._deadline = monotonic() + seconds
-        if self._fires > self._deadline:
+        if self._fires_at > self._deadline:
             self._set(seconds)
 
     def end(self) -> None:
-        """The work is done. The timer goes on, for the next."""
+        """The work is done. The timer keeps running, for the next piece of work."""
         self._deadline = None
 
     def off(self) -> None:
-        """No more timer."""
+        """Stop the timer."""
         signal.setitimer(signal.ITIMER_REAL, 0)
-        self._fires = inf
+        self._fires_at = inf
 
     def fired(self, number: int, frame: FrameType | None) -> None:
-        """Called by the signal, between any two steps of the work."""
+        """The signal's handler: runs between any two steps of the work."""
         if self._deadline is None:
             self.off()
-        elif (left_s := self._deadline - monotonic()) > 0:  # it was set for work before this
+        elif (left_s := self._deadline - monotonic()) > 0:  # it was set for earlier work
             self._set(left_s)
         else:
-            raise _Overtime
+            raise _TimeLimitExceeded
 
     def _set(self, seconds: float) -> None:
-        signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN_S)
-        self._fires = monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds, REPEAT_S)
+        self._fires_at = monotonic() + seconds
 
 
-_clock = _Clock()
+_timer = _Timer()
 
 
 @contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raise ModelFailure `timeout` out of the body once it has taken so long.
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises ModelFailure with code `timeout` inside the body once that has taken so long.
 
-    By a signal, which reaches the main thread only: elsewhere (a gpu worker, whose batcher and
-    watchdog have deadlines of their own) this does nothing. It waits for a call into C to return;
-    one that never does is ended with its process, by the hard limit of the worker.
+    This works by a signal, which reaches the main thread only. Elsewhere it does nothing: the
+    batcher and the watchdog of a gpu worker have deadlines of their own. The signal waits until a
+    call into C returns; if one never does, the worker's hard limit ends the process.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     try:
-        with watched():
-            _clock.begin(seconds)
+        with shared_timer():
+            _timer.begin(seconds)
             try:
                 yield
             finally:
-                _clock.end()
-    except _Overtime:
+                _timer.end()
+    except _TimeLimitExceeded:
         raise ModelFailure(
             f"this picture was not done after {seconds:g} s in one stage, which is the limit",
             code="timeout",
-            hint="Try a smaller picture or other parameters, or again when less is going on.",
+            hint="Try a smaller picture or other parameters, or try again when less is going on.",
         ) from None
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Set the signal up once for many `at_most`: that costs more than all else they do."""
-    if _clock.is_watched or threading.current_thread() is not threading.main_thread():
+def shared_timer() -> Iterator[None]:
+    """Installs the signal's handler once for many `time_limit` in the body.
+
+    Installing it costs more than everything else that they do.
+    """
+    if _timer.is_installed or threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = signal.signal(signal.SIGALRM, _clock.fired)
-    before_s, again_s = signal.setitimer(signal.ITIMER_REAL, 0)
+    handler = signal.signal(signal.SIGALRM, _timer.fired)
+    previous_s, previous_repeat_s = signal.setitimer(signal.ITIMER_REAL, 0)
     began = monotonic()
-    _clock.is_watched = True
+    _timer.is_installed = True
     try:
         yield
     finally:
-        _clock.is_watched = False
-        _clock.off()
+        _timer.is_installed = False
+        _timer.off()
         signal.signal(signal.SIGALRM, handler)
-        if before_s:  # somebody else's goes on
-            left_s = max(before_s - (monotonic() - began), 0.001)
-            signal.setitimer(signal.ITIMER_REAL, left_s, again_s)
+        if previous_s:  # somebody else's timer goes on
+            left_s = max(previous_s - (monotonic() - began), 0.001)
+            signal.setitimer(signal.ITIMER_REAL, left_s, previous_repeat_s)

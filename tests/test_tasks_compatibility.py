@@ -27,14 +27,16 @@ from storage.jobs.spec import VERSION, RunRef, Spec
 from storage.redis.calls import AsyncRedis, SyncRedis
 from storage.s3.objects import S3Objects
 from tasks import clients
-from tasks.clients import STATE_LIMIT_S
 from tasks.compatibility import OtherVersion, check
 from tasks.errors import BadInput
-from tasks.message import message
+from tasks.message import new_message
 from tasks.models import registry, weights
-from tasks.runner import Outcome, Stage, Work, run_stage
+from tasks.runner import Outcome, run_stage
 from tasks.settings import settings
+from tasks.stage import Stage
+from tasks.work import Work
 from web.jobs.service import Pipeline, with_key
+from web.limits import STATE_LIMIT_S
 from web.live.pubsub import Hub
 from web.maintenance.reaper import requeue, updated
 
@@ -97,7 +99,7 @@ def run(
         outcome: Outcome = step(work)
         return outcome
 
-    carried: Any = {**message("toy", "batch", [ref]), **changes}
+    carried: Any = {**new_message("toy", "batch", [ref]), **changes}
     ids = {"id": "1", "root_id": "1", "parent_id": None}
     task: Any = SimpleNamespace(request=SimpleNamespace(task=stage.name, chain=None, **ids))
     run_stage(task, stage, carried, counted)

@@ -9,11 +9,11 @@ import pytest
 from storage.jobs.spec import RunRef
 from tasks import inference
 from tasks.errors import Expired, ModelFailure
-from tasks.message import message
+from tasks.message import new_message
 
 pytest_plugins = ["inprocess"]
 
-CARRIED = message("toy", "batch", [RunRef("a", 1)])
+MESSAGE = new_message("toy", "batch", [RunRef("a", 1)])
 
 
 def test_an_answer_that_does_not_come_is_waited_for_until_the_deadline(
@@ -24,7 +24,7 @@ def test_an_answer_that_does_not_come_is_waited_for_until_the_deadline(
     began = monotonic()
 
     with pytest.raises(ModelFailure) as caught:
-        inference._patiently(future, CARRIED, began + 0.1)
+        inference.wait_with_heartbeats(future, MESSAGE, began + 0.1)
 
     assert caught.value.code == "timeout"
     assert monotonic() - began >= 0.1
@@ -36,7 +36,7 @@ def test_an_image_that_the_device_came_to_too_late_is_a_timeout(in_process: None
     future.set_exception(Expired("the deadline came before the device was free"))
 
     with pytest.raises(ModelFailure) as caught:
-        inference._patiently(future, CARRIED, monotonic() + 10)
+        inference.wait_with_heartbeats(future, MESSAGE, monotonic() + 10)
 
     assert caught.value.code == "timeout"
 
@@ -55,4 +55,4 @@ def test_an_answer_that_comes_late_is_an_answer(
                 self.set_result("late")
             return super().result(timeout)
 
-    assert inference._patiently(Late(), CARRIED, monotonic() + 10) == "late"
+    assert inference.wait_with_heartbeats(Late(), MESSAGE, monotonic() + 10) == "late"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tasks import loops as module
-from tasks.loops import AsyncLoop, Loop, Loops, ThreadLoop, progress
+from tasks.loops import AsyncPeriodic, Loop, Loops, Periodic, progress
 
 PATIENCE_S = 10.0
 ERRORS = (
@@ -63,7 +63,7 @@ quietly = hypothesis_settings(
 def test_a_coroutine_comes_back_whatever_it_raises(plan: list[type[BaseException] | None]) -> None:
     async def main() -> None:
         body = Body(plan)
-        loop = AsyncLoop("test", body.turn, every_s=0.0001, allowed_s=1, loops=Loops())
+        loop = AsyncPeriodic("test", body.turn, every_s=0.0001, max_age_s=1, loops=Loops())
         loop.start()
         async with asyncio.timeout(PATIENCE_S):
             while not (body.works.is_set() and loop.loop.reason == ""):
@@ -82,7 +82,7 @@ def test_a_coroutine_comes_back_whatever_it_raises(plan: list[type[BaseException
 @example(list(ERRORS))
 def test_a_thread_comes_back_whatever_it_raises(plan: list[type[BaseException] | None]) -> None:
     body = Body(plan)
-    loop = ThreadLoop("test", body, every_s=0.0001, allowed_s=1, loops=Loops())
+    loop = Periodic("test", body, every_s=0.0001, max_age_s=1, loops=Loops())
 
     with capture_logs():
         loop.start()
@@ -96,7 +96,7 @@ def test_a_thread_comes_back_whatever_it_raises(plan: list[type[BaseException] |
 
 async def test_a_real_cancellation_ends_it() -> None:
     body, loops = Body([]), Loops()
-    loop = AsyncLoop("test", body.turn, every_s=0.001, allowed_s=1, loops=loops)
+    loop = AsyncPeriodic("test", body.turn, every_s=0.001, max_age_s=1, loops=loops)
     loop.start()
     await asyncio.sleep(0.02)
 
@@ -112,7 +112,7 @@ def test_the_end_of_an_event_loop_is_not_held_up() -> None:
     """As when a process ends without having stopped its loops."""
 
     async def main() -> None:
-        AsyncLoop("test", Body([]).turn, every_s=10, allowed_s=1, loops=Loops()).start()
+        AsyncPeriodic("test", Body([]).turn, every_s=10, max_age_s=1, loops=Loops()).start()
         await asyncio.sleep(0.01)
 
     began = time.monotonic()
@@ -127,7 +127,7 @@ async def test_a_stopped_loop_that_was_about_to_come_back_stays_away(
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
     monkeypatch.setattr(module, "LONGEST_PAUSE_S", 0.05)
     body = Body([ValueError])
-    loop = AsyncLoop("test", body.turn, every_s=0.001, allowed_s=1, loops=Loops())
+    loop = AsyncPeriodic("test", body.turn, every_s=0.001, max_age_s=1, loops=Loops())
     with capture_logs():
         loop.start()
         await asyncio.sleep(0.01)
@@ -150,7 +150,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
 
 
 def test_a_failed_turn_does_not_make_it_younger(clock: Callable[[float], None]) -> None:
-    loops, loop = Loops(), Loop("reconciler", allowed_s=10)
+    loops, loop = Loops(), Loop("reconciler", max_age_s=10)
     loops.add(loop)
     clock(9)
     with capture_logs():
@@ -161,17 +161,17 @@ def test_a_failed_turn_does_not_make_it_younger(clock: Callable[[float], None]) 
     assert loops.late() == [loop]
     [reason] = loops.reasons()
     assert "'reconciler'" in reason and "11 s" in reason and "ValueError: odd" in reason
-    loop.turn()
+    loop.tick()
     assert loops.late() == [] and loop.reason == ""
 
 
 def test_one_with_nothing_to_do_is_never_late(clock: Callable[[float], None]) -> None:
-    loop = Loop("publisher", allowed_s=10)
-    loop.rest()
+    loop = Loop("publisher", max_age_s=10)
+    loop.idle()
     clock(1000)
     assert loop.age_s() == 0
 
-    loop.begin()
+    loop.busy()
     clock(11)
     assert loop.is_late()
 
@@ -186,7 +186,7 @@ def test_pauses_double_up_to_a_limit_and_begin_anew_after_a_turn(
 
     with capture_logs():
         pauses = [loop.fail(ValueError()) for _ in range(7)]
-        loop.turn()
+        loop.tick()
         again = loop.fail(ValueError())
 
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
@@ -230,7 +230,7 @@ async def test_a_long_turn_may_say_that_it_gets_on() -> None:
         seen.append(loop.loop.age_s())
         await asyncio.sleep(10)
 
-    loop = AsyncLoop("test", body, every_s=1, allowed_s=1, loops=Loops())
+    loop = AsyncPeriodic("test", body, every_s=1, max_age_s=1, loops=Loops())
     loop.start()
     while not seen:
         await asyncio.sleep(0.01)

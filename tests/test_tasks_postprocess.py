@@ -19,8 +19,8 @@ from storage import keys
 from storage.jobs.spec import RunRef, Spec
 from storage.s3.objects import S3Objects
 from tasks import clients, postprocess, preprocess, results
-from tasks.runner import ArrayGone, Work
 from tasks.settings import Settings
+from tasks.work import ArrayGone, Work
 
 pytest_plugins = ["inprocess"]
 

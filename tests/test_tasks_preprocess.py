@@ -11,7 +11,7 @@ from storage.s3.objects import S3Objects
 from tasks.errors import WrongBytes
 from tasks.preprocess import prepare
 from tasks.results import gathered
-from tasks.runner import Work
+from tasks.work import Work
 
 pytest_plugins = ["inprocess"]
 

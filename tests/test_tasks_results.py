@@ -23,10 +23,10 @@ from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis
 from storage.s3.objects import S3Objects
 from tasks import clients, postprocess, preprocess, results
-from tasks.clients import STATE_LIMIT_S
 from tasks.models import registry, weights
-from tasks.runner import Work
 from tasks.settings import settings
+from tasks.work import Work
+from web.limits import STATE_LIMIT_S
 from web.maintenance import expired_objects
 
 pytest_plugins = ["inprocess"]

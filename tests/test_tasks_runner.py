@@ -21,21 +21,15 @@ from storage.jobs import bounds, claims, endings, recovery, stages
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
-from tasks import clients, queues, results
+from tasks import clients, envelope, queues, results
 from tasks.errors import BadInput, Unavailable
-from tasks.message import Message, message
+from tasks.message import Message, new_message
 from tasks.models import registry, weights
-from tasks.runner import (
-    MAX_RESTARTS,
-    MAX_STARTS,
-    PAUSES_S,
-    REQUEUED,
-    Outcome,
-    Stage,
-    Work,
-    run_stage,
-)
+from tasks.retry import PAUSES_S
+from tasks.runner import MAX_STARTS, REQUEUED, Outcome, run_stage
 from tasks.settings import settings
+from tasks.stage import Stage
+from tasks.work import MAX_RESTARTS, Work
 
 pytest_plugins = ["inprocess"]
 
@@ -77,8 +71,8 @@ def view(link: SyncRedis) -> Callable[[str], Snapshot]:
 @pytest.fixture
 def task() -> Any:
     """What Celery hands to a bound task; the rest of the chain is in its request."""
-    envelope = json.loads(queues.first(carry()).text)
-    embedded = json.loads(base64.b64decode(envelope["body"]))[2]
+    first = json.loads(envelope.first(carry()).text)
+    embedded = json.loads(base64.b64decode(first["body"]))[2]
     ids = {"id": "preprocess-1", "root_id": "preprocess-1", "parent_id": None}
     request = SimpleNamespace(task="preprocess", chain=embedded["chain"], **ids)
     return SimpleNamespace(request=request)
@@ -89,7 +83,9 @@ def queued(in_process: None, state: "redis.Redis") -> Queued:
     """What waits for a stage, the oldest first."""
 
     def read(stage: str) -> list[Message]:
-        name = keys.queue(queues.queue_of(stage, "toy"), queues.CELERY_PRIORITY[(stage, "batch")])
+        name = keys.queue(
+            queues.broker_queue(stage, "toy"), queues.CELERY_PRIORITY[(stage, "batch")]
+        )
         envelopes = [json.loads(text) for text in reversed(state.lrange(name, 0, -1))]
         return [json.loads(base64.b64decode(one["body"]))[0][0] for one in envelopes]
 
@@ -100,12 +96,12 @@ def queued(in_process: None, state: "redis.Redis") -> Queued:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """No pause is made; here is how long they would have been."""
     made: list[float] = []
-    monkeypatch.setattr("tasks.runner.time", SimpleNamespace(sleep=made.append))
+    monkeypatch.setattr("tasks.retry.time", SimpleNamespace(sleep=made.append))
     return made
 
 
 def carry(*refs: RunRef) -> Message:
-    return message("toy", "batch", refs)
+    return new_message("toy", "batch", refs)
 
 
 def wire(*refs: RunRef) -> dict[str, Any]:
@@ -246,7 +242,7 @@ def test_an_exception_of_the_model_is_a_model_failure(
 
     error = error_of(view("a"))
     assert (error["code"], error["status"]) == ("model_failure", 500)
-    assert error["message"] == "the model broke: ZeroDivisionError: division by zero"
+    assert error["message"] == "the model failed: ZeroDivisionError: division by zero"
     assert state.hget(keys.run("a"), "lasting") == "0", "another try may go well"
 
 
@@ -334,7 +330,7 @@ def test_storage_that_hangs_is_not_asked_again_and_again(
         time.sleep(0.02)
         raise StorageDown("S3 did not answer")
 
-    monkeypatch.setattr("tasks.runner.PATIENCE_S", 0.01)
+    monkeypatch.setattr("tasks.retry.PATIENCE_S", 0.01)
     run_stage(task, STAGE, carry(claim("a")), step)
 
     assert (view("a").state, pauses) == ("queued", [])
@@ -396,7 +392,7 @@ def test_a_state_redis_that_is_away_gives_the_message_back(
 ) -> None:
     ref = claim("a")
     with redis.Redis(port=1, retry=None) as client:
-        monkeypatch.setattr("tasks.runner.state", lambda: SyncRedis(client))
+        monkeypatch.setattr("tasks.stage.state", lambda: SyncRedis(client))
 
         with pytest.raises(Reject) as caught:
             run_stage(task, STAGE, carry(ref), lambda work: None)
@@ -409,7 +405,7 @@ def test_runs_that_wait_for_a_slow_one_of_their_message_keep_their_leases(
     task: Any, claim: Callable[[str], RunRef], state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refs, leases = [claim("a"), claim("b")], []
-    monkeypatch.setattr("tasks.runner.RENEW_S", 0.01)
+    monkeypatch.setattr("tasks.stage.RENEW_S", 0.01)
 
     def step(work: Work) -> Outcome:
         leases.append(float(state.hget(keys.run("b"), "lease") or 0))
@@ -548,7 +544,7 @@ def test_a_run_whose_arrays_vanish_every_time_ends_as_unavailable(
 
     error = error_of(view("a"))
     assert (view("a").state, error["code"], error["status"]) == ("failed", "unavailable", 503)
-    assert "array between two stages is gone" in error["message"]
+    assert "array between two stages was lost" in error["message"]
 
 
 def test_a_run_that_loses_arrays_in_two_stages_is_not_taken_for_one_that_kills_workers(

@@ -16,7 +16,7 @@ from PIL import Image
 from stack import MODEL_PATHS, Stack
 
 from tasks.errors import ModelFailure
-from tasks.time_limit import at_most, watched
+from tasks.time_limit import shared_timer, time_limit
 
 LIMIT_S = 1.0
 
@@ -32,7 +32,7 @@ def busy(seconds: float) -> None:
 def test_what_takes_too_long_is_interrupted_soon() -> None:
     began = time.monotonic()
 
-    with pytest.raises(ModelFailure) as caught, at_most(0.1):
+    with pytest.raises(ModelFailure) as caught, time_limit(0.1):
         busy(20)
 
     assert (caught.value.code, caught.value.lasting) == ("timeout", False)
@@ -41,14 +41,14 @@ def test_what_takes_too_long_is_interrupted_soon() -> None:
 
 
 def test_what_is_done_in_time_is_left_alone() -> None:
-    with at_most(0.2):
+    with time_limit(0.2):
         busy(0.01)
 
     time.sleep(0.3)
 
 
 def test_an_error_of_the_work_stays_what_it_is() -> None:
-    with pytest.raises(KeyError), at_most(10):
+    with pytest.raises(KeyError), time_limit(10):
         raise KeyError("own")
 
 
@@ -57,7 +57,7 @@ def test_an_alarm_of_somebody_else_still_comes() -> None:
     handler = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
     before = signal.setitimer(signal.ITIMER_REAL, 0.2)
     try:
-        with at_most(10):
+        with time_limit(10):
             busy(0.01)
         busy(0.5)
     finally:
@@ -70,24 +70,24 @@ def test_an_alarm_of_somebody_else_still_comes() -> None:
 def test_of_many_each_has_its_own_time() -> None:
     began = time.monotonic()
 
-    with watched():
+    with shared_timer():
         for _ in range(10):  # together longer than any may take
-            with at_most(0.3):
+            with time_limit(0.3):
                 busy(0.1)
-        with pytest.raises(ModelFailure), at_most(0.3):
+        with pytest.raises(ModelFailure), time_limit(0.3):
             busy(20)
-        with at_most(10):
+        with time_limit(10):
             busy(0.01)
 
     assert time.monotonic() - began < 15
 
 
 def test_what_lies_between_two_is_not_interrupted() -> None:
-    with watched():
-        with at_most(0.1):
+    with shared_timer():
+        with time_limit(0.1):
             busy(0.01)
         time.sleep(0.3)
-        with pytest.raises(ModelFailure), at_most(0.1):
+        with pytest.raises(ModelFailure), time_limit(0.1):
             busy(20)
 
 
@@ -95,7 +95,7 @@ def test_a_thread_is_not_interrupted() -> None:
     ended = threading.Event()
 
     def work() -> None:
-        with at_most(0.05):
+        with time_limit(0.05):
             busy(0.2)
         ended.set()
 

@@ -138,7 +138,7 @@ def test_a_loop_that_hangs_is_named(mill: Stack) -> None:
         until(lambda: client.get("/healthz").status_code == 503)
         answers = [client.get(path).json() for path in ("/healthz", "/readyz")]
 
-    assert "reconciler" in answers[0]["late"][0] and "3 are allowed" in answers[0]["late"][0]
+    assert "reconciler" in answers[0]["late"][0] and "3 s are allowed" in answers[0]["late"][0]
     assert not answers[1]["ok"] and "reconciler" in answers[1]["down"][0]
 
 

@@ -17,11 +17,11 @@ from stack import Stack
 from storage import keys
 from storage.jobs.spec import RunRef
 from storage.redis.calls import NUMBER, AsyncRedis, command
-from tasks.clients import STATE_LIMIT_S
 from tasks.errors import Unavailable
 from tasks.message import MAX_RUNS, Priority
 from web.jobs import publisher as module
 from web.jobs.publisher import MAX_PREPROCESS_MS, PendingRun, Publisher, groups
+from web.limits import STATE_LIMIT_S
 
 pytest_plugins = ["inprocess"]
 

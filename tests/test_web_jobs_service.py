@@ -26,13 +26,13 @@ from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, spec_from_json
 from storage.redis.calls import AsyncRedis, SyncRedis
 from storage.s3.objects import S3Objects
-from tasks.clients import STATE_LIMIT_S
 from tasks.errors import BadInput, Unavailable
 from tasks.models.base import Params
 from tasks.settings import settings
 from web.jobs import admission
 from web.jobs.publisher import Publisher
 from web.jobs.service import Photo, Pipeline, Request, UploadNeeded
+from web.limits import STATE_LIMIT_S
 from web.live.pubsub import Hub
 
 pytest_plugins = ["inprocess"]

@@ -14,7 +14,7 @@ from storage.errors import StorageDown
 from storage.jobs import snapshots
 from storage.jobs.snapshots import JobSnapshots
 from storage.redis.calls import AsyncRedis, Call, SyncRedis
-from tasks.clients import STATE_LIMIT_S
+from web.limits import STATE_LIMIT_S
 from web.live import feed, pubsub
 from web.live.feed import NEVER, Feed, News
 from web.live.pubsub import Hub

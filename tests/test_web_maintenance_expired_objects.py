@@ -16,8 +16,8 @@ from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis, SyncRedis
 from storage.s3.objects import FolderObjects, Objects, S3Objects
 from tasks import clients
-from tasks.clients import STATE_LIMIT_S
 from tasks.settings import settings
+from web.limits import STATE_LIMIT_S
 from web.maintenance import expired_objects
 from workers.scratch_cleanup import remove_leftovers
 

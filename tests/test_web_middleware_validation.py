@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import BadInput
-from tasks.text import printable, sentence, shown
+from tasks.log import printable
 from web.middleware import validation
 from web.middleware.validation import check_head, check_json
+from web.text import sentence, shown
 
 HOST = (b"host", b"localhost")
 

@@ -21,9 +21,9 @@ from storage import keys
 from storage.jobs.queueing import enqueue
 from storage.jobs.spec import RunRef
 from storage.redis import calls
-from tasks import queues
+from tasks import envelope
 from tasks.app import VISIBILITY_S, app
-from tasks.message import message
+from tasks.message import new_message
 from workers import celery_patches
 from workers.celery_patches import MAX_HELD_S, KeepMessages, _renew, forget_cancelled
 
@@ -206,9 +206,9 @@ class Witness:
 
 def test_no_event_of_a_hundred_tasks_in_threads_is_lost(stack: Stack) -> None:
     witness = Witness(stack)
-    carried = message("noop", "interactive", [RunRef("nobody-asked", 1)])  # stale: left alone
+    carried = new_message("noop", "interactive", [RunRef("nobody-asked", 1)])  # stale: left alone
     request = SimpleNamespace(task="inference", root_id="root", parent_id=None)
-    letters = [queues.same(request, carried) for _ in range(100)]
+    letters = [envelope.same(request, carried) for _ in range(100)]
     ids = {json.loads(letter.text)["headers"]["id"] for letter in letters}
     calls.SyncRedis(stack.state).do(enqueue(letters))
 

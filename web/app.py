@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from storage.redis.calls import AsyncRedis
-from tasks.clients import CACHE_LIMIT_S, STATE_LIMIT_S, objects
+from tasks.clients import objects
 from tasks.settings import settings
 from web import health, metrics
 from web.api import responses
@@ -25,6 +25,7 @@ from web.api.routes import api
 from web.errors import add_handlers
 from web.jobs.room import Room
 from web.jobs.service import Pipeline
+from web.limits import CACHE_LIMIT_S, STATE_LIMIT_S
 from web.live.pubsub import Hub
 from web.maintenance.expired_objects import sweeper
 from web.maintenance.probe import Prober

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from storage.errors import StorageDown
 from tasks.errors import BadInput, JobError, Unavailable, storage_away
-from tasks.text import sentence, shown
 from web.jobs.admission import Busy
+from web.text import sentence, shown
 
 log = structlog.get_logger()
 RETRY_AFTER_S = 5

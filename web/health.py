@@ -17,7 +17,7 @@ from storage.errors import StorageDown
 from storage.redis.calls import TEXT, command
 from storage.s3.objects import Objects
 from tasks.errors import JobError
-from tasks.loops import LOOPS, AsyncLoop
+from tasks.loops import LOOPS, AsyncPeriodic
 from web.api.routes import pipeline_of
 from web.errors import json_response
 from web.jobs.room import Room
@@ -39,9 +39,9 @@ DEEP_S = 20.0
 router = APIRouter(include_in_schema=False)
 
 
-def pulse() -> AsyncLoop:
+def pulse() -> AsyncPeriodic:
     """The loop that shows whether the event loop itself turns."""
-    return AsyncLoop("event loop", _beat, every_s=0, allowed_s=PULSE_S + STALLED_S)
+    return AsyncPeriodic("event loop", _beat, every_s=0, max_age_s=PULSE_S + STALLED_S)
 
 
 async def _beat() -> None:

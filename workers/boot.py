@@ -20,7 +20,7 @@ from storage.catalogue import WorkerInfo
 from storage.errors import StorageDown
 from storage.scratch import APART
 from tasks.app import app
-from tasks.clients import host_id, near, state
+from tasks.clients import host_id, local_scratch, state
 from tasks.errors import JobError
 from tasks.imaging import codec
 from tasks.settings import settings
@@ -143,12 +143,12 @@ def _celery_flags() -> list[str]:
 @contextmanager
 def _scratch_arrays() -> Iterator[None]:
     """Keep this host's arrays while this worker runs; the last worker that ends removes them."""
-    held = near().hold(settings().installation)
+    held = local_scratch().hold(settings().installation)
     try:
         yield
     finally:
         held.close()
-        if removed := near().clear(settings().installation):
+        if removed := local_scratch().clear(settings().installation):
             log.info("scratch arrays removed at the end", arrays=removed)
 
 

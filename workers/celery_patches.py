@@ -17,7 +17,7 @@ from kombu.asynchronous.timer import Timer
 from redis.exceptions import RedisError
 
 from tasks.app import VISIBILITY_S
-from tasks.loops import ThreadLoop
+from tasks.loops import Periodic
 
 EVENT_FLUSH_S = 0.25
 FORGET_S = 5.0
@@ -128,7 +128,7 @@ class KeepMessages(bootsteps.StartStopStep):
     """
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
-    _loop: ThreadLoop | None = None
+    _loop: Periodic | None = None
 
     def start(self, consumer: Any) -> None:
         """Begin renewing, from a thread, three times per visibility timeout."""
@@ -142,8 +142,8 @@ class KeepMessages(bootsteps.StartStopStep):
             except (RedisError, OSError, AttributeError) as error:
                 log.warning("messages not renewed", reason=str(error))
 
-        self._loop = ThreadLoop(
-            "keep messages", renew, every_s=VISIBILITY_S / 3, allowed_s=RENEW_ALLOWED_S
+        self._loop = Periodic(
+            "keep messages", renew, every_s=VISIBILITY_S / 3, max_age_s=RENEW_ALLOWED_S
         )
         self._loop.start()
 

@@ -90,7 +90,7 @@ class Consuming:
 
 
 class Pulse(bootsteps.StartStopStep):
-    """Shows among this process's loops whether Celery's event loop turns."""
+    """Shows among this process's loops whether Celery's event loop runs."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
     _repeated: Any = None
@@ -103,11 +103,11 @@ class Pulse(bootsteps.StartStopStep):
         """Begin, if the worker has an event loop."""
         if consumer.hub:
             LOOPS.add(self._loop)
-            self._loop.turn()
-            self._repeated = consumer.hub.call_repeatedly(PULSE_S, self._loop.turn)
+            self._loop.tick()
+            self._repeated = consumer.hub.call_repeatedly(PULSE_S, self._loop.tick)
 
     def stop(self, consumer: Any) -> None:
-        """The connection is lost, or the worker stops: expect no turns."""
+        """The connection is lost, or the worker stops: expect no ticks."""
         LOOPS.remove(self._loop)
         if self._repeated:
             self._repeated.cancel()

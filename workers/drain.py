@@ -89,4 +89,4 @@ def _forget_starts(held: Iterable[Any]) -> None:
         if message.headers["id"] in started:
             [carried], *_ = message.payload
             stage = message.headers["task"]
-            clients.state().do(stages.forget_start(messages.refs(carried), stage))
+            clients.state().do(stages.forget_start(messages.run_refs(carried), stage))

@@ -14,7 +14,7 @@ from storage.catalogue import ModelCard, WorkerInfo
 from storage.errors import StorageDown
 from storage.scratch import boot_id
 from tasks.clients import host_id, state
-from tasks.loops import LOOPS, ThreadLoop
+from tasks.loops import LOOPS, Periodic
 
 EVERY_S = 5.0
 ALLOWED_S = 120.0
@@ -37,7 +37,7 @@ class Heartbeat:
         self.metrics = ""
         """Address of the worker's metrics; empty if it serves none."""
         self._is_draining = False
-        self._loop = ThreadLoop("announce", self._announce, every_s=EVERY_S, allowed_s=ALLOWED_S)
+        self._loop = Periodic("announce", self._announce, every_s=EVERY_S, max_age_s=ALLOWED_S)
 
     def start(self) -> None:
         """Announce now, and again every EVERY_S seconds."""

@@ -7,7 +7,7 @@ from storage.errors import StorageDown
 from storage.jobs import recovery
 from storage.scratch import Usage, run_of
 from tasks.clients import scratch, state
-from tasks.loops import ThreadLoop
+from tasks.loops import Periodic
 from tasks.settings import MIB, settings
 
 EVERY_S = 60.0
@@ -49,7 +49,7 @@ class ScratchCleaner:
     """Removes arrays that will never be read, every EVERY_S seconds from a thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = ThreadLoop("scratch cleanup", _clean, every_s=EVERY_S, allowed_s=ALLOWED_S)
+        self._loop = Periodic("scratch cleanup", _clean, every_s=EVERY_S, max_age_s=ALLOWED_S)
 
     def start(self) -> None:
         """Begin."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from tasks.loops import LOOPS, ThreadLoop
+from tasks.loops import LOOPS, Periodic
 
 RESTART_EXIT_CODE = 70
 """Exit code of a process that hangs or has lost its device: it should be started again."""
@@ -46,7 +46,7 @@ class Watchdog:
     ) -> None:
         self._checks, self._end = checks, end
         self._checked_at, self._paused_until = monotonic(), float("-inf")
-        self._loop = ThreadLoop("watchdog", self._check, every_s=every_s, allowed_s=ALLOWED_S)
+        self._loop = Periodic("watchdog", self._check, every_s=every_s, max_age_s=ALLOWED_S)
 
     def start(self) -> None:
         """Begin checking."""

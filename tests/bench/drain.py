@@ -26,8 +26,8 @@ from storage.jobs import claims
 from storage.jobs.queueing import enqueue
 from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
-from tasks import queues
-from tasks.message import message
+from tasks import envelope
+from tasks.message import new_message
 
 RUNS = int(os.environ.get("BENCH_JOBS", "64"))
 A_MESSAGE = 4
@@ -105,7 +105,7 @@ def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[RunRe
         claim = claims.claim(key[32:], spec, priority="batch", job_ttl_s=3600, deadline_s=900)
         refs.append(RunRef(key, link.do(claim).attempt))
     letters = [
-        queues.first(message(MODEL, "batch", refs[at : at + A_MESSAGE]))
+        envelope.first(new_message(MODEL, "batch", refs[at : at + A_MESSAGE]))
         for at in range(0, len(refs), A_MESSAGE)
     ]
     link.do(enqueue(letters))

@@ -16,8 +16,8 @@ from storage.jobs.queueing import enqueue
 from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
 from storage.scratch import FolderScratch
-from tasks import queues
-from tasks.message import message
+from tasks import envelope, queues
+from tasks.message import new_message
 
 PATIENCE_S = 120
 
@@ -55,7 +55,7 @@ class Queued:
         """Queue runs for a stage in messages of `size`; how many messages."""
         request = SimpleNamespace(task=stage, root_id="", parent_id=None)
         letters = [
-            queues.same(request, message(self.model, "interactive", refs[at : at + size]))
+            envelope.same(request, new_message(self.model, "interactive", refs[at : at + size]))
             for at in range(0, len(refs), size)
         ]
         self.link.do(enqueue(letters))

@@ -31,7 +31,7 @@ from storage import users
 from storage.jobs import endings
 from storage.jobs.endings import End
 from storage.redis.calls import AsyncRedis, SyncRedis
-from tasks.clients import STATE_LIMIT_S
+from web.limits import STATE_LIMIT_S
 
 UPDATES = 20
 EVERY_S = 0.05

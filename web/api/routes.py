@@ -22,7 +22,6 @@ from tasks.imaging import guard
 from tasks.message import Priority
 from tasks.models.base import RESERVED
 from tasks.settings import MIB, settings
-from tasks.text import shown
 from web.api import responses, schemas
 from web.api.body import body_of
 from web.errors import error_body, json_response
@@ -38,6 +37,7 @@ from web.jobs.service import Request as Asked
 from web.live import feed, sse
 from web.middleware.hosts import origin_of
 from web.middleware.validation import EVENT_ID, OBJECT_ID, matches
+from web.text import shown
 
 api = APIRouter(prefix="/api/v1", tags=["pixelmill"])
 

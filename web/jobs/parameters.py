@@ -9,7 +9,7 @@ import jsonschema
 import orjson
 
 from tasks.errors import BadInput
-from tasks.text import sentence, shown
+from web.text import sentence, shown
 
 WORDS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 

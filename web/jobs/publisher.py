@@ -12,10 +12,10 @@ from storage.errors import StorageDown
 from storage.jobs.queueing import enqueue_claimed
 from storage.jobs.spec import RunRef
 from storage.redis.calls import AsyncRedis
-from tasks import queues
+from tasks import envelope
 from tasks.errors import Unavailable
 from tasks.loops import LOOPS, Loop
-from tasks.message import MAX_RUNS, Priority, message
+from tasks.message import MAX_RUNS, Priority, new_message
 
 MAX_PREPROCESS_MS = 20.0
 """A message holds up its runs until the last of them is prepared: cheap ones only share one."""
@@ -56,7 +56,7 @@ class Publisher:
         self._sending: asyncio.Task[None] | None = None
         self._loop = Loop("publisher", ALLOWED_S)
         LOOPS.add(self._loop)
-        self._loop.rest()
+        self._loop.idle()
 
     async def publish(self, ticket: PendingRun) -> None:
         """Queue a run. Raises Unavailable when the broker does not take it."""
@@ -73,13 +73,13 @@ class Publisher:
         LOOPS.remove(self._loop)
 
     def _begin(self) -> None:
-        self._loop.begin()
+        self._loop.busy()
         self._sending = asyncio.create_task(self._send_all())
         self._sending.add_done_callback(self._over)
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._sending = None
-        self._loop.rest()
+        self._loop.idle()
         if task.cancelled():
             _give_up(self._waiting)
             self._waiting = []
@@ -92,7 +92,7 @@ class Publisher:
             ahead = 0
             try:
                 ahead = await self._send_groups(taken)
-                self._loop.turn()
+                self._loop.tick()
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # the next may well be sent
@@ -125,7 +125,7 @@ class Publisher:
     async def _send(self, group: list[PendingRun]) -> Unavailable | int:
         """How many messages stand in line now, this one included; or why it could not be sent."""
         refs = [ticket.ref for ticket in group]
-        letter = queues.first(message(group[0].model, group[0].priority, refs))
+        letter = envelope.first(new_message(group[0].model, group[0].priority, refs))
         give_up = monotonic() + PATIENCE_S
         while True:
             try:

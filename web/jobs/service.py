@@ -35,15 +35,15 @@ from storage.s3.asynchronous import AsyncObjects
 from storage.s3.objects import Objects
 from storage.states import ENDED
 from tasks.errors import BadInput, JobError, Unavailable, storage_away
-from tasks.message import Priority, error_json
+from tasks.message import Priority, error_record
 from tasks.queues import gpu_queue
 from tasks.settings import settings
-from tasks.text import shown
 from web.jobs import admission, counters, parameters
 from web.jobs.publisher import PendingRun, Publisher
 from web.live import feed
 from web.live.pubsub import Hub
 from web.live.snapshots import Snapshots
+from web.text import shown
 
 CATALOGUE_AGE_S = 1.0
 GIVE_UP_S = 0.2
@@ -464,7 +464,7 @@ class Pipeline:
     async def _give_up(self, ref: RunRef, error: Exception, request: Request) -> None:
         """End a run that never reached the queue, so that those who joined it do not wait."""
         failure = error if isinstance(error, JobError) else storage_away()
-        end = End(ref, "failed", json.dumps(error_json(failure)))
+        end = End(ref, "failed", json.dumps(error_record(failure)))
         with suppress(StorageDown):
             await self.state.do(endings.finish([end], job_ttl_s=settings().job_ttl_s))
             if key := request.idempotency_key:  # to send it again is to try again

@@ -12,7 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from storage import keys
-from tasks.loops import AsyncLoop, progress
+from tasks.loops import AsyncPeriodic, progress
 
 LOOK_AGAIN_S = 2.0
 """Pub/sub may lose, the record does not: so often everybody looks, whatever was said."""
@@ -125,8 +125,10 @@ class Hub:
         )
         self.listeners: dict[str, set[Listener]] = {}
         self.joined = 0
-        self._following = AsyncLoop("hub", self._follow_once, every_s=PAUSE_S, allowed_s=ALLOWED_S)
-        clock = AsyncLoop("hub clock", self._tick, every_s=0, allowed_s=ALLOWED_S)
+        self._following = AsyncPeriodic(
+            "hub", self._follow_once, every_s=PAUSE_S, max_age_s=ALLOWED_S
+        )
+        clock = AsyncPeriodic("hub clock", self._tick, every_s=0, max_age_s=ALLOWED_S)
         self._loops = (self._following, clock)
 
     @contextmanager

@@ -31,7 +31,7 @@ class Snapshots:
         self._is_busy = False
         self._loop = Loop("views", ALLOWED_S)
         LOOPS.add(self._loop)
-        self._loop.rest()
+        self._loop.idle()
 
     async def look(self, job_ids: Collection[str]) -> JobSnapshots:
         """These jobs, maybe among others, as they are now. StorageDown if Redis is silent."""
@@ -70,13 +70,13 @@ class Snapshots:
 
     def _start(self) -> None:
         self._is_busy = True
-        self._loop.begin()
+        self._loop.busy()
         self._reading = asyncio.create_task(self._read_all())
         self._reading.add_done_callback(self._over)
 
     def _over(self, task: "asyncio.Task[None]") -> None:
         self._is_busy = False
-        self._loop.rest()
+        self._loop.idle()
         if task.cancelled():
             asked, self._asked = self._asked, {}
             self._tell_all(asked, _given_up())
@@ -100,7 +100,7 @@ class Snapshots:
                 found = error if isinstance(error, Exception) else found
             finally:  # everybody who asked shall know
                 self._tell_all(asked, found)
-            self._loop.turn()
+            self._loop.tick()
 
     def _tell_all(self, asked: Mapping[Tell, set[str]], found: JobSnapshots | Exception) -> None:
         for tell, job_ids in asked.items():

@@ -15,7 +15,7 @@ from storage import keys
 from storage.errors import StorageDown
 from storage.redis.calls import MAYBE_TEXT, NUMBER, AsyncRedis, command
 from storage.s3.objects import Listed, Objects
-from tasks.loops import AsyncLoop, progress
+from tasks.loops import AsyncPeriodic, progress
 from tasks.settings import settings
 
 EVERY_S = 60.0
@@ -29,9 +29,11 @@ MARGIN_S = 86_400
 log = structlog.get_logger()
 
 
-def sweeper(state: AsyncRedis, objects: Objects) -> AsyncLoop:
+def sweeper(state: AsyncRedis, objects: Objects) -> AsyncPeriodic:
     """The loop that walks through old objects, a page a minute."""
-    return AsyncLoop("sweeper", lambda: sweep(state, objects), every_s=EVERY_S, allowed_s=ALLOWED_S)
+    return AsyncPeriodic(
+        "sweeper", lambda: sweep(state, objects), every_s=EVERY_S, max_age_s=ALLOWED_S
+    )
 
 
 async def sweep(state: AsyncRedis, objects: Objects) -> None:

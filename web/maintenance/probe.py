@@ -177,7 +177,7 @@ def _place(view: Snapshot) -> str:
         return f"in {at} for {view.stage_ms / 1000:.1f} s"
     coming = STAGES[min(STAGES.index(at) + 1, 2)] if at in STAGES else STAGES[0]
     behind = f", behind {view.ahead} others" if view.ahead > 0 else ""
-    return f"waiting for {coming} in the queue {queues.queue_of(coming, model)!r}{behind}"
+    return f"waiting for {coming} in the queue {queues.broker_queue(coming, model)!r}{behind}"
 
 
 def _last_stage(ms: Mapping[str, float]) -> str:

@@ -13,10 +13,10 @@ from storage.jobs.queueing import enqueue
 from storage.jobs.recovery import Lost
 from storage.jobs.spec import NewerVersion, RunRef, Spec, spec_from_json
 from storage.redis.calls import AsyncRedis, Call
-from tasks import queues
+from tasks import envelope
 from tasks.errors import BadInput
-from tasks.loops import AsyncLoop
-from tasks.message import EXPIRED, Priority, message
+from tasks.loops import AsyncPeriodic
+from tasks.message import EXPIRED, Priority, new_message
 from tasks.settings import settings
 from web.jobs import counters, parameters
 from web.jobs.service import Pipeline, with_key
@@ -29,10 +29,10 @@ MOST_CALLS = 40
 log = structlog.get_logger()
 
 
-def reconciler(pipeline: Pipeline) -> AsyncLoop:
+def reconciler(pipeline: Pipeline) -> AsyncPeriodic:
     """The loop that looks every second."""
-    return AsyncLoop(
-        "reconciler", lambda: reconcile(pipeline), every_s=EVERY_S, allowed_s=ALLOWED_S
+    return AsyncPeriodic(
+        "reconciler", lambda: reconcile(pipeline), every_s=EVERY_S, max_age_s=ALLOWED_S
     )
 
 
@@ -89,7 +89,9 @@ async def _lead_again(pipeline: Pipeline, lost: Sequence[Lost]) -> int:
             log.warning("run led again", run=run.ref.key[:12], n=n, model=run.model)
             # Whatever was lost may be what kills workers: it shares a message with nobody.
             ref = RunRef(run.ref.key, n)
-            letters.append(queues.first(message(run.model, cast(Priority, run.priority), [ref])))
+            letters.append(
+                envelope.first(new_message(run.model, cast(Priority, run.priority), [ref]))
+            )
     await pipeline.state.do(enqueue(letters))
     return len(letters)
 

@@ -8,8 +8,8 @@ from starlette.requests import Request
 
 from tasks.errors import BadInput
 from tasks.settings import settings
-from tasks.text import shown
 from web.middleware.validation import HEAD
+from web.text import shown
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -20,10 +20,10 @@ from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
 from tasks.errors import JobError, storage_away
 from tasks.settings import settings
-from tasks.text import shown
 from web.errors import error_response
 from web.middleware.hosts import may_be_foreign
 from web.middleware.validation import API_KEY, HEAD, matches
+from web.text import shown
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tasks.errors import BadInput, JobError
-from tasks.text import sentence, shown
 from web.errors import error_response
+from web.text import sentence, shown
 
 ROOT = "/ui/"
 RUN = "/ui/gradio_api/run/predict"

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from tasks.errors import BadInput
-from tasks.text import shown
+from web.text import shown
 
 HEAD = "pixelmill.head"
 """Key of the ASGI scope under which security.py leaves the validated headers, by name."""

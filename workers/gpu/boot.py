@@ -76,14 +76,17 @@ def _device(number: int | None) -> "Device":
 
 
 def _serve(device: "Device", names: Sequence[str]) -> None:
-    from tasks.inference import DEADLINE_S, serve
+    from tasks.inference import DEADLINE_S, register
     from workers.gpu import liveness
     from workers.gpu.batcher import Batcher
+    from workers.gpu.cancellation import Cancellations
     from workers.gpu.metrics import DeviceMetrics
     from workers.gpu.model_card import model_card
 
     batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
-    serve(batcher)
+    cancellations = Cancellations(settings().state_url)
+    cancellations.start()
+    register(batcher, cancellations.watch)
     hang_s = settings().device_hang_s
     liveness.observe(batcher, hang_s)
     queues = [gpu_queue(name) for name in names]

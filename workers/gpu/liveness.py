@@ -10,10 +10,10 @@ IGNORED_S = 10.0
 
 
 class Observed(Loop):
-    """A thread that does not report its turns itself: its age is measured by a function."""
+    """A thread that does not report its iterations itself: its age is measured by a function."""
 
-    def __init__(self, name: str, allowed_s: float, age_s: Callable[[], float]) -> None:
-        super().__init__(name, allowed_s)
+    def __init__(self, name: str, max_age_s: float, age_s: Callable[[], float]) -> None:
+        super().__init__(name, max_age_s)
         self._age_s = age_s
 
     def age_s(self) -> float:

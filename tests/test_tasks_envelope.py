@@ -13,20 +13,20 @@ from storage import keys
 from storage.jobs.queueing import EncodedMessage, enqueue
 from storage.jobs.spec import RunRef
 from storage.redis.calls import SyncRedis
-from tasks import queues
+from tasks import envelope, queues
 from tasks.app import app
-from tasks.message import MAX_RUNS, Message, message
+from tasks.message import MAX_RUNS, Message, new_message
 
 pytest_plugins = ["inprocess"]
 
-CARRIED = message("toy", "batch", [RunRef("a" * 64, 1), RunRef("b" * 64, 3)])
+MESSAGE = new_message("toy", "batch", [RunRef("a" * 64, 1), RunRef("b" * 64, 3)])
 OURS_ALONE = {"id", "root_id", "parent_id", "origin", "argsrepr"}
-"""Headers that differ from one message to the next, or that Flower shows as we like it."""
+"""Headers that differ between any two messages, or that we fill for Flower."""
 
 
 def opened(text: bytes | str) -> tuple[dict[str, Any], Any]:
-    envelope = json.loads(text)
-    return envelope, json.loads(base64.b64decode(envelope["body"]))
+    outer = json.loads(text)
+    return outer, json.loads(base64.b64decode(outer["body"]))
 
 
 def links(embedded: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
@@ -42,13 +42,13 @@ def links(embedded: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
 def celerys(in_process: None, state: "redis.Redis") -> dict[str, Any]:
     """The same chain as Celery's canvas sends it."""
     app.loader.import_default_modules()  # canvas asks the tasks themselves
-    arguments = {"preprocess": [CARRIED], "inference": [], "postprocess": []}
+    arguments = {"preprocess": [MESSAGE], "inference": [], "postprocess": []}
     canvas(
         app.signature(
             stage,
             args=arguments[stage],
             options={
-                "queue": queues.queue_of(stage, "toy"),
+                "queue": queues.broker_queue(stage, "toy"),
                 "priority": queues.CELERY_PRIORITY[(stage, "batch")],
             },
         )
@@ -59,11 +59,11 @@ def celerys(in_process: None, state: "redis.Redis") -> dict[str, Any]:
 
 
 def test_a_first_message_is_celerys_own_in_every_field(celerys: dict[str, Any]) -> None:
-    letter = queues.first(CARRIED)
-    ours, our_body = opened(letter.text)
+    encoded = envelope.first(MESSAGE)
+    ours, our_body = opened(encoded.text)
     theirs, their_body = opened(celerys["text"])
 
-    assert letter.queue == celerys["queue"]
+    assert encoded.queue == celerys["queue"]
     assert ours.keys() == theirs.keys()
     assert {k: v for k, v in ours["headers"].items() if k not in OURS_ALONE} == {
         k: v for k, v in theirs["headers"].items() if k not in OURS_ALONE
@@ -82,29 +82,29 @@ def test_a_first_message_is_celerys_own_in_every_field(celerys: dict[str, Any]) 
 
 
 def test_the_ids_of_a_message_agree() -> None:
-    envelope, _ = opened(queues.first(CARRIED).text)
+    outer, _ = opened(envelope.first(MESSAGE).text)
 
-    id = envelope["headers"]["id"]
-    assert envelope["headers"]["root_id"] == envelope["properties"]["correlation_id"] == id
-    assert envelope["properties"]["delivery_tag"] != id
+    id = outer["headers"]["id"]
+    assert outer["headers"]["root_id"] == outer["properties"]["correlation_id"] == id
+    assert outer["properties"]["delivery_tag"] != id
 
 
-def walk(carried: Message) -> list[tuple[str, dict[str, Any]]]:
-    """(queue, envelope) of every message of a chain in turn."""
-    letter: EncodedMessage | None = queues.first(carried)
+def walk(message: Message) -> list[tuple[str, dict[str, Any]]]:
+    """(queue, envelope) of every message of a chain, in order."""
+    encoded: EncodedMessage | None = envelope.first(message)
     seen = []
-    while letter:
-        envelope, body = opened(letter.text)
-        seen.append((letter.queue, envelope))
-        request = SimpleNamespace(chain=body[2]["chain"], **envelope["headers"])
-        letter = queues.following(request, carried)
+    while encoded:
+        outer, body = opened(encoded.text)
+        seen.append((encoded.queue, outer))
+        request = SimpleNamespace(chain=body[2]["chain"], **outer["headers"])
+        encoded = envelope.following(request, message)
     return seen
 
 
 def test_a_chain_goes_through_its_three_stages_and_ends() -> None:
-    seen = walk(CARRIED)
+    seen = walk(MESSAGE)
 
-    assert [(queue, envelope["headers"]["task"]) for queue, envelope in seen] == [
+    assert [(queue, outer["headers"]["task"]) for queue, outer in seen] == [
         ("px1:q:cpu\x06\x169", "preprocess"),
         ("px1:q:gpu.toy\x06\x169", "inference"),
         ("px1:q:cpu\x06\x166", "postprocess"),
@@ -112,31 +112,33 @@ def test_a_chain_goes_through_its_three_stages_and_ends() -> None:
 
 
 def test_a_chain_shows_as_one_family() -> None:
-    heads = [envelope["headers"] for _, envelope in walk(CARRIED)]
+    heads = [outer["headers"] for _, outer in walk(MESSAGE)]
 
     assert {head["root_id"] for head in heads} == {heads[0]["id"]}
     assert [head["parent_id"] for head in heads] == [None, heads[0]["id"], heads[1]["id"]]
 
 
-def test_what_people_wait_for_is_served_before_batches() -> None:
-    [(first, _), (second, _), (third, _)] = walk(message("toy", "interactive", [RunRef("a", 1)]))
+def test_interactive_messages_are_served_before_batches() -> None:
+    [(first, _), (second, _), (third, _)] = walk(
+        new_message("toy", "interactive", [RunRef("a", 1)])
+    )
 
     assert (first, second, third) == ("px1:q:cpu\x06\x163", "px1:q:gpu.toy", "px1:q:cpu")
 
 
 def test_the_fullest_message_stays_small() -> None:
-    full = message("a_rather_long_name", "interactive", [RunRef("f" * 64, 99)] * MAX_RUNS)
+    full = new_message("a_rather_long_name", "interactive", [RunRef("f" * 64, 99)] * MAX_RUNS)
 
-    assert len(queues.first(full).text) < 4096
+    assert len(envelope.first(full).text) < 4096
 
 
 def test_celery_reads_what_was_posted(in_process: None, link: SyncRedis) -> None:
-    link.do(enqueue([queues.first(CARRIED)]))
+    link.do(enqueue([envelope.first(MESSAGE)]))
 
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("cpu")
-        found = queue.get(timeout=5)
-        found.ack()
+        received = queue.get(timeout=5)
+        received.ack()
 
-    assert found.headers["task"] == "preprocess"
-    assert found.payload[0] == [json.loads(json.dumps(CARRIED))]
+    assert received.headers["task"] == "preprocess"
+    assert received.payload[0] == [json.loads(json.dumps(MESSAGE))]

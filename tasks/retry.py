@@ -1,0 +1,28 @@
+"""Asks the storage again, for a few seconds, while it does not answer."""
+
+import time
+from collections.abc import Callable
+from time import monotonic
+from typing import TypeVar
+
+from storage.errors import StorageDown
+
+PAUSES_S = (0.2, 0.5, 1.0, 2.0)
+"""Pauses between the attempts."""
+PATIENCE_S = 10.0
+"""A storage that hangs is not asked again after this time: the message's other runs wait too."""
+
+T = TypeVar("T")
+
+
+def retry(action: Callable[[], T]) -> T:
+    """The answer of `action`. Raises StorageDown when the last attempt has failed as well."""
+    began = monotonic()
+    for pause_s in PAUSES_S:
+        try:
+            return action()
+        except StorageDown:
+            if monotonic() - began > PATIENCE_S:
+                raise
+        time.sleep(pause_s)
+    return action()

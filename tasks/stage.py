@@ -1,0 +1,85 @@
+"""A stage as the run records know it: it begins, sends heartbeats, and ends."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from storage.jobs import stages
+from storage.jobs.queueing import EncodedMessage
+from storage.jobs.spec import RunRef
+from storage.jobs.stages import StageStart
+from tasks import queues
+from tasks.clients import state
+from tasks.message import EXPIRED, Message
+from tasks.settings import settings
+
+RENEW_S = 4.0
+"""Leases older than this are renewed before the next run of a message. Together with
+`stage_limit_s`, the longest that one run can take, this is shorter than a lease."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the three stages."""
+
+    name: str
+    state: str
+    """The run's state while the stage works on it."""
+    begins: float
+    ends: float
+    """Progress of the run, 0..1, when the stage begins and when it has ended."""
+
+    def begin(self, message: Message, refs: Sequence[RunRef]) -> list[StageStart]:
+        """Record that the stage begins; says per run whether there is something to do."""
+        return state().do(
+            stages.begin_stage(
+                refs,
+                stage=self.name,
+                state=self.state,
+                progress=self.begins,
+                queue=queues.stage_queue(self.name, message["model"]),
+                priority=message["priority"],
+                job_ttl_s=settings().job_ttl_s,
+                expired=EXPIRED,
+            )
+        )
+
+    def heartbeat(self, refs: Sequence[RunRef]) -> None:
+        """Renew the leases of these runs. A run that was cancelled ends here."""
+        state().do(
+            stages.heartbeat(refs, stage=self.name, job_ttl_s=settings().job_ttl_s, expired=EXPIRED)
+        )
+
+    def end(
+        self, message: Message, refs: Sequence[RunRef], following: EncodedMessage | None
+    ) -> None:
+        """Record that the stage has ended and, in the same step, queue the next stage's message."""
+        model = message["model"]
+        state().do(
+            stages.end_stage(
+                refs,
+                stage=self.name,
+                state=self.state,
+                progress=self.ends,
+                model=model,
+                priority=message["priority"],
+                next_queue=queues.stage_queue_after(self.name, model),
+                next_broker_queue=queues.broker_queue_after(self.name, model),
+                message=following,
+                job_ttl_s=settings().job_ttl_s,
+                expired=EXPIRED,
+            )
+        )
+
+
+class Leases:
+    """Keeps the leases of a message's runs alive while they are worked on one after the other."""
+
+    def __init__(self, renew: Callable[[], None]) -> None:
+        self._renew, self._renewed_at = renew, monotonic()
+
+    def renew(self) -> None:
+        """Renew the leases unless that was done less than RENEW_S ago."""
+        if monotonic() - self._renewed_at > RENEW_S:
+            self._renew()
+            self._renewed_at = monotonic()

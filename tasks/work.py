@@ -1,0 +1,76 @@
+"""One run inside a stage: its model, its parameters, and its arrays between the stages."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storage import scratch
+from storage.jobs.spec import RunRef, Spec
+from tasks.clients import scratch as scratch_store
+from tasks.errors import Unavailable
+from tasks.models import registry
+from tasks.models.base import Model
+from tasks.settings import settings
+
+MAX_RESTARTS = 2
+"""How often a run starts again because one of its arrays was lost."""
+ARRAYS = ("image", "alpha", "size", "input", "output", "degraded")
+OPAQUE, TRANSPARENT = np.dtype(np.int32), np.dtype(np.uint32)
+"""Types of the array `size`. They say whether the upload has an array `alpha`, so that a lost one
+is not taken for one that never existed. A third number in the array would break older workers
+during an upgrade."""
+
+
+class ArrayGone(Unavailable):
+    """An array between two stages is gone (its host has restarted, say): the run starts again."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One run inside a stage."""
+
+    ref: RunRef
+    spec: Spec
+    restarts: int = 0
+    """How often the run has started again because one of its arrays was lost."""
+
+    @cached_property
+    def model(self) -> Model:
+        """The run's model."""
+        return registry.get(self.spec.model)
+
+    @cached_property
+    def params(self) -> Any:
+        """The run's parameters, an instance of the model's own Params."""
+        return self.model.params(**self.spec.params)
+
+    def scratch(self, array: str) -> str:
+        """The name of one of the run's arrays in the scratch store."""
+        return _scratch_name(self.ref, array)
+
+    def array(self, name: str) -> NDArray[np.generic]:
+        """One of the run's arrays, read-only, as an earlier stage stored it.
+
+        Raises ArrayGone if it is lost, and Unavailable if that has happened MAX_RESTARTS times.
+        """
+        try:
+            return scratch_store().get(self.scratch(name))
+        except FileNotFoundError as error:
+            kind = ArrayGone if self.restarts < MAX_RESTARTS else Unavailable
+            raise kind(
+                "an array between two stages was lost",
+                hint="Try again. If this happens again, the scratch folder loses files.",
+            ) from error
+
+
+def delete_arrays(refs: Iterable[RunRef]) -> None:
+    """Delete all arrays of these runs."""
+    scratch_store().delete(*(_scratch_name(ref, array) for ref in refs for array in ARRAYS))
+
+
+def _scratch_name(ref: RunRef, array: str) -> str:
+    return scratch.name(settings().installation, ref.key[:32], ref.attempt, array)
