@@ -114,7 +114,7 @@ def test_a_matte_comes_back_where_it_was(height, width):
     matte[height // 4 : height // 2, width // 3 : width // 2] = 1
     small, mapping = geometry.letterbox(np.repeat(matte[..., None], 3, 2), 256, 256)
 
-    back = mapping.matte_back(small[..., 0])
+    back = geometry.resize(mapping.crop(small[..., 0]), height, width)
 
     assert back.shape == matte.shape
     rows, columns = np.nonzero(back > 0.5)
@@ -133,30 +133,6 @@ def test_pad_then_crop_is_the_identity(height, width, channels, multiple):
     assert padded.shape[0] % multiple == padded.shape[1] % multiple == 0
     assert padded.shape[0] - height < multiple and padded.shape[1] - width < multiple
     assert (geometry.crop_to(padded, height, width).reshape(image.shape) == image).all()
-
-
-BINS = ((256, 512), (512, 256), (512, 512), (1024, 1024))
-
-
-@pytest.mark.parametrize(
-    ("height", "width", "expected"),
-    [
-        *((100, 100, (256, 512)), (512, 256, (512, 256)), (300, 300, (512, 512))),
-        *((3000, 4000, (1024, 1024)), (200, 1000, (1024, 1024)), (513, 10, (1024, 1024))),
-    ],
-)
-def test_the_smallest_bin_that_loses_no_detail_is_picked(height, width, expected):
-    assert geometry.pick_bin(height, width, BINS) == expected
-
-
-@given(SIDE, SIDE)
-def test_no_bin_loses_less_than_the_picked_one(height, width):
-    def kept(shape):
-        return min(1.0, shape[0] / height, shape[1] / width)
-
-    picked = geometry.pick_bin(height, width, BINS)
-
-    assert kept(picked) == pytest.approx(max(map(kept, BINS)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Training sees what the model will see, keeps persons apart, and goes on where it was stopped."""
+"""Training sees what the model will see, keeps persons apart, and continues where it stopped."""
 
 import json
 import random
@@ -13,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.models import facemask as model
-from tasks.training import facemask as training
-from tasks.training.facemask import BARE, MASK, NOTHING, WRONG, Sample
+from tasks.models import weights
+from tasks.models.nets.facemask import CROP, MARGIN
+from tasks.settings import settings
+from tasks.training.facemask import augmentation, calibration, data, fit
+from tasks.training.facemask.__main__ import main
+from tasks.training.facemask.data import BARE, MASK, NOTHING, WRONG, Sample
 
 PHOTO = Path(__file__).parent / "golden" / "astronaut.jpg"
 
@@ -36,42 +40,42 @@ def few() -> list[Sample]:
 
 @given(st.text(max_size=30))
 def test_a_name_is_always_in_the_same_part(name: str) -> None:
-    assert training.split_of(name) == training.split_of(name)
-    assert training.split_of(name) in ("train", "validation", "test")
+    assert data.split_of(name) == data.split_of(name)
+    assert data.split_of(name) in ("train", "validation", "test")
 
 
 def test_parts_have_their_shares() -> None:
-    parts = [training.split_of(f"picture {number}") for number in range(4000)]
+    parts = [data.split_of(f"picture {number}") for number in range(4000)]
 
-    assert parts.count("test") / 4000 == pytest.approx(training.TEST, abs=0.02)
-    assert parts.count("validation") / 4000 == pytest.approx(training.VALIDATION, abs=0.02)
+    assert parts.count("test") / 4000 == pytest.approx(data.TEST, abs=0.02)
+    assert parts.count("validation") / 4000 == pytest.approx(data.VALIDATION, abs=0.02)
 
 
 def test_pictures_of_one_person_are_in_one_part() -> None:
-    first, second = (training.person_of(f"data/without/0_0_smith_{k}.jpg") for k in (12, 40))
+    first, second = (data.person_of(f"data/without/0_0_smith_{k}.jpg") for k in (12, 40))
 
     assert first == second == "smith"
-    assert training.person_of("data/with/a photo.jpg") == "data/with/a photo.jpg"
+    assert data.person_of("data/with/a photo.jpg") == "data/with/a photo.jpg"
 
 
 @pytest.mark.parametrize("kind", [MASK, BARE, WRONG, NOTHING])
 def test_a_view_is_what_the_classifier_takes(kind: int) -> None:
     views = [
-        training.augmented(sample(kind), random.Random(seed), [sample(NOTHING)])
+        augmentation.augmented(sample(kind), random.Random(seed), [sample(NOTHING)])
         for seed in range(40)
     ]
 
     for crop, label in views:
-        assert crop.shape == (training.CROP, training.CROP, 3) and crop.dtype == np.uint8
+        assert crop.shape == (CROP, CROP, 3) and crop.dtype == np.uint8
         assert label == kind or (kind, label) == (BARE, MASK)
 
 
 def test_a_drawn_mask_covers_the_mouth_and_not_the_eyes() -> None:
     pixels = np.full((192, 192, 3), 100, np.uint8)
 
-    changed = (training.draw_mask(pixels, random.Random(1)) != pixels).any(axis=2)
+    changed = (augmentation.draw_mask(pixels, random.Random(1)) != pixels).any(axis=2)
 
-    face = 192 / training.CONTEXT / (1 + 2 * training.MARGIN)
+    face = 192 / data.CONTEXT / (1 + 2 * MARGIN)
     mouth, eyes = round(96 + 0.25 * face), round(96 - 0.2 * face)
     assert changed[mouth, 96] and not changed[eyes].any()
 
@@ -80,10 +84,10 @@ def test_nothing_is_put_before_a_mask() -> None:
     pixels, thing = np.zeros((192, 192, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
 
     for seed in range(100):
-        behind = training._behind(thing, pixels, random.Random(seed), is_bare=False)
+        view = augmentation._partly_hidden(thing, pixels, random.Random(seed), is_bare=False)
 
-        face = 192 / training.CONTEXT / (1 + 2 * training.MARGIN)
-        assert not behind[round(96 + 0.3 * face) :, :].any()
+        face = 192 / data.CONTEXT / (1 + 2 * MARGIN)
+        assert not view[round(96 + 0.3 * face) :, :].any()
 
 
 def test_masked_and_bare_faces_weigh_the_same_in_calibration(
@@ -98,9 +102,11 @@ def test_masked_and_bare_faces_weigh_the_same_in_calibration(
     logits[:, 0], logits[:, 1] = wearing / 2, -wearing / 2
     logits[100:, 3] = 5
     logits[138:, 3], logits[:3, 3] = -5, 5  # or the fit of faces would have no end
-    monkeypatch.setattr(training, "scores", lambda net, used: logits)
+    monkeypatch.setattr(calibration, "scores", lambda net, used: logits)
 
-    factor, shift, *_ = training.calibrate(Any, [sample(label, "validation") for label in labels])
+    factor, shift, *_ = calibration.calibrate(
+        Any, [sample(label, "validation") for label in labels]
+    )
 
     assert shift == pytest.approx(0, abs=0.01)
     assert 1 / (1 + np.exp(-2 * factor)) == pytest.approx(0.9, abs=0.01)
@@ -111,28 +117,28 @@ def test_training_that_was_stopped_goes_on_to_the_same_weights(
 ) -> None:
     for name in ("whole", "stopped"):
         (tmp_path / name).mkdir()
-    whole = training.train(few(), tmp_path / "whole", 2, "cpu").state_dict()
-    epoch = training._epoch
+    whole = fit.train(few(), tmp_path / "whole", 2, "cpu").state_dict()
+    one_epoch = fit._epoch
 
     def until_stopped(*arguments: Any) -> float:
         if arguments[5] == 1:
             raise KeyboardInterrupt
-        return epoch(*arguments)
+        return one_epoch(*arguments)
 
-    monkeypatch.setattr(training, "_epoch", until_stopped)
+    monkeypatch.setattr(fit, "_epoch", until_stopped)
     with pytest.raises(KeyboardInterrupt):
-        training.train(few(), tmp_path / "stopped", 2, "cpu")
-    monkeypatch.setattr(training, "_epoch", epoch)
-    again = training.train(few(), tmp_path / "stopped", 2, "cpu").state_dict()
+        fit.train(few(), tmp_path / "stopped", 2, "cpu")
+    monkeypatch.setattr(fit, "_epoch", one_epoch)
+    again = fit.train(few(), tmp_path / "stopped", 2, "cpu").state_dict()
 
     for name, values in whole.items():
         torch.testing.assert_close(again[name], values, msg=name)
 
 
 def test_a_folder_of_pictures_becomes_weights_that_load(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    for folder in ("images", "crops/facemask", "crops/no_facemask"):
-        (data / folder).mkdir(parents=True)
+    folder = tmp_path / "data"
+    for inside in ("images", "crops/facemask", "crops/no_facemask"):
+        (folder / inside).mkdir(parents=True)
     image = cv2.imread(str(PHOTO))
     height, width = image.shape[:2]
     face = [0.36 * width, 0.12 * height, 0.165 * width, 0.22 * height]
@@ -140,12 +146,12 @@ def test_a_folder_of_pictures_becomes_weights_that_load(tmp_path: Path) -> None:
     names = [
         name
         for part in ("train", "validation")
-        for name in [one for one in many if training.split_of(one) == part][:2]
+        for name in [name for name in many if data.split_of(name) == part][:2]
     ]
     crops = {"crops/no_facemask/0.jpg": "0.jpg"}
     for name in (*names, *crops):
-        cv2.imwrite(str(data / name), image)
-    (data / "crops" / "sources.json").write_text(json.dumps(crops))
+        cv2.imwrite(str(folder / name), image)
+    (folder / "crops" / "sources.json").write_text(json.dumps(crops))
     pictures = [
         {"id": number, "file_name": name, "width": width, "height": height}
         for number, name in enumerate(names)
@@ -155,14 +161,12 @@ def test_a_folder_of_pictures_becomes_weights_that_load(tmp_path: Path) -> None:
         for number in range(len(names))
     ]
     annotations = {"images": pictures, "annotations": faces}
-    (data / "annotations.json").write_text(json.dumps(annotations))
+    (folder / "annotations.json").write_text(json.dumps(annotations))
 
     out = tmp_path / "out"
-    training.main(["--data", str(data), "--out", str(out), "--epochs", "1", "--device", "cpu"])
+    main(["--data", str(folder), "--out", str(out), "--epochs", "1", "--device", "cpu"])
 
-    detector = training.weights.fetch(
-        model.MODEL.weights["centerface"], training.settings().weights_path
-    )
+    detector = weights.fetch(model.MODEL.weights["centerface"], settings().weights_path)
     files = {"centerface": detector, "classifier": out / "facemask.safetensors"}
     session = model.load(files, "cpu")
     assert len(session.calibration) == 5

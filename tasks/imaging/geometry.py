@@ -1,7 +1,7 @@
-"""Sizes and shapes: fit, resize, letterbox, bins, padding. Array in, array out."""
+"""Sizes and shapes: fit, resize, letterbox, padding, orientation. Array in, array out."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from tasks.imaging.types import Image
 Pixels = NDArray[Any]
 """H x W or H x W x C, uint8 or float32."""
 
-_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda image: cv2.flip(image, 1),
     3: lambda image: cv2.rotate(image, cv2.ROTATE_180),
     4: lambda image: cv2.flip(image, 0),
@@ -23,12 +23,12 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda image: cv2.rotate(cv2.transpose(image), cv2.ROTATE_180),
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-"""EXIF orientation -> what makes it upright."""
+"""EXIF orientation -> the function that makes an image upright."""
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """Where a source image lies in its letterbox: target = source * scale + (left, top)."""
+    """Where an image lies in its letterbox: target = source * scale + (left, top)."""
 
     scale: float
     top: int
@@ -36,15 +36,15 @@ class Mapping:
     source_height: int
     source_width: int
     inner_height: int
-    """Of the source in the letterbox."""
+    """Size of the source inside the letterbox."""
     inner_width: int
 
     def boxes(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """N x 4 (x1, y1, x2, y2) of the source -> the same in the letterbox."""
+        """N x 4 (x1, y1, x2, y2) in pixels of the source -> the same in the letterbox."""
         return np.asarray(boxes * self._factors() + self._offsets(), np.float32)
 
     def boxes_back(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """N x 4 (x1, y1, x2, y2) of the letterbox -> pixels of the source, clipped to it."""
+        """N x 4 (x1, y1, x2, y2) in the letterbox -> in pixels of the source, clipped to it."""
         back = (boxes - self._offsets()) / self._factors()
         width, height = self.source_width, self.source_height
         return np.asarray(np.clip(back, 0, [width, height] * 2), np.float32)
@@ -54,12 +54,8 @@ class Mapping:
         bottom, right = self.top + self.inner_height, self.left + self.inner_width
         return letterboxed[self.top : bottom, self.left : right]
 
-    def matte_back(self, matte: Pixels) -> Pixels:
-        """H x W of the letterbox -> the source's size."""
-        return resize(self.crop(matte), self.source_height, self.source_width)
-
     def _factors(self) -> NDArray[np.float32]:
-        # The inner size is whole pixels: each axis has its own exact factor, close to `scale`.
+        # The inner size is rounded to whole pixels, so each axis has a factor near `scale`.
         across = self.inner_width / self.source_width
         down = self.inner_height / self.source_height
         return np.array([across, down] * 2, np.float32)
@@ -75,10 +71,10 @@ def fit(height: int, width: int, max_side: int) -> tuple[int, int]:
 
 
 def resize(image: Pixels, height: int, width: int, *, spare: bool = False) -> Pixels:
-    """Area averaging where it shrinks, cubic where it grows; values stay in the range they had.
+    """Area averaging where it shrinks, cubic where it grows; values stay within their range.
 
-    `spare`: the caller needs `image` no more, it may be overwritten. Fresh memory for a copy of a
-    large one costs as much as the averaging.
+    `spare`: the caller no longer needs `image`, so it may be overwritten. New memory for a copy of
+    a large image costs as much as the averaging itself.
     """
     if image.shape[:2] == (height, width):
         return image
@@ -90,9 +86,10 @@ def resize(image: Pixels, height: int, width: int, *, spare: bool = False) -> Pi
 
 
 def _shrink(image: Pixels, height: int, width: int, spare: bool) -> Pixels:
-    """Area averaging; where a box of whole pixels is nearly the area, by that, four times faster.
+    """Area averaging. Where a box of whole pixels has nearly the right size, its mean is used.
 
-    The box's mean sampled in between is within 1 dB of INTER_AREA then, and aliases less.
+    That is four times faster; sampled between pixels it is within 1 dB of INTER_AREA and aliases
+    less.
     """
     boxes = _box(image.shape[0], height), _box(image.shape[1], width)
     if None in boxes or boxes == (1, 1):
@@ -104,7 +101,7 @@ def _shrink(image: Pixels, height: int, width: int, spare: bool) -> Pixels:
 
 
 def _box(source: int, target: int) -> int | None:
-    """The odd side of the box that fits source / target within an eighth, if one does."""
+    """The odd side of the box that fits source / target to within an eighth; None if none does."""
     ratio = source / target
     side = max(1, 2 * round((ratio - 1) / 2) + 1)
     return side if ratio == 1 or side > 1 and abs(ratio / side - 1) <= 0.125 else None
@@ -127,18 +124,8 @@ def letterbox(image: Image, height: int, width: int, grey: int = 114) -> tuple[I
     return boxed, mapping
 
 
-def pick_bin(height: int, width: int, bins: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The bin that keeps most of the image's detail; of equals the one with least padding."""
-
-    def rank(shape: tuple[int, int]) -> tuple[float, int]:
-        scale = min(1.0, shape[0] / height, shape[1] / width)
-        return (-round(scale, 6), shape[0] * shape[1])
-
-    return min(bins, key=rank)
-
-
 def pad_to_multiple(image: Pixels, multiple: int) -> Pixels:
-    """Both sides rounded up to a multiple by repeating the last row and column; see `crop_to`."""
+    """Both sides padded up to a multiple by repeating the last row and column; see `crop_to`."""
     height, width = image.shape[:2]
     down, across = -height % multiple, -width % multiple
     return cv2.copyMakeBorder(image, 0, down, 0, across, cv2.BORDER_REPLICATE)
@@ -150,17 +137,17 @@ def crop_to(image: Pixels, height: int, width: int) -> Pixels:
 
 
 def upright(image: Pixels, orientation: int) -> Pixels:
-    """The image as it is to be seen, from the EXIF orientation 1..8; others leave it as it is."""
-    turn = _TURNS.get(orientation)
-    return turn(image) if turn else image
+    """The image as it is meant to be seen. EXIF orientations other than 1..8 change nothing."""
+    make_upright = _UPRIGHT.get(orientation)
+    return make_upright(image) if make_upright else image
 
 
 def is_turned(orientation: int) -> bool:
-    """Whether upright swaps width and height."""
+    """Whether `upright` swaps width and height."""
     return orientation in (5, 6, 7, 8)
 
 
 def scale_of(height: int, width: int, max_side: int) -> int:
-    """The largest of 1, 2, 4, 8 by which a decoder may shrink and leave 2 x `max_side`."""
+    """The largest of 1, 2, 4, 8 by which a decoder may shrink and still leave 2 x `max_side`."""
     room = max(height, width) / (2 * max_side)
     return 2 ** min(3, max(0, math.floor(math.log2(room)))) if room >= 1 else 1

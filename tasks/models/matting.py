@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from tasks.imaging import alpha as mattes
-from tasks.imaging import geometry, strands
+from tasks.imaging import geometry, hair
 from tasks.imaging.types import Alpha, Cutout, Image, Tensor
 from tasks.models.base import Model, Output, Params, Weight
 from tasks.models.nets import saliency
@@ -89,7 +89,7 @@ def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[
 
 def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
     if refine:
-        return strands.add(mattes.refine(matte, image), image)
+        return hair.add(mattes.refine(matte, image), image)
     height, width = image.shape[:2]
     return geometry.resize(np.rint(matte * 255).astype(np.uint8), height, width)
 

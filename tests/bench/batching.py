@@ -49,7 +49,17 @@ def padded(photo: Any) -> Any:
 
 
 def binned(photo: Any) -> Any:
-    return geometry.letterbox(photo, *geometry.pick_bin(*photo.shape[:2], BINS))[0]
+    return geometry.letterbox(photo, *pick_bin(*photo.shape[:2]))[0]
+
+
+def pick_bin(height: int, width: int) -> tuple[int, int]:
+    """The bin that keeps most of the photo's detail; of equals the one with least padding."""
+
+    def rank(shape: tuple[int, int]) -> tuple[float, int]:
+        scale = min(1.0, shape[0] / height, shape[1] / width)
+        return (-round(scale, 6), shape[0] * shape[1])
+
+    return min(BINS, key=rank)
 
 
 WAYS: dict[str, tuple[str, Prepare]] = {

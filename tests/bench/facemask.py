@@ -18,7 +18,7 @@ from table import save, show, verdict
 
 from tasks.models import facemask, weights
 from tasks.settings import settings
-from tasks.training.facemask import BARE, MASK, _read, overlap, portraits, scenes
+from tasks.training.facemask.data import BARE, MASK, overlap, portraits, read, scenes
 from workers.gpu.batcher import Batcher
 
 SIZES = ((20, 32), (32, 64), (64, 10_000))
@@ -61,7 +61,7 @@ def _scenes(data: Path, split: str, session: Any) -> dict[str, float]:
         if of != split:
             continue
         images += 1
-        found = faces_of(_read(path), session)
+        found = faces_of(read(path), session)
         boxes = [np.array(face["box"], np.float32) for face in found]
         for box, label in annotated:
             side = float(min(box[2] - box[0], box[3] - box[1]))
@@ -114,7 +114,7 @@ def _portraits(data: Path, split: str, session: Any) -> dict[str, float]:
     counted: Counter[tuple[str, str]] = Counter()
     for path, of, label in portraits(data):
         if of == split:
-            found = faces_of(_read(path), session)
+            found = faces_of(read(path), session)
             largest = max(
                 found,
                 key=lambda f: (f["box"][2] - f["box"][0]) * f["score"],
@@ -140,7 +140,7 @@ def _costs(data: Path, session: Any) -> dict[str, float]:
         (path for path, _, annotated in scenes(data) if 4 <= len(annotated) <= 6),
         key=lambda path: path.name,
     )
-    image, rows, figures, params = _read(five), [], {}, facemask.Facemask()
+    image, rows, figures, params = read(five), [], {}, facemask.Facemask()
     for name, side in (("640", 640), ("1280", 1280)):
         large = facemask.geometry.resize(image, side * image.shape[0] // image.shape[1], side)
         prepared, pre_ms = _timed(lambda i=large: facemask.preprocess(i, params))

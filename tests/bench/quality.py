@@ -22,7 +22,7 @@ from composites import Composite, composites, held_out
 from table import save, show, verdict
 
 from tasks.imaging import alpha as refining
-from tasks.imaging import strands
+from tasks.imaging import hair
 from tasks.models import matting, registry, weights
 from tasks.models.matting import Matting
 from tasks.models.nets import saliency
@@ -140,7 +140,7 @@ def cost_ms(picture: Composite, side: int) -> dict[str, float]:
     steps: dict[str, Callable[[], Any]] = {
         "clean": lambda: saliency.clean(coarse, image),
         "edges": lambda: refining.refine(coarse, image),
-        "strands": lambda: strands.add(filtered, image),
+        "hair": lambda: hair.add(filtered, image),
     }
     return {f"{name}_{side}_cpu_ms": round(_cpu_ms(step), 1) for name, step in steps.items()}
 

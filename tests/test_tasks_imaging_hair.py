@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.imaging import strands
+from tasks.imaging import hair
 
 FRONT, BACK = np.array([60, 40, 30]), np.array([170, 190, 220])
 SIDE = 480
@@ -37,16 +37,16 @@ def photo(*alphas: np.ndarray) -> np.ndarray:
 
 def added(matte: np.ndarray, image: np.ndarray) -> float:
     """Pixels' worth of opacity."""
-    return float((strands.add(matte, image).astype(int) - matte).sum()) / 255
+    return float((hair.add(matte, image).astype(int) - matte).sum()) / 255
 
 
 def test_hairs_that_the_matte_lacks_are_found():
     hairs = rays(RADIUS - 5, RADIUS + 40)
     truth = np.maximum(disc(), hairs)
 
-    found = strands.add(disc(), photo(truth))
+    matted = hair.add(disc(), photo(truth))
 
-    before, after = (np.abs(matte.astype(int) - truth).sum() for matte in (disc(), found))
+    before, after = (np.abs(matte.astype(int) - truth).sum() for matte in (disc(), matted))
     assert after <= 0.3 * before
 
 
@@ -77,18 +77,18 @@ def test_a_hair_among_lines_that_hang_on_nothing_is_left_alone():
     assert added(disc(), image) < 20
 
 
-def test_what_is_wider_than_a_strand_is_left_to_the_network():
+def test_what_is_wider_than_a_hair_is_left_to_the_network():
     arms = rays(RADIUS - 5, RADIUS + 40, count=6, width=21)
 
     assert added(disc(), photo(disc(), arms)) < 0.1 * arms[disc() == 0].sum() / 255
 
 
 def test_nothing_is_found_further_than_a_hair_reaches():
-    found = strands.add(disc(), photo(disc(), rays(RADIUS - 5, SIDE)))
+    matted = hair.add(disc(), photo(disc(), rays(RADIUS - 5, SIDE)))
 
     rows, columns = np.mgrid[:SIDE, :SIDE]
     far = np.hypot(rows - MIDDLE, columns - MIDDLE) > RADIUS + 0.12 * SIDE + 2
-    assert not found[far].any()
+    assert not matted[far].any()
 
 
 @settings(deadline=None, max_examples=20)
@@ -99,10 +99,10 @@ def test_the_matte_is_lowered_nowhere_and_keeps_its_size(seed: int, height: int,
     matte = cv2.resize(rng.integers(0, 256, (4, 4), np.uint8), (width, height))
     before = matte.copy()
 
-    found = strands.add(matte, image)
+    matted = hair.add(matte, image)
 
-    assert found.shape == (height, width) and found.dtype == np.uint8
-    assert (found >= matte).all()
+    assert matted.shape == (height, width) and matted.dtype == np.uint8
+    assert (matted >= matte).all()
     assert (matte == before).all(), "the argument is not changed"
 
 
@@ -110,15 +110,15 @@ def test_the_matte_is_lowered_nowhere_and_keeps_its_size(seed: int, height: int,
 def test_without_an_edge_the_matte_is_as_it_was(value: int):
     matte = np.full((64, 64), value, np.uint8)
 
-    assert (strands.add(matte, np.zeros((64, 64, 3), np.uint8)) == matte).all()
+    assert (hair.add(matte, np.zeros((64, 64, 3), np.uint8)) == matte).all()
 
 
-def test_large_photos_have_their_strands_as_well():
+def test_large_photos_have_their_hair_as_well():
     size = (2000, 2000)
     truth = cv2.resize(np.maximum(disc(), rays(RADIUS - 5, RADIUS + 40)), size)
     matte = cv2.resize(disc(), size)
     image = cv2.resize(photo(disc(), rays(RADIUS - 5, RADIUS + 40)), size)
 
-    found = strands.add(matte, image)
+    matted = hair.add(matte, image)
 
-    assert np.abs(found.astype(int) - truth).sum() <= 0.6 * np.abs(matte.astype(int) - truth).sum()
+    assert np.abs(matted.astype(int) - truth).sum() <= 0.6 * np.abs(matte.astype(int) - truth).sum()

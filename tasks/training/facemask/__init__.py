@@ -1,0 +1,1 @@
+"""Training of the face-mask classifier: data, augmentation, fit, calibration, command line."""
