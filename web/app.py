@@ -21,7 +21,7 @@ from tasks.clients import objects
 from tasks.settings import settings
 from web import health, metrics
 from web.api import responses
-from web.api.routes import api
+from web.api.routes import all_events, api, job_events
 from web.errors import add_handlers
 from web.jobs.room import Room
 from web.jobs.service import Pipeline
@@ -110,7 +110,7 @@ def create() -> ASGIApp:
 
     whole = ui.mount(app, models, user_of)
     # In front of the framework, whose own wrapping of each message costs more than what these do.
-    routes = CheckedBody(PageRoutes(EventRoutes(whole)))
+    routes = CheckedBody(PageRoutes(EventRoutes(whole, job_events, all_events)))
     entrance: ASGIApp = Security(Identify(LoadShedding(routes, check_room), pipeline.state))
     return AccessLog(entrance) if settings().access_log else entrance
 

@@ -6,7 +6,6 @@ forwarded. What a slow client sends or reads is buffered as far as the memory bu
 does this work instead.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from math import inf
@@ -15,19 +14,19 @@ from time import monotonic
 import httpx
 import structlog
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from storage.errors import StorageDown
 from storage.s3.asynchronous import Watch
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.settings import MIB, settings
-from web.connections.memory import Reservation, out_of_memory
+from web.connections.memory import Reservation
 from web.connections.shares import FairSemaphore
 from web.errors import error_response
 from web.jobs import counters
 from web.jobs.admission import Busy
 from web.middleware.validation import OBJECT_KEY, matches
+from web.s3_transfers import PART, Answer, Upload
 
 log = structlog.get_logger()
 
@@ -35,19 +34,6 @@ REQUEST_HEADERS = frozenset(
     {"content-type", "content-length", "range", "if-match", "if-none-match"}
 )
 """The client's headers that are forwarded to S3."""
-RESPONSE_HEADERS = frozenset(
-    {
-        "accept-ranges",
-        "content-disposition",
-        "content-encoding",
-        "content-length",
-        "content-range",
-        "content-type",
-        "etag",
-        "last-modified",
-    }
-)
-"""The headers of S3's answer that are forwarded to the client."""
 
 TRANSFERS = 128
 """Connections to S3 for uploads, and as many for downloads, whose bytes are buffered in memory.
@@ -56,11 +42,6 @@ STREAMS = 64
 """Connections to S3 for transfers that could not be buffered; their clients may be slow."""
 TRANSFER_WAIT_S = 10.0
 """How long a request waits for a free connection to S3."""
-FIRST_BYTES = 65_536
-"""S3 is asked once so many bytes of an upload have arrived, even if there is no memory for more: an
-upload that never comes costs S3 nothing."""
-PART = 65_536
-"""Bytes that are passed on at a time."""
 UNRESERVED_BYTES = 2 * PART
 """An answer up to this size needs no reservation: its connection may buffer as much anyway."""
 
@@ -110,14 +91,14 @@ class S3Proxy:
     async def _upload(self, request: Request) -> Response:
         reservation = Reservation(request.scope)
         try:
-            upload = _Upload(request, reservation)
+            upload = Upload(request, reservation)
             await upload.read_ahead()
             semaphore, timeout_s = (
                 (self._uploads, TRANSFER_WAIT_S) if upload.is_complete else (self._streams, 0)
             )
             release = await _acquire(semaphore, reservation.client, timeout_s)
             answer = await self._send(request, release, upload)
-            return _Answer(answer, reservation, release, is_buffered=False)
+            return Answer(answer, reservation, release, is_buffered=False)
         finally:
             reservation.release()
 
@@ -128,17 +109,17 @@ class S3Proxy:
         answer = await self._send(request, release, None)
         size = int(answer.headers.get("content-length", 0)) if request.method == "GET" else 0
         if size <= UNRESERVED_BYTES or reservation.grow(size):
-            return _Answer(answer, reservation, release, is_buffered=size > 0)
+            return Answer(answer, reservation, release, is_buffered=size > 0)
         release()
         try:
             release = await _acquire(self._streams, reservation.client, 0)
         except BaseException:
             await answer.aclose()
             raise
-        return _Answer(answer, reservation, release, is_buffered=False)
+        return Answer(answer, reservation, release, is_buffered=False)
 
     async def _send(
-        self, request: Request, release: Callable[[], None], upload: "_Upload | None"
+        self, request: Request, release: Callable[[], None], upload: Upload | None
     ) -> httpx.Response:
         """S3's answer, its body unread; calls `release` if there is none."""
         try:
@@ -149,7 +130,7 @@ class S3Proxy:
             raise
         return answer
 
-    async def _send_watched(self, request: Request, upload: "_Upload | None") -> httpx.Response:
+    async def _send_watched(self, request: Request, upload: Upload | None) -> httpx.Response:
         """As `_send`; the time in which a slow client sends does not count against S3."""
         waiting_since = monotonic()
 
@@ -192,106 +173,6 @@ async def _check(answer: httpx.Response) -> None:
     finally:
         await answer.aclose()
     raise StorageDown(f"S3 answered {answer.status_code}: {text}")
-
-
-class _Upload:
-    """The body of a PUT, read ahead as far as there is memory for it."""
-
-    def __init__(self, request: Request, reservation: Reservation) -> None:
-        self._stream = aiter(request.stream())
-        self._reservation, self._buffered = reservation, list[bytes]()
-        self.is_complete = False
-        """Whether the whole body is in memory."""
-
-    async def read_ahead(self) -> None:
-        """Read until the body or the memory ends. Raises Busy if FIRST_BYTES do not fit either."""
-        reservation = self._reservation
-        reservation.start_waiting()
-        async for chunk in self._stream:
-            self._buffered.append(chunk)
-            reservation.progressed(len(chunk))
-            if chunk and not reservation.grow(len(chunk)):
-                if reservation.held < FIRST_BYTES:
-                    raise out_of_memory()
-                return
-        reservation.stop_waiting()
-        self.is_complete = True
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The whole body: what is buffered, then the rest as it arrives."""
-        for chunk in self._buffered:
-            if chunk:
-                yield chunk
-        async for chunk in self._stream:
-            self._reservation.progressed(len(chunk))
-            yield chunk
-
-
-class _Answer(StreamingResponse):
-    """S3's answer, passed on to the client.
-
-    If `is_buffered`, it is read into memory as fast as S3 sends it, however slow the client is;
-    else it is read as the client reads. `on_end` is called once S3 is no longer needed.
-    """
-
-    def __init__(
-        self,
-        answer: httpx.Response,
-        reservation: Reservation,
-        on_end: Callable[[], None],
-        *,
-        is_buffered: bool,
-    ) -> None:
-        headers = {k: v for k, v in answer.headers.items() if k in RESPONSE_HEADERS}
-        headers["cache-control"] = "private, max-age=300"
-        # rclone answers a Range request correctly but with status 200.
-        status = 206 if "content-range" in headers else answer.status_code
-        self._reader: asyncio.Task[None] | None = None
-        super().__init__(self._buffered() if is_buffered else self._parts(), status, headers)
-        self._answer, self._reservation, self._on_end = answer, reservation, on_end
-        self._is_open = True
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Stream the answer."""
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            if self._reader:
-                self._reader.cancel()
-                await asyncio.gather(self._reader, return_exceptions=True)
-            await self._close()  # in case the reader was cancelled before it began
-            self._reservation.release()
-
-    async def _parts(self) -> AsyncIterator[bytes]:
-        async for part in self._answer.aiter_raw(PART):
-            yield part
-
-    async def _buffered(self) -> AsyncIterator[bytes]:
-        """The parts that the reader has buffered; the memory of each is returned as it leaves."""
-        parts: asyncio.Queue[bytes] = asyncio.Queue()
-        self._reader = asyncio.create_task(self._read(parts))
-        while part := await parts.get():
-            yield part
-            self._reservation.progressed(len(part))
-            self._reservation.shrink(len(part))
-        await self._reader
-
-    async def _read(self, parts: asyncio.Queue[bytes]) -> None:
-        try:
-            async for part in self._answer.aiter_raw(PART):
-                parts.put_nowait(part)
-            self._reservation.start_waiting()
-        finally:
-            parts.put_nowait(b"")
-            await self._close()
-
-    async def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            try:
-                await self._answer.aclose()
-            finally:
-                self._on_end()
 
 
 async def _acquire(semaphore: FairSemaphore, client: str, timeout_s: float) -> Callable[[], None]:

@@ -20,7 +20,7 @@ ARGUMENTS = [
 ]
 
 
-PATIENCE_MS = 30_000  # for a machine that does much else
+PATIENCE_MS = 30_000  # for a busy machine
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -28,7 +28,7 @@ expect.set_options(timeout=PATIENCE_MS)
 # Module scope: while Playwright runs, this thread's event loop is taken.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, to which nothing but this machine exists."""
+    """Debian's Chromium, which can reach nothing but this machine."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=ARGUMENTS
@@ -39,31 +39,31 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def looks() -> dict[str, Any]:
-    """Width, colours and the like; a test module or test may override it."""
+    """Options of the browser context, such as its size; a test may override them."""
     return {"viewport": {"width": 1280, "height": 900}}
 
 
 @pytest.fixture
 def page(browser: Browser, stack: Any, looks: dict[str, Any]) -> Iterator[Page]:
-    """The page, open and with its models listed; `page.traffic` has what it sends."""
+    """The page, open and with its models listed; `page.traffic` records its requests."""
     context = browser.new_context(**looks, locale="en-GB", reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
-    page.traffic = Traffic()  # type: ignore[attr-defined]  # rides along for the tests
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-    page.on("console", lambda message: wrong.extend(_refused(message.text)))
+    page.traffic = Traffic()  # type: ignore[attr-defined]  # read by the tests
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(f"error: {error}"))
+    page.on("console", lambda message: errors.extend(_refused(message.text)))
     page.on("request", page.traffic.note)  # type: ignore[attr-defined]
-    page.on("request", lambda request: wrong.extend(_outside(request.url, stack.url)))
+    page.on("request", lambda request: errors.extend(_outside(request.url, stack.url)))
     page.goto(f"{stack.url}/")
     page.wait_for_selector(".pm-chooser :checked")
     yield page
     context.close()
-    assert not wrong
+    assert not errors
 
 
 def _refused(text: str) -> list[str]:
-    """What the browser says when the page breaks the policy that the server sent with it."""
+    """Console messages of the browser about violations of the content security policy."""
     return [text] if "Content Security Policy" in text else []
 
 

@@ -50,7 +50,7 @@ def show(page: Page, result: dict[str, Any]) -> None:
             document.querySelector(".pm-workbench").append(root);
             const file = await (await fetch("/examples/coffee.jpg")).blob();
             const job = { id: "1", result: { width: 100, height: 100, objects: {}, ...result } };
-            await new Viewer(root, () => {}).show({ name: "a.jpg", photo: { file }, job });
+            await new Viewer(root, () => {}).showResult({ name: "a.jpg", photo: { file }, job });
         }""",
         result,
     )
@@ -134,16 +134,16 @@ def test_without_a_stream_jobs_are_asked_for(page: Page):
 def test_a_text_file_called_jpg_is_answered_with_a_sentence(page: Page):
     pick(page, {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"This is no photo. " * 9})
 
-    trouble = page.locator(".trouble")
-    expect(trouble).to_be_visible()
-    assert len(trouble.locator("b").inner_text().split()) > 3
-    expect(trouble.get_by_role("button", name="Try again")).to_be_visible()
+    error = page.locator(".error")
+    expect(error).to_be_visible()
+    assert len(error.locator("b").inner_text().split()) > 3
+    expect(error.get_by_role("button", name="Try again")).to_be_visible()
 
 
 def test_what_is_no_picture_at_all_is_not_even_sent(page: Page):
     pick(page, {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"})
 
-    expect(page.locator(".trouble")).to_contain_text("not a photo")
+    expect(page.locator(".error")).to_contain_text("not a photo")
     assert page.traffic.puts == []
 
 
@@ -387,11 +387,11 @@ def test_the_label_of_a_box_at_any_edge_is_seen_whole(page: Page):
 
     hidden = page.evaluate(
         """() => {
-            const seen = document.querySelector("#alone .frame").getBoundingClientRect();
-            const sides = [...document.querySelectorAll("#alone .boxes span")];
-            return sides.map((one) => one.getBoundingClientRect()).filter((one) =>
-                one.left < seen.left - 3 || one.right > seen.right + 3
-                || one.top < seen.top || one.bottom > seen.bottom).length;
+            const frame = document.querySelector("#alone .frame").getBoundingClientRect();
+            const labels = [...document.querySelectorAll("#alone .boxes span")];
+            return labels.map((label) => label.getBoundingClientRect()).filter((box) =>
+                box.left < frame.left - 3 || box.right > frame.right + 3
+                || box.top < frame.top || box.bottom > frame.bottom).length;
         }"""
     )
 
@@ -408,8 +408,8 @@ def test_nothing_sticks_out_on_a_telephone(page: Page, scheme: Any):
 
     out = page.evaluate(
         """() => [...document.querySelectorAll("main *")]
-            .filter((one) => one.checkVisibility() && !one.closest("pre, .pan"))
-            .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
-            .map((one) => one.outerHTML.slice(0, 90))"""
+            .filter((node) => node.checkVisibility() && !node.closest("pre, .pan"))
+            .filter((node) => node.getBoundingClientRect().right > innerWidth + 1)
+            .map((node) => node.outerHTML.slice(0, 90))"""
     )
     assert out == []

@@ -1,4 +1,4 @@
-"""A real browser between the page and other pages: what those can reach, what ours may run."""
+"""A real browser on our page and on other pages: what those can reach, and what ours may run."""
 
 import threading
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ enctype="text/plain" action="{url}{path}"><input name="a" value="b"></form>
 
 
 class Other(BaseHTTPRequestHandler):
-    """Some page that is not ours."""
+    """A web server with a page of another site."""
 
     def do_GET(self) -> None:
-        """Always the same empty page; tests put into it what they need."""
+        """Always the same empty page; tests add to it what they need."""
         self.send_response(200)
         self.send_header("Content-Type", "text/html")
         self.end_headers()
         self.wfile.write(b"<!doctype html><title>Another page</title>")
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(params=[HERE, ELSEWHERE], ids=["another port", "another site"])
@@ -55,7 +55,7 @@ def visitor(browser: Browser, stack: Any) -> Iterator[BrowserContext]:
 
 
 def cookies(context: BrowserContext) -> dict[str, str]:
-    return {one["name"]: one["value"] for one in context.cookies()}
+    return {cookie["name"]: cookie["value"] for cookie in context.cookies()}
 
 
 @pytest.mark.parametrize("path", ["/api/v1/predict/toy", "/api/v1/uploads", "/login", "/logout"])
@@ -67,7 +67,7 @@ def test_another_pages_form_changes_nothing(
     page.goto(other)
     page.set_content(ATTACK.format(url=stack.url, path=path))
 
-    with page.expect_response(lambda one: one.request.method == "POST") as waiting:
+    with page.expect_response(lambda response: response.request.method == "POST") as waiting:
         page.evaluate("document.getElementById('form').submit()")
 
     assert waiting.value.status == 403
@@ -112,13 +112,13 @@ def test_another_page_cannot_frame_the_page(
     visitor: BrowserContext, stack: Any, other: str
 ) -> None:
     page = visitor.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
     page.goto(other)
     page.set_content(ATTACK.format(url=stack.url, path="/"))
     page.wait_for_timeout(1000)
 
-    assert any("frame" in text.lower() and "ancestors" in text for text in said), said
+    assert any("frame" in text.lower() and "ancestors" in text for text in messages), messages
 
 
 def test_signing_out_works_in_a_browser(visitor: BrowserContext, stack: Any) -> None:

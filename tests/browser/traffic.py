@@ -1,4 +1,4 @@
-"""What a page sent."""
+"""The requests that a page sent."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from playwright.sync_api import Request
 
 @dataclass
 class Traffic:
-    """What a page sent since the last `clear()`."""
+    """The requests that a page sent since the last `clear()`."""
 
     requests: list[Request] = field(default_factory=list)
 
@@ -22,7 +22,7 @@ class Traffic:
 
     @property
     def largest_to_web(self) -> int:
-        """Bytes of the largest body that was no PUT to a signed address."""
+        """Bytes of the largest body that was not a PUT to a signed address."""
         others = [request for request in self.requests if request.method != "PUT"]
         return max((bytes_of(request) for request in others), default=0)
 

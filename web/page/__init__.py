@@ -1,1 +1,1 @@
-"""The page at /ui, the sign-in form and the API's documentation."""
+"""The page at /ui, the sign-in form at /login and the documentation of the API at /docs."""

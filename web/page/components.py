@@ -1,33 +1,33 @@
-"""Places on the page that our own JavaScript fills: empty gr.HTML blocks that mount a module."""
+"""Mount points: empty gr.HTML blocks that our own JavaScript (web/static) fills."""
 
 import gradio as gr
 
 PAGE = "/static/page.js"
-"""The module with one `mount...` function per place; served by the web process as it is."""
+"""The module with one `mount...` function per mount point."""
 
 
 def header() -> gr.HTML:
-    """Name of the product and the switch between light and dark."""
-    return _place("header", "mountHeader(element)")
+    """The name of the product, and the switch between light and dark."""
+    return _mount_point("header", "mountHeader(element)")
 
 
 def chooser() -> gr.HTML:
-    """Choice of the model, drawn from `GET /api/v1/models`; its value is the model's name."""
-    return _place("chooser", "mountChooser(element, props)")
+    """The choice of the model, from `GET /api/v1/models`; its value is the name of the model."""
+    return _mount_point("chooser", "mountChooser(element, props)")
 
 
 def run_bar() -> gr.HTML:
-    """`Run again` after a change, and how photos are sent."""
-    return _place("runbar", "mountRunBar(element)")
+    """`Run again`, shown after a change, and the switch `Send originals`."""
+    return _mount_point("runbar", "mountRunBar(element)")
 
 
 def workbench() -> gr.HTML:
-    """Drop zone, photos, progress, result."""
-    return _place("workbench", "mountWorkbench(element)")
+    """The drop zone, the photos, their progress and results."""
+    return _mount_point("workbench", "mountWorkbench(element)")
 
 
-def _place(name: str, call: str) -> gr.HTML:
-    """An HTML component whose markup never changes, so that listeners in it stay."""
+def _mount_point(name: str, call: str) -> gr.HTML:
+    """An HTML component that Gradio never draws again, so that listeners in it stay."""
     return gr.HTML(
         value="",
         html_template=f'<div class="pm-{name}"></div>',

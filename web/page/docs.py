@@ -1,4 +1,4 @@
-"""/docs: the description of the API, drawn by Swagger UI out of a package, never out of a CDN."""
+"""/docs: the API's documentation, drawn by Swagger UI. Its files come from a package, not a CDN."""
 
 from importlib.resources import files
 
@@ -19,14 +19,14 @@ START = """SwaggerUIBundle({
   dom_id: "#swagger-ui",
   deepLinking: true,
   tryItOutEnabled: true,
-  validatorUrl: null, // else a badge would be asked for elsewhere
+  validatorUrl: null, // by default Swagger UI loads a badge from another site
 });
 """
-"""A file of its own, since the page may run no inline script."""
+"""A file of its own, since the content security policy of the page forbids inline scripts."""
 
 
 def add_docs(app: FastAPI) -> None:
-    """Add the page and its files."""
+    """Add the page and the files it needs."""
     assets = StaticFiles(directory=str(files("fastapi_swagger") / "resources"))
     app.mount(ASSETS, assets, "docs-assets")
 

@@ -1,4 +1,4 @@
-"""Forms from schemas: a model's JSON schema of parameters becomes fields, a field a component."""
+"""Forms from schemas: a model's JSON schema becomes fields, and each field a Gradio component."""
 
 import json
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ from gradio.components import Component
 Kind = Literal["checkbox", "slider", "number", "choice", "colour", "text", "json"]
 
 RADIO_CHOICES = 4
-"""Up to so many short choices are shown side by side; more go into a drop-down."""
+"""Up to this many choices are radio buttons; more become a drop-down."""
 SLIDER_STEPS = 100
-"""A slider over fractions has at least so many positions."""
+"""The least number of positions of a slider over fractions."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One parameter as a person meets it."""
+    """One parameter, as the form shows it."""
 
     name: str
     kind: Kind
@@ -31,11 +31,11 @@ class Field:
     step: float | None = None
     integer: bool = False
     choices: tuple[tuple[str, Any], ...] = ()
-    """(what is shown, what is sent)."""
+    """Pairs of (text that is shown, value that is sent)."""
 
 
 def fields(schema: Mapping[str, Any]) -> list[Field]:
-    """JSON schema of an object (pydantic's `model_json_schema`) -> its fields in their order."""
+    """The fields of a JSON schema of an object (pydantic's `model_json_schema`), in its order."""
     definitions = schema.get("$defs", {})
     properties = schema.get("properties", {})
     return [_field(name, _resolve(prop, definitions)) for name, prop in properties.items()]
@@ -43,22 +43,22 @@ def fields(schema: Mapping[str, Any]) -> list[Field]:
 
 def component(field: Field) -> Component:
     """The Gradio component of a field, holding the field's default."""
-    made = _MAKERS[field.kind](field)
-    made.interactive = True  # Gradio takes a field that no Python function reads for an output
-    return made
+    component = _MAKERS[field.kind](field)
+    component.interactive = True  # Gradio takes a field that no Python function reads for an output
+    return component
 
 
 def _resolve(prop: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Follow `$ref`, `allOf` of one and `X | None` down to one plain schema; outer words win."""
+    """Resolve `$ref`, `allOf` of one and `X | None` to a plain schema; outer keys win."""
     inner: Mapping[str, Any] = {}
     if "$ref" in prop:
         inner = definitions.get(prop["$ref"].rsplit("/", 1)[-1], {})
     elif len(options := prop.get("allOf", [])) == 1:
         inner = options[0]
     else:
-        real = [option for option in prop.get("anyOf", []) if option.get("type") != "null"]
-        if len(real) == 1:
-            inner = real[0]
+        options = [option for option in prop.get("anyOf", []) if option.get("type") != "null"]
+        if len(options) == 1:
+            inner = options[0]
     outer = {k: v for k, v in prop.items() if k not in ("$ref", "allOf")}
     if not inner:
         return outer
@@ -105,7 +105,7 @@ def _enum(prop: Mapping[str, Any]) -> list[Any]:
 def _range(
     prop: Mapping[str, Any], integer: bool
 ) -> tuple[float | None, float | None, float | None]:
-    """(lowest, highest, step); a bound that is itself excluded moves in by one step."""
+    """(minimum, maximum, step); an exclusive bound is moved inwards by one step."""
     low, high = prop.get("minimum"), prop.get("maximum")
     above, below = prop.get("exclusiveMinimum"), prop.get("exclusiveMaximum")
     first, last = (low if low is not None else above), (high if high is not None else below)
@@ -118,7 +118,7 @@ def _range(
 
 
 def _fine_step(low: float | None, high: float | None) -> float | None:
-    """The power of ten that cuts low..high into at least SLIDER_STEPS positions."""
+    """The power of ten that divides low..high into at least SLIDER_STEPS positions."""
     if low is None or high is None or high <= low:
         return None
     return float(10.0 ** floor(log10((high - low) / SLIDER_STEPS) + 1e-9))
@@ -130,7 +130,7 @@ def _label(name: str, prop: Mapping[str, Any]) -> str:
 
 
 def _words(value: Any) -> str:
-    """`soft_edge` -> `Soft edge`; anything but a string as it is."""
+    """`soft_edge` -> `Soft edge`; a value that is not a string -> its text."""
     if not isinstance(value, str):
         return str(value)
     text = value.replace("_", " ")

@@ -1,4 +1,4 @@
-"""What the page asks of Python: to draw the form of the chosen model, and nothing else."""
+"""The one thing that the page asks of Python: to draw the form of the chosen model."""
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,11 +14,11 @@ from web.page import forms
 log = structlog.get_logger()
 
 Models = Callable[[], Awaitable[list[dict[str, Any]]]]
-"""Gives what `GET /api/v1/models` lists."""
+"""Returns what `GET /api/v1/models` lists."""
 
 
 def form(models: Models) -> Callable[[str | None], None]:
-    """The body of `gr.render`: the fields of the model with that name."""
+    """The function for `gr.render`: draws the fields of the model with the given name."""
 
     def draw(name: str | None) -> None:
         schema = _schema(models, name)
@@ -26,13 +26,13 @@ def form(models: Models) -> Callable[[str | None], None]:
             gr.Markdown("The options of this model cannot be shown right now. Reload the page.")
             return
         fields = forms.fields(schema)
-        _hand_over(name, fields, [forms.component(field) for field in fields])
+        _bind(name, fields, [forms.component(field) for field in fields])
 
     return draw
 
 
 def _schema(models: Models, name: str | None) -> dict[str, Any] | None:
-    """JSON schema of a model's parameters, or None. Gradio draws forms in a worker thread."""
+    """The JSON schema of a model's parameters, or None. Runs in one of Gradio's worker threads."""
 
     async def listing() -> list[dict[str, Any]]:
         return await models()
@@ -40,16 +40,14 @@ def _schema(models: Models, name: str | None) -> dict[str, Any] | None:
     try:
         listed = anyio.from_thread.run(listing)
     except Exception:
-        log.exception("models not listed")  # whatever it was, the page must stand
+        log.exception("models not listed")  # whatever the reason, the page must be drawn
         return None
-    found: dict[str, Any] = next((m for m in listed if m["name"] == name), {})
-    return found.get("params")
+    model: dict[str, Any] = next((model for model in listed if model["name"] == name), {})
+    return model.get("params")
 
 
-def _hand_over(
-    name: str | None, fields: Sequence[forms.Field], components: Sequence[Component]
-) -> None:
-    """Tell the page's JavaScript each change; nothing is sent to the server for it."""
+def _bind(name: str | None, fields: Sequence[forms.Field], components: Sequence[Component]) -> None:
+    """Pass each change of a field to the page's JavaScript, without a request to the server."""
     if not components:
         gr.Markdown("This model has no options.")
         return

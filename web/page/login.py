@@ -1,4 +1,4 @@
-"""Sign-in with a name and a password: a form, and the cookie that follows."""
+"""Sign-in with a name and a password: the form, and the cookie that a correct password gets."""
 
 import asyncio
 from typing import Annotated
@@ -30,7 +30,7 @@ SIGN_OUT = """<!doctype html><html lang="en"><meta charset="utf-8">
 
 @router.get("/login")
 async def form() -> Response:
-    """The form."""
+    """The sign-in form."""
     return HTMLResponse(PAGE.format(message=""))
 
 
@@ -38,24 +38,24 @@ async def form() -> Response:
 async def sign_in(
     request: Request, user: Annotated[str, Form()], password: Annotated[str, Form()]
 ) -> Response:
-    """Check the password; on success set the cookie and go to the page."""
-    is_sound = matches(USER, user) and is_text(password, MAX_PASSWORD)
-    stored = await pipeline_of(request).state.do(users.password_hash(user)) if is_sound else None
-    # Tried all the same, so that it takes as long.
-    is_right = await asyncio.to_thread(users.is_password, stored, password if is_sound else "")
-    if not (is_sound and is_right):
+    """Check the password; if it is right, set the cookie and redirect to the page."""
+    is_valid = matches(USER, user) and is_text(password, MAX_PASSWORD)
+    stored = await pipeline_of(request).state.do(users.password_hash(user)) if is_valid else None
+    # Checked even for an unknown user, so that the answer takes equally long.
+    is_right = await asyncio.to_thread(users.is_password, stored, password if is_valid else "")
+    if not (is_valid and is_right):
         return HTMLResponse(PAGE.format(message="Name or password is wrong."), 401)
     return RedirectResponse("/ui/", 303, {"set-cookie": set_cookie(user)})
 
 
 @router.get("/logout")
 async def ask() -> Response:
-    """A button: a link alone, which another page may hold, signs nobody out."""
+    """A form with a button: a link on another site cannot sign anybody out."""
     return HTMLResponse(SIGN_OUT)
 
 
 @router.post("/logout")
 async def sign_out() -> Response:
-    """Forget who was signed in."""
-    gone = f"{cookie_name()}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
-    return RedirectResponse("/login", 303, {"set-cookie": gone})
+    """Delete the cookie and redirect to the sign-in form."""
+    expired = f"{cookie_name()}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+    return RedirectResponse("/login", 303, {"set-cookie": expired})

@@ -1,4 +1,4 @@
-"""The page: a Gradio Blocks of a few places, mounted at /ui. Image bytes never pass through it."""
+"""The page: a Gradio Blocks of a few mount points at /ui. Image bytes never pass through it."""
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,7 +13,10 @@ from web.page import components, handlers
 
 PATH = "/ui"
 STATIC = Path(__file__).parents[1] / "static"
-GRADIO_LOOKS_EVERY_S = 0.25
+STYLES = ("page", "options", "workbench", "viewer", "progress")
+"""The style sheets, in the order in which they apply."""
+GRADIO_POLL_S = 0.25
+"""How often Gradio's queue, which this page does not use, looks for events."""
 
 
 def mount(
@@ -21,11 +24,11 @@ def mount(
     models: Callable[[], Awaitable[list[dict[str, Any]]]],
     user_of: Callable[[Request], str | None],
 ) -> FastAPI:
-    """Put the page at /ui; 401 for whom `user_of` does not know, except in open mode."""
+    """Mount the page at /ui. It answers 401 if `user_of` returns None, except in open mode."""
 
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> FileResponse:
-        return FileResponse(STATIC / "icon.svg")  # Gradio leaves it to the app it is mounted in
+        return FileResponse(STATIC / "icon.svg")  # Gradio leaves this path to the outer app
 
     mounted: FastAPI = gr.mount_gradio_app(
         app,
@@ -35,7 +38,7 @@ def mount(
         theme=_theme(),
         head=_head(),
         show_error=True,
-        max_file_size="1kb",  # no file is meant to come this way
+        max_file_size="1kb",  # photos are uploaded to S3, never to Gradio
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
@@ -47,7 +50,7 @@ def mount(
 
 
 def page(models: Callable[[], Awaitable[list[dict[str, Any]]]]) -> gr.Blocks:
-    """The places and the one event of the page: another model draws another form."""
+    """The mount points, and the page's one event: choosing another model draws its form."""
     blocks: gr.Blocks = gr.Blocks(
         title="Pixelmill", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)
     )
@@ -64,29 +67,30 @@ def page(models: Callable[[], Awaitable[list[dict[str, Any]]]]) -> gr.Blocks:
             with gr.Column(elem_id="pm-work", min_width=0):
                 components.workbench()
     blocks.queue(default_concurrency_limit=16, max_size=500, api_open=False)
-    # Gradio would look 1,000 times a second for work and 100 times for progress, 2 % of a core at
-    # 50 and 100; but its queue is for events with queue=True, and this page has none.
-    blocks._queue.sleep_when_free = GRADIO_LOOKS_EVERY_S
-    blocks._queue.progress_update_sleep_when_free = GRADIO_LOOKS_EVERY_S
+    # By default Gradio polls its queue 1,000 times a second and its progress 100 times, which takes
+    # 2 % of a core. The queue serves events with queue=True, of which this page has none.
+    blocks._queue.sleep_when_free = GRADIO_POLL_S
+    blocks._queue.progress_update_sleep_when_free = GRADIO_POLL_S
     blocks.state_session_capacity = 500
     return blocks
 
 
 def _head() -> str:
-    """Style and scripts; all modules at once, since each names the next only when it is there."""
+    """Styles and scripts. All modules are preloaded, as a browser finds imports one by one."""
+    styles = [f'<link rel="stylesheet" href="/static/{name}.css">' for name in STYLES]
     scripts = [f'<link rel="modulepreload" href="/static/{f.name}">' for f in STATIC.glob("*.js")]
     return "\n".join(
         [
             '<meta name="color-scheme" content="light dark">',
             '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">',
-            '<link rel="stylesheet" href="/static/page.css">',
+            *styles,
             *sorted(scripts),
         ]
     )
 
 
 def _theme() -> gr.themes.Base:
-    """System fonts, so none is loaded; colours are page.css's."""
+    """System fonts, so that none are loaded; the colours are set in page.css."""
     return gr.themes.Default(
         primary_hue="teal",
         neutral_hue="stone",

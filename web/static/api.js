@@ -1,21 +1,22 @@
-/** Talks to /api/v1: JSON in and out, errors as sentences, patience with a busy server. */
+/** Calls /api/v1: JSON in and out, errors with a message and a hint, retries while the server is busy. */
 
 const BASE = "/api/v1";
-const TRIES = 5;
-const LONGEST_WAIT_S = 30;
-const SILENT_S = 10; // a job of which the stream says nothing for so long is asked for
-const MOST_NAMED = 100;
+const MAX_TRIES = 5;
+const MAX_WAIT_S = 30;
+const SILENT_S = 10; // a job without an event for this long is asked for
+const MAX_NAMED = 100; // jobs in the address of one event stream
 const POLL_S = 2;
-const LOST_AFTER = 15;
+const MAX_POLL_ERRORS = 15;
 
-/** What went wrong, what to do, and whether trying later may help. */
-export class Trouble extends Error {
+/** An error with a message, a hint on what to do, and the server's answer; status 0: no answer. */
+export class ApiError extends Error {
   constructor(message, { hint, code, status = 0, retryAfter = 0, body } = {}) {
     super(asSentence(message));
     Object.assign(this, { hint: hint && asSentence(hint), code, status, retryAfter, body });
   }
 
-  get passing() {
+  /** Whether a retry may succeed. */
+  get isTransient() {
     return [0, 429, 502, 503, 504].includes(this.status);
   }
 }
@@ -23,37 +24,37 @@ export class Trouble extends Error {
 const asSentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 export async function call(method, path, body, signal) {
-  const answer = await fetch(BASE + path, {
+  const response = await fetch(BASE + path, {
     method,
     signal,
     headers: body ? { "Content-Type": "application/json" } : {},
     body: body && JSON.stringify(body),
   }).catch((error) => {
     if (error.name === "AbortError") throw error;
-    throw new Trouble("The server did not answer.", { hint: "Check the connection, then try again." });
+    throw new ApiError("The server did not answer.", { hint: "Check the connection, then try again." });
   });
-  const said = await answer.json().catch(() => null);
-  if (answer.ok) return said;
-  const { message, hint, code } = said?.error ?? {};
-  throw new Trouble(message || `The server answered ${answer.status}.`, {
-    hint: hint || (answer.status >= 500 ? "Try again in a moment." : ""),
+  const answer = await response.json().catch(() => null);
+  if (response.ok) return answer;
+  const { message, hint, code } = answer?.error ?? {};
+  throw new ApiError(message || `The server answered ${response.status}.`, {
+    hint: hint || (response.status >= 500 ? "Try again in a moment." : ""),
     code,
-    status: answer.status,
-    retryAfter: Number(answer.headers.get("Retry-After")) || 0,
-    body: said,
+    status: response.status,
+    retryAfter: Number(response.headers.get("Retry-After")) || 0,
+    body: answer,
   });
 }
 
-/** Repeat `attempt` while its trouble passes; `onWait(seconds, trouble)` before each pause. */
-export async function patiently(attempt, signal, onWait = () => {}) {
-  for (let tried = 1; ; tried++) {
+/** Repeat `attempt` while its error is transient; calls `onWait(seconds, error)` before each pause. */
+export async function retry(attempt, signal, onWait = () => {}) {
+  for (let tries = 1; ; tries++) {
     try {
       return await attempt();
-    } catch (trouble) {
-      if (signal?.aborted || !trouble.passing || tried >= TRIES) throw trouble;
-      const backOff = 0.5 * 2 ** tried * (0.75 + Math.random() / 2);
-      const seconds = Math.min(LONGEST_WAIT_S, trouble.retryAfter || backOff);
-      onWait(seconds, trouble);
+    } catch (error) {
+      if (signal?.aborted || !error.isTransient || tries >= MAX_TRIES) throw error;
+      const backOff = 0.5 * 2 ** tries * (0.75 + Math.random() / 2);
+      const seconds = Math.min(MAX_WAIT_S, error.retryAfter || backOff);
+      onWait(seconds, error);
       await pause(seconds, signal);
     }
   }
@@ -66,25 +67,25 @@ export function pause(seconds, signal) {
   });
 }
 
-/** The first answer sets the identity cookie, so everything else waits for it. */
-let known = null;
+/** The models. This answer sets the identity cookie, so all other requests wait for the first one. */
+let models = null;
 export function listModels({ fresh = false } = {}) {
-  if (!known || fresh) known = patiently(() => call("GET", "/models")).then((said) => said.models);
-  known.catch(() => (known = null));
-  return known;
+  if (!models || fresh) models = retry(() => call("GET", "/models")).then((answer) => answer.models);
+  models.catch(() => (models = null));
+  return models;
 }
 
 export const isOver = (job) => ["done", "failed", "cancelled"].includes(job.state);
 
-/** Resolves with the job's final form; `onChange(job)` on the way. */
+/** Resolves with the job once it has ended; calls `onChange(job)` after each change. */
 export async function follow(job, onChange, signal) {
   onChange(job);
-  for (let silent = 0; !isOver(job); ) {
+  for (let errors = 0; !isOver(job); ) {
     try {
-      job = (await stream(job.id, onChange, signal)) ?? (await call("GET", `/jobs/${job.id}`, null, signal));
-      silent = 0;
-    } catch (trouble) {
-      if (signal.aborted || !trouble.passing || ++silent > LOST_AFTER) throw trouble;
+      job = (await subscribe(job.id, onChange, signal)) ?? (await call("GET", `/jobs/${job.id}`, null, signal));
+      errors = 0;
+    } catch (error) {
+      if (signal.aborted || !error.isTransient || ++errors > MAX_POLL_ERRORS) throw error;
     }
     onChange(job);
     if (!isOver(job)) await pause(POLL_S, signal);
@@ -93,56 +94,56 @@ export async function follow(job, onChange, signal) {
   return job;
 }
 
-// One stream of events for all jobs of this tab, open only while one of them runs.
+// One event stream for all jobs of this tab, open only while one of them runs.
 
-const followed = new Map(); // job id -> what hears of it
-const told = new Map(); // jobs that the stream spoke of before their own answer had arrived
+const subscriptions = new Map(); // job id -> {onJob, end}
+const early = new Map(); // jobs whose event came before the answer to the request that made them
 let source = null;
 
-/** The final job of the event stream, or null when it broke or kept silent on it. */
-function stream(id, onChange, signal) {
+/** Resolves with the ended job, or with null if the stream breaks or has no event of it for SILENT_S. */
+function subscribe(id, onChange, signal) {
   if (!globalThis.EventSource) return null;
   return new Promise((resolve) => {
-    let silence;
+    let timer;
     const end = (job) => {
-      clearTimeout(silence);
-      followed.delete(id);
-      if (!followed.size) close();
+      clearTimeout(timer);
+      subscriptions.delete(id);
+      if (!subscriptions.size) close();
       resolve(job);
     };
-    const hear = (job) => {
-      clearTimeout(silence);
-      silence = setTimeout(end, SILENT_S * 1000, null);
+    const onJob = (job) => {
+      clearTimeout(timer);
+      timer = setTimeout(end, SILENT_S * 1000, null);
       if (job && isOver(job)) end(job);
       else if (job) onChange(job);
     };
-    followed.set(id, { hear, end });
+    subscriptions.set(id, { onJob, end });
     signal.addEventListener("abort", () => end(null), { once: true });
-    hear(told.get(id));
-    told.delete(id);
-    setTimeout(open); // after a reload all its jobs are named at once
+    onJob(early.get(id));
+    early.delete(id);
+    setTimeout(open); // later, so that after a reload one stream names all jobs
   });
 }
 
 function open() {
-  if (source || !followed.size) return;
-  source = new EventSource(`${BASE}/events?jobs=${[...followed.keys()].slice(-MOST_NAMED)}`);
+  if (source || !subscriptions.size) return;
+  source = new EventSource(`${BASE}/events?jobs=${[...subscriptions.keys()].slice(-MAX_NAMED)}`);
   source.onmessage = ({ data }) => {
     const job = JSON.parse(data);
-    const one = followed.get(job.id);
-    if (one) one.hear(job);
-    else told.set(job.id, job);
+    const subscription = subscriptions.get(job.id);
+    if (subscription) subscription.onJob(job);
+    else early.set(job.id, job);
   };
-  source.addEventListener("gone", ({ data }) => followed.get(JSON.parse(data).id)?.end(null));
-  source.onerror = () => [...followed.values()].forEach((one) => one.end(null));
+  source.addEventListener("gone", ({ data }) => subscriptions.get(JSON.parse(data).id)?.end(null));
+  source.onerror = () => [...subscriptions.values()].forEach(({ end }) => end(null));
 }
 
 function close() {
   source?.close();
   source = null;
-  told.clear();
+  early.clear();
 }
 
 function failure({ error }) {
-  return new Trouble(error?.message || "It failed.", { hint: error?.hint, code: error?.code });
+  return new ApiError(error?.message || "The job failed.", { hint: error?.hint, code: error?.code });
 }

@@ -1,13 +1,13 @@
-/** A photo's way from file to result. An item is {name, photo, request, phase, details, job, trouble, ...}. */
+/** Takes photos from a file to a result. An item is {name, photo, request, phase, details, job, error, ...}. */
 
-import { Trouble, call, follow, listModels, patiently } from "./api.js";
+import { ApiError, call, follow, listModels, retry } from "./api.js";
 import { bitmapOf, fitted } from "./pictures.js";
 import { changed, isBusy, ready, request, state } from "./state.js";
 import { submit } from "./upload.js";
 
-const AT_ONCE = 3;
+const MAX_UPLOADS = 3;
 const THUMB_SIDE = 480;
-const KEPT = "pixelmill.items";
+const STORED = "pixelmill.items";
 
 export function add(files) {
   const fresh = [...files].map((file) => ({
@@ -20,12 +20,12 @@ export function add(files) {
   fresh.forEach(run);
 }
 
-/** Take an item to its result with the model and parameters of now. What goes wrong is shown with it. */
+/** Take an item to its result with the present model and parameters. An error is shown with the item. */
 export async function run(item) {
   item.controller?.abort();
   const { signal } = (item.controller = new AbortController());
-  Object.assign(item, { job: null, trouble: null, previewed: null, blobs: {}, sendMs: 0 });
-  enter(item, "turn");
+  Object.assign(item, { job: null, error: null, previewed: null, blobs: {}, sendMs: 0 });
+  setPhase(item, "pending");
   await attempt(item, signal, async () => {
     await ready;
     item.request = request();
@@ -34,26 +34,26 @@ export async function run(item) {
   });
 }
 
-/** What is still being sent stops at once; a job ends as the server says. */
+/** Ends an upload at once; a job is cancelled, and ends when the server says so. */
 export function stop(item) {
-  if (!item.job) return leave(item);
-  enter(item, "cancelling");
-  cancel(item).catch(() => enter(item, item.job.state)); // it goes on
+  if (!item.job) return abandon(item);
+  setPhase(item, "cancelling");
+  cancel(item).catch(() => setPhase(item, item.job.state)); // it still runs
 }
 
 export function remove(item) {
-  if (isBusy(item)) leave(item);
+  if (isBusy(item)) abandon(item);
   if (item.url) URL.revokeObjectURL(item.url);
   const at = state.items.indexOf(item);
   state.items.splice(at, 1);
   if (state.current === item) state.current = state.items[Math.min(at, state.items.length - 1)] ?? null;
-  remember(state.items);
+  store(state.items);
   changed();
 }
 
 /** After a reload: the jobs of this tab, with the small copies of their photos. */
 export function restore() {
-  for (const item of recall()) {
+  for (const item of stored()) {
     const { signal } = (item.controller = new AbortController());
     state.items.push(item);
     attempt(item, signal, () => listModels().then(() => watch(item, item.job, signal)));
@@ -62,36 +62,36 @@ export function restore() {
 }
 
 /** Follow an item no further. */
-function leave(item) {
+function abandon(item) {
   item.controller?.abort(new DOMException("stopped", "AbortError"));
   if (item.job) cancel(item).catch(() => {});
-  enter(item, "cancelled");
+  setPhase(item, "cancelled");
 }
 
-const cancel = ({ job }) => patiently(() => call("POST", `/jobs/${job.id}/cancel`));
+const cancel = ({ job }) => retry(() => call("POST", `/jobs/${job.id}/cancel`));
 
-/** The job, once the server has the photo; at most AT_ONCE items are on their way at a time. */
+/** The job, once the server has the photo; at most MAX_UPLOADS items are on their way at a time. */
 async function accepted(item, signal) {
-  await turn(signal);
+  await acquire(signal);
   const started = performance.now();
   try {
-    const tell = (phase, details) => enter(item, phase, details);
-    return await submit(item.photo, item.request, { sendOriginal: state.sendOriginal, signal, tell });
+    const onPhase = (phase, details) => setPhase(item, phase, details);
+    return await submit(item.photo, item.request, { sendOriginal: state.sendOriginal, signal, onPhase });
   } finally {
     item.sendMs = performance.now() - started;
-    free();
+    release();
   }
 }
 
 async function watch(item, job, signal) {
-  const onChange = (now) => {
-    const fresh = item.job?.id !== now.id;
-    item.job = now;
-    if (fresh) remember(state.items);
-    if (now.state !== "done" && item.phase !== "cancelling") enter(item, now.state);
+  const onChange = (job) => {
+    const fresh = item.job?.id !== job.id;
+    item.job = job;
+    if (fresh) store(state.items);
+    if (job.state !== "done" && item.phase !== "cancelling") setPhase(item, job.state);
   };
   onChange(await follow(job, onChange, signal));
-  enter(item, item.job.state);
+  setPhase(item, item.job.state);
 }
 
 async function attempt(item, signal, work) {
@@ -99,43 +99,43 @@ async function attempt(item, signal, work) {
     await work();
   } catch (error) {
     if (signal.aborted) return;
-    const known = error instanceof Trouble;
-    item.trouble = known ? error : new Trouble(`Something went wrong: ${error.message}.`, { hint: "Try again." });
-    enter(item, "failed");
+    const known = error instanceof ApiError;
+    item.error = known ? error : new ApiError(`Something went wrong: ${error.message}.`, { hint: "Try again." });
+    setPhase(item, "failed");
     if (!known) throw error;
   }
 }
 
-function enter(item, phase, details = {}) {
+function setPhase(item, phase, details = {}) {
   Object.assign(item, { phase, details });
   changed();
 }
 
-let running = 0;
+let uploads = 0;
 const waiting = [];
 
-async function turn(signal) {
-  while (running >= AT_ONCE) await new Promise((resolve) => waiting.push(resolve));
+async function acquire(signal) {
+  while (uploads >= MAX_UPLOADS) await new Promise((resolve) => waiting.push(resolve));
   signal.throwIfAborted();
-  running++;
+  uploads++;
 }
 
-function free() {
-  running--;
+function release() {
+  uploads--;
   waiting.splice(0).forEach((resolve) => resolve());
 }
 
-/** Make a small copy as a data: address, for a reload; none if the browser cannot read the photo. */
+/** Make a small copy as a data: address for a reload; none if the browser cannot read the photo. */
 async function keepThumb(item) {
   const bitmap = !item.thumb && item.photo.file && (await bitmapOf(item.photo));
   if (!bitmap) return;
   item.thumb = fitted(bitmap, THUMB_SIDE, "#fff").toDataURL("image/jpeg", 0.75);
-  remember(state.items);
+  store(state.items);
 }
 
-// --- What a reload of the tab must not lose: jobs and small copies of their photos ---
+// --- What survives a reload of the tab: jobs and small copies of their photos ---
 
-function remember(items) {
+function store(items) {
   const kept = items
     .filter((item) => item.job)
     .map(({ name, thumb, request, job, photo: { sha256, size, variant, upload, sendOriginal } }) => ({
@@ -145,20 +145,20 @@ function remember(items) {
       job: { id: job.id, state: "queued" },
       photo: { sha256, size, variant, upload, sendOriginal },
     }));
-  while (kept.length && !written(kept)) kept.shift(); // the oldest go first when the tab's storage is full
-  if (!kept.length) sessionStorage.removeItem(KEPT);
+  while (kept.length && !written(kept)) kept.shift(); // drop the oldest if the tab's storage is full
+  if (!kept.length) sessionStorage.removeItem(STORED);
 }
 
 function written(kept) {
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify(kept));
+    sessionStorage.setItem(STORED, JSON.stringify(kept));
     return true;
   } catch {
     return false;
   }
 }
 
-function recall() {
-  const items = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
+function stored() {
+  const items = JSON.parse(sessionStorage.getItem(STORED) ?? "[]");
   return items.map((item) => ({ ...item, phase: "queued", details: {}, blobs: {}, sendMs: 0 }));
 }

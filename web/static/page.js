@@ -1,4 +1,4 @@
-/** The page's entry: Gradio loads it and calls one function for each place. Here: header, models, run bar. */
+/** The page's entry: Gradio calls one `mount...` function per element. Here: header, models, run bar. */
 
 import { listModels } from "./api.js";
 import { run } from "./items.js";
@@ -8,7 +8,7 @@ export { mountWorkbench } from "./workbench.js";
 
 const THEME = "pixelmill.theme";
 const REFRESH_MS = 20_000;
-const REMEMBERED = "pixelmill.model";
+const MODEL = "pixelmill.model";
 
 export function mountHeader(element) {
   const root = element.querySelector(".pm-header");
@@ -16,20 +16,20 @@ export function mountHeader(element) {
     make(`<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
       <nav><a href="/docs">API</a><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
   );
-  const dark = localStorage.getItem(THEME);
-  if (dark) document.body.classList.toggle("dark", dark === "dark");
+  const stored = localStorage.getItem(THEME);
+  if (stored) document.body.classList.toggle("dark", stored === "dark");
   root.querySelector("button").onclick = () => {
-    const now = document.body.classList.toggle("dark") ? "dark" : "light";
-    localStorage.setItem(THEME, now);
+    const theme = document.body.classList.toggle("dark") ? "dark" : "light";
+    localStorage.setItem(THEME, theme);
   };
 }
 
-/** Radio buttons of all models, kept fresh; Gradio draws the form of the model named by `props.value`. */
+/** Radio buttons for the models, refreshed; Gradio draws the form of the model named by `props.value`. */
 export function mountChooser(element, props) {
   const root = element.querySelector(".pm-chooser");
   const select = (name) => {
     props.value = name;
-    sessionStorage.setItem(REMEMBERED, name);
+    sessionStorage.setItem(MODEL, name);
     chooseModel(name);
   };
   const refresh = async (options) => {
@@ -41,27 +41,27 @@ export function mountChooser(element, props) {
     changed();
   };
   const start = () =>
-    refresh().catch((trouble) => {
+    refresh().catch((error) => {
       const note = make(`<p class="note"><b></b> <span></span> <button type="button">Try again</button></p>`);
-      note.querySelector("b").textContent = trouble.message;
-      note.querySelector("span").textContent = trouble.hint ?? "";
+      note.querySelector("b").textContent = error.message;
+      note.querySelector("span").textContent = error.hint ?? "";
       note.querySelector("button").onclick = start;
       root.replaceChildren(note);
     });
-  root.replaceChildren(make(`<p class="note">Looking for models…</p>`));
+  root.replaceChildren(make(`<p class="note">Loading models…</p>`));
   start();
   setInterval(() => document.hidden || refresh({ fresh: true }).catch(() => {}), REFRESH_MS);
 }
 
 function first(models) {
-  const remembered = sessionStorage.getItem(REMEMBERED);
+  const remembered = sessionStorage.getItem(MODEL);
   const live = models.filter((model) => model.live);
   const named = [remembered, "matting"].map((name) => live.find((model) => model.name === name));
   return (named[0] ?? named[1] ?? live[0] ?? models[0]).name;
 }
 
 function menu(models, select) {
-  if (!models.length) return make(`<p class="note">No model is running yet. This list fills itself once one is.</p>`);
+  if (!models.length) return make(`<p class="note">No model is running yet. A model appears here once its worker runs.</p>`);
   const fieldset = make(`<fieldset class="models"><legend>Model</legend></fieldset>`);
   for (const { name, title, intended_use, live } of models) {
     const card = make(`<label><input type="radio" name="pm-model"><b></b><em>not running</em><span></span></label>`);
@@ -75,15 +75,15 @@ function menu(models, select) {
   return fieldset;
 }
 
-/** `Run again` when model or parameters are no longer those of the results; how photos are sent. */
+/** `Run again` if model or parameters are no longer those of the results; how photos are sent. */
 export function mountRunBar(element) {
   const root = element.querySelector(".pm-runbar");
   root.append(
-    make(`<div class="again"><p>Changed. The photo is there already, nothing is sent again.</p>
+    make(`<div class="again"><p>Options changed. The photo is not sent again.</p>
       <button type="button" class="primary" data-run="one">Run again</button>
       <button type="button" data-run="all"></button></div>`),
     make(`<label class="switch"><input type="checkbox"><span><b>Send originals</b>
-      Otherwise photos above 2048 px are shrunk in this browser first: faster, and the download is still full size.</span></label>`),
+      Otherwise photos above 2048 px are shrunk first, which is faster; downloads still have full size.</span></label>`),
   );
   const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
   const stale = () => state.items.filter((item) => isStale(item) && !isBusy(item));

@@ -1,10 +1,10 @@
-/** Pictures: of an item and its job, made of others on a canvas, saved as files. */
+/** Pictures: loads them, composes them on a canvas, saves them as files. */
 
 import { call } from "./api.js";
 
-const KEPT_MS = 3000;
+const KEEP_MS = 3000;
 
-// White text on each has a contrast of 4.5 : 1 and more.
+// White text on each has a contrast of at least 4.5 : 1.
 const PALETTE = ["#0b7468", "#b93a22", "#6a45c9", "#8a5c00", "#1f66b0", "#a03279"];
 
 function canvasOf(width, height) {
@@ -37,7 +37,7 @@ export function alphaOf(grey) {
   return canvas;
 }
 
-/** `source` seen through `alpha`, at the source's size, on a colour or on nothing. */
+/** `source` with `alpha`, at the source's size, on a colour or transparent. */
 export function cutOut(alpha, source, background = "") {
   const [canvas, context] = canvasOf(source.width, source.height);
   context.drawImage(alpha, 0, 0, canvas.width, canvas.height);
@@ -51,7 +51,7 @@ export function cutOut(alpha, source, background = "") {
   return canvas;
 }
 
-/** `source` with its boxes; `scale` = pixels of the source per pixel of the boxes. */
+/** `source` with boxes drawn on it; `scale` = pixels of the source per pixel of the boxes. */
 export function boxed(source, boxes, colours, scale) {
   const [canvas, context] = canvasOf(source.width, source.height);
   context.drawImage(source, 0, 0);
@@ -76,11 +76,11 @@ export function boxed(source, boxes, colours, scale) {
 
 /** Label -> colour, the same for the same set of labels. */
 export function coloursOf(boxes) {
-  const labels = [...new Set(boxes.map((one) => one.label))].sort();
+  const labels = [...new Set(boxes.map(({ label }) => label))].sort();
   return new Map(labels.map((label, index) => [label, PALETTE[index % PALETTE.length]]));
 }
 
-/** Canvas -> Blob; rejects where the browser's memory or size limit is passed. */
+/** Canvas -> Blob; rejects if the canvas is too large for this browser. */
 export function encoded(canvas, type, quality = 0.92) {
   return new Promise((resolve, reject) => {
     const made = (blob) => (blob?.type === type ? resolve(blob) : reject(new Error(`no ${type} in this browser`)));
@@ -88,19 +88,19 @@ export function encoded(canvas, type, quality = 0.92) {
   });
 }
 
-/** `97 %`, and near the ends `99.7 %`, cut off rather than rounded: 100 % is certain. */
+/** `97 %`, near 0 and 1 `99.7 %`; rounded down there, so that only certainty is 100 %. */
 export const percent = (share) => `${share >= 0.01 && share < 0.99 ? Math.round(share * 100) : Math.floor(share * 1000) / 10} %`;
 
-/** The photo decoded; kept for a moment, since sending, showing and the small copy need it in a row. */
+/** The decoded photo; kept for a moment, since upload, viewer and thumbnail need it in a row. */
 export function bitmapOf(photo) {
   if (!photo.bitmap) {
     photo.bitmap = readable(photo.file);
-    setTimeout(() => (photo.bitmap = null), KEPT_MS);
+    setTimeout(() => (photo.bitmap = null), KEEP_MS);
   }
   return photo.bitmap;
 }
 
-/** The person's own photo, upright; after a reload its small copy; null for what the browser cannot read. */
+/** The person's own photo, upright; after a reload its small copy; null if the browser cannot read it. */
 export async function original(item) {
   return (item.photo.file && (await bitmapOf(item.photo))) || (item.thumb ? readable(await (await fetch(item.thumb)).blob()) : null);
 }
@@ -108,12 +108,13 @@ export async function original(item) {
 /** An object of the result as a Blob. */
 export async function objectOf(item, name) {
   const get = async () => {
-    const answer = await fetch(item.job.result.objects[name].url, { credentials: "omit" });
-    if (!answer.ok) throw new Error(`${name}: ${answer.status}`);
-    return answer.blob();
+    const response = await fetch(item.job.result.objects[name].url, { credentials: "omit" });
+    if (!response.ok) throw new Error(`${name}: ${response.status}`);
+    return response.blob();
   };
   item.blobs ??= {};
   return (item.blobs[name] ??= await get().catch(async () => {
+    // Its signed URL may have expired; the job has a new one.
     item.job = await call("GET", `/jobs/${item.job.id}`);
     return get();
   }));
@@ -121,7 +122,7 @@ export async function objectOf(item, name) {
 
 export const readable = (blob) => createImageBitmap(blob, { imageOrientation: "from-image" }).catch(() => null);
 
-/** Hand a Blob to the person as a file. */
+/** Download a Blob as a file. */
 export function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);

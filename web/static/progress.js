@@ -1,4 +1,4 @@
-/** How far an item is: its stages as a bar, its state as a sentence, its times once it has ended. */
+/** The progress of an item: its stages as a bar, its phase as a sentence, its times once it is done. */
 
 import { percent } from "./pictures.js";
 
@@ -8,10 +8,10 @@ const STAGE_OF = { queued: "queued", preprocessing: "preprocess", inferring: "in
 export const bytes = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(1)} MB` : `${Math.ceil(count / 1e3)} KB`);
 export const duration = (ms) => (ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms)} ms`);
 
-/** What an item is doing, in words. */
+/** The phase of an item as a sentence. */
 export function sentence({ phase, details = {}, job }) {
   switch (phase) {
-    case "turn":
+    case "pending":
       return "Waiting for its turn";
     case "hashing":
       return "Reading the photo";
@@ -19,14 +19,14 @@ export function sentence({ phase, details = {}, job }) {
       return "Shrinking it before it is sent";
     case "uploading":
       return `Sending ${percent(details.fraction)} of ${bytes(details.total)}`;
-    case "waiting":
-      return `${details.why.message} Trying again in ${Math.ceil(details.seconds)} s`;
+    case "retrying":
+      return `${details.error.message} Trying again in ${Math.ceil(details.seconds)} s`;
     case "queued":
       return queued(job);
     case "preprocessing":
       return `Preparing the photo${rest(job)}`;
     case "inferring":
-      return `The model is looking at it${rest(job)}`;
+      return `Running the model${rest(job)}`;
     case "postprocessing":
       return "Finishing the result";
     case "cancelling":
@@ -34,20 +34,20 @@ export function sentence({ phase, details = {}, job }) {
     case "cancelled":
       return "Stopped";
     case "failed":
-      return "Did not work";
+      return "Failed";
   }
   return "Done";
 }
 
 function queued(job) {
-  const before = job.position > 1 ? `, ${job.position - 1} before it` : "";
-  return `In line${before}${rest(job)}`;
+  const ahead = job.position > 1 ? `, ${job.position - 1} ahead` : "";
+  return `In the queue${ahead}${rest(job)}`;
 }
 
-/** About how long it will still take, where that is worth knowing. */
+/** About how long the job will still take, if that is 2 s or more. */
 const rest = (job) => (job?.eta_s >= 2 ? `, about ${duration(Math.round(job.eta_s) * 1000).replace(".0", "")} left` : "");
 
-/** Draw the bar into the list element `bar`: equal stages while it runs, stages as long as they took after. */
+/** Draw the stages into the list `bar`: of equal width while the item runs, as wide as they took once it is done. */
 export function drawStages(bar, item) {
   const over = item.phase === "done";
   const times = over ? timesOf(item) : {};
@@ -73,7 +73,7 @@ export function drawStages(bar, item) {
   );
 }
 
-/** Milliseconds by stage: ours until the job was accepted, then what the server measured. */
+/** Milliseconds by stage: this browser's until the job was accepted, then the server's. */
 function timesOf({ sendMs, job }) {
   const sent = sendMs ? { send: sendMs } : {}; // unknown after a reload
   return job.cached ? sent : { ...sent, ...job.timings_ms };

@@ -1,4 +1,4 @@
-/** What the page knows: models, the chosen one, its parameters, the photos; and who redraws after a change. */
+/** The state of the page: models, the chosen one, its parameters, the photos; redraws after a change. */
 
 import { isOver } from "./api.js";
 
@@ -7,7 +7,7 @@ export const state = { models: [], model: null, params: {}, items: [], current: 
 const drawers = new Set();
 
 let chosen;
-/** Resolves when a model is chosen for the first time; the answer that named it has set the identity cookie. */
+/** Resolves when the first model is chosen: the answer that listed it has set the identity cookie. */
 export const ready = new Promise((resolve) => (chosen = resolve));
 
 export function chooseModel(name) {
@@ -25,10 +25,10 @@ export function onChange(draw) {
 export const changed = () => drawers.forEach((draw) => draw());
 export const modelNamed = (name) => state.models.find((model) => model.name === name);
 
-/** An element from markup that we wrote ourselves; text of others goes in by textContent. */
+/** An element from our own markup. Text from elsewhere must be set by textContent. */
 export const make = (html) => document.createRange().createContextualFragment(html.trim()).firstElementChild;
 
-/** What a run would be asked with now; before the form was touched, the schema's defaults. */
+/** Model and parameters of a run that begins now; the schema's defaults before the form was touched. */
 export function request() {
   const properties = Object.entries(modelNamed(state.model)?.params.properties ?? {});
   const defaults = properties.map(([name, about]) => [name, about.default]).filter(([, value]) => value != null);
@@ -38,7 +38,7 @@ export function request() {
 export const isStale = (item) => Boolean(item.request) && JSON.stringify(item.request) !== JSON.stringify(request());
 export const isBusy = (item) => !isOver({ state: item.phase });
 
-/** Called by the form: the values of all its fields, in their order. Empty fields keep the default. */
+/** Called by the form with the values of all its fields, in their order. Empty fields have the default. */
 function setParams(model, fields, values) {
   const named = fields.map(({ name, kind }, index) => [name, parsed(kind, values[index])]);
   state.params[model] = Object.fromEntries(named.filter(([, value]) => value !== undefined));
@@ -51,7 +51,7 @@ function parsed(kind, value) {
   try {
     return JSON.parse(value);
   } catch {
-    return value; // the server says what is wrong with it
+    return value; // the server's error will say what is wrong
   }
 }
 

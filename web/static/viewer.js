@@ -1,10 +1,12 @@
 /** Shows one result: before and after, backgrounds, zoom, boxes, labels, downloads. */
 
+import { gestures } from "./gestures.js";
 import { alphaOf, boxed, coloursOf, cutOut, encoded, fitted, objectOf, original, percent, readable, save } from "./pictures.js";
+import { make } from "./state.js";
 
 const SHOWN_SIDE = 1600;
 const SAFE_SIDE = 2048; // a canvas that every browser can hold
-const MOST_ZOOM = 10;
+const MAX_ZOOM = 10;
 const BACKGROUNDS = { Transparent: "", White: "#ffffff", Black: "#000000", Green: "#00b140" };
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", c: "copy", d: "png" };
 const STEPS = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 };
@@ -49,15 +51,15 @@ const MARKUP = `
   </span>
 </div>`;
 
-/** One viewer in `root`; `say(sentence)` tells what came of a button. */
+/** A viewer in `root`; `announce(sentence)` gets the outcome of an action for screen readers. */
 export class Viewer {
-  constructor(root, say) {
+  constructor(root, announce) {
     this.root = root;
-    this.say = say;
+    this.announce = announce;
     this.background = "";
     this.threshold = 0.5;
-    this.asked = 0;
-    this.now = {}; // {item, result, source, after, alpha, boxes, colours}
+    this.latest = 0; // number of the latest call of showResult or showPhoto
+    this.shown = {}; // {item, result, source, after, alpha, boxes, colours}
     root.innerHTML = MARKUP;
     this.frame = this.find(".frame");
     this.reset();
@@ -68,32 +70,32 @@ export class Viewer {
     return this.root.querySelector(selector);
   }
 
-  /** Draw the result of a finished item; does nothing if something else was asked for meanwhile. */
-  async show(item) {
-    const asked = ++this.asked;
+  /** Show the result of a finished item, unless another picture is asked for meanwhile. */
+  async showResult(item) {
+    const number = ++this.latest;
     const { result } = item.job;
     const pictures = result.kind === "boxes" ? { source: await original(item) } : await picturesOf(item);
-    if (asked !== this.asked) return;
+    if (number !== this.latest) return;
     const boxes = result.data?.faces ?? [];
-    if (this.now.item !== item) this.reset();
-    this.now = { item, result, boxes, colours: coloursOf(boxes), ...pictures };
+    if (this.shown.item !== item) this.reset();
+    this.shown = { item, result, boxes, colours: coloursOf(boxes), ...pictures };
     this.draw();
     this.root.dataset.drawn = item.job.id;
   }
 
-  /** Draw a photo that has no result (yet). */
-  async wait(item) {
-    const asked = ++this.asked;
+  /** Show a photo that has no result yet. */
+  async showPhoto(item) {
+    const number = ++this.latest;
     delete this.root.dataset.drawn;
     const source = await original(item).catch(() => null);
-    if (asked !== this.asked) return;
-    this.now = { item, source, boxes: [] };
+    if (number !== this.latest) return;
+    this.shown = { item, source, boxes: [] };
     this.reset();
     this.draw();
   }
 
   draw() {
-    const { item, result, source, after, boxes, colours } = this.now;
+    const { item, result, source, after, boxes, colours } = this.shown;
     const shape = source ?? after ?? item.photo.size ?? { width: 3, height: 1 };
     this.root.dataset.kind = result?.kind ?? "busy";
     this.root.dataset.compare = Boolean(source && after);
@@ -101,26 +103,26 @@ export class Viewer {
     paint(this.find(".before"), source && fitted(source, SHOWN_SIDE));
     paint(this.find(".after canvas"), after);
     this.find(".after").hidden = !after;
-    const made = Boolean(after) || result?.kind === "boxes"; // there is a picture to take away
-    const shown = { alpha: result?.objects?.alpha, webp: after, png: made, copy: made && navigator.clipboard?.write };
-    for (const [act, is] of Object.entries(shown)) this.find(`[data-act=${act}]`).hidden = !is;
-    drawBoxes(this.find(".boxes"), this.seen(), colours, result ?? shape);
-    this.find(".counts").textContent = result?.kind === "boxes" ? countsOf(this.seen(), colours.keys()) : "";
+    const made = Boolean(after) || result?.kind === "boxes"; // there is a picture to download
+    const possible = { alpha: result?.objects?.alpha, webp: after, png: made, copy: made && navigator.clipboard?.write };
+    for (const [act, is] of Object.entries(possible)) this.find(`[data-act=${act}]`).hidden = !is;
+    drawBoxes(this.find(".boxes"), this.visibleBoxes(), colours, result ?? shape);
+    this.find(".counts").textContent = result?.kind === "boxes" ? countsOf(this.visibleBoxes(), colours.keys()) : "";
     drawLabels(this.find(".labels"), result?.data?.labels ?? []);
     this.place();
   }
 
-  seen() {
-    return this.now.boxes.filter((one) => one.score >= this.threshold);
+  visibleBoxes() {
+    return this.shown.boxes.filter(({ score }) => score >= this.threshold);
   }
 
-  // --- Where the picture and the border are ---
+  // --- Position of the picture and of the border ---
 
   reset() {
     Object.assign(this, { zoom: 1, x: 0, y: 0, split: 0.5 });
   }
 
-  /** As CSS; the border stays where the person put it while the picture moves below it. */
+  /** Write the position to CSS. The border stays where it is while the picture moves below it. */
   place() {
     const { width, height } = this.frame.getBoundingClientRect();
     const within = (offset, side) => Math.min(0, Math.max(side * (1 - this.zoom), offset));
@@ -138,7 +140,7 @@ export class Viewer {
 
   /** Zoom so that the point (x, y) of the frame stays where it is. */
   zoomBy(factor, x = this.frame.clientWidth / 2, y = this.frame.clientHeight / 2) {
-    const next = Math.min(MOST_ZOOM, Math.max(1, this.zoom * factor));
+    const next = Math.min(MAX_ZOOM, Math.max(1, this.zoom * factor));
     this.x = x - ((x - this.x) * next) / this.zoom;
     this.y = y - ((y - this.y) * next) / this.zoom;
     this.zoom = next;
@@ -156,7 +158,7 @@ export class Viewer {
     this.place();
   }
 
-  // --- What a person can do ---
+  // --- Actions ---
 
   listen() {
     this.root.addEventListener("click", ({ target }) => this.act(target.closest("[data-act]")?.dataset.act));
@@ -165,7 +167,7 @@ export class Viewer {
       else if (target.closest(".backgrounds")) this.setBackground(target);
     });
     this.find(".stage").addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || !this.now.result) return;
+      if (event.ctrlKey || event.metaKey || event.altKey || !this.shown.result) return;
       const step = event.target.matches(".split") && STEPS[event.key];
       if (step) this.splitAt(this.split + step);
       else if (KEYS[event.key]) this.act(KEYS[event.key]);
@@ -177,20 +179,20 @@ export class Viewer {
   }
 
   async act(name) {
-    const acts = {
+    const actions = {
       in: () => this.zoomBy(1.5),
       out: () => this.zoomBy(1 / 1.5),
       fit: () => this.zoomBy(0),
       png: () => this.download("image/png", "png"),
       webp: () => this.download("image/webp", "webp"),
-      alpha: async () => save(await objectOf(this.now.item, "alpha"), this.fileName("mask", "png")),
-      json: () => save(new Blob([JSON.stringify(this.now.item.job, null, 2)]), this.fileName("result", "json")),
+      alpha: async () => save(await objectOf(this.shown.item, "alpha"), this.fileName("mask", "png")),
+      json: () => save(new Blob([JSON.stringify(this.shown.item.job, null, 2)]), this.fileName("result", "json")),
       copy: () => this.copy(),
     };
     try {
-      await acts[name]?.();
+      await actions[name]?.();
     } catch (error) {
-      this.say(`That did not work: ${error.message}`);
+      this.announce(`That failed: ${error.message}`);
     }
   }
 
@@ -198,7 +200,7 @@ export class Viewer {
     this.background = value;
     this.find(".after").style.background = value;
     this.find(".own").classList.toggle("chosen", type === "color");
-    if (type === "color") this.root.querySelectorAll("[name=pm-background]").forEach((one) => (one.checked = false));
+    if (type === "color") this.root.querySelectorAll("[name=pm-background]").forEach((radio) => (radio.checked = false));
   }
 
   setThreshold(share) {
@@ -210,34 +212,34 @@ export class Viewer {
   async copy() {
     const picture = this.compose().then((canvas) => encoded(canvas, "image/png"));
     await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
-    this.say("Copied.");
+    this.announce("Copied.");
   }
 
   async download(type, ending) {
     const blob = await encoded(await this.compose(), type).catch(async () => encoded(await this.compose(SAFE_SIDE), type));
-    save(blob, this.fileName(this.now.alpha ? "cutout" : this.now.result.kind, ending));
+    save(blob, this.fileName(this.shown.alpha ? "cutout" : this.shown.result.kind, ending));
   }
 
   /** The result at the size of the person's own file, or at most `longest`; after a reload at the preview's. */
   async compose(longest = Infinity) {
-    const { item, result, alpha, after, colours } = this.now;
+    const { item, result, alpha, after, colours } = this.shown;
     if (!alpha && after) return cutOut(after, after, this.background);
     const source = fitted(await original(item), longest);
-    if (result.kind === "boxes") return boxed(source, this.seen(), colours, source.width / result.width);
+    if (result.kind === "boxes") return boxed(source, this.visibleBoxes(), colours, source.width / result.width);
     return cutOut(alpha, source, this.background);
   }
 
   fileName(what, ending) {
-    return `${this.now.item.name.replace(/\.\w+$/, "")}-${what}.${ending}`;
+    return `${this.shown.item.name.replace(/\.\w+$/, "")}-${what}.${ending}`;
   }
 }
 
-/** {source, after, alpha?}: with the person's own file cut out here, else the preview that the server made. */
+/** {source, after, alpha?}: the person's own file cut out here, or else the server's preview. */
 async function picturesOf(item) {
   const { objects = {} } = item.job.result;
   const { file, size } = item.photo; // no size: this browser cannot read the photo
   const names = [...(file && size ? ["alpha"] : []), "preview", ...Object.keys(objects)];
-  const name = names.find((one) => objects[one]);
+  const name = names.find((name) => objects[name]);
   const [source, made] = await Promise.all([original(item), name && objectOf(item, name).then(readable)]);
   if (name !== "alpha") return { source, after: made };
   const [small, alpha] = [fitted(source, SHOWN_SIDE), alphaOf(made)];
@@ -252,12 +254,12 @@ function paint(canvas, picture) {
   canvas.getContext("2d").drawImage(picture, 0, 0);
 }
 
-/** Boxes over a picture of width x height; positions in percent, so that they follow every size. */
+/** Boxes over a picture of width x height; positions in percent, so that they scale with it. */
 function drawBoxes(root, boxes, colours, { width, height }) {
   const share = (part, whole) => `${(100 * part) / whole}%`;
   root.replaceChildren(
     ...boxes.map(({ box: [x1, y1, x2, y2], label, score }) => {
-      const box = document.createElement("div");
+      const box = make("<div><span></span></div>");
       Object.assign(box.style, {
         left: share(x1, width),
         top: share(y1, height),
@@ -265,12 +267,10 @@ function drawBoxes(root, boxes, colours, { width, height }) {
         height: share(y2 - y1, height),
       });
       box.style.setProperty("--colour", colours.get(label));
-      // Its label has to stay inside the photo, which is all that is seen.
+      // The label has to stay inside the photo, since the rest is clipped.
       box.classList.toggle("end", x1 + x2 > width);
       box.classList.toggle("under", y1 < height / 12);
-      const text = document.createElement("span");
-      text.textContent = `${label} ${percent(score)}`;
-      box.append(text);
+      box.firstChild.textContent = `${label} ${percent(score)}`;
       return box;
     }),
   );
@@ -278,73 +278,20 @@ function drawBoxes(root, boxes, colours, { width, height }) {
 
 /** `2 facemask, 1 no facemask`. */
 function countsOf(boxes, labels) {
-  const counts = [...labels].map((label) => `${boxes.filter((one) => one.label === label).length} ${label}`);
+  const counts = [...labels].map((label) => `${boxes.filter((box) => box.label === label).length} ${label}`);
   return counts.join(", ") || "Nothing found";
 }
 
-/** One bar per label, as long as its score. */
+/** One bar per label; its length is the score. */
 function drawLabels(root, labels) {
   root.replaceChildren(
     ...labels.map(({ label, score }) => {
-      const row = document.createElement("li");
-      const [name, bar, share] = ["span", "i", "b"].map((tag) => document.createElement(tag));
+      const row = make("<li><span></span><i></i><b></b></li>");
+      const [name, bar, share] = row.children;
       name.textContent = label;
       share.textContent = percent(score);
       bar.style.setProperty("--share", score);
-      row.append(name, bar, share);
       return row;
     }),
   );
-}
-
-// --- Gestures on the picture ---
-
-/** Fingers, mouse and wheel: one moves the border (or the zoomed picture), two fingers or ctrl+wheel zoom. */
-function gestures(frame, viewer) {
-  const fingers = new Map();
-  let moving = "";
-  const local = ({ clientX, clientY }) => {
-    const box = frame.getBoundingClientRect();
-    return { x: clientX - box.left, y: clientY - box.top, share: (clientX - box.left) / box.width };
-  };
-
-  frame.addEventListener("pointerdown", (event) => {
-    if (event.target.closest("button") || event.button) return;
-    const here = local(event);
-    fingers.set(event.pointerId, here);
-    frame.setPointerCapture(event.pointerId);
-    moving = viewer.zoom > 1 && !event.target.closest(".split") ? "picture" : "border";
-    if (fingers.size === 1 && moving === "border") viewer.splitAt(here.share);
-  });
-  frame.addEventListener("pointermove", (event) => {
-    const last = fingers.get(event.pointerId);
-    if (!last) return;
-    const before = [...fingers.values()];
-    const here = local(event);
-    fingers.set(event.pointerId, here);
-    if (fingers.size === 2) pinch(viewer, before, [...fingers.values()]);
-    else if (moving === "border") viewer.splitAt(here.share);
-    else viewer.moveBy(here.x - last.x, here.y - last.y);
-  });
-  for (const end of ["pointerup", "pointercancel"]) {
-    frame.addEventListener(end, (event) => fingers.delete(event.pointerId));
-  }
-  frame.addEventListener("dblclick", (event) => {
-    if (event.target.closest("button")) return;
-    const { x, y } = local(event);
-    viewer.zoomBy(viewer.zoom > 1 ? 0 : 2.5, x, y);
-  });
-  const wheel = (event) => {
-    if (!event.ctrlKey && !event.metaKey) return; // a plain wheel scrolls the page
-    event.preventDefault();
-    const { x, y } = local(event);
-    viewer.zoomBy(Math.exp(-event.deltaY / 200), x, y);
-  };
-  frame.addEventListener("wheel", wheel, { passive: false });
-}
-
-function pinch(viewer, before, after) {
-  const apart = ([a, b]) => Math.hypot(a.x - b.x, a.y - b.y);
-  const [a, b] = after;
-  viewer.zoomBy(apart(after) / apart(before), (a.x + b.x) / 2, (a.y + b.y) / 2);
 }

@@ -1,8 +1,7 @@
-/** The large place: drop zone, the photo that is looked at, its progress and result, the strip of all photos. */
+/** The main element: drop zone, the current photo with its progress and result, the strip of all photos. */
 
 import { add, remove, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
-import { snippets } from "./snippets.js";
 import { changed, isBusy, make, onChange, request, state } from "./state.js";
 import { Viewer } from "./viewer.js";
 
@@ -16,12 +15,12 @@ const MARKUP = `<div>
     <span>or <u>choose them</u>, or paste one</span>
     <small>JPEG, PNG, WebP, AVIF, up to 25 MiB</small>
   </label>
-  <p class="samples"><span>No photo at hand? Try one of these.</span></p>
+  <p class="samples"><span>No photo? Try one of these.</span></p>
   <section class="bench" hidden>
     <header><h2></h2><span class="facts"></span><span class="badge" hidden>from cache</span></header>
     <div class="viewer"></div>
     <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
-    <div class="trouble" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
+    <div class="error" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
     <p class="reloaded note">The page was reloaded: downloads have the preview's size. Add the photo again for its full size.</p>
     <ol class="stages" aria-label="Stages"></ol>
     <details class="programs"><summary>For programs</summary>
@@ -29,30 +28,30 @@ const MARKUP = `<div>
     </details>
   </section>
   <ul class="strip" aria-label="Photos" hidden></ul>
-  <p class="said" role="status"></p>
-  <div class="veil" hidden><b>Drop to start</b></div>
+  <p class="announcement" role="status"></p>
+  <div class="overlay" hidden><b>Drop to start</b></div>
 </div>`;
 
 export function mountWorkbench(element) {
   const root = element.querySelector(".pm-workbench");
   root.append(make(MARKUP));
   const find = (selector) => root.querySelector(selector);
-  const say = (text) => (find(".said").textContent = text);
-  const viewer = new Viewer(find(".viewer"), say);
+  const announce = (text) => (find(".announcement").textContent = text);
+  const viewer = new Viewer(find(".viewer"), announce);
 
   takeFiles(root);
   offerSamples(find(".samples"));
-  const acts = {
+  const actions = {
     stop: () => stop(state.current),
     retry: () => run(state.current),
     copy: async () => {
       await navigator.clipboard.writeText(find("pre").textContent);
-      say("Copied.");
+      announce("Copied.");
     },
   };
-  root.addEventListener("click", ({ target }) => acts[target.closest("[data-do]")?.dataset.do]?.());
+  root.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
 
-  const bench = drawBench(find, viewer, say);
+  const bench = drawBench(find, viewer, announce);
   const programs = drawPrograms(find(".programs"));
   restore();
   onChange(() => {
@@ -67,21 +66,21 @@ export function mountWorkbench(element) {
   });
 }
 
-/** Drop anywhere, paste anywhere, or pick. */
+/** Photos can be dropped or pasted anywhere on the page, or chosen. */
 function takeFiles(root) {
-  const veil = root.querySelector(".veil");
+  const overlay = root.querySelector(".overlay");
   const picker = root.querySelector("input[type=file]");
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   picker.onchange = () => {
     add(picker.files);
     picker.value = "";
   };
-  let depth = 0; // enter and leave come for every element below the pointer
+  let depth = 0; // the events come for every element below the pointer
   const over = (step) => (event) => {
     if (!hasFiles(event)) return;
     event.preventDefault();
     depth = Math.max(0, depth + step);
-    veil.hidden = depth === 0;
+    overlay.hidden = depth === 0;
   };
   document.addEventListener("dragenter", over(1));
   document.addEventListener("dragover", over(0));
@@ -109,8 +108,8 @@ function offerSamples(root) {
   }
 }
 
-/** Draws the current item; a picture only when it is another one or has another result. */
-function drawBench(find, viewer, say) {
+/** Draws the current item; its picture only if the item or its result has changed. */
+function drawBench(find, viewer, announce) {
   let shown = null;
   const picture = async (item) => {
     const done = item.phase === "done";
@@ -118,15 +117,15 @@ function drawBench(find, viewer, say) {
     if (key === shown) return;
     shown = key;
     try {
-      await (done ? viewer.show(item) : viewer.wait(item));
-      if (done && !item.told) say(`${item.name} is done.`);
-      item.told ||= done;
+      await (done ? viewer.showResult(item) : viewer.showPhoto(item));
+      if (done && !item.announced) announce(`${item.name} is done.`);
+      item.announced ||= done;
     } catch (error) {
-      say(`The result cannot be shown: ${error.message}`);
+      announce(`The result cannot be shown: ${error.message}`);
     }
   };
   return (item) => {
-    const { phase, trouble, job } = item;
+    const { phase, error, job } = item;
     find("h2").textContent = item.name;
     find(".facts").textContent = factsOf(item);
     find(".badge").hidden = !(phase === "done" && job.cached);
@@ -136,9 +135,9 @@ function drawBench(find, viewer, say) {
     find(".work").hidden = !isBusy(item);
     find('[data-do="stop"]').disabled = phase === "cancelling";
     find(".sentence").textContent = sentence(item);
-    find(".trouble").hidden = !["failed", "cancelled"].includes(phase);
-    find(".trouble b").textContent = trouble?.message ?? "Stopped.";
-    find(".trouble span").textContent = trouble?.hint ?? "";
+    find(".error").hidden = !["failed", "cancelled"].includes(phase);
+    find(".error b").textContent = error?.message ?? "Stopped.";
+    find(".error span").textContent = error?.hint ?? "";
     find(".stages").hidden = ["failed", "cancelled"].includes(phase);
     drawStages(find(".stages"), item);
     picture(item);
@@ -154,7 +153,7 @@ function factsOf({ photo, phase, sendMs, job }) {
   return [size, sent, photo.file && duration(total)].filter(Boolean).join(" · ");
 }
 
-/** JSON of the job, and the same request from a shell or from Python. */
+/** The job as JSON, or its request. */
 function drawPrograms(root) {
   const [tabs, code] = [root.querySelector(".tabs"), root.querySelector("pre")];
   let shown = "JSON";
@@ -173,7 +172,36 @@ function drawPrograms(root) {
   return draw;
 }
 
-/** One tile per photo. Tiles are not moved, since a tile that moves loses the focus. */
+/** The request of a run for a shell and for Python. */
+function snippets({ model, params }) {
+  const values = Object.entries(params).map(([name, value]) => [name, plain(value)]);
+  const address = `${location.origin}/api/v1/predict/${model}`;
+  const query = new URLSearchParams([["wait", "60"], ...values]);
+  const lines = Object.entries(params).map(([name, value]) => `, ${JSON.stringify(name)}: ${pythonic(value)}`).join("");
+  return {
+    curl: `curl -H "Authorization: Bearer $PIXELMILL_API_KEY" \\\n  --data-binary @photo.jpg \\\n  "${address}?${query}"`,
+    Python: `import os
+import httpx
+
+job = httpx.post(
+    "${address}",
+    params={"wait": 60${lines}},
+    content=open("photo.jpg", "rb").read(),
+    headers={"Authorization": f"Bearer {os.environ['PIXELMILL_API_KEY']}"},
+    timeout=90,
+).json()
+print(job["state"], job["result"])`,
+  };
+}
+
+function pythonic(value) {
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return JSON.stringify(plain(value));
+}
+
+const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
+
+/** One tile per photo. Tiles are never moved, since an element that moves loses the focus. */
 function drawStrip(strip) {
   const tiles = new Map([...strip.children].map((tile) => [tile.item, tile]));
   for (const [item, tile] of tiles) if (!state.items.includes(item)) tile.remove();
