@@ -1,1 +1,1 @@
-"""How Pixelmill is run."""
+"""How Pixelmill is installed, started, kept running and used from a terminal."""

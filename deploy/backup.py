@@ -1,4 +1,4 @@
-"""`pixelmill backup` and `restore`: accounts and API keys in one file. Results lie in S3."""
+"""`pixelmill backup` and `restore`: accounts and API keys in one file. Results are in S3."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 
-from deploy.servers import write_secretly
+from deploy.private_file import write_private
 from storage import keys
 from storage.errors import StorageDown, refusal
 from tasks.errors import BadInput
@@ -18,27 +18,31 @@ from tasks.settings import settings
 VERSION = 1
 PATTERNS = (keys.user("*"), keys.API_KEY_PREFIX + "*")
 
+Record = dict[str, str] | str
+"""The value of a Redis key: a hash or a string."""
+
 
 def backup(file: Path) -> int:
-    """Write all accounts and keys, readable by this user alone; answers how many records.
+    """Write all accounts and keys, readable by this user alone; returns the number of records.
 
-    Passwords and keys are in it as hashes; that is enough to guess weak ones, so keep it safe.
+    Passwords and keys are in the file as hashes. That is enough to guess weak ones: keep it safe.
     """
-    with _client() as client, _mapped():
+    with _client() as client, _storage_errors():
         names = sorted({name for pattern in PATTERNS for name in client.scan_iter(pattern)})
-        records = {name: _read(client, name) for name in names}
-    found = {name: value for name, value in records.items() if value}  # not deleted meanwhile
-    whole = {"pixelmill_backup": VERSION, "made": datetime.now(UTC).isoformat(), "records": found}
-    write_secretly(file, json.dumps(whole, indent=1))
-    return len(found)
+        values = {name: _read(client, name) for name in names}
+    records = {name: value for name, value in values.items() if value}  # not deleted meanwhile
+    made = datetime.now(UTC).isoformat()
+    content = {"pixelmill_backup": VERSION, "made": made, "records": records}
+    write_private(file, json.dumps(content, indent=1))
+    return len(records)
 
 
 def restore(file: Path) -> int:
-    """Write back what a backup holds, over what is there; what is not in it stays."""
+    """Write the records of a backup over the present ones; others stay. Returns their number."""
     records = _records(file)
-    with _client() as client, _mapped():
+    with _client() as client, _storage_errors():
         for name, value in records.items():
-            pipe = client.pipeline(transaction=True)  # no account without its password in between
+            pipe = client.pipeline(transaction=True)  # at no time an account has no password
             if isinstance(value, dict):
                 pipe.delete(name).hset(name, mapping=value)
             else:
@@ -47,25 +51,25 @@ def restore(file: Path) -> int:
     return len(records)
 
 
-def _records(file: Path) -> dict[str, Any]:
+def _records(file: Path) -> dict[str, Record]:
     try:
-        whole = json.loads(file.read_text())
-        is_ours = whole["pixelmill_backup"] == VERSION
-        records: dict[str, Any] = whole["records"]
-        begins = tuple(pattern.rstrip("*") for pattern in PATTERNS)
-        is_ours = is_ours and all(name.startswith(begins) for name in records)
+        content = json.loads(file.read_text())
+        is_ours = content["pixelmill_backup"] == VERSION
+        records: dict[str, Record] = content["records"]
+        prefixes = tuple(pattern.rstrip("*") for pattern in PATTERNS)
+        is_ours = is_ours and all(name.startswith(prefixes) for name in records)
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{file} is no backup of Pixelmill") from error
+        raise BadInput(f"{file} is not a backup of Pixelmill") from error
     if not is_ours:
-        raise BadInput(f"{file} is no backup of this version of Pixelmill")
+        raise BadInput(f"{file} is not a backup of this version of Pixelmill")
     return records
 
 
 def _read(client: "redis.Redis", name: str) -> Any:
-    kind = client.type(name)
-    return client.hgetall(name) if kind == "hash" else client.get(name)
+    """The Record of a key, as Redis answers it; None if it is gone."""
+    return client.hgetall(name) if client.type(name) == "hash" else client.get(name)
 
 
 def _client() -> "redis.Redis":
@@ -73,8 +77,8 @@ def _client() -> "redis.Redis":
 
 
 @contextmanager
-def _mapped() -> Iterator[None]:
-    """Redis' errors as StorageDown."""
+def _storage_errors() -> Iterator[None]:
+    """Raises Redis' errors as StorageDown."""
     try:
         yield
     except redis.RedisError as error:

@@ -1,4 +1,4 @@
-"""What an installation needs before its first request: the bucket, and the first account."""
+"""What an installation needs before its first request: the bucket and the first account."""
 
 import secrets
 
@@ -15,35 +15,37 @@ from tasks.settings import settings
 def prepare(
     state: SyncRedis, store: S3Objects, *, password: str, api_key: str
 ) -> tuple[bool, bool]:
-    """Make the bucket, the account `admin` and its API key; whether bucket and account are new.
+    """Make the bucket, the account `admin` and its API key; returns whether the first two are new.
 
-    An account that is there keeps its password.
+    If there is an account it keeps its password.
     """
     is_new = state.do(users.password_hash("admin")) is None
     if is_new:
         state.do(users.set_password("admin", password))
     state.do(users.add_key(api_key, "admin"))
     has_made = store.ensure_bucket()
-    state.do(
-        command(bool, "SET", keys.PREPARED, 1, kinds=TEXT)
-    )  # last: what broke off is begun anew
+    # Last, so that a preparation that was interrupted is done again.
+    state.do(command(bool, "SET", keys.PREPARED, 1, kinds=TEXT))
     return has_made, is_new
 
 
 def main(origin: str | None = None) -> None:
-    """`pixelmill init`: on the Redis and S3 of the settings; prints password and key once."""
+    """`pixelmill init`: prepares the Redis and S3 of the settings; prints password and key once.
+
+    `origin`: address of the page, which S3 then lets browsers read from and write to; else that of
+    PIXELMILL_PUBLIC_URL, if it is set.
+    """
     store = objects()
     if not isinstance(store, S3Objects):
         raise BadInput(f"PIXELMILL_S3_URL={settings().s3_url} is not an S3 server")
-    state = SyncRedis(
-        redis.Redis.from_url(settings().state_url, socket_timeout=5), "the state Redis"
-    )
+    client = redis.Redis.from_url(settings().state_url, socket_timeout=5)
+    state = SyncRedis(client, "the state Redis")
     password, api_key = secrets.token_urlsafe(12), f"pm_{secrets.token_urlsafe(24)}"
     has_bucket, has_admin = prepare(state, store, password=password, api_key=api_key)
-    print(f"bucket {settings().s3_bucket}: {'created' if has_bucket else 'was there'}")
+    print(f"bucket {settings().s3_bucket}: {'created' if has_bucket else 'exists already'}")
     print(f"account admin: {f'password {password}' if has_admin else 'keeps its password'}")
-    print(f"API key {api_key}\nWhat is new is shown this once.")
+    print(f"API key: {api_key}\nWrite down what is new: it is not shown again.")
     page = origin or settings().public_url
     if page:
         store.allow_origin(page.rstrip("/"))
-        print(f"pages of {page} may PUT to and GET from it")
+        print(f"browsers on {page} may read from and write to the bucket")

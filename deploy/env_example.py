@@ -1,31 +1,30 @@
-"""`python -m deploy.env_example` writes deploy/.env.example: every setting, out of `Settings`."""
+"""`python -m deploy.env_example` writes deploy/.env.example: every setting with its default."""
 
 from inspect import cleandoc
-from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from deploy.settings_error import EXAMPLE_FILE
 from tasks.settings import Settings
 
-FILE = Path(__file__).parent / ".env.example"
 HEAD = """\
 # Every setting of Pixelmill with its default. Written by `python -m deploy.env_example`.
-# Copy what you change to a file `.env` where Pixelmill is started, or set it in the environment,
-# which wins. `pixelmill doctor` says what is in use.
+# To change one, write it without the leading # into a file `.env` in the folder in which Pixelmill
+# is started, or set it in the environment, which wins over the file.
 """
 
 
 def text() -> str:
-    """The file's content. Only defaults are read: no environment, no secret."""
+    """The content of the file: defaults alone, so that no secret of this machine gets into it."""
     entries = [_entry(name, field) for name, field in Settings.model_fields.items()]
     return "\n".join([HEAD, *entries])
 
 
 def main() -> None:
     """Write the file."""
-    FILE.write_text(text())
-    print(f"wrote {FILE}")
+    EXAMPLE_FILE.write_text(text())
+    print(f"wrote {EXAMPLE_FILE}")
 
 
 def _entry(name: str, field: FieldInfo) -> str:

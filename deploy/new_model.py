@@ -1,4 +1,4 @@
-"""`pixelmill models new NAME`: writes the file that a model of one's own starts from."""
+"""`pixelmill models new NAME`: writes the file that a model of your own starts from."""
 
 from pathlib import Path
 
@@ -8,10 +8,13 @@ TEMPLATE = Path(__file__).parent / "new_model.txt"
 
 
 def write(name: str, folder: Path) -> Path:
-    """`folder/NAME.py`, a whole model that runs. BadInput for a bad name or a file that exists."""
+    """Write `folder/NAME.py`, a complete model that works; returns its path.
+
+    Raises BadInput for a name that no module can have, and for a file that exists.
+    """
     if not name.isidentifier() or name != name.lower() or name.startswith("_"):
         raise BadInput(
-            f"{name!r} is no name for a model; "
+            f"{name!r} is not a name for a model; "
             "expected lower-case letters, digits and underscores, e.g. my_model"
         )
     file = folder / f"{name}.py"

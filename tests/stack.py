@@ -89,7 +89,12 @@ class Stack:
         access = f"{self.env['PIXELMILL_S3_KEY']},{self.env['PIXELMILL_S3_SECRET']}"
         rclone = str(Path(sys.executable).parent / "rclone")
         options = ["--config", os.devnull, "--auth-key", access, "--addr", address]
-        options += ["--vfs-cache-mode", "off", "--dir-cache-time", "1s"]  # as deploy/servers.py
+        options += [
+            "--vfs-cache-mode",
+            "off",
+            "--dir-cache-time",
+            "1s",
+        ]  # as deploy/local/servers.py
         self.start("s3", [rclone, "serve", "s3", *options, str(folder)])
         self.wait_for("s3", lambda: httpx.get(f"http://{address}/").status_code, 10)
 

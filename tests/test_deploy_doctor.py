@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from stack import REPOSITORY, Stack
 
-from deploy import doctor
-from deploy.doctor import GIB, Line
+from deploy.doctor import host, report, web, workers
+from deploy.doctor import servers as server_checks
+from deploy.doctor.finding import GIB, Finding
 from storage import users
 from storage.redis.calls import SyncRedis
 from tasks.settings import Settings, read
@@ -38,7 +39,7 @@ def run_doctor(
     )
 
 
-def levels(lines: Iterable[Line]) -> dict[str, str]:
+def levels(lines: Iterable[Finding]) -> dict[str, str]:
     return {line.what: line.level for line in lines}
 
 
@@ -65,7 +66,7 @@ def test_a_healthy_installation_passes(stack: Stack, tmp_path: Path) -> None:
 def test_a_worker_without_seccomp_is_warned_of() -> None:
     layers = {"user": "on", "seccomp": "off: Invalid argument"}
 
-    [line] = doctor._sandboxes([{"kind": "gpu"}, {"kind": "cpu", "sandbox": layers}])
+    [line] = workers.sandboxes([{"kind": "gpu"}, {"kind": "cpu", "sandbox": layers}])
 
     assert (line.level, line.value) == ("warn", "user on, seccomp off: Invalid argument")
 
@@ -91,9 +92,9 @@ def test_with_everything_down_it_is_done_in_five_seconds(
             None, state_url=f"redis://{at}/0", cache_url=f"redis://{CLOSED}/0",
             scratch_url=f"redis://{at}/0", s3_url=f"http://{at}", s3_key="key", s3_secret="secret",
         )  # fmt: skip
-        monkeypatch.setattr(doctor, "settings", lambda: down)
+        monkeypatch.setattr(report, "settings", lambda: down)
         began = time.monotonic()
-        lines = doctor.examine()
+        lines = report.examine()
         seconds = time.monotonic() - began
 
     failed = {line.what for line in lines if line.level == "fail"}
@@ -103,8 +104,10 @@ def test_with_everything_down_it_is_done_in_five_seconds(
 
 def test_the_servers_are_measured_and_their_rules_looked_at(of_servers: Settings) -> None:
     lines = [
-        *doctor.state_redis(of_servers), *doctor.cache_redis(of_servers), *doctor.s3(of_servers),
-    ]  # fmt: skip
+        *server_checks.state_redis(of_servers),
+        *server_checks.cache_redis(of_servers),
+        *server_checks.s3(of_servers),
+    ]
 
     assert levels(lines) == {
         "state Redis": "ok",
@@ -112,16 +115,18 @@ def test_the_servers_are_measured_and_their_rules_looked_at(of_servers: Settings
         "state memory": "ok",
         "clock": "ok",
         "cache Redis": "ok",
-        "cache makes room": "warn",  # the tests' cache has no maxmemory
+        "cache evicts": "warn",  # the tests' cache has no maxmemory
         "S3": "ok",
     }
-    assert "put, get and delete" in lines[-1].value
+    assert "write, read and delete" in lines[-1].value
 
 
 def test_a_state_redis_that_forgets_is_warned_of(of_servers: Settings) -> None:
     forgetful = of_servers.model_copy(update={"state_url": of_servers.cache_url})
 
-    [line] = [one for one in doctor.state_redis(forgetful) if one.what == "state keeps data"]
+    [line] = [
+        line for line in server_checks.state_redis(forgetful) if line.what == "state keeps data"
+    ]
 
     assert line.level == "warn"
     assert line.value == "expected appendonly yes, maxmemory-policy noeviction"
@@ -129,14 +134,14 @@ def test_a_state_redis_that_forgets_is_warned_of(of_servers: Settings) -> None:
 
 
 def test_a_missing_bucket_is_sent_to_init(of_servers: Settings) -> None:
-    [line] = doctor.s3(of_servers.model_copy(update={"s3_bucket": "nowhere"}))
+    [line] = server_checks.s3(of_servers.model_copy(update={"s3_bucket": "nowhere"}))
 
     assert line.level == "fail"
     assert "pixelmill init" in line.hint
 
 
 def test_no_worker_is_a_warning_that_says_what_to_start(of_servers: Settings) -> None:
-    [line] = doctor.workers(of_servers)
+    [line] = workers.workers(of_servers)
 
     assert (line.level, line.value) == ("warn", "none")
     assert "pixelmill worker cpu" in line.hint
@@ -151,38 +156,38 @@ def test_the_clock_of_redis_is_compared(away_s: float, level: str) -> None:
             now = time.time() + away_s
             return int(now), int(now % 1 * 1e6)
 
-    assert doctor._clock(Client()).level == level  # type: ignore[arg-type]  # a clock will do
+    assert server_checks._clock(Client()).level == level  # type: ignore[arg-type]  # a clock will do
 
 
 @pytest.mark.parametrize(("wanted", "level"), [("auto", "ok"), ("cpu", "ok"), ("cuda", "fail")])
 def test_no_gpu_is_wrong_only_where_one_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, wanted: str, level: str
 ) -> None:
-    monkeypatch.setattr(doctor, "gpus", list)
+    monkeypatch.setattr(host, "gpus", list)
 
-    [line] = doctor.device(read(None, device=wanted))
+    [line] = host.device(read(None, device=wanted))
 
     assert line.level == level
     assert "no NVIDIA GPU found" in line.value
 
 
 def test_a_gpu_is_shown_with_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "gpus", lambda: [Gpu(0, "H200", 2 * GIB, 138 * GIB, 140 * GIB)])
-    monkeypatch.setattr(doctor, "version", lambda package: "2.13.0+cu130")
+    monkeypatch.setattr(host, "gpus", lambda: [Gpu(0, "H200", 2 * GIB, 138 * GIB, 140 * GIB)])
+    monkeypatch.setattr(host, "version", lambda package: "2.13.0+cu130")
 
-    [line] = doctor.device(read(None, device="auto"))
+    [line] = host.device(read(None, device="auto"))
 
-    assert line == Line("ok", "GPU 0", "H200, 2.0 GiB used, 138.0 free of 140.0")
+    assert line == Finding("ok", "GPU 0", "H200, 2.0 GiB used, 138.0 GiB free of 140.0 GiB")
 
 
 @pytest.mark.parametrize(("wanted", "level"), [("auto", "warn"), ("cuda", "fail")])
 def test_a_torch_that_cannot_use_the_gpu_is_told(
     monkeypatch: pytest.MonkeyPatch, wanted: str, level: str
 ) -> None:
-    monkeypatch.setattr(doctor, "gpus", lambda: [Gpu(0, "H200", 0, 140 * GIB, 140 * GIB)])
-    monkeypatch.setattr(doctor, "version", lambda package: "2.13.0+cpu")
+    monkeypatch.setattr(host, "gpus", lambda: [Gpu(0, "H200", 0, 140 * GIB, 140 * GIB)])
+    monkeypatch.setattr(host, "version", lambda package: "2.13.0+cpu")
 
-    assert levels(doctor.device(read(None, device=wanted)))["torch"] == level
+    assert levels(host.device(read(None, device=wanted)))["torch"] == level
 
 
 @pytest.mark.parametrize(("free_gib", "level"), [(20.0, "ok"), (4.9, "warn"), (0.4, "fail")])
@@ -190,7 +195,7 @@ def test_free_disk_is_judged(monkeypatch: pytest.MonkeyPatch, free_gib: float, l
     usage = Usage(0, 0, int(free_gib * GIB))
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
 
-    [line] = doctor.disk(read(None, var_dir="not/there/yet"))
+    [line] = host.disk(read(None, var_dir="not/there/yet"))
 
     assert line.level == level
     assert bool(line.hint) == (level != "ok")
@@ -202,13 +207,13 @@ def test_free_shared_memory_is_judged(
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage(0, 0, free_mib * 2**20))
 
-    [line] = doctor.shared_memory(read(None, scratch_dir=tmp_path))
+    [line] = host.shared_memory(read(None, scratch_dir=tmp_path))
 
     assert line.level == level
 
 
 def test_a_scratch_folder_that_is_not_there_fails(tmp_path: Path) -> None:
-    [line] = doctor.shared_memory(read(None, scratch_dir=tmp_path / "gone"))
+    [line] = host.shared_memory(read(None, scratch_dir=tmp_path / "gone"))
 
     assert line.level == "fail"
 
@@ -217,7 +222,7 @@ def test_a_setting_that_nothing_reads_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("PIXELMILL_DEVISE", "cuda")
     monkeypatch.setenv("PIXELMILL_API_KEY", "of the client")
 
-    line = next(iter(doctor.sources(read(None))))
+    line = next(iter(host.sources(read(None))))
 
     assert line.level == "warn"
     assert "PIXELMILL_DEVISE" in line.hint
@@ -225,7 +230,7 @@ def test_a_setting_that_nothing_reads_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_missing_secret_is_warned_of() -> None:
-    assert levels(doctor.sources(read(None, secret="short")))["secret"] == "warn"
+    assert levels(host.sources(read(None, secret="short")))["secret"] == "warn"
 
 
 def test_a_setting_that_cannot_be_read_is_a_line(tmp_path: Path) -> None:
@@ -240,7 +245,7 @@ def test_a_page_and_a_flower_that_are_gone_are_told(tmp_path: Path) -> None:
     run: dict[str, Any] = {"url": f"http://{CLOSED}", "flower_url": f"http://{CLOSED}"}
     (tmp_path / "run.json").write_text(json.dumps(run))
 
-    lines = doctor.pages(read(None, var_dir=tmp_path))
+    lines = web.pages(read(None, var_dir=tmp_path))
 
     assert levels(lines) == {"page": "fail", "Flower": "warn"}
 
@@ -248,32 +253,32 @@ def test_a_page_and_a_flower_that_are_gone_are_told(tmp_path: Path) -> None:
 def test_a_flower_that_is_up_is_ok(stack: Stack, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"url": stack.url, "flower_url": stack.url}))
 
-    lines = doctor.pages(read(None, var_dir=tmp_path))
+    lines = web.pages(read(None, var_dir=tmp_path))
 
     assert levels(lines) == {"page": "ok", "Flower": "ok"}
 
 
 def test_one_broken_check_stops_no_other() -> None:
-    def broken(now: Settings) -> Iterable[Line]:
-        yield Line("ok", "half", "done")
+    def broken(now: Settings) -> Iterable[Finding]:
+        yield Finding("ok", "half", "done")
         raise ValueError("what now?")
 
-    lines = doctor._together([broken, doctor.versions], read(None))
+    lines = report.run_together([broken, host.versions], read(None))
 
     assert [line.what for line in lines] == ["half", "broken", "versions"]
-    assert lines[1] == Line("fail", "broken", "ValueError: what now?")
+    assert lines[1] == Finding("fail", "broken", "ValueError: what now?")
 
 
 def test_one_hanging_check_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hanging(now: Settings) -> Iterable[Line]:
+    def hanging(now: Settings) -> Iterable[Finding]:
         time.sleep(2)
-        yield Line("ok", "late", "")
+        yield Finding("ok", "late", "")
 
-    monkeypatch.setattr(doctor, "ALL_S", 0.3)
+    monkeypatch.setattr(report, "ALL_S", 0.3)
 
-    lines = doctor._together([hanging, doctor.versions], read(None))
+    lines = report.run_together([hanging, host.versions], read(None))
 
-    assert lines[0] == Line("fail", "hanging", "no answer within 0.3 s")
+    assert lines[0] == Finding("fail", "hanging", "no answer within 0.3 s")
     assert lines[1].what == "versions"
 
 
@@ -286,26 +291,26 @@ def test_a_no_op_job_shows_whether_work_gets_through(
     (tmp_path / "run.json").write_text(json.dumps({"url": stack.url, "api_key": "key-of-ada"}))
     here = read(None, var_dir=tmp_path)
 
-    lines = doctor.probes(here)
+    lines = web.no_op_jobs(here)
 
     assert levels(lines) == {
         f"no-op job {name}": "ok" for name in ("matting", "noop", "slow", "toy")
     }
     assert all("inference" in line.value and " ms" in line.value for line in lines)
     monkeypatch.setenv("PIXELMILL_API_KEY", stack.api_key)
-    [refused] = doctor.probes(here)
+    [refused] = web.no_op_jobs(here)
     assert refused.level == "warn" and "admins only" in refused.value and refused.hint
 
 
 def test_without_a_known_server_no_job_is_sent(tmp_path: Path) -> None:
-    assert doctor.probes(read(None, var_dir=tmp_path)) == []
+    assert web.no_op_jobs(read(None, var_dir=tmp_path)) == []
 
 
 def test_a_probe_that_is_stuck_says_where() -> None:
     report = {"ok": False, "ms": {"upload": 3.2}, "reason": "not through within 20 s",
               "stuck": "waiting for inference in the queue 'gpu.toy'"}  # fmt: skip
 
-    line = doctor._passed("toy", report)
+    line = web.job_finding("toy", report)
 
     assert line.level == "fail"
     assert "waiting for inference" in line.value and "upload 3 ms" in line.value
@@ -315,7 +320,7 @@ def test_what_was_replaced_is_told(tmp_path: Path) -> None:
     run = {"url": "", "replaced": {"web-1": [2, "it does not answer"]}}
     (tmp_path / "run.json").write_text(json.dumps(run))
 
-    [line] = doctor.pages(read(None, var_dir=tmp_path))
+    [line] = web.pages(read(None, var_dir=tmp_path))
 
     assert (line.level, line.what) == ("warn", "web-1")
     assert "replaced 2 times: it does not answer" in line.value

@@ -5,7 +5,7 @@ from tasks.settings import Settings, read
 
 
 def test_the_file_matches_the_settings() -> None:
-    assert env_example.FILE.read_text() == env_example.text(), (
+    assert env_example.EXAMPLE_FILE.read_text() == env_example.text(), (
         "run `python -m deploy.env_example` and commit deploy/.env.example"
     )
 

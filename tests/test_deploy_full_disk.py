@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 from disks import fill, small_disk
-from stack import MODEL_PATHS, REPOSITORY
-from test_deploy_up import Up, free_port
+from local_up import Up
+from stack import MODEL_PATHS, REPOSITORY, free_port
 
 DISK_MIB = 96
 FLOOR_MIB = 24
@@ -26,7 +26,7 @@ def up() -> Iterator[Up]:
             "PIXELMILL_DEVICE": "cpu",
             "PIXELMILL_TASK_EVENTS": "false",
         }
-        up = Up(folder, "--port", free_port(), env=env)
+        up = Up(folder, "--port", str(free_port()), env=env)
         try:
             up.wait_until_ready()
             yield up

@@ -57,7 +57,7 @@ def test_the_code_of_the_documentation_loads_and_runs(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["Big", "two words", "_hidden", "1st", "../up"])
 def test_a_name_that_is_none_is_refused(folder: Path, name: str) -> None:
-    with pytest.raises(BadInput, match="no name for a model"):
+    with pytest.raises(BadInput, match="not a name for a model"):
         new_model.write(name, folder)
 
 

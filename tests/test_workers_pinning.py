@@ -111,7 +111,7 @@ def test_threads_are_the_cores_divided_by_the_workers(
     assert threads(asked, processes) == expected
 
 
-@pytest.mark.parametrize("modules", ["workers.pinning", "workers.boot", "deploy.fleet"])
+@pytest.mark.parametrize("modules", ["workers.pinning", "workers.boot", "deploy.gpu_workers"])
 def test_what_starts_gpu_workers_never_imports_torch(modules: str) -> None:
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     env: dict[str, Any] = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

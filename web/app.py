@@ -69,7 +69,7 @@ def create() -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Sent by whoever is about to stop workers and then us: see deploy/supervisor.py.
+        # Sent by whoever is about to stop workers and then us: see deploy/supervision/shutdown.py.
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, room.stop)
         loops = [reconciler(pipeline), sweeper(pipeline.state, pipeline.objects), health.pulse()]
         pipeline.hub.start()

@@ -1,1 +1,1 @@
-"""The command `pixelmill run`: a client of a running server."""
+"""The commands `pixelmill run` and `pixelmill models`: a client of a running server."""

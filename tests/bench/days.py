@@ -35,7 +35,7 @@ from table import save, show, verdict
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import API_KEY, Stack
 
-from deploy import servers
+from deploy.local import servers
 from storage import users
 from storage.redis import calls
 

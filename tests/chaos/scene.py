@@ -24,7 +24,7 @@ from storage.redis import calls
 
 HERE = Path(__file__).parent
 RESTART_S = 0.5
-"""As soon as deploy/supervisor.py starts what has died for the first time."""
+"""As soon as deploy/supervision/supervisor.py starts what has died for the first time."""
 WEBS = ("web", "web-2")
 WORKERS = ("cpu-worker", "gpu-worker")
 OWNERS = ("ada", "grace")

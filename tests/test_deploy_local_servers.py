@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from stack import Stack
 
-from deploy.servers import UNFINISHED, remove_unfinished
+from deploy.local.servers import UNFINISHED, remove_unfinished
 from storage.s3.objects import S3Objects
 
 MIB = 2**20

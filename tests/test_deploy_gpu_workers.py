@@ -15,7 +15,7 @@ import psutil
 import pytest
 from stack import REPOSITORY, Stack
 
-from deploy import fleet
+from deploy import gpu_workers
 from storage import catalogue
 from storage.redis import calls
 from tasks.errors import Unavailable
@@ -161,7 +161,7 @@ def test_sigterm_ends_parent_and_child_and_leaves_nothing_behind(mill: Stack) ->
         (["--gpu", "0"], {}, "there is no GPU 0; the driver sees none"),
         (["--gpu", "0"], {"PIXELMILL_DEVICE": "cpu"}, "PIXELMILL_DEVICE=cpu contradict"),
         (["--all"], {"PIXELMILL_DEVICE": "cuda"}, "the driver sees no GPU"),
-        (["--all", "--gpu", "0"], {}, "--all is for gpu workers, and goes without --gpu"),
+        (["--all", "--gpu", "0"], {}, "cannot be combined with --gpu"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_refused_with_the_reason(
@@ -186,7 +186,7 @@ def test_every_gpu_gets_a_worker_of_its_own_and_a_share_of_the_cores(
     monkeypatch.setattr(pinning, "usable", lambda: [Gpu(n, "T4", 0, 1, 1) for n in (0, 1, 3)])
     monkeypatch.setattr(pinning, "cores", lambda: 8)
 
-    found = fleet.programs(read(None), "toy")
+    found = gpu_workers.programs(read(None), "toy")
 
     assert [program.name for program in found] == ["gpu-worker-1", "gpu-worker-2", "gpu-worker-3"]
     gpus = [program.command[-4:] for program in found]
@@ -198,4 +198,4 @@ def test_a_gpu_that_is_asked_for_and_hidden_is_no_cpu(monkeypatch: pytest.Monkey
     monkeypatch.setattr(pinning, "usable", list)
 
     with pytest.raises(Unavailable, match="no GPU that may be used"):
-        fleet.programs(read(None, device="cuda"))
+        gpu_workers.programs(read(None, device="cuda"))

@@ -1,6 +1,5 @@
 """`pixelmill up` as a user meets it: one command, everything killed and healed, nothing left."""
 
-import itertools
 import json
 import os
 import signal
@@ -8,81 +7,19 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
-from stack import REPOSITORY
+from local_up import Up
+from stack import free_port
 
 BACK_S = 60.0
 NAMES = ("state-redis", "cache-redis", "s3", "web-1", "cpu-worker-1", "gpu-worker-1", "flower")
 UNFINISHED = "var/s3/pixelmill/in/ada/.rclone_temp_put_0dcb8e15-0df3-4995-8c9d-fbeabe2319c1"
-"""How rclone calls what it has not written to the end (see tests/test_deploy_embedded.py)."""
-_count = itertools.count()
-
-
-class Up:
-    """A running `pixelmill up`."""
-
-    def __init__(self, folder: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
-        self.folder = folder
-        env = {
-            "PYTHONPATH": str(REPOSITORY),
-            **{name: value for name, value in os.environ.items() if "PIXELMILL" not in name},
-            "PIXELMILL_WEIGHTS_DIR": os.environ["PIXELMILL_WEIGHTS_DIR"],
-            "PIXELMILL_MODELS": "matting",
-            "C_FORCE_ROOT": "1",
-            **(env or {}),
-        }
-        command = [str(Path(sys.executable).parent / "pixelmill"), "up", *options]
-        self.out = open(folder / "out", "wb")  # noqa: SIM115 (closed by stop)
-        self.process = subprocess.Popen(
-            command, cwd=folder, env=env, stdout=self.out, stderr=subprocess.STDOUT
-        )
-
-    @property
-    def said(self) -> str:
-        return (self.folder / "out").read_text()
-
-    @property
-    def run(self) -> dict[str, object]:
-        return dict(json.loads((self.folder / "var" / "run.json").read_text()))
-
-    @property
-    def pids(self) -> dict[str, int]:
-        return self.run["processes"]  # type: ignore[return-value]
-
-    @property
-    def password(self) -> str:
-        return str(
-            json.loads((self.folder / "var" / "installation.json").read_text())["admin_password"]
-        )
-
-    def wait_until_ready(self) -> None:
-        end = time.monotonic() + 120
-        while "is ready" not in self.said:
-            assert self.process.poll() is None and time.monotonic() < end, self.said
-            time.sleep(0.1)
-
-    def predict(self) -> httpx.Response:
-        photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes() + str(next(_count)).encode()
-        key = {"Authorization": f"Bearer {self.run['api_key']}"}
-        url = f"{self.run['url']}/api/v1/predict/matting?wait=30"
-        return httpx.post(url, content=photo, headers=key, timeout=40)
-
-    def stop(self) -> int:
-        self.process.terminate()
-        code = self.process.wait(40)
-        self.out.close()
-        return code
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+"""How rclone calls what it has not written to the end (see tests/test_deploy_local_servers.py)."""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +27,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("up")
     (folder / UNFINISHED).parent.mkdir(parents=True)
     (folder / UNFINISHED).write_bytes(b"half an upload")
-    up = Up(folder, "--port", free_port())
+    up = Up(folder, "--port", str(free_port()))
     try:
         up.wait_until_ready()
         yield up
@@ -198,7 +135,7 @@ def test_what_runs_but_answers_no_more_is_replaced(up: Up, name: str, within_s: 
 
 def test_sigterm_leaves_nothing_behind(up: Up) -> None:
     started = [psutil.Process(pid) for pid in up.pids.values()]
-    family = started + [child for one in started for child in one.children(recursive=True)]
+    family = started + [child for process in started for child in process.children(recursive=True)]
 
     code = up.stop()
 

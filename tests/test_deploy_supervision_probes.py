@@ -12,10 +12,11 @@ import pytest
 import redis
 from stack import Stack, free_port
 
-from deploy import probes, supervisor
-from deploy.probes import Probe, Silent, Unknown, Unwell, Verdict, of_http, of_page, of_redis
-from deploy.servers import STATE_CONFIG, Program, redis_server
-from deploy.supervisor import Supervisor
+from deploy.local.servers import STATE_CONFIG, redis_server
+from deploy.supervision import liveness, probes, supervisor
+from deploy.supervision.liveness import Health, NoAnswer, Probe, Unhealthy, Unknown
+from deploy.supervision.process import Program
+from deploy.supervision.supervisor import Supervisor
 from storage import catalogue
 from storage.redis.calls import SyncRedis
 
@@ -35,7 +36,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     """A supervisor in a hurry."""
-    monkeypatch.setattr(probes, "EVERY_S", 0.1)
+    monkeypatch.setattr(liveness, "EVERY_S", 0.1)
     monkeypatch.setattr(probes, "ANSWER_S", 0.3)
     monkeypatch.setattr(supervisor, "REPLACE_GRACE_S", 0.5)
     said: list[str] = []
@@ -52,7 +53,7 @@ class Page:
         port, self.late = free_port(), folder / "late"
         self.url, self.kept = f"http://127.0.0.1:{port}", kept
         command = [sys.executable, "-c", SERVER, str(port), str(self.late)]
-        kept.start(Program("web-1", command, {}), of_page(self.url))
+        kept.start(Program("web-1", command, {}), probes.web(self.url))
         kept.wait_for("web-1", self.answers, 20)
         time.sleep(0.5)  # it was seen to work
 
@@ -93,7 +94,7 @@ def test_one_that_answers_no_more_is_replaced(kept: Supervisor, tmp_path: Path) 
 
 def test_one_that_ignores_sigterm_is_killed(kept: Supervisor) -> None:
     def silent(pid: int) -> None:
-        raise Silent("no answer")
+        raise NoAnswer("no answer")
 
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     program = Program("stubborn", [sys.executable, "-c", stubborn], {})
@@ -134,40 +135,47 @@ def test_nothing_is_held_against_one_that_is_still_starting() -> None:
 
     def silent(pid: int) -> None:
         asked.append(pid)
-        raise Silent("no answer")
+        raise NoAnswer("no answer")
 
-    starting, late = Verdict(Probe(silent)), Verdict(Probe(silent, start_s=0))
+    starting, late = Health(Probe(silent)), Health(Probe(silent, start_s=0))
     for _ in range(3):
-        starting.look(1)
-        late.look(1)
+        starting.check(1)
+        late.check(1)
 
     assert (starting.reason, late.reason) == ("", "no answer")
 
 
-def test_the_next_process_begins_with_a_clean_sheet() -> None:
+def test_failures_of_a_process_do_not_count_against_its_successor() -> None:
     def silent(pid: int) -> None:
         if pid == 1:
-            raise Silent("no answer")
+            raise NoAnswer("no answer")
 
-    verdict = Verdict(Probe(silent, misses=1, start_s=0))
-    verdict.look(1)
-    assert verdict.reason
-    verdict.look(2)
+    health = Health(Probe(silent, misses=1, start_s=0))
+    health.check(1)
+    assert health.reason
+    health.check(2)
 
-    assert verdict.reason == ""
+    assert health.reason == ""
 
 
 def test_misses_count_only_in_a_row() -> None:
-    answers = [Silent("no"), Silent("no"), None, Silent("no"), Silent("no"), Unknown("?")] * 5
+    answers = [
+        NoAnswer("no"),
+        NoAnswer("no"),
+        None,
+        NoAnswer("no"),
+        NoAnswer("no"),
+        Unknown("?"),
+    ] * 5
 
     def ask(pid: int) -> None:
         if error := answers.pop(0):
             raise error
 
-    verdict = Verdict(Probe(ask, start_s=0))
+    health = Health(Probe(ask, start_s=0))
     while answers:
-        verdict.look(1)
-        assert verdict.reason == ""
+        health.check(1)
+        assert health.reason == ""
 
 
 @pytest.fixture
@@ -175,7 +183,7 @@ def own_redis(kept: Supervisor, tmp_path: Path) -> tuple[str, "redis.Redis"]:
     port = free_port()
     url = f"redis://:secret@127.0.0.1:{port}/0"
     program = redis_server("state", tmp_path / "state", port, "secret", config=STATE_CONFIG)
-    kept.start(program, of_redis(url))
+    kept.start(program, probes.redis_server(url))
     client = redis.Redis.from_url(url, socket_timeout=5)
     kept.wait_for("state", lambda: _pings(client), 20)
     kept.mark_ready()
@@ -221,10 +229,10 @@ def test_a_redis_that_is_busy_with_a_script_is_left_alone(
 
 
 def test_any_answer_of_an_s3_is_a_sign_of_life(servers: Stack) -> None:
-    of_http(servers.env["PIXELMILL_S3_URL"]).ask(1)  # 403
+    probes.http_server(servers.env["PIXELMILL_S3_URL"]).ask(1)  # 403
 
-    with pytest.raises(Silent):
-        of_http("http://127.0.0.1:1/").ask(1)
+    with pytest.raises(NoAnswer):
+        probes.http_server("http://127.0.0.1:1/").ask(1)
 
 
 @pytest.fixture
@@ -245,7 +253,7 @@ def test_a_worker_is_missed_only_while_the_state_redis_answers(
     with Stack(tmp_path) as own:
         own.start_redis("state")
         link = SyncRedis(own.state)
-        worker = probes.of_worker(own.env["PIXELMILL_STATE_URL"], 60)
+        worker = probes.worker(own.env["PIXELMILL_STATE_URL"], 60)
         announce(link)
         worker.ask(7)
         link.do(catalogue.forget_workers())
@@ -261,7 +269,7 @@ def test_a_worker_is_missed_only_while_the_state_redis_answers(
             worker.ask(7)
 
         now[0] += probes.MARGIN_S + 1
-        with pytest.raises(Silent, match="not announced itself for 16 s"):
+        with pytest.raises(NoAnswer, match="missing from the catalogue for 16 s"):
             worker.ask(7)
 
 
@@ -269,10 +277,10 @@ def test_a_worker_that_says_what_hangs_is_unwell_unless_it_drains(tmp_path: Path
     with Stack(tmp_path) as own:
         own.start_redis("state")
         link = SyncRedis(own.state)
-        worker = probes.of_worker(own.env["PIXELMILL_STATE_URL"], 60)
+        worker = probes.worker(own.env["PIXELMILL_STATE_URL"], 60)
 
         announce(link, late=["the loop 'tidy' hangs"])
-        with pytest.raises(Unwell, match="'tidy' hangs"):
+        with pytest.raises(Unhealthy, match="'tidy' hangs"):
             worker.ask(7)
 
         announce(link, late=["the loop 'tidy' hangs"], draining=True, queues=[])

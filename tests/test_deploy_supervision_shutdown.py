@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
-from stack import MODEL_PATHS, REPOSITORY, Stack
-from test_deploy_up import Up, free_port
+from local_up import Up
+from stack import MODEL_PATHS, REPOSITORY, Stack, free_port
 
 from storage import keys
 
@@ -26,8 +26,8 @@ ENV = {
 class Running(Up):
     """A running `up`, as its API is asked."""
 
-    def __init__(self, folder: Path, port: str, **env: str) -> None:
-        super().__init__(folder, "--port", port, env={**ENV, **env})
+    def __init__(self, folder: Path, port: int, **env: str) -> None:
+        super().__init__(folder, "--port", str(port), env={**ENV, **env})
         self.wait_until_ready()
         key = {"Authorization": f"Bearer {self.run['api_key']}"}
         self.client = httpx.Client(base_url=str(self.run["url"]), headers=key, timeout=40)
@@ -112,7 +112,7 @@ def test_what_is_in_hand_ends_while_web_refuses_more(tmp_path: Path) -> None:
     assert int(refused.headers["retry-after"]) > 0
     assert seen.total() == JOBS, "jobs can be asked for meanwhile"
     assert "killed" not in said and "waiting for gpu-worker-1" in said
-    assert "runs are under way" in said
+    assert "runs are in progress" in said
     assert after == {"done": JOBS}, "at the first look after the start: nothing was left"
     assert finished == JOBS
 

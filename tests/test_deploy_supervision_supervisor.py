@@ -12,9 +12,11 @@ import psutil
 import pytest
 import redis
 
-from deploy import local
-from deploy.servers import STATE_CONFIG, Program, redis_server, s3_server
-from deploy.supervisor import CannotStart, Supervisor, created_at, leftovers
+from deploy.local import embedded, run_file
+from deploy.local.installation import free_ports
+from deploy.local.servers import STATE_CONFIG, redis_server, s3_server
+from deploy.supervision.process import CannotStart, Program, created_at, stop_leftovers
+from deploy.supervision.supervisor import Supervisor
 
 SLEEP = "import time; time.sleep(60)"
 PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {SLEEP!r}]).wait()"
@@ -80,8 +82,8 @@ def test_grandchildren_end_with_their_parents(supervisor: Supervisor) -> None:
 def test_a_killed_supervisor_leaves_nobody_behind(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path
-from deploy.supervisor import Supervisor
-from deploy.embedded import Program
+from deploy.supervision.supervisor import Supervisor
+from deploy.supervision.process import Program
 import sys, time
 s = Supervisor(Path({str(tmp_path)!r}), print, lambda: None)
 s.start(Program('child', [sys.executable, '-c', {SLEEP!r}], {{}}))
@@ -99,34 +101,34 @@ time.sleep(60)
 def test_leftovers_are_known_by_pid_and_start_time() -> None:
     with subprocess.Popen([sys.executable, "-c", SLEEP], start_new_session=True) as stranger:
         recycled = {"web-1": (stranger.pid, created_at(stranger.pid) - 100)}
-        assert list(leftovers(recycled)) == []
+        assert list(stop_leftovers(recycled)) == []
         assert stranger.poll() is None
 
         own = {"web-1": (stranger.pid, created_at(stranger.pid))}
-        assert list(leftovers(own)) == ["web-1"]
+        assert list(stop_leftovers(own)) == ["web-1"]
         assert stranger.wait(5) is not None
 
 
 def test_a_damaged_run_file_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"supervisor": [1')
 
-    assert local._earlier_run(tmp_path / "run.json")["started"] == {}
+    assert run_file.read(tmp_path) == run_file.RunFile()
 
 
 def test_the_state_redis_keeps_what_it_was_told_through_a_kill(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:
-    [port] = local._free_ports(1)
+    [port] = free_ports(1)
     folder = tmp_path / "with a space"
     supervisor.start(redis_server("state", folder, port, "secret", config=STATE_CONFIG))
     client = redis.Redis(port=port, password="secret")
-    supervisor.wait_for("state", lambda: local._pings(client), 10)
+    supervisor.wait_for("state", lambda: embedded._answers_ping(client), 10)
     client.set("key", "value")
     supervisor.mark_ready()
 
     os.kill(supervisor.pids["state"], signal.SIGKILL)
     time.sleep(0.2)
-    supervisor.wait_for("state", lambda: local._pings(client), 10)
+    supervisor.wait_for("state", lambda: embedded._answers_ping(client), 10)
 
     assert client.get("key") == b"value"
     with redis.Redis(port=port) as anybody, pytest.raises(redis.AuthenticationError):

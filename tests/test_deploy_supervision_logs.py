@@ -1,4 +1,4 @@
-"""Logs turn by size and age, lose no line, and are bounded; a dead supervisor blocks nobody."""
+"""Logs are rotated and limited, and lose no line; programs write on when the supervisor dies."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 from disks import fill, small_disk
 
-from deploy.logs import DAY_S, Limits, LogFile, prune
-from deploy.servers import Program
-from deploy.supervisor import Supervisor
+from deploy.supervision.log_files import DAY_S, Limits, LogFile, prune
+from deploy.supervision.process import Program
+from deploy.supervision.supervisor import Supervisor
 
 LINES = 20_000
 MIB = 2**20
@@ -49,16 +49,16 @@ def text_of(file: Path) -> str:
 
 def lines_of(folder: Path) -> list[str]:
     """All lines of one program, in the order of its files."""
-    turned = sorted(folder.glob("chatty.2*.log"), key=lambda one: one.stat().st_mtime_ns)
+    rotated = sorted(folder.glob("chatty.2*.log"), key=lambda path: path.stat().st_mtime_ns)
     return [
         line
-        for file in [*turned, folder / "chatty.log"]
+        for file in [*rotated, folder / "chatty.log"]
         if file.exists()
         for line in file.read_text().splitlines()
     ]
 
 
-def test_no_line_is_lost_or_torn_while_files_turn(tmp_path: Path) -> None:
+def test_no_line_is_lost_or_torn_while_files_are_rotated(tmp_path: Path) -> None:
     with supervised(tmp_path, Limits(8 * MIB)) as supervisor:
         supervisor.start(Program("chatty", [sys.executable, "-c", CHATTY], {}))
         until(lambda: len(lines_of(tmp_path)) >= LINES)
@@ -90,21 +90,21 @@ def test_each_start_keeps_the_logs_of_those_before(tmp_path: Path) -> None:
     assert sorted(kept) == ["start 0\n", "start 1\n"]
 
 
-def test_a_day_old_file_is_turned_and_old_ones_go(tmp_path: Path) -> None:
+def test_a_day_old_file_is_rotated_and_old_ones_go(tmp_path: Path) -> None:
     now_s = time.time()
     log = LogFile(tmp_path / "one.log", MIB, clock=lambda: now_s)
     log.write(b"yesterday\n")
     now_s += DAY_S + 1
     log.write(b"today\n")
-    [turned] = tmp_path.glob("one.2*.log")
-    before = turned.read_text(), log.path.read_text()
+    [rotated] = tmp_path.glob("one.2*.log")
+    before = rotated.read_text(), log.path.read_text()
 
-    prune(tmp_path, Limits(MIB, days=14), turned.stat().st_mtime + 13 * DAY_S)
-    is_kept = turned.exists()
-    prune(tmp_path, Limits(MIB, days=14), turned.stat().st_mtime + 15 * DAY_S)
+    prune(tmp_path, Limits(MIB, days=14), rotated.stat().st_mtime + 13 * DAY_S)
+    is_kept = rotated.exists()
+    prune(tmp_path, Limits(MIB, days=14), rotated.stat().st_mtime + 15 * DAY_S)
 
     assert before == ("yesterday\n", "today\n")
-    assert is_kept and not turned.exists() and log.path.exists()
+    assert is_kept and not rotated.exists() and log.path.exists()
 
 
 def test_a_dead_writer_is_started_again_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ time.sleep(60)
 """
     code = f"""
 from pathlib import Path
-from deploy.supervisor import Supervisor
-from deploy.embedded import Program
+from deploy.supervision.supervisor import Supervisor
+from deploy.supervision.process import Program
 import sys, time
 s = Supervisor(Path({str(tmp_path)!r}), print, lambda: None)
 s.start(Program('slow', [sys.executable, '-c', {ends_slowly!r}], {{}}))

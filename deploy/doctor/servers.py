@@ -1,0 +1,155 @@
+"""Checks of the servers that keep the state: Redis and S3."""
+
+import statistics
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+
+from deploy.doctor.finding import ANSWER_S, MIB, Finding, Level
+from deploy.supervision.probes import impatient_redis
+from storage import keys
+from storage.errors import StorageDown
+from storage.s3.objects import FolderObjects, Objects, S3Objects
+from tasks.settings import Settings
+from web.jobs.room import STATE_SHARE
+
+ROUND_TRIPS = 20
+SLOW_MS = 5
+"""A round trip to Redis that takes longer slows every job down."""
+
+
+def state_redis(settings: Settings) -> Iterable[Finding]:
+    """The Redis of queue and jobs: its speed, whether it can lose data, its memory, its clock."""
+    client = impatient_redis(settings.state_url, ANSWER_S)
+    yield _round_trip(client, "state Redis", settings.state_url)
+    info = client.info()
+    yield _configuration(
+        "state keeps data",
+        {
+            "appendonly yes": bool(info.get("aof_enabled")),
+            "maxmemory-policy noeviction": info.get("maxmemory_policy") == "noeviction",
+        },
+        "Otherwise jobs are lost when it restarts or its memory is full.",
+    )
+    yield _writes_and_memory(info)
+    yield _clock(client)
+
+
+def cache_redis(settings: Settings) -> Iterable[Finding]:
+    """The Redis of results: its speed, and whether it evicts by itself."""
+    client = impatient_redis(settings.cache_url, ANSWER_S)
+    yield _round_trip(client, "cache Redis", settings.cache_url)
+    info = client.info("memory")
+    yield _configuration(
+        "cache evicts",
+        {
+            "maxmemory-policy allkeys-lru": str(info.get("maxmemory_policy")).startswith("allkeys"),
+            "maxmemory above 0": bool(info.get("maxmemory")),
+        },
+        "Otherwise it grows until the memory of its machine is full.",
+    )
+
+
+def scratch_redis(settings: Settings) -> Iterable[Finding]:
+    """The Redis of the arrays between stages, if there is one."""
+    if settings.scratch_url:
+        client = impatient_redis(settings.scratch_url, ANSWER_S)
+        yield _round_trip(client, "scratch Redis", settings.scratch_url)
+
+
+def s3(settings: Settings) -> Iterable[Finding]:
+    """Writes, reads and deletes a small object."""
+    store, data = _objects(settings), token_hex(512).encode()
+    key = keys.upload_object("doctor", token_hex(16))
+    where = f"{settings.s3_url}, bucket {settings.s3_bucket}"
+    began = time.perf_counter()
+    try:
+        store.put(key, data, "application/octet-stream")
+        is_same = store.get(key) == data
+        store.delete(key)
+    except FileNotFoundError:
+        hint = "Make the bucket: `pixelmill init`."
+        yield Finding("fail", "S3", f"{where}: there is no such bucket", hint)
+        return
+    except StorageDown as error:
+        hint = "Check PIXELMILL_S3_URL, _KEY and _SECRET; `pixelmill up` starts an S3 server."
+        yield Finding("fail", "S3", str(error), hint)
+        return
+    ms = (time.perf_counter() - began) * 1000
+    if is_same:
+        yield Finding("ok", "S3", f"{ms:.1f} ms to write, read and delete ({where})")
+    else:
+        hint = "Look for a proxy or cache in front of it that changes what it passes on."
+        yield Finding("fail", "S3", f"{where}: other bytes were read than written", hint)
+
+
+def _round_trip(client: "redis.Redis", what: str, url: str) -> Finding:
+    times_ms = []
+    for _ in range(ROUND_TRIPS + 1):
+        began = time.perf_counter()
+        client.time()  # PING is refused while the last write to its disk has failed
+        times_ms.append((time.perf_counter() - began) * 1000)
+    ms = statistics.median(times_ms[1:])  # the first one connects
+    address = urlsplit(url)  # the whole URL contains the password
+    where = f"{address.hostname or address.path}:{address.port or 6379}"
+    value = f"{ms:.2f} ms per round trip ({where})"
+    if ms > SLOW_MS:
+        hint = "Each job makes many round trips: run Redis closer to web and workers."
+        return Finding("warn", what, value, hint)
+    return Finding("ok", what, value)
+
+
+def _configuration(what: str, expected: Mapping[str, bool], why: str) -> Finding:
+    """`expected`: configuration -> whether the server has it."""
+    wrong = [configuration for configuration, is_so in expected.items() if not is_so]
+    if wrong:
+        hint = f"{why} Set it on the server."
+        return Finding("warn", what, f"expected {', '.join(wrong)}", hint)
+    return Finding("ok", what, ", ".join(expected))
+
+
+def _writes_and_memory(info: Mapping[str, Any]) -> Finding:
+    """Whether Redis takes writes, and how full its memory is. `info`: what INFO answers."""
+    if info.get("aof_last_write_status", "ok") != "ok":
+        value = "the last write to its append-only file failed"
+        hint = "Its disk is full or broken. Free some space; it then continues by itself."
+        return Finding("fail", "state writes", value, hint)
+    used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if not limit:
+        value = f"{used / MIB:.0f} MiB used, maxmemory is 0"
+        hint = "Set maxmemory, so that new work is refused before the machine's memory is full."
+        return Finding("warn", "state memory", value, hint)
+    value = f"{used / MIB:.0f} MiB used of {limit / MIB:.0f} MiB"
+    if used > limit * STATE_SHARE:
+        hint = "New work is refused. Wait until jobs have ended, or give Redis more memory."
+        return Finding("fail", "state memory", value, hint)
+    return Finding("ok", "state memory", value)
+
+
+def _clock(client: "redis.Redis") -> Finding:
+    before = time.time()
+    seconds, microseconds = client.time()
+    here = (before + time.time()) / 2
+    apart_s = abs(seconds + microseconds / 1e6 - here)
+    level: Level = "fail" if apart_s > 30 else "warn" if apart_s > 1 else "ok"
+    hint = "" if level == "ok" else "Set both clocks by NTP: signed addresses depend on them."
+    return Finding(level, "clock", f"{apart_s * 1000:.1f} ms from that of the state Redis", hint)
+
+
+def _objects(settings: Settings) -> Objects:
+    url = urlsplit(settings.s3_url)
+    if url.scheme == "file":
+        return FolderObjects(Path(url.path))
+    return S3Objects(
+        settings.s3_url,
+        key=settings.s3_key,
+        secret=settings.s3_secret,
+        bucket=settings.s3_bucket,
+        region=settings.s3_region,
+        timeout_s=ANSWER_S,
+    )

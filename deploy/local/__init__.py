@@ -1,0 +1,1 @@
+"""`pixelmill up`: a whole installation on one machine."""

@@ -1,0 +1,156 @@
+"""The client finds its server, waits while it is busy, and passes on what it says."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import Stack
+
+from deploy.client import api
+from deploy.client.api import Client, RunOptions, Server
+from tasks.errors import BadInput, JobError, Unavailable
+from tasks.settings import settings
+
+JOB = {
+    "id": "1", "state": "done", "stage": None, "progress": 1.0, "position": None, "cached": False,
+    "error": None, "result": {"objects": {}},
+}  # fmt: skip
+
+
+@pytest.fixture
+def own_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A var folder without anything in it."""
+    monkeypatch.setenv("PIXELMILL_VAR_DIR", str(tmp_path / "var"))
+    (tmp_path / "var").mkdir()
+    settings.cache_clear()
+    yield tmp_path / "var"
+    settings.cache_clear()
+
+
+Answer = tuple[int, dict[str, str], Any]
+
+
+@pytest.fixture
+def fake() -> Iterator[Callable[..., Server]]:
+    """Starts servers that give these answers, one after the other, the last one for ever."""
+    servers = []
+
+    def start(*answers: Answer) -> Server:
+        left = list(answers)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                status, headers, body = left.pop(0) if len(left) > 1 else left[0]
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in {**headers, "content-length": str(len(data))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_POST = do_GET
+
+            def log_message(self, *words: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return Server(f"http://127.0.0.1:{server.server_port}", "")
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_wrong_key_is_said_in_the_servers_words(stack: Stack) -> None:
+    with Client(Server(stack.url, "wrong")) as client, pytest.raises(JobError, match="API key"):
+        client.models()
+
+
+def test_no_server_found_is_a_sentence_with_a_way_out(own_var: Path) -> None:
+    with pytest.raises(Unavailable, match="no server found") as caught:
+        api.find_server("", "")
+
+    assert "pixelmill up" in str(caught.value.hint)
+
+
+def test_a_server_that_is_gone_is_a_sentence_with_a_way_out() -> None:
+    with Client(Server("http://127.0.0.1:1", "")) as client, pytest.raises(Unavailable) as caught:
+        client.models()
+
+    assert str(caught.value).startswith("no server answers at http://127.0.0.1:1: ")
+    assert "pixelmill up" in str(caught.value.hint)
+
+
+def test_the_server_of_pixelmill_up_is_found_with_its_key(own_var: Path) -> None:
+    (own_var / "run.json").write_text('{"url": "http://127.0.0.1:7860", "api_key": "pm_1"}')
+
+    assert api.find_server("", "") == Server("http://127.0.0.1:7860", "pm_1")
+    assert api.find_server("http://127.0.0.1:7860/", "") == Server("http://127.0.0.1:7860", "pm_1")
+    assert api.find_server("", "mine") == Server("http://127.0.0.1:7860", "mine")
+
+
+def test_the_key_of_pixelmill_up_goes_to_no_other_server(own_var: Path) -> None:
+    (own_var / "run.json").write_text('{"url": "http://127.0.0.1:7860", "api_key": "pm_1"}')
+
+    assert api.find_server("https://elsewhere.example", "").key == ""
+
+
+def test_an_address_without_a_scheme_is_refused(own_var: Path) -> None:
+    with pytest.raises(BadInput, match="'localhost:7860' is not an address"):
+        api.find_server("localhost:7860", "")
+
+
+def test_parameters_are_read_from_words() -> None:
+    assert api.parameters(["gain=2", "note=a=b", "empty="]) == {
+        "gain": "2", "note": "a=b", "empty": "",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["gain", "=2", "wait=5", "output=alpha"])
+def test_what_is_no_parameter_is_refused(word: str) -> None:
+    with pytest.raises(BadInput, match="is not a parameter of a model"):
+        api.parameters([word])
+
+
+def test_a_busy_server_is_asked_again(fake: Callable[..., Server], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    busy = (503, {"retry-after": "0"}, {"error": {"message": "busy"}})
+
+    with Client(fake(busy, (429, {"retry-after": "0"}, {}), (200, {}, JOB))) as client:
+        assert client.predict(tmp_path / "a.jpg", RunOptions("noop", {}))["state"] == "done"
+
+
+def test_a_server_that_stays_busy_is_given_up(fake: Callable[..., Server], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    busy = {"error": {"message": "1000 runs wait already", "hint": "Try again."}}
+
+    server = fake((429, {"retry-after": "0"}, busy))
+    with Client(server) as client, pytest.raises(JobError, match="1000 runs wait already"):
+        client.predict(tmp_path / "a.jpg", RunOptions("noop", {}))
+
+
+def test_a_job_is_followed_to_its_end(fake: Callable[..., Server]) -> None:
+    queued = {**JOB, "state": "queued", "position": 2, "progress": 0.0}
+    inferring = {**JOB, "state": "inferring", "stage": "inference", "progress": 0.5}
+    seen: list[dict[str, Any]] = []
+
+    with Client(fake((200, {}, inferring), (200, {}, JOB))) as client:
+        assert client.follow(queued, seen.append)["state"] == "done"
+
+    assert [job["state"] for job in seen] == ["queued", "inferring"]
+
+
+def test_what_is_not_pixelmill_is_said_to_be_something_else(fake: Callable[..., Server]) -> None:
+    with (
+        Client(fake((200, {}, ["hello"]))) as client,
+        pytest.raises(BadInput, match="is not Pixelmill"),
+    ):
+        client.models()
