@@ -18,7 +18,13 @@ _count = itertools.count()
 class Up:
     """A running `pixelmill up`."""
 
-    def __init__(self, folder: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        program: Path = Path(sys.executable).parent / "pixelmill",
+    ) -> None:
         self.folder = folder
         env = {
             "PYTHONPATH": str(REPOSITORY),
@@ -28,7 +34,7 @@ class Up:
             "C_FORCE_ROOT": "1",
             **(env or {}),
         }
-        command = [str(Path(sys.executable).parent / "pixelmill"), "up", *options]
+        command = [str(program), "up", *options]
         self.out = open(folder / "out", "wb")  # noqa: SIM115 (closed by stop)
         self.process = subprocess.Popen(
             command, cwd=folder, env=env, stdout=self.out, stderr=subprocess.STDOUT

@@ -43,9 +43,9 @@ def ask(client: httpx.Client, salt: int, device_s: float = 0, wait: float = 0) -
 
 def states(client: httpx.Client, jobs: list[str]) -> Counter[str]:
     """Each job's state, or the code of its failure."""
-    found = [client.get(f"/api/v1/jobs/{job}").json() for job in jobs]
+    answers = [client.get(f"/api/v1/jobs/{job}").json() for job in jobs]
     return Counter(
-        job["error"]["code"] if job["state"] == "failed" else job["state"] for job in found
+        job["error"]["code"] if job["state"] == "failed" else job["state"] for job in answers
     )
 
 

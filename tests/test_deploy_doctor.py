@@ -54,13 +54,13 @@ def test_a_healthy_installation_passes(stack: Stack, tmp_path: Path) -> None:
     done = run_doctor(tmp_path, stack.env, "--json")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    found = {line["what"]: line for line in json.loads(done.stdout)}
+    findings = {line["what"]: line for line in json.loads(done.stdout)}
     for what in ("versions", "state Redis", "state keeps data", "clock", "cache Redis", "S3",
                  "workers", "sandbox", "model matting", "model toy", "model noop"):  # fmt: skip
-        assert found[what]["level"] == "ok", found[what]
-    assert found["workers"]["value"] == "1 cpu, 1 gpu"
-    assert " ms per image on cpu" in found["model matting"]["value"]
-    assert "torch 2" in found["versions"]["value"]
+        assert findings[what]["level"] == "ok", findings[what]
+    assert findings["workers"]["value"] == "1 cpu, 1 gpu"
+    assert " ms per image on cpu" in findings["model matting"]["value"]
+    assert "torch 2" in findings["versions"]["value"]
 
 
 def test_a_worker_without_seccomp_is_warned_of() -> None:

@@ -113,7 +113,7 @@ def test_a_full_disk_ends_nothing_and_all_goes_on_when_there_is_room(
     assert "Traceback" not in up.said
 
 
-def test_an_upload_that_meets_a_full_disk_is_told_so(up: Up, client: httpx.Client) -> None:
+def test_an_upload_that_meets_a_full_disk_is_answered_so(up: Up, client: httpx.Client) -> None:
     photo = (REPOSITORY / "examples" / "astronaut.jpg").read_bytes() + bytes(2_000_000)
     place = client.post("/api/v1/uploads", json={"size": len(photo)}).json()["upload"]
     fill(up.folder)

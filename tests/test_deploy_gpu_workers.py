@@ -30,7 +30,7 @@ LIMIT_PX = 3 * 64 * 64
 
 
 @pytest.fixture(scope="module")
-def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("fleet")
     env = {
         "SIMULATED": f"a=20 b=1 cpu_pixels={LIMIT_PX} log={folder / 'log'} hangs={folder / 'hung'}",
@@ -50,22 +50,22 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def ask(mill: Stack, **params: Any) -> dict[str, Any]:
+def ask(stack: Stack, **params: Any) -> dict[str, Any]:
     """The ended job of one image."""
     answer = httpx.post(
-        f"{mill.url}/api/v1/predict/simulated",
+        f"{stack.url}/api/v1/predict/simulated",
         params={"wait": 60, **params},
         content=(REPOSITORY / "examples" / "chelsea.jpg").read_bytes(),
-        headers={"Authorization": f"Bearer {mill.api_key}"},
+        headers={"Authorization": f"Bearer {stack.api_key}"},
         timeout=90,
     )
     job: dict[str, Any] = answer.json()
     return job
 
 
-def gpu_worker(mill: Stack) -> Mapping[str, Any] | None:
+def gpu_worker(stack: Stack) -> Mapping[str, Any] | None:
     """What the gpu worker says of itself."""
-    workers = calls.SyncRedis(mill.state).do(catalogue.read()).workers
+    workers = calls.SyncRedis(stack.state).do(catalogue.read()).workers
     return next((worker for worker in workers if worker["kind"] == "gpu"), None)
 
 
@@ -77,11 +77,11 @@ def until(is_so: Callable[[], bool]) -> None:
 
 
 def test_without_a_gpu_there_is_one_worker_on_the_cpu_and_its_parent_has_no_torch(
-    mill: Stack,
+    stack: Stack,
 ) -> None:
-    parent = psutil.Process(mill.processes["gpu-worker"].pid)
+    parent = psutil.Process(stack.processes["gpu-worker"].pid)
 
-    [child] = [one for one in parent.children() if "workers" in one.cmdline()]
+    [child] = [child for child in parent.children() if "workers" in child.cmdline()]
 
     assert child.cmdline()[1:] == ["-m", "workers", "gpu"]
     libraries = {Path(mapped.path).name for mapped in parent.memory_maps()}
@@ -91,67 +91,67 @@ def test_without_a_gpu_there_is_one_worker_on_the_cpu_and_its_parent_has_no_torc
     )
 
 
-def test_an_image_comes_back_as_its_own(mill: Stack) -> None:
-    job = ask(mill, salt=7)
+def test_an_image_comes_back_as_its_own(stack: Stack) -> None:
+    job = ask(stack, salt=7)
 
     assert (job["state"], job["result"]["data"]["salt"], job["degraded"]) == ("done", 7, False)
 
 
 def test_an_image_that_the_device_has_no_memory_for_fails_with_a_reason_and_is_counted(
-    mill: Stack,
+    stack: Stack,
 ) -> None:
-    job = ask(mill, salt=8, side=128)
+    job = ask(stack, salt=8, side=128)
 
     assert (job["state"], job["error"]["code"]) == ("failed", "out_of_memory")
     assert "128 x 128" in job["error"]["message"] and job["error"]["hint"]
-    until(lambda: (gpu_worker(mill) or {"counts": {}})["counts"].get("failed", 0) >= 1)
+    until(lambda: (gpu_worker(stack) or {"counts": {}})["counts"].get("failed", 0) >= 1)
 
 
-def test_images_that_the_device_has_little_memory_for_all_come_back(mill: Stack) -> None:
+def test_images_that_the_device_has_little_memory_for_all_come_back(stack: Stack) -> None:
     with ThreadPoolExecutor(12) as pool:
-        jobs = list(pool.map(lambda salt: ask(mill, salt=salt, side=64), range(100, 112)))
+        jobs = list(pool.map(lambda salt: ask(stack, salt=salt, side=64), range(100, 112)))
 
     assert [job["state"] for job in jobs] == ["done"] * 12
     assert [job["result"]["data"]["salt"] for job in jobs] == list(range(100, 112))
 
 
-def test_one_poison_image_fails_alone(mill: Stack) -> None:
-    def one(salt: int) -> dict[str, Any]:
-        return ask(mill, salt=salt, fault="poison" if salt == 203 else "none")
+def test_one_poison_image_fails_alone(stack: Stack) -> None:
+    def ask_one(salt: int) -> dict[str, Any]:
+        return ask(stack, salt=salt, fault="poison" if salt == 203 else "none")
 
     with ThreadPoolExecutor(8) as pool:
-        jobs = list(pool.map(one, range(200, 208)))
+        jobs = list(pool.map(ask_one, range(200, 208)))
 
     states = [job["state"] for job in jobs]
     assert states == ["done"] * 3 + ["failed"] + ["done"] * 4
     assert "poison" in jobs[3]["error"]["message"]
 
 
-def test_a_device_that_hangs_costs_its_process_and_not_the_image(mill: Stack) -> None:
-    before = gpu_worker(mill)
+def test_a_device_that_hangs_costs_its_process_and_not_the_image(stack: Stack) -> None:
+    before = gpu_worker(stack)
     assert before
-    job = ask(mill, salt=300, fault="hang")
+    job = ask(stack, salt=300, fault="hang")
 
     if job["state"] != "done":
-        address = f"{mill.url}/api/v1/jobs/{job['id']}"
-        headers = {"Authorization": f"Bearer {mill.api_key}"}
+        address = f"{stack.url}/api/v1/jobs/{job['id']}"
+        headers = {"Authorization": f"Bearer {stack.api_key}"}
         until(lambda: httpx.get(address, headers=headers).json()["state"] in ("done", "failed"))
         job = httpx.get(address, headers=headers).json()
 
     assert (job["state"], job["result"]["data"]["salt"]) == ("done", 300)
-    log = (mill.folder / "gpu-worker.log").read_text()
+    log = (stack.folder / "gpu-worker.log").read_text()
     assert "the device has been at one batch" in log and "gpu-worker-1 ended (exit code 70)" in log
-    until(lambda: (gpu_worker(mill) or before)["pid"] != before["pid"])
+    until(lambda: (gpu_worker(stack) or before)["pid"] != before["pid"])
 
 
-def test_sigterm_ends_parent_and_child_and_leaves_nothing_behind(mill: Stack) -> None:
+def test_sigterm_ends_parent_and_child_and_leaves_nothing_behind(stack: Stack) -> None:
     """The last test of this module: it ends the fleet."""
-    parent = psutil.Process(mill.processes["gpu-worker"].pid)
+    parent = psutil.Process(stack.processes["gpu-worker"].pid)
     children = parent.children(recursive=True)
 
     parent.send_signal(signal.SIGTERM)
 
-    assert mill.processes["gpu-worker"].wait(30) == 0
+    assert stack.processes["gpu-worker"].wait(30) == 0
     assert children and not any(child.is_running() for child in children)
 
 
@@ -186,12 +186,16 @@ def test_every_gpu_gets_a_worker_of_its_own_and_a_share_of_the_cores(
     monkeypatch.setattr(pinning, "usable", lambda: [Gpu(n, "T4", 0, 1, 1) for n in (0, 1, 3)])
     monkeypatch.setattr(pinning, "cores", lambda: 8)
 
-    found = gpu_workers.programs(read(None), "toy")
+    programs = gpu_workers.programs(read(None), "toy")
 
-    assert [program.name for program in found] == ["gpu-worker-1", "gpu-worker-2", "gpu-worker-3"]
-    gpus = [program.command[-4:] for program in found]
+    assert [program.name for program in programs] == [
+        "gpu-worker-1",
+        "gpu-worker-2",
+        "gpu-worker-3",
+    ]
+    gpus = [program.command[-4:] for program in programs]
     assert gpus == [["--models", "toy", "--gpu", number] for number in "013"]
-    assert {program.env["PIXELMILL_THREADS"] for program in found} == {"2"}
+    assert {program.env["PIXELMILL_THREADS"] for program in programs} == {"2"}
 
 
 def test_a_gpu_that_is_asked_for_and_hidden_is_no_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

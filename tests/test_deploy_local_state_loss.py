@@ -139,6 +139,8 @@ def test_damage_inside_the_file_is_cut_off_and_said(server: Server) -> None:
 
     print(f"work again after {back_s:.1f} s")
     said = " ".join(server.said.split())
-    assert "was damaged inside: the last" in said and "A copy of all as it was is in" in said
+    assert (
+        "was damaged inside: the last" in said and "A copy of the files as they were is in" in said
+    )
     [copy] = folder.glob("damaged-*")
     assert b"DAMAGE" in (copy / file.name).read_bytes()

@@ -159,10 +159,10 @@ def test_a_second_signal_shortens_the_stop(tmp_path: Path) -> None:
 def test_one_worker_told_to_stop_ends_what_it_holds(tmp_path: Path, kind: str) -> None:
     """As a rolling update does, with another worker of its kind beside it."""
     env = {**ENV, "PIXELMILL_CPU_PROCESSES": "2", "PIXELMILL_STOP_S": "60"}
-    with Stack(tmp_path, env) as mill:
-        mill.start_all()
-        key = {"Authorization": f"Bearer {mill.api_key}"}
-        with httpx.Client(base_url=mill.url, headers=key, timeout=60) as client:
+    with Stack(tmp_path, env) as stack:
+        stack.start_all()
+        key = {"Authorization": f"Bearer {stack.api_key}"}
+        with httpx.Client(base_url=stack.url, headers=key, timeout=60) as client:
             photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
             what = {"device_s": "0.7"} if kind == "gpu" else {"conclude_s": "0.7"}
             jobs = [
@@ -174,8 +174,8 @@ def test_one_worker_told_to_stop_ends_what_it_holds(tmp_path: Path, kind: str) -
                 for number in range(8)
             ]
             time.sleep(1)
-            worker = mill.processes[f"{kind}-worker"]
-            mill.start(f"{kind}-worker-2", list(worker.args))  # type: ignore[arg-type]
+            worker = stack.processes[f"{kind}-worker"]
+            stack.start(f"{kind}-worker-2", list(worker.args))  # type: ignore[arg-type]
             worker.send_signal(signal.SIGTERM)
             code = worker.wait(50)
             end = time.monotonic() + 40
@@ -194,10 +194,10 @@ def test_a_stop_in_the_middle_counts_as_no_start(tmp_path: Path, kind: str) -> N
     """Else three stops would make a run `poison`."""
     stage, slow = ("inference", "device_s") if kind == "gpu" else ("preprocess", "prepare_s")
     env = {**ENV, "PIXELMILL_CPU_PROCESSES": "1", "PIXELMILL_STOP_S": "1"}
-    with Stack(tmp_path, env).start_all() as mill, mill.state as state:
-        key = {"Authorization": f"Bearer {mill.api_key}"}
+    with Stack(tmp_path, env).start_all() as stack, stack.state as state:
+        key = {"Authorization": f"Bearer {stack.api_key}"}
         photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
-        url = f"{mill.url}/api/v1/predict/slow?wait=0&{slow}=15"
+        url = f"{stack.url}/api/v1/predict/slow?wait=0&{slow}=15"
         job = httpx.post(url, headers=key, content=photo).json()["id"]
         [run] = [keys.run(name.decode()) for name in state.zrange(keys.ACTIVE, 0, -1)]
         end = time.monotonic() + 40
@@ -206,11 +206,11 @@ def test_a_stop_in_the_middle_counts_as_no_start(tmp_path: Path, kind: str) -> N
             time.sleep(0.05)
         before = state.hget(run, f"deliveries:{stage}")
 
-        worker = mill.processes[f"{kind}-worker"]
+        worker = stack.processes[f"{kind}-worker"]
         worker.send_signal(signal.SIGTERM)
         code = worker.wait(30)
         after = state.hget(run, f"deliveries:{stage}")
-        seen = httpx.get(f"{mill.url}/api/v1/jobs/{job}", headers=key).json()["state"]
+        seen = httpx.get(f"{stack.url}/api/v1/jobs/{job}", headers=key).json()["state"]
 
     assert code == 0
     assert (before, after) == (b"1", b"0")

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from local_up import Up
 from pages import PAGES, Block, blocks, name_of
-from stack import REPOSITORY
-from test_deploy_up import Up, free_port
+from stack import REPOSITORY, free_port
 
 DEFAULT_URL = "http://127.0.0.1:7860"
 LANGUAGES = {"sh", "python"}
@@ -40,7 +40,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
         "PIXELMILL_MODEL_PATHS": str(folder / "models"),
         "PIXELMILL_TASK_EVENTS": "false",  # Flower takes long to start, and no page needs it
     }
-    up = Up(folder, "--port", free_port(), env=env)
+    up = Up(folder, "--port", str(free_port()), env=env)
     try:
         up.wait_until_ready()
         yield up

@@ -1,14 +1,13 @@
 """Training sees what the model will see, keeps persons apart, and continues where it stopped."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from facemask_pictures import write_pictures
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,31 +136,7 @@ def test_training_that_was_stopped_goes_on_to_the_same_weights(
 
 def test_a_folder_of_pictures_becomes_weights_that_load(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    for inside in ("images", "crops/facemask", "crops/no_facemask"):
-        (folder / inside).mkdir(parents=True)
-    image = cv2.imread(str(PHOTO))
-    height, width = image.shape[:2]
-    face = [0.36 * width, 0.12 * height, 0.165 * width, 0.22 * height]
-    many = [f"images/{number}.jpg" for number in range(60)]
-    names = [
-        name
-        for part in ("train", "validation")
-        for name in [name for name in many if data.split_of(name) == part][:2]
-    ]
-    crops = {"crops/no_facemask/0.jpg": "0.jpg"}
-    for name in (*names, *crops):
-        cv2.imwrite(str(folder / name), image)
-    (folder / "crops" / "sources.json").write_text(json.dumps(crops))
-    pictures = [
-        {"id": number, "file_name": name, "width": width, "height": height}
-        for number, name in enumerate(names)
-    ]
-    faces = [
-        {"image_id": number, "category_id": 1 + number % 2, "bbox": face}
-        for number in range(len(names))
-    ]
-    annotations = {"images": pictures, "annotations": faces}
-    (folder / "annotations.json").write_text(json.dumps(annotations))
+    write_pictures(folder)
 
     out = tmp_path / "out"
     main(["--data", str(folder), "--out", str(out), "--epochs", "1", "--device", "cpu"])
