@@ -1,4 +1,4 @@
-"""What several requests on one connection, and what waits on one, do to each other."""
+"""Several requests on one connection, upgrades, and requests that wait."""
 
 import socket
 import struct
@@ -21,10 +21,10 @@ WAITING = 6
 
 @pytest.fixture
 def connection(stack: Stack) -> Iterator[socket.socket]:
-    with socket.create_connection((HOST, stack.ports["web"])) as one:
-        one.settimeout(5)
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield one
+    with socket.create_connection((HOST, stack.ports["web"])) as connection:
+        connection.settimeout(5)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection
 
 
 def request(stack: Stack, line: str, headers: str = "") -> bytes:
@@ -32,7 +32,7 @@ def request(stack: Stack, line: str, headers: str = "") -> bytes:
 
 
 def all_of(connection: socket.socket) -> bytes:
-    """What comes until it is closed."""
+    """Everything that is received until the connection is closed."""
     parts = []
     while part := connection.recv(65_536):
         parts.append(part)
@@ -48,22 +48,22 @@ def test_the_body_of_an_upgrade_is_never_a_request(
     kind = "Content-Type: application/json\r\n"
 
     connection.sendall(request(stack, "POST /api/v1/jobs", UPGRADE + kind + framing))
-    time.sleep(0.2)  # in a packet of its own
+    time.sleep(0.2)  # so that it comes in a packet of its own
     connection.sendall(hidden)
 
-    said = all_of(connection)
-    assert said.startswith(b"HTTP/1.1 400 ") and said.count(b"HTTP/1.1") == 1
-    assert b"another protocol" in said
+    answer = all_of(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1
+    assert b"another protocol" in answer
 
 
-def test_who_asks_for_an_upgrade_is_answered_in_http_1_and_closed(
+def test_an_upgrade_is_answered_in_http_1_and_the_connection_closed(
     stack: Stack, connection: socket.socket
 ) -> None:
     connection.sendall(request(stack, "GET /healthz", UPGRADE) + request(stack, "GET /healthz"))
 
-    said = all_of(connection)
-    assert said.startswith(b"HTTP/1.1 200 ") and b"connection: close" in said
-    assert said.count(b"HTTP/1.1") == 1
+    answer = all_of(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_a_body_goes_to_s3_with_uploads_alone(stack: Stack) -> None:
@@ -74,22 +74,24 @@ def test_a_body_goes_to_s3_with_uploads_alone(stack: Stack) -> None:
     assert answer.status_code == 400  # of S3
 
 
-def test_whoever_leaves_with_requests_in_line_breaks_none(stack: Stack) -> None:
+def test_a_client_that_disconnects_with_pipelined_requests_breaks_none(stack: Stack) -> None:
     log = stack.folder / "web.log"
     before = log.stat().st_size
 
     for _ in range(5):
-        with socket.create_connection((HOST, stack.ports["web"])) as one:
-            one.setblocking(False)
-            one.send(request(stack, "GET /static/workbench.js") * 300)
+        with socket.create_connection((HOST, stack.ports["web"])) as connection:
+            connection.setblocking(False)
+            connection.send(request(stack, "GET /static/workbench.js") * 300)
             time.sleep(0.1)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     time.sleep(1)
     assert "request broke" not in log.read_text()[before:]
 
 
-def test_who_waits_for_a_result_holds_no_body(stack: Stack, photo: bytes) -> None:
+def test_a_request_that_waits_for_a_result_holds_no_body_in_memory(
+    stack: Stack, photo: bytes
+) -> None:
     body = photo + bytes(BODY_MIB * 2**20)
     address = f"{stack.url}/api/v1/predict/slow?device_s=8&salt={time.time_ns()}&wait=30"
     headers = {"Authorization": f"Bearer {API_KEY}"}

@@ -1,4 +1,4 @@
-"""Requests for work are turned away at the door while there are too many; all else comes in."""
+"""Requests for new work are refused while there is too much of it; all others are served."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from web.jobs.admission import crowded
 from web.middleware.load_shedding import LoadShedding
 
 WORK = ("/api/v1/jobs", "/api/v1/predict/matting")
-APP: ASGIApp = PlainTextResponse("came in")
+APP: ASGIApp = PlainTextResponse("served")
 MIB = 2**20
 
 
@@ -23,19 +23,19 @@ def full() -> None:
     raise crowded("at_hand", 64)
 
 
-def room() -> None:
+def not_full() -> None:
     pass
 
 
-async def status(door: LoadShedding, method: str, path: str) -> int:
-    transport = httpx.ASGITransport(door)
+async def status(middleware: LoadShedding, method: str, path: str) -> int:
+    transport = httpx.ASGITransport(middleware)
     async with httpx.AsyncClient(transport=transport, base_url="http://mill") as client:
         return (await client.request(method, path)).status_code
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A real server behind a door without room."""
+    """A real server that refuses all new work."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(LoadShedding(APP, full), port=port, log_level="error"))
     thread = threading.Thread(target=server.run)
@@ -49,13 +49,13 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", WORK)
-async def test_who_asks_for_work_is_refused_while_there_is_no_room(path: str) -> None:
+async def test_a_request_for_work_is_refused_under_overload(path: str) -> None:
     assert await status(LoadShedding(APP, full), "POST", path) == 429
 
 
 @pytest.mark.parametrize("path", WORK)
-async def test_who_asks_for_work_comes_in_while_there_is_room(path: str) -> None:
-    assert await status(LoadShedding(APP, room), "POST", path) == 200
+async def test_a_request_for_work_is_served_otherwise(path: str) -> None:
+    assert await status(LoadShedding(APP, not_full), "POST", path) == 200
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ async def test_who_asks_for_work_comes_in_while_there_is_room(path: str) -> None
     [("GET", "/api/v1/jobs/1"), ("POST", "/api/v1/jobs/1/cancel"), ("POST", "/api/v1/uploads"),
      ("GET", "/api/v1/models"), ("GET", "/healthz")],
 )  # fmt: skip
-async def test_who_asks_for_no_work_comes_in_all_the_same(method: str, path: str) -> None:
+async def test_all_other_requests_are_served_under_overload(method: str, path: str) -> None:
     assert await status(LoadShedding(APP, full), method, path) == 200
 
 
-def test_a_refusal_names_its_limit_and_when_to_come_back(url: str) -> None:
+def test_a_refusal_names_its_limit_and_when_to_retry(url: str) -> None:
     answer = httpx.post(f"{url}/api/v1/jobs")
 
     error = answer.json()["error"]
@@ -81,7 +81,7 @@ def test_who_is_still_sending_a_photo_can_read_the_refusal_and_ask_again(url: st
         answers = [
             client.post(f"{url}/api/v1/predict/matting", content=bytes(20 * MIB)) for _ in range(3)
         ]
-        looked = client.get(f"{url}/api/v1/models")
+        models = client.get(f"{url}/api/v1/models")
 
     assert [answer.status_code for answer in answers] == [429, 429, 429]
-    assert looked.text == "came in"
+    assert models.text == "served"

@@ -1,4 +1,4 @@
-"""The gate and what stands behind it: hosts, origins, sizes, closed routes, sealed answers."""
+"""The middleware in front of all routes: hosts, origins, sizes, closed routes, security headers."""
 
 import json
 import os
@@ -172,8 +172,8 @@ def test_a_host_that_is_not_ours_starts_no_work(stack: Stack, host: str, status:
         ("GET", "/ui/assets"),
         ("GET", "/openapi.json"),
     ):
-        found, data = ask(stack, target, host, "Content-Length: 0", method=method)
-        assert found == status and code(data) in ("unknown_host", "bad_request"), (target, data)
+        answered, data = ask(stack, target, host, "Content-Length: 0", method=method)
+        assert answered == status and code(data) in ("unknown_host", "bad_request"), (target, data)
 
     assert queued(stack) == before
 
@@ -222,7 +222,7 @@ def test_redirects_name_no_host_and_no_scheme(stack: Stack) -> None:
 )
 def test_paths_that_servers_read_in_two_ways_are_not_sent_on(stack: Stack, path: str) -> None:
     for method in ("GET", "PUT"):
-        found, data = ask(
+        status, data = ask(
             stack,
             f"{path}?X-Amz-Signature=0",
             f"Host: 127.0.0.1:{stack.ports['web']}",
@@ -230,7 +230,7 @@ def test_paths_that_servers_read_in_two_ways_are_not_sent_on(stack: Stack, path:
             method=method,
         )
 
-        assert (found, code(data)) == (400, "bad_request"), data
+        assert (status, code(data)) == (400, "bad_request"), data
 
 
 def test_only_objects_are_read_and_written_on_the_s3_path(stack: Stack) -> None:
@@ -414,7 +414,7 @@ def test_the_page_and_its_one_call_are_there(stack: Stack) -> None:
 # Answers
 
 
-def test_every_answer_is_sealed(stack: Stack, visitor: httpx.Client) -> None:
+def test_every_answer_has_the_security_headers(stack: Stack, visitor: httpx.Client) -> None:
     picture = visitor.post("/api/v1/predict/toy?wait=100&gain=1.5", content=PHOTO).json()["result"][
         "objects"
     ]["preview"]["url"]
@@ -476,7 +476,7 @@ def test_an_address_is_signed_for_one_length_or_not_at_all(
 
 
 def test_messages_name_no_address_of_ours(stack: Stack, visitor: httpx.Client) -> None:
-    """S3 stopped: what people hear names neither hosts, ports nor keys; the log does."""
+    """S3 is stopped: the error names neither hosts, ports nor keys; only the log does."""
     os.kill(stack.processes["s3"].pid, signal.SIGSTOP)
     try:
         upload = visitor.post("/api/v1/uploads", json={"size": 9}).json()["upload"]["id"]
@@ -487,7 +487,7 @@ def test_messages_name_no_address_of_ours(stack: Stack, visitor: httpx.Client) -
 
     assert answer.status_code == 503
     assert not any(
-        word in answer.text for word in ("127.0.0.1", str(stack.ports["s3"]), "in/", "head")
+        secret in answer.text for secret in ("127.0.0.1", str(stack.ports["s3"]), "in/", "head")
     )
     assert b"storage down" in (stack.folder / "web.log").read_bytes()
 

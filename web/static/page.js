@@ -83,7 +83,7 @@ export function mountRunBar(element) {
       <button type="button" class="primary" data-run="one">Run again</button>
       <button type="button" data-run="all"></button></div>`),
     make(`<label class="switch"><input type="checkbox"><span><b>Send originals</b>
-      Otherwise photos above 2048 px are shrunk first, which is faster; downloads still have full size.</span></label>`),
+      Otherwise photos above 2048 px are shrunk first, which is faster; downloads keep their full size.</span></label>`),
   );
   const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
   const stale = () => state.items.filter((item) => isStale(item) && !isBusy(item));
