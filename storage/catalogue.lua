@@ -1,14 +1,15 @@
+-- Needs time.
 -- Everything that live workers can do, in one answer.
--- KEYS: index of workers, index of models, last seen   ARGV: prefixes of workers, models and paces
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+-- Answers {Redis time in ms, JSON of each live worker, {JSON, mean ms of each of CPU_STAGES} of each
+-- model, queues and when each was last seen}.
+local now_ms = math.floor(now)
 local workers, models = {}, {}
-for _, node in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
-  local found = redis.call('GET', ARGV[1] .. node)
-  if found then workers[#workers + 1] = found end
+for _, node in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '(' .. now_ms, '+inf')) do
+  local worker = redis.call('GET', WORKER .. node)
+  if worker then workers[#workers + 1] = worker end
 end
-for _, name in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  local found = redis.call('GET', ARGV[2] .. name)
-  if found then models[#models + 1] = {found, redis.call('HMGET', ARGV[3] .. name, 'preprocess', 'postprocess')} end
+for _, name in ipairs(redis.call('SMEMBERS', MODELS)) do
+  local card = redis.call('GET', MODEL .. name)
+  if card then models[#models + 1] = {card, redis.call('HMGET', MEAN_STAGE_MS .. name, unpack(CPU_STAGES))} end
 end
-return {now, workers, models, redis.call('HGETALL', KEYS[3])}
+return {now_ms, workers, models, redis.call('HGETALL', SEEN)}

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
+import orjson
+
 from storage import keys
-from storage.redis.calls import ARRAY, NUMBER, Call, Word, command, script
+from storage.redis.calls import ARRAY, NUMBER, Call, command, script
+from storage.states import CPU_STAGES
 
 WORKER_TTL_MS = 15_000
 GONE_S = 30
 """A request for a model whose last worker was seen longer ago than this is answered with 503."""
-
-CPU_STAGES = ("preprocess", "postprocess")
-"""The stages that cpu workers do."""
 
 
 class ScratchUsage(TypedDict):
@@ -130,19 +130,19 @@ def announce(
 
     `worker` is a WorkerInfo; `models` are the ModelCards of what it serves.
     """
-    queues: Sequence[str] = worker["queues"]
-    args: list[Word] = [node, json.dumps(worker), WORKER_TTL_MS, len(queues), *queues]
-    for name, card in models.items():
-        args += [keys.model(name), name, json.dumps(card)]
-    names = [keys.worker(node), keys.WORKERS, keys.MODELS, keys.SEEN]
-    return script("announce", int, names, args, kinds=NUMBER)
+    values = {
+        "node": node,
+        "worker": orjson.dumps(worker),
+        "ttl_ms": WORKER_TTL_MS,
+        "queues": worker["queues"],
+        "models": {name: json.dumps(card) for name, card in models.items()},
+    }
+    return script("announce", int, [], values, kinds=NUMBER)
 
 
 def read() -> Call[Catalogue]:
     """Live workers and known models, in one round trip."""
-    names = [keys.WORKERS, keys.MODELS, keys.SEEN]
-    prefixes = [keys.worker(""), keys.model(""), keys.PACE_PREFIX]
-    return script("catalogue", _parse, names, prefixes, kinds=ARRAY)
+    return script("catalogue", _parse, [], {}, kinds=ARRAY)
 
 
 def forget_workers() -> Call[bool]:

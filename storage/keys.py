@@ -7,48 +7,65 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 
-PREFIX = "px1:"
-"""All Redis keys start so; the number is the version of the layout."""
-BROKER_PREFIX = "px1:q:"
-JOB_PREFIX = "px1:job:"
-UPLOAD_OF_PREFIX = "px1:upload-of:"
-ACTIVE = "px1:active"
+LAYOUT = 2
+"""Version of the layout of all records in Redis; it is part of every key."""
+PREFIX = f"px{LAYOUT}:"
+OLD_LAYOUTS = ("px1:prepared", "px1:since", "px1:models", "px1:seen")
+"""Keys that every Redis in use has had under an earlier layout: see schema.py."""
+CELERY_PRIORITIES = (0, 3, 6, 9)
+"""Priority steps of kombu's Redis transport, which has one list for each."""
+
+BROKER_PREFIX = f"{PREFIX}q:"
+JOB_PREFIX = f"{PREFIX}job:"
+RUN_PREFIX = f"{PREFIX}run:"
+RUN_JOBS_PREFIX = f"{PREFIX}run-jobs:"
+RUN_EVENTS_PREFIX = f"{PREFIX}run-events:"
+POSITIONS_PREFIX = f"{PREFIX}positions:"
+METRICS_PREFIX = f"{PREFIX}metrics:"
+WAITING_PREFIX = f"{PREFIX}waiting:"
+MEAN_STAGE_MS_PREFIX = f"{PREFIX}mean-stage-ms:"
+USER_RUNS_PREFIX = f"{PREFIX}user-runs:"
+USER_JOBS_PREFIX = f"{PREFIX}user-jobs:"
+RESULT_JOBS_PREFIX = f"{PREFIX}result-jobs:"
+UPLOAD_JOBS_PREFIX = f"{PREFIX}upload-jobs:"
+UPLOAD_PREFIX = f"{PREFIX}upload:"
+UPLOAD_OF_PREFIX = f"{PREFIX}upload-of:"
+API_KEY_PREFIX = f"{PREFIX}api-key:"
+WORKER_PREFIX = f"{PREFIX}worker:"
+MODEL_PREFIX = f"{PREFIX}model:"
+
+ACTIVE = f"{PREFIX}active"
 """Sorted set of the request keys of runs under way, by time of their claim."""
-RECONCILER = "px1:reconciler"
+RECONCILER = f"{PREFIX}reconciler"
 """Lock: one web process at a time looks for lost runs."""
-SWEEPER = "px1:sweeper"
+SWEEPER = f"{PREFIX}sweeper"
 """Lock: one web process at a time removes old objects."""
-SWEPT = "px1:swept"
+SWEPT = f"{PREFIX}swept"
 """Hash: S3 prefix -> key up to which old objects have been removed in this round."""
-POSITIONS_PREFIX = "px1:priority:"
-STAT_PREFIX = "px1:stat:"
-WAITING_PREFIX = "px1:waiting:"
-PACE_PREFIX = "px1:pace:"
-USER_RUNS_PREFIX = "px1:user-runs:"
-RESULT_JOBS_PREFIX = "px1:result-jobs:"
-UPLOAD_JOBS_PREFIX = "px1:upload-jobs:"
-HISTORIES = "px1:histories"
+HISTORIES = f"{PREFIX}histories"
 """Sorted set of the users who have a list of jobs, by when its oldest entry may expire, in ms."""
-DEADLINES = "px1:deadlines"
+DEADLINES = f"{PREFIX}deadlines"
 """Sorted set of job ids by when they expire, in ms; some of them have ended long ago."""
-INTERESTS = "px1:interests"
+KEEP_ALIVES = f"{PREFIX}keep-alives"
 """Sorted set of the ids of jobs that live only while somebody looks, by until when, in ms."""
-UNWANTED = "px1:unwanted"
-"""Channel: `request key:number` of runs under way that nobody waits for any more."""
-SINCE = "px1:since"
+CANCELLED = f"{PREFIX}cancelled"
+"""Channel: `request key:attempt` of runs under way that no job waits for any more."""
+SINCE = f"{PREFIX}since"
 """In both Redis: since when it has been in use, in ms."""
-RUN_EVENTS = "px1:run-events:*"
+RUN_EVENTS = f"{RUN_EVENTS_PREFIX}*"
 """Pattern of the channels of all runs."""
-USER_EVENTS = "px1:user-jobs:*"
+USER_EVENTS = f"{USER_JOBS_PREFIX}*"
 """Pattern of the channels of all users."""
-PROBE = "px1:probe"
+PROBE = f"{PREFIX}probe"
 """Written to find out whether the state Redis takes writes."""
-API_KEY_PREFIX = "px1:api-key:"
-PREPARED = "px1:prepared"
+PREPARED = f"{PREFIX}prepared"
 """Set when bucket and first account were made: without it the state Redis has lost everything."""
-WORKERS = "px1:workers"
-MODELS = "px1:models"
-SEEN = "px1:seen"
+WORKERS = f"{PREFIX}workers"
+"""Sorted set of live workers, by when their announcement expires, in ms."""
+MODELS = f"{PREFIX}models"
+"""Set of the names of all models that some worker has announced."""
+SEEN = f"{PREFIX}seen"
+"""Hash: queue -> when a worker was last seen that takes work from it, in ms."""
 UPLOADS = "in/"
 """S3 prefix of uploads."""
 RESULTS = "out/"
@@ -60,7 +77,12 @@ _EDITION = re.compile(rf"{RESULTS}[^/]+/[^/]+/([0-9]{{10}})-[0-9a-f]{{8}}/")
 
 def queue(name: str, celery_priority: int) -> str:
     """List of the messages of one priority in a queue of the broker, as kombu names it."""
-    return f"{BROKER_PREFIX}{name}" + (f"\x06\x16{celery_priority}" if celery_priority else "")
+    return BROKER_PREFIX + name + priority_suffix(celery_priority)
+
+
+def priority_suffix(celery_priority: int) -> str:
+    """End of the name of such a list."""
+    return f"\x06\x16{celery_priority}" if celery_priority else ""
 
 
 def job(job_id: str) -> str:
@@ -70,22 +92,22 @@ def job(job_id: str) -> str:
 
 def run(request_key: str) -> str:
     """Hash of the run that computes `request_key`."""
-    return f"px1:run:{request_key}"
+    return RUN_PREFIX + request_key
 
 
 def run_jobs(request_key: str) -> str:
     """Set of the ids of the jobs that wait for this run."""
-    return f"px1:run-jobs:{request_key}"
+    return RUN_JOBS_PREFIX + request_key
 
 
 def run_events(request_key: str) -> str:
     """Channel on which every change of this run is published."""
-    return f"px1:run-events:{request_key}"
+    return RUN_EVENTS_PREFIX + request_key
 
 
-def positions(line: str, priority: str) -> str:
+def positions(queue: str, priority: str) -> str:
     """Hash of one priority of a stage's queue: numbers taken (`next`), the highest `started`."""
-    return f"{POSITIONS_PREFIX}{line}:{priority}"
+    return f"{POSITIONS_PREFIX}{queue}:{priority}"
 
 
 def waiting(variant: str, priority: str) -> str:
@@ -96,9 +118,9 @@ def waiting(variant: str, priority: str) -> str:
     return f"{WAITING_PREFIX}{variant}:{priority}"
 
 
-def pace(model: str) -> str:
-    """Hash: moving means of ms per run of the cpu stages; `left`: when the model last gave one."""
-    return f"{PACE_PREFIX}{model}"
+def mean_stage_ms(model: str) -> str:
+    """Hash: moving means of ms per run of the cpu stages; `inferred`: when its last batch ended."""
+    return MEAN_STAGE_MS_PREFIX + model
 
 
 def user_runs(user: str) -> str:
@@ -111,7 +133,7 @@ def user_jobs(user: str) -> str:
 
     And the channel on which the id of each new job that has to wait is published.
     """
-    return f"px1:user-jobs:{user}"
+    return USER_JOBS_PREFIX + user
 
 
 def result_jobs(request_key: str) -> str:
@@ -126,7 +148,7 @@ def upload_jobs(user: str, upload_id: str) -> str:
 
 def user(name: str) -> str:
     """Hash of an account: password hash and role."""
-    return f"px1:user:{name}"
+    return f"{PREFIX}user:{name}"
 
 
 def api_key(secret: str) -> str:
@@ -136,7 +158,7 @@ def api_key(secret: str) -> str:
 
 def upload(user: str, upload_id: str) -> str:
     """Hash of one upload."""
-    return f"px1:upload:{user}:{upload_id}"
+    return f"{UPLOAD_PREFIX}{user}:{upload_id}"
 
 
 def upload_of(user: str, sha256: str, variant: str) -> str:
@@ -146,42 +168,37 @@ def upload_of(user: str, sha256: str, variant: str) -> str:
 
 def idempotency(user: str, key: str) -> str:
     """Hash: the job that this user's Idempotency-Key made, and what it asked for."""
-    return f"px1:idempotency:{user}:{hashlib.sha256(key.encode()).hexdigest()}"
+    return f"{PREFIX}idempotency:{user}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def result(request_key: str) -> str:
     """JSON of a finished result, in the cache Redis."""
-    return f"px1:result:{request_key}"
+    return f"{PREFIX}result:{request_key}"
 
 
-def place(content_key: str) -> str:
+def result_location(content_key: str) -> str:
     """Where in S3 the result of a content key lies, in the cache Redis: see result_folder."""
-    return f"px1:place:{content_key}"
+    return f"{PREFIX}result-location:{content_key}"
 
 
 def worker(node: str) -> str:
     """JSON of a live worker; expires."""
-    return f"px1:worker:{node}"
+    return WORKER_PREFIX + node
 
 
 def model(name: str) -> str:
     """JSON of a model that some worker has announced."""
-    return f"px1:model:{name}"
+    return MODEL_PREFIX + name
 
 
 def scratch(name: str) -> str:
     """One array between stages, in a Redis of its own."""
-    return f"px1:scratch:{name}"
-
-
-def stat(model: str, minute: int) -> str:
-    """Counters of one model in one minute of Redis time."""
-    return f"px1:stat:{model}:{minute}"
+    return f"{PREFIX}scratch:{name}"
 
 
 def probed() -> str:
     """JSON of what the latest probe found, for a second."""
-    return "px1:probed"
+    return f"{PREFIX}probed"
 
 
 def upload_object(user: str, upload_id: str) -> str:
@@ -204,8 +221,8 @@ def edition_folder(user: str, request_key: str, made_s: int) -> str:
 
 def edition_made_s(key: str) -> int:
     """When the edition that this S3 key belongs to was made, in seconds since 1970; 0: of none."""
-    found = _EDITION.match(key)
-    return int(found[1]) if found else 0
+    match = _EDITION.match(key)
+    return int(match[1]) if match else 0
 
 
 def weights_object(sha256: str, name: str) -> str:

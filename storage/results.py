@@ -28,5 +28,5 @@ def exchange_location(content_key: str, location: str, ttl_s: int) -> Call[str |
 
     It is said before the work is done, so a location may prove to be empty.
     """
-    words = ("SET", keys.place(content_key), location, "GET", "EX", ttl_s)
+    words = ("SET", keys.result_location(content_key), location, "GET", "EX", ttl_s)
     return command(maybe_text, *words, kinds=MAYBE_TEXT)

@@ -1,8 +1,8 @@
 -- Write an upload's record and, once its bytes are there, that this original is there.
--- KEYS: upload, upload of original (or '')   ARGV: ttl ms, upload id, then fields and values
-local fields = {}
-for i = 3, #ARGV do fields[#fields + 1] = ARGV[i] end
-redis.call('HSET', KEYS[1], unpack(fields))
-redis.call('PEXPIRE', KEYS[1], ARGV[1])
-if KEYS[2] ~= '' then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[1]) end
+-- KEYS: upload, and if its bytes are there: upload of that original
+-- Arguments: ttl_ms, upload_id, record (fields and values)
+local upload, upload_of = unpack(KEYS)
+redis.call('HSET', upload, unpack(arguments.record))
+redis.call('PEXPIRE', upload, arguments.ttl_ms)
+if upload_of then redis.call('SET', upload_of, arguments.upload_id, 'PX', arguments.ttl_ms) end
 return 1

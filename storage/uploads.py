@@ -17,10 +17,11 @@ def write(
     original: tuple[str, str] | None = None,
 ) -> Call[Any]:
     """Write an upload's record; `original` = (sha256, variant) once its bytes are really there."""
-    upload_of = keys.upload_of(user, *original) if original else ""
-    args = [ttl_s * 1000, upload_id, *flat(record)]
-    names = [keys.upload(user, upload_id), upload_of]
-    return script("uploads", lambda answer: answer, names, args, kinds=NUMBER)
+    names = [keys.upload(user, upload_id)]
+    if original:
+        names.append(keys.upload_of(user, *original))
+    values = {"ttl_ms": ttl_s * 1000, "upload_id": upload_id, "record": flat(record)}
+    return script("uploads", lambda answer: answer, names, values, kinds=NUMBER)
 
 
 def read(user: str, upload_id: str) -> Call[dict[str, str]]:

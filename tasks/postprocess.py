@@ -9,6 +9,7 @@ import numpy as np
 from celery import Task
 from numpy.typing import NDArray
 
+from storage.jobs.endings import End
 from storage.redis.calls import Batch
 from tasks.app import app
 from tasks.clients import objects, scratch
@@ -37,7 +38,7 @@ def postprocess(self: "Task[Any, Any]", carried: Message) -> None:
     run_stage(self, STAGE, carried, lambda work: conclude(work, cache))
 
 
-def conclude(work: Work, cache: Batch[Any]) -> str | Callable[[], str]:
+def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
     """Store one run's objects; its result's JSON, or what waits until that is kept."""
     image, width, height, alpha = _image(work)
     array, is_degraded = _inferred(work)
@@ -51,7 +52,8 @@ def conclude(work: Work, cache: Batch[Any]) -> str | Callable[[], str]:
         "data": _in_upload_pixels(output.data, image, width),
     }
     if is_degraded:  # told, and not remembered: the next try may find the device free
-        return json.dumps(result | {"degraded": True}, separators=(",", ":"))
+        payload = json.dumps(result | {"degraded": True}, separators=(",", ":"))
+        return End(work.ref, "done", payload, degraded=True)
     return keep(work.spec, edition, result, cache)
 
 

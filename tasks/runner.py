@@ -43,12 +43,13 @@ class Requeued:
 
 
 REQUEUED = Requeued()
-Outcome = str | Requeued | None
-"""None: on to the next stage; a string: the run is done, and this is its result; or REQUEUED."""
+Outcome = str | End | Requeued | None
+"""None: on to the next stage; a string: the run is done, and this is its result; an End, which says
+more of that; or REQUEUED."""
 Step = Callable[[Work], Outcome | Callable[[], Outcome]]
 """One stage's work on one run. It may return a function: the work has begun, and the function waits
 for the outcome, so that the runs of a message are worked on side by side."""
-Settled = Outcome | End | OtherVersion | StorageUnavailable | ArrayGone
+Settled = Outcome | OtherVersion | StorageUnavailable | ArrayGone
 """What became of a run: its outcome, its failure, or why it cannot be done here and now."""
 
 

@@ -8,7 +8,8 @@ import redis
 
 from storage.jobs import claims
 from storage.jobs.spec import Spec
-from storage.redis.calls import Call, _source
+from storage.redis.calls import Call
+from storage.redis.scripts import source
 
 RESULT = '{"kind":"labels","width":8,"height":8,"objects":{},"data":{}}'
 JOB_TTL_S = 3600
@@ -31,7 +32,6 @@ def claim(number: int, *, user: str = "ada", key: str = "", known: str = RESULT)
         priority="batch",
         job_ttl_s=JOB_TTL_S,
         known_result=known,
-        fields={"id": job_id},
     )
 
 
@@ -42,9 +42,9 @@ def do_all(client: "redis.Redis", calls: Iterable[Call[Any]]) -> list[Any]:
     while some := list(islice(left, AT_ONCE)):  # itertools.batched is of Python 3.12
         pipeline = client.pipeline(transaction=False)
         for name in {call.script for call in some}:
-            client.script_load(_source(name)[0])
+            client.script_load(source(name)[0])
         for call in some:
-            pipeline.execute_command("EVALSHA", _source(call.script)[1], *call.words)
+            pipeline.execute_command("EVALSHA", source(call.script)[1], *call.words)
         answers += [call.parse(found) for call, found in zip(some, pipeline.execute(), strict=True)]
     return answers
 
@@ -59,8 +59,8 @@ class Timed:
 
     def ms(self, call: Call[Any]) -> tuple[float, Any]:
         """Milliseconds of one call, and its parsed answer."""
-        source, sha = _source(call.script)
-        self._client.script_load(source)
+        text, sha = source(call.script)
+        self._client.script_load(text)
         self._client.slowlog_reset()
         answer = self._client.execute_command("EVALSHA", sha, *call.words)
         took_us = max(

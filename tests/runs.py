@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from storage.jobs import claims, endings, snapshots, stages
 from storage.jobs.endings import End
@@ -86,8 +87,8 @@ def report(
             expired=expired,
         )
     if event == "renew":
-        return stages.heartbeat(refs, stage=stage, job_ttl_s=job_ttl_s, expired=expired)
-    return stages.end_stage(
+        return _as_starts(stages.heartbeat(refs, stage=stage, job_ttl_s=job_ttl_s, expired=expired))
+    call = stages.end_stage(
         refs,
         stage=stage,
         state=state,
@@ -100,6 +101,14 @@ def report(
         job_ttl_s=job_ttl_s,
         expired=expired,
     )
+    return _as_starts(call)
+
+
+def _as_starts(call: Call[list[int]]) -> Call[list[StageStart]]:
+    def parse(answer: Any) -> list[StageStart]:
+        return [StageStart(number, "") for number in call.parse(answer)]
+
+    return replace(call, parse=parse)
 
 
 def claim(link: SyncRedis, user: str, model: str = "toy") -> Job:
@@ -111,13 +120,12 @@ def claim(link: SyncRedis, user: str, model: str = "toy") -> Job:
         spec,
         priority="interactive",
         job_ttl_s=60,
-        fields={"id": job_id},
     )
     claimed = link.do(call)
     assert claimed.verdict == "start"
     return Job(link, job_id, RunRef(key, claimed.attempt))
 
 
-def snapshot(link: SyncRedis, job_id: str, costs: str = "{}") -> Snapshot | None:
+def snapshot(link: SyncRedis, job_id: str, costs: bytes = b"{}") -> Snapshot | None:
     """The job as it is now; None if there is none."""
     return link.do(snapshots.read([job_id], costs)).jobs.get(job_id)

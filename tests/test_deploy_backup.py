@@ -26,7 +26,7 @@ def test_accounts_and_keys_come_back_from_a_backup(
             users.add_key("key-of-ada", "ada"),
         ):
             client.execute_command(*call.words)
-        client.set("px1:job:1", "no account")
+        client.set("px2:job:1", "no account")
         written = backup.backup(file)
         client.flushdb()
         read = backup.restore(file)
@@ -34,7 +34,7 @@ def test_accounts_and_keys_come_back_from_a_backup(
             client.execute_command(*call.words).decode()
             for call in (users.password_hash("ada"), users.user_of_key("key-of-ada"))
         )
-        jobs = client.exists("px1:job:1")
+        jobs = client.exists("px2:job:1")
         client.flushdb()
     settings.cache_clear()
 

@@ -48,7 +48,7 @@ class Running(Up):
     def finished(self) -> int:
         """Runs that were ended well so far, each as often as it was."""
         with closing(self.state()) as state:
-            names = state.scan_iter(match=keys.stat("slow", 0)[:-1] + "[0-9]*", count=1000)
+            names = state.scan_iter(match=keys.METRICS_PREFIX + "slow:[0-9]*", count=1000)
             return sum(int(state.hget(name, "done") or 0) for name in names)
 
     def hand_in(self, count: int, device_s: float) -> list[str]:
@@ -204,12 +204,12 @@ def test_a_stop_in_the_middle_counts_as_no_start(tmp_path: Path, kind: str) -> N
         while state.hget(run, "stage") != stage.encode():
             assert time.monotonic() < end
             time.sleep(0.05)
-        before = state.hget(run, f"deliveries:{stage}")
+        before = state.hget(run, f"starts:{stage}")
 
         worker = stack.processes[f"{kind}-worker"]
         worker.send_signal(signal.SIGTERM)
         code = worker.wait(30)
-        after = state.hget(run, f"deliveries:{stage}")
+        after = state.hget(run, f"starts:{stage}")
         seen = httpx.get(f"{stack.url}/api/v1/jobs/{job}", headers=key).json()["state"]
 
     assert code == 0

@@ -41,7 +41,7 @@ def test_models_are_read_by_name_and_in_order(link: SyncRedis) -> None:
 def test_a_card_tells_the_models_pace(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
-    state.hset(keys.pace("toy"), mapping={"preprocess": 12.5, "left": 1})
+    state.hset(keys.mean_stage_ms("toy"), mapping={"preprocess": 12.5, "inferred": 1})
 
     mean_stage_ms = link.do(catalogue.read()).models["toy"]["mean_stage_ms"]
     assert mean_stage_ms == {"preprocess": 12.5, "postprocess": 0}

@@ -91,7 +91,7 @@ class Desk:
     def claim(self, job: str, key: str, upload: str, known: str = "") -> Claim:
         asked = claims.claim(
             job, spec(key, upload), priority="batch", job_ttl_s=TTL_S, deadline_s=45,
-            known_result=known, fields={"id": job},
+            known_result=known,
         )  # fmt: skip
         return self.link.do(asked)
 
@@ -292,7 +292,7 @@ class Holds(RuleBasedStateMachine):
         if not run or not who:
             return
         name, upload = data.draw(st.sampled_from(who)), f"brought-{next(self.names)}"
-        n, state, unsent = self.desk.state.hmget(keys.run(key), "n", "state", "unsent")
+        n, state, unsent = self.desk.state.hmget(keys.run(key), "attempt", "state", "unqueued")
         waiting = self.desk.state.smembers(keys.run_jobs(key))
         asked = claims.replace_upload(RunRef(key, run.number), spec(key, upload), name)
         taken = self.desk.link.do(asked)
@@ -387,7 +387,7 @@ class Holds(RuleBasedStateMachine):
     @invariant()
     def nothing_stays_for_ever(self) -> None:
         """Each set and list expires with the last record that it names, or an eighth later."""
-        patterns = ("px1:result-jobs:*", "px1:upload-jobs:*", "px1:user-jobs:*")
+        patterns = ("px2:result-jobs:*", "px2:upload-jobs:*", "px2:user-jobs:*")
         for key in itertools.chain.from_iterable(map(self.desk.state.scan_iter, patterns)):
             left_ms = self.desk.state.pttl(key)
             assert left_ms != -1, f"{key} stays"  # -2: it has just gone

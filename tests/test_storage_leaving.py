@@ -30,9 +30,7 @@ class Desk:
 
     def claim(self, job: str, key: str = KEY, user: str = "ada", **options: object) -> Claim:
         spec = Spec(key, user, "toy", {}, ["alpha"], f"upload-{key[:4]}", "sha256:w", "c")
-        asked = claims.claim(
-            job, spec, priority="batch", job_ttl_s=60, fields={"id": job}, **options
-        )
+        asked = claims.claim(job, spec, priority="batch", job_ttl_s=60, **options)
         return self.link.do(asked)
 
     def touch(self, event: str, number: int = 1, stage: str = "preprocess") -> int:
@@ -224,7 +222,7 @@ def test_workers_hear_that_nobody_wants_a_run(desk: Desk, state: "redis.Redis") 
     desk.claim("j1")
     desk.touch("start")
     with state.pubsub(ignore_subscribe_messages=True) as stream:
-        stream.subscribe(keys.UNWANTED)
+        stream.subscribe(keys.CANCELLED)
         stream.get_message(timeout=1)
 
         desk.cancel("j1")
@@ -302,7 +300,7 @@ def test_time_that_is_left_is_left(desk: Desk) -> None:
 
 def test_a_job_that_nobody_looks_at_is_cancelled(desk: Desk, state: "redis.Redis") -> None:
     desk.claim("j1", keep=False)
-    state.zadd(keys.INTERESTS, {"j1": 1})
+    state.zadd(keys.KEEP_ALIVES, {"j1": 1})
 
     desk.expire()
 
@@ -311,7 +309,7 @@ def test_a_job_that_nobody_looks_at_is_cancelled(desk: Desk, state: "redis.Redis
 
 def test_a_look_renews_the_interest(desk: Desk, state: "redis.Redis") -> None:
     desk.claim("j1", keep=False)
-    state.zadd(keys.INTERESTS, {"j1": 1})
+    state.zadd(keys.KEEP_ALIVES, {"j1": 1})
 
     desk.state("j1")
     desk.expire()
@@ -323,7 +321,7 @@ def test_a_job_that_is_kept_needs_no_interest(desk: Desk, state: "redis.Redis") 
     desk.claim("j1")
     desk.state("j1")
 
-    assert not state.exists(keys.INTERESTS)
+    assert not state.exists(keys.KEEP_ALIVES)
 
 
 # Delete

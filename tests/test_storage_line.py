@@ -53,7 +53,6 @@ class Line:
             variant=variant,
             limits=limits,
             known_result=known,
-            fields={"id": job},
         )
         return self.link.do(asked)
 
@@ -336,19 +335,19 @@ def test_means_of_the_cpu_stages_are_learnt(line: Line, state: "redis.Redis") ->
 
     line.finish("one")
 
-    pace = state.hgetall(keys.pace("toy"))
+    pace = state.hgetall(keys.mean_stage_ms("toy"))
     assert 4 <= float(pace["preprocess"]) < 50, "a tenth of the way from zero"
     assert 2 <= float(pace["postprocess"]) < float(pace["preprocess"])
 
 
 def test_a_mean_moves_a_tenth_of_the_way(line: Line, state: "redis.Redis") -> None:
-    state.hset(keys.pace("toy"), mapping={"preprocess": 1000, "postprocess": 1000})
+    state.hset(keys.mean_stage_ms("toy"), mapping={"preprocess": 1000, "postprocess": 1000})
     line.claim("one")
     line.through("one")
 
     line.finish("one")
 
-    assert 900 <= float(state.hget(keys.pace("toy"), "preprocess")) < 910
+    assert 900 <= float(state.hget(keys.mean_stage_ms("toy"), "preprocess")) < 910
 
 
 def test_runs_of_one_message_cost_their_share_each(line: Line, state: "redis.Redis") -> None:
@@ -364,7 +363,7 @@ def test_runs_of_one_message_cost_their_share_each(line: Line, state: "redis.Red
     line.finish(*names)
 
     eighth = 0.9**7 * 0.1 * 10  # at least: what the first of them adds
-    assert eighth < float(state.hget(keys.pace("toy"), "preprocess")) < 60
+    assert eighth < float(state.hget(keys.mean_stage_ms("toy"), "preprocess")) < 60
 
 
 def test_what_never_reached_the_model_teaches_nothing(line: Line, state: "redis.Redis") -> None:
@@ -373,7 +372,7 @@ def test_what_never_reached_the_model_teaches_nothing(line: Line, state: "redis.
 
     line.finish("one")
 
-    assert not state.exists(keys.pace("toy"))
+    assert not state.exists(keys.mean_stage_ms("toy"))
 
 
 # A full line

@@ -62,7 +62,7 @@ def claim(link: SyncRedis) -> Callable[..., RunRef]:
     """Claims a run for `job`."""
 
     def claimed(spec: Spec, job: str = "job") -> RunRef:
-        asked = claims.claim(job, spec, priority="batch", job_ttl_s=60, fields={"id": job})
+        asked = claims.claim(job, spec, priority="batch", job_ttl_s=60)
         ref = RunRef(spec.request_key, link.do(asked).attempt)
         link.do(enqueue_claimed(EncodedMessage("elsewhere", b""), [ref]))
         return ref
@@ -153,7 +153,7 @@ def test_a_message_of_a_newer_version_is_handed_back(
     seen = run(ref, v=VERSION + 1, new="field")
 
     assert seen == []
-    assert state.hget(keys.run(ref.key), "handed_back") == "1"
+    assert state.hget(keys.run(ref.key), "releases") == "1"
 
 
 @pytest.mark.parametrize("change", [{"v": VERSION + 1}, {"new": "field"}])
@@ -171,7 +171,7 @@ def test_a_record_of_a_newer_version_is_handed_back(
     seen = run(ref)
 
     assert seen == [] and view(link).state == "queued"
-    assert state.hget(keys.run(ref.key), "handed_back") == "1"
+    assert state.hget(keys.run(ref.key), "releases") == "1"
 
 
 def test_the_arrays_of_a_run_that_is_handed_back_are_deleted(
@@ -204,7 +204,7 @@ def test_who_finds_no_worker_for_too_long_is_told_so(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis, state: "redis.Redis"
 ) -> None:
     ref = claim(replace(spec, code="sha256:other"))
-    state.hset(keys.run(ref.key), "handed_back", bounds.MAX_RELEASES)
+    state.hset(keys.run(ref.key), "releases", bounds.MAX_RELEASES)
 
     run(ref)
 
@@ -219,7 +219,7 @@ def test_a_stale_run_is_handed_back_by_nobody(
     ref = claim(spec)
 
     assert link.do(recovery.release([RunRef(ref.key, 9)])) == [False]
-    assert view(link).run["n"] == "1"
+    assert view(link).run["attempt"] == "1"
 
 
 # Led again
@@ -377,8 +377,8 @@ def test_a_rolling_upgrade_fails_no_job(mill: Stack, tmp_path: Path, photo: byte
     file.write_text(file.read_text() + "\n# newer\n")
     restart(mill, "cpu-worker", "cpu")
     jobs += [ask() for _ in range(5)]
-    handed = f"px1:run:{mill.state.hget(f'px1:job:{jobs[-1]}', 'request_key').decode()}"
-    mill.wait_for("cpu-worker", lambda: mill.state.hget(handed, "handed_back"), 30)
+    handed = f"px2:run:{mill.state.hget(f'px2:job:{jobs[-1]}', 'request_key').decode()}"
+    mill.wait_for("cpu-worker", lambda: mill.state.hget(handed, "releases"), 30)
     restart(mill, "gpu-worker", "gpu")
     jobs += [ask()]
 

@@ -105,9 +105,9 @@ def test_a_chain_goes_through_its_three_stages_and_ends() -> None:
     seen = walk(MESSAGE)
 
     assert [(queue, outer["headers"]["task"]) for queue, outer in seen] == [
-        ("px1:q:cpu\x06\x169", "preprocess"),
-        ("px1:q:gpu.toy\x06\x169", "inference"),
-        ("px1:q:cpu\x06\x166", "postprocess"),
+        ("px2:q:cpu\x06\x169", "preprocess"),
+        ("px2:q:gpu.toy\x06\x169", "inference"),
+        ("px2:q:cpu\x06\x166", "postprocess"),
     ]
 
 
@@ -123,7 +123,7 @@ def test_interactive_messages_are_served_before_batches() -> None:
         new_message("toy", "interactive", [RunRef("a", 1)])
     )
 
-    assert (first, second, third) == ("px1:q:cpu\x06\x163", "px1:q:gpu.toy", "px1:q:cpu")
+    assert (first, second, third) == ("px2:q:cpu\x06\x163", "px2:q:gpu.toy", "px2:q:cpu")
 
 
 def test_the_fullest_message_stays_small() -> None:

@@ -63,7 +63,7 @@ def test_a_job_whose_array_is_gone_before_postprocess_ends_well(stack: Stack, go
         key = (stack.state.hget(keys.job(job), "request_key") or b"").decode()
         wait_until(lambda: http.get(f"/jobs/{job}").json()["stage"] == "inference")
         with paused(stack, "cpu-worker"):
-            wait_until(lambda: stack.state.hget(keys.run(key), "over:inference") == b"1")
+            wait_until(lambda: stack.state.hget(keys.run(key), "ended_attempt:inference") == b"1")
             lost = [path for path in arrays(stack, key) if path.name.endswith(gone)]
             for path in lost:
                 path.unlink()
@@ -72,7 +72,7 @@ def test_a_job_whose_array_is_gone_before_postprocess_ends_well(stack: Stack, go
 
     assert lost, "there was nothing to lose"
     assert (ended["state"], ended["error"]) == ("done", None)
-    assert stack.state.hget(keys.run(key), "n") == b"2", "it was made anew, once"
+    assert stack.state.hget(keys.run(key), "attempt") == b"2", "it was made anew, once"
     assert arrays(stack, key) == []
 
 

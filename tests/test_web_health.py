@@ -96,8 +96,8 @@ def lost_run(mill: Stack, key: str) -> SyncRedis:
     link = SyncRedis(mill.state)
     spec = Spec(key, "u", "toy", {}, [], "upload", "w", "c")
     claim = link.do(claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
-    link.do(enqueue_claimed(EncodedMessage("px1:q:elsewhere", b""), [RunRef(key, claim.attempt)]))
-    mill.state.delete("px1:q:elsewhere")
+    link.do(enqueue_claimed(EncodedMessage("px2:q:elsewhere", b""), [RunRef(key, claim.attempt)]))
+    mill.state.delete("px2:q:elsewhere")
     return link
 
 
@@ -107,7 +107,7 @@ def test_a_reconciler_that_met_something_odd_goes_on_reconciling(mill: Stack) ->
         until(lambda: "ValueError: odd" in log.read_text())
         lost_run(mill, "lost")
 
-        until(lambda: mill.state.hget(keys.run("lost"), "n") == b"2")
+        until(lambda: mill.state.hget(keys.run("lost"), "attempt") == b"2")
 
         numbers = client.get("/metrics").text
         assert client.get("/healthz").json() == {"ok": True, "late": []}

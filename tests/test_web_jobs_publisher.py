@@ -113,7 +113,9 @@ def test_every_ticket_travels_once_in_order_and_within_the_limits(asked: list[Pe
 async def link(state_url: str) -> AsyncIterator[AsyncRedis]:
     made = AsyncRedis(state_url, limit_s=STATE_LIMIT_S)
     for name in ("a", "first", *map(str, range(5))):  # as claim.lua leaves them
-        await made.do(command(int, "HSET", keys.run(name), "n", 1, "unsent", 1, kinds=NUMBER))
+        await made.do(
+            command(int, "HSET", keys.run(name), "attempt", 1, "unqueued", 1, kinds=NUMBER)
+        )
     yield made
     await made.close()
 

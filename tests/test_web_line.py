@@ -64,7 +64,7 @@ def photo() -> bytes:
 def ada(mill: Stack) -> Iterator[httpx.Client]:
     """Somebody new; what was asked for by others is done."""
     with httpx.Client(base_url=mill.url, timeout=60) as client:
-        mill.wait_for("web", lambda: mill.state.zcard("px1:active") == 0, 30)
+        mill.wait_for("web", lambda: mill.state.zcard("px2:active") == 0, 30)
         client.get("/api/v1/models")
         yield client
 

@@ -22,8 +22,8 @@ def claimed(servers: Stack, key: str) -> tuple[calls.SyncRedis, RunRef]:
     claim = link.do(claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
     assert claim.verdict == "start"
     ref = RunRef(key, claim.attempt)
-    link.do(enqueue_claimed(EncodedMessage("px1:q:elsewhere", b""), [ref]))
-    servers.state.delete("px1:q:elsewhere")
+    link.do(enqueue_claimed(EncodedMessage("px2:q:elsewhere", b""), [ref]))
+    servers.state.delete("px2:q:elsewhere")
     return link, ref
 
 
@@ -31,7 +31,7 @@ def looked(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[Los
     """What two looks find: a run must be suspect at the first and still so at the second."""
     found: list[Lost] = []
     for _ in range(2):
-        servers.state.delete("px1:reconciler")
+        servers.state.delete("px2:reconciler")
         found += link.do(recovery.find_lost(every_ms=900, grace_ms=grace_ms)).items
         time.sleep(0.01)
     return found
@@ -52,9 +52,9 @@ def test_a_run_whose_message_is_gone_is_lost(servers: Stack) -> None:
 
 def test_a_run_whose_leader_still_brings_the_bytes_is_no_lost_one(servers: Stack) -> None:
     link, ref = claimed(servers, "brought")
-    servers.state.hset("px1:run:brought", "unsent", "1")
+    servers.state.hset("px2:run:brought", "unqueued", "1")
     before = looked(link, servers)
-    servers.state.hset("px1:run:brought", "lease", "1")
+    servers.state.hset("px2:run:brought", "lease", "1")
 
     after = looked(link, servers)
 
@@ -83,25 +83,25 @@ def test_only_one_of_two_leads_a_run_again(servers: Stack) -> None:
 
 def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
     link, ref = claimed(servers, "waits")
-    servers.state.lpush("px1:q:cpu\x06\x169", "a message")
+    servers.state.lpush("px2:q:cpu\x06\x169", "a message")
 
     lost = looked(link, servers)
 
-    servers.state.delete("px1:q:cpu\x06\x169")
+    servers.state.delete("px2:q:cpu\x06\x169")
     assert lost == []
     end(link, ref)
 
 
 def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "overtaken")
-    servers.state.lpush("px1:q:cpu\x06\x169", "a message")
+    servers.state.lpush("px2:q:cpu\x06\x169", "a message")
     _, later = claimed(servers, "later")
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
     link.do(runs.report("start", [later], model="noop", queue="cpu", **touch))
 
     lost = looked(link, servers)
 
-    servers.state.delete("px1:q:cpu\x06\x169")
+    servers.state.delete("px2:q:cpu\x06\x169")
     assert [run.ref.key for run in lost] == ["overtaken"]
     end(link, lost[0].ref)
     end(link, later)
@@ -112,7 +112,7 @@ def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
     link.do(runs.report("start", [ref], model="noop", queue="cpu", **touch))
     before = looked(link, servers)
-    servers.state.hset("px1:run:running", "lease", "1")
+    servers.state.hset("px2:run:running", "lease", "1")
 
     after = looked(link, servers)
 
@@ -132,7 +132,7 @@ def test_a_message_lost_on_its_way_costs_seconds(stack: Stack, photo: bytes) -> 
             headers=headers,
         ).json()
         for step in ("", "\x06\x163", "\x06\x166", "\x06\x169"):
-            stack.state.delete(f"px1:q:cpu{step}")
+            stack.state.delete(f"px2:q:cpu{step}")
     finally:
         os.killpg(worker, signal.SIGCONT)
 

@@ -86,7 +86,9 @@ def test_claims_are_counted_by_what_became_of_them(scrape: str) -> None:
 
 def test_hits_are_counted_for_ever_and_in_their_minute(stack: Stack, scrape: str) -> None:
     hits = value(scrape, "pixelmill_hits_total", model="noop") or 0
-    minutes = [key for key in stack.state.keys(f"{keys.STAT_PREFIX}noop:*") if key[-4:] != b":all"]
+    minutes = [
+        key for key in stack.state.keys(f"{keys.METRICS_PREFIX}noop:*") if key[-4:] != b":all"
+    ]
 
     assert hits >= 1
     assert sum(int(stack.state.hget(key, "hit") or 0) for key in minutes) == hits

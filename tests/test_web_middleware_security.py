@@ -53,7 +53,7 @@ def code(data: bytes) -> str:
 
 
 def queued(stack: Stack) -> int:
-    return int(stack.state.hget("px1:priority:cpu:interactive", "next") or 0)
+    return int(stack.state.hget("px2:positions:cpu:interactive", "next") or 0)
 
 
 # Origin

@@ -50,7 +50,6 @@ def jobs(web: Stack) -> list[str]:
             priority="interactive",
             job_ttl_s=600,
             known_result=result,
-            fields={"id": job},
         )
         assert link.do(claim).verdict == "hit"
         assert web.state.exists(keys.job(job))

@@ -1,10 +1,8 @@
 -- Needs ending.
--- Somebody does not want a job any more.   ARGV: names (see ending.lua), job id, user
+-- Somebody does not want a job any more.
+-- Arguments: job_id, user, and those of ending.lua
 -- Answers the job's state from now on, or nil when this user has no such job.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + t[2] / 1000
-local names, id = cjson.decode(ARGV[1]), ARGV[2]
-local was = redis.call('HMGET', names.job .. id, 'user', 'state')
-if was[1] ~= ARGV[3] then return nil end
-if ENDED[was[2]] or was[2] == 'cancelling' then return was[2] end
-return leave(names, id, 'cancelled', '', now)
+local job = read(JOB .. arguments.job_id, 'user', 'state')
+if job.user ~= arguments.user then return nil end
+if ENDED[job.state] or job.state == 'cancelling' then return job.state end
+return leave(arguments.job_id, CANCELLATION)

@@ -1,15 +1,15 @@
 """Gives a job its run: an answer that is known, a run under way, or a new one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from storage import keys
 from storage.jobs import bounds
 from storage.jobs.spec import VERSION, RunRef, Spec
-from storage.redis.answers import flat, text
-from storage.redis.calls import ARRAY, NUMBER, Call, Word, command, script
+from storage.redis.answers import text
+from storage.redis.calls import ARRAY, NUMBER, Call, command, script
 
 Verdict = Literal["hit", "failed", "join", "start", "busy", "again", "mismatch"]
 
@@ -24,8 +24,8 @@ class Claim:
     idempotency key was used before, `mismatch`: and for another request."""
     attempt: int
     payload: str
-    """JSON of the result (hit), the error (failed) or the Refusal (busy); the spec (start); a job
-    id (again, mismatch). For join the id of the upload whose bytes the process of the starter may
+    """JSON of the result (hit), the error (failed) or the Refusal (busy); a job id (again,
+    mismatch). For join the id of the upload whose bytes the process of the starter may
     still be bringing; empty once the run is queued."""
     at_ms: float
     """Redis time."""
@@ -58,11 +58,6 @@ class Limits:
     """Bytes of arrays between stages, and how many there may be; 0 for no limit."""
     joined: int = 2**31
     """Jobs that wait for one run."""
-
-    def to_json(self) -> str:
-        """The limits as claim.lua reads them."""
-        costs = {variant: cost.__dict__ for variant, cost in self.costs.items()}
-        return json.dumps({**self.__dict__, "costs": costs})
 
 
 NO_LIMITS = Limits(in_flight=2**31, waiting=2**31, wait_ms=2**31, costs={})
@@ -99,75 +94,72 @@ def claim(
     deadline_s: float = bounds.DEADLINE_S,
     keep: bool = True,
     idempotency: tuple[str, str] | None = None,
-    fields: Mapping[str, Word] | None = None,
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
-    `variant`: the entry of the limits' costs that the run counts as, else its model. With `keep`
-    False the job lives only while somebody looks at it. `idempotency`: (key, digest of what is
-    asked for).
+    `variant`: the entry of the limits' costs that the run counts as, else its model.
+    `known_result`: its JSON, which makes the claim a hit. With `keep` False the job lives only
+    while somebody looks at it. `idempotency`: (key, digest of what is asked for).
     """
-    key, variant = spec.request_key, variant or spec.model
-    job: dict[str, Word] = {
-        "v": VERSION,
+    variant = variant or spec.model
+    names = _names(job_id, spec, variant, priority)
+    values = _of_spec(spec) | {
+        "job_id": job_id,
+        "variant": variant,
+        "priority": priority,
+        "known_result": known_result.encode(),
+        "keep": int(keep),
+        "idempotency": idempotency[1] if idempotency else "",
+        "deadline_ms": deadline_s * 1000,
+        "job_ttl_ms": job_ttl_s * 1000,
+        "metrics_ttl_ms": bounds.METRICS_TTL_MS,
+        "idempotency_ttl_ms": bounds.IDEMPOTENCY_MS,
+    }
+    if not known_result:  # nothing of this is needed for a hit
+        values |= _of_new_run(spec, limits)
+    if idempotency:
+        names.append(keys.idempotency(spec.user, idempotency[0]))
+    return script("jobs/claim", _claim, names, values, kinds=ARRAY)
+
+
+def _names(job_id: str, spec: Spec, variant: str, priority: str) -> list[str]:
+    return [
+        keys.run(spec.request_key),
+        keys.run_jobs(spec.request_key),
+        keys.job(job_id),
+        keys.user_jobs(spec.user),
+        keys.user_runs(spec.user),
+        keys.waiting(variant, priority),
+        keys.upload(spec.user, spec.upload),
+    ]
+
+
+def _of_spec(spec: Spec) -> dict[str, Any]:
+    return {
+        "version": VERSION,
         "user": spec.user,
         "model": spec.model,
-        "request_key": key,
+        "request_key": spec.request_key,
         "params": json.dumps(dict(spec.params)),
         "weights": spec.weights,
-        "priority": priority,
-        "keep": int(keep),
-        **(fields or {}),
+        "upload": spec.upload,
     }
-    return script(
-        "jobs/claim",
-        lambda answer: Claim(text(answer[0]), int(answer[1]), text(answer[2]), float(answer[3])),
-        [
-            keys.run(key),
-            keys.run_jobs(key),
-            keys.job(job_id),
-            keys.positions("cpu", priority),
-            keys.user_jobs(spec.user),
-            keys.ACTIVE,
-            keys.user_runs(spec.user),
-            keys.idempotency(spec.user, idempotency[0]) if idempotency else "",
-            keys.DEADLINES,
-            keys.INTERESTS,
-            keys.waiting(variant, priority),
-            keys.upload(spec.user, spec.upload),
-            keys.HISTORIES,
-        ],
-        [
-            job_id,
-            bounds.LEASE_MS,
-            limits.to_json(),
-            job_ttl_s * 1000,
-            bounds.RUN_TTL_MS,
-            bounds.NEGATIVE_TTL_MS,
-            known_result,
-            spec.to_json(),
-            spec.user,
-            priority,
-            spec.model,
-            keys.run_events(key),
-            key,
-            keys.POSITIONS_PREFIX,
-            keys.WAITING_PREFIX,
-            deadline_s * 1000,
-            "" if keep else bounds.KEEP_ALIVE_MS,
-            idempotency[1] if idempotency else "",
-            bounds.IDEMPOTENCY_MS,
-            keys.JOB_PREFIX,
-            keys.STAT_PREFIX,
-            bounds.METRICS_TTL_MS,
-            variant,
-            keys.RESULT_JOBS_PREFIX,
-            keys.upload_jobs(spec.user, ""),
-            spec.upload,
-            *flat(job),
-        ],
-        kinds=ARRAY,
-    )
+
+
+def _of_new_run(spec: Spec, limits: Limits) -> dict[str, Any]:
+    return {
+        "spec": spec.to_json(),
+        "limits": limits,
+        "lease_ms": bounds.LEASE_MS,
+        "run_ttl_ms": bounds.RUN_TTL_MS,
+        "negative_ttl_ms": bounds.NEGATIVE_TTL_MS,
+        "keep_alive_ms": bounds.KEEP_ALIVE_MS,
+    }
+
+
+def _claim(answer: Sequence[Any]) -> Claim:
+    verdict, attempt, payload, at_ms = answer
+    return Claim(text(verdict), int(attempt), text(payload), float(at_ms))
 
 
 def replace_upload(ref: RunRef, spec: Spec, job_id: str) -> Call[bool]:
@@ -176,16 +168,15 @@ def replace_upload(ref: RunRef, spec: Spec, job_id: str) -> Call[bool]:
 
     False if the run is stale, or queued already with another upload.
     """
-    asked = {
-        "n": ref.attempt,
+    values = {
+        "key": ref.key,
+        "attempt": ref.attempt,
         "spec": spec.to_json(),
         "upload": spec.upload,
-        "id": job_id,
-        "job": keys.JOB_PREFIX,
-        "upload_jobs": keys.upload_jobs(spec.user, ""),
+        "user": spec.user,
+        "job_id": job_id,
     }
-    names = [keys.run(ref.key), keys.run_jobs(ref.key)]
-    return script("jobs/replace_upload", bool, names, [json.dumps(asked)], kinds=NUMBER)
+    return script("jobs/replace_upload", bool, [], values, kinds=NUMBER)
 
 
 def forget_idempotency_key(user: str, key: str) -> Call[Any]:

@@ -1,22 +1,19 @@
 """Ends runs and jobs: done, failed, cancelled, expired, deleted."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from storage import keys
 from storage.jobs import bounds
 from storage.jobs.spec import RunRef
-from storage.redis.answers import maybe_text, text, texts
+from storage.redis.answers import ints, maybe_text, text, texts
 from storage.redis.calls import (
     ARRAY,
     MAYBE_ARRAY,
     MAYBE_TEXT,
     NUMBER,
     Call,
-    Word,
     command,
     script,
 )
@@ -38,6 +35,8 @@ class End:
     """JSON: the result, or the error."""
     lasting: bool = False
     """A failure that the same bytes would meet again: remembered for bounds.NEGATIVE_TTL_MS."""
+    degraded: bool = False
+    """Whether a fallback model made the result: it is no answer for the next equal request."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,8 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[int]]:
     Answers 1 per run, 0 for one whose attempt is stale, ERASE if its result must be erased, LATER
     if it must be finished again.
     """
-    args: list[Word] = [ending(job_ttl_s)]
-    for end in ends:
-        args += [end.ref.key, end.ref.attempt, end.state, end.payload, int(end.lasting)]
-
-    def parse(answers: Sequence[Any]) -> list[int]:
-        return [int(answer) for answer in answers]
-
-    return script("jobs/finish", parse, [], args, kinds=ARRAY)
+    values = {"ends": ends, **ending(job_ttl_s)}
+    return script("jobs/finish", ints, [], values, kinds=ARRAY)
 
 
 def result_owner(request_key: str) -> Call[tuple[str, str] | None]:
@@ -83,8 +76,8 @@ def cancel(job_id: str, user: str, *, job_ttl_s: int) -> Call[str | None]:
 
     `cancelling`: a worker is at it and has not confirmed yet.
     """
-    args = [ending(job_ttl_s), job_id, user]
-    return script("jobs/cancel", maybe_text, [], args, kinds=MAYBE_TEXT)
+    values = {"job_id": job_id, "user": user, **ending(job_ttl_s)}
+    return script("jobs/cancel", maybe_text, [], values, kinds=MAYBE_TEXT)
 
 
 def expire(error: str, *, job_ttl_s: int, most: int = bounds.MOST_EXPIRED) -> Call[int]:
@@ -92,8 +85,8 @@ def expire(error: str, *, job_ttl_s: int, most: int = bounds.MOST_EXPIRED) -> Ca
 
     Answers how many there were: `most` means that there may be more.
     """
-    asked = _with_names(job_ttl_s, error=error, most=most)
-    return script("jobs/expire", int, [], [asked], kinds=NUMBER)
+    values = {"error": error, "most": most, **ending(job_ttl_s)}
+    return script("jobs/expire", int, [], values, kinds=NUMBER)
 
 
 def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
@@ -103,41 +96,16 @@ def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
         if answer is None:
             return None
         request_key, is_free, uploads = answer
-        return Deleted(text(request_key), text(is_free) == "1", texts(uploads))
+        return Deleted(text(request_key), bool(is_free), texts(uploads))
 
-    asked = _with_names(job_ttl_s, job=job_id, user=user, upload=keys.upload(user, ""))
-    return script("jobs/delete", parse, [], [asked], kinds=MAYBE_ARRAY)
-
-
-def _with_names(job_ttl_s: int, **asked: Any) -> str:
-    """The one argument of a script that ends runs, as JSON."""
-    return f'{{"names":{ending(job_ttl_s)},{json.dumps(asked)[1:]}'
+    values = {"job_id": job_id, "user": user, **ending(job_ttl_s)}
+    return script("jobs/delete", parse, [], values, kinds=MAYBE_ARRAY)
 
 
-@cache
-def ending(job_ttl_s: int) -> str:
-    """What scripts that end runs need to know, as JSON: see shared_lua/ending.lua."""
-    return json.dumps(
-        {
-            "active": keys.ACTIVE,
-            "deadlines": keys.DEADLINES,
-            "interests": keys.INTERESTS,
-            "job": keys.JOB_PREFIX,
-            "job_ttl": job_ttl_s * 1000,
-            "positions": keys.POSITIONS_PREFIX,
-            "pace": keys.PACE_PREFIX,
-            "result_jobs": keys.RESULT_JOBS_PREFIX,
-            "run": keys.run(""),
-            "run_events": keys.run_events(""),
-            "run_jobs": keys.run_jobs(""),
-            "run_ttl": bounds.RUN_TTL_MS,
-            "stat": keys.STAT_PREFIX,
-            "stat_ttl": bounds.METRICS_TTL_MS,
-            "unwanted": keys.UNWANTED,
-            "upload_jobs": keys.UPLOAD_JOBS_PREFIX,
-            "upload_of": keys.UPLOAD_OF_PREFIX,
-            "user_jobs": keys.user_jobs(""),
-            "user_runs": keys.USER_RUNS_PREFIX,
-            "waiting": keys.WAITING_PREFIX,
-        }
-    )
+def ending(job_ttl_s: int) -> dict[str, int]:
+    """The arguments of every script that ends runs: see shared_lua/ending.lua."""
+    return {
+        "job_ttl_ms": job_ttl_s * 1000,
+        "run_ttl_ms": bounds.RUN_TTL_MS,
+        "metrics_ttl_ms": bounds.METRICS_TTL_MS,
+    }

@@ -1,3 +1,6 @@
--- Queue messages of the broker.   KEYS: list per message   ARGV: text per message
-for i, list in ipairs(KEYS) do redis.call('LPUSH', list, ARGV[i]) end
+-- Queue messages of the broker.
+-- KEYS: the list of each message
+-- Arguments: messages
+-- Answers how many they are.
+for i, list in ipairs(KEYS) do redis.call('LPUSH', list, arguments.messages[i]) end
 return #KEYS

@@ -1,26 +1,22 @@
 -- Needs ending.
--- End runs, done or failed, and every job that waits for them. Only with the current run number.
--- ARGV: names (see ending.lua), then per run: request key, number, state, result or error, lasting
---       ('1': a deterministic error)
--- Answers 1 per run, 0 for a stale one, 2 for one whose only job was deleted: its result has to go,
--- unless another job needs it by now. 3 for one that is left as it is, as enough jobs have ended for
--- one script: to be asked for again.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + t[2] / 1000
-local names, answers, sums, ended = cjson.decode(ARGV[1]), {}, new_sums(), 0
+-- End runs, done or failed, and every job that waits for them. Only the current attempt can.
+-- Arguments: ends (each {ref {key, attempt}, state, payload (JSON), lasting, degraded}), and those
+--   of ending.lua
+-- Answers per run one of the next four: ERASE if its only job was deleted and no other needs the result
+-- by now; LATER if it is left as it is, as enough jobs have ended for one script.
+local IS_STALE, HAS_ENDED, ERASE, LATER = 0, 1, 2, 3
+local answers, sums, jobs_ended = {}, new_sums(), 0
 
-for i = 1, (#ARGV - 1) / 5 do
-  local key, number, state, payload, lasting = unpack(ARGV, 5 * i - 3, 5 * i + 1)
-  local was = read(names.run .. key, 'n', 'state', 'erase', 'result_key')
-  if was.n ~= number or ENDED[was.state] then
-    answers[i] = 0
-  elseif not has_room(names, key, ended) then
-    answers[i] = 3
-  else
-    ended = ended + end_run(names, key, state, payload, lasting, now, sums)
-    local is_free = was.erase and not is_held(names.result_jobs .. (was.result_key or key), now)
-    answers[i] = is_free and 2 or 1
-  end
+local function finish(ending)
+  local key = ending.ref.key
+  local run = read(RUN .. key, 'attempt', 'state', 'erase', 'result_key')
+  if tonumber(run.attempt or 0) ~= ending.ref.attempt or ENDED[run.state] then return IS_STALE end
+  if not has_room(key, jobs_ended) then return LATER end
+  jobs_ended = jobs_ended + end_run(key, ending, sums)
+  local is_free = run.erase and not is_held(RESULT_JOBS .. (run.result_key or key), now)
+  return is_free and ERASE or HAS_ENDED
 end
-book(names, sums, now)
+
+for i, ending in ipairs(arguments.ends) do answers[i] = finish(ending) end
+record_metrics(sums)
 return answers

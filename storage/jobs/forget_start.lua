@@ -1,8 +1,11 @@
--- A worker stops and gives runs back amid a stage, which is no crash: that start counts as none.
--- KEYS: run per run   ARGV: stage, then one run number per run
-local starts = 'deliveries:' .. ARGV[1]
-for i, run in ipairs(KEYS) do
-  local was = redis.call('HMGET', run, 'n', starts)
-  if was[1] == ARGV[1 + i] and tonumber(was[2] or 0) > 0 then redis.call('HINCRBY', run, starts, -1) end
+-- A worker stops and puts runs back in the middle of a stage, which is no crash: that start counts as
+-- none.
+-- Arguments: runs (each {key, attempt}), stage
+local starts_field = 'starts:' .. arguments.stage
+for _, ref in ipairs(arguments.runs) do
+  local run = read(RUN .. ref.key, 'attempt', starts_field)
+  if tonumber(run.attempt or 0) == ref.attempt and tonumber(run[starts_field] or 0) > 0 then
+    redis.call('HINCRBY', RUN .. ref.key, starts_field, -1)
+  end
 end
-return #KEYS
+return #arguments.runs

@@ -1,6 +1,5 @@
 """The list of each user's jobs, by the time they were asked for."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +24,7 @@ def jobs_since(user: str, since_ms: float, most: int) -> Call[JobListing]:
         "jobs/jobs_since",
         lambda answer: JobListing(float(answer[0]), texts(answer[1:])),
         [keys.user_jobs(user)],
-        [since_ms, most],
+        {"since_ms": since_ms, "most": most},
         kinds=ARRAY,
     )
 
@@ -35,11 +34,6 @@ def trim(*, job_ttl_s: int, most: int = bounds.MOST_LOOKED_AT) -> Call[int]:
 
     Answers how many entries were looked at: `most` or more means that there may be more.
     """
-    asked = {
-        "user_jobs": keys.user_jobs(""),
-        "job": keys.JOB_PREFIX,
-        "job_ttl": job_ttl_s * 1000,
-        "most": most,
-        "pause_ms": min(60_000, job_ttl_s * 1000),
-    }
-    return script("jobs/trim", int, [keys.HISTORIES], [json.dumps(asked)], kinds=NUMBER)
+    ttl_ms = job_ttl_s * 1000
+    values = {"job_ttl_ms": ttl_ms, "most": most, "pause_ms": min(60_000, ttl_ms)}
+    return script("jobs/trim", int, [], values, kinds=NUMBER)

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from storage import keys
 from storage.jobs.spec import RunRef
-from storage.redis.calls import NUMBER, Call, Word, script
+from storage.redis.calls import NUMBER, Call, script
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,9 @@ class EncodedMessage:
 
 def enqueue(messages: Sequence[EncodedMessage]) -> Call[int]:
     """Queue all of these messages or none; answers how many they are."""
-    lists, texts = [message.queue for message in messages], [message.text for message in messages]
-    return script("jobs/enqueue", int, lists, texts, kinds=NUMBER)
+    lists = [message.queue for message in messages]
+    texts = [message.text.decode() for message in messages]
+    return script("jobs/enqueue", int, lists, {"messages": texts}, kinds=NUMBER)
 
 
 def enqueue_claimed(message: EncodedMessage, refs: Sequence[RunRef]) -> Call[int]:
@@ -32,6 +32,5 @@ def enqueue_claimed(message: EncodedMessage, refs: Sequence[RunRef]) -> Call[int
     Until it is queued, a run belongs to the process of the job that started it, which may still be
     bringing the bytes, for as long as the lease lasts.
     """
-    names = [message.queue, *(keys.run(ref.key) for ref in refs)]
-    args: list[Word] = [message.text, *(ref.attempt for ref in refs)]
-    return script("jobs/enqueue_claimed", int, names, args, kinds=NUMBER)
+    values = {"message": message.text, "runs": refs}
+    return script("jobs/enqueue_claimed", int, [message.queue], values, kinds=NUMBER)

@@ -1,16 +1,14 @@
 """Runs under way: which they are, which of them are lost, and how they go back into the queue."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from storage import keys
 from storage.jobs import bounds
-from storage.jobs.endings import _with_names
+from storage.jobs.endings import ending
 from storage.jobs.spec import RunRef, Spec
-from storage.redis.answers import text, texts
-from storage.redis.calls import ARRAY, Call, Word, script
+from storage.redis.answers import ints, text
+from storage.redis.calls import ARRAY, Call, script
 
 T = TypeVar("T")
 
@@ -38,12 +36,12 @@ def under_way(after: str = "", most: int = bounds.MOST_LOOKED_AT) -> Call[Page[R
     """The runs that have not ended, a page at a time."""
 
     def parse(answer: Sequence[Any]) -> Page[RunRef]:
-        next_after, *words = texts(answer)
-        pairs = zip(words[::2], map(int, words[1::2]), strict=True)
-        return Page([RunRef(*pair) for pair in pairs], next_after)
+        next_after, *runs = answer
+        refs = [RunRef(text(key), int(attempt)) for key, attempt in runs]
+        return Page(refs, text(next_after))
 
-    asked = json.dumps({"run": keys.run(""), "after": after, "most": most})
-    return script("jobs/under_way", parse, [keys.ACTIVE], [asked], kinds=ARRAY)
+    values = {"after": after, "most": most}
+    return script("jobs/under_way", parse, [], values, kinds=ARRAY)
 
 
 def find_lost(
@@ -65,18 +63,14 @@ def find_lost(
         ]
         return Page(lost, text(answer[0]))
 
-    asked = {
+    values = {
         "lock_ms": every_ms,
         "lease_ms": bounds.LEASE_MS,
         "grace_ms": grace_ms,
-        "run": keys.run(""),
-        "positions": keys.POSITIONS_PREFIX,
-        "broker": keys.BROKER_PREFIX,
         "after": after,
         "most": most,
     }
-    names = [keys.ACTIVE, keys.RECONCILER]
-    return script("jobs/find_lost", parse, names, [json.dumps(asked)], kinds=ARRAY)
+    return script("jobs/find_lost", parse, [], values, kinds=ARRAY)
 
 
 def requeue(
@@ -95,15 +89,15 @@ def requeue(
     With `restart` no worker has died: the stages the run went through count as never started.
     """
     runs = [
-        {"key": ref.key, "n": ref.attempt, "spec": spec.to_json() if spec else ""}
-        for ref, spec in zip(refs, specs or [None] * len(refs), strict=True)
+        _to_requeue(ref, spec) for ref, spec in zip(refs, specs or [None] * len(refs), strict=True)
     ]
-    asked = _with_names(job_ttl_s, lease_ms=bounds.LEASE_MS, runs=runs, restart=restart)
-
-    def parse(answers: Sequence[Any]) -> list[int]:
-        return [int(attempt) for attempt in answers]
-
-    return script("jobs/requeue", parse, [], [asked], kinds=ARRAY)
+    values = {
+        "runs": runs,
+        "lease_ms": bounds.LEASE_MS,
+        "restart": restart,
+        **ending(job_ttl_s),
+    }
+    return script("jobs/requeue", ints, [], values, kinds=ARRAY)
 
 
 def release(refs: Sequence[RunRef], *, most: int = bounds.MAX_RELEASES) -> Call[list[bool]]:
@@ -111,10 +105,17 @@ def release(refs: Sequence[RunRef], *, most: int = bounds.MAX_RELEASES) -> Call[
 
     False for each that is stale or was released `most` times before.
     """
-    names = [name for ref in refs for name in (keys.run(ref.key), keys.run_events(ref.key))]
-    args: list[Word] = [bounds.LEASE_MS, most, *(ref.attempt for ref in refs)]
+    values = {"runs": refs, "lease_ms": bounds.LEASE_MS, "most": most}
 
     def parse(answers: Sequence[Any]) -> list[bool]:
         return [bool(answer) for answer in answers]
 
-    return script("jobs/release", parse, names, args, kinds=ARRAY)
+    return script("jobs/release", parse, [], values, kinds=ARRAY)
+
+
+def _to_requeue(ref: RunRef, spec: Spec | None) -> dict[str, Any]:
+    of_run = {"key": ref.key, "attempt": ref.attempt}
+    if spec is None:
+        return of_run
+    of_spec = {name: getattr(spec, name) for name in ("request_key", "weights", "upload")}
+    return {**of_run, **of_spec, "spec": spec.to_json().decode()}

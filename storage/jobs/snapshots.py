@@ -1,6 +1,5 @@
 """Jobs as Redis has them at one moment, with what their runs do and how long they still wait."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,7 @@ import orjson
 from storage import keys
 from storage.jobs import bounds
 from storage.jobs.claims import RunCost
-from storage.redis.calls import TEXT, Call, Word, script
+from storage.redis.calls import TEXT, Call, script
 from storage.states import ENDED
 
 
@@ -41,7 +40,7 @@ class Snapshot:
     def version(self) -> int:
         """Grows with every change; an ended job answers a number above all of its run's."""
         if self.fields["state"] in ENDED:
-            return int(self.fields.get("n") or 0) * 1000 + 999
+            return int(self.fields.get("attempt") or 0) * 1000 + 999
         return int(self.run.get("version") or 0)
 
 
@@ -55,29 +54,23 @@ class JobSnapshots:
     """By job id."""
 
 
-def read(job_ids: Sequence[str], costs: str = "{}") -> Call[JobSnapshots]:
+def read(job_ids: Sequence[str], costs: bytes = b"{}") -> Call[JobSnapshots]:
     """These jobs and what their runs do now, in one round trip.
 
     `costs`: see costs_json, for the estimate of the wait.
     """
 
     def parse(answer: Any) -> JobSnapshots:
-        found = orjson.loads(answer)
-        jobs = zip(job_ids, found["jobs"], strict=True)
+        decoded = orjson.loads(answer)
+        jobs = zip(job_ids, decoded["jobs"], strict=True)
         snapshots = {job_id: Snapshot(**job) for job_id, job in jobs if job}
-        return JobSnapshots(float(found["at"]), snapshots)
+        return JobSnapshots(float(decoded["at"]), snapshots)
 
     names = [keys.job(job_id) for job_id in job_ids]
-    prefixes = [keys.run(""), keys.WAITING_PREFIX, keys.PACE_PREFIX]
-    args: list[Word] = [*prefixes, costs, keys.INTERESTS, bounds.KEEP_ALIVE_MS]
-    return script("jobs/snapshots", parse, names, args, kinds=TEXT)
+    values = {"costs": costs, "keep_alive_ms": bounds.KEEP_ALIVE_MS}
+    return script("jobs/snapshots", parse, names, values, kinds=TEXT)
 
 
-def costs_json(costs: Mapping[str, Mapping[str, RunCost]]) -> str:
+def costs_json(costs: Mapping[str, Mapping[str, RunCost]]) -> bytes:
     """Variant -> other variant (or itself) -> what the other's runs cost it, as `read` takes it."""
-    return json.dumps(
-        {
-            variant: {other: cost.__dict__ for other, cost in of_others.items()}
-            for variant, of_others in costs.items()
-        }
-    )
+    return orjson.dumps(costs)

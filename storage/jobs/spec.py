@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 VERSION = 1
 """Version of specs and messages; a process refuses a newer one than it knows."""
 
@@ -42,9 +44,9 @@ class Spec:
     image: str = ""
     """How the request key names the image; see keys.request_key."""
 
-    def to_json(self) -> str:
+    def to_json(self) -> bytes:
         """The spec as it stands in the run's record."""
-        return json.dumps({"v": VERSION, **self.__dict__}, separators=(",", ":"))
+        return orjson.dumps({"v": VERSION, **self.__dict__})
 
 
 def spec_from_json(text: str) -> Spec:

@@ -9,8 +9,8 @@ from storage.jobs import bounds
 from storage.jobs.endings import ending
 from storage.jobs.queueing import EncodedMessage
 from storage.jobs.spec import RunRef
-from storage.redis.answers import text
-from storage.redis.calls import ARRAY, NUMBER, Call, Word, script
+from storage.redis.answers import ints, text
+from storage.redis.calls import ARRAY, NUMBER, Call, script
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,34 @@ def begin_stage(
     `queue`: the queue they waited in. `expired`: the error, as JSON, of a run whose deadline is
     over.
     """
-    names = [keys.positions(queue, priority), keys.positions(queue, priority), "", ""]
-    report: list[Word] = ["start", stage, state, progress, bounds.LEASE_MS, "", "", ""]
-    return _report(refs, names, [*report, ending(job_ttl_s), expired])
+    values = {
+        "runs": refs,
+        "stage": stage,
+        "state": state,
+        "progress": progress,
+        "lease_ms": bounds.LEASE_MS,
+        "expired": expired,
+        **ending(job_ttl_s),
+    }
+    names = [keys.positions(queue, priority)]
+    return script("jobs/begin_stage", _starts, names, values, kinds=ARRAY)
 
 
 def heartbeat(
     refs: Sequence[RunRef], *, stage: str, job_ttl_s: int, expired: str
-) -> Call[list[StageStart]]:
-    """The stage is still at work on these runs; renews their leases."""
-    report: list[Word] = ["renew", stage, "", 0, bounds.LEASE_MS, "", "", ""]
-    return _report(refs, ["", "", "", ""], [*report, ending(job_ttl_s), expired])
+) -> Call[list[int]]:
+    """The stage is still at work on these runs; renews their leases.
+
+    Answers per run 1, or not above 0: the stage must leave the run alone.
+    """
+    values = {
+        "runs": refs,
+        "stage": stage,
+        "lease_ms": bounds.LEASE_MS,
+        "expired": expired,
+        **ending(job_ttl_s),
+    }
+    return script("jobs/heartbeat", ints, [], values, kinds=ARRAY)
 
 
 def end_stage(
@@ -77,44 +94,35 @@ def end_stage(
     message: EncodedMessage | None,
     job_ttl_s: int,
     expired: str,
-) -> Call[list[StageStart]]:
-    """A stage has ended for these runs; renews their leases.
+) -> Call[list[int]]:
+    """A stage has ended for these runs; renews their leases. Answers as heartbeat does.
 
     Queues the message for the next stage in the same step, unless all runs are stale: no crash can
     come between. `next_queue` and `next_broker_queue` are empty after the last stage.
     """
-    names = [
-        keys.positions(stage, priority),
-        keys.positions(next_queue or stage, priority),
-        message.queue if message else "",
-        keys.pace(model),
-    ]
-    report: list[Word] = [
-        "end",
-        stage,
-        state,
-        progress,
-        bounds.LEASE_MS,
-        next_broker_queue,
-        next_queue,
-    ]
-    words = [*report, message.text if message else "", ending(job_ttl_s), expired]
-    return _report(refs, names, words)
-
-
-def _report(refs: Sequence[RunRef], names: list[str], report: list[Word]) -> Call[list[StageStart]]:
-    for ref in refs:
-        names += [keys.run(ref.key), keys.run_events(ref.key)]
-    attempts = [word for ref in refs for word in (ref.key, ref.attempt)]
-
-    def parse(answers: Any) -> list[StageStart]:
-        return [StageStart(int(n), text(spec), *map(int, more)) for n, spec, *more in answers]
-
-    return script("jobs/touch", parse, names, [*report, *attempts], kinds=ARRAY)
+    values = {
+        "runs": refs,
+        "stage": stage,
+        "model": model,
+        "state": state,
+        "progress": progress,
+        "next_queue": next_queue,
+        "next_broker_queue": next_broker_queue,
+        "message": message.text if message else b"",
+        "lease_ms": bounds.LEASE_MS,
+        "expired": expired,
+        **ending(job_ttl_s),
+    }
+    next_names = [keys.positions(next_queue, priority)] if next_queue else []
+    names = [message.queue if message else "", *next_names]
+    return script("jobs/end_stage", ints, names, values, kinds=ARRAY)
 
 
 def forget_start(refs: Sequence[RunRef], stage: str) -> Call[int]:
     """Do not count the last start of this stage: a worker that stops puts the runs back."""
-    names = [keys.run(ref.key) for ref in refs]
-    args: list[Word] = [stage, *(ref.attempt for ref in refs)]
-    return script("jobs/forget_start", int, names, args, kinds=NUMBER)
+    values = {"runs": refs, "stage": stage}
+    return script("jobs/forget_start", int, [], values, kinds=NUMBER)
+
+
+def _starts(answers: Sequence[Any]) -> list[StageStart]:
+    return [StageStart(int(n), text(spec), *map(int, more)) for n, spec, *more in answers]

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from storage import keys
 from storage.jobs import bounds
 from storage.redis.answers import fields, text
 from storage.redis.calls import ARRAY, Call, script
@@ -56,9 +55,8 @@ def read(after: str = "", most: int = bounds.MOST_LOOKED_AT) -> Call[Stats]:
             text(next_after),
         )
 
-    asked = {"run": keys.run(""), "stat": keys.STAT_PREFIX, "after": after, "most": most}
-    names = [keys.ACTIVE, keys.MODELS]
-    return script("jobs/stats", parse, names, [json.dumps(asked)], kinds=ARRAY)
+    values = {"after": after, "most": most}
+    return script("jobs/stats", parse, [], values, kinds=ARRAY)
 
 
 def _kind(group: Group) -> tuple[str, str, str, str]:

@@ -1,13 +1,10 @@
 -- Needs page.
 -- Runs that have not ended, a page at a time.
--- KEYS: index of active runs
--- ARGV: JSON {run (prefix), after, most}
--- Answers where the next page begins ('' after the last), then request key, number, key, number ...
-local asked = cjson.decode(ARGV[1])
-local names, after = page(KEYS[1], asked.after, asked.most)
-local answer = {after}
-for _, name in ipairs(names) do
-  answer[#answer + 1] = name
-  answer[#answer + 1] = redis.call('HGET', asked.run .. name, 'n') or '0'
+-- Arguments: after, most
+-- Answers where the next page begins ('' after the last), then {request key, attempt} per run.
+local request_keys, next_after = page(arguments.after, arguments.most)
+local answer = {next_after}
+for _, key in ipairs(request_keys) do
+  answer[#answer + 1] = {key, redis.call('HGET', RUN .. key, 'attempt') or '0'}
 end
 return answer

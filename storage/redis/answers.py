@@ -21,6 +21,11 @@ def texts(words: Iterable[Any]) -> list[str]:
     return [text(word) for word in words]
 
 
+def ints(words: Iterable[Any]) -> list[int]:
+    """A list of words as numbers."""
+    return [int(word) for word in words]
+
+
 def fields(answer: Any) -> dict[str, str]:
     """A hash: pairs in RESP2, a map in RESP3."""
     if isinstance(answer, Mapping):

@@ -2,14 +2,10 @@
 
 import asyncio
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha1
-from importlib.resources import files
 from time import monotonic
 from types import NoneType
 from typing import Any, Generic, TypeVar
@@ -28,12 +24,10 @@ from redis.retry import Retry
 from storage.errors import StorageDown, refusal
 from storage.redis.connection import Kinds, PipelinedConnection, pack, wrong_kind
 from storage.redis.mismatches import mismatches
+from storage.redis.scripts import arguments, source
 
 PAUSE_S = 0.05
 """A Redis that has closed a connection is asked again after this."""
-
-_NEEDS = re.compile(r"-- Needs ((?:\w+(?:, )?)+)\.\n")
-"""First line of a script that files of storage/shared_lua stand before: Redis knows no modules."""
 
 T = TypeVar("T")
 Word = str | bytes | int | float
@@ -72,12 +66,15 @@ def script(
     name: str,
     parse: Callable[[Any], T],
     keys: Sequence[str],
-    args: Sequence[Word],
+    values: Mapping[str, Any],
     *,
     kinds: Kinds,
 ) -> Call[T]:
-    """The Lua script storage/`name`.lua: atomic, one round trip."""
-    return Call((len(keys), *keys, *args), parse, kinds, name)
+    """The Lua script storage/`name`.lua: atomic, one round trip.
+
+    `values` is what it knows as `arguments`: see scripts.arguments.
+    """
+    return Call((len(keys), *keys, *arguments(values)), parse, kinds, name)
 
 
 class Connections:
@@ -168,11 +165,11 @@ class SyncRedis:
     def _answer(self, call: Call[T]) -> Any:
         if not call.script:
             return self._send(call.words, call.kinds)
-        source, sha = _source(call.script)
+        text, sha = source(call.script)
         try:
             return self._send(("EVALSHA", sha, *call.words), call.kinds)
         except NoScriptError:
-            return self._send(("EVAL", source, *call.words), call.kinds)
+            return self._send(("EVAL", text, *call.words), call.kinds)
 
     def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
         return _unless_error(self._ask((words,), (kinds,))[0])
@@ -250,11 +247,11 @@ class AsyncRedis:
     async def _answer(self, call: Call[T]) -> Any:
         if not call.script:
             return await self._send(call.words, call.kinds)
-        source, sha = _source(call.script)
+        text, sha = source(call.script)
         try:
             return await self._send(("EVALSHA", sha, *call.words), call.kinds)
         except NoScriptError:
-            return await self._send(("EVAL", source, *call.words), call.kinds)
+            return await self._send(("EVAL", text, *call.words), call.kinds)
 
     async def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
         packed = pack(words)  # first of all: what cannot be packed was not asked
@@ -298,21 +295,6 @@ def _unless_error(answer: Any) -> Any:
     if isinstance(answer, ResponseError):
         raise answer
     return answer
-
-
-@cache
-def _source(name: str) -> tuple[str, str]:
-    source = "".join(_parts(name))
-    return source, sha1(source.encode(), usedforsecurity=False).hexdigest()
-
-
-def _parts(name: str) -> list[str]:
-    """The texts that make a script, each before those that need it."""
-    source = files("storage").joinpath(f"{name}.lua").read_text()
-    match = _NEEDS.match(source)
-    needed = match[1].split(", ") if match else []
-    texts = [text for piece in needed for text in _parts(f"shared_lua/{piece}")]
-    return list(dict.fromkeys([*texts, source]))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
--- Shared by the scripts that make, end and delete jobs: which jobs need a result or an upload.
+-- Which jobs need a result or an upload.
 -- Each result and each upload has a sorted set of the ids of the jobs that need it. The score is the
 -- time in ms at which the record of the job expires. A record expires without telling anybody, so an
 -- id whose time has come no longer counts, and some who add to the set remove some of those.

@@ -197,7 +197,7 @@ class _Events:
         from celery import Celery
 
         app = Celery(broker=stack.env["PIXELMILL_STATE_URL"])
-        app.conf.broker_transport_options = {"global_keyprefix": "px1:q:"}
+        app.conf.broker_transport_options = {"global_keyprefix": "px2:q:"}
         self.seen: Counter[str] = Counter()
         self.app, self.ready = app, threading.Event()
         time.sleep(1)  # those of the warm-up are on their way

@@ -142,7 +142,7 @@ def _stack(curve: str, web: bool = True, **more: str) -> Iterator[Stack]:
                 return
             stack.start_servers()
             stack.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
-            stack.wait_for("gpu-worker", lambda: stack.state.exists("px1:workers"))
+            stack.wait_for("gpu-worker", lambda: stack.state.exists("px2:workers"))
             yield stack
 
 

@@ -36,7 +36,7 @@ SOAK_S = 300.0
 SOAK_SHARE = 0.7
 """Of capacity."""
 PROCESSES = ("web", "cpu-worker", "gpu-worker", "state", "cache")
-LASTING = ("px1:q:", "px1:priority:", "px1:pace:", "px1:stat:noop:all")
+LASTING = ("px2:q:", "px2:positions:", "px2:mean-stage-ms:", "px2:metrics:noop:all")
 """Starts of keys that have no time to live and do not grow with jobs."""
 
 
@@ -205,7 +205,7 @@ def soak(stack: Stack, requests: Requests, capacity: float, seconds: float) -> d
 
 def finished(stack: Stack) -> int:
     """Runs that ended well so far, as finish counts them minute by minute."""
-    found = stack.state.keys(keys.stat("noop", 0)[:-1] + "[0-9]*")
+    found = stack.state.keys(keys.METRICS_PREFIX + "noop:[0-9]*")
     return sum(int(stack.state.hget(name, "done") or 0) for name in found)
 
 
@@ -255,7 +255,7 @@ def lasting_keys(stack: Stack) -> list[str]:
     return [
         key.decode()
         for client, key in of_jobs
-        if not key.decode().startswith((*LASTING, "px1:model:", "px1:user:", "px1:api-key:"))
+        if not key.decode().startswith((*LASTING, "px2:model:", "px2:user:", "px2:api-key:"))
         and client.ttl(key) == -1
     ]
 

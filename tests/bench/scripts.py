@@ -215,7 +215,7 @@ def of_messages(bench: Bench) -> Iterable[Case]:
 
     def due(turn: int) -> None:
         refs = bench.runs(bounds.MOST_EXPIRED)
-        jobs = [bench.redis.hget(keys.run(ref.key), "leader") for ref in refs]
+        jobs = [bench.redis.hget(keys.run(ref.key), "starter") for ref in refs]
         bench.redis.delete(keys.DEADLINES)
         bench.redis.zadd(keys.DEADLINES, dict.fromkeys(jobs, 1))
 
@@ -320,7 +320,7 @@ def _take_up(ref: RunRef) -> Call[Any]:
 
 
 def _leader(bench: Bench, ref: RunRef) -> str:
-    return str(bench.redis.hget(keys.run(ref.key), "leader").decode())
+    return str(bench.redis.hget(keys.run(ref.key), "starter").decode())
 
 
 def _lose(bench: Bench, full: list[RunRef]) -> None:

@@ -1,7 +1,7 @@
 """make bench-wire: what a question to Redis costs the process that asks it, beside other clients.
 
-A hit (GET of a result, 700 bytes) and an update (`view.lua` of a job under way), one at a time and
-64 at a time, on uvloop as in web. Each contender in a process of its own, in turns, all answers
+A hit (GET of a result, 700 bytes) and an update (`snapshots.lua`, a job under way), one at a time
+and 64 at a time, on uvloop as in web. Each contender in a process of its own, in turns, all answers
 checked; CPU of the whole process, so of a library's own threads too.
 
 Contenders that are not installed are left out. Their Python may be another: with `pip install
@@ -192,7 +192,7 @@ async def _hit(ask: Ask, number: int) -> None:
 
 
 LOOK = json.loads(os.environ.get("BENCH_LOOK", "[]"))
-"""For each job: the words of `view.lua`, and what is in no other job's answer."""
+"""For each job: the words of `snapshots.lua`, and what is in no other job's answer."""
 
 
 async def _update(ask: Ask, number: int) -> None:
@@ -260,6 +260,7 @@ def _prepared(state: Any) -> list[tuple[list[Any], str]]:
     from storage.jobs import claims, snapshots
     from storage.jobs.spec import Spec
     from storage.redis import calls
+    from storage.redis.scripts import source
 
     link = calls.SyncRedis(state)
     found = []
@@ -267,9 +268,9 @@ def _prepared(state: Any) -> list[tuple[list[Any], str]]:
         state.set(f"hit:{number}", _value(number))
         job = f"job-{number}-of-the-bench"
         spec = Spec(f"{number:064}", "ada", "noop", {}, ["image"], "upload", "w", "c")
-        link.do(claims.claim(job, spec, priority="interactive", job_ttl_s=3600, fields={"id": job}))
+        link.do(claims.claim(job, spec, priority="interactive", job_ttl_s=3600))
         link.do(snapshots.read([job]))
-        sha = calls._source("view")[1]
+        sha = source("jobs/snapshots")[1]
         found.append(([sha, *snapshots.read([job]).words], job))
     return found
 

@@ -148,7 +148,7 @@ class Scene(Stack):
 
     def finished(self) -> int:
         """Runs that were ended well so far, as finish counts them."""
-        names = self.state.scan_iter(match=keys.stat("stamp", 0)[:-1] + "[0-9]*", count=1000)
+        names = self.state.scan_iter(match=keys.METRICS_PREFIX + "stamp:[0-9]*", count=1000)
         return sum(int(self.state.hget(name, "done") or 0) for name in names)
 
     def results(self) -> dict[str, set[str]]:

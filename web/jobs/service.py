@@ -124,7 +124,7 @@ class Pipeline:
         self.views, self.glances = Snapshots(self._look), Snapshots(self._look, GATHER_S)
         self._catalogue: tuple[float, Catalogue] | None = None
         self._costs: admission.Costs = {}
-        self._costs_json = "{}"
+        self._costs_json = b"{}"
         self._models_seen: set[str] = set()
         self._scratch = admission.NO_SCRATCH_LIMIT
         self._uploads: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
@@ -239,7 +239,6 @@ class Pipeline:
                 deadline_s=request.deadline_s or DEADLINES_S[request.priority],
                 keep=request.keep,
                 idempotency=_idempotency(request, spec),
-                fields={"id": job_id},
             )
         )
         if claim.verdict == "mismatch":

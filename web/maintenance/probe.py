@@ -111,9 +111,7 @@ class Prober:
             await pipeline.remote.do(lambda s3: s3.put(key, data, TYPE))
         with report.step("claim"):
             claim = await pipeline.state.do(
-                claims.claim(
-                    job_id, spec, priority="interactive", job_ttl_s=RECORDS_S, fields={"id": job_id}
-                )
+                claims.claim(job_id, spec, priority="interactive", job_ttl_s=RECORDS_S)
             )
         with report.step("queue"):
             ref = RunRef(spec.request_key, claim.attempt)
@@ -151,7 +149,11 @@ class Prober:
     async def _forget(self, job_id: str, spec: Spec) -> None:
         """Remove all that it wrote."""
         pipeline, model = self._pipeline, spec.model
-        left = [keys.run(spec.request_key), keys.pace(model), f"{keys.STAT_PREFIX}{model}:all"]
+        left = [
+            keys.run(spec.request_key),
+            keys.mean_stage_ms(model),
+            f"{keys.METRICS_PREFIX}{model}:all",
+        ]
         with suppress(StorageDown, JobError, TimeoutError):
             async with asyncio.timeout(5):
                 await pipeline.delete(USER, job_id)

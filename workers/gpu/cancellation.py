@@ -61,7 +61,7 @@ class Cancellations:
         """The subscription; a new one after a failure."""
         if self._subscription is None:
             self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
-            self._subscription.subscribe(keys.UNWANTED)
+            self._subscription.subscribe(keys.CANCELLED)
         elif self._subscription.health_check_response_counter > 1:
             raise ConnectionError("the state Redis does not answer pings")
         return self._subscription
