@@ -91,36 +91,36 @@ def settled(
 
 
 def test_a_socket_that_says_nothing_is_closed_without_a_word(mill: Stack) -> None:
-    with connect(mill.url) as one:
-        assert rest_of(one, HEADER_S + SLACK_S) == b""
+    with connect(mill.url) as client_socket:
+        assert rest_of(client_socket, HEADER_S + SLACK_S) == b""
 
 
 def test_headers_that_do_not_end_are_answered_408(mill: Stack) -> None:
-    with connect(mill.url) as one:
-        one.sendall(HALF)
+    with connect(mill.url) as client_socket:
+        client_socket.sendall(HALF)
 
-        said = rest_of(one, HEADER_S + SLACK_S)
+        answer = rest_of(client_socket, HEADER_S + SLACK_S)
 
-    assert said and said.startswith(b"HTTP/1.1 408 ") and b'"too_slow"' in said
+    assert answer and answer.startswith(b"HTTP/1.1 408 ") and b'"too_slow"' in answer
 
 
 def test_headers_that_drip_get_no_more_time(mill: Stack) -> None:
-    with connect(mill.url) as one:
-        one.sendall(HALF)
+    with connect(mill.url) as client_socket:
+        client_socket.sendall(HALF)
         end = time.monotonic() + HEADER_S + SLACK_S
         with pytest.raises(ConnectionError):
             while time.monotonic() < end:
-                one.sendall(b"x")
+                client_socket.sendall(b"x")
                 time.sleep(0.2)
 
 
 def test_a_second_request_that_does_not_end_is_closed_too(mill: Stack) -> None:
-    with connect(mill.url) as one:
-        one.sendall(KEEP_ALIVE)
-        assert one.recv(65_536).startswith(b"HTTP/1.1 200 ")
-        one.sendall(HALF)
+    with connect(mill.url) as client_socket:
+        client_socket.sendall(KEEP_ALIVE)
+        assert client_socket.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        client_socket.sendall(HALF)
 
-        assert rest_of(one, HEADER_S + SLACK_S) is not None
+        assert rest_of(client_socket, HEADER_S + SLACK_S) is not None
 
 
 @pytest.mark.parametrize("before", [b"", KEEP_ALIVE])
@@ -135,16 +135,16 @@ def test_a_second_request_that_does_not_end_is_closed_too(mill: Stack) -> None:
     ids=["2 MB in one", "40 kB in one", "100 small ones", "2 MB in many"],
 )
 def test_too_much_in_headers_is_answered_431(mill: Stack, headers: bytes, before: bytes) -> None:
-    with connect(mill.url, receive_bytes=65_536) as one:
+    with connect(mill.url, receive_bytes=65_536) as client_socket:
         if before:
-            one.sendall(before)
-            seen = b""
-            while not seen.endswith(b"}"):
-                seen += one.recv(65_536)
-        one.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n")
-        said = rest_of(one, SLACK_S)
+            client_socket.sendall(before)
+            received = b""
+            while not received.endswith(b"}"):
+                received += client_socket.recv(65_536)
+        client_socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n")
+        answer = rest_of(client_socket, SLACK_S)
 
-    assert said and said.startswith(b"HTTP/1.1 431 ") and b'"headers_too_large"' in said
+    assert answer and answer.startswith(b"HTTP/1.1 431 ") and b'"headers_too_large"' in answer
 
 
 def test_a_long_address_and_ninety_headers_are_well(client: httpx.Client) -> None:
@@ -159,18 +159,18 @@ def test_framing_without_end_is_stopped(mill: Stack, tail: bytes) -> None:
         "POST /api/v1/predict/toy HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
         f"Authorization: Bearer {API_KEY}\r\n\r\n"
     )
-    with connect(mill.url) as one:
-        one.sendall(head.encode())
+    with connect(mill.url) as client_socket:
+        client_socket.sendall(head.encode())
         time.sleep(0.2)
         try:
             for start in range(0, len(tail), 4096):
-                one.sendall(tail[start : start + 4096])
+                client_socket.sendall(tail[start : start + 4096])
                 time.sleep(0.01)
         except ConnectionError:
             return
-        said = rest_of(one, 1.0)
+        answer = rest_of(client_socket, 1.0)
 
-    assert said is not None and b" 202 " not in said
+    assert answer is not None and b" 202 " not in answer
 
 
 @pytest.mark.parametrize("sources", [["127.0.0.1"], MANY], ids=["one address", "fifty"])
@@ -178,12 +178,12 @@ def test_bodies_that_do_not_come_take_no_memory_from_others(
     mill: Stack, kinds: Kinds, client: httpx.Client, photo: bytes, sources: list[str]
 ) -> None:
     with settled(mill, kinds.sent("idle body"), 60, sources) as sockets:
-        seen = [predicted(client, photo) for _ in range(3)]
+        statuses = [predicted(client, photo) for _ in range(3)]
         in_chunks = client.post("/api/v1/predict/toy?wait=0", content=iter([photo]))
-        said = rest_of(sockets[0], WINDOW_S + SLACK_S)
+        answer = rest_of(sockets[0], WINDOW_S + SLACK_S)
 
-    assert seen == [202, 202, 202] and in_chunks.status_code == 202
-    assert said and said.startswith(b"HTTP/1.1 408 ") and b'"too_slow"' in said
+    assert statuses == [202, 202, 202] and in_chunks.status_code == 202
+    assert answer and answer.startswith(b"HTTP/1.1 408 ") and b'"too_slow"' in answer
 
 
 @pytest.mark.parametrize("sources", [["127.0.0.1"], MANY], ids=["one address", "fifty"])
@@ -193,9 +193,9 @@ def test_uploads_that_do_not_come_keep_no_one_from_pictures_or_uploads(
     with settled(mill, kinds.sent("idle PUT"), 140, sources, row=20) as sockets:
         assert fetched(kinds) == 200
         assert uploaded(mill, photo) == 200
-        said = rest_of(sockets[0], WINDOW_S + SLACK_S)
+        answer = rest_of(sockets[0], WINDOW_S + SLACK_S)
 
-    assert said and said.startswith(b"HTTP/1.1 408 ")
+    assert answer and answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_uploads_that_stop_in_the_middle_keep_no_one_from_uploads(
@@ -219,10 +219,10 @@ def test_whoever_does_not_read_keeps_no_one_from_pictures(
 
 
 def test_whoever_does_not_read_is_cut_off(mill: Stack, kinds: Kinds) -> None:
-    with connect(mill.url) as one:
-        one.sendall(kinds.sent("slow reader"))
+    with connect(mill.url) as client_socket:
+        client_socket.sendall(kinds.sent("slow reader"))
         time.sleep(2 * WINDOW_S + SLACK_S)
-        got = rest_of(one, 5)
+        got = rest_of(client_socket, 5)
 
     assert got is not None and 0 < len(got) < RESULT
 
@@ -234,25 +234,25 @@ def test_a_body_that_is_slow_but_steady_arrives(mill: Stack, kinds: Kinds, photo
         f"Content-Length: {len(photo)}\r\n"
         f"Authorization: Bearer {API_KEY}\r\nConnection: close\r\n\r\n"
     )
-    with connect(mill.url) as one:
-        one.sendall(head.encode() + photo[:-40_960])
+    with connect(mill.url) as client_socket:
+        client_socket.sendall(head.encode() + photo[:-40_960])
         for start in range(len(photo) - 40_960, len(photo), 1024):
             time.sleep(0.5)
-            one.sendall(photo[start : start + 1024])
-        said = rest_of(one, SLACK_S)
+            client_socket.sendall(photo[start : start + 1024])
+        answer = rest_of(client_socket, SLACK_S)
 
-    assert said and said.startswith(b"HTTP/1.1 202 ")
+    assert answer and answer.startswith(b"HTTP/1.1 202 ")
 
 
 def test_a_body_that_goes_on_after_the_answer_is_cut_off(mill: Stack) -> None:
     head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 25000000\r\n\r\n"
-    with connect(mill.url) as one:
-        one.sendall(head + b"x" * 10)
-        assert one.recv(65_536).startswith(b"HTTP/1.1 413 ")
+    with connect(mill.url) as client_socket:
+        client_socket.sendall(head + b"x" * 10)
+        assert client_socket.recv(65_536).startswith(b"HTTP/1.1 413 ")
         end = time.monotonic() + 2 * WINDOW_S + SLACK_S
         with pytest.raises(ConnectionError):
             while time.monotonic() < end:
-                one.sendall(b"x" * 4096)
+                client_socket.sendall(b"x" * 4096)
                 time.sleep(0.1)
 
 
@@ -260,7 +260,7 @@ def test_event_streams_with_nothing_to_say_live(mill: Stack, kinds: Kinds) -> No
     with crowd(mill.url, kinds.sent("events"), 30, ["127.0.0.1"]) as sockets:
         time.sleep(3 * WINDOW_S + HEADER_S + SLACK_S)
 
-        assert [is_closed(one) for one in sockets] == [False] * 30
+        assert [is_closed(client_socket) for client_socket in sockets] == [False] * 30
 
 
 def test_an_idle_connection_of_an_address_leaves_for_its_next(mill: Stack) -> None:
@@ -273,10 +273,10 @@ def test_an_address_with_too_much_under_way_is_told_so_and_others_are_not(
     mill: Stack, kinds: Kinds
 ) -> None:
     with crowd(mill.url, kinds.sent("events"), PER_ADDRESS, ["127.0.0.61"]) as sockets:
-        assert all(one.recv(1) for one in sockets)
+        assert all(client_socket.recv(1) for client_socket in sockets)
         with connect(mill.url, "127.0.0.61") as above, connect(mill.url, "127.0.0.62") as other:
-            for one in (above, other):
-                one.sendall(kinds.sent("events"))
+            for client_socket in (above, other):
+                client_socket.sendall(kinds.sent("events"))
             refused, served = rest_of(above, 5), other.recv(65_536)
 
     assert refused and refused.startswith(b"HTTP/1.1 429 ")
@@ -303,17 +303,17 @@ def narrow(mill: Stack) -> str:
 @pytest.mark.parametrize("after", [b"", b"\r\n"], ids=["in time", "by the sweep"])
 def test_an_idle_connection_is_closed(narrow: str, after: bytes) -> None:
     """uvicorn's timer does it, and forgets to once a line break has come; then our sweep does."""
-    with connect(narrow) as one:
-        one.sendall(KEEP_ALIVE)
-        assert one.recv(65_536).startswith(b"HTTP/1.1 200 ")
-        one.sendall(after)
+    with connect(narrow) as client_socket:
+        client_socket.sendall(KEEP_ALIVE)
+        assert client_socket.recv(65_536).startswith(b"HTTP/1.1 200 ")
+        client_socket.sendall(after)
         began = time.monotonic()
 
-        assert rest_of(one, IDLE_S + LATE_S + SLACK_S) is not None
+        assert rest_of(client_socket, IDLE_S + LATE_S + SLACK_S) is not None
         assert time.monotonic() - began > IDLE_S / 2
 
 
-def test_slow_bodies_make_way_for_one_that_comes(narrow: str, kinds: Kinds, photo: bytes) -> None:
+def test_slow_bodies_are_evicted_for_a_new_one(narrow: str, kinds: Kinds, photo: bytes) -> None:
     """Fifty addresses have sent all that there is room for, and then hardly anything."""
     drip = kinds.sent("idle body") + bytes(3 * 2**20)
     headers = {"Authorization": f"Bearer {API_KEY}"}
@@ -327,9 +327,9 @@ def test_slow_bodies_make_way_for_one_that_comes(narrow: str, kinds: Kinds, phot
         early = client.post(predict, content=photo).status_code
         time.sleep(GRACE_S + 1)
         late = client.post(predict, content=photo).status_code
-        said = [rest_of(one, 0.1) or b"" for one in sockets]
+        answers = [rest_of(client_socket, 0.1) or b"" for client_socket in sockets]
 
-    ended = [text for text in said if text.startswith(b"HTTP/1.1 408 ") and b"too_slow" in text]
+    ended = [text for text in answers if text.startswith(b"HTTP/1.1 408 ") and b"too_slow" in text]
     assert early == 429, "for a while anybody may be slow"
     assert late == 202
     assert ended and len(ended) < len(MANY)
