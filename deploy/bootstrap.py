@@ -4,7 +4,7 @@ import secrets
 
 import redis
 
-from storage import keys, users
+from storage import keys, schema, users
 from storage.redis.calls import TEXT, SyncRedis, command
 from storage.s3.objects import S3Objects
 from tasks.clients import objects
@@ -17,8 +17,10 @@ def prepare(
 ) -> tuple[bool, bool]:
     """Make the bucket, the account `admin` and its API key; returns whether the first two are new.
 
-    If there is an account it keeps its password.
+    If there is an account it keeps its password. Raises OldLayout if an earlier Pixelmill wrote
+    the records of this Redis.
     """
+    schema.refuse_old_layout(state)
     is_new = state.do(users.password_hash("admin")) is None
     if is_new:
         state.do(users.set_password("admin", password))

@@ -1,8 +1,19 @@
-"""The one error that storage raises besides FileNotFoundError."""
+"""The errors that storage raises besides FileNotFoundError."""
 
 
 class StorageDown(Exception):
     """Redis or S3 did not answer, or refused to. The message names which."""
+
+
+class OldLayout(StorageDown):
+    """The records in the state Redis have the layout of an earlier Pixelmill."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the state Redis holds records of an earlier version of Pixelmill, which this version "
+            "cannot read or convert. Empty it (redis-cli FLUSHDB) and run `pixelmill init` for a "
+            "new account, or go on with the version that wrote them"
+        )
 
 
 def refusal(name: str, error: Exception) -> str:

@@ -11,8 +11,8 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError, TimeoutError
 from redis.retry import Retry
 
-from storage import catalogue
-from storage.errors import StorageDown
+from storage import catalogue, schema
+from storage.errors import OldLayout, StorageDown
 from storage.redis.calls import SyncRedis
 from storage.s3.objects import FolderObjects, Objects, S3Objects
 from storage.scratch import FolderScratch, HostScratch, RedisScratch, Scratch
@@ -20,12 +20,30 @@ from tasks.settings import settings
 
 REFRESH_S = 5.0
 """How often a process looks for workers that cannot read its scratch files."""
+START_LIMIT_S = 1.2
+"""How long a process that starts waits for the state Redis to say whether it can be used."""
 
 
 @once
 def state() -> SyncRedis:
     """The state Redis, for workers: calls wait while it restarts."""
     return SyncRedis(_worker_client(settings().state_url), "the state Redis")
+
+
+def refuse_old_layout(program: str) -> None:
+    """End this process, at its start, if an earlier Pixelmill wrote the state Redis' records.
+
+    A Redis that does not answer yet is not waited for.
+    """
+    client = _worker_client(settings().state_url, tries=0, timeout_s=START_LIMIT_S)
+    try:
+        schema.refuse_old_layout(SyncRedis(client, "the state Redis"))
+    except OldLayout as error:
+        raise SystemExit(f"{program}: {error}") from error
+    except StorageDown:
+        pass
+    finally:
+        client.close()
 
 
 @once

@@ -8,6 +8,7 @@ from functools import partial
 
 import uvicorn
 
+from tasks.clients import refuse_old_layout
 from tasks.log import configure
 from tasks.settings import settings
 from web.connections.limits import ConnectionLimiter, limits_of
@@ -28,6 +29,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # noqa: TID251 (written, not read)
     os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 (as above)
     configure(settings().log_level)
+    refuse_old_layout("pixelmill web")
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the app listens to it
     config = uvicorn.Config(
         "web.app:create",

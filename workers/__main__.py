@@ -2,6 +2,7 @@
 
 import argparse
 
+from tasks.clients import refuse_old_layout
 from tasks.log import configure
 from tasks.settings import settings
 from workers.environment import let_threads_sleep, restart_with_huge_pages
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         let_threads_sleep()
     configure(settings().log_level)
+    refuse_old_layout("pixelmill worker")
     if chosen.kind == "cpu":
         from workers import boot as cpu_boot
 

@@ -12,8 +12,9 @@ import redis
 
 from deploy.doctor.finding import ANSWER_S, MIB, Finding, Level
 from deploy.supervision.probes import impatient_redis
-from storage import keys
-from storage.errors import StorageDown
+from storage import keys, schema
+from storage.errors import OldLayout, StorageDown
+from storage.redis.calls import SyncRedis
 from storage.s3.objects import FolderObjects, Objects, S3Objects
 from tasks.settings import Settings
 from web.jobs.room import STATE_SHARE
@@ -27,6 +28,7 @@ def state_redis(settings: Settings) -> Iterable[Finding]:
     """The Redis of queue and jobs: its speed, whether it can lose data, its memory, its clock."""
     client = impatient_redis(settings.state_url, ANSWER_S)
     yield _round_trip(client, "state Redis", settings.state_url)
+    yield from _layout(client)
     info = client.info()
     yield _configuration(
         "state keeps data",
@@ -86,6 +88,13 @@ def s3(settings: Settings) -> Iterable[Finding]:
     else:
         hint = "Look for a proxy or cache in front of it that changes what it passes on."
         yield Finding("fail", "S3", f"{where}: other bytes were read than written", hint)
+
+
+def _layout(client: "redis.Redis") -> Iterable[Finding]:
+    try:
+        schema.refuse_old_layout(SyncRedis(client, "the state Redis"))
+    except OldLayout as error:
+        yield Finding("fail", "state layout", "of an earlier Pixelmill", str(error))
 
 
 def _round_trip(client: "redis.Redis", what: str, url: str) -> Finding:

@@ -1,0 +1,82 @@
+"""A state Redis that an earlier Pixelmill has used is refused at the start, and says what to do."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import redis
+from stack import REPOSITORY, Stack
+
+from deploy import bootstrap
+from deploy.doctor import servers as doctor
+from storage import keys, schema, users
+from storage.errors import OldLayout
+from storage.redis.calls import SyncRedis
+from storage.s3.objects import S3Objects
+from tasks.settings import settings
+
+pytest_plugins = ["inprocess"]
+
+
+@pytest.fixture
+def old(state: "redis.Redis") -> None:
+    """What the first layout has left in a Redis that was in use."""
+    state.hset("px1:user:admin", mapping={"password": "salt:hash", "role": "admin"})
+    state.set("px1:prepared", 1)
+    state.sadd("px1:models", "matting")
+    state.hset("px1:seen", "gpu.matting", 1)
+    state.hset("px1:job:" + "0" * 32, mapping={"v": 1, "state": "queued", "n": 1})
+
+
+def test_an_empty_redis_is_taken(link: SyncRedis) -> None:
+    schema.refuse_old_layout(link)
+
+
+def test_a_redis_of_this_layout_is_taken(link: SyncRedis, state: "redis.Redis") -> None:
+    state.set(keys.PREPARED, 1)
+    state.sadd(keys.MODELS, "matting")
+
+    schema.refuse_old_layout(link)
+
+
+def test_a_redis_of_an_earlier_layout_is_refused(old: None, link: SyncRedis) -> None:
+    with pytest.raises(OldLayout, match="Empty it .* or go on with the version that wrote them"):
+        schema.refuse_old_layout(link)
+
+
+@pytest.mark.parametrize("program", [["web"], ["workers", "cpu"], ["workers", "gpu"]])
+def test_no_process_starts_beside_old_records(
+    old: None, servers: Stack, state_url: str, program: list[str]
+) -> None:
+    environment = {**os.environ, **servers.env, "PIXELMILL_STATE_URL": state_url}
+
+    done = subprocess.run(
+        [sys.executable, "-m", *program],
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    assert "records of an earlier version of Pixelmill" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_account_is_made_beside_old_records(
+    old: None, link: SyncRedis, state: "redis.Redis", s3: S3Objects
+) -> None:
+    with pytest.raises(OldLayout):
+        bootstrap.prepare(link, s3, password="secret", api_key="pm_key")
+
+    assert link.do(users.password_hash("admin")) is None
+    assert not state.exists(keys.PREPARED)
+
+
+def test_doctor_says_so(old: None, in_process: None) -> None:
+    found = {finding.what: finding for finding in doctor.state_redis(settings())}
+
+    assert found["state layout"].level == "fail"
+    assert "go on with the version that wrote them" in found["state layout"].hint
