@@ -85,7 +85,7 @@ def expire(error: str, *, job_ttl_s: int, most: int = bounds.MOST_EXPIRED) -> Ca
 
     Answers how many there were: `most` means that there may be more.
     """
-    values = {"error": error, "most": most, **ending(job_ttl_s)}
+    values = {"error": error.encode(), "most": most, **ending(job_ttl_s)}
     return script("jobs/expire", int, [], values, kinds=NUMBER)
 
 

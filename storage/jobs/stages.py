@@ -57,7 +57,7 @@ def begin_stage(
         "state": state,
         "progress": progress,
         "lease_ms": bounds.LEASE_MS,
-        "expired": expired,
+        "expired": expired.encode(),
         **ending(job_ttl_s),
     }
     names = [keys.positions(queue, priority)]
@@ -75,7 +75,7 @@ def heartbeat(
         "runs": refs,
         "stage": stage,
         "lease_ms": bounds.LEASE_MS,
-        "expired": expired,
+        "expired": expired.encode(),
         **ending(job_ttl_s),
     }
     return script("jobs/heartbeat", ints, [], values, kinds=ARRAY)
@@ -110,7 +110,7 @@ def end_stage(
         "next_broker_queue": next_broker_queue,
         "message": message.text if message else b"",
         "lease_ms": bounds.LEASE_MS,
-        "expired": expired,
+        "expired": expired.encode(),
         **ending(job_ttl_s),
     }
     next_names = [keys.positions(next_queue, priority)] if next_queue else []
