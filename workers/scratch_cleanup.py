@@ -79,7 +79,7 @@ def remove_leftovers(min_age_s: float = MIN_AGE_S) -> int:
 
 def _clean() -> None:
     try:
-        remove_leftovers()
+        remove_leftovers(MIN_AGE_S)
     except (StorageDown, OSError) as error:
         log.warning("scratch not cleaned", reason=str(error))
 

@@ -26,6 +26,8 @@ from table import save, show, verdict
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import API_KEY, Stack
 
+from storage import keys
+
 JOBS = int(os.environ.get("BENCH_JOBS", "400"))
 ROUNDS = 8
 WARM_UP = 60
@@ -197,7 +199,7 @@ class _Events:
         from celery import Celery
 
         app = Celery(broker=stack.env["PIXELMILL_STATE_URL"])
-        app.conf.broker_transport_options = {"global_keyprefix": "px2:q:"}
+        app.conf.broker_transport_options = {"global_keyprefix": keys.BROKER_PREFIX}
         self.seen: Counter[str] = Counter()
         self.app, self.ready = app, threading.Event()
         time.sleep(1)  # those of the warm-up are on their way

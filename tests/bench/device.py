@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from queued import Queued, result_of
 from stack import API_KEY, REPOSITORY, Stack
 
+from storage import keys
 from tasks.settings import read
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "models"))
@@ -142,7 +143,7 @@ def _stack(curve: str, web: bool = True, **more: str) -> Iterator[Stack]:
                 return
             stack.start_servers()
             stack.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
-            stack.wait_for("gpu-worker", lambda: stack.state.exists("px2:workers"))
+            stack.wait_for("gpu-worker", lambda: stack.state.exists(keys.WORKERS))
             yield stack
 
 

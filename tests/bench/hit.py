@@ -22,6 +22,8 @@ from table import save, show, verdict
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import API_KEY, Stack
 
+from storage import keys
+
 SECONDS = float(os.environ.get("BENCH_SECONDS", "6"))
 LOOK_UPS = 50
 CLIENTS = 16
@@ -37,7 +39,7 @@ def main() -> None:
     ):
         photo = _photo()
         cold = _misses(stack, photo)
-        started = stack.state.hget("px2:positions:cpu:interactive", "next")
+        started = stack.state.hget(keys.positions("cpu", "interactive"), "next")
         for door, wanted in (("json", _by_hash(stack, photo)), ("predict", _by_body(stack, photo))):
             for clients in (1, CLIENTS):
                 answers, cpu_ms = _measure(stack, wanted, clients)
@@ -49,7 +51,7 @@ def main() -> None:
                     f"{name}_web_cpu_ms": round(cpu_ms, 3),
                 }
                 rows.append([door, clients, *(f"{figures[f'{name}_{key}']:.2f}" for key in KEYS)])
-        runs = int(stack.state.hget("px2:positions:cpu:interactive", "next")) - int(started)
+        runs = int(stack.state.hget(keys.positions("cpu", "interactive"), "next")) - int(started)
     figures |= {"miss_p50_ms": cold, "runs_started": runs}
     figures["hit_share_of_miss"] = round(figures["predict_one_p50_ms"] / cold, 5)
     show(

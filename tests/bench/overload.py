@@ -36,8 +36,11 @@ SOAK_S = 300.0
 SOAK_SHARE = 0.7
 """Of capacity."""
 PROCESSES = ("web", "cpu-worker", "gpu-worker", "state", "cache")
-LASTING = ("px2:q:", "px2:positions:", "px2:mean-stage-ms:", "px2:metrics:noop:all")
-"""Starts of keys that have no time to live and do not grow with jobs."""
+LASTING = (
+    keys.BROKER_PREFIX, keys.POSITIONS_PREFIX, keys.MEAN_STAGE_MS_PREFIX, f"{keys.METRICS_PREFIX}noop:all",
+    keys.MODEL_PREFIX, keys.user(""), keys.API_KEY_PREFIX,
+)  # fmt: skip
+"""Prefixes of keys that have no time to live and do not grow with the number of jobs."""
 
 
 def main() -> None:
@@ -255,8 +258,7 @@ def lasting_keys(stack: Stack) -> list[str]:
     return [
         key.decode()
         for client, key in of_jobs
-        if not key.decode().startswith((*LASTING, "px2:model:", "px2:user:", "px2:api-key:"))
-        and client.ttl(key) == -1
+        if not key.decode().startswith(LASTING) and client.ttl(key) == -1
     ]
 
 

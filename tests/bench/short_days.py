@@ -21,7 +21,7 @@ def shorten() -> None:
     bounds.METRICS_TTL_MS = int(2_000 * DAY_S)
     bounds.IDEMPOTENCY_MS = int(1_000 * DAY_S)
     expired_objects.EVERY_S, expired_objects.MARGIN_S = 1.0, int(DAY_S)
-    scratch_cleanup.ARRAY_S = 5.0
+    scratch_cleanup.MIN_AGE_S = 5.0
 
 
 def main() -> None:
