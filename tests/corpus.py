@@ -9,10 +9,11 @@ import io
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,10 +23,27 @@ PNG = b"\x89PNG\r\n\x1a\n"
 ZEROS = bytes(MIB)
 
 
-class File(NamedTuple):
-    data: bytes
+Content = bytes | Callable[[], bytes]
+"""Bytes, or what makes them when they are read for the first time: names alone cost little."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file, and how it must be answered."""
+
+    content: Content
     status: int
     """200: must be read; 413, 415, 422: must be refused so."""
+
+    @property
+    def is_slow_to_make(self) -> bool:
+        """Whether making its bytes takes a noticeable time; all such files are large."""
+        return not isinstance(self.content, bytes)
+
+    @cached_property
+    def data(self) -> bytes:
+        """All its bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content()
 
 
 @cache
@@ -33,13 +51,13 @@ def files() -> dict[str, File]:
     """Every file by name."""
     made: dict[str, File] = {}
     for source in (good, other_types, sizes, truncated, jpegs, pngs, webps, avifs, polyglots):
-        for name, data, status in source():
+        for name, content, status in source():
             assert name not in made, name
-            made[name] = File(data, status)
+            made[name] = File(content, status)
     return made
 
 
-Cases = Iterator[tuple[str, bytes, int]]
+Cases = Iterator[tuple[str, Content, int]]
 
 
 # Parts
@@ -52,6 +70,12 @@ def photo(width: int = 96, height: int = 64, mode: str = "RGB") -> Image.Image:
     channels = [x * 200 // width + noise, y * 200 // height + noise, (x + y) % 200 + noise]
     rgba = np.dstack([*channels, 255 * x // width]).astype(np.uint8)
     return Image.fromarray(rgba).convert(mode)
+
+
+def flat(mode: str, kind: str, **options: Any) -> bytes:
+    """A picture of 49 megapixels and one colour."""
+    picture = Image.new("RGBA", (7050, 7050), (10, 200, 90, 128))
+    return save(picture if mode == "RGBA" else picture.convert(mode), kind, **options)
 
 
 def save(picture: Image.Image, kind: str, **options: Any) -> bytes:
@@ -214,13 +238,12 @@ def sizes() -> Cases:
     yield "1-bit-50000x50000.png", png(ihdr(50_000, 50_000, 1, 0), bits), 422
     yield "7072x7072.png", png(ihdr(7072, 7072), bomb(1)), 422
     yield "2147483647.png", png(ihdr(2**31 - 1, 2**31 - 1), bomb(1)), 422
-    flat = Image.new("RGBA", (7050, 7050), (10, 200, 90, 128))
-    yield "49-megapixels.png", save(flat, "PNG", compress_level=1), 200
-    yield "49-megapixels.webp", save(flat, "WEBP", lossless=True, quality=0, method=0), 200
-    yield "49-megapixels-lossy.webp", save(flat, "WEBP", quality=0, method=0), 200
-    opaque = flat.convert("RGB")
-    yield "49-megapixels.jpg", save(opaque, "JPEG"), 200
-    yield "49-megapixels-progressive.jpg", save(opaque, "JPEG", progressive=True), 200
+    yield "49-megapixels.png", partial(flat, "RGBA", "PNG", compress_level=1), 200
+    lossless = partial(flat, "RGBA", "WEBP", lossless=True, quality=0, method=0)
+    yield "49-megapixels.webp", lossless, 200
+    yield "49-megapixels-lossy.webp", partial(flat, "RGBA", "WEBP", quality=0, method=0), 200
+    yield "49-megapixels.jpg", partial(flat, "RGB", "JPEG"), 200
+    yield "49-megapixels-progressive.jpg", partial(flat, "RGB", "JPEG", progressive=True), 200
     jpeg = save(photo(), "JPEG")
     for name, width, height, status in (
         *(("says-more", 9000, 5500, 422), ("says-too-much", 60_000, 60_000, 422)),
@@ -391,7 +414,7 @@ def polyglots() -> Cases:
     yield "jpeg-and-scans.jpg", jpeg + b"\xff\xda" * 10_000, 200
     waves = save(photo(), "JPEG", progressive=True)
     yield "progressive-and-film.jpg", waves + b"\xff\xda\0\x08" * 10_000, 200
-    yield "jpeg-and-jpeg.jpg", jpeg + save(photo(4000, 3000, "L"), "JPEG"), 200
+    yield "jpeg-and-jpeg.jpg", jpeg + save(photo(1000, 750, "L").resize((4000, 3000)), "JPEG"), 200
     yield "png-and-php.png", picture + b"<?php phpinfo(); ?>", 200
     yield "png-and-jpeg.png", picture + jpeg, 200
     yield "gif-and-jpeg.jpg", b"GIF89a" + jpeg, 415
