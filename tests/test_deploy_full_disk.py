@@ -133,4 +133,4 @@ def test_no_trace_of_a_broken_request(up: Up) -> None:
     """The last of this file."""
     logs = "".join(file.read_text() for file in (Path(up.folder) / "var/logs").glob("web-1*.log"))
 
-    assert "request broke" not in logs and "Exception in ASGI" not in logs
+    assert "unhandled exception" not in logs and "Exception in ASGI" not in logs

@@ -25,7 +25,6 @@ from storage.jobs.queueing import EncodedMessage, enqueue_claimed
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import VERSION, RunRef, Spec
 from storage.redis.calls import AsyncRedis, SyncRedis
-from storage.s3.objects import S3Objects
 from tasks import clients
 from tasks.compatibility import OtherVersion, check
 from tasks.errors import BadInput
@@ -35,10 +34,10 @@ from tasks.runner import Outcome, run_stage
 from tasks.settings import settings
 from tasks.stage import Stage
 from tasks.work import Work
-from web.jobs.service import Pipeline, with_key
+from web.jobs.catalogue import CachedCatalogue
+from web.jobs.submission import with_key
 from web.limits import STATE_LIMIT_S
-from web.live.pubsub import Hub
-from web.maintenance.reaper import requeue, updated
+from web.maintenance.reaper import requeue_lost, updated
 
 pytest_plugins = ["inprocess"]
 
@@ -71,13 +70,16 @@ def claim(link: SyncRedis) -> Callable[..., RunRef]:
 
 
 @pytest.fixture
-async def pipeline(
-    spec: Spec, s3: S3Objects, state_url: str, cache_url: str
-) -> AsyncIterator[Pipeline]:
-    state, cache = (AsyncRedis(url, limit_s=STATE_LIMIT_S) for url in (state_url, cache_url))
-    made = Pipeline(state, cache, s3, Hub(state_url))
+async def web_state(spec: Spec, state_url: str) -> AsyncIterator[AsyncRedis]:
+    """A web process's connection to the state Redis."""
+    made = AsyncRedis(state_url, limit_s=STATE_LIMIT_S)
     yield made
     await made.close()
+
+
+async def requeue(state: AsyncRedis) -> int:
+    """Do what the reaper of a web process does; answers how many runs were requeued."""
+    return await requeue_lost(state, CachedCatalogue(state))
 
 
 def announce(link: SyncRedis, spec: Spec, **changes: Any) -> None:
@@ -230,28 +232,28 @@ async def test_a_run_that_was_handed_back_is_led_again_after_a_while(
     claim: Callable[..., RunRef],
     link: SyncRedis,
     state: "redis.Redis",
-    pipeline: Pipeline,
+    web_state: AsyncRedis,
 ) -> None:
     announce(link, spec)
     ref = claim(replace(spec, code="sha256:other"))
     state.lpush(keys.queue("cpu", 9), "another run's message")  # the queue is not empty
     run(ref)
 
-    at_once = await requeue(pipeline)
+    at_once = await requeue(web_state)
     state.delete(keys.RECONCILER)
     state.hincrbyfloat(keys.run(ref.key), "suspect_since", -bounds.GRACE_MS)
-    later = await requeue(pipeline)
+    later = await requeue(web_state)
 
     assert (at_once, later) == (0, 1)
     assert state.llen(keys.queue("cpu", 9)) == 2
 
 
-async def handed_back(ref: RunRef, pipeline: Pipeline, state: "redis.Redis") -> RunRef:
+async def handed_back(ref: RunRef, web_state: AsyncRedis, state: "redis.Redis") -> RunRef:
     """Hand it back, and lead it again."""
     run(ref)
     state.delete(keys.RECONCILER)
     state.hincrbyfloat(keys.run(ref.key), "suspect_since", -bounds.GRACE_MS)
-    assert await requeue(pipeline) == 1
+    assert await requeue(web_state) == 1
     return RunRef(ref.key, ref.attempt + 1)
 
 
@@ -260,11 +262,11 @@ async def test_it_is_led_again_for_the_code_that_there_is(
     claim: Callable[..., RunRef],
     link: SyncRedis,
     state: "redis.Redis",
-    pipeline: Pipeline,
+    web_state: AsyncRedis,
 ) -> None:
     announce(link, spec)
     old = with_key(replace(spec, code="sha256:old", weights="sha256:old"))
-    ref = await handed_back(claim(old), pipeline, state)
+    ref = await handed_back(claim(old), web_state, state)
 
     [work] = run(ref)
 
@@ -277,14 +279,14 @@ async def test_whoever_waited_gets_the_result(
     claim: Callable[..., RunRef],
     link: SyncRedis,
     state: "redis.Redis",
-    pipeline: Pipeline,
+    web_state: AsyncRedis,
 ) -> None:
     announce(link, spec)
     old = with_key(replace(spec, code="sha256:old"))
     ref = claim(old)
     claim(old, "joined")
     seen = view(link).version
-    ref = await handed_back(ref, pipeline, state)
+    ref = await handed_back(ref, web_state, state)
 
     run(ref, step=lambda work: RESULT)
 
@@ -299,13 +301,13 @@ async def test_its_result_is_not_that_of_the_old_version(
     claim: Callable[..., RunRef],
     link: SyncRedis,
     state: "redis.Redis",
-    pipeline: Pipeline,
+    web_state: AsyncRedis,
     outcome: str,
 ) -> None:
     """After a step back to the old version, its request is computed by it."""
     announce(link, spec)
     old = with_key(replace(spec, code="sha256:old"))
-    ref = await handed_back(claim(old), pipeline, state)
+    ref = await handed_back(claim(old), web_state, state)
 
     def step(work: Work) -> Outcome:
         if outcome == "failed":

@@ -352,9 +352,9 @@ async def test_a_copy_lives_as_long_as_its_record_says_however_old_its_source(
     adopted = json.loads(prepare(second) or "")
     left_s = adopted["made_s"] + settings().result_ttl_s - now_s
     link = AsyncRedis(state_url, limit_s=STATE_LIMIT_S)
-    await expired_objects.sweep_objects(link, s3, now_s + left_s - 60)
+    await expired_objects.delete_next_pages(link, s3, now_s + left_s - 60)
     there = [len(stored_keys(s3, work, "preview.png")) for work in (first, second)]
-    await expired_objects.sweep_objects(link, s3, now_s + left_s + 2 * DAY_S)
+    await expired_objects.delete_next_pages(link, s3, now_s + left_s + 2 * DAY_S)
     await link.close()
 
     assert left_s > 5.9 * DAY_S, "it is new for its own request"

@@ -1,4 +1,4 @@
-"""A web process says what hangs in it, comes back from what breaks in it, and outlives outages."""
+"""A web process names its loops that hang, recovers from errors in them, and outlives outages."""
 
 import os
 import signal
@@ -30,14 +30,14 @@ from web.__main__ import main
 main()
 """
 ONE_ODD_TURN = """
-requeue, odd = reaper.requeue, [SystemExit(1), ValueError("odd")]
+requeue_lost, odd = reaper.requeue_lost, [SystemExit(1), ValueError("odd")]
 
-async def patched(pipeline):
+async def patched(state, catalogue):
     if odd:
         raise odd.pop()
-    return await requeue(pipeline)
+    return await requeue_lost(state, catalogue)
 
-reaper.requeue = patched
+reaper.requeue_lost = patched
 """
 ONE_ODD_SEND = """
 send, odd = publisher.enqueue_claimed, [ValueError("odd")]
@@ -52,10 +52,10 @@ publisher.enqueue_claimed = patched
 HANGS = """
 reaper.ALLOWED_S = 3.0
 
-async def patched(pipeline):
+async def patched(state, catalogue):
     await asyncio.sleep(3600)
 
-reaper.requeue = patched
+reaper.requeue_lost = patched
 """
 IMPATIENT = "pubsub.CONNECT_S = 1.0; pubsub.ALLOWED_S = reaper.ALLOWED_S = 5.0"
 CARD = {
@@ -75,7 +75,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @contextmanager
 def web(mill: Stack, patch: str) -> Iterator[httpx.Client]:
-    """A web process that was tampered with."""
+    """A web process with patched code."""
     mill.start("web", [sys.executable, "-c", START.format(patch=patch)])
     with httpx.Client(base_url=mill.url, timeout=10) as client:
         mill.wait_for("web", lambda: client.get("/healthz").status_code == 200)
@@ -103,7 +103,7 @@ def lost_run(mill: Stack, key: str) -> SyncRedis:
     return link
 
 
-def test_a_reconciler_that_met_something_odd_goes_on_reconciling(mill: Stack) -> None:
+def test_a_reaper_whose_turn_raised_goes_on_reaping(mill: Stack) -> None:
     with web(mill, ONE_ODD_TURN) as client:
         log = mill.folder / "web.log"
         until(lambda: "ValueError: odd" in log.read_text())
@@ -114,13 +114,13 @@ def test_a_reconciler_that_met_something_odd_goes_on_reconciling(mill: Stack) ->
         numbers = client.get("/metrics").text
         assert client.get("/healthz").json() == {"ok": True, "late": []}
         assert client.get("/readyz").status_code == 200
-    assert 'pixelmill_loop_failures_total{loop="reconciler"} 2.0' in numbers
-    assert 'pixelmill_loop_restarts_total{loop="reconciler"} 2.0' in numbers
-    assert 'pixelmill_loop_age_seconds{loop="hub"}' in numbers
+    assert 'pixelmill_loop_failures_total{loop="reaper"} 2.0' in numbers
+    assert 'pixelmill_loop_restarts_total{loop="reaper"} 2.0' in numbers
+    assert 'pixelmill_loop_age_seconds{loop="pubsub"}' in numbers
     assert "Traceback" in log.read_text()
 
 
-def test_a_publisher_that_met_something_odd_answers_503_and_then_works(mill: Stack) -> None:
+def test_a_publisher_that_raised_answers_503_and_then_works(mill: Stack) -> None:
     photo = (Path(__file__).parent.parent / "examples" / "chelsea.jpg").read_bytes()
     with web(mill, ONE_ODD_SEND) as client:
         link = SyncRedis(mill.state)
@@ -140,12 +140,12 @@ def test_a_loop_that_hangs_is_named(mill: Stack) -> None:
         until(lambda: client.get("/healthz").status_code == 503)
         answers = [client.get(path).json() for path in ("/healthz", "/readyz")]
 
-    assert "reconciler" in answers[0]["late"][0] and "3 s are allowed" in answers[0]["late"][0]
-    assert not answers[1]["ok"] and "reconciler" in answers[1]["down"][0]
+    assert "reaper" in answers[0]["late"][0] and "3 s are allowed" in answers[0]["late"][0]
+    assert not answers[1]["ok"] and "reaper" in answers[1]["down"][0]
 
 
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["hangs", "is gone"])
-def test_a_redis_that_is_away_is_no_reason_to_restart_web(mill: Stack, how: signal.Signals) -> None:
+def test_an_unavailable_redis_is_no_reason_to_restart_web(mill: Stack, how: signal.Signals) -> None:
     with web(mill, IMPATIENT) as client:
         os.kill(mill.processes["state"].pid, how)
         end, late, ready = time.monotonic() + 8, set(), set()  # loops are late after 5

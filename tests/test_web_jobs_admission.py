@@ -23,7 +23,7 @@ def card(name: str, a: float = 40, b: float = 5, most: int = 8, pace: float = 0)
 
 
 def catalogue(*workers: dict[str, Any], cards: list[dict[str, Any]]) -> Catalogue:
-    return Catalogue(0, workers, {one["name"]: one for one in cards}, {})
+    return Catalogue(0, workers, {card["name"]: card for card in cards}, {})
 
 
 def gpu(*models: str) -> dict[str, Any]:
@@ -57,27 +57,27 @@ def test_models_on_one_device_cost_each_other() -> None:
 
 
 def test_models_on_devices_of_their_own_cost_each_other_only_cpu() -> None:
-    now = catalogue(gpu("a"), gpu("b"), cpu(2), cards=[card("a"), card("b", pace=10)])
+    current = catalogue(gpu("a"), gpu("b"), cpu(2), cards=[card("a"), card("b", pace=10)])
 
-    cost = admission.costs(now)["a"]["b"]
+    cost = admission.costs(current)["a"]["b"]
 
     assert (cost.a_ms, cost.b_ms, cost.cpu_ms) == (0, 0, 10)
 
 
 def test_a_device_in_common_is_shared_by_its_part_of_the_work() -> None:
     """b is served by two workers, of which one serves a as well: half of b's runs pass there."""
-    now = catalogue(gpu("a", "b"), gpu("b"), cards=[card("a"), card("b", b=100)])
+    current = catalogue(gpu("a", "b"), gpu("b"), cards=[card("a"), card("b", b=100)])
 
-    costs = admission.costs(now)
+    costs = admission.costs(current)
 
     assert costs["a"]["b"].b_ms == 50
     assert costs["b"]["a"].b_ms == 2.5, "a keeps one of b's two workers busy"
 
 
 def test_cpu_time_is_shared_by_all_processes() -> None:
-    now = catalogue(gpu("a"), cpu(4), cpu(2), cards=[card("a", pace=30)])
+    current = catalogue(gpu("a"), cpu(4), cpu(2), cards=[card("a", pace=30)])
 
-    assert admission.costs(now)["a"]["a"].cpu_ms == 10
+    assert admission.costs(current)["a"]["a"].cpu_ms == 10
 
 
 def test_a_model_whose_worker_restarts_is_estimated_as_if_it_were_there() -> None:
@@ -114,16 +114,10 @@ def test_a_parameter_of_that_name_without_profiles_changes_nothing() -> None:
     assert admission.variant(card("a"), {"profile": "mine"}) == "a"
 
 
-def test_a_profile_whose_last_worker_has_left_is_reckoned_as_the_model() -> None:
+def test_a_profile_whose_last_worker_has_left_counts_as_the_model() -> None:
     costs = admission.costs(catalogue(gpu("a"), cards=[card("a")]))
 
     assert admission.limits(costs, "a:quality", "batch").costs == costs["a"]
-
-
-def test_a_profile_that_an_older_worker_announced_costs_what_the_model_does() -> None:
-    old = {**card("a"), "profiles": {"fast": {"ms_per_image": 45}, "quality": {"ms_per_image": 9}}}
-
-    assert admission.costs(catalogue(cards=[old]))["a"]["a:quality"].a_ms == 40
 
 
 # Limits and refusals
@@ -165,10 +159,10 @@ def test_full_scratch_is_refused_by_its_size() -> None:
 
 
 def test_the_fullest_scratch_counts() -> None:
-    said = [{"used": 10, "most": 100}, {"used": 9, "most": 10}, {"used": 5, "most": 0}]
-    now = catalogue(*({"queues": ["cpu"], "scratch": one} for one in said), cards=[])
+    usages = [{"used": 10, "most": 100}, {"used": 9, "most": 10}, {"used": 5, "most": 0}]
+    current = catalogue(*({"queues": ["cpu"], "scratch": usage} for usage in usages), cards=[])
 
-    assert admission.scratch(now) == (9, 10)
+    assert admission.scratch(current) == (9, 10)
 
 
 def test_workers_that_say_nothing_of_scratch_limit_nothing() -> None:

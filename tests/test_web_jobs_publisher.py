@@ -1,4 +1,4 @@
-"""What waits together travels together, within limits; a dead queue is said soon."""
+"""Runs that wait together share a message, within limits; a dead queue is reported soon."""
 
 import asyncio
 import base64
@@ -26,18 +26,18 @@ from web.limits import STATE_LIMIT_S
 pytest_plugins = ["inprocess"]
 
 
-def ticket(
+def pending(
     name: str, *, model: str = "toy", priority: Priority = "interactive", cost_ms: float = 1
 ) -> PendingRun:
     return PendingRun(model, priority, RunRef(name, 1), cost_ms)
 
 
 def named(found: Iterator[list[PendingRun]]) -> list[list[str]]:
-    return [[one.ref.key for one in group] for group in found]
+    return [[run.ref.key for run in group] for group in found]
 
 
 def test_what_is_cheap_travels_together() -> None:
-    assert named(groups([ticket("a"), ticket("b"), ticket("c")])) == [["a", "b", "c"]]
+    assert named(groups([pending("a"), pending("b"), pending("c")])) == [["a", "b", "c"]]
 
 
 def test_nothing_makes_no_group() -> None:
@@ -45,23 +45,23 @@ def test_nothing_makes_no_group() -> None:
 
 
 def test_a_group_has_at_most_16_runs() -> None:
-    found = groups(ticket(str(number), cost_ms=0) for number in range(35))
+    found = groups(pending(str(number), cost_ms=0) for number in range(35))
 
     assert [len(group) for group in found] == [16, 16, 3]
 
 
 def test_a_group_costs_at_most_20_ms() -> None:
-    found = groups([ticket(str(number), cost_ms=8) for number in range(5)])
+    found = groups([pending(str(number), cost_ms=8) for number in range(5)])
 
     assert named(found) == [["0", "1"], ["2", "3"], ["4"]]
 
 
 def test_exactly_20_ms_still_travel_together() -> None:
-    assert named(groups([ticket("a", cost_ms=10), ticket("b", cost_ms=10)])) == [["a", "b"]]
+    assert named(groups([pending("a", cost_ms=10), pending("b", cost_ms=10)])) == [["a", "b"]]
 
 
 def test_a_photo_that_is_dear_travels_alone() -> None:
-    found = groups([ticket("cheap"), ticket("dear", cost_ms=300), ticket("later")])
+    found = groups([pending("cheap"), pending("dear", cost_ms=300), pending("later")])
 
     assert named(found) == [["cheap"], ["dear"], ["later"]]
 
@@ -69,19 +69,19 @@ def test_a_photo_that_is_dear_travels_alone() -> None:
 def test_models_and_priorities_are_never_mixed() -> None:
     found = groups(
         [
-            ticket("a", model="toy"),
-            ticket("b", model="noop"),
-            ticket("c", model="toy", priority="batch"),
-            ticket("d", model="toy"),
+            pending("a", model="toy"),
+            pending("b", model="noop"),
+            pending("c", model="toy", priority="batch"),
+            pending("d", model="toy"),
         ]
     )
 
     assert sorted(named(found)) == [["a", "d"], ["b"], ["c"]]
 
 
-tickets = st.lists(
+pending_runs = st.lists(
     st.builds(
-        ticket,
+        pending,
         st.uuids().map(str),
         model=st.sampled_from(["toy", "noop"]),
         priority=st.sampled_from(["interactive", "batch"]),
@@ -91,18 +91,20 @@ tickets = st.lists(
 )
 
 
-@given(tickets)
-def test_every_ticket_travels_once_in_order_and_within_the_limits(asked: list[PendingRun]) -> None:
+@given(pending_runs)
+def test_every_pending_run_is_sent_once_in_order_and_within_the_limits(
+    asked: list[PendingRun],
+) -> None:
     found = list(groups(asked))
 
     for group in found:
-        assert len({(one.model, one.priority) for one in group}) == 1
+        assert len({(run.model, run.priority) for run in group}) == 1
         assert len(group) <= MAX_RUNS
-        assert len(group) == 1 or sum(one.cost_ms for one in group) <= MAX_PREPROCESS_MS
-    sent = [one for group in found for one in group]
-    for kind in {(one.model, one.priority) for one in asked}:
+        assert len(group) == 1 or sum(run.cost_ms for run in group) <= MAX_PREPROCESS_MS
+    sent = [run for group in found for run in group]
+    for kind in {(run.model, run.priority) for run in asked}:
         of_kind = [
-            [one.ref.key for one in some if (one.model, one.priority) == kind]
+            [run.ref.key for run in some if (run.model, run.priority) == kind]
             for some in (sent, asked)
         ]
         assert of_kind[0] == of_kind[1]
@@ -132,7 +134,7 @@ def carried(found: dict[str, object]) -> dict[str, object]:
 
 
 async def test_a_published_run_lies_in_its_priority(link: AsyncRedis, state: "redis.Redis") -> None:
-    await Publisher(link).publish(ticket("a"))
+    await Publisher(link).publish(pending("a"))
 
     [found] = queued(state)
     assert found["headers"]["task"] == "preprocess"
@@ -141,7 +143,7 @@ async def test_a_published_run_lies_in_its_priority(link: AsyncRedis, state: "re
 
 
 async def test_batch_work_lies_behind_peoples_work(link: AsyncRedis, state: "redis.Redis") -> None:
-    await Publisher(link).publish(ticket("a", priority="batch"))
+    await Publisher(link).publish(pending("a", priority="batch"))
 
     assert (len(queued(state)), len(queued(state, 9))) == (0, 1)
 
@@ -154,9 +156,9 @@ async def test_what_was_claimed_during_a_publish_goes_into_one_message(
 
     async def later(number: int) -> None:
         await asyncio.sleep(0.05)
-        await publisher.publish(ticket(str(number)))
+        await publisher.publish(pending(str(number)))
 
-    await asyncio.gather(publisher.publish(ticket("first")), *(later(n) for n in range(5)))
+    await asyncio.gather(publisher.publish(pending("first")), *(later(n) for n in range(5)))
 
     assert [len(carried(found)["runs"]) for found in queued(state)] == [1, 5]
 
@@ -166,24 +168,24 @@ async def test_who_publishes_the_same_run_at_a_time_is_answered_and_it_travels_o
 ) -> None:
     publisher = Publisher(link)
 
-    asked = [publisher.publish(ticket(name)) for name in ("a", "first", "a")]
+    asked = [publisher.publish(pending(name)) for name in ("a", "first", "a")]
     await asyncio.wait_for(asyncio.gather(*asked), 10)
 
     [found] = queued(state)
     assert carried(found)["runs"] == [["a", 1], ["first", 1]]
 
 
-async def test_behind_messages_in_line_the_next_waits_for_company(
+async def test_behind_waiting_messages_the_next_is_held_for_more_runs(
     link: AsyncRedis, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HOLD_S", 10.0)
     monkeypatch.setattr(module, "LONGEST_HOLD_S", 0.2)
     state.lpush(keys.queue("cpu", 3), "somebody else's")
     publisher = Publisher(link)
-    await publisher.publish(ticket("first"))
+    await publisher.publish(pending("first"))
 
     for number in range(5):  # one after another, each long after the last was sent
-        asyncio.ensure_future(publisher.publish(ticket(str(number))))
+        asyncio.ensure_future(publisher.publish(pending(str(number))))
         await asyncio.sleep(0.01)
     await publisher.stop()
 
@@ -191,7 +193,7 @@ async def test_behind_messages_in_line_the_next_waits_for_company(
     assert [len(carried(json.loads(text))["runs"]) for text in ours] == [1, 5]
 
 
-async def test_in_front_of_idle_workers_nobody_waits_for_company(
+async def test_in_front_of_idle_workers_no_message_is_held(
     link: AsyncRedis, state: "redis.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HOLD_S", 10.0)
@@ -199,7 +201,7 @@ async def test_in_front_of_idle_workers_nobody_waits_for_company(
     publisher = Publisher(link)
 
     for number in range(5):
-        await asyncio.wait_for(publisher.publish(ticket(str(number))), 5)
+        await asyncio.wait_for(publisher.publish(pending(str(number))), 5)
         state.delete(keys.queue("cpu", 3))  # a worker takes it at once
 
 
@@ -208,7 +210,7 @@ async def test_stopping_waits_for_what_is_on_its_way(
 ) -> None:
     publisher = Publisher(link)
     asked = [
-        asyncio.ensure_future(publisher.publish(ticket(str(number), cost_ms=15)))
+        asyncio.ensure_future(publisher.publish(pending(str(number), cost_ms=15)))
         for number in range(4)
     ]
     await asyncio.sleep(0)
@@ -221,7 +223,7 @@ async def test_stopping_waits_for_what_is_on_its_way(
 
 async def test_a_run_goes_on_without_whoever_asked(link: AsyncRedis, state: "redis.Redis") -> None:
     publisher = Publisher(link)
-    asked = asyncio.ensure_future(publisher.publish(ticket("a")))
+    asked = asyncio.ensure_future(publisher.publish(pending("a")))
     await asyncio.sleep(0)
     asked.cancel()
 
@@ -242,18 +244,18 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[tuple[Stack, AsyncRedis]]:
 
 @pytest.mark.parametrize("before", [0, 1], ids=["never connected", "connected before"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "silent"])
-async def test_a_queue_that_is_away_is_unavailable_soon(
+async def test_a_queue_that_does_not_answer_is_unavailable_soon(
     own_redis: tuple[Stack, AsyncRedis], before: int, how: signal.Signals
 ) -> None:
     own, link = own_redis
     publisher = Publisher(link)
     for _ in range(before):
-        await publisher.publish(ticket("before"))
+        await publisher.publish(pending("before"))
     own.processes["state"].send_signal(how)
     began = time.monotonic()
 
     with pytest.raises(Unavailable, match="the queue does not answer"):
-        await publisher.publish(ticket("a"))
+        await publisher.publish(pending("a"))
 
     assert time.monotonic() - began < 2.5
     own.processes["state"].send_signal(signal.SIGCONT)
@@ -264,14 +266,14 @@ async def test_a_queue_that_was_restarted_takes_messages_again(
 ) -> None:
     own, link = own_redis
     publisher = Publisher(link)
-    await publisher.publish(ticket("before"))
+    await publisher.publish(pending("before"))
     own.kill("state")
     with pytest.raises(Unavailable):
-        await publisher.publish(ticket("lost"))
+        await publisher.publish(pending("lost"))
 
     own.start_redis("state")
 
-    await publisher.publish(ticket("after"))
+    await publisher.publish(pending("after"))
 
 
 @pytest.mark.parametrize(
@@ -290,18 +292,18 @@ async def test_whatever_breaks_nobody_waits_for_ever_and_the_next_is_sent(
             raise error
 
         broken.setattr(module, "enqueue_claimed", raises)
-        asked = [publisher.publish(ticket(name)) for name in ("a", "first")]
+        asked = [publisher.publish(pending(name)) for name in ("a", "first")]
         found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
 
-    assert all(isinstance(one, Unavailable) for one in found)
+    assert all(isinstance(answer, Unavailable) for answer in found)
     assert module.enqueue_claimed is send
-    await asyncio.wait_for(publisher.publish(ticket("a")), 5)
+    await asyncio.wait_for(publisher.publish(pending("a")), 5)
     assert len(queued(state)) == 1
 
 
-async def test_cancelling_what_sends_tells_those_who_wait(link: AsyncRedis) -> None:
+async def test_cancelling_the_sender_answers_those_who_wait(link: AsyncRedis) -> None:
     publisher = Publisher(link)
-    asked = asyncio.ensure_future(publisher.publish(ticket("a")))
+    asked = asyncio.ensure_future(publisher.publish(pending("a")))
     await asyncio.sleep(0)
     assert publisher._sending
 
@@ -309,7 +311,7 @@ async def test_cancelling_what_sends_tells_those_who_wait(link: AsyncRedis) -> N
 
     with pytest.raises(Unavailable):
         await asyncio.wait_for(asked, 5)
-    await asyncio.wait_for(publisher.publish(ticket("a")), 5)
+    await asyncio.wait_for(publisher.publish(pending("a")), 5)
 
 
 async def test_a_sender_that_hangs_is_seen_and_one_that_rests_is_not(
@@ -325,7 +327,7 @@ async def test_a_sender_that_hangs_is_seen_and_one_that_rests_is_not(
         return 1
 
     monkeypatch.setattr(publisher, "_send", hangs)
-    asked = asyncio.ensure_future(publisher.publish(ticket("a")))
+    asked = asyncio.ensure_future(publisher.publish(pending("a")))
     await asyncio.sleep(0.05)
 
     assert publisher._loop.age_s() > 0.04

@@ -15,15 +15,14 @@ from stack import Stack, free_port
 from test_deploy_doctor import read
 from test_web_outage import without_workers
 
-from deploy.doctor import host
-from deploy.doctor import servers as server_checks
+from deploy.doctor import host, servers
 from storage import catalogue, keys
 from storage import results as stored_results
 from storage.redis.calls import SyncRedis
-from web.api.routes import OPEN_UPLOAD_S
 from web.jobs import parameters
 from web.jobs.room import EVERY_S, LAST_STATE_SHARE, STATE_SHARE
-from web.jobs.service import DEFAULT_OUTPUT
+from web.jobs.submission import DEFAULT_OUTPUT
+from web.jobs.uploads import SIGNED_TTL_S
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +45,7 @@ def test_new_work_is_refused_before_the_memory_of_the_state_redis_is_full(mill: 
         before = ask()
         used = state.info("memory")["used_memory"]
         state.config_set("maxmemory", int(used / (STATE_SHARE + 0.1)))
-        refused, lines = (
-            ask(),
-            list(server_checks.state_redis(read(None, state_url=state_url(mill)))),
-        )
+        refused, lines = ask(), list(servers.state_redis(read(None, state_url=state_url(mill))))
         job = client.get(f"/api/v1/jobs/{before.json().get('id')}")
         state.config_set("maxmemory", used * 10)
         after = ask()
@@ -122,7 +118,7 @@ def test_an_upload_that_nobody_names_is_forgotten_after_an_hour(mill: Stack) -> 
         job = client.post("/api/v1/jobs", json={"upload": place["id"], "model": "toy"})
         after_s = state.ttl(record)
 
-    assert 0 < before_s <= OPEN_UPLOAD_S
+    assert 0 < before_s <= SIGNED_TTL_S
     assert job.status_code == 202 and after_s > 20 * 3600
 
 
@@ -144,15 +140,15 @@ def test_doctor_says_that_the_disk_is_full(tmp_path: Path) -> None:
                 client.set("key", b"x" * 5000)
             time.sleep(0.2)
 
-        lines = list(server_checks.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
+        lines = list(servers.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
         [room] = host.disk(read(None, var_dir=disk))
         (disk / "filler").unlink()
         time.sleep(2)
-        after = list(server_checks.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
+        after = list(servers.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
         client.close()
         servers.stop()
 
     [writes] = [line for line in lines if line.what == "state writes"]
     assert writes.level == room.level == "fail"
-    assert "Free some space" in writes.hint and "Free some space" in room.hint
+    assert "free some space" in writes.hint and "Free some space" in room.hint
     assert not [line for line in after if line.what == "state writes" and line.level == "fail"]

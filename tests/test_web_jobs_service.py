@@ -1,4 +1,4 @@
-"""What a web process asks of the work: submit, look, wait, on real Redis, S3 and queue."""
+"""Jobs of a web process on real Redis, S3 and queue: submit, get, wait, watch, cancel, delete."""
 
 import asyncio
 import json
@@ -8,8 +8,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -25,15 +25,17 @@ from storage.jobs import claims, endings
 from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, spec_from_json
 from storage.redis.calls import AsyncRedis, SyncRedis
+from storage.s3.asynchronous import AsyncObjects
 from storage.s3.objects import S3Objects
 from tasks.errors import BadInput, Unavailable
 from tasks.models.base import Params
 from tasks.settings import settings
 from web.jobs import admission
 from web.jobs.publisher import Publisher
-from web.jobs.service import Photo, Pipeline, Request, UploadNeeded
+from web.jobs.service import JobService
+from web.jobs.submission import Photo, Submission, UploadNeeded
 from web.limits import STATE_LIMIT_S
-from web.live.pubsub import Hub
+from web.live.pubsub import PubSub
 
 pytest_plugins = ["inprocess"]
 
@@ -62,50 +64,63 @@ def live(link: SyncRedis) -> None:
 
 
 @pytest.fixture
-async def pipeline(
+async def service(
     in_process: None, s3: S3Objects, state_url: str, cache_url: str
-) -> AsyncIterator[Pipeline]:
-    hub = Hub(state_url)
-    state, cache = (AsyncRedis(url, limit_s=STATE_LIMIT_S) for url in (state_url, cache_url))
-    made = Pipeline(state, cache, s3, hub)
-    hub.start()
-    with hub.listening("warm-up") as changes:
-        await asyncio.wait_for(changes.heard(), 5)
-    yield made
-    await hub.stop()
-    await made.close()
-    await state.close()  # a test may have given the pipeline others
-    await cache.close()
+) -> AsyncIterator[JobService]:
+    async with service_on(s3, state_url, cache_url) as (service, pubsub):
+        pubsub.start()
+        with pubsub.subscribed("warm-up") as subscription:
+            await asyncio.wait_for(subscription.messages(), 5)
+        yield service
+        await pubsub.stop()
 
 
 @pytest.fixture
 async def other(
     in_process: None, s3: S3Objects, state_url: str, cache_url: str
-) -> AsyncIterator[Pipeline]:
-    """That of another web process; nobody waits there."""
-    state, cache = (AsyncRedis(url, limit_s=STATE_LIMIT_S) for url in (state_url, cache_url))
-    made = Pipeline(state, cache, s3, Hub(state_url))
-    yield made
-    await made.close()
+) -> AsyncIterator[JobService]:
+    """The service of another web process, in which nobody waits."""
+    async with service_on(s3, state_url, cache_url) as (service, _):
+        yield service
 
 
 @pytest.fixture
-def request_() -> Request:
-    """Somebody's photo, bytes and all, that nobody has sent before."""
+def cache(cache_url: str) -> Iterator[SyncRedis]:
+    """Does calls on the database of the cache."""
+    with redis.Redis.from_url(cache_url) as client:
+        yield SyncRedis(client)
+
+
+@pytest.fixture
+def submission() -> Submission:
+    """A photo, bytes and all, that nobody has submitted before."""
     data = secrets.token_bytes(100)
     photo = Photo(f"{data.hex()}:body", len(data), data=data, media_type="image/png")
-    return Request("ada", "toy", photo)
+    return Submission("ada", "toy", photo)
 
 
 @pytest.fixture
 def queued(state: "redis.Redis") -> Callable[[], int]:
-    """How many messages lie in the cpu queue."""
+    """How many messages are in the cpu queue."""
 
     def count() -> int:
         priorities = ("", "\x06\x163", "\x06\x166", "\x06\x169")
         return sum(state.llen(f"{keys.BROKER_PREFIX}cpu{priority}") for priority in priorities)
 
     return count
+
+
+@asynccontextmanager
+async def service_on(
+    s3: S3Objects, state_url: str, cache_url: str
+) -> AsyncIterator[tuple[JobService, PubSub]]:
+    """A service with connections of its own, and its pub/sub, which is not started."""
+    state = AsyncRedis(state_url, "the state Redis", STATE_LIMIT_S)
+    cache = AsyncRedis(cache_url, "the cache Redis", STATE_LIMIT_S)
+    pubsub = PubSub(state_url)
+    service = JobService(state, cache, AsyncObjects(s3, s3.url), pubsub)
+    yield service, pubsub
+    await service.close()
 
 
 def finish(link: SyncRedis, key: str, state: str = "done", lasting: bool = False) -> None:
@@ -134,67 +149,73 @@ def nobody() -> str:
 
 
 async def test_new_work_is_queued_with_its_bytes_kept(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int], s3: S3Objects
+    live: None,
+    service: JobService,
+    submission: Submission,
+    queued: Callable[[], int],
+    s3: S3Objects,
 ) -> None:
-    view = await pipeline.submit(request_)
+    snapshot = await service.submit(submission)
 
-    seen = await pipeline.view("ada", view.fields["id"])
-    assert (view.state, seen.state, queued()) == ("queued", "queued", 1)
-    assert s3.get(keys.upload_object("ada", seen.fields["upload"])) == request_.photo.data
+    seen = await service.get("ada", snapshot.fields["id"])
+    assert (snapshot.state, seen.state, queued()) == ("queued", "queued", 1)
+    assert s3.get(keys.upload_object("ada", seen.fields["upload"])) == submission.photo.data
 
 
 async def test_what_submit_answers_is_what_the_record_says(
-    live: None, pipeline: Pipeline, request_: Request
+    live: None, service: JobService, submission: Submission
 ) -> None:
-    fresh = await pipeline.submit(request_)
+    fresh = await service.submit(submission)
 
-    seen = await pipeline.view("ada", fresh.fields["id"])
+    seen = await service.get("ada", fresh.fields["id"])
     assert {name: seen.fields[name] for name in fresh.fields} == dict(fresh.fields)
 
 
-async def test_defaults_are_filled_in(live: None, pipeline: Pipeline, request_: Request) -> None:
-    view = await pipeline.submit(request_)
+async def test_defaults_are_filled_in(
+    live: None, service: JobService, submission: Submission
+) -> None:
+    snapshot = await service.submit(submission)
 
-    assert json.loads(view.fields["params"]) == {"gain": 1.5}
+    assert json.loads(snapshot.fields["params"]) == {"gain": 1.5}
 
 
 async def test_equal_work_is_joined_without_another_message(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
+    live: None, service: JobService, submission: Submission, queued: Callable[[], int]
 ) -> None:
-    views = [await pipeline.submit(request_) for _ in range(3)]
+    snapshots = [await service.submit(submission) for _ in range(3)]
 
-    assert len({view.fields["id"] for view in views}) == 3
-    assert len({view.fields["request_key"] for view in views}) == 1
+    assert len({snapshot.fields["id"] for snapshot in snapshots}) == 3
+    assert len({snapshot.fields["request_key"] for snapshot in snapshots}) == 1
     assert queued() == 1
 
 
-async def test_who_joins_a_run_whose_leader_died_brings_the_bytes(
+async def test_a_job_that_joins_a_run_whose_first_job_was_cancelled_takes_it_over(
     live: None,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     queued: Callable[[], int],
     s3: S3Objects,
     state: "redis.Redis",
 ) -> None:
-    leader = asyncio.create_task(pipeline.submit(request_))
-    while not pipeline._bringing:
+    first = asyncio.create_task(service.submit(submission))
+    while not service.starter._starting:
         await asyncio.sleep(0)
-    leader.cancel()
+    first.cancel()
     with suppress(asyncio.CancelledError):
-        await leader
+        await first
 
-    view = await pipeline.submit(request_)
+    snapshot = await service.submit(submission)
 
-    spec = json.loads(state.hget(keys.run(view.fields["request_key"]), "spec"))
+    spec = json.loads(state.hget(keys.run(snapshot.fields["request_key"]), "spec"))
     assert queued() == 1
-    assert s3.get(keys.upload_object("ada", spec["upload"])) == request_.photo.data
+    assert s3.get(keys.upload_object("ada", spec["upload"])) == submission.photo.data
 
 
 async def test_two_web_processes_with_the_same_bytes_never_write_one_object(
     live: None,
-    pipeline: Pipeline,
-    other: Pipeline,
-    request_: Request,
+    service: JobService,
+    other: JobService,
+    submission: Submission,
     queued: Callable[[], int],
     s3: S3Objects,
     state: "redis.Redis",
@@ -214,194 +235,214 @@ async def test_two_web_processes_with_the_same_bytes_never_write_one_object(
         return etag
 
     monkeypatch.setattr(s3, "put", slow_first)
-    leader = asyncio.create_task(pipeline.submit(request_))
+    first = asyncio.create_task(service.submit(submission))
     while not written:
         await asyncio.sleep(0.01)
 
-    joined = await other.submit(request_)
+    joined = await other.submit(submission)
     queued_by_the_other = queued()
     is_stored.set()
-    led = await leader
+    started = await first
 
     spec = json.loads(state.hget(keys.run(joined.fields["request_key"]), "spec"))
-    assert joined.fields["request_key"] == led.fields["request_key"]
+    assert joined.fields["request_key"] == started.fields["request_key"]
     assert (queued_by_the_other, queued()) == (1, 1)
     assert len(set(written)) == len(written) == 2
-    assert s3.get(keys.upload_object("ada", spec["upload"])) == request_.photo.data
+    assert s3.get(keys.upload_object("ada", spec["upload"])) == submission.photo.data
     assert keys.upload_object("ada", spec["upload"]) == written[1], "it was queued with this one"
 
-    for view in (led, joined):
+    for snapshot in (started, joined):
         assert not [key for key in written if not is_there(s3, key)], (
             "a job that is left needs both"
         )
-        await other.delete("ada", view.fields["id"])
+        await other.delete("ada", snapshot.fields["id"])
     assert not [key for key in written if is_there(s3, key)]
 
 
-async def test_who_joins_a_run_that_is_queued_changes_nothing_of_it(
-    live: None, pipeline: Pipeline, request_: Request, state: "redis.Redis", link: SyncRedis
+async def test_a_job_that_joins_a_queued_run_changes_nothing_of_it(
+    live: None, service: JobService, submission: Submission, state: "redis.Redis", link: SyncRedis
 ) -> None:
-    view = await pipeline.submit(request_)
-    key = view.fields["request_key"]
+    snapshot = await service.submit(submission)
+    key = snapshot.fields["request_key"]
     before = state.hget(keys.run(key), "spec")
 
     taken = link.do(
-        claims.replace_upload(RunRef(key, 1), spec_from_json(before), view.fields["id"])
+        claims.replace_upload(RunRef(key, 1), spec_from_json(before), snapshot.fields["id"])
     )
     stale = link.do(
-        claims.replace_upload(RunRef(key, 7), spec_from_json(before), view.fields["id"])
+        claims.replace_upload(RunRef(key, 7), spec_from_json(before), snapshot.fields["id"])
     )
 
     assert (taken, stale, state.hget(keys.run(key), "spec")) == (False, False, before)
 
 
-async def test_too_many_at_once_are_refused_at_once(
-    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+async def test_too_many_new_submissions_at_once_are_refused_at_once(
+    live: None, service: JobService, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.jobs.service.ENTERING", 3)
+    monkeypatch.setattr("web.jobs.limiter.MAX_NEW_IN_PROGRESS", 3)
 
     answers = await asyncio.gather(
-        *(pipeline.submit(request_) for _ in range(10)), return_exceptions=True
+        *(service.submit(submission) for _ in range(10)), return_exceptions=True
     )
 
     refused = [answer for answer in answers if isinstance(answer, Unavailable)]
     assert 1 <= len(refused) <= 7 and {answer.status for answer in refused} == {429}
-    assert (await pipeline.submit(request_)).state == "queued", "there is room again"
+    assert (await service.submit(submission)).state == "queued", "there is room again"
 
 
-async def test_there_is_no_room_while_too_many_wait_for_this_process(
-    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+async def test_requests_are_refused_while_too_many_wait_for_this_process(
+    live: None, service: JobService, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.jobs.service.AT_HAND", 2)
-    waiting = [asyncio.create_task(pipeline.submit(request_)) for _ in range(2)]
+    monkeypatch.setattr("web.jobs.limiter.MAX_IN_PROGRESS", 2)
+    waiting = [asyncio.create_task(service.submit(submission)) for _ in range(2)]
 
     await asyncio.sleep(0)
     with pytest.raises(Unavailable, match="2 requests") as refused:
-        pipeline.check_room()
+        service.limiter.check()
     await asyncio.gather(*waiting)
 
     assert refused.value.status == 429
-    pipeline.check_room()
+    service.limiter.check()
 
 
-async def test_bytes_on_their_way_to_s3_keep_nobody_out(
-    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+async def test_bytes_on_their_way_to_s3_keep_no_other_request_out(
+    live: None, service: JobService, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.jobs.service.AT_HAND", 1)
-    sending, let_go = asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr("web.jobs.limiter.MAX_IN_PROGRESS", 1)
+    sending, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow_put(*_: object) -> None:
         sending.set()
-        await let_go.wait()
+        await go_on.wait()
 
-    monkeypatch.setattr(pipeline, "_keep", slow_put)
-    leader = asyncio.create_task(pipeline.submit(request_))
+    monkeypatch.setattr(service.uploads, "store", slow_put)
+    first = asyncio.create_task(service.submit(submission))
     await asyncio.wait_for(sending.wait(), 5)
 
-    pipeline.check_room()
+    service.limiter.check()
 
-    let_go.set()
-    assert (await leader).state == "queued"
+    go_on.set()
+    assert (await first).state == "queued"
 
 
 async def test_equal_requests_at_once_run_once(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
+    live: None, service: JobService, submission: Submission, queued: Callable[[], int]
 ) -> None:
-    await asyncio.gather(*(pipeline.submit(request_) for _ in range(40)))
+    await asyncio.gather(*(service.submit(submission) for _ in range(40)))
 
     assert queued() == 1
 
 
 async def test_what_is_given_as_its_default_is_equal_work(
-    live: None, pipeline: Pipeline, request_: Request
+    live: None, service: JobService, submission: Submission
 ) -> None:
-    views = [
-        await pipeline.submit(replace(request_, params=params))
+    snapshots = [
+        await service.submit(replace(submission, params=params))
         for params in ({}, {"gain": 1.5}, {"gain": "1.5"})
     ]
 
-    assert len({view.fields["request_key"] for view in views}) == 1
+    assert len({snapshot.fields["request_key"] for snapshot in snapshots}) == 1
 
 
 async def test_other_users_work_is_not_joined(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
+    live: None, service: JobService, submission: Submission, queued: Callable[[], int]
 ) -> None:
-    await pipeline.submit(request_)
-    await pipeline.submit(replace(request_, user="bob"))
+    await service.submit(submission)
+    await service.submit(replace(submission, user="bob"))
     await asyncio.sleep(0)
 
     assert queued() == 2
 
 
 async def test_a_cached_result_is_a_hit_without_a_message(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
+    live: None,
+    service: JobService,
+    submission: Submission,
+    queued: Callable[[], int],
+    cache: SyncRedis,
 ) -> None:
-    first = await pipeline.submit(request_)
+    first = await service.submit(submission)
     key = first.fields["request_key"]
-    await pipeline.cache.do(stored_results.write(key, RESULT, 60))
+    cache.do(stored_results.write(key, RESULT, 60))
     before = queued()
 
-    view = await pipeline.submit(request_)
+    snapshot = await service.submit(submission)
 
-    assert (view.state, view.fields["cached"], view.fields["result"]) == ("done", "1", RESULT)
+    assert (snapshot.state, snapshot.fields["cached"], snapshot.fields["result"]) == (
+        "done",
+        "1",
+        RESULT,
+    )
     assert queued() == before
 
 
 async def test_a_cached_result_needs_no_bytes(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
+    live: None,
+    service: JobService,
+    submission: Submission,
+    queued: Callable[[], int],
+    cache: SyncRedis,
 ) -> None:
-    key = (await pipeline.submit(request_)).fields["request_key"]
-    await pipeline.cache.do(stored_results.write(key, RESULT, 60))
+    key = (await service.submit(submission)).fields["request_key"]
+    cache.do(stored_results.write(key, RESULT, 60))
 
-    view = await pipeline.submit(replace(request_, photo=replace(request_.photo, data=b"")))
+    snapshot = await service.submit(replace(submission, photo=replace(submission.photo, data=b"")))
 
-    assert view.state == "done"
+    assert snapshot.state == "done"
 
 
 async def test_unknown_bytes_have_to_be_uploaded_first(
     live: None,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     queued: Callable[[], int],
     state: "redis.Redis",
 ) -> None:
     with pytest.raises(UploadNeeded) as caught:
-        await pipeline.submit(replace(request_, photo=replace(request_.photo, data=b"")))
+        await service.submit(replace(submission, photo=replace(submission.photo, data=b"")))
 
     assert (caught.value.code, caught.value.status) == ("upload_needed", 409)
     assert queued() == 0 and state.keys(f"{keys.JOB_PREFIX}*") == []
 
 
 async def test_an_upload_that_is_there_needs_no_bytes(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
+    live: None, service: JobService, submission: Submission, queued: Callable[[], int]
 ) -> None:
-    photo = replace(request_.photo, data=b"", upload="u1")
+    photo = replace(submission.photo, data=b"", upload="u1")
 
-    view = await pipeline.submit(replace(request_, photo=photo))
+    snapshot = await service.submit(replace(submission, photo=photo))
 
-    assert (view.state, queued()) == ("queued", 1)
+    assert (snapshot.state, queued()) == ("queued", 1)
 
 
-async def test_a_cache_that_is_away_is_a_cache_that_is_empty(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int]
+async def test_a_cache_that_does_not_answer_is_as_good_as_empty(
+    live: None,
+    in_process: None,
+    s3: S3Objects,
+    state_url: str,
+    submission: Submission,
+    queued: Callable[[], int],
 ) -> None:
-    pipeline.cache = AsyncRedis(nobody(), "the cache Redis", STATE_LIMIT_S)
+    async with service_on(s3, state_url, nobody()) as (service, _):
+        snapshot = await service.submit(submission)
 
-    view = await pipeline.submit(request_)
-
-    assert (view.state, queued()) == ("queued", 1)
+    assert (snapshot.state, queued()) == ("queued", 1)
 
 
 async def test_a_lasting_failure_is_answered_again(
-    live: None, pipeline: Pipeline, request_: Request, queued: Callable[[], int], link: SyncRedis
+    live: None,
+    service: JobService,
+    submission: Submission,
+    queued: Callable[[], int],
+    link: SyncRedis,
 ) -> None:
-    first = await pipeline.submit(request_)
+    first = await service.submit(submission)
     finish(link, first.fields["request_key"], "failed", lasting=True)
     before = queued()
 
-    view = await pipeline.submit(request_)
+    snapshot = await service.submit(submission)
 
-    assert view.state == "failed" and json.loads(view.fields["error"])["code"] == "no_image"
+    assert snapshot.state == "failed" and json.loads(snapshot.fields["error"])["code"] == "no_image"
     assert queued() == before
 
 
@@ -409,27 +450,27 @@ async def test_a_lasting_failure_is_answered_again(
 
 
 async def test_an_unknown_model_is_404_and_names_those_there_are(
-    live: None, pipeline: Pipeline, request_: Request
+    live: None, service: JobService, submission: Submission
 ) -> None:
     with pytest.raises(BadInput, match="no model 'tyo'; there are: toy") as caught:
-        await pipeline.submit(replace(request_, model="tyo"))
+        await service.submit(replace(submission, model="tyo"))
 
     assert (caught.value.code, caught.value.status) == ("no_model", 404)
 
 
 async def test_before_any_worker_came_the_answer_says_so(
-    pipeline: Pipeline, request_: Request
+    service: JobService, submission: Submission
 ) -> None:
     with pytest.raises(Unavailable, match="no worker serves 'toy' at present"):
-        await pipeline.submit(request_)
+        await service.submit(submission)
 
 
-async def test_a_model_that_the_emptied_catalogue_has_yet_to_hear_of_again_is_503(
-    live: None, pipeline: Pipeline, request_: Request, state: "redis.Redis", link: SyncRedis
+async def test_a_model_that_no_worker_has_announced_again_to_the_emptied_catalogue_is_503(
+    live: None, service: JobService, submission: Submission, state: "redis.Redis", link: SyncRedis
 ) -> None:
-    await pipeline.submit(request_)
+    await service.submit(submission)
     state.flushdb()
-    pipeline._catalogue = None
+    service.catalogue._catalogue = None
     link.do(
         catalogue.announce(
             "gpu-2@host", {"queues": ["gpu.other"]}, {"other": {**CARD, "name": "other"}}
@@ -437,14 +478,14 @@ async def test_a_model_that_the_emptied_catalogue_has_yet_to_hear_of_again_is_50
     )
 
     with pytest.raises(Unavailable, match="no worker serves 'toy' at present"):
-        await pipeline.submit(request_)
+        await service.submit(submission)
 
 
 @pytest.mark.parametrize(("node", "queue"), [("gpu-1@host", "gpu.toy"), ("cpu-1@host", "cpu")])
 async def test_a_model_without_worker_for_half_a_minute_is_503(
     live: None,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     state: "redis.Redis",
     node: str,
     queue: str,
@@ -453,62 +494,62 @@ async def test_a_model_without_worker_for_half_a_minute_is_503(
     state.hincrby(keys.SEEN, queue, -31_000)
 
     with pytest.raises(Unavailable) as caught:
-        await pipeline.submit(request_)
+        await service.submit(submission)
 
     assert (caught.value.code, caught.value.status) == ("no_worker", 503)
 
 
 async def test_a_worker_that_restarts_is_waited_for(
-    live: None, pipeline: Pipeline, request_: Request, state: "redis.Redis"
+    live: None, service: JobService, submission: Submission, state: "redis.Redis"
 ) -> None:
     state.delete(keys.worker("gpu-1@host"))
 
-    assert (await pipeline.submit(request_)).state == "queued"
+    assert (await service.submit(submission)).state == "queued"
 
 
-async def test_the_catalogue_is_asked_once_a_second(
-    live: None, pipeline: Pipeline, state: "redis.Redis"
+async def test_the_catalogue_is_read_once_a_second(
+    live: None, service: JobService, state: "redis.Redis"
 ) -> None:
-    before = await pipeline.catalogue()
+    before = await service.catalogue.get()
 
-    assert await pipeline.catalogue() is before
+    assert await service.catalogue.get() is before
 
 
 async def test_bad_parameters_cost_no_job(
-    live: None, pipeline: Pipeline, request_: Request, state: "redis.Redis"
+    live: None, service: JobService, submission: Submission, state: "redis.Redis"
 ) -> None:
     with pytest.raises(BadInput, match="unknown parameter 'gian'"):
-        await pipeline.submit(replace(request_, params={"gian": 2}))
+        await service.submit(replace(submission, params={"gian": 2}))
 
     assert state.keys(f"{keys.JOB_PREFIX}*") == []
 
 
 async def test_an_unknown_output_is_named(
-    live: None, pipeline: Pipeline, request_: Request
+    live: None, service: JobService, submission: Submission
 ) -> None:
     with pytest.raises(BadInput, match="no output 'gif'; there are: alpha, preview") as caught:
-        await pipeline.submit(replace(request_, output=["gif"]))
+        await service.submit(replace(submission, output=["gif"]))
 
     assert caught.value.code == "bad_output"
 
 
 async def test_a_full_priority_is_429(
-    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+    live: None, service: JobService, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await pipeline.submit(request_)
+    await service.submit(submission)
     monkeypatch.setenv("PIXELMILL_MAX_WAITING", "1")
     settings.cache_clear()
 
     with pytest.raises(Unavailable, match="1 runs wait already; the limit is 1") as caught:
-        await pipeline.submit(replace(request_, user="bob"))
+        await service.submit(replace(submission, user="bob"))
 
     assert (caught.value.code, caught.value.status) == ("busy", 429)
 
 
 async def test_a_queue_of_slow_profiles_is_estimated_by_their_own_cost(
     link: SyncRedis,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Drawn(Params):
@@ -516,31 +557,35 @@ async def test_a_queue_of_slow_profiles_is_estimated_by_their_own_cost(
 
     fast, slow = ({"cost_ms": {"a": 0, "b": ms}, "max_batch": 1} for ms in (10, 4000))
     profiles = {"fast": fast, "slow": slow}
-    told = {**CARD, **fast, "params": Drawn.model_json_schema(), "profiles": profiles}
+    card = {**CARD, **fast, "params": Drawn.model_json_schema(), "profiles": profiles}
     link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
-    link.do(catalogue.announce("gpu-1@host", {"queues": ["gpu.toy"]}, {"toy": told}))
+    link.do(catalogue.announce("gpu-1@host", {"queues": ["gpu.toy"]}, {"toy": card}))
     monkeypatch.setenv("PIXELMILL_MAX_WAIT_INTERACTIVE_S", "10")
     settings.cache_clear()
 
-    views = [
-        await pipeline.submit(replace(request_, user=user, params={"profile": "slow"}))
+    snapshots = [
+        await service.submit(replace(submission, user=user, params={"profile": "slow"}))
         for user in ("ada", "bob", "cy")
     ]
-    seen = await pipeline.view("cy", views[2].fields["id"])
+    seen = await service.get("cy", snapshots[2].fields["id"])
     with pytest.raises(Unavailable, match=r"the wait would be 12\.0 s; the limit is 10 s"):
-        await pipeline.submit(replace(request_, user="dee"))
+        await service.submit(replace(submission, user="dee"))
 
     assert (seen.ahead, seen.wait_ms) == (2, 8000)
     assert (
-        admission.eta_s(seen, told | {"mean_stage_ms": {"preprocess": 0, "postprocess": 0}}) == 12
+        admission.eta_s(seen, card | {"mean_stage_ms": {"preprocess": 0, "postprocess": 0}}) == 12
     )
 
 
 # What cannot be queued
 
 
-async def test_bytes_that_cannot_be_kept_end_the_run_for_all_who_joined(
-    live: None, pipeline: Pipeline, request_: Request, monkeypatch: pytest.MonkeyPatch
+async def test_bytes_that_cannot_be_stored_end_the_run_for_all_who_joined(
+    live: None,
+    service: JobService,
+    submission: Submission,
+    monkeypatch: pytest.MonkeyPatch,
+    s3: S3Objects,
 ) -> None:
     begun, hold = threading.Event(), threading.Event()
 
@@ -549,41 +594,42 @@ async def test_bytes_that_cannot_be_kept_end_the_run_for_all_who_joined(
         assert hold.wait(5)
         raise StorageDown("S3 did not answer put_object")
 
-    monkeypatch.setattr(pipeline.objects, "put", put)
-    leading = asyncio.create_task(pipeline.submit(request_))
+    monkeypatch.setattr(s3, "put", put)
+    leading = asyncio.create_task(service.submit(submission))
     await asyncio.to_thread(begun.wait, 5)
-    joined = await pipeline.submit(request_)
+    joined = await service.submit(submission)
     hold.set()
 
     with pytest.raises(StorageDown):
         await leading
 
-    ended = await pipeline.view("ada", joined.fields["id"])
+    ended = await service.get("ada", joined.fields["id"])
     assert ended.state == "failed"
     assert json.loads(ended.fields["error"])["code"] == "unavailable"
 
 
-async def test_a_queue_that_is_away_ends_the_run(
+async def test_an_unavailable_queue_ends_the_run(
     live: None,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     state: "redis.Redis",
 ) -> None:
-    pipeline.publisher = Publisher(AsyncRedis(nobody(), "the queue", STATE_LIMIT_S))
+    service.starter.publisher = Publisher(AsyncRedis(nobody(), "the queue", STATE_LIMIT_S))
 
     with pytest.raises(Unavailable, match="the queue does not answer"):
-        await pipeline.submit(request_)
+        await service.submit(submission)
 
     [job] = state.keys(f"{keys.JOB_PREFIX}*")
     assert state.hget(job, "state") == "failed"
 
 
-async def test_a_state_redis_that_falls_silent_after_the_claim_is_said_soon(
+async def test_a_state_redis_that_falls_silent_after_the_claim_is_reported_soon(
     servers: Stack,
     live: None,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     monkeypatch: pytest.MonkeyPatch,
+    s3: S3Objects,
 ) -> None:
     redis_server = servers.processes["state"].pid
 
@@ -591,11 +637,11 @@ async def test_a_state_redis_that_falls_silent_after_the_claim_is_said_soon(
         os.kill(redis_server, signal.SIGSTOP)
         return '"etag"'
 
-    monkeypatch.setattr(pipeline.objects, "put", put)
+    monkeypatch.setattr(s3, "put", put)
     began = time.monotonic()
     try:
         with pytest.raises((StorageDown, Unavailable)):
-            await pipeline.submit(request_)
+            await service.submit(submission)
         took_s = time.monotonic() - began
     finally:
         os.kill(redis_server, signal.SIGCONT)
@@ -603,137 +649,139 @@ async def test_a_state_redis_that_falls_silent_after_the_claim_is_said_soon(
     assert took_s < 2
 
 
-async def test_an_accepted_job_whose_end_cannot_be_seen_is_answered_as_it_was(
-    servers: Stack, live: None, pipeline: Pipeline, request_: Request
+async def test_an_accepted_job_whose_end_cannot_be_read_is_answered_as_it_was(
+    servers: Stack, live: None, service: JobService, submission: Submission
 ) -> None:
-    view = await pipeline.submit(request_)
+    snapshot = await service.submit(submission)
     redis_server = servers.processes["state"].pid
     os.kill(redis_server, signal.SIGSTOP)
     began = time.monotonic()
     try:
-        seen = await pipeline.wait(view, 30)
+        seen = await service.watcher.wait(snapshot, 30)
         took_s = time.monotonic() - began
     finally:
         os.kill(redis_server, signal.SIGCONT)
 
-    assert seen.fields["id"] == view.fields["id"] and seen.state == "queued"
+    assert seen.fields["id"] == snapshot.fields["id"] and seen.state == "queued"
     assert took_s < 2
 
 
-async def test_what_could_not_be_queued_is_led_again_at_the_next_try(
+async def test_what_could_not_be_queued_is_started_again_at_the_next_try(
     live: None,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     queued: Callable[[], int],
 ) -> None:
-    pipeline.publisher = Publisher(AsyncRedis(nobody(), "the queue", STATE_LIMIT_S))
+    service.starter.publisher = Publisher(AsyncRedis(nobody(), "the queue", STATE_LIMIT_S))
     with pytest.raises(Unavailable):
-        await pipeline.submit(request_)
+        await service.submit(submission)
 
-    pipeline.publisher = Publisher(pipeline.state)
+    service.starter.publisher = Publisher(service._state)
 
-    assert (await pipeline.submit(request_)).state == "queued"
+    assert (await service.submit(submission)).state == "queued"
     assert queued() == 1
 
 
-async def test_a_state_redis_that_is_away_is_said_soon(
-    live: None, pipeline: Pipeline, request_: Request
+async def test_a_state_redis_that_does_not_answer_is_reported_soon(
+    in_process: None, s3: S3Objects, cache_url: str, submission: Submission
 ) -> None:
-    pipeline.state = AsyncRedis(nobody(), "the state Redis", STATE_LIMIT_S)
-    began = time.monotonic()
+    async with service_on(s3, nobody(), cache_url) as (service, _):
+        began = time.monotonic()
 
-    with pytest.raises(StorageDown, match="the state Redis did not answer"):
-        await pipeline.submit(request_)
+        with pytest.raises(StorageDown, match="the state Redis did not answer"):
+            await service.submit(submission)
 
-    assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 2.5
 
 
 # Looking and waiting
 
 
-async def test_another_users_job_is_404(live: None, pipeline: Pipeline, request_: Request) -> None:
-    view = await pipeline.submit(request_)
+async def test_another_users_job_is_404(
+    live: None, service: JobService, submission: Submission
+) -> None:
+    snapshot = await service.submit(submission)
 
     with pytest.raises(BadInput) as caught:
-        await pipeline.view("bob", view.fields["id"])
+        await service.get("bob", snapshot.fields["id"])
 
     assert (caught.value.code, caught.value.status) == ("no_job", 404)
 
 
-async def test_a_job_that_never_was_gets_the_same_answer(pipeline: Pipeline) -> None:
+async def test_a_job_that_never_was_gets_the_same_answer(service: JobService) -> None:
     with pytest.raises(BadInput, match="no job 'made-up'") as caught:
-        await pipeline.view("ada", "made-up")
+        await service.get("ada", "made-up")
 
     assert (caught.value.code, caught.value.status) == ("no_job", 404)
 
 
 async def test_waiting_ends_with_the_job(
-    live: None, pipeline: Pipeline, request_: Request, link: SyncRedis
+    live: None, service: JobService, submission: Submission, link: SyncRedis
 ) -> None:
-    view = await pipeline.submit(request_)
-    waiting = asyncio.create_task(pipeline.wait(view, 10))
+    snapshot = await service.submit(submission)
+    waiting = asyncio.create_task(service.watcher.wait(snapshot, 10))
     await asyncio.sleep(0.05)
     began = time.monotonic()
 
-    finish(link, view.fields["request_key"])
+    finish(link, snapshot.fields["request_key"])
 
     ended = await waiting
     assert (ended.state, ended.fields["result"]) == ("done", RESULT)
-    assert time.monotonic() - began < 1, "woken, not polled"
+    assert time.monotonic() - began < 1, "notified, not polled"
 
 
-async def test_all_who_joined_are_woken(
-    live: None, pipeline: Pipeline, request_: Request, link: SyncRedis
+async def test_all_who_joined_are_notified(
+    live: None, service: JobService, submission: Submission, link: SyncRedis
 ) -> None:
-    views = [await pipeline.submit(request_) for _ in range(5)]
-    waiting = [asyncio.create_task(pipeline.wait(view, 10)) for view in views]
+    snapshots = [await service.submit(submission) for _ in range(5)]
+    waiting = [asyncio.create_task(service.watcher.wait(snapshot, 10)) for snapshot in snapshots]
     await asyncio.sleep(0.05)
 
-    finish(link, views[0].fields["request_key"])
+    finish(link, snapshots[0].fields["request_key"])
 
     assert [ended.state for ended in await asyncio.gather(*waiting)] == ["done"] * 5
 
 
 async def test_waiting_gives_the_job_as_it_is_when_time_is_up(
-    live: None, pipeline: Pipeline, request_: Request
+    live: None, service: JobService, submission: Submission
 ) -> None:
-    view = await pipeline.submit(request_)
+    snapshot = await service.submit(submission)
     began = time.monotonic()
 
-    after = await pipeline.wait(view, 0.2)
+    after = await service.watcher.wait(snapshot, 0.2)
 
     assert after.state == "queued"
     assert 0.15 < time.monotonic() - began < 1.5
 
 
-async def test_an_end_that_nobody_heard_of_is_found_all_the_same(
+async def test_an_end_whose_message_was_lost_is_found_all_the_same(
     live: None,
-    pipeline: Pipeline,
-    request_: Request,
+    service: JobService,
+    submission: Submission,
     link: SyncRedis,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Pub/sub may lose a message; the record does not."""
-    monkeypatch.setattr(pipeline.hub, "_take", lambda word: None)
-    view = await pipeline.submit(request_)
-    waiting = asyncio.create_task(pipeline.wait(view, 10))
+    monkeypatch.setattr(service._pubsub, "_dispatch", lambda answer: None)
+    snapshot = await service.submit(submission)
+    waiting = asyncio.create_task(service.watcher.wait(snapshot, 10))
     await asyncio.sleep(0.05)
 
-    finish(link, view.fields["request_key"])
+    finish(link, snapshot.fields["request_key"])
 
     assert (await waiting).state == "done"
 
 
 async def test_watching_every_change_shows_the_way(
-    live: None, pipeline: Pipeline, request_: Request, link: SyncRedis
+    live: None, service: JobService, submission: Submission, link: SyncRedis
 ) -> None:
-    view = await pipeline.submit(request_)
-    key = view.fields["request_key"]
+    snapshot = await service.submit(submission)
+    key = snapshot.fields["request_key"]
     seen: list[str] = []
 
-    async for now in pipeline.watch(view):
-        seen.append(now.state)
-        if now.state == "queued":
+    async for current in service.watcher.watch(snapshot):
+        seen.append(current.state)
+        if current.state == "queued":
             link.do(
                 runs.report(
                     "start",
@@ -746,28 +794,30 @@ async def test_watching_every_change_shows_the_way(
                     priority="interactive",
                 )
             )
-        if now.state == "preprocessing":
+        if current.state == "preprocessing":
             finish(link, key)
 
     assert seen == ["queued", "preprocessing", "done"]
 
 
 async def test_watching_an_ended_job_shows_it_once(
-    live: None, pipeline: Pipeline, request_: Request, link: SyncRedis
+    live: None, service: JobService, submission: Submission, link: SyncRedis
 ) -> None:
-    view = await pipeline.submit(request_)
-    finish(link, view.fields["request_key"])
+    snapshot = await service.submit(submission)
+    finish(link, snapshot.fields["request_key"])
 
-    seen = [now.state async for now in pipeline.watch(view)]
+    seen = [current.state async for current in service.watcher.watch(snapshot)]
 
     assert seen == ["done"]
-    assert pipeline.hub.listeners == {}
+    assert service.watcher.channels == 0
 
 
-async def test_an_upload_is_remembered_by_its_original(pipeline: Pipeline, link: SyncRedis) -> None:
+async def test_an_upload_is_remembered_by_its_original(
+    service: JobService, link: SyncRedis
+) -> None:
     photo = Photo("abc:web-2048", 5, media_type="image/png")
 
-    await pipeline.remember_upload("ada", "u1", photo, '"etag"')
+    await service.uploads.record("ada", "u1", photo, '"etag"')
 
     assert link.do(stored_uploads.find("ada", "abc", "web-2048")) == "u1"
     record = link.do(stored_uploads.read("ada", "u1"))

@@ -1,4 +1,4 @@
-"""Whatever breaks while jobs are looked at, all who asked are told, and the next look works."""
+"""Whatever breaks while jobs are read, all who asked get an answer, and the next read works."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from storage.errors import StorageDown
 from storage.jobs.snapshots import JobSnapshots
-from web.live.snapshots import Snapshots
+from web.live.snapshots import SnapshotReader
 
 PATIENCE_S = 5.0
 
@@ -29,30 +29,32 @@ class Records:
 @pytest.mark.parametrize(
     "error",
     [ValueError("odd"), SystemExit(1), KeyboardInterrupt(), GeneratorExit(),
-     asyncio.CancelledError(), StorageDown("away")],
+     asyncio.CancelledError(), StorageDown("down")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-async def test_all_who_share_a_read_that_breaks_are_told(error: BaseException) -> None:
-    views = Snapshots(Records(error).read, gather_s=0.001)
+async def test_all_who_share_a_read_that_breaks_get_an_answer(error: BaseException) -> None:
+    reader = SnapshotReader(Records(error).read, throttle_s=0.001)
 
     with capture_logs():
-        asked = [asyncio.ensure_future(views.look([str(n)])) for n in range(3)]
-        found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), PATIENCE_S)
+        asked = [asyncio.ensure_future(reader.read([str(n)])) for n in range(3)]
+        outcomes = await asyncio.wait_for(
+            asyncio.gather(*asked, return_exceptions=True), PATIENCE_S
+        )
 
-        assert all(isinstance(one, Exception) for one in found)
-        assert (await asyncio.wait_for(views.look(["a"]), PATIENCE_S)).at_ms == 1.0
+        assert all(isinstance(outcome, Exception) for outcome in outcomes)
+        assert (await asyncio.wait_for(reader.read(["a"]), PATIENCE_S)).at_ms == 1.0
 
 
-async def test_one_whose_callback_raises_keeps_nobody_else_waiting() -> None:
-    views, told = Snapshots(Records().read), asyncio.Event()
+async def test_a_callback_that_raises_keeps_no_other_waiting() -> None:
+    reader, is_answered = SnapshotReader(Records().read), asyncio.Event()
 
-    def broken(job_ids: set[str], found: JobSnapshots | Exception) -> None:
+    def broken(job_ids: set[str], outcome: JobSnapshots | Exception) -> None:
         raise ValueError("odd")
 
     with capture_logs() as logs:
-        views.ask(["a"], broken)
-        views.ask(["b"], lambda *_: told.set())
-        await asyncio.wait_for(told.wait(), PATIENCE_S)
+        reader.request(["a"], broken)
+        reader.request(["b"], lambda *_: is_answered.set())
+        await asyncio.wait_for(is_answered.wait(), PATIENCE_S)
 
-    assert (await asyncio.wait_for(views.look(["c"]), PATIENCE_S)).at_ms == 1.0
-    assert [one["loop"] for one in logs] == ["views"]
+    assert (await asyncio.wait_for(reader.read(["c"]), PATIENCE_S)).at_ms == 1.0
+    assert [entry["loop"] for entry in logs] == ["snapshots"]

@@ -146,8 +146,8 @@ def left(objects: Objects, prefix: str, user: str) -> list[str]:
     return [one.key for one in objects.page(f"{prefix}{user}/", "", 1000)]
 
 
-async def swept(store: tuple[Objects, Path], link: AsyncRedis) -> None:
-    await expired_objects.sweep_objects(link, store[0], time.time())
+async def delete_expired(store: tuple[Objects, Path], link: AsyncRedis) -> None:
+    await expired_objects.delete_next_pages(link, store[0], time.time())
 
 
 async def test_old_objects_go_and_young_ones_stay(
@@ -155,7 +155,7 @@ async def test_old_objects_go_and_young_ones_stay(
 ) -> None:
     put_objects(store, "ada", [OLD_S, 60])
 
-    await swept(store, state_link)
+    await delete_expired(store, state_link)
 
     assert left(store[0], "in/", "ada") == ["in/ada/0001"]
     assert left(store[0], "out/", "ada") == ["out/ada/0001/preview.png"]
@@ -166,7 +166,7 @@ async def test_results_live_longer_than_uploads(
 ) -> None:
     put_objects(store, "bob", [3 * 86_400])
 
-    await swept(store, state_link)
+    await delete_expired(store, state_link)
 
     assert left(store[0], "in/", "bob") == []
     assert left(store[0], "out/", "bob") == ["out/bob/0000/preview.png"]
@@ -184,7 +184,7 @@ async def test_the_key_of_a_result_says_how_old_it_is_where_its_date_does_not(
         os.utime(store[1] / key, (dates[key], dates[key]))
     wait_until_seen(store[0], dates)
 
-    await swept(store, state_link)
+    await delete_expired(store, state_link)
 
     copy, of_a_slow_clock, *_ = dates
     assert left(store[0], "out/", "eve") == sorted([copy, of_a_slow_clock])
@@ -198,7 +198,7 @@ async def test_a_result_lives_as_long_as_any_job_that_names_it(
     settings.cache_clear()
     put_objects(store, "bob", [10.5 * 86_400, 11.5 * 86_400])
 
-    await swept(store, state_link)
+    await delete_expired(store, state_link)
 
     assert left(store[0], "out/", "bob") == ["out/bob/0000/preview.png"]
 
@@ -209,7 +209,7 @@ async def test_weights_are_never_swept(store: tuple[Objects, Path], state_link: 
     objects.put(key, b"weights", "application/octet-stream")
     os.utime(root / key, (1, 1))
 
-    await swept(store, state_link)
+    await delete_expired(store, state_link)
 
     assert objects.get(key) == b"weights"
 
@@ -224,7 +224,7 @@ async def test_a_turn_lists_one_page_and_the_next_goes_on_there(
 
     counts = []
     for _ in range(4):
-        await swept(store, state_link)
+        await delete_expired(store, state_link)
         counts.append(len(left(store[0], "in/", "eve")))
 
     assert counts == [5, 5, 4, 4], "the old one is on the third page"
@@ -241,11 +241,11 @@ async def test_what_is_too_much_for_one_turn_goes_in_the_next(
 
     counts = []
     for _ in range(2):
-        await swept(store, state_link)
+        await delete_expired(store, state_link)
         counts.append(len(left(store[0], "in/", "eve")))
 
     assert counts == [3, 0]
 
 
-async def test_one_process_at_a_time_walks(state_link: AsyncRedis) -> None:
-    assert [await expired_objects._may_walk(state_link) for _ in range(2)] == [True, False]
+async def test_one_process_at_a_time_deletes_expired_objects(state_link: AsyncRedis) -> None:
+    assert [await expired_objects._is_our_turn(state_link) for _ in range(2)] == [True, False]

@@ -15,11 +15,11 @@ from storage import keys
 def value(text: str, name: str, **labels: str) -> float | None:
     """One sample of a scrape."""
     for line in text.splitlines():
-        found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
-        if found and found[1] == name:
-            has = dict(re.findall(r'(\w+)="([^"]*)"', found[2] or ""))
+        match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+        if match and match[1] == name:
+            has = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
             if labels.items() <= has.items():
-                return float(found[3])
+                return float(match[3])
     return None
 
 
@@ -94,13 +94,13 @@ def test_hits_are_counted_for_ever_and_in_their_minute(stack: Stack, scrape: str
     assert sum(int(stack.state.hget(key, "hit") or 0) for key in minutes) == hits
 
 
-@pytest.mark.parametrize("limit", ["in_flight", "waiting", "wait_ms", "scratch", "entering"])
+@pytest.mark.parametrize("limit", ["in_flight", "waiting", "wait_ms", "scratch", "new_in_progress"])
 def test_refusals_begin_at_zero_for_every_limit(scrape: str, limit: str) -> None:
     assert value(scrape, "pixelmill_refused_total", model="noop", limit=limit) is not None
 
 
-@pytest.mark.parametrize("limit", ["at_hand", "bodies_mib"])
-def test_refusals_at_the_door_begin_at_zero(scrape: str, limit: str) -> None:
+@pytest.mark.parametrize("limit", ["in_progress", "bodies_mib"])
+def test_refusals_before_routing_begin_at_zero(scrape: str, limit: str) -> None:
     assert value(scrape, "pixelmill_refused_total", model="", limit=limit) is not None
 
 
@@ -115,7 +115,7 @@ def test_failures_that_are_nobodys_pictures_begin_at_zero(scrape: str, code: str
 
 
 def test_answers_that_were_not_those_asked_for_are_counted(scrape: str) -> None:
-    assert value(scrape, "pixelmill_wire_mismatches_total") == 0
+    assert value(scrape, "pixelmill_redis_mismatches_total") == 0
 
 
 def test_lost_leases_begin_at_zero(scrape: str) -> None:
@@ -123,7 +123,7 @@ def test_lost_leases_begin_at_zero(scrape: str) -> None:
 
 
 @pytest.mark.parametrize("queue", ["cpu", "gpu.noop", "post"])
-def test_queues_that_nobody_waits_in_are_shown_as_empty(scrape: str, queue: str) -> None:
+def test_queues_in_which_no_run_waits_are_shown_as_empty(scrape: str, queue: str) -> None:
     of = {"model": "noop", "priority": "batch"}
 
     assert value(scrape, "pixelmill_queue_depth", **of, queue=queue) == 0

@@ -20,7 +20,7 @@ MIB = 2**20
 
 
 def full() -> None:
-    raise crowded("at_hand", 64)
+    raise crowded("in_progress", 64)
 
 
 def not_full() -> None:
@@ -72,7 +72,7 @@ def test_a_refusal_names_its_limit_and_when_to_retry(url: str) -> None:
 
     error = answer.json()["error"]
     assert answer.headers["retry-after"] == "1"
-    assert (error["code"], error["limit"], error["value"]) == ("busy", "at_hand", 64)
+    assert (error["code"], error["limit"], error["value"]) == ("busy", "in_progress", 64)
     assert error["retry_after_s"] == 1 and "64" in error["message"]
 
 

@@ -299,4 +299,4 @@ def disturb(
         assert not person.wrong
     log = (mill.folder / "web.log").read_bytes()
     assert b"\x1b" not in log and b"\x00" not in log
-    assert b"request broke" not in log and b"Traceback" not in log, log[-2000:]
+    assert b"unhandled exception" not in log and b"Traceback" not in log, log[-2000:]

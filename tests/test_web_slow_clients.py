@@ -371,4 +371,4 @@ def test_the_web_process_never_broke(mill: Stack) -> None:
     """The last of this file."""
     log = (mill.folder / "web.log").read_text()
 
-    assert "Traceback" not in log and "request broke" not in log
+    assert "Traceback" not in log and "unhandled exception" not in log

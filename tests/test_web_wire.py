@@ -84,4 +84,4 @@ async def test_every_answer_is_of_whoever_asked(web: Stack, jobs: list[str]) -> 
             await asyncio.gather(*asked, strange(client, web.url))
 
     numbers = httpx.get(f"{web.url}/metrics").text
-    assert "pixelmill_wire_mismatches_total 0.0" in numbers
+    assert "pixelmill_redis_mismatches_total 0.0" in numbers

@@ -1,10 +1,10 @@
-"""The web process: API, page, health, and the page's own S3 path in one ASGI app."""
+"""The web process as one ASGI app: API, page, health, metrics, and the page's own path to S3."""
 
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,21 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from storage.redis.calls import AsyncRedis
+from storage.s3.asynchronous import AsyncObjects
 from tasks.clients import objects
 from tasks.settings import settings
 from web import health, metrics
-from web.api import responses
-from web.api.routes import all_events, api, job_events
+from web.accounts import Accounts
+from web.api import events, jobs, models, predict, responses, uploads
 from web.errors import add_handlers
-from web.jobs.room import Room
-from web.jobs.service import Pipeline
+from web.jobs.service import JobService
+from web.jobs.stats import StatsReader
 from web.limits import CACHE_LIMIT_S, STATE_LIMIT_S
-from web.live.pubsub import Hub
-from web.maintenance.expired_objects import sweeper
+from web.live.pubsub import PubSub
+from web.maintenance.expired_objects import expired_objects
+from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
-from web.maintenance.reaper import reconciler
+from web.maintenance.reaper import reaper
 from web.middleware.access_log import AccessLog
 from web.middleware.event_routes import EventRoutes
 from web.middleware.identity import Identify, user_of
@@ -41,82 +43,99 @@ from web.page import login, ui
 from web.page.docs import add_docs
 from web.s3_proxy import S3Proxy
 
-DESCRIPTION = """Hand in a photo, get a cut-out, boxes or labels.
+DESCRIPTION = """Send a photo, get a cut-out, boxes or labels.
 
 `POST /api/v1/predict/{model}` with the image as body is all it takes; the cookie or the key that
 you send makes the result yours."""
 
-GARBAGE = 20_000
-"""Objects that may come before those among them that refer to each other are looked for. Nearly all
-that a request makes goes by itself; at Python's 700, looking took an eighth of a stream's CPU."""
+GC_THRESHOLD = 20_000
+"""How many objects are allocated before the garbage collector looks for cycles among them. Nearly
+all objects of a request are freed without it; at Python's 700, it took an eighth of the CPU of an
+event stream."""
+API = (predict, uploads, jobs, events, models)
 
 
 def create() -> ASGIApp:
     """Build the app; nothing connects before the first request."""
-    pipeline = Pipeline(
-        AsyncRedis(settings().state_url, "the state Redis", STATE_LIMIT_S),
-        AsyncRedis(settings().cache_url, "the cache Redis", CACHE_LIMIT_S),
-        objects(),
-        Hub(settings().state_url),
-    )
-    s3_proxy = S3Proxy(pipeline.remote.watch)
-    room = Room(pipeline.state)
-    pipeline.check_new, pipeline.check_known = room.check_new, room.check_known
-
-    def check_room() -> None:
-        room.check_stopping()
-        pipeline.check_room()
+    state = AsyncRedis(settings().state_url, "the state Redis", STATE_LIMIT_S)
+    cache = AsyncRedis(settings().cache_url, "the cache Redis", CACHE_LIMIT_S)
+    s3 = AsyncObjects(objects(), getattr(objects(), "url", ""))
+    pubsub = PubSub(settings().state_url)
+    service, s3_proxy = JobService(state, cache, s3, pubsub), S3Proxy(s3.watch)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Sent by whoever is about to stop workers and then us: see deploy/supervision/shutdown.py.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, room.stop)
-        loops = [reconciler(pipeline), sweeper(pipeline.state, pipeline.objects), health.pulse()]
-        pipeline.hub.start()
+        # deploy/supervision/shutdown.py sends this signal before it stops workers and this process.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, service.room.stop)
+        loops = [
+            reaper(state, service.catalogue),
+            expired_objects(state, objects()),
+            health.pulse(),
+        ]
+        pubsub.start()
         for loop in loops:
             loop.start()
         gc.collect()
-        gc.freeze()  # Gradio's half a million objects stay: nothing to walk through at each request
-        gc.set_threshold(GARBAGE)
+        gc.freeze()  # Gradio's half a million objects are not looked at again
+        gc.set_threshold(GC_THRESHOLD)
         yield
         for loop in loops:
             await loop.stop()
-        await pipeline.hub.stop()
-        await pipeline.close()
+        await pubsub.stop()
+        await service.close()
         await s3_proxy.close()
 
-    app = FastAPI(
+    app = _framework(lifespan)
+    app.state.service, app.state.accounts = service, Accounts(state)
+    app.state.prober = Prober(service, state, s3)
+    app.state.outage_check = OutageCheck(state, s3)
+    _add_routes(app, StatsReader(state))
+    app.add_route(f"/{settings().s3_bucket}/{{key:path}}", s3_proxy.forward, ["GET", "HEAD", "PUT"])
+
+    async def list_models() -> list[responses.ModelBody]:
+        return responses.models(await service.catalogue.get())
+
+    return _with_middleware(ui.mount(app, list_models, user_of), service, app.state.accounts)
+
+
+def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    return FastAPI(
         title="Pixelmill",
         description=DESCRIPTION,
         version="1",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's pages run scripts of a CDN
+        docs_url=None,  # FastAPI's own pages run scripts of a CDN
         redoc_url=None,
-        redirect_slashes=False,  # redirects would name the host and scheme of the request
+        redirect_slashes=False,  # a redirect would repeat the host and scheme of the request
     )
-    app.state.pipeline, app.state.prober = pipeline, Prober(pipeline)
-    app.state.room = room
+
+
+def _add_routes(app: FastAPI, stats: StatsReader) -> None:
     add_handlers(app)
-    app.include_router(api)
+    for module in API:
+        app.include_router(module.router)
     app.include_router(login.router)
     app.include_router(health.router)
-    _add_numbers(app, pipeline)
+    _add_metrics(app, stats)
     _add_files(app)
     add_docs(app)
-    app.add_route(f"/{settings().s3_bucket}/{{key:path}}", s3_proxy.forward, ["GET", "HEAD", "PUT"])
 
-    async def models() -> list[dict[str, Any]]:
-        return responses.models(await pipeline.catalogue())
 
-    whole = ui.mount(app, models, user_of)
-    # In front of the framework, whose own wrapping of each message costs more than what these do.
-    routes = CheckedBody(PageRoutes(EventRoutes(whole, job_events, all_events)))
-    entrance: ASGIApp = Security(Identify(LoadShedding(routes, check_room), pipeline.state))
+def _with_middleware(app: FastAPI, service: JobService, accounts: Accounts) -> ASGIApp:
+    """The app behind pure ASGI middleware: Starlette's own wraps every message of an answer, which
+    costs more than what these do."""
+
+    def check() -> None:
+        service.room.check_stopping()
+        service.limiter.check()
+
+    routes = CheckedBody(PageRoutes(EventRoutes(app, events.job_events, events.all_events)))
+    entrance: ASGIApp = Security(Identify(LoadShedding(routes, check), accounts))
     return AccessLog(entrance) if settings().access_log else entrance
 
 
 class Revalidated(StaticFiles):
-    """Files that a browser asks after before it uses its copy: an upgrade never mixes versions."""
+    """Files that a browser revalidates before it uses its copy: an upgrade never mixes versions."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """The file, or 304."""
@@ -125,16 +144,16 @@ class Revalidated(StaticFiles):
         return answer
 
 
-def _add_numbers(app: FastAPI, pipeline: Pipeline) -> None:
+def _add_metrics(app: FastAPI, stats: StatsReader) -> None:
     @app.get("/metrics", include_in_schema=False)
-    async def numbers(request: Request) -> Response:
+    async def show(request: Request) -> Response:
         """For Prometheus."""
-        return await metrics.show(request, pipeline)
+        return await metrics.show(request, stats)
 
     @app.get("/metrics/workers", include_in_schema=False)
-    async def scraped(request: Request) -> Response:
-        """Where live workers show their numbers, as Prometheus' http_sd wants it."""
-        return await metrics.show_workers(request, pipeline)
+    async def show_workers(request: Request) -> Response:
+        """The addresses of the workers' own metrics, for Prometheus' http_sd_configs."""
+        return await metrics.show_workers(request)
 
     @app.get("/ui", include_in_schema=False)
     @app.get("/", include_in_schema=False)

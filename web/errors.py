@@ -1,6 +1,6 @@
-"""Errors as answers: one JSON shape for all of them, with a sentence and what to do."""
+"""Errors as answers: one JSON shape for all, with a sentence and a hint what to do."""
 
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import orjson
 import structlog
@@ -18,40 +18,52 @@ log = structlog.get_logger()
 RETRY_AFTER_S = 5
 
 
+class ErrorBody(TypedDict):
+    """The `error` object: schemas.Error."""
+
+    code: str
+    message: str
+    hint: str | None
+    limit: NotRequired[str]
+    value: NotRequired[float]
+    retry_after_s: NotRequired[int]
+
+
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer; faster than FastAPI's own, as nothing is validated again."""
+    """A JSON answer. Faster than FastAPI's own, since nothing is validated again."""
     return Response(orjson.dumps(body), status, headers, media_type="application/json")
 
 
-def error_body(error: JobError) -> dict[str, Any]:
+def error_body(error: JobError) -> ErrorBody:
     """The `error` object."""
-    body = {"code": error.code, "message": str(error), "hint": error.hint}
+    body: ErrorBody = {"code": error.code, "message": str(error), "hint": error.hint}
     if isinstance(error, Busy):
-        limit = {name: getattr(error, name) for name in ("limit", "value", "retry_after_s")}
-        return {**body, **limit}
+        body["limit"] = error.limit
+        body["value"] = error.value
+        body["retry_after_s"] = error.retry_after_s
     return body
 
 
 def error_response(error: JobError) -> Response:
-    """The answer to a request that failed so."""
+    """The answer to a request that failed with this error."""
     seconds = error.retry_after_s if isinstance(error, Unavailable) else RETRY_AFTER_S
     body = {"error": error_body(error)}
     return json_response(body, error.status, retry_after(error.status, seconds))
 
 
 def storage_response(error: StorageDown, path: str) -> Response:
-    """The answer while a Redis or S3 is away."""
+    """The answer while a Redis or S3 is unavailable."""
     log.warning("storage down", path=path, reason=str(error))
     return error_response(storage_away())
 
 
 def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | None:
-    """When to come back, for those who should."""
+    """The header that says when to try again, for the statuses that have it."""
     return {"retry-after": str(seconds)} if status in (429, 503) else None
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Every way a request can fail, in the one shape."""
+    """Answer every kind of failure in this shape."""
 
     @app.exception_handler(JobError)
     async def job_error(request: Request, error: JobError) -> Response:
@@ -63,7 +75,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]  # of the input itself nothing is repeated
+        first = error.errors()[0]  # whose `msg` repeats nothing of the input
         where = ".".join(str(part) for part in first["loc"])
         return error_response(
             BadInput(sentence(f"{where}: {first['msg']}"), code="bad_request", hint="See /docs.")
@@ -83,7 +95,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        log.error("request broke", path=request.url.path, exc_info=error)
+        log.error("unhandled exception", path=request.url.path, exc_info=error)
         return error_response(
-            JobError("something broke on our side", hint="The log of the web process says more.")
+            JobError("the server failed", hint="The log of the web process says more.")
         )

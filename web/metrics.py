@@ -1,4 +1,4 @@
-"""GET /metrics: the whole installation's numbers out of Redis, and this process's own."""
+"""GET /metrics: the whole installation's numbers out of Redis, and those of this process."""
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
@@ -13,75 +13,74 @@ from prometheus_client.core import (
 from starlette.requests import Request
 from starlette.responses import Response
 
-from storage import users
-from storage.jobs import stats as job_stats
+from storage import states
 from storage.jobs.stats import Stats
 from storage.redis.mismatches import mismatches
 from tasks import queues
 from tasks.errors import JobError
 from tasks.loops import LOOPS
 from tasks.message import PROBE
+from web.accounts import accounts_of
 from web.errors import json_response
 from web.jobs import counters
-from web.jobs.service import Pipeline
+from web.jobs.service import service_of
+from web.jobs.stats import StatsReader
 from web.middleware.hosts import name_of
 from web.middleware.validation import API_KEY, matches
 
 BUCKETS_MS = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000",
               "30000", "60000", "inf")  # fmt: skip
-"""As in storage/lua/ending.lua."""
-STAGES = ("queued", "preprocess", "inference", "postprocess")
-ENDS = ("done", "failed", "cancelled")
-PRIORITIES = ("interactive", "batch")
-STATES = ("preprocessing", "inferring", "postprocessing")
+"""Upper bounds of the buckets in which ending.lua counts the times of stages."""
+Labels = tuple[str, str, str]
+TIMED = ("queued", *states.STAGES)
 OWN_FAILURES = ("poison", "timeout", "expired", "unavailable", "model_failure", "out_of_memory",
                 "other_version")  # fmt: skip
-"""Codes of failures that are nobody's picture's fault."""
+"""Codes of failures that are not caused by an image or a parameter."""
 
 
 class NotAllowed(JobError):
-    """Numbers are for this machine and for those who have a key."""
+    """The request comes neither from this machine nor with an API key."""
 
     code = "not_allowed"
     status = 401
 
 
-class _Once:
-    """A stats as something that Prometheus' client can write."""
+class _Collector:
+    """The numbers of one scrape, as prometheus_client wants them."""
 
-    def __init__(self, stats: Stats, listeners: int) -> None:
-        self._census, self._listeners = stats, listeners
+    def __init__(self, stats: Stats, channels: int) -> None:
+        self._stats, self._channels = stats, channels
 
     def collect(self) -> Iterable[Metric]:
-        of_all = [*under_way(self._census), *totals(self._census)]
-        return [*of_all, self._heard(), wrong_answers(), *LOOPS.collect()]
+        of_installation = [*under_way(self._stats), *totals(self._stats)]
+        return [*of_installation, self._subscribed(), mismatched_answers(), *LOOPS.collect()]
 
-    def _heard(self) -> Metric:
-        text = "Channels that requests of this process listen to."
-        return GaugeMetricFamily("pixelmill_web_listened_channels", text, value=self._listeners)
-
-
-def wrong_answers() -> Metric:
-    """How many connections of this process were ended as an answer of Redis was out of place."""
-    text = "Answers of Redis that did not fit their questions; each ended its connection."
-    return CounterMetricFamily("pixelmill_wire_mismatches", text, value=mismatches.count)
+    def _subscribed(self) -> Metric:
+        text = "Pub/sub channels that requests of this process are subscribed to."
+        return GaugeMetricFamily("pixelmill_web_subscribed_channels", text, value=self._channels)
 
 
-async def show(request: Request, pipeline: Pipeline) -> Response:
-    """Prometheus text. Open to this machine itself, else with an API key; StorageDown is a 503."""
-    await _check(request, pipeline)
+def mismatched_answers() -> Metric:
+    """How many connections of this process were closed after a wrong answer of Redis."""
+    text = "Answers of Redis that did not fit their questions; each closed its connection."
+    return CounterMetricFamily("pixelmill_redis_mismatches", text, value=mismatches.count)
+
+
+async def show(request: Request, reader: StatsReader) -> Response:
+    """Prometheus text, for this machine or with an API key. Raises NotAllowed, StorageDown."""
+    await _check(request)
     registry = CollectorRegistry()
-    stats = await _census(pipeline)
-    registry.register(_Once(stats, len(pipeline.hub.listeners)))
-    counters.begin(stats.totals)
+    stats = await reader.read()
+    registry.register(_Collector(stats, service_of(request).watcher.channels))
+    counters.create_series(stats.totals)
     text = generate_latest(registry) + generate_latest(REGISTRY)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-async def show_workers(request: Request, pipeline: Pipeline) -> Response:
-    """Targets for Prometheus' http_sd_configs."""
-    await _check(request, pipeline)
-    workers = (await pipeline.catalogue()).workers
+async def show_workers(request: Request) -> Response:
+    """Targets for Prometheus' http_sd_configs. Raises NotAllowed, StorageDown."""
+    await _check(request)
+    workers = (await service_of(request).catalogue.get()).workers
     targets = [
         {"targets": [worker["metrics"]], "labels": {"kind": worker["kind"], "host": worker["host"]}}
         for worker in workers
@@ -91,7 +90,7 @@ async def show_workers(request: Request, pipeline: Pipeline) -> Response:
 
 
 def under_way(stats: Stats) -> list[Metric]:
-    """Depth and age of the queues, and what is in its stages."""
+    """Depth and age of each stage's queue, and how many runs are in the stages."""
     labels = ["model", "priority", "queue"]
     depth = GaugeMetricFamily("pixelmill_queue_depth", "Runs that wait.", labels=labels)
     oldest = GaugeMetricFamily("pixelmill_queue_oldest_seconds", "Longest wait.", labels=labels)
@@ -100,7 +99,7 @@ def under_way(stats: Stats) -> list[Metric]:
     )
     waiting, busy = _nothing_under_way(stats.totals)
     for group in stats.groups:
-        if group.model.startswith(PROBE):  # nobody's work
+        if group.model.startswith(PROBE):  # not a user's work
             continue
         if group.state == "waiting":
             names = group.model, group.priority, group.queue
@@ -117,24 +116,24 @@ def under_way(stats: Stats) -> list[Metric]:
 
 def _nothing_under_way(
     models: Iterable[str],
-) -> tuple[dict[tuple[str, str, str], tuple[int, float]], dict[tuple[str, str, str], int]]:
-    """(depth, oldest s) of every queue, runs in every stage: a gauge that is missing is no zero."""
-    priorities = [(model, priority) for model in models for priority in PRIORITIES]
+) -> tuple[dict[Labels, tuple[int, float]], dict[Labels, int]]:
+    """Zeros for each queue (depth, oldest s) and stage: a missing gauge does not mean 0."""
+    priorities = [(model, str(priority)) for model in models for priority in states.PRIORITIES]
     waiting = {
         (*of, queues.stage_queue(stage, of[0])): (0, 0.0)
         for of in priorities
-        for stage in queues.STAGES
+        for stage in states.STAGES
     }
-    return waiting, {(*of, state): 0 for of in priorities for state in STATES}
+    return waiting, {(*of, state): 0 for of in priorities for state in states.STAGE_STATES}
 
 
 def totals(stats: Stats) -> list[Metric]:
-    """Ends, hits, failures by code, times of stages: for ever, as far as the state Redis knows."""
+    """Ends, hits, failures by code and times of stages since the state Redis was last emptied."""
     hits = CounterMetricFamily("pixelmill_hits", "Answered from the cache.", labels=["model"])
     ends = CounterMetricFamily("pixelmill_runs", "Ended runs.", labels=["model", "state"])
     failed = CounterMetricFamily(
         "pixelmill_failures",
-        "Failed runs; `poison` brought workers down.",
+        "Failed runs; `poison`: they crashed workers.",
         labels=["model", "code"],
     )
     times = HistogramMetricFamily(
@@ -142,12 +141,12 @@ def totals(stats: Stats) -> list[Metric]:
     )
     for model, total in stats.totals.items():
         hits.add_metric([model], float(total.get("hit", 0)))
-        for state in ENDS:
+        for state in states.END_STATES:
             ends.add_metric([model, state], float(total.get(state, 0)))
         for name, value in {**{f"failed:{code}": "0" for code in OWN_FAILURES}, **total}.items():
             if name.startswith("failed:"):
                 failed.add_metric([model, name.removeprefix("failed:")], float(value))
-        for stage in STAGES:
+        for stage in TIMED:
             _add_times(times, [model, stage], total, stage)
     return [hits, ends, failed, times]
 
@@ -162,21 +161,14 @@ def _add_times(
     times.add_metric(labels, buckets, float(counts.get(f"ms:{stage}", 0)) / 1000)
 
 
-async def _census(pipeline: Pipeline) -> Stats:
-    stats = await pipeline.state.do(job_stats.read())
-    while stats.after:
-        stats = stats.with_page(await pipeline.state.do(job_stats.read(stats.after)))
-    return stats
-
-
-async def _check(request: Request, pipeline: Pipeline) -> None:
-    if not _is_local(request) and not await _has_key(request, pipeline):
+async def _check(request: Request) -> None:
+    if not _is_local(request) and not await _has_key(request):
         hint = "Prometheus: authorization, credentials: <key>."
         raise NotAllowed("send an API key", hint=hint)
 
 
 def _is_local(request: Request) -> bool:
-    """From this machine and not through a proxy on it."""
+    """Whether it comes from this machine, and not through a proxy on it."""
     peer = request.client.host if request.client else ""
     asked = name_of(request.headers.get("host", ""))
     is_forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded"))
@@ -190,8 +182,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-async def _has_key(request: Request, pipeline: Pipeline) -> bool:
+async def _has_key(request: Request) -> bool:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not matches(API_KEY, key.strip()):
         return False
-    return await pipeline.state.do(users.user_of_key(key.strip())) is not None
+    return await accounts_of(request).user_of_key(key.strip()) is not None

@@ -1,4 +1,4 @@
-"""Reads a request's body into memory: bounded per request and per process."""
+"""Reads a request's body into memory, bounded per request and per process."""
 
 import time
 from collections.abc import AsyncIterator
@@ -16,11 +16,11 @@ DISCARD_S = 20.0
 
 @asynccontextmanager
 async def body_of(request: Request) -> AsyncIterator[bytes]:
-    """The whole body, counted against the process's memory as it comes, until the context ends.
+    """The whole body. Its memory is reserved while it arrives, and until the context ends.
 
-    Raises BadInput 413 for one above the limit, after reading and discarding it (up to 128 MiB and
-    20 s): a client that is still sending could not read an earlier answer. Raises Busy for one that
-    has no room: one client address has a share of the memory only (web/connections/memory.py).
+    Raises BadInput (413) for a body above the limit, but first reads and discards it (up to
+    DISCARD_BYTES and DISCARD_S): a client that is still sending would not read an earlier answer.
+    Raises Busy if its memory cannot be reserved (web/connections/memory.py).
     """
     limit = int(settings().max_upload_mib * MIB)
     reservation = Reservation(request.scope)
@@ -46,13 +46,13 @@ async def _read(request: Request, reservation: Reservation, limit: int) -> bytes
             elif received > DISCARD_BYTES or time.monotonic() > give_up_at:
                 break
     except ClientDisconnect as error:
-        raise JobError("the client went away", code="disconnected", status=499) from error
+        raise JobError("the client has disconnected", code="disconnected", status=499) from error
     reservation.stop_waiting()
     if received > limit:
         raise BadInput(
             f"the file is larger than {limit / MIB:g} MiB",
             code="too_large",
             status=413,
-            hint="Send a smaller one: 2048 pixels on the longest side are worked on at most.",
+            hint="Send a smaller one: models use at most 2048 pixels on the longest side.",
         )
     return bytes(data)

@@ -1,114 +1,211 @@
-"""Records as answers: the job object that programs see."""
+"""The job object and the list of models, as programs see them."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NotRequired, TypedDict, cast
 
 import orjson
+from fastapi import Request
 from starlette.responses import Response
 
-from storage.catalogue import Catalogue
+from storage.catalogue import BatchCost, Catalogue, ModelCard
 from storage.jobs.snapshots import Snapshot
-from storage.s3.objects import Objects
 from storage.states import ENDED
+from tasks.errors import JobError
+from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
-from tasks.results import MADE
 from web.errors import json_response, retry_after
 from web.jobs import admission
+from web.jobs.results import Results, StoredResult
+from web.jobs.service import service_of
+from web.middleware.hosts import origin_of
 
 
-def job(
-    view: Snapshot, objects: Objects, origin: str, card: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """The job object; addresses are signed for `origin`."""
-    fields, run, state = view.fields, view.run, view.state
+class ObjectBody(TypedDict):
+    """One image of a result: schemas.Object."""
+
+    url: str
+    type: str
+    width: int
+    height: int
+    bytes: int
+
+
+class ResultBody(TypedDict):
+    """schemas.Result."""
+
+    kind: str
+    width: int
+    height: int
+    objects: Mapping[str, ObjectBody]
+    data: Mapping[str, Any]
+    degraded: NotRequired[bool]
+
+
+class JobErrorBody(TypedDict):
+    """schemas.Error of a job."""
+
+    code: str
+    message: str
+    hint: str | None
+
+
+class JobBody(TypedDict):
+    """schemas.Job."""
+
+    id: str
+    state: str
+    model: str
+    params: orjson.Fragment
+    cached: bool
+    degraded: bool
+    priority: str
+    progress: float
+    stage: str | None
+    position: int | None
+    eta_s: float | None
+    result: ResultBody | None
+    timings_ms: Mapping[str, float]
+    weights: str
+    error: JobErrorBody | None
+
+
+class ProfileBody(TypedDict):
+    """One profile of schemas.ModelCard."""
+
+    ms_per_image: float
+    weights_bytes: int
+
+
+class ModelBody(TypedDict):
+    """schemas.ModelCard."""
+
+    name: str
+    title: str
+    kind: str
+    live: bool
+    params: Mapping[str, Any]
+    licence: str
+    intended_use: str
+    fallback: str | None
+    profiles: Mapping[str, ProfileBody]
+    device: str
+    ms_per_image: float
+    weights: str
+    weights_bytes: int
+
+
+async def answer(request: Request, snapshot: Snapshot, wait_s: float) -> Response:
+    """The job's answer, once it has ended or `wait_s` have passed."""
+    snapshot = await service_of(request).watcher.wait(snapshot, wait_s)
+    return job_response(await body(request, snapshot), snapshot)
+
+
+async def body(request: Request, snapshot: Snapshot) -> JobBody:
+    """The job object for this request's client."""
+    card = (await cards(request)).get(snapshot.fields["model"])
+    return job(snapshot, service_of(request).results, origin_of(request), card)
+
+
+async def cards(request: Request) -> Mapping[str, ModelCard]:
+    """The models' cards; none if they cannot be read, as they serve estimates alone."""
+    with suppress(JobError):
+        return (await service_of(request).catalogue.get()).models
+    return {}
+
+
+def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | None) -> JobBody:
+    """The job object. Addresses of its objects are signed for `origin`."""
+    fields, run, state = snapshot.fields, snapshot.run, snapshot.state
     ended = state in ENDED
-    result = orjson.loads(fields["result"]) if fields.get("result") else None
-    error = orjson.loads(fields["error"]) if fields.get("error") else None
-    position = view.ahead + 1 if not ended and view.ahead >= 0 else None
+    result: StoredResult | None = orjson.loads(fields["result"]) if fields.get("result") else None
+    error: ErrorRecord | None = orjson.loads(fields["error"]) if fields.get("error") else None
     return {
         "id": fields["id"],
         "state": state,
         "model": fields["model"],
-        "params": orjson.Fragment(fields["params"]),  # JSON as it is
+        "params": orjson.Fragment(fields["params"]),  # JSON already
         "cached": fields["cached"] == "1",
         "degraded": bool(result and result.get("degraded")),
         "priority": fields["priority"],
         "progress": 1.0 if ended else float(run.get("progress") or 0),
         "stage": None if ended else run.get("stage") or None,
-        "position": position,
-        "eta_s": None if ended or card is None else admission.eta_s(view, card),
-        "result": _result(result, objects, origin) if result else None,
+        "position": snapshot.ahead + 1 if not ended and snapshot.ahead >= 0 else None,
+        "eta_s": None if ended or card is None else admission.eta_s(snapshot, card),
+        "result": _result(result, results, origin) if result else None,
         "timings_ms": _timings(fields),
         "weights": fields["weights"],
         "error": _error(error) if error else None,
     }
 
 
-def job_response(body: dict[str, Any], view: Snapshot) -> Response:
-    """200 ended well, 202 under way; a failed job answers with its error's status."""
-    if view.state not in ENDED:
+def job_response(body: JobBody, snapshot: Snapshot) -> Response:
+    """202 while it is under way, the error's status if it has failed, else 200."""
+    if snapshot.state not in ENDED:
         return json_response(body, 202)
-    if view.state != "failed":
+    if snapshot.state != "failed":
         return json_response(body)
-    status = int(orjson.loads(view.fields["error"])["status"])
+    error: ErrorRecord = orjson.loads(snapshot.fields["error"])
+    status = int(error["status"])
     return json_response(body, status, retry_after(status))
 
 
-def models(catalogue: Catalogue) -> list[dict[str, Any]]:
-    """Every known model, with whether it can be asked now."""
-    cards: Iterable[Mapping[str, Any]] = catalogue.models.values()
-    return [
-        {
-            **{name: card[name] for name in CARD_FIELDS},
-            "live": catalogue.is_live(gpu_queue(card["name"])) and catalogue.is_live("cpu"),
-            "profiles": {
-                profile: {"ms_per_image": _ms(own), "weights_bytes": own["weights_bytes"]}
-                for profile, own in card.get("profiles", {}).items()
-            },
-            "ms_per_image": _ms(card),
-        }
-        for card in cards
-    ]
+def models(catalogue: Catalogue) -> list[ModelBody]:
+    """Every known model, and whether live workers serve it."""
+    return [_model(card, catalogue) for card in catalogue.models.values()]
 
 
-CARD_FIELDS = (
-    "name",
-    "title",
-    "kind",
-    "params",
-    "licence",
-    "intended_use",
-    "fallback",
-    "device",
-    "weights",
-    "weights_bytes",
-)
-
-
-def _ms(card: Mapping[str, Any]) -> float:
-    """Of one image alone; a worker of before says so of a profile itself."""
-    cost = card.get("cost_ms")
-    return round(cost["a"] + cost["b"], 2) if cost else float(card["ms_per_image"])
-
-
-def _result(result: dict[str, Any], objects: Objects, origin: str) -> dict[str, Any]:
-    pictures = {
-        name: {
-            "url": objects.presign_get(picture["key"], origin, picture["type"]),
-            **{fact: picture[fact] for fact in ("type", "width", "height", "bytes")},
-        }
-        for name, picture in result["objects"].items()
+def _model(card: ModelCard, catalogue: Catalogue) -> ModelBody:
+    profiles = card.get("profiles", {}).items()
+    return {
+        "name": card["name"],
+        "title": card["title"],
+        "kind": card["kind"],
+        "params": card["params"],
+        "licence": card["licence"],
+        "intended_use": card["intended_use"],
+        "fallback": card["fallback"],
+        "device": card["device"],
+        "weights": card["weights"],
+        "weights_bytes": card["weights_bytes"],
+        "live": catalogue.is_live(gpu_queue(card["name"])) and catalogue.is_live("cpu"),
+        "profiles": {
+            name: {
+                "ms_per_image": _ms_per_image(profile["cost_ms"]),
+                "weights_bytes": profile["weights_bytes"],
+            }
+            for name, profile in profiles
+        },
+        "ms_per_image": _ms_per_image(card["cost_ms"]),
     }
-    facts = {name: fact for name, fact in result.items() if name != MADE}
-    return {**facts, "objects": pictures}
 
 
-def _timings(fields: Mapping[str, str]) -> dict[str, float]:
+def _ms_per_image(cost_ms: BatchCost) -> float:
+    """The time of a batch of one image."""
+    return round(cost_ms["a"] + cost_ms["b"], 2)
+
+
+def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
+    images: dict[str, ObjectBody] = {
+        name: {
+            "url": results.address(image["key"], origin, image["type"]),
+            "type": image["type"],
+            "width": image["width"],
+            "height": image["height"],
+            "bytes": image["bytes"],
+        }
+        for name, image in result["objects"].items()
+    }
+    body = {name: value for name, value in result.items() if name != "made_s"}
+    return cast(ResultBody, {**body, "objects": images})
+
+
+def _timings(fields: Mapping[str, str]) -> Mapping[str, float]:
     if not fields.get("timings"):
         return {}
     spent: dict[str, float] = orjson.loads(fields["timings"])
     return {stage: round(ms, 2) for stage, ms in spent.items()}
 
 
-def _error(error: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: error[name] for name in ("code", "message", "hint")}
+def _error(error: ErrorRecord) -> JobErrorBody:
+    return {"code": error["code"], "message": error["message"], "hint": error["hint"]}

@@ -1,17 +1,22 @@
-"""What goes over the wire, for the OpenAPI document and for checking what comes in."""
+"""Requests and answers of the API: for the OpenAPI document, and to validate requests."""
 
+from enum import Enum
 from typing import Annotated, Any, Literal
 
+from fastapi import Header, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.catalogue import GONE_S
-from web.jobs.service import LONGEST_DEADLINE_S, OUTPUTS
+from tasks.message import Priority
+from web.jobs.submission import LONGEST_DEADLINE_S, OUTPUTS
+
+PREFIX = "/api/v1"
+TAGS: list[str | Enum] = ["pixelmill"]
 
 State = Literal[
     "queued", "preprocessing", "inferring", "postprocessing", "done", "failed", "cancelling",
     "cancelled",
 ]  # fmt: skip
-MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
 VARIANT = Field(
     default="original",
     pattern="^[a-z0-9.-]{1,32}$",
@@ -19,15 +24,27 @@ VARIANT = Field(
 )
 KEEP = Field(
     default=True,
-    description="False: the job is cancelled when nobody has looked at it for 30 s.",
+    description="False: the job is cancelled when nobody has read it for 30 s.",
 )
 DEADLINE = Field(
     default=None,
     gt=0,
     le=LONGEST_DEADLINE_S,
     allow_inf_nan=False,
-    description="Seconds until it fails as `expired`. Default: 120, in the batch priority 3600.",
+    description="Seconds until it fails as `expired`. Default: 120, with priority batch 3600.",
 )
+Wait = Annotated[
+    float,
+    Query(ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the job's end."),
+]
+IdempotencyKey = Annotated[
+    str,
+    Header(
+        alias="Idempotency-Key",
+        max_length=200,
+        description="The same request with the same key within a day gets the same job.",
+    ),
+]
 SIZE = Field(gt=0, description="Bytes that will be sent; signed into the address.")
 TYPE = Field(
     default="image/jpeg",
@@ -37,14 +54,16 @@ TYPE = Field(
 
 
 class Error(BaseModel):
-    """Why something failed, for programs (`code`) and people."""
+    """Why something failed: `code` is for programs, `message` and `hint` for people."""
 
     code: str
     message: str
     hint: str | None = Field(default=None, description="What to do about it.")
-    limit: str | None = Field(default=None, description="Of a 429: the setting that is reached,")
-    value: float | None = Field(default=None, description="what it is set to,")
-    retry_after_s: int | None = Field(default=None, description="and when to come back.")
+    limit: str | None = Field(default=None, description="Only in a 429: which limit is reached.")
+    value: float | None = Field(default=None, description="Only in a 429: that limit's value.")
+    retry_after_s: int | None = Field(
+        default=None, description="Only in a 429: seconds after which to try again."
+    )
 
 
 class Failure(BaseModel):
@@ -54,9 +73,9 @@ class Failure(BaseModel):
 
 
 class Object(BaseModel):
-    """One picture of a result."""
+    """One image of a result."""
 
-    url: str = Field(description="Signed address; good for a few minutes.")
+    url: str = Field(description="Signed address; works for a few minutes.")
     type: str
     width: int
     height: int
@@ -64,29 +83,29 @@ class Object(BaseModel):
 
 
 class Result(BaseModel):
-    """What came of a job."""
+    """What a job has computed."""
 
     kind: Literal["matte", "boxes", "labels"]
-    width: int = Field(description="Of the upright upload as received, in pixels.")
+    width: int = Field(description="Of the upright upload as it was received, in pixels.")
     height: int
     objects: dict[str, Object]
     data: dict[str, Any]
 
 
 class Job(BaseModel):
-    """One thing that one user asked for."""
+    """What one user asked for, and how it is going."""
 
     id: str
     state: State
     model: str
     params: dict[str, Any]
-    cached: bool = Field(description="Answered without any work.")
-    degraded: bool = Field(description="Answered by the model's lighter stand-in.")
-    priority: Literal["interactive", "batch"]
+    cached: bool = Field(description="Answered by an earlier result.")
+    degraded: bool = Field(description="Computed by the model's fallback.")
+    priority: Priority
     progress: float = Field(ge=0, le=1)
     stage: Literal["preprocess", "inference", "postprocess"] | None
     position: int | None = Field(
-        description="Place in line until it is through its model; 1 is first."
+        description="Position in the queue until its model has computed it; 1 is next."
     )
     eta_s: float | None = Field(description="Estimated seconds until it ends.")
     result: Result | None
@@ -111,10 +130,10 @@ class JobRequest(BaseModel):
     size: int | None = Field(
         default=None,
         gt=0,
-        description="Bytes of the file; a 409 brings an address only where it is given.",
+        description="Bytes of the file; without it a 409 has no address.",
     )
     type: str = TYPE
-    priority: Literal["interactive", "batch"] = "interactive"
+    priority: Priority = "interactive"
     keep: bool = KEEP
     deadline_s: float | None = DEADLINE
     output: list[Literal[OUTPUTS]] | None = Field(  # type: ignore[valid-type]  # one list of names
@@ -144,7 +163,7 @@ class Upload(BaseModel):
 
 
 class UploadAnswer(BaseModel):
-    """A place for a file."""
+    """The upload that was created."""
 
     upload: Upload
 
@@ -153,11 +172,11 @@ class UploadNeeded(BaseModel):
     """The body of a 409 `upload_needed`."""
 
     error: Error
-    upload: Upload | None = Field(description="Null where the request did not say the file's size.")
+    upload: Upload | None = Field(description="Null if the request has no `size`.")
 
 
 class ModelCard(BaseModel):
-    """A model that can be asked."""
+    """A model that can be used."""
 
     name: str
     title: str
@@ -177,6 +196,27 @@ class ModelCard(BaseModel):
 
 
 class Models(BaseModel):
-    """What live workers can do."""
+    """The models that workers have announced."""
 
     models: list[ModelCard]
+
+
+FAILURES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Failure, "description": why}
+    for status, why in {
+        401: "Not signed in (only where open mode is off).",
+        404: "There is no such model, upload or job, or it is not yours.",
+        413: "The file is too large.",
+        415: "Not an image type that is accepted.",
+        422: "The image or a parameter is wrong.",
+        429: "Too much is waiting; Retry-After says when to try again.",
+        503: "No worker, or storage does not answer; Retry-After says when to try again.",
+    }.items()
+}
+"""Answers that every route may give, for the OpenAPI document."""
+JOB: dict[int | str, dict[str, Any]] = {
+    200: {"model": Job, "description": "The job has ended."},
+    202: {"model": Job, "description": "The job is under way."},
+    **FAILURES,
+}
+"""Answers of routes that create jobs."""

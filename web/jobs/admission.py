@@ -1,18 +1,17 @@
-"""Who gets in and how long it takes: limits and estimates from measured costs and live workers."""
+"""Which new work is accepted, and how long it takes: from measured costs and live workers."""
 
 from collections.abc import Mapping
 from math import ceil
 from typing import Any
 
-from storage.catalogue import Catalogue
+from storage.catalogue import Catalogue, ModelCard, ProfileCard
 from storage.jobs.claims import Limits, Refusal, RunCost
 from storage.jobs.snapshots import Snapshot
+from storage.states import STAGES
 from tasks.errors import Unavailable
 from tasks.message import Priority
 from tasks.queues import gpu_queue
 from tasks.settings import MIB, settings
-
-STAGES = ("preprocess", "inference", "postprocess")
 
 NO_SCRATCH_LIMIT = (0, 0)
 
@@ -21,7 +20,7 @@ Costs = Mapping[str, Mapping[str, RunCost]]
 
 
 class Busy(Unavailable):
-    """A limit is reached; `limit` names its setting and `value` is what that is set to."""
+    """A limit is reached: `limit` names it and `value` is what it is set to."""
 
     code = "busy"
     status = 429
@@ -31,29 +30,30 @@ class Busy(Unavailable):
         self.limit, self.value, self.retry_after_s = limit, value, retry_after_s
 
 
-def costs(now: Catalogue) -> Costs:
-    """What each variant's runs cost the others': those of one device share it in turns.
+def costs(catalogue: Catalogue) -> Costs:
+    """What the runs of each variant cost those of the others.
 
-    A device that two models are served by, of several for each, is shared by that much of their
-    work: |both| / (|one| * |other|) of what a run costs where it runs alone.
+    Models that share devices delay each other. If S(m) are the live workers that serve model m, a
+    run of model b costs one of model a this part of what it costs alone:
+    |S(a) & S(b)| / (|S(a)| * |S(b)|).
     """
-    serving = {name: _serving(now, name) for name in now.models}
-    cards = {one: card for card in now.models.values() for one in _variants(card)}
-    processes = _cpu_processes(now)
-    found: dict[str, dict[str, RunCost]] = {}
+    serving = {name: _serving(catalogue, name) for name in catalogue.models}
+    cards = {name: card for card in catalogue.models.values() for name in _variants(card)}
+    processes = _cpu_processes(catalogue)
+    matrix: dict[str, dict[str, RunCost]] = {}
     for name in cards:
-        own, found[name] = serving[_model(name)], {}
+        own, matrix[name] = serving[_model(name)], {}
         for other, card in cards.items():
             theirs = serving[_model(other)]
             share = len(own & theirs) / (len(own) * len(theirs))
-            found[name][other] = _cost(_measured(card, other), card, share, processes)
-    return found
+            matrix[name][other] = _cost(_measured(card, other), card, share, processes)
+    return matrix
 
 
-def variant(card: Mapping[str, Any], params: Mapping[str, Any]) -> str:
-    """As what a run with these parameters is reckoned: `matting`, or e.g. `matting:quality`."""
+def variant(card: ModelCard, params: Mapping[str, Any]) -> str:
+    """What a run with these parameters counts as: `matting`, or for example `matting:quality`."""
     name = f"{card['name']}:{params.get('profile')}"
-    return name if name in _variants(card) else str(card["name"])
+    return name if name in _variants(card) else card["name"]
 
 
 def limits(
@@ -74,15 +74,16 @@ def limits(
     )
 
 
-def scratch(now: Catalogue) -> tuple[int, int]:
-    """Bytes of arrays between stages where there is least room left, and how many may be there."""
-    said = [worker["scratch"] for worker in now.workers if worker.get("scratch", {}).get("most")]
-    fullest = max(said, key=lambda one: float(one["used"] / one["most"]), default=None)
+def scratch(catalogue: Catalogue) -> tuple[int, int]:
+    """Bytes of arrays in the fullest scratch store, and how many it may hold."""
+    reported = (worker.get("scratch") for worker in catalogue.workers)
+    limited = [usage for usage in reported if usage and usage["most"]]
+    fullest = max(limited, key=lambda usage: float(usage["used"] / usage["most"]), default=None)
     return (fullest["used"], fullest["most"]) if fullest else NO_SCRATCH_LIMIT
 
 
 def busy(refusal: Refusal, priority: Priority) -> Busy:
-    """The answer to who was refused."""
+    """The error for a claim that was refused."""
     if refusal.limit == "in_flight":
         name, what = "max_in_flight", f"{refusal.value:.0f} of your runs are under way"
     elif refusal.limit == "waiting":
@@ -105,56 +106,59 @@ def busy(refusal: Refusal, priority: Priority) -> Busy:
 
 
 def _full_scratch(refusal: Refusal) -> str:
-    said = f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
-    if (
-        refusal.value == refusal.most
-    ):  # as workers/scratch_cleanup.py says that nothing more is free
-        return f"{said}, and other files fill the rest of the scratch folder"
-    return said
+    what = f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
+    # Equal: this is how workers/scratch_cleanup.py reports that the file system is full.
+    if refusal.value == refusal.most:
+        return f"{what}, and other files fill the rest of the scratch folder"
+    return what
 
 
 def crowded(limit: str, most: int) -> Busy:
-    """The answer while this web process deals with as many requests for work as it can."""
+    """The error while this web process has as many requests for work in progress as it can."""
     return Busy(
-        f"{most} requests for work are being dealt with already",
+        f"{most} requests for work are in progress already",
         limit=limit,
         value=most,
         retry_after_s=1,
     )
 
 
-def eta_s(view: Snapshot, card: Mapping[str, Any]) -> float:
+def eta_s(snapshot: Snapshot, card: ModelCard) -> float:
     """Estimated seconds until a job that is under way ends."""
-    measured, mean_stage_ms = _measured(card, view.run.get("variant") or ""), card["mean_stage_ms"]
+    measured, mean_stage_ms = (
+        _measured(card, snapshot.run.get("variant") or ""),
+        card["mean_stage_ms"],
+    )
     cost = measured["cost_ms"]
-    needs = {**mean_stage_ms, "inference": cost["a"] + cost["b"]}
-    at, is_waiting = view.run.get("stage") or "", view.stage_ms < 0
-    left = STAGES[STAGES.index(at) + is_waiting :] if at else STAGES
-    rest_ms = sum(needs[stage] for stage in left)
-    if not is_waiting and at != "inference":
-        rest_ms -= min(view.stage_ms, needs[at])
-    # The model is at its present batch for some time already; who is next waits for the rest.
-    turn_ms = view.wait_ms + (needs["inference"] if at == "inference" and not is_waiting else 0)
+    stage_ms = {**mean_stage_ms, "inference": cost["a"] + cost["b"]}
+    stage, is_waiting = snapshot.run.get("stage") or "", snapshot.stage_ms < 0
+    left = STAGES[STAGES.index(stage) + is_waiting :] if stage else STAGES
+    rest_ms = sum(stage_ms[name] for name in left)
+    if not is_waiting and stage != "inference":
+        rest_ms -= min(snapshot.stage_ms, stage_ms[stage])
+    # The model has been busy with its present batch for some time: only the rest of it is waited
+    # for.
+    is_inferring = stage == "inference" and not is_waiting
+    turn_ms = snapshot.wait_ms + (stage_ms["inference"] if is_inferring else 0)
     batch_ms = cost["a"] + cost["b"] * measured.get("max_batch", 1)
-    left_ms: float = rest_ms + view.wait_ms - min(view.busy_ms, turn_ms, batch_ms)
+    left_ms: float = rest_ms + snapshot.wait_ms - min(snapshot.busy_ms, turn_ms, batch_ms)
     return round(left_ms / 1000, 2)
 
 
-def _serving(now: Catalogue, model: str) -> set[int]:
-    """The live workers that serve a model; while there is none, one that is to come."""
-    found = {
-        number for number, worker in enumerate(now.workers) if gpu_queue(model) in worker["queues"]
-    }
-    return found or {-1}
+def _serving(catalogue: Catalogue, model: str) -> set[int]:
+    """The live workers that serve a model; if there is none, one that is yet to come."""
+    queue = gpu_queue(model)
+    numbered = enumerate(catalogue.workers)
+    return {number for number, worker in numbered if queue in worker["queues"]} or {-1}
 
 
-def _cpu_processes(now: Catalogue) -> int:
-    counts = [worker.get("processes", 1) for worker in now.workers if "cpu" in worker["queues"]]
-    return sum(counts) or 1
+def _cpu_processes(catalogue: Catalogue) -> int:
+    cpu_workers = (worker for worker in catalogue.workers if "cpu" in worker["queues"])
+    return sum(worker.get("processes", 1) for worker in cpu_workers) or 1
 
 
-def _variants(card: Mapping[str, Any]) -> list[str]:
-    """The model itself, which is its first profile, and its other profiles."""
+def _variants(card: ModelCard) -> list[str]:
+    """The model itself, which stands for its first profile, and its other profiles."""
     others = list(card.get("profiles", {}))[1:]
     return [card["name"], *(f"{card['name']}:{profile}" for profile in others)]
 
@@ -163,14 +167,13 @@ def _model(variant: str) -> str:
     return variant.partition(":")[0]
 
 
-def _measured(card: Mapping[str, Any], variant: str) -> Mapping[str, Any]:
-    """`cost_ms` and `max_batch` of a variant: its profile's, or the card's for the first one."""
-    own: Mapping[str, Any] = card.get("profiles", {}).get(variant.partition(":")[2], card)
-    return own if "cost_ms" in own else card  # a worker of before measured profiles as one
+def _measured(card: ModelCard, variant: str) -> ModelCard | ProfileCard:
+    """Where `cost_ms` and `max_batch` of a variant are: its profile, or the card for the first."""
+    return card.get("profiles", {}).get(variant.partition(":")[2], card)
 
 
 def _cost(
-    measured: Mapping[str, Any], card: Mapping[str, Any], share: float, processes: int
+    measured: ModelCard | ProfileCard, card: ModelCard, share: float, processes: int
 ) -> RunCost:
     cost = measured["cost_ms"]
     return RunCost(

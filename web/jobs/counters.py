@@ -1,23 +1,23 @@
-"""What a web process counts itself; Prometheus adds up what several of them say."""
+"""What a web process counts itself. Prometheus adds up the counts of several processes."""
 
 from collections.abc import Iterable
 
 from prometheus_client import Counter
 
 CLAIMS = Counter(
-    "pixelmill_claims", "Jobs asked for, by what became of them.", ["model", "verdict"]
+    "pixelmill_claims", "Submitted jobs, by the outcome of their claim.", ["model", "verdict"]
 )
 REFUSED = Counter(
-    "pixelmill_refused", "Jobs refused, by the limit that they met.", ["model", "limit"]
+    "pixelmill_refused", "Refused jobs, by the limit that was reached.", ["model", "limit"]
 )
 CLOSED = Counter(
-    "pixelmill_connections_closed", "Connections that a web process ended, by reason.", ["reason"]
+    "pixelmill_connections_closed", "Connections that a web process closed, by reason.", ["reason"]
 )
-LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and led again.", ["model"])
+LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and queued again.", ["model"])
 
 REJECTED = Counter(
     "pixelmill_rejected_requests",
-    "Requests that were malformed, for another host or from another site, by code of the error.",
+    "Requests that were malformed, for another host or from another site, by error code.",
     ["code"],
 )
 
@@ -30,21 +30,21 @@ REJECTIONS = (
     "unsupported_type",
 )
 VERDICTS = ("hit", "failed", "join", "start", "busy")
-LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "entering")
-LIMITS_OF_DOOR = (
-    "at_hand", "bodies_mib", "transfers", "stopping", "min_free_mib", "state_memory_mib",
+LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "new_in_progress")
+LIMITS_BEFORE_ROUTING = (
+    "in_progress", "bodies_mib", "transfers", "stopping", "min_free_mib", "state_memory_mib",
 )  # fmt: skip
-"""Met before the model is known; its label is empty."""
+"""Checked before the model is known: the label `model` is empty."""
 REASONS = (
     "slow_headers", "headers_too_large", "framing", "slow_body", "unwanted_body", "slow_reader",
     "idle", "broken", "evicted", "idle_address", "idle_process",
 )  # fmt: skip
-"""Why a connection is ended; the last three made room for another."""
+"""Why a connection is closed; the last three made room for another."""
 
 
-def begin(models: Iterable[str]) -> None:
-    """Show zeros: a series that appears with its first event hides that event from rate()."""
-    for limit in LIMITS_OF_DOOR:
+def create_series(models: Iterable[str]) -> None:
+    """Create all series at zero: rate() does not see an event that creates its series."""
+    for limit in LIMITS_BEFORE_ROUTING:
         REFUSED.labels("", limit)
     for reason in REASONS:
         CLOSED.labels(reason)

@@ -1,4 +1,4 @@
-"""Puts claimed runs into the queue: what is claimed while others go in travels in one message."""
+"""Queues claimed runs: those that are claimed while a message is being sent share the next one."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -18,23 +18,24 @@ from tasks.loops import LOOPS, Loop
 from tasks.message import MAX_RUNS, Priority, new_message
 
 MAX_PREPROCESS_MS = 20.0
-"""A message holds up its runs until the last of them is prepared: cheap ones only share one."""
-PATIENCE_S = 1.4
-"""Somebody waits for the answer: a queue that is away for so long is said to be away."""
+"""A message holds up its runs until the last of them is preprocessed, so only cheap runs share one.
+"""
+RETRY_FOR_S = 1.4
+"""A client waits for the answer: a queue that does not answer for this long is unavailable."""
 PAUSE_S = 0.2
 HOLD_S = 0.003
-"""Waiting per message that stands in the same line: so long at least none of these starts, and who
-comes meanwhile travels along. Nobody waits in front of an idle worker."""
+"""How long the next message is held per message that waits in the queue. Its runs would only wait
+there; meanwhile others join it. In front of an idle worker nothing is held."""
 LONGEST_HOLD_S = 0.02
 ALLOWED_S = 30.0
-"""Age of the last group that was sent or given up, while others wait."""
+"""How old the last group that was sent or given up may get while others wait."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class PendingRun:
-    """A claimed run on its way into the queue."""
+    """A claimed run that is not queued yet."""
 
     model: str
     priority: Priority
@@ -43,25 +44,29 @@ class PendingRun:
     """Estimated time of its preprocessing."""
 
 
-class Publisher:
-    """Sends one message at a time; whatever is claimed meanwhile waits and goes together.
+Waiting = tuple[PendingRun, "asyncio.Future[None]"]
+"""A pending run, and the future of the request that waits until it is queued."""
 
-    While messages stand in line, the next is held for a moment: a new one would only wait there.
-    Whatever breaks, everybody who waits is told: a request never hangs on this.
+
+class Publisher:
+    """Sends one message at a time; runs that are claimed meanwhile wait and go together.
+
+    While messages wait in the queue, the next one is held for a moment (HOLD_S). Whatever breaks,
+    every waiting request gets an answer: none hangs on this.
     """
 
     def __init__(self, state: AsyncRedis) -> None:
         self._state = state
-        self._waiting: list[tuple[PendingRun, asyncio.Future[None]]] = []
+        self._waiting: list[Waiting] = []
         self._sending: asyncio.Task[None] | None = None
         self._loop = Loop("publisher", ALLOWED_S)
         LOOPS.add(self._loop)
         self._loop.idle()
 
-    async def publish(self, ticket: PendingRun) -> None:
-        """Queue a run. Raises Unavailable when the broker does not take it."""
+    async def publish(self, pending: PendingRun) -> None:
+        """Queue a run. Raises Unavailable when the queue does not accept it."""
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((ticket, sent))
+        self._waiting.append((pending, sent))
         if self._sending is None:
             self._begin()
         await sent
@@ -83,64 +88,64 @@ class Publisher:
         if task.cancelled():
             _give_up(self._waiting)
             self._waiting = []
-        elif self._waiting:  # who came in the last moment
+        elif self._waiting:  # those who came in the last moment
             self._begin()
 
     async def _send_all(self) -> None:
         while self._waiting:
-            taken, self._waiting = self._waiting, []
+            batch, self._waiting = self._waiting, []
             ahead = 0
             try:
-                ahead = await self._send_groups(taken)
+                ahead = await self._send_groups(batch)
                 self._loop.tick()
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # the next may well be sent
+            except BaseException as error:  # the next batch may well be sent
                 self._loop.fail(error)
             finally:
-                _give_up(taken)
+                _give_up(batch)
             if ahead:
                 await asyncio.sleep(min(ahead * HOLD_S, LONGEST_HOLD_S))
 
-    async def _send_groups(self, taken: list[tuple[PendingRun, "asyncio.Future[None]"]]) -> int:
-        """Send all of these; how many messages stood in line before the last."""
-        # Of one run twice, where a job joined it before its leader had heard that it leads.
+    async def _send_groups(self, batch: list[Waiting]) -> int:
+        """Send all of these; how many messages waited in the queue before the last one."""
+        # One run may be in it twice: a job joined it before the job that claimed it was answered.
         futures: dict[RunRef, list[asyncio.Future[None]]] = {}
-        for ticket, sent in taken:
-            futures.setdefault(ticket.ref, []).append(sent)
-        tickets, ahead = {ticket.ref: ticket for ticket, _ in taken}, 0
-        for group in groups(tickets.values()):
-            found = await self._send(group)
-            if isinstance(found, int):
-                ahead = max(found - 1, 0)
-            for sent in (sent for ticket in group for sent in futures[ticket.ref]):
-                if sent.done():  # whoever asked is gone; the run goes on
+        for pending, sent in batch:
+            futures.setdefault(pending.ref, []).append(sent)
+        runs, ahead = {pending.ref: pending for pending, _ in batch}, 0
+        for group in groups(runs.values()):
+            outcome = await self._send(group)
+            if isinstance(outcome, int):
+                ahead = max(outcome - 1, 0)
+            for sent in (sent for pending in group for sent in futures[pending.ref]):
+                if sent.done():  # the request was cancelled; its run goes on
                     continue
-                if isinstance(found, Unavailable):
-                    sent.set_exception(found)
+                if isinstance(outcome, Unavailable):
+                    sent.set_exception(outcome)
                 else:
                     sent.set_result(None)
         return ahead
 
     async def _send(self, group: list[PendingRun]) -> Unavailable | int:
-        """How many messages stand in line now, this one included; or why it could not be sent."""
-        refs = [ticket.ref for ticket in group]
-        letter = envelope.first(new_message(group[0].model, group[0].priority, refs))
-        give_up = monotonic() + PATIENCE_S
+        """How many messages wait in the queue now, this one included; or why it was not sent."""
+        refs = [pending.ref for pending in group]
+        encoded = envelope.first(new_message(group[0].model, group[0].priority, refs))
+        give_up = monotonic() + RETRY_FOR_S
         while True:
             try:
                 async with asyncio.timeout_at(give_up):
-                    return await self._state.do(enqueue_claimed(letter, refs))
+                    return await self._state.do(enqueue_claimed(encoded, refs))
             except (StorageDown, TimeoutError) as error:
                 if monotonic() + PAUSE_S > give_up:
-                    log.warning("publish failed", runs=len(group), reason=str(error))
+                    log.warning("runs not queued", runs=len(group), reason=str(error))
                     break
             await asyncio.sleep(PAUSE_S)
         return Unavailable("the queue does not answer", hint="Try again in a few seconds.")
 
 
-def _give_up(waiting: Iterable[tuple[PendingRun, "asyncio.Future[None]"]]) -> None:
-    """Tell those who still wait that they wait in vain."""
+def _give_up(waiting: Iterable[Waiting]) -> None:
+    """Answer those who still wait that their runs were not queued."""
     for _, sent in waiting:
         if not sent.done():
             sent.set_exception(
@@ -148,17 +153,19 @@ def _give_up(waiting: Iterable[tuple[PendingRun, "asyncio.Future[None]"]]) -> No
             )
 
 
-def groups(tickets: Iterable[PendingRun]) -> Iterator[list[PendingRun]]:
-    """Runs of one model and priority, at most MAX_RUNS and MAX_PREPROCESS_MS a group."""
-    ordered = sorted(
-        tickets, key=lambda ticket: (ticket.priority, ticket.model)
-    )  # stable: keeps age
-    for _, same in groupby(ordered, key=lambda ticket: (ticket.priority, ticket.model)):
+def groups(pending: Iterable[PendingRun]) -> Iterator[list[PendingRun]]:
+    """Runs of one model and priority, at most MAX_RUNS and MAX_PREPROCESS_MS per group."""
+    ordered = sorted(pending, key=_kind)  # a stable sort: older runs stay in front
+    for _, same in groupby(ordered, key=_kind):
         group: list[PendingRun] = []
-        for ticket in same:
-            cost_ms = sum(other.cost_ms for other in group) + ticket.cost_ms
+        for run in same:
+            cost_ms = sum(other.cost_ms for other in group) + run.cost_ms
             if group and (len(group) == MAX_RUNS or cost_ms > MAX_PREPROCESS_MS):
                 yield group
                 group = []
-            group.append(ticket)
+            group.append(run)
         yield group
+
+
+def _kind(pending: PendingRun) -> tuple[Priority, str]:
+    return pending.priority, pending.model

@@ -1,6 +1,6 @@
 """Whether there is room for new work: on the disk of `pixelmill up`, and in the state Redis.
 
-Work is refused before anything breaks, so that what is under way can end.
+New work is refused before either is full, so that runs under way can end.
 """
 
 import shutil
@@ -17,30 +17,30 @@ from tasks.settings import MIB, settings
 from web.jobs import counters
 
 EVERY_S = 1.0
-"""How often a process looks."""
+"""How old the answer of the last check may be."""
 STATE_SHARE = 0.8
-"""New work is refused when the state Redis uses more than this of its `maxmemory`: the rest is for
-what is under way."""
+"""New work is refused when the state Redis uses more than this share of its `maxmemory`: the rest
+is for runs under way."""
 LAST_STATE_SHARE = 0.9
-"""Above this, and below half of the free space, not even what is known is answered by a new job:
-each writes a record that lives for a day."""
+"""Above this share, and below half of the required disk space, jobs with a known result are refused
+as well: each writes a record that lives for a day."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class NoRoom(Unavailable):
-    """A disk or a Redis is nearly full; `limit` names the setting that says so."""
+    """A disk or a Redis is nearly full; `limit` names the setting."""
 
     code = "no_room"
     retry_after_s = 15
 
     def __init__(self, message: str, *, limit: str, hint: str, is_last: bool) -> None:
-        """`is_last`: known results are refused as well."""
+        """`is_last`: jobs with a known result are refused as well."""
         super().__init__(message, hint=hint)
         self.limit, self.is_last = limit, is_last
 
 
 class Stopping(Unavailable):
-    """This process is about to stop."""
+    """This process is about to end."""
 
     code = "stopping"
     retry_after_s = 15
@@ -50,26 +50,26 @@ class Stopping(Unavailable):
 
 
 class Room:
-    """Looks once a second at most, when somebody asks for new work."""
+    """Checks at most once in EVERY_S, when somebody submits work."""
 
     def __init__(self, state: AsyncRedis, clock: Callable[[], float] = monotonic) -> None:
         self._state, self._clock = state, clock
-        self._looked_s = -EVERY_S
+        self._checked_s = -EVERY_S
         self._reasons: tuple[NoRoom, ...] = ()
         self.is_stopping = False
 
     def stop(self) -> None:
-        """New work is refused from now on: the process is about to end."""
+        """Refuse new work from now on: the process is about to end."""
         self.is_stopping = True
 
     def check_stopping(self) -> None:
-        """Raise Stopping once that is so."""
+        """Raise Stopping after `stop`."""
         if self.is_stopping:
             counters.REFUSED.labels("", "stopping").inc()
             raise Stopping
 
     async def check_new(self) -> None:
-        """Raise Stopping or NoRoom where new work is not taken."""
+        """Raise Stopping or NoRoom where new work is refused."""
         self.check_stopping()
         _refuse(await self.reasons())
 
@@ -78,13 +78,13 @@ class Room:
         _refuse([reason for reason in await self.reasons() if reason.is_last])
 
     async def reasons(self) -> tuple[NoRoom, ...]:
-        """Why new work is refused now, as was seen a second ago at most.
+        """Why new work is refused, as of at most EVERY_S ago.
 
-        Raises StorageDown when the state Redis does not answer: whoever asks for work need not wait
-        for it a second time.
+        Raises StorageDown when the state Redis does not answer: the caller would need it next, and
+        is spared a second wait.
         """
-        if self._clock() - self._looked_s >= EVERY_S:
-            self._looked_s = self._clock()
+        if self._clock() - self._checked_s >= EVERY_S:
+            self._checked_s = self._clock()
             self._reasons = (*_full_disks(), *await self._full_state())
         return self._reasons
 
@@ -96,15 +96,15 @@ class Room:
             NoRoom(
                 f"the state Redis uses {used / MIB:.0f} of {most / MIB:.0f} MiB",
                 limit="state_memory_mib",
-                hint="Wait until jobs have ended, or give it more: PIXELMILL_STATE_MEMORY_MIB, or "
-                "`maxmemory` of a Redis of your own.",
+                hint="Wait until jobs have ended, or give it more memory by "
+                "PIXELMILL_STATE_MEMORY_MIB, or `maxmemory` of a Redis of your own.",
                 is_last=used > most * LAST_STATE_SHARE,
             ),
         )
 
 
 def _refuse(reasons: Sequence[NoRoom]) -> None:
-    """Raise the first, as an error of its own: each has a traceback."""
+    """Raise a copy of the first: an error that is raised twice would keep both tracebacks."""
     for reason in reasons:
         counters.REFUSED.labels("", reason.limit).inc()
         raise NoRoom(
@@ -113,16 +113,16 @@ def _refuse(reasons: Sequence[NoRoom]) -> None:
 
 
 def memory() -> Call[tuple[int, int]]:
-    """Bytes that a Redis uses, and its `maxmemory` (0: no limit)."""
+    """Bytes that a Redis uses, and its `maxmemory` (0 for no limit)."""
     return command(_memory, "INFO", "memory", kinds=TEXT)
 
 
 def folders() -> Iterator[Path]:
-    """Where servers on this machine keep what is written for each job."""
-    here = settings()
-    urls = [urlsplit(url) for url in (here.state_url, here.s3_url)]
-    if any(url.hostname in LOOPBACK for url in urls) and here.var_dir.is_dir():
-        yield here.var_dir
+    """Folders in which servers on this machine store what each job writes."""
+    own = settings()
+    urls = [urlsplit(url) for url in (own.state_url, own.s3_url)]
+    if any(url.hostname in LOOPBACK for url in urls) and own.var_dir.is_dir():
+        yield own.var_dir
     yield from (Path(url.path) for url in urls if url.scheme == "file")
 
 
@@ -135,12 +135,12 @@ def _full_disks() -> Iterator[NoRoom]:
                     f"the disk is nearly full: {free_mib:.0f} MiB are free, "
                     f"{settings().min_free_mib:g} are needed for new work",
                     limit="min_free_mib",
-                    hint="Free some space on the server, or lower PIXELMILL_MIN_FREE_MIB.",
+                    hint="Free some disk space on the server, or lower PIXELMILL_MIN_FREE_MIB.",
                     is_last=free_mib < settings().min_free_mib / 2,
                 )
 
 
 def _memory(answer: Any) -> tuple[int, int]:
     text = answer.decode() if isinstance(answer, bytes) else str(answer)
-    found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return int(found.get("used_memory", 0)), int(found.get("maxmemory", 0))
+    info = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))

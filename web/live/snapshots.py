@@ -1,4 +1,4 @@
-"""Looks at jobs for all who watch: what is asked for during one read goes into the next."""
+"""Reads snapshots of jobs for all who wait: requests that come during one read share the next."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -8,64 +8,66 @@ from storage.jobs.snapshots import JobSnapshots, Snapshot
 from tasks.loops import LOOPS, Loop
 
 MOST_AT_ONCE = 50
-"""Jobs of one read: Redis does nothing else meanwhile."""
+"""Jobs per read: Redis does nothing else meanwhile."""
 ALLOWED_S = 30.0
-"""Age of the last read, while somebody waits for one."""
+"""How old the last read may get while somebody waits for one."""
 
 
 Read = Callable[[Sequence[str]], Awaitable[JobSnapshots]]
-Tell = Callable[[set[str], JobSnapshots | Exception], None]
-"""What to do with a look at these jobs, or with the reason why there is none; must not wait."""
+"""Job ids -> these jobs as they are in Redis now."""
+Callback = Callable[[set[str], JobSnapshots | Exception], None]
+"""Gets the ids that were asked for, and their snapshots or the reason why there are none; must not
+block."""
 
 
-class Snapshots:
-    """Reads one lot at a time. A look is never older than the question.
+class SnapshotReader:
+    """One read at a time. A snapshot is never older than the request for it.
 
-    With `gather_s`, whoever asks first waits so long for others to ask: for those who draw progress
-    bars, and would otherwise cost a round trip per change.
+    With `throttle_s`, each read is delayed by this long, so that more requests share it: for
+    progress bars, which would otherwise cost a round trip per change.
     """
 
-    def __init__(self, read: Read, gather_s: float = 0.0) -> None:
-        self._ask, self._gather_s = read, gather_s
-        self._asked: dict[Tell, set[str]] = {}
+    def __init__(self, read: Read, throttle_s: float = 0.0) -> None:
+        self._call, self._throttle_s = read, throttle_s
+        self._requested: dict[Callback, set[str]] = {}
         self._is_busy = False
-        self._loop = Loop("views", ALLOWED_S)
+        self._loop = Loop("snapshots", ALLOWED_S)
         LOOPS.add(self._loop)
         self._loop.idle()
 
-    async def look(self, job_ids: Collection[str]) -> JobSnapshots:
-        """These jobs, maybe among others, as they are now. StorageDown if Redis is silent."""
-        if self._is_busy or self._gather_s:
-            return await self._share(job_ids)
+    async def read(self, job_ids: Collection[str]) -> JobSnapshots:
+        """These jobs, and possibly others, as they are now. StorageDown if Redis is silent."""
+        if self._is_busy or self._throttle_s:
+            return await self._shared(job_ids)
         self._is_busy = True
         try:
-            return await self._read(job_ids)
+            return await self._read_in_parts(job_ids)
         finally:
             self._is_busy = False
-            if self._asked:  # whoever read for himself does not wait for the others
+            if self._requested:  # this caller does not wait for those who came meanwhile
                 self._start()
 
-    def ask(self, job_ids: Collection[str], tell: Tell) -> None:
-        """As `look`, for those who do not wait: to wake a task only to ask costs as much again.
+    def request(self, job_ids: Collection[str], callback: Callback) -> None:
+        """Like `read`, but answers by a callback: cheaper than a task that waits.
 
-        Whoever asks several times before the next read is told once.
+        Requests with the same callback before the next read are answered by one call of it.
         """
-        self._asked.setdefault(tell, set()).update(job_ids)
+        self._requested.setdefault(callback, set()).update(job_ids)
         if not self._is_busy:
             self._start()
 
-    async def _share(self, job_ids: Collection[str]) -> JobSnapshots:
+    async def _shared(self, job_ids: Collection[str]) -> JobSnapshots:
         answer: asyncio.Future[JobSnapshots] = asyncio.get_running_loop().create_future()
 
-        def tell(_: set[str], found: JobSnapshots | Exception) -> None:
-            if answer.done():  # whoever asked is gone
+        def resolve(_: set[str], outcome: JobSnapshots | Exception) -> None:
+            if answer.done():  # the caller was cancelled
                 return
-            if isinstance(found, Exception):
-                answer.set_exception(found)
+            if isinstance(outcome, Exception):
+                answer.set_exception(outcome)
             else:
-                answer.set_result(found)
+                answer.set_result(outcome)
 
-        self.ask(job_ids, tell)
+        self.request(job_ids, resolve)
         return await answer
 
     def _start(self) -> None:
@@ -78,47 +80,49 @@ class Snapshots:
         self._is_busy = False
         self._loop.idle()
         if task.cancelled():
-            asked, self._asked = self._asked, {}
-            self._tell_all(asked, _given_up())
-        elif self._asked:  # who came in the last moment
+            requested, self._requested = self._requested, {}
+            self._answer_all(requested, _not_read())
+        elif self._requested:  # those who came in the last moment
             self._start()
 
     async def _read_all(self) -> None:
-        while self._asked:
-            if self._gather_s:
-                await asyncio.sleep(self._gather_s)
-            asked, self._asked = self._asked, {}
-            found: JobSnapshots | Exception = _given_up()
+        while self._requested:
+            if self._throttle_s:
+                await asyncio.sleep(self._throttle_s)
+            requested, self._requested = self._requested, {}
+            outcome: JobSnapshots | Exception = _not_read()
             try:
-                found = await self._read(set[str]().union(*asked.values()))
+                outcome = await self._read_in_parts(set[str]().union(*requested.values()))
             except asyncio.CancelledError:
                 raise
             except StorageDown as error:
-                found = error
+                outcome = error
             except BaseException as error:
                 self._loop.fail(error)
-                found = error if isinstance(error, Exception) else found
-            finally:  # everybody who asked shall know
-                self._tell_all(asked, found)
+                outcome = error if isinstance(error, Exception) else outcome
+            finally:  # everybody who asked gets an answer
+                self._answer_all(requested, outcome)
             self._loop.tick()
 
-    def _tell_all(self, asked: Mapping[Tell, set[str]], found: JobSnapshots | Exception) -> None:
-        for tell, job_ids in asked.items():
+    def _answer_all(
+        self, requested: Mapping[Callback, set[str]], outcome: JobSnapshots | Exception
+    ) -> None:
+        for callback, job_ids in requested.items():
             try:
-                tell(job_ids, found)
-            except Exception as error:  # the others shall know all the same
+                callback(job_ids, outcome)
+            except Exception as error:  # the others get their answer all the same
                 self._loop.fail(error)
 
-    async def _read(self, job_ids: Collection[str]) -> JobSnapshots:
+    async def _read_in_parts(self, job_ids: Collection[str]) -> JobSnapshots:
         ids = list(job_ids)
-        views: dict[str, Snapshot] = {}
+        jobs: dict[str, Snapshot] = {}
         at_ms = float("inf")
         for start in range(0, max(len(ids), 1), MOST_AT_ONCE):
-            part = await self._ask(ids[start : start + MOST_AT_ONCE])
-            views.update(part.jobs)
+            part = await self._call(ids[start : start + MOST_AT_ONCE])
+            jobs.update(part.jobs)
             at_ms = min(at_ms, part.at_ms)
-        return JobSnapshots(at_ms, views)
+        return JobSnapshots(at_ms, jobs)
 
 
-def _given_up() -> Exception:
+def _not_read() -> Exception:
     return StorageDown("the jobs could not be read")

@@ -1,4 +1,4 @@
-"""Server-sent events: what changes, as it changes, resumable on any web process."""
+"""Server-sent events: changes as they happen, resumable on any web process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -13,21 +13,21 @@ from starlette.types import Receive, Scope, Send
 from storage.jobs.snapshots import Snapshot
 from tasks.errors import JobError
 from web.live.feed import Feed
-from web.live.pubsub import LOOK_AGAIN_S
+from web.live.pubsub import RESYNC_S
 
 PING_S = 15.0
 RETRY = b"retry: 1000\n\n"
 PING = b": ping\n\n"
 
-Describe = Callable[[Snapshot], bytes]
-"""The job as JSON."""
+Render = Callable[[Snapshot], bytes]
+"""A job as JSON."""
 
 
 class EventStream(Response):
-    """Sends chunks until they end or the client leaves; whoever makes them is then closed.
+    """Sends chunks until they end or the client disconnects, then closes their source.
 
-    A ping goes out when nothing else has for PING_S: `chunks` must yield every LOOK_AGAIN_S, an
-    empty chunk if there is nothing to say.
+    A ping is sent when nothing else was for PING_S: `chunks` must yield at least every RESYNC_S, an
+    empty chunk if there is nothing to send.
     """
 
     media_type = "text/event-stream"
@@ -39,13 +39,14 @@ class EventStream(Response):
         self._first, self._chunks = RETRY + first, chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start the answer, then send and watch the client at once."""
+        """Start the answer, then send and wait for the client's disconnect at the same time."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        async with aclosing(self._chunks):  # type: ignore[type-var]  # all can be closed
+        async with aclosing(self._chunks):  # type: ignore[type-var]  # all sources can be closed
             await send(start)
             sending = asyncio.create_task(self._send(send))
             try:
-                while (await receive())["type"] != "http.disconnect":  # also said once all is sent
+                # The server also reports a disconnect once everything is sent.
+                while (await receive())["type"] != "http.disconnect":
                     pass
             finally:
                 sending.cancel()
@@ -63,51 +64,53 @@ class EventStream(Response):
         sent_s = monotonic()
         async for chunk in self._chunks:
             now_s = monotonic()
-            if not chunk and now_s - sent_s + LOOK_AGAIN_S > PING_S:
+            if not chunk and now_s - sent_s + RESYNC_S > PING_S:
                 chunk = PING
             if chunk:
                 sent_s = now_s
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
-async def of_job(
-    views: AsyncIterator[Snapshot], describe: Describe, seen: int
+async def job_events(
+    snapshots: AsyncIterator[Snapshot], render: Render, seen: int
 ) -> AsyncIterator[bytes]:
-    """One job's changes after version `seen`, until it has ended; ids are versions."""
+    """One job's changes after version `seen`, until it has ended; event ids are versions."""
     ahead: int | None = None
-    async with aclosing(views) as changes:  # type: ignore[type-var]  # as above
-        with suppress(JobError):  # deleted meanwhile
-            async for view in changes:
-                has_moved = ahead not in (None, view.ahead) and view.version == seen  # in the queue
-                yield _job_event(view, describe) if view.version > seen or has_moved else b""
-                seen, ahead = max(view.version, seen), view.ahead
+    async with aclosing(snapshots) as changes:  # type: ignore[type-var]  # as above
+        with suppress(JobError):  # the job was deleted meanwhile
+            async for snapshot in changes:
+                has_moved = (
+                    ahead not in (None, snapshot.ahead) and snapshot.version == seen
+                )  # in the queue
+                yield _job_event(snapshot, render) if snapshot.version > seen or has_moved else b""
+                seen, ahead = max(snapshot.version, seen), snapshot.ahead
 
 
-class OfUser:
-    """The changes of all jobs of a user, for ever; ids are times."""
+class UserEvents:
+    """The changes of all jobs of a user, without end; event ids are times."""
 
-    def __init__(self, news: Feed, describe: Describe) -> None:
-        self._news, self._describe = news, describe
+    def __init__(self, feed: Feed, render: Render) -> None:
+        self._feed, self._render = feed, render
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        now = await anext(self._news)
-        cursor = b"%.3f" % now.cursor_ms
-        said = [_event(cursor, self._describe(view)) for view in now.views]
-        for job_id in now.gone:
-            said.append(b"event: gone\n" + _event(cursor, orjson.dumps({"id": job_id})))
-        return b"".join(said)
+        delta = await anext(self._feed)
+        cursor = b"%.3f" % delta.cursor_ms
+        events = [_event(cursor, self._render(snapshot)) for snapshot in delta.jobs]
+        for job_id in delta.gone:
+            events.append(b"event: gone\n" + _event(cursor, orjson.dumps({"id": job_id})))
+        return b"".join(events)
 
     async def aclose(self) -> None:
-        """Hear no more."""
-        await self._news.aclose()
+        """Close the feed."""
+        await self._feed.aclose()
 
 
-def _job_event(view: Snapshot, describe: Describe) -> bytes:
-    return _event(b"%d" % view.version, describe(view))
+def _job_event(snapshot: Snapshot, render: Render) -> bytes:
+    return _event(b"%d" % snapshot.version, render(snapshot))
 
 
-def _event(name: bytes, data: bytes) -> bytes:
-    return b"id: %b\ndata: %b\n\n" % (name, data)
+def _event(id: bytes, data: bytes) -> bytes:
+    return b"id: %b\ndata: %b\n\n" % (id, data)

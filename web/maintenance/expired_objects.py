@@ -1,8 +1,9 @@
-"""Removes uploads and results in S3 that have outlived their use.
+"""Deletes uploads and results from S3 that have expired.
 
-S3 is walked a page at a time, round and round, so that a bucket of any size costs one listing a
-minute: a million objects take 17 hours a round, and live for days. The place is kept in Redis, and
-one web process at a time walks. Not every S3 has rules of its own for this (rclone refuses them).
+The bucket is listed one page a minute, round after round, so that a bucket of any size costs the
+same: a million objects take 17 hours per round, and live for days. How far the round has come is
+kept in Redis, and one web process at a time does this. Not every S3 server has lifecycle rules of
+its own (rclone refuses them).
 """
 
 import asyncio
@@ -21,68 +22,72 @@ from tasks.settings import settings
 EVERY_S = 60.0
 ALLOWED_S = 600.0
 PAGE = 1000
+"""Objects per listing."""
 PAGES = 10
-"""Pages at a time while there is something to remove."""
+"""Pages per turn while there is something to delete."""
 MARGIN_S = 86_400
-"""Objects outlive what is known of them by so much: an address may still be in use."""
+"""Objects live this much longer than their records: a signed address may still be in use."""
 
 log = structlog.get_logger()
 
 
-def sweeper(state: AsyncRedis, objects: Objects) -> AsyncPeriodic:
-    """The loop that walks through old objects, a page a minute."""
+def expired_objects(state: AsyncRedis, objects: Objects) -> AsyncPeriodic:
+    """The loop that deletes them, a page a minute."""
     return AsyncPeriodic(
-        "sweeper", lambda: sweep(state, objects), every_s=EVERY_S, max_age_s=ALLOWED_S
+        "expired objects",
+        lambda: delete_expired(state, objects),
+        every_s=EVERY_S,
+        max_age_s=ALLOWED_S,
     )
 
 
-async def sweep(state: AsyncRedis, objects: Objects) -> None:
-    """Look at the next page, unless another web process has done so in this minute."""
+async def delete_expired(state: AsyncRedis, objects: Objects) -> None:
+    """Take the next page, unless another web process has done so in this minute."""
     try:
-        if await _may_walk(state):
-            await sweep_objects(state, objects, time.time())
+        if await _is_our_turn(state):
+            await delete_next_pages(state, objects, time.time())
     except StorageDown as error:
-        log.warning("not swept", reason=str(error))
+        log.warning("expired objects not deleted", reason=str(error))
 
 
-async def sweep_objects(state: AsyncRedis, objects: Objects, now_s: float) -> int:
-    """Look at the next page of uploads and of results and remove what is too old; how many."""
-    removed = 0
+async def delete_next_pages(state: AsyncRedis, objects: Objects, now_s: float) -> int:
+    """Delete what has expired in the next page of uploads and of results; answers how many."""
+    deleted = 0
     for prefix, age_s in lifetimes().items():
         for _ in range(PAGES):
-            found = await _sweep_page(state, objects, prefix, age_s, now_s)
-            removed += found
-            if not found:
+            of_page = await _delete_page(state, objects, prefix, age_s, now_s)
+            deleted += of_page
+            if not of_page:
                 break
-    if removed:
-        log.info("old objects removed", objects=removed)
-    return removed
+    if deleted:
+        log.info("expired objects deleted", objects=deleted)
+    return deleted
 
 
 def lifetimes() -> Mapping[str, float]:
     """S3 prefix -> seconds that its objects live."""
     return {
         keys.UPLOADS: settings().upload_ttl_s + MARGIN_S,
-        # A job that was answered by a remembered result on its last day names it for so long.
+        # A job that is answered by a result on its last day refers to it as long as a job lives.
         keys.RESULTS: settings().result_ttl_s + max(settings().job_ttl_s, MARGIN_S),
     }
 
 
-async def _sweep_page(
+async def _delete_page(
     state: AsyncRedis, objects: Objects, prefix: str, age_s: float, now_s: float
 ) -> int:
     after = await state.do(command(_text, "HGET", keys.SWEPT, prefix, kinds=MAYBE_TEXT))
-    last, removed = await asyncio.to_thread(_remove_old, objects, prefix, after, age_s, now_s)
+    last, deleted = await asyncio.to_thread(_delete_old, objects, prefix, after, age_s, now_s)
     await state.do(command(bool, "HSET", keys.SWEPT, prefix, last, kinds=NUMBER))
-    return removed
+    return deleted
 
 
-def _remove_old(
+def _delete_old(
     objects: Objects, prefix: str, after: str, age_s: float, now_s: float
 ) -> tuple[str, int]:
-    """Where the next page begins, empty after the last one, and how many objects were removed."""
+    """Where the next page begins, empty after the last one, and how many objects were deleted."""
     page = objects.page(prefix, after, PAGE)
-    old = [one.key for one in page if _made_s(one, now_s) < now_s - age_s]
+    old = [item.key for item in page if _made_s(item, now_s) < now_s - age_s]
     for key in old:
         objects.delete(key)
         progress()
@@ -90,23 +95,25 @@ def _remove_old(
 
 
 def _made_s(listed: Listed, now_s: float) -> float:
-    """When an object was made. Its key knows of a result what the date of a copy may not say.
+    """When an object was made, in seconds since 1970: the later of its date and its key's time.
 
-    The later of the two counts, since clocks of workers may be slow; one that is fast is not
-    believed, or its results would stay for ever.
+    A result's key has the time at which it was made, which the date of a copy may not show. Clocks
+    of workers may be slow, so the later one counts; one in the future is ignored, since its object
+    would never expire.
     """
     made_s = keys.edition_made_s(listed.key)
     return max(listed.modified_s, made_s if made_s <= now_s else 0)
 
 
-async def _may_walk(state: AsyncRedis) -> bool:
+async def _is_our_turn(state: AsyncRedis) -> bool:
     lock_ms = int(EVERY_S * 900)
     words = ("SET", keys.SWEEPER, 1, "NX", "PX", lock_ms)
-    may_walk = await state.do(command(lambda answer: bool(answer), *words, kinds=MAYBE_TEXT))
-    if not may_walk and await state.do(command(int, "PTTL", keys.SWEEPER, kinds=NUMBER)) > lock_ms:
-        await state.do(command(bool, "DEL", keys.SWEEPER, kinds=NUMBER))  # its clock was set back
-    return may_walk
+    is_ours = await state.do(command(lambda answer: bool(answer), *words, kinds=MAYBE_TEXT))
+    if not is_ours and await state.do(command(int, "PTTL", keys.SWEEPER, kinds=NUMBER)) > lock_ms:
+        # It would expire too late: Redis' clock was set back after another process set it.
+        await state.do(command(bool, "DEL", keys.SWEEPER, kinds=NUMBER))
+    return is_ours
 
 
-def _text(found: bytes | None) -> str:
-    return (found or b"").decode()
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()

@@ -2,7 +2,7 @@
 
 The framework's routing and parameter validation cost a stream as much as several updates, and each
 update of the stream passes the wrappers that the framework puts around an answer's messages. The
-routes are still declared in web/api/routes.py for the OpenAPI document; the functions are the same.
+routes are still declared in web/api/events.py for the OpenAPI document; the functions are the same.
 """
 
 import re

@@ -15,11 +15,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from storage import users
 from storage.errors import StorageDown
-from storage.redis.calls import AsyncRedis
 from tasks.errors import JobError, storage_away
 from tasks.settings import settings
+from web.accounts import Accounts
 from web.errors import error_response
 from web.middleware.hosts import may_be_foreign
 from web.middleware.validation import API_KEY, HEAD, matches
@@ -93,8 +92,8 @@ class Identify:
     Pure ASGI: Starlette's function middleware would halve the rate of cache hits.
     """
 
-    def __init__(self, app: ASGIApp, link: AsyncRedis) -> None:
-        self.app, self.link = app, link
+    def __init__(self, app: ASGIApp, accounts: Accounts) -> None:
+        self.app, self.accounts = app, accounts
         self._keys: dict[str, tuple[float, str | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,7 +145,7 @@ class Identify:
         known = self._keys.get(digest)
         if known is None or known[0] < time.monotonic():
             try:
-                user = await self.link.do(users.user_of_key(key))
+                user = await self.accounts.user_of_key(key)
             except StorageDown as error:
                 log.warning("API key not looked up", reason=str(error))
                 raise storage_away() from error

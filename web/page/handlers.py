@@ -1,7 +1,7 @@
 """The one thing that the page asks of Python: to draw the form of the chosen model."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio.from_thread
@@ -9,11 +9,12 @@ import gradio as gr
 import structlog
 from gradio.components import Component
 
+from web.api.responses import ModelBody
 from web.page import forms
 
 log = structlog.get_logger()
 
-Models = Callable[[], Awaitable[list[dict[str, Any]]]]
+Models = Callable[[], Awaitable[Sequence[ModelBody]]]
 """Returns what `GET /api/v1/models` lists."""
 
 
@@ -31,10 +32,10 @@ def form(models: Models) -> Callable[[str | None], None]:
     return draw
 
 
-def _schema(models: Models, name: str | None) -> dict[str, Any] | None:
+def _schema(models: Models, name: str | None) -> Mapping[str, Any] | None:
     """The JSON schema of a model's parameters, or None. Runs in one of Gradio's worker threads."""
 
-    async def listing() -> list[dict[str, Any]]:
+    async def listing() -> Sequence[ModelBody]:
         return await models()
 
     try:
@@ -42,8 +43,7 @@ def _schema(models: Models, name: str | None) -> dict[str, Any] | None:
     except Exception:
         log.exception("models not listed")  # whatever the reason, the page must be drawn
         return None
-    model: dict[str, Any] = next((model for model in listed if model["name"] == name), {})
-    return model.get("params")
+    return next((model["params"] for model in listed if model["name"] == name), None)
 
 
 def _bind(name: str | None, fields: Sequence[forms.Field], components: Sequence[Component]) -> None:

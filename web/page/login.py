@@ -1,13 +1,11 @@
 """Sign-in with a name and a password: the form, and the cookie that a correct password gets."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from storage import users
-from web.api.routes import pipeline_of
+from web.accounts import accounts_of
 from web.middleware.identity import cookie_name, set_cookie
 from web.middleware.validation import MAX_PASSWORD, USER, is_text, matches
 
@@ -40,9 +38,9 @@ async def sign_in(
 ) -> Response:
     """Check the password; if it is right, set the cookie and redirect to the page."""
     is_valid = matches(USER, user) and is_text(password, MAX_PASSWORD)
-    stored = await pipeline_of(request).state.do(users.password_hash(user)) if is_valid else None
-    # Checked even for an unknown user, so that the answer takes equally long.
-    is_right = await asyncio.to_thread(users.is_password, stored, password if is_valid else "")
+    # Checked even if it is invalid, so that the answer takes equally long.
+    name, word = (user, password) if is_valid else (None, "")
+    is_right = await accounts_of(request).is_password(name, word)
     if not (is_valid and is_right):
         return HTMLResponse(PAGE.format(message="Name or password is wrong."), 401)
     return RedirectResponse("/ui/", 303, {"set-cookie": set_cookie(user)})

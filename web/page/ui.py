@@ -1,8 +1,7 @@
 """The page: a Gradio Blocks of a few mount points at /ui. Image bytes never pass through it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI, Request
@@ -21,7 +20,7 @@ GRADIO_POLL_S = 0.25
 
 def mount(
     app: FastAPI,
-    models: Callable[[], Awaitable[list[dict[str, Any]]]],
+    models: handlers.Models,
     user_of: Callable[[Request], str | None],
 ) -> FastAPI:
     """Mount the page at /ui. It answers 401 if `user_of` returns None, except in open mode."""
@@ -49,7 +48,7 @@ def mount(
     return mounted
 
 
-def page(models: Callable[[], Awaitable[list[dict[str, Any]]]]) -> gr.Blocks:
+def page(models: handlers.Models) -> gr.Blocks:
     """The mount points, and the page's one event: choosing another model draws its form."""
     blocks: gr.Blocks = gr.Blocks(
         title="Pixelmill", analytics_enabled=False, fill_width=True, delete_cache=(3600, 3600)

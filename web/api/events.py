@@ -1,0 +1,81 @@
+"""Server-sent events: the changes of one job, or of all jobs of a user."""
+
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from storage.jobs.snapshots import Snapshot
+from tasks.errors import BadInput
+from web.api import responses, schemas
+from web.api.jobs import checked_id
+from web.jobs.service import service_of
+from web.live import feed, sse
+from web.middleware.hosts import origin_of
+from web.middleware.validation import EVENT_ID, OBJECT_ID, matches
+from web.text import shown
+
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
+
+MOST_NAMED = 100
+"""How many ended jobs the request for a stream may name."""
+
+
+@router.get("/jobs/{job_id}/events", responses=schemas.FAILURES)
+async def job_events(request: Request, job_id: str) -> Response:
+    """A job's changes as server-sent events: `id` grows, `data` is the job; ends with the job."""
+    watcher = service_of(request).watcher
+    snapshot = await watcher.get(request.state.user, checked_id(job_id))
+    render = await _renderer(request)
+    seen = int(_last_event_id(request) or 0)
+    return sse.EventStream(b"", sse.job_events(watcher.watch(snapshot), render, seen))
+
+
+@router.get("/events", responses=schemas.FAILURES)
+async def all_events(
+    request: Request,
+    jobs: Annotated[
+        str, Query(description="Comma-separated ids of ended jobs to be included.")
+    ] = "",
+) -> Response:
+    """All your jobs as one stream of server-sent events: `data` is a job.
+
+    First those under way and those that are named, then every change of them and of jobs that are
+    created later. `event: gone` names a job that does not exist. `id` is a time: jobs that ended
+    after the one in `Last-Event-ID` are sent again.
+    """
+    named = [name for name in jobs.split(",") if name]
+    if len(named) > MOST_NAMED:
+        raise BadInput(f"{len(named)} jobs are named; the limit is {MOST_NAMED}")
+    if malformed := [name for name in named if not matches(OBJECT_ID, name)]:
+        raise BadInput(f"{shown(malformed[0])} is not the id of a job", code="bad_request")
+    render = await _renderer(request)
+    since_ms = _last_event_id(request) or feed.NEVER
+    deltas = service_of(request).watcher.follow(request.state.user, named, since_ms)
+    events = sse.UserEvents(deltas, render)
+    # Awaited here, so that an unavailable Redis is a 503 and not a stream that breaks off.
+    first = await anext(events)
+    return sse.EventStream(first, events)
+
+
+async def _renderer(request: Request) -> sse.Render:
+    """Turns a job into the JSON that this client sees; once per snapshot for all of one origin."""
+    origin, results = origin_of(request), service_of(request).results
+    cards = await responses.cards(request)
+
+    def render(snapshot: Snapshot) -> bytes:
+        text = snapshot.shown.get(origin)
+        if text is None:
+            card = cards.get(snapshot.fields["model"])
+            text = orjson.dumps(responses.job(snapshot, results, origin, card))
+            snapshot.shown[origin] = text
+        return text
+
+    return render
+
+
+def _last_event_id(request: Request) -> float:
+    """The id after which an interrupted stream goes on; 0 if there is none or none of ours."""
+    given = request.headers.get("last-event-id", "")
+    return float(given) if matches(EVENT_ID, given) else 0

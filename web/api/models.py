@@ -1,0 +1,17 @@
+"""Models: what live workers can do."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from web.api import responses, schemas
+from web.errors import json_response
+from web.jobs.service import service_of
+
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
+
+
+@router.get("/models", responses={200: {"model": schemas.Models}, **schemas.FAILURES})
+async def list_models(request: Request) -> Response:
+    """What live workers can do."""
+    catalogue = await service_of(request).catalogue.get()
+    return json_response({"models": responses.models(catalogue)})

@@ -1,0 +1,28 @@
+"""Uploads: signed addresses to PUT files to."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from web.api import schemas
+from web.errors import json_response
+from web.jobs.service import service_of
+from web.jobs.uploads import FileToSend, SignedUpload
+from web.middleware.hosts import origin_of
+
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
+
+
+@router.post("/uploads", responses=schemas.FAILURES, response_model=schemas.UploadAnswer)
+async def create_upload(request: Request, body: schemas.UploadRequest) -> Response:
+    """Get a signed address to PUT a file to; then name its id in POST /jobs."""
+    return json_response({"upload": await sign(request, file_to_send(body, body.size))})
+
+
+async def sign(request: Request, file: FileToSend) -> SignedUpload:
+    """A new upload of the request's user, with an address under the origin that the client uses."""
+    return await service_of(request).uploads.sign(request.state.user, file, origin_of(request))
+
+
+def file_to_send(body: schemas.UploadRequest | schemas.JobRequest, size: int) -> FileToSend:
+    """The file that a request announces."""
+    return FileToSend(size, body.type, body.sha256, body.variant)

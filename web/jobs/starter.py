@@ -1,0 +1,105 @@
+"""Starts claimed runs: stores their bytes where workers read them, then queues them."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from storage.catalogue import ModelCard
+from storage.errors import StorageDown
+from storage.jobs import claims, endings
+from storage.jobs.endings import End
+from storage.jobs.spec import RunRef, Spec
+from storage.redis.calls import AsyncRedis
+from tasks.errors import JobError, Unavailable, storage_away
+from tasks.message import error_record
+from tasks.settings import settings
+from web.jobs.limiter import Limiter
+from web.jobs.publisher import PendingRun, Publisher
+from web.jobs.submission import Photo, Submission
+from web.jobs.uploads import Uploads
+
+GIVE_UP_S = 0.2
+
+
+class RunStarter:
+    """Brings runs on their way, and ends those that it cannot start."""
+
+    def __init__(
+        self, state: AsyncRedis, uploads: Uploads, publisher: Publisher, limiter: Limiter
+    ) -> None:
+        self._state, self._uploads, self._limiter = state, uploads, limiter
+        self.publisher = publisher
+        self._starting: set[str] = set()
+        """Request keys of the runs that this process is starting."""
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def may_take_over(self, submission: Submission, ref: RunRef) -> bool:
+        """Whether to start a run that this job has joined: it has the bytes, and this process is
+        not starting the run already."""
+        return bool(submission.photo.data) and ref.key not in self._starting
+
+    async def start(self, submission: Submission, card: ModelCard, ref: RunRef, spec: Spec) -> None:
+        """Start a run that this job has claimed. Raises StorageDown or Unavailable after ending the
+        run for all who have joined it."""
+        try:
+            with self._start_of(ref):
+                if submission.photo.data:
+                    await self._store(submission, spec.upload)
+                await self._queue(submission, card, ref)
+        except (StorageDown, Unavailable) as error:
+            ending = asyncio.create_task(self._end(ref, error, submission))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            # Hardly waited for: the Redis that would record the end may be what does not answer.
+            # A run whose end is not recorded looks lost, and is queued again.
+            await asyncio.wait({ending}, timeout=GIVE_UP_S)
+            raise
+
+    async def take_over(
+        self, submission: Submission, card: ModelCard, ref: RunRef, spec: Spec, job_id: str
+    ) -> None:
+        """Start a run that another process has claimed and not queued yet: it may have died.
+
+        It may also still be at it: so this stores the bytes as an upload of its own.
+        """
+        with self._start_of(ref):
+            await self._store(submission, spec.upload)
+            await self._state.do(claims.replace_upload(ref, spec, job_id))
+            await self._queue(submission, card, ref)
+
+    async def close(self) -> None:
+        """Queue what is on its way, and record the ends of runs that were given up."""
+        await self.publisher.stop()
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    @contextmanager
+    def _start_of(self, ref: RunRef) -> Iterator[None]:
+        self._starting.add(ref.key)
+        try:
+            yield
+        finally:
+            self._starting.discard(ref.key)
+
+    async def _store(self, submission: Submission, upload_id: str) -> None:
+        with self._limiter.waiting_for_s3():
+            await self._uploads.store(submission.user, upload_id, submission.photo)
+
+    async def _queue(self, submission: Submission, card: ModelCard, ref: RunRef) -> None:
+        cost_ms = _preprocess_ms(card, submission.photo)
+        pending = PendingRun(submission.model, submission.priority, ref, cost_ms)
+        await self.publisher.publish(pending)
+
+    async def _end(self, ref: RunRef, error: Exception, submission: Submission) -> None:
+        """End a run that never reached the queue, so that those who joined it do not wait."""
+        failure = error if isinstance(error, JobError) else storage_away()
+        end = End(ref, "failed", json.dumps(error_record(failure)))
+        with suppress(StorageDown):
+            await self._state.do(endings.finish([end], job_ttl_s=settings().job_ttl_s))
+            if key := submission.idempotency_key:  # the same request may be tried again
+                await self._state.do(claims.forget_idempotency_key(submission.user, key))
+
+
+def _preprocess_ms(card: ModelCard, photo: Photo) -> float:
+    """Estimated time of a run's preprocessing, from the size of its file."""
+    return 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000

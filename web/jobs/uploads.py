@@ -1,0 +1,174 @@
+"""Uploads of users: signed addresses, records, and bytes that came with a request."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from typing import Literal, TypedDict
+
+from storage import keys
+from storage import uploads as stored_uploads
+from storage.redis.calls import AsyncRedis, Word
+from storage.s3.asynchronous import AsyncObjects
+from storage.s3.objects import PRESIGN_S
+from tasks.errors import BadInput
+from tasks.settings import MIB, settings
+from web.jobs.submission import Photo
+from web.text import shown
+
+MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
+SIGNED_TTL_S = 4 * PRESIGN_S
+"""How long the record of an upload lives that no job has named yet. Anybody may ask for addresses,
+and each has a record in the state Redis."""
+CACHED_S = 60.0
+CACHED_UPLOADS = 10_000
+
+
+@dataclass(frozen=True)
+class FileToSend:
+    """A file that a client is about to send."""
+
+    size: int
+    """Bytes."""
+    media_type: str
+    sha256: str | None
+    variant: str
+
+
+class SignedUpload(TypedDict):
+    """Where and how to send the bytes: exactly this method and these headers."""
+
+    id: str
+    url: str
+    method: Literal["PUT"]
+    headers: Mapping[str, str]
+    expires_s: int
+
+
+class Uploads:
+    """The uploads that pass through one web process."""
+
+    def __init__(
+        self, state: AsyncRedis, objects: AsyncObjects, check_room: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`check_room` raises Unavailable where nothing new is accepted."""
+        self._state, self._objects, self._check_room = state, objects, check_room
+        self._cached: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
+
+    async def sign(self, user: str, file: FileToSend, origin: str) -> SignedUpload:
+        """A new upload of this user: a record, and an address under `origin` to PUT the file to."""
+        _check_size(file.size)
+        if file.media_type not in MEDIA_TYPES:
+            names = ", ".join(MEDIA_TYPES)
+            raise BadInput(
+                f"{shown(file.media_type)} is not accepted; there are: {names}",
+                code="unsupported_type",
+                status=415,
+            )
+        await self._check_room()
+        upload_id = secrets.token_hex(16)
+        fields: dict[str, Word] = {
+            "size": file.size,
+            "type": file.media_type,
+            "sha256": file.sha256 or "",
+            "variant": file.variant,
+            "state": "signed",
+        }
+        ttl_s = min(SIGNED_TTL_S, settings().upload_ttl_s)
+        await self._state.do(stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s))
+        key = keys.upload_object(user, upload_id)
+        url = self._objects.objects.presign_put(key, origin, file.media_type, file.size)
+        headers = {"Content-Type": file.media_type}
+        return {"id": upload_id, "url": url, "method": "PUT", "headers": headers,
+                "expires_s": PRESIGN_S}  # fmt: skip
+
+    async def photo(self, user: str, upload_id: str) -> Photo:
+        """The photo in an upload whose bytes have arrived.
+
+        Raises BadInput: 404 for an upload that this user does not have, 409 without its bytes.
+        """
+        record = await self._record(user, upload_id)
+        if not record:
+            raise no_upload(upload_id)
+        identity = f"{record['sha256']}:{record['variant']}" if record.get("sha256") else upload_id
+        # Only an unchanged original must hash to what was declared for it.
+        declared = record.get("sha256", "") if record.get("variant") == "original" else ""
+        photo = Photo(
+            identity, int(record["size"]), upload_id, media_type=record["type"],
+            body_sha256=declared, etag=record.get("etag", ""),
+        )  # fmt: skip
+        return photo if record["state"] == "there" else await self._confirmed(user, photo)
+
+    async def find(self, user: str, sha256: str, variant: str) -> str | None:
+        """The id of this user's upload of that original, if its bytes are there."""
+        return await self._state.do(stored_uploads.find(user, sha256, variant))
+
+    async def store(self, user: str, upload_id: str, photo: Photo) -> None:
+        """Store the bytes that came with a request where workers read them, and record that."""
+        key = keys.upload_object(user, upload_id)
+        etag = await self._objects.do(lambda s3: s3.put(key, photo.data, photo.media_type))
+        await self.record(user, upload_id, photo, etag)
+
+    async def record(self, user: str, upload_id: str, photo: Photo, etag: str) -> None:
+        """Record an upload whose bytes are there."""
+        sha256, _, variant = photo.identity.partition(":")
+        original = (sha256, variant) if variant else None
+        fields: dict[str, Word] = {
+            "size": photo.size,
+            "type": photo.media_type,
+            "sha256": sha256 if variant else "",
+            "variant": variant,
+            "etag": etag,
+            "state": "there",
+        }
+        ttl_s = settings().upload_ttl_s
+        await self._state.do(
+            stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s, original=original)
+        )
+
+    async def delete(self, user: str, upload_id: str) -> None:
+        """Delete the object of an upload whose record is gone already."""
+        key = keys.upload_object(user, upload_id)
+        await asyncio.to_thread(self._objects.objects.delete, key)
+        self._cached.pop((user, upload_id), None)
+
+    async def _record(self, user: str, upload_id: str) -> Mapping[str, str]:
+        """An upload's record, empty if there is none. Once its bytes are there it never changes."""
+        cached = self._cached.get((user, upload_id))
+        if cached and cached[0] > monotonic():
+            return cached[1]
+        record = await self._state.do(stored_uploads.read(user, upload_id))
+        if record.get("state") == "there":
+            if len(self._cached) >= CACHED_UPLOADS:
+                self._cached.clear()
+            self._cached[(user, upload_id)] = (monotonic() + CACHED_S, record)
+        return record
+
+    async def _confirmed(self, user: str, photo: Photo) -> Photo:
+        """The photo with the size and ETag of its object in S3, which is recorded."""
+        key = keys.upload_object(user, photo.upload)
+        try:
+            stat = await self._objects.do(lambda s3: s3.stat(key))
+        except FileNotFoundError as error:
+            raise BadInput(
+                "the bytes of this upload have not arrived",
+                code="not_uploaded",
+                status=409,
+                hint="PUT them to the upload's address first.",
+            ) from error
+        _check_size(stat.size)
+        confirmed = replace(photo, size=stat.size, etag=stat.etag)
+        await self.record(user, photo.upload, confirmed, stat.etag)
+        return confirmed
+
+
+def no_upload(upload_id: str) -> BadInput:
+    """The error for an upload that does not exist, or belongs to another user."""
+    return BadInput(f"no upload {shown(upload_id)}", code="no_upload", status=404)
+
+
+def _check_size(size: int) -> None:
+    if size > settings().max_upload_mib * MIB:
+        limit = f"{settings().max_upload_mib:g} MiB"
+        raise BadInput(f"the file is larger than {limit}", code="too_large", status=413)
