@@ -98,7 +98,8 @@ class Loops:
         return iter(tuple(self._loops))
 
     def add(self, loop: Loop) -> None:
-        """Watch this loop."""
+        """Watch this loop. Its age counts from now, however long ago it was constructed."""
+        loop.idle()
         loop.busy()
         self._loops.append(loop)
 
