@@ -49,8 +49,8 @@ try:
                    MetadataDirective="REPLACE", ContentType="text/plain")
     now = datetime.now(timezone.utc)
     days = {
-        found["Key"]: round((now - found["LastModified"]).total_seconds() / 86400, 1)
-        for found in s3.list_objects_v2(Bucket="bucket")["Contents"]
+        item["Key"]: round((now - item["LastModified"]).total_seconds() / 86400, 1)
+        for item in s3.list_objects_v2(Bucket="bucket")["Contents"]
     }
 finally:
     server.kill()

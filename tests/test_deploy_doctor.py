@@ -133,6 +133,17 @@ def test_a_state_redis_that_forgets_is_warned_of(of_servers: Settings) -> None:
     assert line.hint
 
 
+def test_a_missing_s3_key_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("HOME", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    [line] = server_checks.s3(read(None, s3_url=f"http://{CLOSED}"))
+
+    assert line.level == "fail"
+    assert "PIXELMILL_S3_KEY" in line.hint
+
+
 def test_a_missing_bucket_is_sent_to_init(of_servers: Settings) -> None:
     [line] = server_checks.s3(of_servers.model_copy(update={"s3_bucket": "nowhere"}))
 

@@ -15,7 +15,8 @@ from stack import Stack, free_port
 from test_deploy_doctor import read
 from test_web_outage import without_workers
 
-from deploy.doctor import host, servers
+from deploy.doctor import host
+from deploy.doctor import servers as server_checks
 from storage import catalogue, keys
 from storage import results as stored_results
 from storage.redis.calls import SyncRedis
@@ -45,7 +46,10 @@ def test_new_work_is_refused_before_the_memory_of_the_state_redis_is_full(mill: 
         before = ask()
         used = state.info("memory")["used_memory"]
         state.config_set("maxmemory", int(used / (STATE_SHARE + 0.1)))
-        refused, lines = ask(), list(servers.state_redis(read(None, state_url=state_url(mill))))
+        refused, lines = (
+            ask(),
+            list(server_checks.state_redis(read(None, state_url=state_url(mill)))),
+        )
         job = client.get(f"/api/v1/jobs/{before.json().get('id')}")
         state.config_set("maxmemory", used * 10)
         after = ask()
@@ -140,15 +144,15 @@ def test_doctor_says_that_the_disk_is_full(tmp_path: Path) -> None:
                 client.set("key", b"x" * 5000)
             time.sleep(0.2)
 
-        lines = list(servers.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
+        lines = list(server_checks.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
         [room] = host.disk(read(None, var_dir=disk))
         (disk / "filler").unlink()
         time.sleep(2)
-        after = list(servers.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
+        after = list(server_checks.state_redis(read(None, state_url=f"redis://127.0.0.1:{port}/0")))
         client.close()
         servers.stop()
 
     [writes] = [line for line in lines if line.what == "state writes"]
     assert writes.level == room.level == "fail"
-    assert "free some space" in writes.hint and "Free some space" in room.hint
+    assert "Free some space" in writes.hint and "Free some space" in room.hint
     assert not [line for line in after if line.what == "state writes" and line.level == "fail"]

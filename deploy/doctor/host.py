@@ -34,7 +34,8 @@ def sources(settings: Settings) -> Iterable[Finding]:
     """Where settings come from, variables that no setting has, and the secret."""
     given = {name for name in os.environ if name.startswith("PIXELMILL_")}
     files = [name for name in (".env", "var/env") if Path(name).is_file()]
-    value = f"{len(given)} from the environment" + "".join(f", others from {n}" for n in files)
+    places = [f"{len(given)} variables of the environment"] if given else []
+    value = f"from {', '.join(places + files)}" if places or files else "all are the defaults"
     known = {f"PIXELMILL_{name.upper()}" for name in Settings.model_fields} | CLIENT_NAMES
     if unknown := sorted(given - known):
         hint = f"There is no setting {', '.join(unknown)}; {EXAMPLE_FILE} lists all."
@@ -88,10 +89,10 @@ def shared_memory(settings: Settings) -> Iterable[Finding]:
     folder = settings.scratch_dir
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         hint = "Set PIXELMILL_SCRATCH_DIR to a folder that can be written to, in memory if possible"
-        yield Finding("fail", str(folder), "cannot be written to", f"{hint}.")
+        yield Finding("fail", "scratch folder", f"{folder} cannot be written to", f"{hint}.")
         return
     hint = "Enlarge it (docker: --shm-size=1g), or set PIXELMILL_SCRATCH_DIR to another folder."
-    yield _room(str(folder), folder, warn=256 * MIB, fail=16 * MIB, hint=hint)
+    yield _room("scratch folder", folder, warn=256 * MIB, fail=16 * MIB, hint=hint)
 
 
 def _room(what: str, folder: Path, *, warn: int, fail: int, hint: str) -> Finding:

@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import redis
 
 from deploy.doctor.finding import ANSWER_S, MIB, Finding, Level
@@ -66,6 +67,10 @@ def scratch_redis(settings: Settings) -> Iterable[Finding]:
 
 def s3(settings: Settings) -> Iterable[Finding]:
     """Writes, reads and deletes a small object."""
+    if not _has_credentials(settings):
+        hint = "Set PIXELMILL_S3_KEY and PIXELMILL_S3_SECRET; `pixelmill up` does it by itself."
+        yield Finding("fail", "S3", f"there is no key for {settings.s3_url}", hint)
+        return
     store, data = _objects(settings), token_hex(512).encode()
     key = keys.upload_object("doctor", token_hex(16))
     where = f"{settings.s3_url}, bucket {settings.s3_bucket}"
@@ -148,6 +153,13 @@ def _clock(client: "redis.Redis") -> Finding:
     level: Level = "fail" if apart_s > 30 else "warn" if apart_s > 1 else "ok"
     hint = "" if level == "ok" else "Set both clocks by NTP: signed addresses depend on them."
     return Finding(level, "clock", f"{apart_s * 1000:.1f} ms from that of the state Redis", hint)
+
+
+def _has_credentials(settings: Settings) -> bool:
+    """Whether there is a key in the settings, or where boto3 finds one (such as a role)."""
+    if settings.s3_key or settings.s3_url.startswith("file:"):
+        return True
+    return boto3.Session().get_credentials() is not None
 
 
 def _objects(settings: Settings) -> Objects:

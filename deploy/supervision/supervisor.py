@@ -144,9 +144,8 @@ class Supervisor:
             child.pause_s, child.exits = FIRST_PAUSE_S, 0
         child.exits += 1
         reason = exit_reason(child.process.returncode)
-        if child.program.repair and (repaired := child.program.repair(self._log_tail(name))):
-            reason = repaired
-            self._report(f"{name}: {repaired}")
+        if child.program.repair:
+            reason = child.program.repair(self._log_tail(name)) or reason
         if not child.is_steady and child.exits >= TRIES:
             raise CannotStart(f"{name} cannot start ({reason}){self._last_line(name)}")
         self._report(f"{name} ended ({reason}); it is started again in {child.pause_s:g} s")

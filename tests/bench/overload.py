@@ -37,8 +37,8 @@ SOAK_SHARE = 0.7
 """Of capacity."""
 PROCESSES = ("web", "cpu-worker", "gpu-worker", "state", "cache")
 LASTING = (
-    keys.BROKER_PREFIX, keys.POSITIONS_PREFIX, keys.MEAN_STAGE_MS_PREFIX, f"{keys.METRICS_PREFIX}noop:all",
-    keys.MODEL_PREFIX, keys.user(""), keys.API_KEY_PREFIX,
+    keys.BROKER_PREFIX, keys.POSITIONS_PREFIX, keys.MEAN_STAGE_MS_PREFIX,
+    f"{keys.METRICS_PREFIX}noop:all", keys.MODEL_PREFIX, keys.user(""), keys.API_KEY_PREFIX,
 )  # fmt: skip
 """Prefixes of keys that have no time to live and do not grow with the number of jobs."""
 
