@@ -6,7 +6,7 @@ from storage import keys
 from tasks.settings import settings
 
 VISIBILITY_S = 30
-"""How long a message may be held without a sign of life. The same in every worker."""
+"""How long a worker may hold a message without renewing it. The same in every worker."""
 
 app = Celery("pixelmill", include=["tasks.preprocess", "tasks.inference", "tasks.postprocess"])
 app.conf.update(
@@ -14,12 +14,14 @@ app.conf.update(
     broker_transport="tasks.celery_transport:Transport",
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # A Redis whose disk or memory is full refuses every write; its worker waits, and does not end.
+    # A Redis whose disk or memory is full refuses every write. The worker waits instead of ending
+    # (celery/celery#5716).
     broker_channel_error_retry=True,
     broker_transport_options={
         "global_keyprefix": keys.BROKER_PREFIX,
         "visibility_timeout": VISIBILITY_S,
-        # With kombu's defaults a killed worker's message comes back after minutes.
+        # With kombu's defaults a killed worker's message is redelivered after minutes; see
+        # celery/kombu#2558, which made both configurable.
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "socket_timeout": 5,
@@ -28,7 +30,7 @@ app.conf.update(
         "health_check_interval": 10,
     },
     task_ignore_result=True,  # the run record is the truth
-    # One for all threads: each would look through all installed packages for its own, 5 ms of CPU.
+    # Else each thread searches all installed packages for a backend of its own: 5 ms of CPU.
     result_backend_thread_safe=True,
     task_acks_late=True,
     task_reject_on_worker_lost=True,

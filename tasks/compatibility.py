@@ -1,7 +1,7 @@
 """Whether this worker may do a run: it must understand it, and have its model's code and weights.
 
-During a rolling upgrade some do and some do not. Who may not hands the run back: some seconds later
-it is led again, for the versions that workers announce by then.
+During a rolling upgrade some workers do and others do not. A worker that does not releases the run;
+some seconds later it is requeued, for the versions that workers announce by then.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ from tasks.models import registry, weights
 
 
 class OtherVersion(Unavailable):
-    """This worker is older or newer than the run; another one may do it."""
+    """This worker is older or newer than the run; another worker may do it."""
 
     code = "other_version"
 
@@ -22,7 +22,7 @@ class OtherVersion(Unavailable):
 
 
 def read_spec(text: str) -> Spec:
-    """The spec in a run's record; OtherVersion if a newer Pixelmill wrote it."""
+    """The spec in a run's record. Raises OtherVersion if a newer Pixelmill wrote it."""
     try:
         return spec_from_json(text)
     except NewerVersion as error:
@@ -30,19 +30,19 @@ def read_spec(text: str) -> Spec:
 
 
 def check(spec: Spec) -> None:
-    """Raises OtherVersion unless this worker's model is the one that the run was asked of."""
-    if spec.model.startswith(PROBE):  # it asks whether work gets through, not of what
+    """Raises OtherVersion unless this worker has the model that the run was requested for."""
+    if spec.model.startswith(PROBE):  # it tests whether work gets through, of whatever version
         return
     try:
         code = registry.code_digest(spec.model)
     except LookupError as error:
         raise OtherVersion(f"this worker knows no model {spec.model!r}") from error
     if code != spec.code:
-        raise OtherVersion(f"this worker runs other code of {spec.model!r} than was asked of")
+        raise OtherVersion(f"this worker has other code of {spec.model!r} than the run needs")
     if _weights(spec.model, code) != spec.weights:
-        raise OtherVersion(f"this worker has other weights of {spec.model!r} than were asked of")
+        raise OtherVersion(f"this worker has other weights of {spec.model!r} than the run needs")
 
 
-@cache  # every stage of every run asks; another code, perhaps another manifest
+@cache  # every stage of every run asks; other code may name other weights
 def _weights(model: str, code: str) -> str:
     return weights.digest(registry.get(model))

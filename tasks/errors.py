@@ -1,13 +1,13 @@
-"""Every error we raise on purpose, by who must act."""
+"""Every error that is raised on purpose, by who has to act."""
 
 
 class JobError(Exception):
-    """A job ended badly. `code` is for programs, the message for people, `hint` says what to do."""
+    """A job failed. `code` is for programs, the message for people, `hint` says what to do."""
 
     code = "error"
     status = 500
     lasting = False
-    """Whether the same request would meet it again: then it is remembered for a while."""
+    """A job failed. `code` is for programs, the message for people; `hint` says how to go on."""
 
     def __init__(
         self, message: str, *, code: str = "", status: int = 0, hint: str | None = None
@@ -18,12 +18,12 @@ class JobError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[type["JobError"], tuple[str], dict[str, object]]:
-        # Exceptions cross process borders (Celery's pool); keyword arguments travel as state.
+        # Celery's pool passes exceptions between processes; keyword arguments travel as state.
         return (type(self), (str(self),), self.__dict__)
 
 
 class BadInput(JobError):
-    """The user's image or parameters are wrong. Shown to the user; never retried."""
+    """The user's image or parameters are wrong. Shown to the user, never retried."""
 
     code = "bad_input"
     status = 422
@@ -31,13 +31,13 @@ class BadInput(JobError):
 
 
 class WrongBytes(BadInput):
-    """The upload is gone, or is not what was declared: handing it in again helps."""
+    """The upload is gone, or is not what was declared. Uploading it again helps."""
 
     lasting = False
 
 
 class Unavailable(JobError):
-    """Something outside us did not answer. Retry after `retry_after_s` seconds."""
+    """Something that Pixelmill needs did not answer. Try again after `retry_after_s` seconds."""
 
     code = "unavailable"
     status = 503
@@ -45,16 +45,16 @@ class Unavailable(JobError):
 
 
 class ModelFailure(JobError):
-    """The model broke. Logged with its traceback; never retried."""
+    """The model failed. Logged with its traceback, never retried."""
 
     code = "model_failure"
     status = 500
 
 
 class Expired(Exception):
-    """The deadline of an array came before its batch. Only between device and stage: not shown."""
+    """An array's deadline passed before its batch. Only between device and stage, never shown."""
 
 
-def storage_away() -> Unavailable:
-    """What people hear of a StorageDown, which itself names addresses and keys: log that one."""
+def storage_unavailable() -> Unavailable:
+    """What users are told of a StorageDown, which itself names addresses and keys: log that."""
     return Unavailable("the storage does not answer", hint="Try again in a few seconds.")

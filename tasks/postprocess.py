@@ -1,6 +1,5 @@
 """Stage 3, queue `cpu`: the model's array -> objects and JSON; the end of the run."""
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from tasks.imaging import codec
 from tasks.imaging.types import NO_IMAGE, Alpha, Image
 from tasks.message import Message
 from tasks.models.base import Output
-from tasks.results import gathered, keep, new_edition
+from tasks.results import Result, StoredImage, cache_batch, new_edition, save, to_json
 from tasks.runner import run_stage
 from tasks.stage import Stage
 from tasks.work import OPAQUE, TRANSPARENT, Work
@@ -32,33 +31,35 @@ ENCODERS: Mapping[str, tuple[str, Callable[[NDArray[np.uint8]], bytes]]] = {
 
 
 @app.task(name="postprocess", bind=True)
-def postprocess(self: "Task[Any, Any]", carried: Message) -> None:
-    """Finish each run: the model's postprocess, encode, store, remember."""
-    cache = gathered()
-    run_stage(self, STAGE, carried, lambda work: conclude(work, cache))
+def postprocess(self: "Task[Any, Any]", message: Message) -> None:
+    """Finish each run: the model's postprocess, encoding, saving."""
+    cache = cache_batch()
+    run_stage(self, STAGE, message, lambda work: conclude(work, cache))
 
 
 def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
-    """Store one run's objects; its result's JSON, or what waits until that is kept."""
+    """Store one run's images: its result's JSON, or the function that waits until it is saved.
+
+    A degraded result ends the run at once.
+    """
     image, width, height, alpha = _image(work)
     array, is_degraded = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
     edition = new_edition(work.spec)
-    result = {
+    result: Result = {
         "kind": work.model.kind,
         "width": width,
         "height": height,
         "objects": _store(edition, _with_own_alpha(work, output, alpha)),
         "data": _in_upload_pixels(output.data, image, width),
     }
-    if is_degraded:  # told, and not remembered: the next try may find the device free
-        payload = json.dumps(result | {"degraded": True}, separators=(",", ":"))
-        return End(work.ref, "done", payload, degraded=True)
-    return keep(work.spec, edition, result, cache)
+    if is_degraded:  # not saved: the next attempt may find the device free
+        return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
+    return save(work.spec, edition, result, cache)
 
 
 def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:
-    """What the device made of the image, and whether something lighter than the model made it."""
+    """What the device made of the image, and whether it was the fallback that made it."""
     try:
         return np.asarray(scratch().get(work.scratch("output")), np.float32), False
     except FileNotFoundError:
@@ -66,7 +67,7 @@ def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:
 
 
 def _image(work: Work) -> tuple[Image, int, int, Alpha | None]:
-    """The upright image, and of the upload it was decoded from: width, height, own alpha if any."""
+    """The upright image; width, height and alpha (if any) of the upload that it comes from."""
     if work.model.decode == "none":
         return NO_IMAGE, 0, 0, None
     size = work.array("size")
@@ -76,7 +77,7 @@ def _image(work: Work) -> tuple[Image, int, int, Alpha | None]:
 
 
 def _alpha(work: Work, is_known: bool) -> Alpha | None:
-    """The upload's own alpha. Not known to have one: it is of a preprocess of an older version."""
+    """The upload's own alpha. An older version's preprocess does not say whether there is one."""
     try:
         return np.asarray(scratch().get(work.scratch("alpha")), np.uint8)
     except FileNotFoundError:
@@ -84,16 +85,17 @@ def _alpha(work: Work, is_known: bool) -> Alpha | None:
 
 
 def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict[str, Any]:
-    """The data with every `box` moved from the decoded image to the upload, which may be larger."""
+    """The data with every `box` scaled from the decoded image to the upload, which may be
+    larger."""
     scale = width / image.shape[1] if image.size else 1.0
 
-    def moved(value: Any) -> Any:
+    def scaled(value: Any) -> Any:
         if not isinstance(value, dict) or "box" not in value:
             return value
         return {**value, "box": [round(side * scale, 1) for side in value["box"]]}
 
     return {
-        name: [moved(one) for one in value] if isinstance(value, list) else value
+        name: [scaled(item) for item in value] if isinstance(value, list) else value
         for name, value in data.items()
     }
 
@@ -101,7 +103,7 @@ def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict
 def _with_own_alpha(
     work: Work, output: Output, own: Alpha | None
 ) -> Mapping[str, NDArray[np.uint8]]:
-    """Whatever was transparent in the upload stays so in a cut-out."""
+    """What was transparent in the upload stays transparent in a cut-out."""
     if own is None or work.model.kind != "matte":
         return output.images
     return {name: _masked(picture, own) for name, picture in output.images.items()}
@@ -117,16 +119,22 @@ def _masked(picture: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.ui
     return masked
 
 
-def _store(edition: str, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, Any]:
-    stored = {}
-    for given, picture in images.items():
-        name, _, ending = given.partition(".")
+def _store(edition: str, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, StoredImage]:
+    """Encode the images and put them into the edition's folder."""
+    stored: dict[str, StoredImage] = {}
+    for full_name, picture in images.items():
+        name, _, ending = full_name.partition(".")
         ending = ending or ("png" if picture.ndim == 2 else "webp")
         media_type, encode = ENCODERS[ending]
         data = encode(picture)
         key = f"{edition}{name}.{ending}"
         objects().put(key, data, media_type)
         height, width = picture.shape[:2]
-        facts = {"type": media_type, "width": width, "height": height, "bytes": len(data)}
-        stored[name] = {"key": key, **facts}
+        stored[name] = {
+            "key": key,
+            "type": media_type,
+            "width": width,
+            "height": height,
+            "bytes": len(data),
+        }
     return stored

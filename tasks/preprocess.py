@@ -1,4 +1,4 @@
-"""Stage 1, queue `cpu`: the upload's bytes -> the array that the model wants."""
+"""Stage 1, queue `cpu`: the upload's bytes -> the array that the model needs."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,54 +15,54 @@ from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import PROBE, Message
-from tasks.results import adopt, gathered, recall
+from tasks.results import cache_batch, restore, reuse
 from tasks.runner import run_stage
 from tasks.settings import settings
 from tasks.stage import Stage
 from tasks.work import OPAQUE, TRANSPARENT, Work
 
 MAX_SIDE = 2048
-"""Longest side that is worked on; larger uploads are decoded smaller."""
+"""Longest side in pixels that is worked on; larger uploads are decoded to this size."""
 
 STAGE = Stage("preprocess", "preprocessing", 0.05, 0.25)
 
 
 @app.task(name="preprocess", bind=True)
-def preprocess(self: "Task[Any, Any]", carried: Message) -> None:
-    """Read, check and decode each run's upload; keep the arrays for inference."""
-    cache = gathered()
-    run_stage(self, STAGE, carried, lambda work: prepare(work, cache))
+def preprocess(self: "Task[Any, Any]", message: Message) -> None:
+    """Read, check and decode each run's upload; store the arrays for inference."""
+    cache = cache_batch()
+    run_stage(self, STAGE, message, lambda work: prepare(work, cache))
 
 
 def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], str | None]:
-    """Read one upload; its result's JSON if that exists already, else what goes on with it."""
-    known = recall(work.spec)
-    if known:
-        return known
+    """Read one upload: its result's JSON if that exists, else the function that continues."""
+    restored = restore(work.spec)
+    if restored:
+        return restored
     data = _read(work)
-    if work.spec.model.startswith(PROBE):  # is to go all the way, and to leave nothing behind
+    if work.spec.model.startswith(PROBE):  # goes through all stages and leaves nothing behind
         _checked_sha256(work, data)
         _put_input(work, data)
         return lambda: None
-    adopted = adopt(work.spec, _checked_sha256(work, data), cache)
+    reused = reuse(work.spec, _checked_sha256(work, data), cache)
 
-    def go_on() -> str | None:
-        known = adopted()
-        if known is None:
+    def finish() -> str | None:
+        result = reused()
+        if result is None:
             _put_input(work, data)
-        return known
+        return result
 
-    return go_on
+    return finish
 
 
 def _put_input(work: Work, data: bytes) -> None:
-    """Decode into scratch."""
+    """Decode the upload and store the model's array."""
     image = NO_IMAGE if work.model.decode == "none" else _decode(work, data)
     scratch().put(work.scratch("input"), work.model.preprocess(image, work.params))
 
 
 def _decode(work: Work, data: bytes) -> Image:
-    """The upright image; what postprocess needs of it is kept."""
+    """The upright image. What postprocess needs of it is stored."""
     limits = settings().guard_limits
     decoded = codec.decode(data, guard.check(data, limits), MAX_SIDE, limits=limits)
     scratch().put(work.scratch("image"), decoded.image)
@@ -79,7 +79,7 @@ def _read(work: Work) -> bytes:
         data = objects().get(keys.upload_object(spec.user, spec.upload), spec.etag)
     except FileNotFoundError as error:
         raise WrongBytes(
-            "the uploaded file is gone or was changed after the job was asked for",
+            "the uploaded file is gone, or was changed after the job was submitted",
             code="upload_gone",
             hint="Upload it again.",
         ) from error

@@ -1,18 +1,18 @@
-"""Results of earlier work: kept in S3 and in the cache, found again, shared by equal bytes.
+"""Results of runs: saved in S3 and in the cache, restored from S3, and reused for equal bytes.
 
-S3 is asked before work is done only if the cache may have forgotten something. Both Redis are told
-once since when they have been in use. A cache that is younger than the state was emptied, and one
-that has evicted is full: either costs a listing of S3 per miss, not a run.
+Before a run is computed, S3 is asked only if the cache may have lost something. Each Redis records
+since when it has been in use. A cache younger than the state Redis was emptied, and a cache that
+has evicted keys is full: both cost a listing of S3 per miss, not a run.
 
-Every time a result is made it gets a folder of its own, an edition (storage/keys.py): a run that is
-repeated, and two attempts at one run, never overwrite what somebody reads by a signed address.
+Every result that is made gets a folder of its own, an edition (storage/keys.py). So a repeated run,
+and two attempts at one run, never overwrite what somebody reads by a signed address.
 """
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import structlog
 
@@ -26,89 +26,117 @@ from tasks.clients import objects, results, state
 from tasks.settings import settings
 
 RESULT = "result.json"
-"""Name of the object that says what the others of a result are."""
-EDITIONS = 1000
-"""Objects of a result that are looked at: some hundred editions."""
-MADE = "made_s"
-"""Field of a result: when it was made, in seconds since 1970."""
+"""Name of the object that describes the other objects of a result."""
+MAX_LISTED = 1000
+"""Objects of a result that are listed: some hundred editions."""
 MARGIN_MS = 60_000
-"""Both are marked by the first run that asks; this much later is another beginning."""
-LOOK_S = 1.0
-"""How often is looked; a cache that was emptied since then costs a run."""
+"""The first run that asks marks both Redis. A cache marked this much later was emptied."""
+CHECK_EVERY_S = 1.0
+"""How often that is checked. A cache that was emptied since the last check costs a run."""
 
 log = structlog.get_logger()
 
-_looked: tuple[float, bool] = (-LOOK_S, False)
+_checked: tuple[float, bool] = (-CHECK_EVERY_S, False)
+"""When it was last checked, and whether the cache may have lost results."""
 
 
-def gathered() -> Batch[Any]:
-    """What is asked of the cache for the runs of one message: all in one round trip."""
+class StoredImage(TypedDict):
+    """One image of a result, as an object in S3."""
+
+    key: str
+    type: str
+    """Media type."""
+    width: int
+    height: int
+    bytes: int
+
+
+class Result(TypedDict):
+    """What a run has computed: the JSON in the cache and in RESULT."""
+
+    kind: str
+    width: int
+    """Of the upload, upright."""
+    height: int
+    objects: dict[str, StoredImage]
+    data: dict[str, Any]
+    """What the model's `postprocess` returned."""
+    degraded: NotRequired[bool]
+    """Made by the fallback; such a result is not saved."""
+    made_s: NotRequired[int]
+    """When it was saved, in seconds since 1970."""
+
+
+def cache_batch() -> Batch[Any]:
+    """Gathers the cache calls for the runs of one message into one round trip."""
     return Batch(results())
 
 
 def new_edition(spec: Spec) -> str:
-    """The S3 prefix of a result that is about to be stored; no other has it."""
+    """The S3 prefix of a result that is about to be saved. No other result has it."""
     return keys.edition_folder(spec.user, spec.request_key, int(time.time()))
 
 
-def keep(
-    spec: Spec, edition: str, result: Mapping[str, Any], cache: Batch[Any]
-) -> Callable[[], str]:
-    """Keep a run's result, whose objects lie in its edition already; what waits for that answers
-    its JSON.
+def save(spec: Spec, edition: str, result: Result, cache: Batch[Any]) -> Callable[[], str]:
+    """Save a run's result, whose objects are in its edition already.
 
-    A cache that is away forgets it, which is no failure of the run.
+    The returned function waits for the cache and returns the result's JSON. An unavailable cache
+    only means that the result is not cached.
     """
-    made_s = keys.edition_made_s(edition)  # by which its objects are removed
-    payload = json.dumps({**result, MADE: made_s}, separators=(",", ":"))
+    made_s = keys.edition_made_s(edition)  # the time by which its objects are removed
+    payload = to_json({**result, "made_s": made_s})
     objects().put(edition + RESULT, payload.encode(), "application/json")
-    return _remember(spec.request_key, payload, settings().result_ttl_s, cache)
+    return _cached(spec.request_key, payload, settings().result_ttl_s, cache)
+
+
+def to_json(result: Result) -> str:
+    """The result as the cache, S3 and the run's record have it."""
+    return json.dumps(result, separators=(",", ":"))
 
 
 def erase(request_key: str) -> None:
-    """Remove what a run has stored and kept; its record is still there to say whose it was."""
+    """Remove all that a run has saved. Its record must still exist, to say whose run it was."""
     owner = state().do(endings.result_owner(request_key))
     if not owner:
         return
     user, result_key = owner
     objects().delete_all(keys.result_folder(user, result_key))
-    with suppress(StorageDown):  # a cache that is away forgets by itself
+    with suppress(StorageDown):  # the cached result expires by itself
         results().do(cached_results.forget(result_key))
 
 
-def recall(spec: Spec) -> str | None:
-    """The result of the same request, if only the cache has lost it: costs a listing, not a GPU."""
-    if not _may_have_forgotten():
+def restore(spec: Spec) -> str | None:
+    """The result of the same request, if only the cache has lost it: a listing instead of a run."""
+    if not _cache_may_lack_results():
         return None
-    found = _newest(keys.result_folder(spec.user, spec.request_key))
-    if found is None:
+    result = _newest(keys.result_folder(spec.user, spec.request_key))
+    if result is None:
         return None
     now_s = int(time.time())
-    left_s = found.get(MADE, now_s) + settings().result_ttl_s - now_s
-    if left_s <= 0:  # its objects may be swept at any time
+    left_s = result.get("made_s", now_s) + settings().result_ttl_s - now_s
+    if left_s <= 0:  # its objects may be removed at any time
         return None
-    payload = json.dumps(found, separators=(",", ":"))
-    return _remember(spec.request_key, payload, left_s, gathered())()
+    return _cached(spec.request_key, to_json(result), left_s, cache_batch())()
 
 
-def adopt(spec: Spec, sha256: str, cache: Batch[Any]) -> Callable[[], str | None]:
-    """What waits for the result of equal work on the same bytes, if it was done before.
+def reuse(spec: Spec, sha256: str, cache: Batch[Any]) -> Callable[[], str | None]:
+    """Look for the result of equal work on the same bytes, within the cache's scope.
 
-    That is, within the cache's scope. Everything is copied to this run's own folder and nothing of
-    the other's referred to: whoever did the work may erase all that is theirs at any time. `sha256`
-    is of the bytes really read.
+    The returned function waits for the answer; None if there is none. Everything is copied to this
+    run's own folder and nothing refers to the other run's, whose owner may erase everything at any
+    time. `sha256` is that of the bytes that were read.
     """
     own = keys.result_folder(spec.user, spec.request_key)
-    place = cached_results.exchange_location(
+    location = cached_results.exchange_location(
         _content_key(spec, sha256), own, settings().result_ttl_s
     )
-    answer = cache.ask(place)
+    answer = cache.ask(location)
 
     def wait() -> str | None:
         try:
             earlier = answer()
         except StorageDown as error:
-            log.warning("result cache away", reason=str(error))
+            log.warning("result cache unavailable", reason=str(error))
             return None
         return None if earlier in (None, own) else _copied(spec, earlier)
 
@@ -116,18 +144,18 @@ def adopt(spec: Spec, sha256: str, cache: Batch[Any]) -> Callable[[], str | None
 
 
 def _copied(spec: Spec, earlier: str) -> str | None:
-    """The newest result in the folder `earlier`, copied and kept; None if there is none."""
-    found, edition = _newest(earlier), new_edition(spec)
-    if found is None:
+    """The newest result in the folder `earlier`, copied and saved; None if there is none."""
+    result, edition = _newest(earlier), new_edition(spec)
+    if result is None:
         return None
     try:
-        for picture in found["objects"].values():
-            copied = edition + picture["key"].rpartition("/")[2]
-            objects().copy(picture["key"], copied)
-            picture["key"] = copied
-    except FileNotFoundError:  # erased between the two
+        for image in result["objects"].values():
+            copied = edition + image["key"].rpartition("/")[2]
+            objects().copy(image["key"], copied)
+            image["key"] = copied
+    except FileNotFoundError:  # it was erased meanwhile
         return None
-    return keep(spec, edition, found, gathered())()
+    return save(spec, edition, result, cache_batch())()
 
 
 def _content_key(spec: Spec, sha256: str) -> str:
@@ -143,53 +171,53 @@ def _content_key(spec: Spec, sha256: str) -> str:
     )
 
 
-def _newest(folder: str) -> dict[str, Any] | None:
-    """The result of the newest edition in a result's folder that is whole."""
-    listed = [one.key for one in objects().page(folder, "", EDITIONS)]
-    whole = [key for key in listed if key.endswith(f"/{RESULT}") and keys.edition_made_s(key)]
-    for key in reversed(whole):
+def _newest(folder: str) -> Result | None:
+    """The result of the newest complete edition in a result's folder."""
+    listed = [item.key for item in objects().page(folder, "", MAX_LISTED)]
+    complete = [key for key in listed if key.endswith(f"/{RESULT}") and keys.edition_made_s(key)]
+    for key in reversed(complete):
         with suppress(FileNotFoundError):  # removed meanwhile
-            found: dict[str, Any] = json.loads(objects().get(key))
-            return found
+            result: Result = json.loads(objects().get(key))
+            return result
     return None
 
 
-def _remember(request_key: str, payload: str, ttl_s: int, cache: Batch[Any]) -> Callable[[], str]:
+def _cached(request_key: str, payload: str, ttl_s: int, cache: Batch[Any]) -> Callable[[], str]:
     answer = cache.ask(cached_results.write(request_key, payload, ttl_s))
 
     def wait() -> str:
         try:
             answer()
         except StorageDown as error:
-            log.warning("result not remembered", reason=str(error))
+            log.warning("result not cached", reason=str(error))
         return payload
 
     return wait
 
 
-def _may_have_forgotten() -> bool:
-    global _looked
-    if time.monotonic() - _looked[0] > LOOK_S:
+def _cache_may_lack_results() -> bool:
+    global _checked
+    if time.monotonic() - _checked[0] > CHECK_EVERY_S:
         try:
-            forgetful = _is_younger() or _is_evicting()
+            may_lack = _was_emptied() or _is_evicting()
         except StorageDown as error:
-            log.warning("result cache away", reason=str(error))
-            forgetful = True
-        _looked = (time.monotonic(), forgetful)
-    return _looked[1]
+            log.warning("result cache unavailable", reason=str(error))
+            may_lack = True
+        _checked = (time.monotonic(), may_lack)
+    return _checked[1]
 
 
-def _is_younger() -> bool:
-    known_ms, begun_ms = _in_use_since_ms(results()), _in_use_since_ms(state())
-    # Results of before the cache's beginning are expired by now, or may still be there.
-    is_recent = time.time() * 1000 - known_ms < settings().result_ttl_s * 1000
-    return is_recent and known_ms - begun_ms > MARGIN_MS
+def _was_emptied() -> bool:
+    cache_ms, state_ms = _in_use_since_ms(results()), _in_use_since_ms(state())
+    # Once the cache is older than `result_ttl_s`, all results that it may have lost have expired.
+    is_recent = time.time() * 1000 - cache_ms < settings().result_ttl_s * 1000
+    return is_recent and cache_ms - state_ms > MARGIN_MS
 
 
-def _in_use_since_ms(link: SyncRedis) -> int:
+def _in_use_since_ms(client: SyncRedis) -> int:
     now_ms = int(time.time() * 1000)
     words = ("SET", keys.SINCE, now_ms, "NX", "GET")
-    return link.do(command(lambda old: int(old or now_ms), *words, kinds=MAYBE_TEXT))
+    return client.do(command(lambda since: int(since or now_ms), *words, kinds=MAYBE_TEXT))
 
 
 def _is_evicting() -> bool:

@@ -1,4 +1,9 @@
-"""Asks the storage again, for a few seconds, while it does not answer."""
+"""Asks the storage again, for a few seconds, while it does not answer.
+
+Every stage of every run goes through here, mostly without any error. stamina says the same in two
+lines, but costs 20 microseconds per call without an error, against 0.2 for this loop, and 0.1 s of
+every worker's start.
+"""
 
 import time
 from collections.abc import Callable

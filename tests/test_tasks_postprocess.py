@@ -90,7 +90,7 @@ def prepared(in_process: None, s3: S3Objects) -> Callable[[str], Work]:
         s3.put(keys.upload_object("ada", upload), file.getvalue(), "image/png")
         spec = Spec(key, "ada", "matting", {}, ["cutout"], upload, "w", "c")
         work = Work(RunRef(key, 1), spec)
-        begun = preprocess.prepare(work, results.gathered())
+        begun = preprocess.prepare(work, results.cache_batch())
         assert callable(begun)
         assert begun() is None
         return work

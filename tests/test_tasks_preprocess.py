@@ -10,7 +10,7 @@ from storage.jobs.spec import RunRef, Spec
 from storage.s3.objects import S3Objects
 from tasks.errors import WrongBytes
 from tasks.preprocess import prepare
-from tasks.results import gathered
+from tasks.results import cache_batch
 from tasks.work import Work
 
 pytest_plugins = ["inprocess"]
@@ -34,7 +34,7 @@ def test_an_upload_that_is_gone_may_be_sent_again(upload: tuple[str, str], s3: S
     s3.delete(keys.upload_object("ada", upload[0]))
 
     with pytest.raises(WrongBytes) as caught:
-        prepare(work(upload[0], etag=upload[1]), gathered())
+        prepare(work(upload[0], etag=upload[1]), cache_batch())
 
     assert (caught.value.code, caught.value.status, caught.value.lasting) == (
         "upload_gone", 422, False,
@@ -47,13 +47,13 @@ def test_an_upload_that_was_changed_after_is_not_taken(
     s3.put(keys.upload_object("ada", upload[0]), b"other", "image/png")
 
     with pytest.raises(WrongBytes):
-        prepare(work(upload[0], etag=upload[1]), gathered())
+        prepare(work(upload[0], etag=upload[1]), cache_batch())
 
 
 def test_bytes_that_are_not_what_was_declared_may_be_sent_again(upload: tuple[str, str]) -> None:
     declared = hashlib.sha256(b"other").hexdigest()
 
     with pytest.raises(WrongBytes, match="do not have the SHA-256") as caught:
-        prepare(work(upload[0], body_sha256=declared), gathered())
+        prepare(work(upload[0], body_sha256=declared), cache_batch())
 
     assert (caught.value.code, caught.value.lasting) == ("hash_mismatch", False)

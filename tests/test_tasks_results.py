@@ -41,7 +41,7 @@ def _toy(in_process: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """This process knows the toy model and has looked at no cache yet."""
     monkeypatch.setenv("PIXELMILL_MODEL_PATHS", MODEL_PATHS)
     settings.cache_clear()
-    monkeypatch.setattr(results, "_looked", (-results.LOOK_S, False))
+    monkeypatch.setattr(results, "_checked", (-results.CHECK_EVERY_S, False))
 
 
 @pytest.fixture
@@ -85,7 +85,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Work], dict[str, obje
         arrays = clients.scratch()
         arrays.put(work.scratch("output"), arrays.get(work.scratch("input")))
         result: dict[str, object] = json.loads(conclude(work))
-        monkeypatch.setattr(results, "_looked", (-results.LOOK_S, False))  # as if a second later
+        monkeypatch.setattr(
+            results, "_checked", (-results.CHECK_EVERY_S, False)
+        )  # as if a second later
         return result
 
     return compute
@@ -97,13 +99,13 @@ Compute = Callable[[Work], dict[str, object] | None]
 
 def prepare(work: Work) -> str | None:
     """The first stage of one run: its result, if that is known already."""
-    begun = preprocess.prepare(work, results.gathered())
+    begun = preprocess.prepare(work, results.cache_batch())
     return begun if isinstance(begun, str) else begun()
 
 
 def conclude(work: Work) -> str:
     """The last stage of one run: its result."""
-    begun = postprocess.conclude(work, results.gathered())
+    begun = postprocess.conclude(work, results.cache_batch())
     if isinstance(begun, End):
         assert begun.degraded
         return begun.payload
@@ -195,7 +197,7 @@ def scope(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     settings.cache_clear()
 
 
-def test_what_a_lighter_model_made_is_told_and_not_kept(ask: Ask, s3: S3Objects) -> None:
+def test_what_a_fallback_made_is_marked_and_not_saved(ask: Ask, s3: S3Objects) -> None:
     work, arrays = ask("ada", "first"), clients.scratch()
     prepare(work)
     arrays.put(work.scratch("degraded"), arrays.get(work.scratch("input")))
@@ -427,7 +429,7 @@ def test_a_whole_cache_is_believed(ask: Ask, computed: Compute, cache: "redis.Re
     work = ask("ada", "first")
     computed(work)
 
-    assert results.recall(work.spec) is None, "a result that is not in it does not exist"
+    assert results.restore(work.spec) is None, "a result that is not in it does not exist"
 
 
 def test_an_emptied_cache_is_filled_from_s3(
@@ -438,10 +440,10 @@ def test_an_emptied_cache_is_filled_from_s3(
     cache.flushdb()
     state.set(keys.SINCE, int(time.time() * 1000) - HOUR_MS)
 
-    recalled = results.recall(work.spec)
+    restored = results.restore(work.spec)
 
-    assert json.loads(recalled or "") == result
-    assert cache.get(keys.result(work.spec.request_key)) == recalled
+    assert json.loads(restored or "") == result
+    assert cache.get(keys.result(work.spec.request_key)) == restored
 
 
 def test_an_emptied_cache_knows_nothing_of_work_that_was_never_done(
@@ -449,7 +451,7 @@ def test_an_emptied_cache_knows_nothing_of_work_that_was_never_done(
 ) -> None:
     state.set(keys.SINCE, int(time.time() * 1000) - HOUR_MS)
 
-    assert results.recall(ask("ada", "first").spec) is None
+    assert results.restore(ask("ada", "first").spec) is None
 
 
 def test_results_older_than_their_life_are_not_asked_for(
@@ -462,7 +464,7 @@ def test_results_older_than_their_life_are_not_asked_for(
     cache.set(keys.SINCE, long_ago)
     state.set(keys.SINCE, long_ago - HOUR_MS)
 
-    assert results.recall(work.spec) is None
+    assert results.restore(work.spec) is None
 
 
 def test_a_cache_that_is_away_may_have_had_the_result(
@@ -474,7 +476,7 @@ def test_a_cache_that_is_away_may_have_had_the_result(
     settings.cache_clear()
     clients.results.cache_clear()
 
-    assert json.loads(results.recall(work.spec) or "") == result
+    assert json.loads(results.restore(work.spec) or "") == result
 
 
 def test_a_cache_that_evicts_may_have_lost_the_result(
@@ -492,20 +494,20 @@ def test_a_cache_that_evicts_may_have_lost_the_result(
         cache.config_set("maxmemory", 0)
     cache.delete(keys.result(work.spec.request_key))
     try:
-        assert json.loads(results.recall(work.spec) or "") == result
+        assert json.loads(results.restore(work.spec) or "") == result
     finally:
         cache.config_resetstat()
 
 
-def test_the_cache_is_looked_at_once_a_second(
+def test_the_cache_is_checked_once_a_second(
     ask: Ask, cache: "redis.Redis", state: "redis.Redis"
 ) -> None:
     spec = ask("ada", "first").spec
-    results.recall(spec)
+    results.restore(spec)
     before = cache.info("commandstats").get("cmdstat_info", {}).get("calls", 0)
 
     for _ in range(5):
-        results.recall(spec)
+        results.restore(spec)
 
     after = cache.info("commandstats").get("cmdstat_info", {}).get("calls", 0)
     assert after - before <= 1, "of which this test's own look is one"

