@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tasks.errors import BadInput, ModelFailure, Unavailable
+from tasks.imaging import helper as fork_helper
 from tasks.imaging import sandbox
 
 SMALL = sandbox.Allowance(memory_bytes=200 * 2**20, cpu_s=0.3, wall_s=1.5)
@@ -25,7 +26,7 @@ def run(work, data=b"", memory_bytes=100, allowance=SMALL, **arguments):
 
 
 def helper() -> psutil.Process:
-    return psutil.Process(sandbox._helper().process.pid)
+    return psutil.Process(fork_helper.get().process.pid)
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +155,7 @@ def test_a_fork_bomb_gets_no_process():
 def test_a_secret_is_neither_in_the_memory_nor_in_the_environment_of_the_child(monkeypatch):
     secret = secrets.token_bytes(32)
     monkeypatch.setenv("PIXELMILL_SECRET", secret.hex())
-    sandbox.stop()  # the next helper would inherit it
+    fork_helper.stop()  # the next helper would inherit it
     run("nothing")
 
     for needle in (secret, secret.hex().encode()):
@@ -209,8 +210,8 @@ def test_helpers_that_die_again_and_again_are_no_fault_of_the_picture(monkeypatc
 
 
 def test_a_helper_that_hangs_is_replaced(monkeypatch):
-    monkeypatch.setattr(sandbox, "ANSWER_S", 3.0)  # enough for the next one on a busy machine
-    monkeypatch.setattr(sandbox, "END_S", 0.5)
+    monkeypatch.setattr(fork_helper, "ANSWER_S", 3.0)  # enough for the next one on a busy machine
+    monkeypatch.setattr(fork_helper, "END_S", 0.5)
     before = helper()
     before.suspend()
 
@@ -231,7 +232,7 @@ def test_a_forked_process_uses_the_helper_of_its_parent():
     used = helper().pid
     child = os.fork()
     if child == 0:
-        is_so = run("write")[0]["height"] == 3 and sandbox._helper().process.pid == used
+        is_so = run("write")[0]["height"] == 3 and fork_helper.get().process.pid == used
         os._exit(0 if is_so else 1)
 
     assert os.waitpid(child, 0)[1] == 0
@@ -239,7 +240,7 @@ def test_a_forked_process_uses_the_helper_of_its_parent():
 
 def test_the_helper_ends_with_the_last_process_that_holds_it():
     was = helper()
-    sandbox.stop()
+    fork_helper.stop()
 
     assert not was.is_running()
 

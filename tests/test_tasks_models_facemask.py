@@ -201,5 +201,5 @@ def test_the_classifier_is_small() -> None:
 def test_weights_of_our_own_are_checked_too(tmp_path: Path) -> None:
     wrong = Weight(member="facemask.safetensors", sha256="0" * 64, licence="Apache-2.0")
 
-    with pytest.raises(ModelFailure, match=re.escape("facemask.safetensors are missing or not")):
+    with pytest.raises(ModelFailure, match=re.escape("facemask.safetensors are missing, or not")):
         weights.fetch(wrong, tmp_path)

@@ -135,7 +135,7 @@ def test_a_profile_that_does_not_exist_is_named(name: str) -> None:
 def test_profiles_without_their_parameter_are_refused(tmp_path: Path) -> None:
     (tmp_path / "toy.py").write_text(TOY.replace('] = "small"', '] = "large"'))
 
-    with pytest.raises(ModelFailure, match="default is 'small'"):
+    with pytest.raises(ModelFailure, match="the default 'small'"):
         registry._load("toy2", tmp_path / "toy.py")
 
 

@@ -92,7 +92,7 @@ def test_a_name_that_is_taken_is_refused(write: Write) -> None:
 def test_a_file_name_that_is_no_identifier_is_refused(write: Write, name: str) -> None:
     write(name)
 
-    with pytest.raises(ModelFailure, match="is no name for a model"):
+    with pytest.raises(ModelFailure, match="cannot be the name of a model"):
         registry.names()
 
 
@@ -126,7 +126,7 @@ def test_a_file_without_a_model_is_refused(write: Write) -> None:
 def test_a_parameter_with_a_reserved_name_is_refused(write: Write, field: str) -> None:
     write(f"uses_{field}.py", field=field)
 
-    with pytest.raises(ModelFailure, match=f"a parameter may not be called {field}"):
+    with pytest.raises(ModelFailure, match=f"a parameter cannot be called {field}"):
         registry.get(f"uses_{field}")
 
 

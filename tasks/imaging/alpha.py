@@ -1,6 +1,6 @@
 """From a coarse matte to a cut-out: edges that follow the photo, colours without the background.
 
-All on float32, box filters only: time grows with the pixels, not with the radius.
+Everything is float32 and uses box filters only, so the time depends on the pixels, not the radius.
 """
 
 from typing import Any
@@ -15,24 +15,25 @@ from tasks.imaging.types import Alpha, Cutout, Image
 Matte = NDArray[Any]
 """H x W float32, 0..1."""
 Radius = tuple[int, int]
-"""Of a box: (rows, columns) on each side of its middle."""
+"""Of a box: (rows, columns) on each side of its centre."""
 
 _SURE_LOW, _SURE_HIGH = 0.03, 0.97
-"""A coarse value outside these is taken for background, for foreground."""
+"""A coarse value below the first is background, above the second foreground."""
 _HAZE = 0.02
-"""What the filter leaves of a flat side next to an edge, taken off at both ends."""
+"""What the filter leaves beside an edge on a flat side; removed at both ends."""
 _RADIUS = 4
-"""Of the filter, in pixels of the coarse matte: blurred outlines are wider than its own."""
+"""Of the filter, in pixels of the coarse matte, as outlines out of focus are wider than its own."""
 _SOLID_RADIUS = 2
-"""So far inside, the subject is solid again: narrow ones would become glassy."""
+"""This far inside, the subject is solid again. Without it, narrow subjects would look like
+glass."""
 _EPSILON = 3e-4
 """Smallest variance of the guide (0..1, squared) that counts as an edge."""
 _WORK_SIDES = (256, 1024)
-"""The filter's statistics are taken at the coarse matte's size, within these."""
+"""The filter's statistics are computed at the coarse matte's size, within these limits."""
 _WIDE_SIDE, _WIDE_PART = 256, 16
-"""Size of the wide blur, and its radius as a part of that."""
+"""Size at which the wide blur is computed; that size divided by its radius."""
 _NEAR_SIDE, _NEAR_RADIUS = 512, (2, 2)
-"""The same of the narrow blur."""
+"""Size at which the narrow blur is computed, and its radius."""
 _LEAST_WEIGHT = 1e-3
 
 
@@ -40,8 +41,7 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     """A coarse H' x W' matte (uint8, or float32 0..1) -> the image's size, along its edges.
 
     Fast guided filter with the image's colours as guide (He, Sun, Tang, PAMI 2013; He, Sun 2015).
-    Where the matte is sure all around, it stays 0 or 255. The colours as guide leave 5 % less
-    error than their grey, for 30 ms more at 2048 px.
+    Where the matte is sure all around, it stays 0 or 255.
     """
     height, width = image.shape[:2]
     work_side = min(max(*alpha.shape, _WORK_SIDES[0]), _WORK_SIDES[1])
@@ -57,10 +57,10 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
 
 
 def foreground(image: Image, alpha: Alpha) -> Image:
-    """The colour of what is in front, at soft edges without the background's share.
+    """The foreground's colours: at soft edges, the background's share is removed.
 
-    Blur fusion in two passes (Forte, ICIP 2021), the blurs taken at a smaller size. Where alpha is
-    0 or 255 the image stays.
+    Blur fusion in two passes (Forte, ICIP 2021), with the blurs at a smaller size. Where alpha is 0
+    or 255, the image is unchanged.
     """
     soft = (alpha > 0) & (alpha < 255)
     if not soft.any():
@@ -76,7 +76,7 @@ def foreground(image: Image, alpha: Alpha) -> Image:
 
 
 def cutout(image: Image, alpha: Alpha) -> Cutout:
-    """RGBA of the foreground's own colours; RGB is zero where alpha is."""
+    """RGBA with the foreground's colours; RGB is zero where alpha is zero."""
     rgba = np.dstack([foreground(image, alpha), alpha])
     shown = (alpha > 0).view(np.uint8)
     return np.asarray(cv2.bitwise_and(rgba, rgba, mask=shown), np.uint8)
@@ -88,7 +88,7 @@ def _as_matte(alpha: NDArray[Any]) -> Matte:
 
 
 def _radius(coarse: tuple[int, ...], work: tuple[int, ...], pixels: int) -> Radius:
-    """That many pixels of the coarse matte, at working size."""
+    """A radius in pixels of the coarse matte, converted to the working size."""
     down, across = (
         max(2, round(pixels * new / old)) for new, old in zip(work, coarse, strict=True)
     )
@@ -96,13 +96,13 @@ def _radius(coarse: tuple[int, ...], work: tuple[int, ...], pixels: int) -> Radi
 
 
 def box_mean(array: NDArray[Any], radius: Radius) -> NDArray[Any]:
-    """Over a box around each pixel, mirrored at the border."""
+    """The mean over a box around each pixel, mirrored at the border."""
     size = (2 * radius[1] + 1, 2 * radius[0] + 1)
     return cv2.blur(array, size, borderType=cv2.BORDER_REFLECT)
 
 
 def _guided(guide: NDArray[Any], matte: Matte, radius: Radius) -> tuple[NDArray[Any], Matte]:
-    """Per pixel the (a, b) of matte = a . colour + b: H x W x 3 and H x W, already averaged."""
+    """Per pixel the a and b of matte = a . colour + b: H x W x 3 and H x W, already averaged."""
     mean_guide, mean_matte = box_mean(guide, radius), box_mean(matte, radius)
     covariance = box_mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
     slopes = _solve(_variances(guide, mean_guide, radius), covariance)
@@ -111,7 +111,7 @@ def _guided(guide: NDArray[Any], matte: Matte, radius: Radius) -> tuple[NDArray[
 
 
 def _variances(guide: NDArray[Any], middle: NDArray[Any], radius: Radius) -> list[Matte]:
-    """rr, rg, rb, gg, gb, bb of the colour's covariance matrix, epsilon on its diagonal."""
+    """rr, rg, rb, gg, gb, bb of the colours' covariance matrix, with epsilon on its diagonal."""
     pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
     products = [guide[..., i] * guide[..., j] for i, j in pairs]
     return [
@@ -136,7 +136,7 @@ def _solve(variances: list[Matte], covariance: NDArray[Any]) -> NDArray[Any]:
 
 
 def linear(image: Image, slopes: NDArray[Any], offset: Matte) -> Matte:
-    """slopes . colour (0..1) + offset, both H' x W' and smaller, at the image's size."""
+    """slopes . colour (0..1) + offset at the image's size; both have the smaller size H' x W'."""
     height, width = image.shape[:2]
     size = (width, height)
     fine: Matte = cv2.resize(offset, size, interpolation=cv2.INTER_LINEAR)
@@ -147,7 +147,7 @@ def linear(image: Image, slopes: NDArray[Any], offset: Matte) -> Matte:
 
 
 def _settle(fine: Matte, coarse: Matte, wide: Radius, narrow: Radius) -> Alpha:
-    """Put 0 and 1 back where the coarse matte is sure in the whole neighbourhood."""
+    """Restore 0 and 1 where the coarse matte is sure in the whole neighbourhood."""
     far, near = (
         np.ones((2 * down + 1, 2 * across + 1), np.uint8) for down, across in (wide, narrow)
     )
@@ -165,22 +165,23 @@ def _settle(fine: Matte, coarse: Matte, wide: Radius, narrow: Radius) -> Alpha:
 def _fuse(
     pixels: NDArray[Any], matte: NDArray[Any], front: NDArray[Any], back: NDArray[Any]
 ) -> NDArray[Any]:
-    """The front's colours, 0..255, such that front over back gives the pixels again (Forte, 4)."""
+    """The front's colours, 0..255, with which front over back gives the pixels (Forte, equation
+    4)."""
     share = matte[..., None]
     fused = front + share * (pixels - share * front - (1 - share) * back)
     return np.asarray(np.clip(fused, 0, 255), np.float32)
 
 
 def _shares(image: Image, alpha: Alpha) -> tuple[Image, Image]:
-    """What front and back give to each pixel where they mix: image x alpha and the rest."""
+    """The parts of front and back in each pixel: image x alpha, and the rest."""
     front = cv2.multiply(image, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
     return np.asarray(front, np.uint8), np.asarray(cv2.subtract(image, front), np.uint8)
 
 
 def _wide_colours(image: Image, alpha: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Front and back colour around each pixel, from far enough to meet something sure.
+    """Front and back colour around each pixel, from far enough away to include something sure.
 
-    The shares are made small, not the colours: so nothing of one leaks into the other.
+    The shares are shrunk, not the colours, so neither leaks into the other.
     """
     height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _WIDE_SIDE)
     front, back = (geometry.resize(share, height, width) for share in _shares(image, alpha))
@@ -190,7 +191,7 @@ def _wide_colours(image: Image, alpha: Alpha) -> tuple[NDArray[Any], NDArray[Any
 
 
 def _near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
-    """The same from close by: the wide colours fused with the image, blurred again narrowly."""
+    """The same from nearby: the wide colours fused with the image, and blurred narrowly again."""
     height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _NEAR_SIDE)
     wide_front, wide_back = _wide_colours(image, alpha)
     pixels, matte = geometry.resize(image, height, width), _as_matte(alpha)
@@ -204,6 +205,6 @@ def _near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
 
 
 def _colour(share: NDArray[Any], weight: NDArray[Any], radius: Radius) -> NDArray[Any]:
-    """The mean colour over a box, weighted by how much of it each pixel shows."""
+    """The mean colour over a box, weighted by how much of it each pixel contains."""
     total = box_mean(weight, radius)[..., None] + _LEAST_WEIGHT
     return np.clip(box_mean(share.astype(np.float32), radius) / total, 0, 255)

@@ -1,4 +1,4 @@
-"""An AVIF's header: the largest size that its boxes state."""
+"""Reads an AVIF's header: the largest size that its boxes state."""
 
 import struct
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from tasks.imaging.header import Header, Limits, broken
 _BOX = struct.Struct(">I4s")
 _SIZE = struct.Struct(">II")
 _SIZES_IN = {b"meta": (b"ispe", 8, 0), b"moov": (b"tkhd", 80, 16)}
-"""Box -> (kind inside it, offset of width and height from that name, binary places)."""
+"""Box -> (kind of box inside it, offset of width and height from its name, fractional bits)."""
 _MAX_BOXES = 64
-"""At the top level; an AVIF has three or four."""
+"""Most boxes at the top level; an AVIF has three or four."""
 
 
 def read(data: bytes, limits: Limits) -> Header:
@@ -54,13 +54,13 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 def _sizes(
     data: bytes, start: int, end: int, kind: bytes, max_boxes: int
 ) -> Iterator[tuple[int, int]]:
-    """(width, height) of every size box; found by name, so that no nesting hides one."""
+    """(width, height) of every size box. Boxes are found by name, so no nesting hides one."""
     name, offset, places = _SIZES_IN[kind]
-    found = data.find(name, start, end)
+    at = data.find(name, start, end)
     for _ in range(max_boxes):
-        if found < 0 or found + offset + 8 > end:
+        if at < 0 or at + offset + 8 > end:
             return
-        width, height = _SIZE.unpack_from(data, found + offset)
+        width, height = _SIZE.unpack_from(data, at + offset)
         yield width >> places, height >> places
-        found = data.find(name, found + 4, end)
+        at = data.find(name, at + 4, end)
     raise broken("the AVIF states too many sizes", code="too_many_segments")

@@ -1,4 +1,4 @@
-"""Bytes to pixels and back. Decoding happens in a child process; encoding is of our own arrays."""
+"""Decodes images in a sandboxed process, and encodes our own arrays in this one."""
 
 import io
 from dataclasses import asdict, dataclass
@@ -15,25 +15,25 @@ from tasks.imaging.guard import Header, Limits
 from tasks.imaging.types import Alpha, Image
 
 DECODER = "tasks.imaging.decoder:decode"
-"""What is run in the sandbox. By name: only there it is imported."""
+"""What runs in the sandbox; a name, because it is imported only there."""
 _BASE_BYTES = 256 * 2**20
 _BYTES_PER_PIXEL = 12
-"""Of address space: Pillow reserves 8 for a WebP, libwebp 4; the most in use is 6 (a JPEG)."""
+"""Of address space. Pillow reserves 8 for a WebP, libwebp 4; at most 6 are in use (for a JPEG)."""
 _WALL_FACTOR = 4
-"""A busy machine may take so many times longer than the CPU time."""
+"""How many times longer than the CPU time a busy machine may take."""
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture as every model gets it."""
+    """A picture in the form that every model gets."""
 
     image: Image
-    """Upright; white where the upload is transparent; read-only is not promised."""
+    """Upright, and white where the upload is transparent. It may be read-only or not."""
     alpha: Alpha | None
-    """The upload's own transparency, of the image's size; None where all is opaque."""
+    """The upload's own transparency at the image's size; None if everything is opaque."""
     width: int
-    """Of the upright upload as received."""
+    """Of the upload, upright."""
     height: int
 
 
@@ -44,9 +44,9 @@ def decode(
     cpu_s: float = 10,
     limits: Limits = Limits(),  # noqa: B008 - frozen, never changed
 ) -> Decoded:
-    """Decode what the guard let through; the longer side of the image is at most `max_side`.
+    """Decode what the guard has accepted; the longer side of the image is at most `max_side`.
 
-    `max_side` 0 keeps the size. Raises BadInput (422) whatever is wrong with the bytes.
+    With `max_side` 0 the size is kept. Raises BadInput (422), whatever is wrong with the bytes.
     """
     guard.check_scans(data, header, limits)
     side = max(header.width, header.height)
@@ -66,16 +66,17 @@ def decode(
 
 
 def prepare() -> dict[str, str]:
-    """Start what decoding needs, so that no picture waits for it; the sandbox's layers.
+    """Start the process that decoding needs, so that no picture waits for it.
 
-    Call it before this process forks, and all its children use the same helper.
+    Call it before this process forks, so that all its children share one helper. Returns the
+    layers of the sandbox: name -> `on`, or why it is off.
     """
     sandbox.start(DECODER)
     return sandbox.layers()
 
 
 def encode_png(array: NDArray[np.uint8]) -> bytes:
-    """H x W, H x W x 3 or H x W x 4 -> PNG at level 1: larger by a tenth, five times faster."""
+    """H x W, H x W x 3 or H x W x 4 -> PNG at level 1: a tenth larger, five times faster."""
     clean = _without_hidden_colour(array)
     if clean.ndim == 3:
         clean = cv2.cvtColor(clean, _TO_OPENCV[clean.shape[2]])
@@ -83,7 +84,8 @@ def encode_png(array: NDArray[np.uint8]) -> bytes:
 
 
 def encode_webp(array: NDArray[np.uint8], quality: int = 90) -> bytes:
-    """H x W x 3 or H x W x 4 -> WebP. Method 2: a third of the time of 4, 3 % larger."""
+    """H x W x 3 or H x W x 4 -> WebP. Method 2 takes a third of the time of 4, for 3 % more
+    bytes."""
     return _by_pillow(array, "WEBP", quality=quality, method=2, alpha_quality=80, exact=False)
 
 
@@ -93,7 +95,7 @@ def encode_avif(array: NDArray[np.uint8], quality: int = 75) -> bytes:
 
 
 def _decoded(answer: dict[str, Any], memory: sandbox.Memory, header: Header) -> Decoded:
-    """The child's pixels as arrays. Its numbers are checked: it may have been taken over."""
+    """The child's pixels as arrays. Its numbers are checked, since it may have been compromised."""
     height, width = int(answer["height"]), int(answer["width"])
     area = height * width
     if height < 1 or width < 1 or 4 * area > memory.size:
@@ -115,7 +117,7 @@ def _by_pillow(array: NDArray[np.uint8], name: str, **options: Any) -> bytes:
 
 
 def _without_hidden_colour(array: NDArray[np.uint8]) -> NDArray[Any]:
-    """RGBA with RGB zero under alpha 0: what was removed must not be in the file."""
+    """RGBA with RGB zero where alpha is 0: what was removed must not be in the file."""
     if array.ndim != 3 or array.shape[2] != 4:
         return np.ascontiguousarray(array)
     shown = (array[..., 3] > 0).view(np.uint8)

@@ -1,7 +1,7 @@
-"""What a process gives up before it looks at hostile bytes: files, limits, its user, system calls.
+"""Takes away from a process what it does not need to decode: files, memory, its user, system calls.
 
-Each layer holds where the one before it is missing: macOS has no seccomp, a laptop's worker is not
-root, a container may forbid either.
+Each layer also works where another is missing: macOS has no seccomp, a worker on a laptop does not
+run as root, and a container may forbid either.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ from tasks.imaging import seccomp
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 _FIRST_USER = 0x70000000
-"""Users from here on are nobody's, by systemd's list of user ids; each process gets its own."""
+"""First of the user ids that systemd's list leaves unused. Each process gets one of its own."""
 _NOBODY = 65534
-"""Where a container knows no ids above 65535."""
+"""For containers without ids above 65535."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 layers: dict[str, str] = {}
-"""What holds in this process: layer -> `on`, or why it is off."""
+"""What confines this process: layer -> `on`, or why it is off."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Allowance:
     """What a piece of work may use."""
 
     memory_bytes: int
-    """Address space on top of what the process has when it starts."""
+    """Address space beyond what the process has when it starts."""
     cpu_s: float
     wall_s: float
 
 
 def confine(keep: int, allowance: Allowance, parent: int) -> None:
-    """Give up all but the file descriptor `keep`, this process's memory, and the allowance.
+    """Give up everything but the file descriptor `keep`, the present memory, and the allowance.
 
     Ends the process if its `parent` has ended meanwhile.
     """
@@ -52,7 +52,7 @@ def confine(keep: int, allowance: Allowance, parent: int) -> None:
     faulthandler.disable()
     for number in (signal.SIGALRM, signal.SIGPROF, signal.SIGXCPU):
         signal.signal(number, signal.SIG_DFL)
-    os.dup2(0, 1)  # /dev/null: what a decoder prints is for nobody
+    os.dup2(0, 1)  # /dev/null: nobody reads what a decoder prints
     os.dup2(0, 2)
     os.closerange(3, keep)
     os.closerange(keep + 1, _files_limit())
@@ -65,13 +65,13 @@ def confine(keep: int, allowance: Allowance, parent: int) -> None:
 
 
 def report(data: bytes, memory: NDArray[Any], arguments: Mapping[str, Any]) -> dict[str, str]:
-    """A piece of work that answers which layers hold."""
+    """Work for the sandbox: returns which layers are on."""
     return dict(layers)
 
 
 def _take_limits(allowance: Allowance) -> None:
-    """Limits that cannot be raised again."""
-    # Finer than RLIMIT_CPU, which counts in whole seconds and stays as the second line.
+    """Set limits that cannot be raised again."""
+    # Finer than RLIMIT_CPU, which counts whole seconds and remains as a second line of defence.
     signal.setitimer(signal.ITIMER_PROF, allowance.cpu_s)
     signal.setitimer(signal.ITIMER_REAL, allowance.wall_s + 1)
     _limit(resource.RLIMIT_CPU, int(allowance.cpu_s) + 1)
@@ -81,7 +81,7 @@ def _take_limits(allowance: Allowance) -> None:
 
 
 def _limit(kind: int, most: int) -> None:
-    """Lower a limit; one that is lower already stays."""
+    """Lower a limit; a limit that is lower already stays."""
     _, hard = resource.getrlimit(kind)
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     with contextlib.suppress(ValueError, OSError):  # macOS has no RLIMIT_AS
@@ -93,7 +93,7 @@ def _files_limit() -> int:
 
 
 def _address_space_bytes() -> int:
-    """What is mapped now."""
+    """The address space in use now."""
     try:
         with open("/proc/self/statm", "rb") as file:
             return int(file.read().split()[0]) * mmap.PAGESIZE
@@ -102,23 +102,23 @@ def _address_space_bytes() -> int:
 
 
 def _change_user() -> None:
-    """Become a user that owns nothing; only root can."""
+    """Become a user that owns nothing, which only root can do."""
     if os.geteuid() != 0:
         raise OSError("not started as root")
-    with contextlib.suppress(OSError):  # forbidden in some containers; the ids matter more
+    with contextlib.suppress(OSError):  # forbidden in some containers; the user matters more
         os.setgroups([])
     for user in (_FIRST_USER + os.getpid(), _NOBODY):
-        with contextlib.suppress(OSError):  # a container's namespace may know few ids
+        with contextlib.suppress(OSError):  # a container may have few ids
             os.setresgid(user, user, user)
             os.setresuid(user, user, user)
             break
     else:
-        raise OSError("no other user id may be taken here")
+        raise OSError("no other user id is available here")
     _limit(resource.RLIMIT_NPROC, 0)
 
 
 def _close_memory() -> None:
-    """Let no process of the same user read this one's memory, and end with the parent.
+    """Keep other processes of this user from reading our memory, and end when the parent ends.
 
     After the change of user, which would undo both.
     """
@@ -130,7 +130,7 @@ def _close_memory() -> None:
 
 
 def _reason(take: Callable[[], None]) -> str:
-    """`on`, or why this layer could not be had."""
+    """`on`, or why this layer is not available."""
     try:
         take()
     except OSError as error:

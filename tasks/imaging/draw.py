@@ -1,4 +1,4 @@
-"""Boxes with their labels on a picture, legible on any photo and without telling colours apart."""
+"""Draws labelled boxes that are legible on any photo, and without colour vision."""
 
 import math
 import zlib
@@ -22,13 +22,13 @@ _PALETTE: tuple[Colour, ...] = (
     (204, 121, 167),
     (86, 180, 233),
 )
-"""Okabe and Ito's colours: told apart with any kind of colour vision."""
+"""Okabe and Ito's colours, which people with any kind of colour vision can tell apart."""
 _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class _Pen:
-    """Sizes in pixels that fit the picture."""
+    """Sizes in pixels that suit the picture."""
 
     line: int
     pad: int
@@ -52,7 +52,7 @@ def annotate(
 
 
 def percent(score: float) -> str:
-    """`97%`, and near the ends `99.7%`, cut off rather than rounded: 100% is certain."""
+    """`97%`; near the ends `99.7%`, cut off and not rounded, since 100% would mean certainty."""
     if 0.01 <= score < 0.99:
         return f"{score:.0%}"
     return f"{math.floor(score * 1000) / 10:g}%"
@@ -65,12 +65,12 @@ def _pen(image: Image) -> _Pen:
 
 
 def _colour(label: str) -> Colour:
-    """The same for a label in every picture."""
+    """The colour of a label, the same in every picture."""
     return _PALETTE[zlib.crc32(label.encode()) % len(_PALETTE)]
 
 
 def _ordered(box: Sequence[float] | NDArray[np.float32], size: tuple[int, int]) -> list[int]:
-    """Whole pixels inside the picture, left before right and top before bottom."""
+    """Whole pixels inside the picture; left before right, top before bottom."""
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     across = sorted(min(max(x, 0), size[0] - 1) for x in (x1, x2))
     down = sorted(min(max(y, 0), size[1] - 1) for y in (y1, y2))
@@ -78,21 +78,21 @@ def _ordered(box: Sequence[float] | NDArray[np.float32], size: tuple[int, int]) 
 
 
 def _outline(canvas: ImageDraw.ImageDraw, box: list[int], colour: Colour, pen: _Pen) -> None:
-    """The colour with a thin contrasting line around it, seen on light and on dark."""
+    """The colour with a thin contrasting line around it, visible on light and on dark."""
     around = [box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]
     canvas.rectangle(around, outline=_text_colour(colour), width=pen.line + 2)
     canvas.rectangle(box, outline=colour, width=pen.line)
 
 
 def _tag(canvas: ImageDraw.ImageDraw, box: list[int], text: str, colour: Colour, pen: _Pen) -> None:
-    """A filled tag on the box's upper edge, inside the box where there is no room above."""
+    """A filled tag on the box's upper edge; inside the box if there is no room above."""
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=pen.font)
     width, height = int(right - left) + 2 * pen.pad, int(bottom - top) + 2 * pen.pad
     x = max(0, min(box[0], canvas.im.size[0] - width))
     y = box[1] - height if box[1] >= height else box[1]
     canvas.rectangle([x, y, x + width, y + height], fill=colour)
-    place = (x + pen.pad - left, y + pen.pad - top)
-    canvas.text(place, text, fill=_text_colour(colour), font=pen.font)
+    position = (x + pen.pad - left, y + pen.pad - top)
+    canvas.text(position, text, fill=_text_colour(colour), font=pen.font)
 
 
 def _text_colour(background: Colour) -> Colour:

@@ -1,9 +1,10 @@
-"""The process that decoding processes are forked from: a fresh Python that knows no secret.
+"""The process that decoding processes are forked from: a new Python process that knows no secrets.
 
-A worker's memory holds keys, passwords and other users' pictures, and a fork of it has them all.
-So a worker starts this process with an environment of its own, and hands it each piece of work by
-a socket: what to run, and a file in memory with the bytes. It never looks into that file: its
-child does, once it is confined. It ends when no worker holds the other end of the socket.
+A worker's memory holds keys, passwords and other users' pictures, and a fork of it would have them
+all. So a worker starts this process with an environment of its own, and sends it each piece of work
+through a socket: what to run, and a file in memory with the bytes. This process never reads that
+file; its child does, after it is confined. It ends when no worker holds the other end of the
+socket.
 """
 
 import codecs
@@ -26,29 +27,29 @@ from numpy.typing import NDArray
 from tasks.imaging import confinement
 
 Work = Callable[[bytes, NDArray[np.uint8], Mapping[str, Any]], dict[str, Any]]
-"""(hostile bytes, memory to write to, arguments) -> a small JSON object."""
+"""(untrusted bytes, memory to write to, arguments) -> a small JSON object."""
 
 MAX_REQUEST_BYTES = 4096
 MAX_REPORT_BYTES = 4096
 FILES = 3
-"""With each request: the memory, the pipe for the report, the socket for the child's number."""
+"""Sent with each request: the memory, the pipe for the report, the socket for the child's pid."""
 _REAP_MS = 1000
 
 for _encoding in ("ascii", "latin_1", "cp1252", "utf_8", "utf_16", "utf_16_be", "utf_16_le"):
-    codecs.lookup(_encoding)  # imported here, because the child can open no file to do it later
+    codecs.lookup(_encoding)  # imported now, since a confined child can open no file
 
 
 def main() -> None:
-    """Serve the socket whose number is the first argument."""
+    """Serve the socket whose file descriptor is the first argument."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        # They reach the whole process group; the workers, which are being stopped, finish first.
+        # They reach the whole process group; workers that are being stopped still need this one.
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=int(sys.argv[1])) as link:
         _serve(link)
 
 
 def _serve(link: socket.socket) -> None:
-    """Fork a child per request, until no worker is left."""
+    """Fork a child per request until no worker is left."""
     poll = select.poll()
     poll.register(link, select.POLLIN)
     children: set[int] = set()
@@ -69,18 +70,18 @@ def _serve(link: socket.socket) -> None:
 
 
 def _start(request: Mapping[str, Any], memory: int, report: int, control: int) -> set[int]:
-    """Fork the child and tell who asked, or tell why that was not possible."""
-    with socket.socket(fileno=os.dup(control)) as teller:
+    """Fork the child and report its pid, or why that was not possible."""
+    with socket.socket(fileno=os.dup(control)) as reply:
         try:
             work, parent = _work(request["work"]), os.getpid()
             child = os.fork()
         except Exception as error:
-            _tell(teller, {"error": f"{type(error).__name__}: {error}"})
+            _send(reply, {"error": f"{type(error).__name__}: {error}"})
             return set()
         if child == 0:
             _child(work, request, memory, report, parent)
         handle = _handle(child)
-        if not _tell(teller, {"pid": child}, handle):  # nobody waits for it any more
+        if not _send(reply, {"pid": child}, handle):  # nobody waits for it any more
             os.kill(child, signal.SIGKILL)
         for file in handle:
             os.close(file)
@@ -88,27 +89,27 @@ def _start(request: Mapping[str, Any], memory: int, report: int, control: int) -
 
 
 def _work(name: str) -> Work:
-    """What `module:function` names; imported here once, as the child could not."""
+    """What `module:function` names; imported here once, since the child cannot."""
     module, function = name.split(":")
     if module not in sys.modules:
         import_module(module)
         gc.collect()
-        gc.freeze()  # the children's pages stay shared
+        gc.freeze()  # so that memory pages stay shared with the children
     work: Work = getattr(sys.modules[module], function)
     return work
 
 
 def _handle(child: int) -> Sequence[int]:
-    """A file that stands for the child, where the system has such: its number may be used again."""
+    """A pidfd of the child, if the system has them: a pid may be used again for another process."""
     try:
         return (os.pidfd_open(child),)
     except (AttributeError, OSError):  # macOS; a kernel before 5.3
         return ()
 
 
-def _tell(teller: socket.socket, what: Mapping[str, Any], files: Sequence[int] = ()) -> bool:
+def _send(reply: socket.socket, what: Mapping[str, Any], files: Sequence[int] = ()) -> bool:
     try:
-        socket.send_fds(teller, [json.dumps(what).encode()], files)
+        socket.send_fds(reply, [json.dumps(what).encode()], files)
     except OSError:
         return False
     return True
@@ -117,20 +118,20 @@ def _tell(teller: socket.socket, what: Mapping[str, Any], files: Sequence[int] =
 def _child(
     work: Work, request: Mapping[str, Any], memory: int, report: int, parent: int
 ) -> NoReturn:
-    """Do the work, report, and never come back."""
-    said: dict[str, Any]
+    """Do the work, report, and end the process."""
+    result: dict[str, Any]
     try:
         shared = np.frombuffer(mmap.mmap(memory, request["size"]), np.uint8)
         output, given = np.split(shared, [request["memory_bytes"]])
         data = given.tobytes()
         confinement.confine(report, confinement.Allowance(**request["allowance"]), parent)
-        said = {"answer": work(data, output, request["arguments"])}
+        result = {"answer": work(data, output, request["arguments"])}
     except MemoryError:
-        said = {"error": "out of memory"}
-    except BaseException as error:  # noqa: B036 - whatever it is, it must not leave this process
-        said = {"error": str(error)[:200] or type(error).__name__}
+        result = {"error": "out of memory"}
+    except BaseException as error:  # noqa: B036 - nothing may leave this process
+        result = {"error": str(error)[:200] or type(error).__name__}
     with contextlib.suppress(BaseException):
-        os.write(report, json.dumps(said).encode()[:MAX_REPORT_BYTES])
+        os.write(report, json.dumps(result).encode()[:MAX_REPORT_BYTES])
     os._exit(0)
 
 

@@ -1,6 +1,6 @@
-"""The first look at an upload: type and size from its bytes, before any decoder sees them.
+"""The first check of an upload: its type and size from its bytes, before any decoder gets them.
 
-Standard library only; the work grows with the number of segments, never with what a header claims.
+Standard library only. The work depends on the number of segments, never on what a header claims.
 """
 
 import struct
@@ -43,7 +43,7 @@ _HEIC_HINT = (
 
 
 def check(data: bytes, limits: Limits = Limits()) -> Header:  # noqa: B008 - frozen, never changed
-    """The header of a file that is safe to decode once `check_scans` has passed it too.
+    """The header of a file that is safe to decode if `check_scans` accepts it too.
 
     Takes less than 50 us. Raises BadInput: 413 `too_large`, 415 `unsupported_type`, else 422.
     """
@@ -64,16 +64,17 @@ def check(data: bytes, limits: Limits = Limits()) -> Header:  # noqa: B008 - fro
 
 
 def check_scans(data: bytes, header: Header, limits: Limits) -> None:
-    """Refuse a JPEG of too many scans where they were not all counted, for which all is searched.
+    """Refuse a JPEG with too many scans, if `check` has not counted all of them.
 
-    Takes up to 340 us a MB: nothing for an event loop. Raises BadInput, 422 `too_many_scans`.
+    It searches the whole file, up to 340 us per MB: too long for an event loop. Raises BadInput,
+    422 `too_many_scans`.
     """
     if header.uncounted_from is not None:
         _check_scans(jpeg.count_scans(data, header.uncounted_from, len(data), limits), limits)
 
 
 def _type_name(data: bytes) -> str:
-    """What the first bytes say, "" where they say nothing we know."""
+    """The type that the first bytes name; "" if it is unknown."""
     if data[:4] == b"RIFF":
         return "WebP" if data[8:12] == b"WEBP" else "this RIFF file"
     if data[4:8] == b"ftyp":
@@ -110,7 +111,7 @@ def _check_size(header: Header, limits: Limits) -> None:
 
 
 def _max_pixels(header: Header, limits: Limits) -> int:
-    """A progressive JPEG is held whole, two bytes a channel: a fourth one must find room too."""
+    """A progressive JPEG is held completely, two bytes per channel: a fourth one needs room too."""
     held = header.progressive and header.channels == 4
     return limits.max_pixels * 3 // 4 if held else limits.max_pixels
 

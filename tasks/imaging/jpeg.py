@@ -1,4 +1,4 @@
-"""A JPEG's header: the segments before the first scan, and how many scans there are."""
+"""Reads a JPEG's header: the segments before the first scan, and the number of scans."""
 
 import itertools
 import re
@@ -7,14 +7,14 @@ from dataclasses import replace
 from tasks.imaging.header import Header, Limits, broken
 
 _MAX_GARBAGE_BYTES, _MAX_ALL_GARBAGE_BYTES = 4096, 65_536
-"""Bytes between two segments, or between all, that are skipped, as libjpeg does."""
+"""Bytes between two segments, and between all segments, that are skipped, as libjpeg does."""
 _NEAR_BYTES = 65_536
-"""From the first scan on so much is searched for others as the header is read: 20 us."""
+"""So many bytes behind the first scan are searched for others when the header is read: 20 us."""
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
-"""But for those without a length: stuffing, TEM, RSTn, SOI, and fill bytes."""
+"""Without those that have no length: stuffing, TEM, RSTn, SOI, and fill bytes."""
 _SCAN = re.compile(rb"\xff\xda")
 _MARKER_IN_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 
@@ -23,8 +23,8 @@ def read(data: bytes, limits: Limits) -> Header:
     """The header of a JPEG that starts with FF D8. Raises BadInput."""
     frame: Header | None = None
     position, segments, metadata_bytes, garbage_bytes = 2, 0, 0, 0
-    while (found := _next_segment(data, position)) is not None:
-        marker, start, end = found
+    while (segment := _next_segment(data, position)) is not None:
+        marker, start, end = segment
         segments += 1
         garbage_bytes += start - 2 - position
         if garbage_bytes > _MAX_ALL_GARBAGE_BYTES:
@@ -46,25 +46,25 @@ def read(data: bytes, limits: Limits) -> Header:
 
 
 def count_scans(data: bytes, position: int, end: int, limits: Limits) -> int:
-    """How many scans a decoder will read, at most; one above the limit where there are more.
+    """The most scans that a decoder can read; one above the limit if there are more.
 
-    `position` is that of the first one's marker; up to `end` others are looked for.
+    `position` is that of the first scan's marker; others are searched for up to `end`.
 
-    Nothing but the data says where a scan ends, so all of it is searched. FF DA cannot stand inside
-    a scan's data, so counting it never counts too few; where the count is high (another file may
-    follow the picture's end) the segments are walked.
+    Only the data says where a scan ends, so all of it is searched. FF DA cannot occur inside the
+    data of a scan, so this never counts too few. If the count is too high, since another file may
+    follow behind the picture's end, the segments are read one by one.
     """
-    found = itertools.islice(_SCAN.finditer(data, position, end), limits.max_scans + 1)
-    scans = sum(1 for _ in found)
+    matches = itertools.islice(_SCAN.finditer(data, position, end), limits.max_scans + 1)
+    scans = sum(1 for _ in matches)
     return scans if scans <= limits.max_scans else _walk(data, position, limits)
 
 
 def _next_segment(data: bytes, position: int) -> tuple[int, int, int] | None:
     """(marker, start of its length field, end), or None at the end of the picture."""
-    found = _MARKER.search(data, position, position + _MAX_GARBAGE_BYTES + 1)
-    if found is None or found.end() + 2 > len(data):
+    match = _MARKER.search(data, position, position + _MAX_GARBAGE_BYTES + 1)
+    if match is None or match.end() + 2 > len(data):
         return None
-    start = found.end()
+    start = match.end()
     marker, end = data[start - 1], start + (data[start] << 8 | data[start + 1])
     if marker == _END:
         return None
@@ -94,15 +94,15 @@ def _frame(data: bytes, start: int, end: int, marker: int, before: Header | None
 
 
 def _check_length(frame: Header, size: int) -> None:
-    """Refuse data that cannot fill the frame: a block of 8 x 8 takes two codes, so two bits."""
+    """Refuse data too short for the frame: a block of 8 x 8 pixels takes two codes, so two bits."""
     if not frame.progressive and size * 8 < frame.pixels / 64 * 2:
         raise broken("the JPEG is smaller than its size allows")
 
 
 def _with_scans(frame: Header, data: bytes, start: int, limits: Limits) -> Header:
-    """How many scans there are, as far as a short look tells; the first has begun before `start`.
+    """The frame with its number of scans, if that is quickly found; the first began before `start`.
 
-    A sequential JPEG whose first scan holds every channel has that one: libjpeg refuses more.
+    A sequential JPEG whose first scan has every channel has only that one: libjpeg refuses more.
     """
     if not frame.progressive and data[start + 2] == frame.channels:
         return frame
@@ -112,13 +112,13 @@ def _with_scans(frame: Header, data: bytes, start: int, limits: Limits) -> Heade
 
 
 def _walk(data: bytes, position: int, limits: Limits) -> int:
-    """The scans up to the picture's end, without what lies in other segments."""
+    """The scans up to the picture's end, without those inside other segments."""
     scans = 0
     for _ in range(limits.max_segments):
-        found = _MARKER_IN_SCAN.search(data, position)
-        if found is None or data[found.end() - 1] == _END or scans > limits.max_scans:
+        match = _MARKER_IN_SCAN.search(data, position)
+        if match is None or data[match.end() - 1] == _END or scans > limits.max_scans:
             return scans
-        scans += data[found.end() - 1] == _START_OF_SCAN
-        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
-        position = found.end() + max(2, length)
+        scans += data[match.end() - 1] == _START_OF_SCAN
+        length = int.from_bytes(data[match.end() : match.end() + 2], "big")
+        position = match.end() + max(2, length)
     raise broken(f"more than {limits.max_segments} segments", code="too_many_segments")

@@ -1,7 +1,7 @@
-"""Pixels of an AVIF by libavif's own interface: some rows at a time.
+"""Decodes an AVIF with libavif's own interface, some rows at a time.
 
-Pillow hands out the whole picture, and holds it three times on the way; here the decoder's planes
-are all that is held. The library is the one that Pillow brings. Called in the sandbox only.
+Pillow returns the whole picture, and holds it three times on the way; here only the decoder's
+planes are held. The library is the one that Pillow brings. Called in the sandbox only.
 """
 
 import ctypes
@@ -14,11 +14,11 @@ from PIL import _avif
 from tasks.imaging.geometry import Pixels
 
 _OVERLAP_ROWS = 2
-"""Above and below a strip: rows of halved chroma are blended with their neighbours."""
+"""Rows above and below a strip, since rows of halved chroma are blended with their neighbours."""
 _STRICT_PIXI, _STRICT_CLAP = 1, 2
 _STRAY_PIXELS, _MAX_PIXELS = 2**20, 2**28
-"""A picture that is larger than its box says is scaled down to that, as other readers do, if it is
-a small one; libavif takes no limit above the second."""
+"""A small picture (up to the first) may be larger than its box says; it is scaled down, as other
+readers do. libavif accepts no limit above the second."""
 _RGB, _RGBA = 0, 1
 
 
@@ -29,7 +29,7 @@ class _Image(ctypes.Structure):
 
 
 class _Decoder(ctypes.Structure):
-    """The start of avifDecoder: what follows is libavif's business."""
+    """The start of avifDecoder; what follows is private to libavif."""
 
     _fields_ = [
         *((name, c_int) for name in ("codec", "threads", "source", "progressive", "incremental")),
@@ -40,7 +40,7 @@ class _Decoder(ctypes.Structure):
 
 
 class _Rows(ctypes.Structure):
-    """avifRGBImage, and room for what a later version may add."""
+    """avifRGBImage, with room for what a later version may add."""
 
     _fields_ = [
         *((name, c_uint32) for name in ("width", "height", "depth")),
@@ -56,7 +56,7 @@ class _Rectangle(ctypes.Structure):
     _fields_ = [(name, c_uint32) for name in ("x", "y", "width", "height")]
 
 
-# The symbols of what Pillow's module is linked with can be found through it, wherever that lies.
+# Through Pillow's module, the symbols of the library that it is linked with are found.
 _library = ctypes.CDLL(_avif.__file__)
 _library.avifVersion.restype = c_char_p
 _library.avifDecoderCreate.restype = POINTER(_Decoder)
@@ -66,7 +66,9 @@ _library.avifImageSetViewRect.argtypes = (c_void_p, POINTER(_Image), POINTER(_Re
 _library.avifRGBImageSetDefaults.argtypes = (POINTER(_Rows), c_void_p)
 _library.avifImageYUVToRGB.argtypes = (c_void_p, POINTER(_Rows))
 
-if not _library.avifVersion().startswith(b"1."):  # within 1 the structures only grow at their ends
+if not _library.avifVersion().startswith(
+    b"1."
+):  # within version 1, structures only grow at their ends
     raise ImportError(f"libavif 1 is needed, Pillow brings {_library.avifVersion().decode()}")
 
 
@@ -86,7 +88,8 @@ def strips(data: bytes, channels: int, max_pixels: int, rows: int) -> Iterator[P
 
 
 def _decode(data: bytes, max_pixels: int) -> "ctypes._Pointer[_Image]":
-    """Planes of the first picture. They live as long as this process: a child that ends soon."""
+    """The planes of the first picture. They are never freed: this process is a child that ends
+    soon."""
     decoder = _library.avifDecoderCreate()
     decoder.contents.max_pixels = min(max(max_pixels, _STRAY_PIXELS), _MAX_PIXELS)
     # As Pillow does: older encoders leave these boxes out or write them wrong.
@@ -98,10 +101,10 @@ def _decode(data: bytes, max_pixels: int) -> "ctypes._Pointer[_Image]":
 
 
 def _convert(image: "ctypes._Pointer[_Image]", top: int, pixels: Pixels) -> None:
-    """Fill the pixels with the picture's rows from `top` on."""
+    """Fill `pixels` with the picture's rows from `top` on."""
     part, rows = _library.avifImageCreateEmpty(), _Rows()
-    place = _Rectangle(0, top, pixels.shape[1], pixels.shape[0])
-    _check(_library.avifImageSetViewRect(part, image, ctypes.byref(place)))
+    area = _Rectangle(0, top, pixels.shape[1], pixels.shape[0])
+    _check(_library.avifImageSetViewRect(part, image, ctypes.byref(area)))
     _library.avifRGBImageSetDefaults(ctypes.byref(rows), part)
     rows.depth, rows.format = 8, _RGBA if pixels.shape[2] == 4 else _RGB
     rows.pixels, rows.stride = pixels.ctypes.data, pixels.strides[0]
@@ -110,4 +113,4 @@ def _convert(image: "ctypes._Pointer[_Image]", top: int, pixels: Pixels) -> None
 
 def _check(result: int) -> None:
     if result:
-        raise ValueError(f"libavif refuses it: result {result}")
+        raise ValueError(f"libavif cannot decode it: result {result}")

@@ -1,7 +1,7 @@
-"""Pixels of a WebP by libwebp's own interface, which shrinks them as they are decoded.
+"""Decodes a WebP with libwebp's own interface, which can shrink the picture meanwhile.
 
-Pillow and OpenCV call the same library without that option, and so hold a lossless picture twice at
-its full size. The library is the one that Pillow brings. Called in the sandbox only.
+Pillow and OpenCV call the same library without that option, so they hold a lossless picture twice
+at its full size. The library is the one that Pillow brings. Called in the sandbox only.
 """
 
 import ctypes
@@ -13,7 +13,7 @@ from PIL import _webp
 from tasks.imaging.geometry import Pixels
 
 _ABI = 0x0209
-"""Of the structures below; libwebp refuses another major (the upper byte)."""
+"""Version of the structures below; libwebp refuses another major version (the upper byte)."""
 _LOSSLESS = 2
 _RGB, _RGBA = 0, 1
 
@@ -60,31 +60,31 @@ class _Config(ctypes.Structure):
     _fields_ = [("input", _Features), ("output", _Output), ("options", _Options)]
 
 
-# The symbols of what Pillow's module is linked with can be found through it, wherever that lies.
+# Through Pillow's module, the symbols of the library that it is linked with are found.
 _library = ctypes.CDLL(_webp.__file__)
 _library.WebPGetFeaturesInternal.argtypes = (ctypes.c_char_p, c_size_t, c_void_p, c_int)
 _library.WebPDecode.argtypes = (ctypes.c_char_p, c_size_t, c_void_p)
 
 
 def decode(data: bytes, height: int, width: int) -> Pixels:
-    """The picture as H x W x 3 RGB or H x W x 4 RGBA uint8, of the given size or of its own.
+    """The picture as H x W x 3 RGB or H x W x 4 RGBA uint8, with the given size or its own.
 
-    Of its own where colours that lie hidden under transparent pixels would be averaged in: libwebp
-    weighs by alpha in lossless pictures only. Raises ValueError for whatever libwebp refuses, an
-    animation among it.
+    Its own if colours hidden under transparent pixels would be averaged in otherwise: libwebp
+    weights by alpha in lossless pictures only. Raises ValueError for whatever libwebp refuses,
+    animations included.
     """
     config = _Config()
     if not _library.WebPInitDecoderConfigInternal(ctypes.byref(config), _ABI):
         raise ValueError("libwebp's interface has changed")
-    seen, size = config.input, len(data)
-    _check(_library.WebPGetFeaturesInternal(data, size, ctypes.byref(seen), _ABI))
-    if seen.has_alpha and seen.format != _LOSSLESS:
-        height, width = seen.height, seen.width
-    elif (height, width) != (seen.height, seen.width):
+    features, size = config.input, len(data)
+    _check(_library.WebPGetFeaturesInternal(data, size, ctypes.byref(features), _ABI))
+    if features.has_alpha and features.format != _LOSSLESS:
+        height, width = features.height, features.width
+    elif (height, width) != (features.height, features.width):
         options = config.options
         options.scales, options.height, options.width = 1, height, width
-    pixels = np.zeros((height, width, 4 if seen.has_alpha else 3), np.uint8)
-    config.output.colours = _RGBA if seen.has_alpha else _RGB
+    pixels = np.zeros((height, width, 4 if features.has_alpha else 3), np.uint8)
+    config.output.colours = _RGBA if features.has_alpha else _RGB
     config.output.is_ours = 1
     config.output.memory.packed = _Packed(pixels.ctypes.data, pixels.strides[0], pixels.nbytes)
     _check(_library.WebPDecode(data, size, ctypes.byref(config)))
@@ -93,4 +93,4 @@ def decode(data: bytes, height: int, width: int) -> Pixels:
 
 def _check(status: int) -> None:
     if status:
-        raise ValueError(f"libwebp refuses it: status {status}")
+        raise ValueError(f"libwebp cannot decode it: status {status}")

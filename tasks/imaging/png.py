@@ -1,4 +1,4 @@
-"""A PNG's header from its chunks, and the PNG without the chunks that no pixel needs."""
+"""Reads a PNG's header from its chunks, and removes the chunks that pixels do not need."""
 
 import struct
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 _KEPT = _CRITICAL | {b"tRNS"}
 _KEPT_WHEN_SMALL = {b"iCCP", b"eXIf"}
-"""Colour profile and orientation."""
+"""The colour profile and the orientation."""
 _SMALL_BYTES = 65_536
 _HEADER = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
@@ -36,17 +36,17 @@ def read(data: bytes, limits: Limits) -> Header:
             metadata_bytes += end - start
     if not pixel_bytes:
         raise broken("the PNG has no pixels")
-    # Deflate grows data by 0.1 % at most: what is larger inflates past the picture.
+    # Deflate grows data by at most 0.1 %: more than this inflates to more than the picture.
     if pixel_bytes > raw_bytes + raw_bytes // 64 + 65_536:
         raise broken("the PNG holds more data than pixels", code="too_much_data")
     return Header("png", width, height, bits, channels, animated, metadata_bytes=metadata_bytes)
 
 
 def strip_png(data: bytes) -> bytes:
-    """The same picture with only the chunks that decide how it looks.
+    """The same picture with only the chunks that determine how it looks.
 
-    Text is dropped because inflating it costs a decoder seconds, animation because its frames may
-    be larger than the header says. Bytes that do not start a PNG come back as they are.
+    Text is removed because inflating it can take a decoder seconds, animation because its frames
+    can be larger than the header says. Bytes that are not a PNG are returned unchanged.
     """
     if not data.startswith(SIGNATURE):
         return data
@@ -69,7 +69,7 @@ def _image_header(data: bytes) -> tuple[int, int, int, int]:
 
 
 def _chunks(data: bytes, max_chunks: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of each chunk up to IEND, length and checksum included."""
+    """(kind, start, end) of each chunk up to IEND, including length and checksum."""
     position, size, count, kind = len(SIGNATURE), len(data), 0, b""
     while kind != b"IEND":
         count += 1

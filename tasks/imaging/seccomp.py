@@ -1,7 +1,7 @@
-"""A list of the system calls that a process may make, handed to the kernel as a seccomp filter.
+"""Limits the system calls of a process to a list, by a seccomp filter.
 
-The list is short and fixed, so it is written out here: libseccomp's Python bindings need a library
-of the operating system, and the filter itself is some forty instructions of classic BPF.
+The filter is written out here: the list is short and fixed, the filter has some forty instructions
+of classic BPF, and the Python bindings of libseccomp need a library of the operating system.
 """
 
 import ctypes
@@ -15,14 +15,15 @@ _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _SECCOMP_MODE_FILTER = 22, 38, 2
 _LOAD, _JUMP_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
 _KILL_PROCESS, _ERRNO, _ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
 _NUMBER_AT, _MACHINE_AT, _PROTECTION_AT = 0, 4, 32
-"""Offsets in the kernel's struct seccomp_data; the last is of the third argument's lower half."""
+"""Offsets in the kernel's struct seccomp_data; the last is that of the third argument's lower
+half."""
 _PROT_EXEC = 4
 
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
-"""Name -> (column below, the kernel's AUDIT_ARCH)."""
+"""Name of the machine -> (column in the tables below, the kernel's AUDIT_ARCH)."""
 
 _ALLOWED = {
-    "write": (1, 64),  # the answer: no other file is open
+    "write": (1, 64),  # the report; no other file is open
     "munmap": (11, 215),
     "brk": (12, 214),
     "mremap": (25, 216),
@@ -40,9 +41,9 @@ _ALLOWED = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-"""Name -> its number on x86_64 and on aarch64. None opens, sends, starts or signals anything."""
+"""Name -> numbers on x86_64 and aarch64. None of them opens, sends, starts or signals anything."""
 _ALLOWED_WITHOUT_EXECUTION = {"mmap": (9, 222), "mprotect": (10, 226)}
-"""Refused where they would make memory executable."""
+"""Refused if they would make memory executable."""
 
 
 class _Program(ctypes.Structure):
@@ -52,10 +53,10 @@ class _Program(ctypes.Structure):
 
 
 def install() -> None:
-    """From now on all other calls of this process fail with EPERM; cannot be undone.
+    """From now on, all other system calls of this process fail with EPERM. Cannot be undone.
 
-    Raises OSError where the kernel has no filters or they are forbidden, and where the machine
-    is none of those whose numbers are known here.
+    Raises OSError if the kernel has no filters or forbids them, and on machines other than those
+    in the table.
     """
     if _program is None:
         raise OSError(errno.ENOSYS, f"no filter is known for {sys.platform}, {platform.machine()}")
@@ -64,40 +65,40 @@ def install() -> None:
 
 
 def _prepared() -> _Program | None:
-    """The program for this machine; None where its numbers are not known."""
+    """The filter for this machine; None if its numbers are not known."""
     name = platform.machine()
     if not sys.platform.startswith("linux") or name not in _MACHINES or sys.maxsize < 2**32:
         return None
-    found = _filter(*_MACHINES[name])
-    return _Program(len(found), b"".join(found))
+    instructions = _filter(*_MACHINES[name])
+    return _Program(len(instructions), b"".join(instructions))
 
 
 def _filter(column: int, machine: int) -> Sequence[bytes]:
-    """The instructions, run by the kernel at each call.
+    """The instructions, which the kernel runs at each system call.
 
-    Calls by the tables of other machines (32 bits) end the process: their numbers mean other calls.
-    x32's numbers, which have bit 30 set, are not in the list.
+    Calls with the numbers of another machine (32 bits) end the process, since they mean other
+    calls. The numbers of x32, which have bit 30 set, are not in the list.
     """
-    found = [
+    program = [
         _instruction(_LOAD, _MACHINE_AT),
         _instruction(_JUMP_EQUAL, machine, if_true=1),
         _instruction(_RETURN, _KILL_PROCESS),
         _instruction(_LOAD, _NUMBER_AT),
     ]
     for numbers in _ALLOWED.values():
-        found.append(_instruction(_JUMP_EQUAL, numbers[column], if_false=1))
-        found.append(_instruction(_RETURN, _ALLOW))
+        program.append(_instruction(_JUMP_EQUAL, numbers[column], if_false=1))
+        program.append(_instruction(_RETURN, _ALLOW))
     for numbers in _ALLOWED_WITHOUT_EXECUTION.values():
-        found.append(_instruction(_JUMP_EQUAL, numbers[column], if_false=4))
-        found.append(_instruction(_LOAD, _PROTECTION_AT))
-        found.append(_instruction(_JUMP_ANY_BIT, _PROT_EXEC, if_true=1))
-        found.append(_instruction(_RETURN, _ALLOW))
-        found.append(_instruction(_RETURN, _ERRNO | errno.EPERM))
-    return [*found, _instruction(_RETURN, _ERRNO | errno.EPERM)]
+        program.append(_instruction(_JUMP_EQUAL, numbers[column], if_false=4))
+        program.append(_instruction(_LOAD, _PROTECTION_AT))
+        program.append(_instruction(_JUMP_ANY_BIT, _PROT_EXEC, if_true=1))
+        program.append(_instruction(_RETURN, _ALLOW))
+        program.append(_instruction(_RETURN, _ERRNO | errno.EPERM))
+    return [*program, _instruction(_RETURN, _ERRNO | errno.EPERM)]
 
 
 def _instruction(code: int, value: int, *, if_true: int = 0, if_false: int = 0) -> bytes:
-    """One struct sock_filter; the jumps count instructions that are passed over."""
+    """One struct sock_filter. Jumps are given as the number of instructions to skip."""
     return struct.pack("=HBBI", code, if_true, if_false, value)
 
 
@@ -107,5 +108,5 @@ def _check(status: int) -> None:
         raise OSError(number, f"seccomp: {errno.errorcode.get(number, number)}")
 
 
-# Once, not in each of the processes that are forked from this one.
+# Once here, not in each of the processes that are forked from this one.
 _program, _libc = _prepared(), ctypes.CDLL(None, use_errno=True)

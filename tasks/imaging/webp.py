@@ -1,4 +1,4 @@
-"""A WebP's header: canvas, frames and flags from its RIFF chunks."""
+"""Reads a WebP's header: canvas, frames and flags, from its RIFF chunks."""
 
 import struct
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from tasks.imaging.header import Header, Limits, broken
 _CHUNK = struct.Struct("<4sI")
 _ALPHA_FLAG, _ANIMATION_FLAG = 0x10, 0x02
 _FRAME_HEADER_BYTES = 16
-"""Place, size, duration and flags of an animation's frame."""
+"""Position, size, duration and flags of an animation's frame."""
 
 
 @dataclass
 class _Seen:
-    """What the chunks said so far."""
+    """What the chunks have said so far."""
 
     width: int = 0
     height: int = 0
@@ -28,7 +28,8 @@ class _Seen:
 
 
 def read(data: bytes, limits: Limits) -> Header:
-    """The header of a RIFF file of kind WEBP: the larger of canvas and frames. Raises BadInput."""
+    """The header of a RIFF file of type WEBP, with the largest of canvas and frames. Raises
+    BadInput."""
     if int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise broken("the WebP is cut short")
     seen = _Seen()
@@ -53,12 +54,12 @@ def read(data: bytes, limits: Limits) -> Header:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of an animation."""
+    """One frame of an animation."""
 
     data: bytes
-    """A WebP of its own."""
+    """The frame as a WebP of its own."""
     top: int
-    """Of the canvas; pixels, as the rest."""
+    """Position on the canvas, in pixels, like all of the following."""
     left: int
     height: int
     width: int
@@ -67,7 +68,7 @@ class Frame:
 
 
 def first_frame(data: bytes) -> Frame | None:
-    """The first picture of an animation; None where the WebP is a still one."""
+    """The first frame of an animation; None if the WebP is not an animation."""
     canvas = (0, 0)
     for kind, body, size in _chunks(data, len(data)):
         if kind == b"VP8X":
@@ -81,7 +82,7 @@ def first_frame(data: bytes) -> Frame | None:
 
 
 def _file(parts: bytes, height: int, width: int) -> bytes:
-    """A WebP of the chunks of one frame."""
+    """A WebP made of the chunks of one frame."""
     if parts.startswith(b"ALPH"):
         sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
         parts = _CHUNK.pack(b"VP8X", 10) + bytes([_ALPHA_FLAG, 0, 0, 0]) + sides + parts

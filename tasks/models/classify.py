@@ -1,4 +1,4 @@
-"""Classification: EfficientNet-Lite0 names what a photo shows, in ImageNet's 1000 words."""
+"""Classification: EfficientNet-Lite0 names what a photo shows, with ImageNet's 1000 classes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,18 +17,18 @@ if TYPE_CHECKING:  # torch is imported where inference runs, and only there
 
 SIDE = 224
 SHARE = 224 / 256
-"""Of the shorter side that is looked at, as in training."""
+"""Share of the shorter side that the network sees, as in training."""
 
 
 class Classify(Params):
-    """How much is answered."""
+    """How many labels are returned."""
 
     top: int = Field(
         default=5,
         ge=1,
         le=20,
         title="Labels",
-        description="How many labels, the likeliest first.",
+        description="How many labels, the most likely first.",
     )
 
 
@@ -48,11 +48,12 @@ def load(weights: Mapping[str, Path], device: str) -> Any:
 
 
 def preprocess(image: Image, params: Classify) -> Tensor:
-    """HWC uint8 RGB -> 3 x 224 x 224 float32 about -1..1: the middle square of the photo."""
+    """HWC uint8 RGB -> 3 x 224 x 224 float32, about -1..1: the square in the middle of the
+    photo."""
     height, width = image.shape[:2]
     side = max(1, round(min(height, width) * SHARE))
     top, left = (height - side) // 2, (width - side) // 2
-    # Cut before scaling: a panorama scaled to a short side of 256 may be as large as memory.
+    # Cropped before it is scaled: a panorama scaled to a short side of 256 may not fit into memory.
     square = np.ascontiguousarray(image[top : top + side, left : left + side])
     pixels = geometry.resize(square, SIDE, SIDE).astype(np.float32)
     return np.ascontiguousarray(((pixels - 127) / 128).transpose(2, 0, 1))
@@ -68,7 +69,7 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
 
 
 def postprocess(output: Tensor, image: Image, params: Classify, wanted: Sequence[str]) -> Output:
-    """1000 probabilities -> the likeliest labels with their scores."""
+    """1000 probabilities -> the most likely labels with their scores."""
     best = np.argsort(-output, kind="stable")[: params.top]
     labels = [{"label": LABELS[k], "score": round(float(output[k]), 4)} for k in best]
     return Output(data={"labels": labels})
@@ -104,5 +105,5 @@ MODEL = Model(
     },
     licence="Apache-2.0",
     intended_use="Names the main thing in a photo, out of ImageNet's 1000 classes: animals, tools, "
-    "food, vehicles. It knows no other word, so it also names what it has never seen.",
+    "food, vehicles. It knows no other classes, so it also names what it has never seen.",
 )

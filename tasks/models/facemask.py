@@ -1,7 +1,7 @@
 """Face masks: CenterFace finds faces, a small classifier says whether each wears a mask.
 
-Both steps run on the device, in batches: all photos of a batch through the detector, then all faces
-of all those photos through the classifier. Weights of the classifier are our own; docs/facemask.md
+Both steps run on the device, in batches: first all photos of a batch through the detector, then all
+faces of those photos through the classifier. The classifier's weights are our own; docs/facemask.md
 says what they were trained on and what they cannot do.
 """
 
@@ -24,24 +24,25 @@ LABELS = ("facemask", "no facemask")
 SMALL = ((480, 640), (640, 480), (640, 640))
 LARGE = ((960, 1280), (1280, 960), (1280, 1280))
 LARGE_FROM = 960
-"""Longer side in pixels from which a photo is looked at closely: a crowd has small faces."""
-FIRST_LOOK = 0.15
-"""Heat from which a place is worth the classifier's look; what is no face falls there."""
+"""Longer side in pixels from which a photo is examined in larger bins: crowds have small faces."""
+DETECTED_FROM = 0.15
+"""Score of the detector from which the classifier examines a box; it rejects what is no face."""
 LEAST_SCORE = 0.05
 SHOWN_FROM = 0.5
-"""The operating point: what the preview shows and the counts count."""
-MOST = 128
-"""Faces per photo."""
+"""Score from which a face is shown in the preview and counted."""
+MAX_FACES = 128
+"""Most faces per photo."""
 PREVIEW_SIDE = 1024
 
 
 class Facemask(Params):
-    """Nothing to choose: every face above 5 % is answered, so that a threshold moves without us."""
+    """There is nothing to choose: every face above 5 % is returned, so the caller sets the
+    threshold."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """Both networks on one device, and what makes their scores probabilities."""
+    """Both networks on one device, and the numbers that make their scores probabilities."""
 
     detector: Any
     classifier: Any
@@ -60,17 +61,17 @@ def load(weights: Mapping[str, Path], device: str) -> Session:
     calibration = [float(value) for value in state.pop("calibration")]
     with torch.device("meta"):
         classifier = Classifier()
-    floats = {name: tensor.float() for name, tensor in state.items()}  # stored as halves
+    floats = {name: tensor.float() for name, tensor in state.items()}  # stored with half precision
     classifier.load_state_dict(floats, assign=True)
     detector = load_detector(weights["centerface"], device)
     classifier = _ready(classifier)
-    with torch.inference_mode():  # the empty photos of warming show it no face
+    with torch.inference_mode():  # the empty photos of the warm-up contain no face
         classifier(torch.zeros(1, 3, CROP, CROP, device=device))
     return Session(detector, classifier, calibration)
 
 
 def load_detector(file: Path, device: str) -> Any:
-    """CenterFace alone: training needs no more."""
+    """CenterFace alone, for training."""
     import torch
     from safetensors.torch import load_file
 
@@ -83,8 +84,8 @@ def load_detector(file: Path, device: str) -> Any:
 
 
 def working_size(height: int, width: int) -> tuple[int, int]:
-    """(height, width) at which a photo of this size is looked at: the bin that shows most detail,
-    of equals the one with least grey."""
+    """The bin (height, width) for a photo of this size: the one that keeps most detail, and of
+    equals the one with least padding."""
     bins = LARGE if max(height, width) >= LARGE_FROM else SMALL
     return max(bins, key=lambda bin: (min(bin[0] / height, bin[1] / width), -bin[0] * bin[1]))
 
@@ -96,32 +97,35 @@ def preprocess(image: Image, params: Facemask) -> Tensor:
 
 
 def infer(session: Session, batch: "torch.Tensor") -> Sequence[Any]:
-    """N x 3 x H x W -> N of MOST x 7: x1, y1, x2, y2 in the bin's pixels, probability that this is
-    a face, that it wears a mask if it is one, that the mask is worn wrongly. Unused rows are 0."""
+    """N x 3 x H x W -> N of MAX_FACES x 7; unused rows are 0.
+
+    x1, y1, x2, y2 in the bin's pixels; the probabilities that this is a face, that a face wears a
+    mask, and that a mask is worn wrongly.
+    """
     import torch
 
     from tasks.models.nets.facemask import cut, find_faces, pyramid, settled
 
     with torch.inference_mode():
         levels = pyramid(batch.contiguous(memory_format=torch.channels_last))
-        found = find_faces(session.detector, levels, FIRST_LOOK, MOST)
-        answers = torch.zeros(len(found), MOST, 7)
+        found = find_faces(session.detector, levels, DETECTED_FROM, MAX_FACES)
+        answers = torch.zeros(len(found), MAX_FACES, 7)
         crops = [cut(levels, n, box) for n, boxes in enumerate(found) for box in boxes]
         if crops:
             faces = torch.stack(crops).contiguous(memory_format=torch.channels_last)
             logits = session.classifier(faces).float().cpu()
             heat = torch.from_numpy(np.concatenate([boxes[:, 4] for boxes in found]))
-            told = torch.stack(probabilities(logits, heat, session.calibration), dim=1)
+            rates = torch.stack(probabilities(logits, heat, session.calibration), dim=1)
             at = 0
             for n, boxes in enumerate(found):
                 answers[n, : len(boxes), :4] = torch.from_numpy(settled(boxes))
-                answers[n, : len(boxes), 4:] = told[at : at + len(boxes)]
+                answers[n, : len(boxes), 4:] = rates[at : at + len(boxes)]
                 at += len(boxes)
     return list(answers)
 
 
 def margins(logits: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """N x 4 scores -> how much more a mask (even worn wrongly) than none, a face than no face."""
+    """N x 4 scores -> margins: of a mask (even worn wrongly) over none, of a face over no face."""
     mask = logits[:, [0, 2]].logsumexp(1)
     face = logits[:, :3].logsumexp(1)
     return mask - logits[:, 1], face - logits[:, 3]
@@ -130,7 +134,10 @@ def margins(logits: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
 def probabilities(
     logits: "torch.Tensor", heat: "torch.Tensor", calibration: Sequence[float]
 ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-    """(face, mask if a face, worn wrongly if a mask), each 0..1, of N x 4 scores and N heats."""
+    """(face, mask if it is a face, worn wrongly if it is a mask), each N values from 0 to 1.
+
+    `logits`: N x 4 scores of the classifier; `heat`: N scores of the detector.
+    """
     mask_factor, mask_shift, factor, shift, heat_factor = calibration
     wearing, facing = margins(logits)
     seen = heat.clamp(0.01, 0.99).logit() * heat_factor
@@ -140,7 +147,8 @@ def probabilities(
 
 
 def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence[str]) -> Output:
-    """MOST x 7 -> every face with its likelier label, in pixels of `image`, and a preview."""
+    """MAX_FACES x 7 -> every face with its more likely label, in pixels of `image`, and a
+    preview."""
     (height, width), (bin_height, bin_width) = image.shape[:2], working_size(*image.shape[:2])
     mapping = geometry.mapping_of(height, width, bin_height, bin_width)
     faces = [_face(row) for row in output if row[4] > 0]
@@ -158,14 +166,14 @@ def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence
 def _face(row: Tensor) -> dict[str, Any]:
     face, mask, wrongly = (float(value) for value in row[4:7])
     worn = mask >= 0.5
-    found: dict[str, Any] = {
+    record: dict[str, Any] = {
         "box": row[:4].tolist(),
         "label": LABELS[0] if worn else LABELS[1],
         "score": round(face * (mask if worn else 1 - mask), 4),
     }
     if worn:
-        found["detail"] = {"worn_incorrectly": round(wrongly, 4)}
-    return found
+        record["detail"] = {"worn_incorrectly": round(wrongly, 4)}
+    return record
 
 
 def _has_area(box: Sequence[float]) -> bool:
@@ -173,7 +181,7 @@ def _has_area(box: Sequence[float]) -> bool:
 
 
 def _preview(image: Image, faces: Sequence[Mapping[str, Any]]) -> Image:
-    """The photo with its faces, longest side at most PREVIEW_SIDE."""
+    """The photo with its faces marked, longest side at most PREVIEW_SIDE."""
     height, width = geometry.fit(image.shape[0], image.shape[1], PREVIEW_SIDE)
     scale = width / image.shape[1]
     boxes = [[side * scale for side in face["box"]] for face in faces]
@@ -224,5 +232,5 @@ MODEL = Model(
     },
     licence="MIT (detector), Apache-2.0 (classifier)",
     intended_use="Shows where faces are and whether each wears a face mask, to count or to remind. "
-    "It recognises nobody. Not for decisions about a person without somebody looking.",
+    "It recognises nobody. Not for decisions about a person that nobody has checked.",
 )

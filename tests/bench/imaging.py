@@ -25,6 +25,7 @@ from table import save as save_figures
 from table import show, verdict
 
 from tasks.imaging import alpha, codec, decoder, guard, sandbox
+from tasks.imaging import helper as fork_helper
 from workers import environment
 
 SIDES = (1024, 2048)
@@ -71,14 +72,14 @@ def _measure_once(work: Callable[[], Any]) -> tuple[float, float]:
 
 def _measure_here(work: Callable[[], Any]) -> tuple[float, float]:
     """Of this process, its helper and the children of that; without the helper's start."""
-    sandbox.stop()  # that of the process before: one of our own is waited for, and so counted
+    fork_helper.stop()  # that of the process before: one of our own is waited for, and so counted
     sandbox.start(codec.DECODER)
     helper = psutil.Process().children()[0]
     helper_s = int(Path(f"/proc/{helper.pid}/schedstat").read_text().split()[0]) / 1e9
     helper_kb = helper.memory_info().rss / 1024
     before = resource.getrusage(resource.RUSAGE_SELF)
     work()
-    sandbox.stop()
+    fork_helper.stop()
     here, children = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )

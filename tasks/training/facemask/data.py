@@ -104,7 +104,7 @@ def detect(image: NDArray[Any], session: Any) -> Box:
     batch = torch.from_numpy(boxed).permute(2, 0, 1)[None].float()
     with torch.inference_mode():
         levels = pyramid(batch.contiguous(memory_format=torch.channels_last))
-        [boxes] = find_faces(session, levels, facemask.FIRST_LOOK, facemask.MOST)
+        [boxes] = find_faces(session, levels, facemask.DETECTED_FROM, facemask.MAX_FACES)
     return np.concatenate([mapping.boxes_back(boxes[:, :4]), boxes[:, 4:]], axis=1)
 
 

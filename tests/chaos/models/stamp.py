@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.imaging import codec, sandbox
+from tasks.imaging import codec, helper
 from tasks.models.base import Model, Output, Params
 
 SIDES = (48, 64)
@@ -25,7 +25,7 @@ DECODER = "fragile_decoder:decode"
 
 sys.path.append(str(Path(__file__).parents[1]))
 codec.DECODER = DECODER
-sandbox.stop()  # the next helper finds that folder as well
+helper.stop()  # the next helper finds that folder as well
 
 
 def preprocess(image, params):
