@@ -18,7 +18,8 @@ class Clock:
         if not LIBRARIES:
             pytest.skip("libfaketime is not there: apt-get install faketime")
         self._file = folder / "clock"
-        self.set(0)
+        self._seconds = 0
+        self.move(0)
 
     @property
     def env(self) -> Mapping[str, str]:
@@ -30,8 +31,9 @@ class Clock:
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
-    def set(self, seconds: int) -> None:
-        """So far from the machine's, from now on."""
+    def move(self, seconds: int) -> None:
+        """Set it forward by so many seconds, or back."""
+        self._seconds += seconds
         new = self._file.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
+        new.write_text(f"{self._seconds:+d}\n")
         new.replace(self._file)

@@ -1,13 +1,15 @@
-"""The clock of the state Redis jumps with work under way: nothing is lost, all goes on."""
+"""The clock of the state Redis jumps while work is in progress: nothing is lost, all goes on.
+
+One installation for all tests of this file: starting it takes longer than a jump.
+"""
 
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
+import pytest
 from clocks import Clock
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
@@ -15,9 +17,13 @@ HOURS_S = 2 * 3600
 BACK_S = 30.0
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[tuple[Stack, Clock, httpx.Client]]:
-    clock = Clock(folder)
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Clock:
+    return Clock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="module")
+def running(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     env = {
         "PIXELMILL_MODELS": "slow",
         "PIXELMILL_MODEL_PATHS": MODEL_PATHS,
@@ -25,14 +31,25 @@ def running(folder: Path) -> Iterator[tuple[Stack, Clock, httpx.Client]]:
         "PIXELMILL_TASK_EVENTS": "false",
         "PIXELMILL_CPU_PROCESSES": "1",
     }
-    with Stack(folder, env) as stack:
+    with Stack(tmp_path_factory.mktemp("mill"), env) as stack:
         stack.start_servers(clock.env)
         stack.start_workers()
         stack.start_web()
-        stack.wait_until_live()
-        key = {"Authorization": f"Bearer {stack.api_key}"}
-        with httpx.Client(base_url=stack.url, headers=key, timeout=40) as client:
-            yield stack, clock, client
+        yield stack
+
+
+@pytest.fixture
+def stack(running: Stack) -> Stack:
+    """With workers, whatever the test before has done to them."""
+    running.wait_until_live()
+    return running
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    key = {"Authorization": f"Bearer {stack.api_key}"}
+    with httpx.Client(base_url=stack.url, headers=key, timeout=40) as client:
+        yield client
 
 
 def ask(client: httpx.Client, salt: int, device_s: float = 0, wait: float = 0) -> httpx.Response:
@@ -61,7 +78,7 @@ def ended(client: httpx.Client, jobs: list[str], seconds: float) -> Counter[str]
 
 def hand_in(client: httpx.Client, count: int) -> list[str]:
     """Jobs of a second each, once the gpu worker is at one of them."""
-    jobs = [ask(client, number, 1).json()["id"] for number in range(count)]
+    jobs = [ask(client, time.time_ns(), 1).json()["id"] for _ in range(count)]
     end = time.monotonic() + 30
     while not states(client, jobs)["inferring"] and time.monotonic() < end:
         time.sleep(0.05)
@@ -84,47 +101,49 @@ def answered(client: httpx.Client, salt: int) -> httpx.Response:
     return answer
 
 
-def test_work_of_a_worker_that_dies_as_the_clock_is_set_back_is_done(tmp_path: Path) -> None:
+def test_a_clock_that_is_set_forward_ends_jobs_by_their_deadline_and_no_other_way(
+    clock: Clock, client: httpx.Client
+) -> None:
+    done = answered(client, 99)
+    jobs = hand_in(client, 6)
+    clock.move(HOURS_S)
+    began = time.monotonic()
+    work_s = works_after(client)
+    now = ended(client, jobs, 60)
+    print(f"new work after {work_s:.1f} s; all ended in {time.monotonic() - began:.1f} s {now}")
+    again = answered(client, 99)
+
+    assert set(now) <= {"done", "expired"} and now["expired"]
+    assert done.json()["state"] == "done" and again.json()["cached"]
+
+
+def test_work_of_a_worker_that_dies_as_the_clock_is_set_back_is_done(
+    stack: Stack, clock: Clock, client: httpx.Client
+) -> None:
     """Leases, locks and entries of workers end two hours later than they should."""
-    with running(tmp_path) as (stack, clock, client):
-        jobs = hand_in(client, 6)
-        clock.set(-HOURS_S)
-        stack.kill("gpu-worker")
-        stack.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
-        began = time.monotonic()
-        now = ended(client, jobs, 110)
-        print(f"all ended {time.monotonic() - began:.1f} s after the clock was set back: {now}")
-        work_s = works_after(client)
-        print(f"new work done in {work_s:.1f} s")
+    jobs = hand_in(client, 6)
+    clock.move(-HOURS_S)
+    stack.kill("gpu-worker")
+    stack.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
+    began = time.monotonic()
+    now = ended(client, jobs, 110)
+    print(f"all ended {time.monotonic() - began:.1f} s after the clock was set back: {now}")
+    work_s = works_after(client)
+    print(f"new work done in {work_s:.1f} s")
 
     assert now == {"done": 6}
 
 
-def test_a_worker_that_died_is_not_waited_for_when_the_clock_is_set_back(tmp_path: Path) -> None:
-    with running(tmp_path) as (stack, clock, client):
-        stack.kill("gpu-worker")
-        clock.set(-HOURS_S)
-        began = time.monotonic()
-        while (answer := ask(client, time.time_ns())).status_code != 503:
-            assert time.monotonic() - began < 75, answer.text
-            time.sleep(1)
-        print(f"refused after {time.monotonic() - began:.0f} s")
+def test_a_worker_that_died_is_not_waited_for_when_the_clock_is_set_back(
+    stack: Stack, clock: Clock, client: httpx.Client
+) -> None:
+    stack.kill("gpu-worker")
+    clock.move(-HOURS_S)
+    began = time.monotonic()
+    while (answer := ask(client, time.time_ns())).status_code != 503:
+        assert time.monotonic() - began < 75, answer.text
+        time.sleep(0.5)
+    print(f"refused after {time.monotonic() - began:.0f} s")
+    stack.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
 
     assert answer.json()["error"]["code"] == "no_worker"
-
-
-def test_a_clock_that_is_set_forward_ends_jobs_by_their_deadline_and_no_other_way(
-    tmp_path: Path,
-) -> None:
-    with running(tmp_path) as (_, clock, client):
-        done = answered(client, 99)
-        jobs = hand_in(client, 6)
-        clock.set(HOURS_S)
-        began = time.monotonic()
-        work_s = works_after(client)
-        now = ended(client, jobs, 60)
-        print(f"new work after {work_s:.1f} s; all ended in {time.monotonic() - began:.1f} s {now}")
-        again = answered(client, 99)
-
-    assert set(now) <= {"done", "expired"} and now["expired"]
-    assert done.json()["state"] == "done" and again.json()["cached"]

@@ -22,12 +22,24 @@ UNFINISHED = "var/s3/pixelmill/in/ada/.rclone_temp_put_0dcb8e15-0df3-4995-8c9d-f
 """How rclone calls what it has not written to the end (see tests/test_deploy_local_servers.py)."""
 
 
+IMPATIENT = """#!{python}
+from deploy.cli import main
+from deploy.supervision import liveness, probes
+probes.ANSWER_S, probes.MARGIN_S, liveness.EVERY_S = 2.5, 5.0, 1.0
+main()
+"""
+"""`pixelmill` that soon replaces what does not answer."""
+
+
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     folder = tmp_path_factory.mktemp("up")
     (folder / UNFINISHED).parent.mkdir(parents=True)
     (folder / UNFINISHED).write_bytes(b"half an upload")
-    up = Up(folder, "--port", str(free_port()))
+    program = folder / "pixelmill"
+    program.write_text(IMPATIENT.format(python=sys.executable))
+    program.chmod(0o755)
+    up = Up(folder, "--port", str(free_port()), program=program)
     try:
         up.wait_until_ready()
         yield up

@@ -5,13 +5,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import httpx
 import pytest
 import slow_clients
 from slow_clients import HALF, KEEP_ALIVE, RESULT, Kinds, connect, crowd, is_closed, rest_of
-from stack import API_KEY, Stack, free_port
+from stack import API_KEY, REPOSITORY, Stack, free_port
 from test_web_outage import announce
 
 from web.connections.memory import GRACE_S
@@ -59,6 +61,51 @@ def client(mill: Stack) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {API_KEY}"}
     with httpx.Client(base_url=mill.url, headers=headers, timeout=15) as client:
         yield client
+
+
+@dataclass(frozen=True)
+class Background:
+    """What goes on from the first test of this file: only time can show what becomes of it."""
+
+    began: float
+    streams: list[socket.socket]
+    """Event streams with nothing to say."""
+    unread: socket.socket
+    """It has asked for a large file and reads nothing."""
+    steady: "Future[bytes | None]"
+    """The answer to a body that is slow but steady."""
+
+    def wait(self, seconds: float) -> None:
+        """Until it has gone on for so long."""
+        time.sleep(max(0.0, self.began + seconds - time.monotonic()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def background(mill: Stack, kinds: Kinds) -> Iterator[Background]:
+    photo = (REPOSITORY / "examples" / "astronaut.jpg").read_bytes()
+    with (
+        crowd(mill.url, kinds.sent("events"), 30, ["127.0.0.70"]) as streams,
+        connect(mill.url, "127.0.0.71") as unread,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        unread.sendall(kinds.sent("slow reader"))
+        steady = pool.submit(send_slowly, mill, kinds, photo)
+        yield Background(time.monotonic(), streams, unread, steady)
+
+
+def send_slowly(mill: Stack, kinds: Kinds, photo: bytes) -> bytes | None:
+    """The answer to a body that comes with twice the least speed, over many windows."""
+    head = (
+        f"POST /api/v1/predict/toy?wait=0 HTTP/1.1\r\nHost: {kinds.host}\r\n"
+        f"Content-Length: {len(photo)}\r\n"
+        f"Authorization: Bearer {API_KEY}\r\nConnection: close\r\n\r\n"
+    )
+    with connect(mill.url, "127.0.0.72") as client_socket:
+        client_socket.sendall(head.encode() + photo[:-40_960])
+        for start in range(len(photo) - 40_960, len(photo), 1024):
+            time.sleep(0.5)
+            client_socket.sendall(photo[start : start + 1024])
+        return rest_of(client_socket, SLACK_S)
 
 
 def predicted(client: httpx.Client, photo: bytes) -> int:
@@ -218,28 +265,15 @@ def test_whoever_does_not_read_keeps_no_one_from_pictures(
         assert uploaded(mill, photo) == 200
 
 
-def test_whoever_does_not_read_is_cut_off(mill: Stack, kinds: Kinds) -> None:
-    with connect(mill.url) as client_socket:
-        client_socket.sendall(kinds.sent("slow reader"))
-        time.sleep(2 * WINDOW_S + SLACK_S)
-        got = rest_of(client_socket, 5)
+def test_whoever_does_not_read_is_cut_off(background: Background) -> None:
+    background.wait(2 * WINDOW_S + SLACK_S)
+    got = rest_of(background.unread, 5)
 
     assert got is not None and 0 < len(got) < RESULT
 
 
-def test_a_body_that_is_slow_but_steady_arrives(mill: Stack, kinds: Kinds, photo: bytes) -> None:
-    """Twice the least speed, over many windows."""
-    head = (
-        f"POST /api/v1/predict/toy?wait=0 HTTP/1.1\r\nHost: {kinds.host}\r\n"
-        f"Content-Length: {len(photo)}\r\n"
-        f"Authorization: Bearer {API_KEY}\r\nConnection: close\r\n\r\n"
-    )
-    with connect(mill.url) as client_socket:
-        client_socket.sendall(head.encode() + photo[:-40_960])
-        for start in range(len(photo) - 40_960, len(photo), 1024):
-            time.sleep(0.5)
-            client_socket.sendall(photo[start : start + 1024])
-        answer = rest_of(client_socket, SLACK_S)
+def test_a_body_that_is_slow_but_steady_arrives(background: Background) -> None:
+    answer = background.steady.result(60)
 
     assert answer and answer.startswith(b"HTTP/1.1 202 ")
 
@@ -256,11 +290,10 @@ def test_a_body_that_goes_on_after_the_answer_is_cut_off(mill: Stack) -> None:
                 time.sleep(0.1)
 
 
-def test_event_streams_with_nothing_to_say_live(mill: Stack, kinds: Kinds) -> None:
-    with crowd(mill.url, kinds.sent("events"), 30, ["127.0.0.1"]) as sockets:
-        time.sleep(3 * WINDOW_S + HEADER_S + SLACK_S)
+def test_event_streams_with_nothing_to_say_live(background: Background) -> None:
+    background.wait(3 * WINDOW_S + HEADER_S + SLACK_S)
 
-        assert [is_closed(client_socket) for client_socket in sockets] == [False] * 30
+    assert [is_closed(client_socket) for client_socket in background.streams] == [False] * 30
 
 
 def test_an_idle_connection_of_an_address_leaves_for_its_next(mill: Stack) -> None:
