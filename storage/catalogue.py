@@ -123,12 +123,10 @@ class Catalogue:
         return not self.is_live(queue) and age_ms > GONE_S * 1000
 
 
-def announce(
-    node: str, worker: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
-) -> Call[int]:
+def announce(node: str, worker: WorkerInfo, models: Mapping[str, ModelCard]) -> Call[int]:
     """Say that the worker `node` lives, for WORKER_TTL_MS; answers Redis time in ms.
 
-    `worker` is a WorkerInfo; `models` are the ModelCards of what it serves.
+    `models`: the cards of the models that it serves, by name.
     """
     values = {
         "node": node,

@@ -1,6 +1,5 @@
 """Arrays between stages: files in shared memory on one host, a Redis of its own across hosts."""
 
-import errno
 import fcntl
 import mmap
 import os
@@ -20,6 +19,7 @@ from redis.exceptions import RedisError
 
 from storage import keys
 from storage.errors import StorageDown
+from storage.private_files import new_file, open_file, own_file, write_all
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, SyncRedis, command
 
 TTL_S = 3600
@@ -29,7 +29,6 @@ APART = (
 )
 MAPPED_ABOVE = 256 * 1024
 """Bytes; mapping a smaller file costs more than copying it."""
-_MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
 HEAD = 64
 """Bytes before the pixels: dtype and shape, so that these stay aligned. np.save's own header is a
 Python literal, and parsing it took a tenth of a small job's CPU."""
@@ -87,9 +86,9 @@ class FolderScratch:
     def put(self, name: str, array: NDArray[np.generic]) -> None:
         """Keep an array until `delete`. StorageDown when the folder is full."""
         try:
-            with _new(self._path(name)) as file:
+            with new_file(self._path(name)) as file:
                 for part in _packed(array):
-                    _write_all(file.fileno(), part)
+                    write_all(file.fileno(), part)
         except OSError as error:
             with suppress(OSError):  # the folder is gone, or the file is somebody else's
                 self.delete(name)
@@ -97,7 +96,7 @@ class FolderScratch:
 
     def get(self, name: str) -> NDArray[np.generic]:
         """The array, read-only; big ones are mapped, not copied."""
-        with _ours(self._path(name)) as file:
+        with own_file(self._path(name)) as file:
             if os.fstat(file.fileno()).st_size > MAPPED_ABOVE:
                 return _unpacked(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return _unpacked(file.read())
@@ -110,7 +109,7 @@ class FolderScratch:
 
     def hold(self, installation: str) -> FileIO:
         """Say that arrays here are in use, until this is closed or the process has ended."""
-        file = _opened(self._lock(installation), os.O_RDWR | os.O_CREAT)
+        file = open_file(self._lock(installation), os.O_RDWR | os.O_CREAT)
         fcntl.flock(file, fcntl.LOCK_SH)
         return file
 
@@ -119,7 +118,7 @@ class FolderScratch:
 
         Their runs begin anew: without workers here nobody would go on with them soon.
         """
-        with _opened(self._lock(installation), os.O_RDWR | os.O_CREAT) as file:
+        with open_file(self._lock(installation), os.O_RDWR | os.O_CREAT) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -291,44 +290,3 @@ def _unpacked(data: bytes | mmap.mmap) -> NDArray[np.generic]:
     dtype, shape = data[:HEAD].decode().split(" ")[:2]
     sides = [int(side) for side in shape.split(",") if side]
     return np.frombuffer(data, np.dtype(dtype), offset=HEAD).reshape(sides)
-
-
-def _new(path: str) -> FileIO:
-    """A file that is ours alone: /dev/shm is everybody's.
-
-    What lies there by that name goes first: an earlier try's, or somebody else's file or link,
-    which must be neither written to nor kept.
-    """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    try:
-        return _opened(path, flags)
-    except FileExistsError:
-        os.unlink(path)
-        return _opened(path, flags)
-
-
-def _ours(path: str) -> FileIO:
-    """The file of that name to read; FileNotFoundError if it is not one that we have written."""
-    try:
-        file = _opened(path, os.O_RDONLY)
-    except OSError as error:
-        if error.errno != errno.ELOOP:  # a link
-            raise
-        raise FileNotFoundError(path) from error
-    if os.fstat(file.fileno()).st_uid != os.geteuid():
-        file.close()
-        raise FileNotFoundError(path)
-    return file
-
-
-def _opened(path: str, flags: int) -> FileIO:
-    """The file itself, never what a link leads to; nobody else may read what is made."""
-    file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    return FileIO(file, _MODES[flags & (os.O_WRONLY | os.O_RDWR)])
-
-
-def _write_all(file: int, data: bytes | memoryview) -> None:
-    """os.write may write less than it was given: a full disk says so at the next call only."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]

@@ -5,7 +5,8 @@ from typing import Any
 
 from storage import keys
 from storage.redis.answers import fields, flat, maybe_text
-from storage.redis.calls import FIELDS, MAYBE_TEXT, NUMBER, Call, Word, command, script
+from storage.redis.calls import FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
+from storage.redis.connection import Word
 
 
 def write(

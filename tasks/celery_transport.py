@@ -22,7 +22,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from storage.redis.calls import Connections
+from storage.redis.pool import Connections
 
 log = structlog.get_logger()
 

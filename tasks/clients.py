@@ -14,7 +14,8 @@ from redis.retry import Retry
 from storage import catalogue, schema
 from storage.errors import OldLayout, StorageDown
 from storage.redis.calls import SyncRedis
-from storage.s3.objects import FolderObjects, Objects, S3Objects
+from storage.s3.folder import FolderObjects
+from storage.s3.objects import Objects, S3Objects
 from storage.scratch import FolderScratch, HostScratch, RedisScratch, Scratch
 from tasks.settings import settings
 

@@ -16,8 +16,9 @@ import redis
 from storage import catalogue
 from storage.errors import StorageDown
 from storage.redis import calls
-from storage.redis.calls import AsyncRedis, Batch, Connections, SyncRedis
+from storage.redis.calls import AsyncRedis, Batch, SyncRedis
 from storage.redis.mismatches import mismatches
+from storage.redis.pool import Connections
 
 pytest_plugins = ["inprocess"]
 

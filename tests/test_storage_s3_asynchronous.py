@@ -15,7 +15,8 @@ from stack import Stack
 
 from storage.errors import StorageDown
 from storage.s3.asynchronous import ANSWER_S, PATIENCE_S, AsyncObjects, Watch
-from storage.s3.objects import FolderObjects, Objects, S3Objects
+from storage.s3.folder import FolderObjects
+from storage.s3.objects import Objects, S3Objects
 
 pytest_plugins = ["inprocess"]
 

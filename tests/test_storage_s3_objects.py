@@ -13,7 +13,8 @@ import pytest
 from stack import Stack
 
 from storage.errors import StorageDown
-from storage.s3.objects import PRESIGN_S, FolderObjects, Objects, S3Objects
+from storage.s3.folder import FolderObjects
+from storage.s3.objects import PRESIGN_S, Objects, S3Objects
 
 pytest_plugins = ["inprocess"]
 

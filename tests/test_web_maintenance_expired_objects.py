@@ -14,7 +14,8 @@ from storage.jobs import claims, endings, recovery
 from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis, SyncRedis
-from storage.s3.objects import FolderObjects, Objects, S3Objects
+from storage.s3.folder import FolderObjects
+from storage.s3.objects import Objects, S3Objects
 from tasks import clients
 from tasks.settings import settings
 from web.limits import STATE_LIMIT_S

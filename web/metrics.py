@@ -28,11 +28,7 @@ from web.jobs.stats import StatsReader
 from web.middleware.hosts import name_of
 from web.middleware.validation import API_KEY, matches
 
-BUCKETS_MS = ("5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000",
-              "30000", "60000", "inf")  # fmt: skip
-"""Upper bounds of the buckets in which ending.lua counts the times of stages."""
 Labels = tuple[str, str, str]
-TIMED = ("queued", *states.STAGES)
 OWN_FAILURES = ("poison", "timeout", "expired", "unavailable", "model_failure", "out_of_memory",
                 "other_version")  # fmt: skip
 """Codes of failures that are not caused by an image or a parameter."""
@@ -146,7 +142,7 @@ def totals(stats: Stats) -> list[Metric]:
         for name, value in {**{f"failed:{code}": "0" for code in OWN_FAILURES}, **total}.items():
             if name.startswith("failed:"):
                 failed.add_metric([model, name.removeprefix("failed:")], float(value))
-        for stage in TIMED:
+        for stage in states.TIMED_STAGES:
             _add_times(times, [model, stage], total, stage)
     return [hits, ends, failed, times]
 
@@ -155,9 +151,9 @@ def _add_times(
     times: HistogramMetricFamily, labels: list[str], counts: Mapping[str, str], stage: str
 ) -> None:
     so_far, buckets = 0.0, []
-    for most in BUCKETS_MS:
+    for most in (*states.BUCKETS_MS, "inf"):
         so_far += float(counts.get(f"le:{stage}:{most}", 0))
-        buckets.append(("+Inf" if most == "inf" else f"{int(most) / 1000:g}", so_far))
+        buckets.append(("+Inf" if most == "inf" else f"{float(most) / 1000:g}", so_far))
     times.add_metric(labels, buckets, float(counts.get(f"ms:{stage}", 0)) / 1000)
 
 

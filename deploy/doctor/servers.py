@@ -16,7 +16,8 @@ from deploy.supervision.probes import impatient_redis
 from storage import keys, schema
 from storage.errors import OldLayout, StorageDown
 from storage.redis.calls import SyncRedis
-from storage.s3.objects import FolderObjects, Objects, S3Objects
+from storage.s3.folder import FolderObjects
+from storage.s3.objects import Objects, S3Objects
 from tasks.settings import Settings
 from web.jobs.room import STATE_SHARE
 

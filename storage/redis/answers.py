@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from storage.redis.calls import Word
+from storage.redis.connection import Word
 
 
 def text(word: Any) -> Any:

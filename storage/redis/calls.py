@@ -1,7 +1,6 @@
 """Redis operations as values, so that workers (sync) and web (asyncio) share one definition."""
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ import redis
 from redis.backoff import ConstantBackoff
 from redis.exceptions import (
     ConnectionError,
-    InvalidResponse,
     NoScriptError,
     RedisError,
     ResponseError,
@@ -22,16 +20,14 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from storage.errors import StorageDown, refusal
-from storage.redis.connection import Kinds, PipelinedConnection, pack, wrong_kind
-from storage.redis.mismatches import mismatches
+from storage.redis.connection import Kinds, PipelinedConnection, Word, pack
+from storage.redis.pool import Connections
 from storage.redis.scripts import arguments, source
 
 PAUSE_S = 0.05
 """A Redis that has closed a connection is asked again after this."""
 
 T = TypeVar("T")
-Word = str | bytes | int | float
-
 
 NUMBER: Kinds = (int,)
 TEXT: Kinds = (bytes, str)
@@ -75,67 +71,6 @@ def script(
     `values` is what it knows as `arguments`: see scripts.arguments.
     """
     return Call((len(keys), *keys, *arguments(values)), parse, kinds, name)
-
-
-class Connections:
-    """Connections of a client's pool, kept in a list: redis-py's own bookkeeping of who has which
-    costs as much CPU as a small command. Safe for threads; a fork starts with none.
-
-    A connection goes back into the list only once every answer to what was asked on it was read.
-    Whatever is raised before, by a signal too, and even while it is being closed: nobody gets it.
-    """
-
-    def __init__(self, pool: Any, name: str = "Redis") -> None:
-        self.pool: Any = pool  # redis-py does not type make_connection
-        self.name = name
-        self._free: list[tuple[Any, int]] = []  # with how many answers that nobody waits for
-        self._pid = os.getpid()
-
-    def ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
-        """Answers of these commands, sent together; an error that Redis answers is one of them."""
-        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
-        connection = self._take()
-        try:
-            connection.send_packed_command(packed)
-            answers = [_read_answer(connection) for _ in commands]
-            if reason := wrong_kind(answers, kinds):
-                mismatches.report(self.name, reason)
-                raise InvalidResponse(f"a wrong answer came: {reason}")
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._free.append((connection, 0))
-        return answers
-
-    def tell(self, commands: Sequence[tuple[Word, ...]]) -> None:
-        """Send commands and go on: their answers are read by whoever uses the connection next.
-
-        For what the work does not depend on. Redis gets them before anything that is sent later.
-        """
-        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
-        connection = self._take()
-        try:
-            connection.send_packed_command(packed)
-        except BaseException:
-            connection.disconnect()
-            raise
-        self._free.append((connection, len(commands)))
-
-    def _take(self) -> Any:
-        """A connection without unread answers; one that was closed is opened when it is used."""
-        if self._pid != os.getpid():
-            self._free, self._pid = [], os.getpid()
-        try:
-            connection, unread = self._free.pop()
-        except IndexError:
-            # By the pool itself it would be counted: those that are dropped would use its limit up.
-            return self.pool.connection_class(**self.pool.connection_kwargs)
-        try:
-            for _ in range(unread):
-                _read_answer(connection)
-        except (RedisError, OSError):
-            connection.disconnect()  # and opened anew when it is used
-        return connection
 
 
 class SyncRedis:
@@ -282,13 +217,6 @@ class AsyncRedis:
                 await self.close()
                 self._wire = await PipelinedConnection.open(self._url, self.limit_s, self.name)
             return self._wire
-
-
-def _read_answer(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
 
 
 def _unless_error(answer: Any) -> Any:

@@ -25,6 +25,8 @@ from storage.redis.mismatches import mismatches
 MOST_PENDING = 1000
 """Questions that a connection has in hand; whoever comes then waits in the process."""
 
+Word = str | bytes | int | float
+"""A word of a command."""
 Kinds = tuple[type, ...]
 """What Python types an answer may have."""
 

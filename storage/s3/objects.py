@@ -1,16 +1,10 @@
-"""Objects: uploads, results and weights, in S3 or (benches, tests) in a folder."""
+"""Objects: uploads, results and weights, in any S3 server; in a folder: see folder.py."""
 
-import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from heapq import nsmallest
-from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
@@ -97,20 +91,20 @@ class S3Objects:
 
     def get(self, key: str, etag: str = "") -> bytes:
         """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
-        if found := self._direct.get(key, etag):
-            if etag and found[1] != etag:  # rclone ignores If-Match
+        if answer := self._direct.get(key, etag):
+            data, present_etag = answer
+            if etag and present_etag != etag:  # rclone ignores If-Match
                 raise FileNotFoundError(key)
-            return found[0]
-        match = {"IfMatch": etag} if etag else {}
-        answer = self._do("get_object", key, **match)
-        if etag and answer["ETag"] != etag:
-            answer["Body"].close()
+            return data
+        condition = {"IfMatch": etag} if etag else {}
+        response = self._do("get_object", key, **condition)
+        if etag and response["ETag"] != etag:
+            response["Body"].close()
             raise FileNotFoundError(key)
         try:
-            data: bytes = answer["Body"].read()
+            return bytes(response["Body"].read())
         except (BotoCoreError, OSError) as error:
             raise StorageDown(f"S3 broke off while reading {key}: {error}") from error
-        return data
 
     def put(self, key: str, data: bytes, content_type: str) -> str:
         """Store the bytes; answers their ETag."""
@@ -136,15 +130,16 @@ class S3Objects:
         """Remove every object whose key starts so, however many there are."""
         after = ""
         while page := self.page(prefix, after, PAGE):
-            for one in page:
-                self.delete(one.key)
+            for listed in page:
+                self.delete(listed.key)
             after = page[-1].key
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` objects of `prefix` whose keys come after `after`, in order."""
-        found = self._do("list_objects_v2", Prefix=prefix, StartAfter=after, MaxKeys=most)
+        answer = self._do("list_objects_v2", Prefix=prefix, StartAfter=after, MaxKeys=most)
         return [
-            Listed(one["Key"], one["LastModified"].timestamp()) for one in found.get("Contents", [])
+            Listed(entry["Key"], entry["LastModified"].timestamp())
+            for entry in answer.get("Contents", [])
         ]
 
     def presign_get(self, key: str, origin: str, content_type: str) -> str:
@@ -206,83 +201,6 @@ class S3Objects:
             raise StorageDown(f"S3 refused {operation} {key}: {error}") from error
         except (BotoCoreError, OSError) as error:
             raise StorageDown(f"S3 did not answer {operation} {key}: {error}") from error
-
-
-class FolderObjects:
-    """Objects as files under `root`: for benches and tests of what is not S3. Nothing is signed.
-
-    No Path of a file is made: Python keeps the parts of each in a table of names, which grows.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self._prefix = f"{root}/"
-
-    def get(self, key: str, etag: str = "") -> bytes:
-        """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
-        with open(self._prefix + key, "rb") as file:
-            data = file.read()
-        if etag and etag != _etag(data):
-            raise FileNotFoundError(key)
-        return data
-
-    def put(self, key: str, data: bytes, content_type: str) -> str:
-        """Store the bytes; answers their ETag."""
-        path = self._prefix + key
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(data)
-        return _etag(data)
-
-    def stat(self, key: str) -> Stat:
-        """Size and ETag; the type is not kept."""
-        data = self.get(key)
-        return Stat(len(data), _etag(data), "")
-
-    def copy(self, source: str, target: str) -> None:
-        """Make `target` the same bytes as `source`."""
-        self.put(target, self.get(source), "")
-
-    def delete(self, key: str) -> None:
-        """Remove it; a missing one is no error."""
-        with suppress(FileNotFoundError):
-            os.unlink(self._prefix + key)
-
-    def delete_all(self, prefix: str) -> None:
-        """Remove every object whose key starts so."""
-        start = self._prefix + prefix
-        for path in list(files_below(os.path.dirname(start))):
-            if path.startswith(start):
-                os.unlink(path)
-
-    def page(self, prefix: str, after: str, most: int) -> list[Listed]:
-        """The first `most` files of `prefix` whose keys come after `after`, in order."""
-        # One at a time: the folder may hold more than is worth holding in memory.
-        paths = files_below(self._prefix + prefix.rstrip("/"))
-        found = (path.removeprefix(self._prefix) for path in paths)
-        wanted = nsmallest(most, (key for key in found if key > after))
-        return [Listed(key, os.stat(self._prefix + key).st_mtime) for key in wanted]
-
-    def presign_get(self, key: str, origin: str, content_type: str) -> str:
-        """The file's address."""
-        return f"file://{quote(self._prefix + key)}"
-
-    def presign_put(self, key: str, origin: str, content_type: str, size: int | None) -> str:
-        """The file's address."""
-        return f"file://{quote(self._prefix + key)}"
-
-
-def files_below(folder: str) -> Iterator[str]:
-    """Paths of all files below a folder, in no order; folders may go meanwhile."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from files_below(entry.path)
-            else:
-                yield entry.path
-
-
-def _etag(data: bytes) -> str:
-    return f'"{hashlib.md5(data, usedforsecurity=False).hexdigest()}"'
 
 
 @lru_cache(maxsize=64)

@@ -35,7 +35,8 @@ from storage.jobs.claims import Limits, RunCost
 from storage.jobs.endings import End
 from storage.jobs.queueing import EncodedMessage, enqueue, enqueue_claimed
 from storage.jobs.spec import RunRef, Spec
-from storage.redis.calls import Call, Word
+from storage.redis.calls import Call
+from storage.redis.connection import Word
 from web.live import snapshots as live_snapshots
 
 JOBS = int(os.environ.get("BENCH_JOBS", "200000"))

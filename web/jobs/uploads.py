@@ -9,7 +9,8 @@ from typing import Literal, TypedDict
 
 from storage import keys
 from storage import uploads as stored_uploads
-from storage.redis.calls import AsyncRedis, Word
+from storage.redis.calls import AsyncRedis
+from storage.redis.connection import Word
 from storage.s3.asynchronous import AsyncObjects
 from storage.s3.objects import PRESIGN_S
 from tasks.errors import BadInput
