@@ -139,8 +139,8 @@ class Breaker:
         at = self._random.choice((0, 0, 1, 17, 500, 10_000))
         if fault == "kill" and self._proxy.upstream:
             self._state.client_kill_filter(addr=self._proxy.upstream)
-        elif fault == "abort" and self._link._wire:
-            self._link._wire._transport.abort()
+        elif fault == "abort" and self._link._connection:
+            self._link._connection._transport.abort()
         elif fault == "cut":
             self._proxy.cut()
         elif fault == "silent":
@@ -360,7 +360,7 @@ async def test_no_more_is_asked_than_a_connection_may_have_in_hand(
     async def ask(number: int) -> None:
         nonlocal most
         assert await link.do(echo(str(number))) == str(number)
-        most = max(most, link._wire._pending if link._wire else 0)
+        most = max(most, link._connection._pending if link._connection else 0)
 
     await asyncio.gather(*(ask(number) for number in range(1000)))
 

@@ -25,7 +25,7 @@ from storage.redis.pool import Connections
 from storage.redis.scripts import arguments, source
 
 PAUSE_S = 0.05
-"""A Redis that has closed a connection is asked again after this."""
+"""How long to wait before asking again on another connection when Redis has closed one."""
 
 T = TypeVar("T")
 
@@ -47,8 +47,8 @@ class Call(Generic[T]):
     """The command; for a script, what follows `EVALSHA <sha>`."""
     parse: Callable[[Any], T]
     kinds: Kinds
-    """What Python types the answer may have. Another one is not the answer to this question: the
-    connection that it came on is ended."""
+    """What Python types the answer may have. An answer of another type belongs to another question:
+    the connection that it came on is closed."""
     script: str = ""
     """Path below storage/ of the script, without its ending; empty for a plain command."""
 
@@ -76,13 +76,13 @@ def script(
 class SyncRedis:
     """Does calls on a blocking client's connections. StorageDown when Redis does not answer.
 
-    Speaks to the connection itself: redis-py's way through execute_command costs as much CPU again.
+    It uses the connections directly: redis-py's execute_command costs as much CPU again.
     """
 
     def __init__(self, client: "redis.Redis", name: str = "Redis") -> None:
         self.name = name
         self._connections = Connections(client.connection_pool, name)
-        # A client without a policy of its own heals a connection that a restart has closed.
+        # Without a policy of its own, a client asks again once: a restart closes connections.
         self._retry: Any = client.get_retry() or Retry(ConstantBackoff(PAUSE_S), 1)
 
     def do(self, call: Call[T]) -> T:
@@ -110,23 +110,23 @@ class SyncRedis:
         return _unless_error(self._ask((words,), (kinds,))[0])
 
     def _ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
-        found: list[Any] = self._retry.call_with_retry(
+        answers: list[Any] = self._retry.call_with_retry(
             lambda: self._connections.ask(commands, kinds), lambda error: None
         )
-        return found
+        return answers
 
 
 class Batch(Generic[T]):
-    """Plain commands to one Redis that go together, once the first answer is asked for."""
+    """Plain commands to one Redis that are sent together, once the first answer is waited for."""
 
     def __init__(self, link: SyncRedis) -> None:
         self._link = link
         self._waiting: list[tuple[Call[T], Future[T]]] = []
 
     def ask(self, call: Call[T]) -> Callable[[], T]:
-        """What answers the call, later. Raises StorageDown then, as all that went along do.
+        """A function that waits for the answer; it raises StorageDown if the batch fails.
 
-        What cannot be packed raises here: it is not the others' fault.
+        A command that cannot be packed raises here, so that the others are not affected.
         """
         pack(call.words)
         answer: Future[T] = Future()
@@ -140,30 +140,30 @@ class Batch(Generic[T]):
         return wait
 
     def _send(self) -> None:
-        """Whatever interrupts this leaves the calls where they are, for whoever waits next."""
+        """Send the batch. If this is interrupted, the calls stay for whoever waits next."""
         try:
-            found = self._link.do_together([call for call, _ in self._waiting])
+            answers = self._link.do_together([call for call, _ in self._waiting])
         except StorageDown as error:
-            for _, answer in self._waiting:
-                if not answer.done():
-                    answer.set_exception(error)
+            for _, future in self._waiting:
+                if not future.done():
+                    future.set_exception(error)
         else:
-            for (_, answer), one in zip(self._waiting, found, strict=True):
-                if not answer.done():
-                    answer.set_result(one)
+            for (_, future), answer in zip(self._waiting, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
         self._waiting = []
 
 
 class AsyncRedis:
-    """Does calls over one wire. StorageDown when Redis does not answer in `limit_s`.
+    """Does calls over one connection. StorageDown when Redis does not answer within `limit_s`.
 
-    That is all together: connecting, asking, asking again.
+    That covers everything: connecting, asking, and asking again.
     """
 
     def __init__(self, url: str, name: str = "Redis", limit_s: float | None = None) -> None:
         self.name, self.limit_s = name, limit_s
         self._url = url
-        self._wire: PipelinedConnection | None = None
+        self._connection: PipelinedConnection | None = None
         self._opening = asyncio.Lock()
 
     async def do(self, call: Call[T]) -> T:
@@ -174,10 +174,10 @@ class AsyncRedis:
             raise _down(self.name, error) from error
 
     async def close(self) -> None:
-        """Give the connection back; the next call opens another."""
-        wire, self._wire = self._wire, None
-        if wire:
-            await wire.close()
+        """Close the connection; the next call opens another."""
+        connection, self._connection = self._connection, None
+        if connection:
+            await connection.close()
 
     async def _answer(self, call: Call[T]) -> Any:
         if not call.script:
@@ -189,11 +189,11 @@ class AsyncRedis:
             return await self._send(("EVAL", text, *call.words), call.kinds)
 
     async def _send(self, words: tuple[Word, ...], kinds: Kinds) -> Any:
-        packed = pack(words)  # first of all: what cannot be packed was not asked
-        began_s, wire = monotonic(), self._wire
-        if wire and not wire.is_lost and not wire.is_full:
+        packed = pack(words)  # first: nothing is sent if it cannot be packed
+        began_s, connection = monotonic(), self._connection
+        if connection and not connection.is_lost and not connection.is_full:
             try:
-                return await wire.ask(packed, kinds)  # which watches the time itself
+                return await connection.ask(packed, kinds)  # which limits the time itself
             except ConnectionError:  # a restart of Redis has closed it
                 await asyncio.sleep(PAUSE_S)
         left_s = self.limit_s and self.limit_s - (monotonic() - began_s)
@@ -205,18 +205,20 @@ class AsyncRedis:
                 return await self._ask(packed, kinds)
 
     async def _ask(self, packed: bytes, kinds: Kinds) -> Any:
-        wire = await self._open()
-        await wire.room()
-        return await wire.ask(packed, kinds)
+        connection = await self._open()
+        await connection.room()
+        return await connection.ask(packed, kinds)
 
     async def _open(self) -> PipelinedConnection:
-        if self._wire and not self._wire.is_lost:
-            return self._wire
+        if self._connection and not self._connection.is_lost:
+            return self._connection
         async with self._opening:
-            if not self._wire or self._wire.is_lost:  # others may have waited here
+            if not self._connection or self._connection.is_lost:  # others may have waited here
                 await self.close()
-                self._wire = await PipelinedConnection.open(self._url, self.limit_s, self.name)
-            return self._wire
+                self._connection = await PipelinedConnection.open(
+                    self._url, self.limit_s, self.name
+                )
+            return self._connection
 
 
 def _unless_error(answer: Any) -> Any:

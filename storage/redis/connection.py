@@ -1,9 +1,9 @@
-"""A connection to Redis that all of an asyncio process share: nobody waits for a free one.
+"""A connection to Redis that a whole asyncio process shares: no request waits for a free one.
 
-An answer has nothing but its place to say whose it is, and the answers here are of all users. So
-what is asked in one turn of the loop is followed by a proof, an ECHO of a word that nobody else
-knows, and none of these answers is handed over before that word has come in exactly its place. What
-does not fit ends the connection, and everybody who waits on it asks again on another.
+Only its position says which question an answer belongs to, and the answers here are of all users.
+So the questions of one turn of the loop are followed by a proof, an ECHO of a word that nobody else
+knows, and none of their answers is handed over before that word has come in exactly its position.
+An answer that does not fit closes the connection, and all who wait on it ask again on another.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError, InvalidResponse, RedisError
 from storage.redis.mismatches import mismatches
 
 MOST_PENDING = 1000
-"""Questions that a connection has in hand; whoever comes then waits in the process."""
+"""Unanswered questions of a connection; further ones wait in the process."""
 
 Word = str | bytes | int | float
 """A word of a command."""
@@ -31,7 +31,7 @@ Kinds = tuple[type, ...]
 """What Python types an answer may have."""
 
 PROOFS = 64
-"""After so many batches a proof comes again: an answer so late would be of another connection."""
+"""A proof is used again after so many batches; an answer as late as that cannot come."""
 
 _NOT_YET = object()  # hiredis says False by itself, which is an answer too
 
@@ -43,7 +43,7 @@ _Batch = tuple[float, Sequence[_Question], bytes]
 
 
 class OutOfPlace(Exception):
-    """An answer cannot be the one to the question in its place."""
+    """An answer cannot belong to the question at its position."""
 
 
 def pack(words: tuple[Any, ...]) -> bytes:
@@ -58,10 +58,10 @@ def wrong_kind(answers: Sequence[Any], kinds: Sequence[Kinds]) -> str:
     """What is wrong with the first answer that is neither of its kind nor an error; else empty."""
     if all(map(isinstance, answers, kinds)):
         return ""
-    for place, (answer, expected) in enumerate(zip(answers, kinds, strict=True)):
+    for position, (answer, expected) in enumerate(zip(answers, kinds, strict=True)):
         if not isinstance(answer, (*expected, RedisError)):
             names = " or ".join(kind.__name__ for kind in expected)
-            return f"answer {place + 1} of {len(answers)}: {type(answer).__name__}, not {names}"
+            return f"answer {position + 1} of {len(answers)}: {type(answer).__name__}, not {names}"
     return ""
 
 
@@ -69,11 +69,11 @@ class PipelinedConnection(asyncio.Protocol):
     """Commands go out as they are asked, answers come back in their order.
 
     redis-py opens the connection and greets. docs/benchmarks/wire.md says why the rest is written
-    by hand. Only of the event loop that has opened it.
+    by hand. It belongs to the event loop that has opened it.
     """
 
     def __init__(self, connection: Any, limit_s: float | None = None, name: str = "Redis") -> None:
-        """A Redis that leaves a command unanswered for `limit_s` is given up; None: never."""
+        """A connection that leaves a command unanswered for `limit_s` is given up; None: never."""
         self._connection, self._limit_s, self.name = connection, limit_s, name
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(
@@ -81,18 +81,18 @@ class PipelinedConnection(asyncio.Protocol):
             replyError=BaseParser.parse_error,
             notEnoughData=_NOT_YET,
         )
-        self._gathered: list[_Question] = []
+        self._unsent: list[_Question] = []
         """Asked in this turn of the loop, not sent yet."""
         self._sent: deque[_Batch] = deque()
         self._answers: list[Any] = []
-        """To the oldest batch, so far,"""
+        """The answers to the oldest batch that have come so far."""
         self._due = 0
-        """of so many: then comes its proof."""
+        """How many questions that batch has; its proof comes after their answers."""
         mark = secrets.token_hex(14).encode()
         self._proofs = cycle([pack(("ECHO", b"%b%04x" % (mark, n))) for n in range(PROOFS)])
         self._pending = 0
         self._room, self._is_waited = asyncio.Event(), False
-        self._looking: asyncio.TimerHandle | None = None  # one for all: a timer each costs more
+        self._timer: asyncio.TimerHandle | None = None  # one for all: a timer each costs more
         self._transport: Any = connection._writer.transport
         self._transport.set_protocol(self)
         self.is_lost = False
@@ -105,7 +105,7 @@ class PipelinedConnection(asyncio.Protocol):
             socket_timeout=limit_s,
             socket_connect_timeout=limit_s,
             retry=Retry(NoBackoff(), 0),
-            protocol=2,  # in which nothing comes that was not asked for
+            protocol=2,  # Redis sends nothing but answers
         )
         connection = pool.make_connection()
         try:
@@ -117,7 +117,7 @@ class PipelinedConnection(asyncio.Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether as much is asked as a connection may have in hand: wait for `room` first."""
+        """Whether there are MOST_PENDING unanswered questions: wait for `room` first."""
         return self._pending >= MOST_PENDING
 
     async def room(self) -> None:
@@ -128,22 +128,22 @@ class PipelinedConnection(asyncio.Protocol):
             await self._room.wait()
 
     def ask(self, packed: bytes, kinds: Kinds) -> "asyncio.Future[Any]":
-        """What Redis will answer to one packed command, TimeoutError if that takes too long.
+        """The future answer to one packed command; TimeoutError if that takes too long.
 
-        Whoever gives up waiting may cancel it.
+        It may be cancelled.
         """
         answer: asyncio.Future[Any] = self._loop.create_future()
         if self.is_lost:
             answer.set_exception(ConnectionError("the connection was lost"))
             return answer
-        if not self._gathered:
+        if not self._unsent:
             self._loop.call_soon(self._send)
-        self._gathered.append((packed, kinds, answer))
+        self._unsent.append((packed, kinds, answer))
         self._pending += 1
         return answer
 
     async def close(self) -> None:
-        """Give up on whatever is still asked."""
+        """Close the connection; questions without an answer fail."""
         self._lose(ConnectionError("the connection was closed"))
         await self._connection.disconnect(nowait=True)
 
@@ -170,33 +170,33 @@ class PipelinedConnection(asyncio.Protocol):
         self._lose(ConnectionError(str(error or "Redis has closed the connection")))
 
     def _send(self) -> None:
-        """What was asked in one turn of the loop, in one system call."""
+        """Send the questions of one turn of the loop in one system call."""
         if self.is_lost:
             return
         try:
-            questions, proof = self._gathered, next(self._proofs)
+            questions, proof = self._unsent, next(self._proofs)
             self._sent.append((self._loop.time(), questions, proof[-34:-2]))
-            self._gathered = []
+            self._unsent = []
             self._due = len(self._sent[0][1])
             packed = [question[0] for question in questions]
             packed.append(proof)
             self._transport.write(b"".join(packed))
-            if self._limit_s is not None and self._looking is None:
-                self._looking = self._loop.call_later(self._limit_s, self._look)
+            if self._limit_s is not None and self._timer is None:
+                self._timer = self._loop.call_later(self._limit_s, self._check_time)
         except BaseException as error:
             self._lose(ConnectionError(str(error) or type(error).__name__))
             raise
 
     def _settle(self) -> None:
-        """Hand over the answers to the oldest batch, once all of them have proven to be its."""
+        """Hand over the answers to the oldest batch, once its proof has come."""
         answers = self._answers
         if not self._sent:
             raise OutOfPlace("an answer to no question")
         _, questions, proof = self._sent[0]
         if answers.pop() != proof:
             raise OutOfPlace(f"no proof after {len(questions)} answers")
-        for question, found in zip(questions, answers):  # noqa: B905  # strict costs as much again
-            if not isinstance(found, question[1]):
+        for question, answer in zip(questions, answers):  # noqa: B905  # strict costs as much again
+            if not isinstance(answer, question[1]):
                 self._check(questions, answers)
         self._answers = []
         self._sent.popleft()
@@ -204,53 +204,53 @@ class PipelinedConnection(asyncio.Protocol):
         self._pending -= len(answers)
         if self._is_waited:
             self._room.set()
-        for question, found in zip(questions, answers):  # noqa: B905  # as above
-            _tell(question[2], found)
+        for question, answer in zip(questions, answers):  # noqa: B905  # as above
+            _resolve(question[2], answer)
 
     def _check(self, questions: Sequence[_Question], answers: Sequence[Any]) -> None:
         """Raise OutOfPlace if an answer is neither of its kind nor an error that Redis answered."""
         if not (reason := wrong_kind(answers, [kinds for _, kinds, _ in questions])):
             return
-        for (_, kinds, waiting), found in zip(questions, answers, strict=True):
-            if wrong_kind([found], [kinds]):  # it would not fare better on another connection
-                _tell(waiting, InvalidResponse("an answer of the wrong kind came"))
+        for (_, kinds, waiting), answer in zip(questions, answers, strict=True):
+            if wrong_kind([answer], [kinds]):  # asked again, it would get the same answer
+                _resolve(waiting, InvalidResponse("an answer of the wrong kind came"))
         raise OutOfPlace(reason)
 
-    def _look(self) -> None:
-        """Give up if Redis has left what was asked first unanswered for too long."""
-        self._looking, limit_s = None, self._limit_s or 0.0
+    def _check_time(self) -> None:
+        """Give the connection up if its oldest question has had no answer for too long."""
+        self._timer, limit_s = None, self._limit_s or 0.0
         overdue_s = self._loop.time() - limit_s
         if not self._sent:
             return
         if self._sent[0][0] > overdue_s:
-            self._looking = self._loop.call_at(self._sent[0][0] + limit_s, self._look)
+            self._timer = self._loop.call_at(self._sent[0][0] + limit_s, self._check_time)
             return
         for at_s, questions, _ in self._sent:
             if at_s <= overdue_s:
                 for _, _, waiting in questions:
-                    _tell(waiting, TimeoutError(f"silent for {limit_s:g} s"))
-        # What was asked later would not be answered sooner: it is asked again on another.
+                    _resolve(waiting, TimeoutError(f"silent for {limit_s:g} s"))
+        # Later questions would not be answered sooner here: they are asked again on another.
         self._lose(ConnectionError("the connection was given up"))
 
     def _lose(self, error: Exception) -> None:
-        """Never use this connection again, and let everybody know who waits."""
+        """Never use this connection again; everybody who waits gets the error."""
         self.is_lost = True
         self._transport.abort()
-        if self._looking:
-            self._looking.cancel()
+        if self._timer:
+            self._timer.cancel()
         batches, self._sent = self._sent, deque()
-        unsent, self._gathered = self._gathered, []
+        unsent, self._unsent = self._unsent, []
         for questions in (*(questions for _, questions, _ in batches), unsent):
             for _, _, waiting in questions:
-                _tell(waiting, error)
+                _resolve(waiting, error)
         self._room.set()
 
 
-def _tell(waiting: "asyncio.Future[Any]", found: Any) -> None:
-    """Hand an answer, or an error, to whoever waits; maybe nobody does any more."""
+def _resolve(waiting: "asyncio.Future[Any]", answer: Any) -> None:
+    """Hand over an answer or an error; the future may be cancelled by now."""
     if waiting.done():
         return
-    if isinstance(found, Exception):
-        waiting.set_exception(found)
+    if isinstance(answer, Exception):
+        waiting.set_exception(answer)
     else:
-        waiting.set_result(found)
+        waiting.set_result(answer)

@@ -1,6 +1,6 @@
 """Answers of Redis that cannot belong to their questions: counted and logged, never handed over.
 
-Whoever finds one ends the connection that it came on, as every later answer may be another's too.
+The connection that such an answer came on is closed, as later answers may be misplaced too.
 """
 
 from threading import Lock

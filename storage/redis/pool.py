@@ -11,22 +11,23 @@ from storage.redis.mismatches import mismatches
 
 
 class Connections:
-    """Connections of a client's pool, kept in a list: redis-py's own bookkeeping of who has which
-    costs as much CPU as a small command. Safe for threads; a fork starts with none.
+    """Connections of a client's pool, kept in a list: redis-py's own bookkeeping of who uses which
+    costs as much CPU as a small command. Safe for threads; a forked process starts with none.
 
     A connection goes back into the list only once every answer to what was asked on it was read.
-    Whatever is raised before, by a signal too, and even while it is being closed: nobody gets it.
+    If anything is raised before that, even by a signal or while it is being closed, it is not used
+    again.
     """
 
     def __init__(self, pool: Any, name: str = "Redis") -> None:
         self.pool: Any = pool  # redis-py does not type make_connection
         self.name = name
-        self._free: list[tuple[Any, int]] = []  # with how many answers that nobody waits for
+        self._free: list[tuple[Any, int]] = []  # each with its number of unread answers
         self._pid = os.getpid()
 
     def ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
         """Answers of these commands, sent together; an error that Redis answers is one of them."""
-        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
+        packed = [b"".join([pack(words) for words in commands])]  # before a connection is taken
         connection = self._take()
         try:
             connection.send_packed_command(packed)
@@ -41,11 +42,11 @@ class Connections:
         return answers
 
     def tell(self, commands: Sequence[tuple[Word, ...]]) -> None:
-        """Send commands and go on: their answers are read by whoever uses the connection next.
+        """Send commands without waiting: the next user of the connection reads their answers.
 
-        For what the work does not depend on. Redis gets them before anything that is sent later.
+        For commands that no work depends on. Redis gets them before all that is sent later.
         """
-        packed = [b"".join([pack(words) for words in commands])]  # before one is taken
+        packed = [b"".join([pack(words) for words in commands])]  # before a connection is taken
         connection = self._take()
         try:
             connection.send_packed_command(packed)
@@ -61,13 +62,13 @@ class Connections:
         try:
             connection, unread = self._free.pop()
         except IndexError:
-            # By the pool itself it would be counted: those that are dropped would use its limit up.
+            # The pool would count it, and those that are dropped would use up its limit.
             return self.pool.connection_class(**self.pool.connection_kwargs)
         try:
             for _ in range(unread):
                 _read_answer(connection)
         except (RedisError, OSError):
-            connection.disconnect()  # and opened anew when it is used
+            connection.disconnect()  # it is opened again when it is used
         return connection
 
 
