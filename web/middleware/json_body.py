@@ -3,6 +3,8 @@
 Only `/predict` and the S3 path accept more; those routes read their bodies themselves.
 """
 
+from typing import Any
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.errors import BadInput, JobError
@@ -12,6 +14,9 @@ from web.jobs import counters
 from web.middleware.load_shedding import PREDICT
 from web.middleware.page_routes import RUN, check_call
 from web.middleware.validation import HEAD, MAX_JSON_BYTES, check_json
+
+PARSED = "pixelmill.json"
+"""Key of the ASGI scope for the value of a JSON body, so that no route parses it again."""
 
 FORMS = frozenset({"/login", "/logout"})
 FORM_TYPE = b"application/x-www-form-urlencoded"
@@ -33,7 +38,7 @@ class CheckedBody:
         try:
             body = await _read(scope[HEAD], receive)
             if body:
-                _check(body, scope["path"], scope[HEAD])
+                scope[PARSED] = _checked(body, scope["path"], scope[HEAD])
         except JobError as error:
             counters.REJECTED.labels(error.code).inc()
             await error_response(error)(scope, receive, send)
@@ -67,7 +72,8 @@ async def _read(head: dict[bytes, bytes], receive: Receive) -> bytes:
             return bytes(data)
 
 
-def _check(body: bytes, path: str, head: dict[bytes, bytes]) -> None:
+def _checked(body: bytes, path: str, head: dict[bytes, bytes]) -> Any:
+    """The value of a JSON body; None for a form."""
     media_type = head.get(b"content-type", b"").partition(b";")[0].strip().lower()
     wanted = FORM_TYPE if path in FORMS else JSON_TYPE
     if media_type != wanted:
@@ -77,10 +83,12 @@ def _check(body: bytes, path: str, head: dict[bytes, bytes]) -> None:
             status=415,
             hint=f"Send the header `Content-Type: {wanted.decode()}`.",
         )
-    if wanted == JSON_TYPE:
-        value = check_json(body)
-        if path == RUN:
-            check_call(value)
+    if wanted == FORM_TYPE:
+        return None
+    value = check_json(body)
+    if path == RUN:
+        check_call(value)
+    return value
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

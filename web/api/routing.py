@@ -1,0 +1,39 @@
+"""Routes whose JSON bodies the middleware has parsed already."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
+
+from web.api import schemas
+from web.middleware.json_body import PARSED
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class ParsedRequest(Request):
+    """A request whose JSON body is not parsed a second time."""
+
+    async def json(self) -> Any:
+        """The value that web/middleware/json_body.py has checked."""
+        return self.scope[PARSED]
+
+
+class ParsedRoute(APIRoute):
+    """Hands its endpoint a ParsedRequest."""
+
+    def get_route_handler(self) -> Handler:
+        """As FastAPI's documentation says for a request class of one's own."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            return await handler(ParsedRequest(request.scope, request.receive))
+
+        return handle
+
+
+def new_router() -> APIRouter:
+    """A router for paths under /api/v1."""
+    return APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
