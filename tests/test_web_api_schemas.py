@@ -1,0 +1,25 @@
+"""The bodies that routes build have exactly the fields that the OpenAPI document describes."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from web.api import responses, schemas
+from web.errors import ErrorBody
+from web.jobs.uploads import SignedUpload
+
+
+@pytest.mark.parametrize(
+    ("body", "schema"),
+    [
+        (responses.JobBody, schemas.Job),
+        (responses.ObjectBody, schemas.Object),
+        (responses.ModelBody, schemas.ModelCard),
+        (ErrorBody, schemas.Error),
+        (SignedUpload, schemas.Upload),
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_a_body_has_the_fields_of_its_schema(body: Any, schema: type[BaseModel]) -> None:
+    assert set(body.__annotations__) == set(schema.model_fields)
