@@ -27,7 +27,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         late = pathlib.Path(sys.argv[2]).exists()
         self.send_response(503 if late else 200)
         self.end_headers()
-        self.wfile.write(json.dumps({"late": ["the loop 'reconciler' hangs"]}).encode())
+        self.wfile.write(json.dumps({"late": ["the loop 'reaper' hangs"]}).encode())
     def log_message(self, *args): pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
@@ -115,7 +115,7 @@ def test_one_that_says_it_is_unwell_is_replaced_once_and_not_again_and_again(
     page.late.touch()
 
     assert poll(kept, lambda: page.pid not in (0, pid) and page.answers())
-    assert "'reconciler' hangs" in kept.replaced["web-1"][1]
+    assert "'reaper' hangs" in kept.replaced["web-1"][1]
     again = page.pid
     assert not poll(kept, lambda: page.pid != again, seconds=2)
 

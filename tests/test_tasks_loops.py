@@ -150,7 +150,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float], None]]:
 
 
 def test_a_failed_turn_does_not_make_it_younger(clock: Callable[[float], None]) -> None:
-    loops, loop = Loops(), Loop("reconciler", max_age_s=10)
+    loops, loop = Loops(), Loop("reaper", max_age_s=10)
     loops.add(loop)
     clock(9)
     with capture_logs():
@@ -160,7 +160,7 @@ def test_a_failed_turn_does_not_make_it_younger(clock: Callable[[float], None]) 
 
     assert loops.late() == [loop]
     [reason] = loops.reasons()
-    assert "'reconciler'" in reason and "11 s" in reason and "ValueError: odd" in reason
+    assert "'reaper'" in reason and "11 s" in reason and "ValueError: odd" in reason
     loop.tick()
     assert loops.late() == [] and loop.reason == ""
 

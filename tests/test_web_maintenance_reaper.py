@@ -27,14 +27,14 @@ def claimed(servers: Stack, key: str) -> tuple[calls.SyncRedis, RunRef]:
     return link, ref
 
 
-def looked(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[Lost]:
-    """What two looks find: a run must be suspect at the first and still so at the second."""
-    found: list[Lost] = []
+def lost_runs(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[Lost]:
+    """What two searches find: a run must look lost in the first and still so in the second."""
+    runs: list[Lost] = []
     for _ in range(2):
         servers.state.delete("px2:reconciler")
-        found += link.do(recovery.find_lost(every_ms=900, grace_ms=grace_ms)).items
+        runs += link.do(recovery.find_lost(every_ms=900, grace_ms=grace_ms)).items
         time.sleep(0.01)
-    return found
+    return runs
 
 
 def end(link: calls.SyncRedis, ref: RunRef) -> None:
@@ -44,25 +44,25 @@ def end(link: calls.SyncRedis, ref: RunRef) -> None:
 def test_a_run_whose_message_is_gone_is_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "gone")
 
-    [lost] = looked(link, servers)
+    [lost] = lost_runs(link, servers)
 
     assert (lost.ref, lost.priority, lost.model) == (ref, "batch", "noop")
     end(link, ref)
 
 
-def test_a_run_whose_leader_still_brings_the_bytes_is_no_lost_one(servers: Stack) -> None:
+def test_a_run_whose_bytes_are_still_on_their_way_is_not_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "brought")
     servers.state.hset("px2:run:brought", "unqueued", "1")
-    before = looked(link, servers)
+    before = lost_runs(link, servers)
     servers.state.hset("px2:run:brought", "lease", "1")
 
-    after = looked(link, servers)
+    after = lost_runs(link, servers)
 
     assert before == [] and [run.ref.key for run in after] == ["brought"]
     end(link, ref)
 
 
-def test_the_old_number_can_do_nothing_any_more(servers: Stack) -> None:
+def test_an_old_attempt_can_change_nothing_any_more(servers: Stack) -> None:
     link, ref = claimed(servers, "stale")
     [n] = link.do(recovery.requeue([ref], job_ttl_s=60))
 
@@ -72,7 +72,7 @@ def test_the_old_number_can_do_nothing_any_more(servers: Stack) -> None:
     end(link, RunRef("stale", n))
 
 
-def test_only_one_of_two_leads_a_run_again(servers: Stack) -> None:
+def test_only_one_of_two_requeues_a_run(servers: Stack) -> None:
     link, ref = claimed(servers, "twice")
 
     numbers = [link.do(recovery.requeue([ref], job_ttl_s=60)) for _ in range(2)]
@@ -85,7 +85,7 @@ def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
     link, ref = claimed(servers, "waits")
     servers.state.lpush("px2:q:cpu\x06\x169", "a message")
 
-    lost = looked(link, servers)
+    lost = lost_runs(link, servers)
 
     servers.state.delete("px2:q:cpu\x06\x169")
     assert lost == []
@@ -99,7 +99,7 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
     link.do(runs.report("start", [later], model="noop", queue="cpu", **touch))
 
-    lost = looked(link, servers)
+    lost = lost_runs(link, servers)
 
     servers.state.delete("px2:q:cpu\x06\x169")
     assert [run.ref.key for run in lost] == ["overtaken"]
@@ -111,10 +111,10 @@ def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     link, ref = claimed(servers, "running")
     touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
     link.do(runs.report("start", [ref], model="noop", queue="cpu", **touch))
-    before = looked(link, servers)
+    before = lost_runs(link, servers)
     servers.state.hset("px2:run:running", "lease", "1")
 
-    after = looked(link, servers)
+    after = lost_runs(link, servers)
 
     assert before == [] and [run.ref.key for run in after] == ["running"]
     end(link, after[0].ref)

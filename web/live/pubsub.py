@@ -115,7 +115,7 @@ class PubSub:
 
     Subscribe first, then read the record, then wait: so no change is ever missed.
 
-    The process follows all channels by two patterns and drops messages that nobody here subscribed
+    The process follows all channels by two patterns and drops messages that no request has subscribed
     to. Why not one SUBSCRIBE per run: docs/benchmarks/sse.md.
     """
 
@@ -217,7 +217,7 @@ class _MessageReader(asyncio.Protocol):
         self._reader = hiredis.Reader()
         self._received_s = monotonic()
         # The reason is the result and not the exception of this future: asyncio would log an
-        # exception that nobody has asked for, as happens when the process stops.
+        # exception that no task has read, as happens when the process stops.
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Ends or requeues, once a second, the work that nobody else would notice: runs whose message or
+"""Ends or requeues, once a second, the work that no other process would notice: runs whose message or
 worker is lost, and jobs whose deadline is over."""
 
 from collections.abc import Sequence
