@@ -271,7 +271,11 @@ def _prepared(state: Any) -> list[tuple[list[Any], str]]:
         link.do(claims.claim(job, spec, priority="interactive", job_ttl_s=3600))
         link.do(snapshots.read([job]))
         sha = source("jobs/snapshots")[1]
-        found.append(([sha, *snapshots.read([job]).words], job))
+        words = [
+            word.decode() if isinstance(word, bytes) else word
+            for word in snapshots.read([job]).words
+        ]
+        found.append(([sha, *words], job))
     return found
 
 
