@@ -115,8 +115,8 @@ class PubSub:
 
     Subscribe first, then read the record, then wait: so no change is ever missed.
 
-    The process follows all channels by two patterns and drops messages that no request has subscribed
-    to. Why not one SUBSCRIBE per run: docs/benchmarks/sse.md.
+    The process follows all channels by two patterns and drops messages that no request has
+    subscribed to. Why not one SUBSCRIBE per run: docs/benchmarks/sse.md.
     """
 
     def __init__(self, url: str) -> None:

@@ -1,5 +1,7 @@
-"""Ends or requeues, once a second, the work that no other process would notice: runs whose message or
-worker is lost, and jobs whose deadline is over."""
+"""Ends or requeues, once a second, work that no other process would notice.
+
+That is: runs whose message or worker is lost, and jobs whose deadline is over.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
