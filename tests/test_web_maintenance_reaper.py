@@ -29,12 +29,12 @@ def claimed(servers: Stack, key: str) -> tuple[calls.SyncRedis, RunRef]:
 
 def lost_runs(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[Lost]:
     """What two searches find: a run must look lost in the first and still so in the second."""
-    runs: list[Lost] = []
+    lost: list[Lost] = []
     for _ in range(2):
         servers.state.delete("px2:reconciler")
-        runs += link.do(recovery.find_lost(every_ms=900, grace_ms=grace_ms)).items
+        lost += link.do(recovery.find_lost(every_ms=900, grace_ms=grace_ms)).items
         time.sleep(0.01)
-    return runs
+    return lost
 
 
 def end(link: calls.SyncRedis, ref: RunRef) -> None:
