@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
+pytest.register_assert_rewrite("job_service")  # tests import names from it before it is a plugin
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

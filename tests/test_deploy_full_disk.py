@@ -78,7 +78,10 @@ def test_new_work_is_refused_before_the_disk_is_full(up: Up, client: httpx.Clien
     for answer in (refused, place):
         error = answer.json()["error"]
         assert (answer.status_code, error["code"]) == (503, "no_room")
-        assert "the disk is nearly full" in error["message"] and "Free some space" in error["hint"]
+        assert (
+            "the disk is nearly full" in error["message"]
+            and "Free some disk space" in error["hint"]
+        )
         assert int(answer.headers["retry-after"]) > 0
     assert again.status_code == 200 and again.json()["cached"], "a known result is given out"
     assert job.json()["state"] == "done"

@@ -132,7 +132,7 @@ def test_signing_out_works_in_a_browser(visitor: BrowserContext, stack: Any) -> 
 
 def test_the_description_of_the_api_draws_itself_and_tries_calls(page: Page, stack: Any) -> None:
     page.goto(f"{stack.url}/docs")
-    call = page.locator("#operations-pixelmill-models_api_v1_models_get")
+    call = page.locator("#operations-pixelmill-list_models_api_v1_models_get")
     call.get_by_role("button").first.click()
     call.get_by_role("button", name="Execute").click()
 
