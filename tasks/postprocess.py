@@ -9,6 +9,7 @@ from celery import Task
 from numpy.typing import NDArray
 
 from storage.jobs.endings import End
+from storage.jobs.result import StoredObject, StoredResult
 from storage.redis.calls import Batch
 from tasks.app import app
 from tasks.clients import objects, scratch
@@ -16,7 +17,7 @@ from tasks.imaging import codec
 from tasks.imaging.types import NO_IMAGE, Alpha, Image
 from tasks.message import Message
 from tasks.models.base import Output
-from tasks.results import Result, StoredImage, cache_batch, new_edition, save, to_json
+from tasks.results import cache_batch, new_edition, save, to_json
 from tasks.runner import run_stage
 from tasks.stage import Stage
 from tasks.work import OPAQUE, TRANSPARENT, Work
@@ -46,7 +47,7 @@ def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
     array, is_degraded = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
     edition = new_edition(work.spec)
-    result: Result = {
+    result: StoredResult = {
         "kind": work.model.kind,
         "width": width,
         "height": height,
@@ -119,9 +120,9 @@ def _masked(picture: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.ui
     return masked
 
 
-def _store(edition: str, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, StoredImage]:
+def _store(edition: str, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, StoredObject]:
     """Encode the images and put them into the edition's folder."""
-    stored: dict[str, StoredImage] = {}
+    stored: dict[str, StoredObject] = {}
     for full_name, picture in images.items():
         name, _, ending = full_name.partition(".")
         ending = ending or ("png" if picture.ndim == 2 else "webp")

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 import structlog
 
@@ -20,6 +20,7 @@ from storage import keys
 from storage import results as cached_results
 from storage.errors import StorageDown
 from storage.jobs import endings
+from storage.jobs.result import StoredResult
 from storage.jobs.spec import Spec
 from storage.redis.calls import MAYBE_TEXT, TEXT, Batch, SyncRedis, command
 from tasks.clients import objects, results, state
@@ -40,33 +41,6 @@ _checked: tuple[float, bool] = (-CHECK_EVERY_S, False)
 """When it was last checked, and whether the cache may have lost results."""
 
 
-class StoredImage(TypedDict):
-    """One image of a result, as an object in S3."""
-
-    key: str
-    type: str
-    """Media type."""
-    width: int
-    height: int
-    bytes: int
-
-
-class Result(TypedDict):
-    """What a run has computed: the JSON in the cache and in RESULT."""
-
-    kind: str
-    width: int
-    """Of the upload, upright."""
-    height: int
-    objects: dict[str, StoredImage]
-    data: dict[str, Any]
-    """What the model's `postprocess` returned."""
-    degraded: NotRequired[bool]
-    """Made by the fallback; such a result is not saved."""
-    made_s: NotRequired[int]
-    """When it was saved, in seconds since 1970."""
-
-
 def cache_batch() -> Batch[Any]:
     """Gathers the cache calls for the runs of one message into one round trip."""
     return Batch(results())
@@ -77,7 +51,7 @@ def new_edition(spec: Spec) -> str:
     return keys.edition_folder(spec.user, spec.request_key, int(time.time()))
 
 
-def save(spec: Spec, edition: str, result: Result, cache: Batch[Any]) -> Callable[[], str]:
+def save(spec: Spec, edition: str, result: StoredResult, cache: Batch[Any]) -> Callable[[], str]:
     """Save a run's result, whose objects are in its edition already.
 
     The returned function waits for the cache and returns the result's JSON. An unavailable cache
@@ -89,7 +63,7 @@ def save(spec: Spec, edition: str, result: Result, cache: Batch[Any]) -> Callabl
     return _cached(spec.request_key, payload, settings().result_ttl_s, cache)
 
 
-def to_json(result: Result) -> str:
+def to_json(result: StoredResult) -> str:
     """The result as the cache, S3 and the run's record have it."""
     return json.dumps(result, separators=(",", ":"))
 
@@ -171,13 +145,13 @@ def _content_key(spec: Spec, sha256: str) -> str:
     )
 
 
-def _newest(folder: str) -> Result | None:
+def _newest(folder: str) -> StoredResult | None:
     """The result of the newest complete edition in a result's folder."""
     listed = [item.key for item in objects().page(folder, "", MAX_LISTED)]
     complete = [key for key in listed if key.endswith(f"/{RESULT}") and keys.edition_made_s(key)]
     for key in reversed(complete):
         with suppress(FileNotFoundError):  # removed meanwhile
-            result: Result = json.loads(objects().get(key))
+            result: StoredResult = json.loads(objects().get(key))
             return result
     return None
 

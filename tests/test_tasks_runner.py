@@ -18,6 +18,7 @@ from storage import keys
 from storage import results as stored_results
 from storage.errors import StorageDown
 from storage.jobs import bounds, claims, endings, recovery, stages
+from storage.jobs.result import StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
@@ -619,7 +620,7 @@ def test_what_is_stored_after_its_job_was_deleted_is_erased(
         link.do(endings.delete("job-a", "ada", job_ttl_s=60))
         edition = results.new_edition(work.spec)
         clients.objects().put(edition + "alpha.png", b"pixels", "image/png")
-        result: results.Result = {
+        result: StoredResult = {
             "kind": "labels", "width": 1, "height": 1, "objects": {}, "data": {},
         }  # fmt: skip
         return results.save(work.spec, edition, result, results.cache_batch())

@@ -1,12 +1,11 @@
 """Routes take the value that the middleware has parsed and checked, and no other."""
 
 import httpx
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
-from web.api.routing import new_router
-from web.api.schemas import PREFIX
+from web.api.routing import ParsedRoute
 from web.middleware.json_body import PARSED
 
 
@@ -15,7 +14,7 @@ class Name(BaseModel):
 
 
 async def test_an_endpoint_gets_the_checked_value_of_its_body() -> None:
-    router, app = new_router(), FastAPI()
+    router, app = APIRouter(route_class=ParsedRoute), FastAPI()
 
     @router.post("/names")
     async def greet(asked: Name) -> str:
@@ -28,6 +27,6 @@ async def test_an_endpoint_gets_the_checked_value_of_its_body() -> None:
 
     transport = httpx.ASGITransport(with_value)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        answer = await client.post(f"{PREFIX}/names", json={"name": "parsed again"})
+        answer = await client.post("/names", json={"name": "parsed again"})
 
     assert answer.json() == "checked"

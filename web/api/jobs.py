@@ -3,14 +3,14 @@
 import asyncio
 from typing import Any
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from tasks.errors import BadInput
 from web.api import responses, schemas
-from web.api.routing import new_router
+from web.api.routing import ParsedRoute
 from web.api.uploads import file_to_send, sign
 from web.errors import error_body, json_response
 from web.jobs.service import service_of
@@ -19,7 +19,7 @@ from web.jobs.uploads import no_upload
 from web.live.watcher import no_job
 from web.middleware.validation import OBJECT_ID, matches
 
-router = new_router()
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
 
 @router.post(

@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from storage.catalogue import BatchCost, Catalogue, ModelCard
+from storage.jobs.result import StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from tasks.errors import JobError
@@ -16,7 +17,7 @@ from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
 from web.errors import json_response, retry_after
 from web.jobs import admission
-from web.jobs.results import Results, StoredResult
+from web.jobs.results import Results
 from web.jobs.service import service_of
 from web.middleware.hosts import origin_of
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
-from web.api import schemas
 from web.middleware.json_body import PARSED
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -32,8 +31,3 @@ class ParsedRoute(APIRoute):
             return await handler(ParsedRequest(request.scope, request.receive))
 
         return handle
-
-
-def new_router() -> APIRouter:
-    """A router for paths under /api/v1."""
-    return APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)

@@ -1,16 +1,16 @@
 """Uploads: signed addresses to PUT files to."""
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from web.api import schemas
-from web.api.routing import new_router
+from web.api.routing import ParsedRoute
 from web.errors import json_response
 from web.jobs.service import service_of
 from web.jobs.uploads import FileToSend, SignedUpload
 from web.middleware.hosts import origin_of
 
-router = new_router()
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
 
 @router.post("/uploads", responses=schemas.FAILURES, response_model=schemas.UploadAnswer)

@@ -1,9 +1,7 @@
 """Results of earlier runs: read from the cache, signed addresses of their objects, deletion."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, NotRequired, TypedDict
 
 import structlog
 
@@ -14,30 +12,6 @@ from storage.redis.calls import AsyncRedis
 from storage.s3.asynchronous import AsyncObjects
 
 log = structlog.get_logger()
-
-
-class StoredObject(TypedDict):
-    """An object of a result, as its run has recorded it."""
-
-    key: str
-    """In S3."""
-    type: str
-    width: int
-    height: int
-    bytes: int
-
-
-class StoredResult(TypedDict):
-    """A result as its run has recorded it."""
-
-    kind: str
-    width: int
-    height: int
-    objects: Mapping[str, StoredObject]
-    data: Mapping[str, Any]
-    """What the model says beside its images; each model has its own."""
-    degraded: NotRequired[bool]
-    made_s: NotRequired[int]
 
 
 class Results:

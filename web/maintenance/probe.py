@@ -18,6 +18,7 @@ from typing import TypedDict
 from storage import keys
 from storage.errors import StorageDown
 from storage.jobs import claims
+from storage.jobs.result import StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, AsyncRedis, command
@@ -27,7 +28,6 @@ from tasks import queues
 from tasks.errors import JobError
 from tasks.message import PROBE, ErrorRecord
 from web.jobs.publisher import PendingRun
-from web.jobs.results import StoredResult
 from web.jobs.service import JobService
 from web.jobs.submission import with_key
 
