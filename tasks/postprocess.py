@@ -20,7 +20,7 @@ from tasks.models.base import Output
 from tasks.results import cache_batch, new_edition, save, to_json
 from tasks.runner import run_stage
 from tasks.stage import Stage
-from tasks.work import OPAQUE, TRANSPARENT, Work
+from tasks.work import NO_UPLOAD, UploadInfo, Work
 
 STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0)
 
@@ -43,16 +43,19 @@ def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
 
     A degraded result ends the run at once.
     """
-    image, width, height, alpha = _image(work)
+    image, upload = _image(work)
+    alpha = _alpha(work, upload)
     array, is_degraded = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
     edition = new_edition(work.spec)
     result: StoredResult = {
         "kind": work.model.kind,
-        "width": width,
-        "height": height,
+        "width": upload["width"],
+        "height": upload["height"],
+        "orientation": upload["orientation"],
+        "notes": list(upload["notes"]),
         "objects": _store(edition, _with_own_alpha(work, output, alpha)),
-        "data": _in_upload_pixels(output.data, image, width),
+        "data": _in_upload_pixels(output.data, image, upload["width"]),
     }
     if is_degraded:  # not saved: the next attempt may find the device free
         return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
@@ -67,22 +70,16 @@ def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:
         return np.asarray(work.array("degraded"), np.float32), True
 
 
-def _image(work: Work) -> tuple[Image, int, int, Alpha | None]:
-    """The upright image; width, height and alpha (if any) of the upload that it comes from."""
+def _image(work: Work) -> tuple[Image, UploadInfo]:
+    """The upright image, and what is known of the upload that it comes from."""
     if work.model.decode == "none":
-        return NO_IMAGE, 0, 0, None
-    size = work.array("size")
-    width, height = (int(side) for side in size)
-    alpha = None if size.dtype == OPAQUE else _alpha(work, size.dtype == TRANSPARENT)
-    return np.asarray(work.array("image"), np.uint8), width, height, alpha
+        return NO_IMAGE, NO_UPLOAD
+    return np.asarray(work.array("image"), np.uint8), work.upload_info()
 
 
-def _alpha(work: Work, is_known: bool) -> Alpha | None:
-    """The upload's own alpha. An older version's preprocess does not say whether there is one."""
-    try:
-        return np.asarray(scratch().get(work.scratch("alpha")), np.uint8)
-    except FileNotFoundError:
-        return np.asarray(work.array("alpha"), np.uint8) if is_known else None
+def _alpha(work: Work, upload: UploadInfo) -> Alpha | None:
+    """The upload's own alpha, at the image's size."""
+    return np.asarray(work.array("alpha"), np.uint8) if upload["has_alpha"] else None
 
 
 def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from celery import Task
 
 from storage import keys
@@ -19,7 +18,7 @@ from tasks.results import cache_batch, restore, reuse
 from tasks.runner import run_stage
 from tasks.settings import settings
 from tasks.stage import Stage
-from tasks.work import OPAQUE, TRANSPARENT, Work
+from tasks.work import Work
 
 MAX_SIDE = 2048
 """Longest side in pixels that is worked on; larger uploads are decoded to this size."""
@@ -66,8 +65,15 @@ def _decode(work: Work, data: bytes) -> Image:
     limits = settings().guard_limits
     decoded = codec.decode(data, guard.check(data, limits), MAX_SIDE, limits=limits)
     scratch().put(work.scratch("image"), decoded.image)
-    kind = OPAQUE if decoded.alpha is None else TRANSPARENT
-    scratch().put(work.scratch("size"), np.array((decoded.width, decoded.height), kind))
+    work.put_upload_info(
+        {
+            "width": decoded.width,
+            "height": decoded.height,
+            "orientation": decoded.orientation,
+            "has_alpha": decoded.alpha is not None,
+            "notes": decoded.notes,
+        }
+    )
     if decoded.alpha is not None:
         scratch().put(work.scratch("alpha"), decoded.alpha)
     return decoded.image

@@ -1,11 +1,12 @@
 """One run inside a stage: its model, its parameters, and its arrays between the stages."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from storage import scratch
@@ -18,11 +19,31 @@ from tasks.settings import settings
 
 MAX_RESTARTS = 2
 """How often a run starts again because one of its arrays was lost."""
-ARRAYS = ("image", "alpha", "size", "input", "output", "degraded")
-OPAQUE, TRANSPARENT = np.dtype(np.int32), np.dtype(np.uint32)
-"""Types of the array `size`. They say whether the upload has an array `alpha`, so that a lost one
-is not taken for one that never existed. A third number in the array would break older workers
-during an upgrade."""
+ARRAYS = ("image", "alpha", "upload", "input", "output", "degraded")
+
+
+class UploadInfo(TypedDict):
+    """What preprocess has found out about the upload; the array `upload` is its JSON."""
+
+    width: int
+    """Upright, like `height`."""
+    height: int
+    orientation: int
+    """How the file was turned, EXIF's 1..8."""
+    has_alpha: bool
+    """Whether there is an array `alpha`, so that a lost one is not taken for one that never was."""
+    notes: Sequence[str]
+    """Codes of tasks/imaging/notes.py."""
+
+
+NO_UPLOAD: UploadInfo = {
+    "width": 0,
+    "height": 0,
+    "orientation": 1,
+    "has_alpha": False,
+    "notes": (),
+}
+"""For models that need no pixels."""
 
 
 class ArrayGone(Unavailable):
@@ -65,6 +86,16 @@ class Work:
                 "an array between two stages was lost",
                 hint="Try again. If this happens again, the scratch folder loses files.",
             ) from error
+
+    def put_upload_info(self, info: UploadInfo) -> None:
+        """Store what postprocess needs to know of the upload."""
+        array = np.frombuffer(orjson.dumps(info), np.uint8)
+        scratch_store().put(self.scratch("upload"), array)
+
+    def upload_info(self) -> UploadInfo:
+        """What preprocess has stored. Raises as `array` does."""
+        info: UploadInfo = orjson.loads(self.array("upload").tobytes())
+        return info
 
 
 def delete_arrays(refs: Iterable[RunRef]) -> None:

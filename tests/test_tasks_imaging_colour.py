@@ -58,7 +58,8 @@ def test_srgb_and_broken_profiles_change_nothing():
     image = np.asarray(corpus.photo())
 
     for profile in (b"", b"noise" * 9, SRGB, bytes(16) + b"RGB " + bytes(200), cmyk_profile()):
-        assert (colour.to_srgb(image, profile) == image).all()
+        found = colour.find(b"", guard.Header("png", 96, 64), {"icc_profile": profile})
+        assert (colour.to_srgb(image, found) == image).all()
 
 
 def test_cmyk_goes_by_its_profile():
@@ -77,9 +78,6 @@ def test_cmyk_goes_by_its_profile():
 def test_cmyk_without_a_profile_is_mixed_plainly():
     inks = np.full((4, 4, 4), (255, 0, 0, 0), np.uint8)
 
-    assert colour.cmyk_to_srgb(inks, b"")[0, 0].tolist() == [0, 255, 255]
-    assert colour.cmyk_to_srgb(inks, bytes(16) + b"CMYK" + bytes(200))[0, 0].tolist() == [
-        0,
-        255,
-        255,
-    ]
+    for profile in (b"", bytes(16) + b"CMYK" + bytes(200)):
+        mixed = colour.to_srgb(inks, colour.Colour("CMYK", profile))
+        assert mixed[0, 0].tolist() == [0, 255, 255]

@@ -51,7 +51,7 @@ def wait_until(holds: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("gone", ["output", "image", "size", ""], ids=lambda name: name or "all")
+@pytest.mark.parametrize("gone", ["output", "image", "upload", ""], ids=lambda name: name or "all")
 def test_a_job_whose_array_is_gone_before_postprocess_ends_well(stack: Stack, gone: str) -> None:
     headers = {"Authorization": f"Bearer {stack.api_key}"}
     with httpx.Client(base_url=f"{stack.url}/api/v1", headers=headers, timeout=60) as http:
@@ -99,7 +99,9 @@ def prepared(in_process: None, s3: S3Objects) -> Callable[[str], Work]:
 
 
 def test_the_alpha_of_an_upload_is_found(prepared: Callable[[str], Work]) -> None:
-    *_, alpha = postprocess._image(prepared("RGBA"))
+    work = prepared("RGBA")
+
+    alpha = postprocess._alpha(work, work.upload_info())
 
     assert alpha is not None
     assert alpha.shape == (48, 64)
@@ -112,22 +114,10 @@ def test_an_alpha_that_is_gone_is_not_taken_for_one_that_never_was(
     clients.scratch().delete(work.scratch("alpha"))
 
     with pytest.raises(ArrayGone):
-        postprocess._image(work)
+        postprocess._alpha(work, work.upload_info())
 
 
 def test_an_upload_without_alpha_misses_none(prepared: Callable[[str], Work]) -> None:
-    *_, alpha = postprocess._image(prepared("RGB"))
+    work = prepared("RGB")
 
-    assert alpha is None
-
-
-@pytest.mark.parametrize(("mode", "has_alpha"), [("RGB", False), ("RGBA", True)])
-def test_arrays_of_an_older_worker_are_understood(
-    prepared: Callable[[str], Work], mode: str, has_alpha: bool
-) -> None:
-    work = prepared(mode)
-    clients.scratch().put(work.scratch("size"), np.array((64, 48)))
-
-    *_, alpha = postprocess._image(work)
-
-    assert (alpha is not None) == has_alpha
+    assert postprocess._alpha(work, work.upload_info()) is None

@@ -24,6 +24,10 @@ class StoredResult(TypedDict):
     objects: dict[str, StoredObject]
     data: dict[str, Any]
     """What the model's `postprocess` returned."""
+    orientation: NotRequired[int]
+    """How the upload's file was turned to be upright, EXIF's 1..8."""
+    notes: NotRequired[list[str]]
+    """Codes of tasks/imaging/notes.py."""
     degraded: NotRequired[bool]
     """Made by the fallback; such a result is not saved."""
     made_s: NotRequired[int]

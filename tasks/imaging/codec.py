@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from tasks.errors import BadInput
-from tasks.imaging import guard, sandbox
+from tasks.imaging import geometry, guard, notes, sandbox
 from tasks.imaging.guard import Header, Limits
 from tasks.imaging.types import Alpha, Image
 
@@ -35,6 +35,10 @@ class Decoded:
     width: int
     """Of the upload, upright."""
     height: int
+    orientation: int = 1
+    """How the file was turned, EXIF's 1..8."""
+    notes: tuple[str, ...] = ()
+    """Codes of notes.py."""
 
 
 def decode(
@@ -100,12 +104,16 @@ def _decoded(answer: dict[str, Any], memory: sandbox.Memory, header: Header) -> 
     area = height * width
     if height < 1 or width < 1 or 4 * area > memory.size:
         raise BadInput("This picture cannot be decoded.", code="decode_failed")
-    upload = (header.height, header.width) if answer["turned"] else (header.width, header.height)
+    orientation = int(answer["orientation"])
+    is_turned = geometry.is_turned(orientation)
+    upload = (header.height, header.width) if is_turned else (header.width, header.height)
     return Decoded(
         image=memory[: 3 * area].reshape(height, width, 3),
         alpha=memory[3 * area : 4 * area].reshape(height, width) if answer["alpha"] else None,
         width=upload[0],
         height=upload[1],
+        orientation=orientation,
+        notes=tuple(code for code in notes.SENTENCES if code in answer["notes"]),
     )
 
 

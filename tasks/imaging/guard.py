@@ -7,9 +7,9 @@ import struct
 from collections.abc import Callable
 
 from tasks.errors import BadInput
-from tasks.imaging import avif, jpeg, png, webp
 from tasks.imaging.header import MIB, Header, Limits, broken
-from tasks.imaging.png import strip_png
+from tasks.imaging.headers import avif, jpeg, png, webp
+from tasks.imaging.headers.png import strip_png
 
 __all__ = ["Header", "Limits", "check", "check_scans", "strip_png"]
 

@@ -13,6 +13,7 @@ from storage.jobs.result import StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from tasks.errors import JobError
+from tasks.imaging.notes import Note, described
 from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
 from web.errors import json_response, retry_after
@@ -38,6 +39,8 @@ class ResultBody(TypedDict):
     kind: str
     width: int
     height: int
+    orientation: int
+    notes: list[Note]
     objects: Mapping[str, ObjectBody]
     data: Mapping[str, Any]
     degraded: NotRequired[bool]
@@ -198,6 +201,8 @@ def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
         for name, image in result["objects"].items()
     }
     body = {name: value for name, value in result.items() if name != "made_s"}
+    body["orientation"] = result.get("orientation", 1)  # results of earlier versions have none
+    body["notes"] = described(result.get("notes", ()))
     return cast(ResultBody, {**body, "objects": images})
 
 

@@ -82,12 +82,23 @@ class Object(BaseModel):
     bytes: int
 
 
+class Note(BaseModel):
+    """Something to know of how a file was read or written."""
+
+    code: str
+    message: str
+
+
 class Result(BaseModel):
     """What a job has computed."""
 
     kind: Literal["matte", "boxes", "labels"]
     width: int = Field(description="Of the upright upload as it was received, in pixels.")
     height: int
+    orientation: int = Field(
+        ge=1, le=8, description="How the file was turned to be upright, as EXIF counts it."
+    )
+    notes: list[Note] = Field(description="What to know of how the file was read or written.")
     objects: dict[str, Object]
     data: dict[str, Any]
 

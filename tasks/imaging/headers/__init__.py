@@ -1,0 +1,1 @@
+"""Readers of each format's header, for the guard: standard library only, no decoder."""

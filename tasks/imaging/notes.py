@@ -1,0 +1,27 @@
+"""What a person should know of how a picture was read or written: code -> sentence."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+SENTENCES: Mapping[str, str] = {
+    "first_frame": "The file has more than one picture; the first one was used.",
+    "adobe_rgb_by_exif": "The file has no colour profile, but its EXIF says Adobe RGB; it was read "
+    "as that.",
+    "tone_mapped": "The photo is HDR; its brightness was mapped to what ordinary screens show.",
+    "base_picture": "The photo has an HDR gain map; the ordinary picture in it was used.",
+    "cut_short": "The file ends early; what is missing is grey.",
+    "profile_ignored": "The colour profile in the file is invalid; it was ignored.",
+    "written_as_png": "The picture is too large for the format asked for; it is a PNG.",
+}
+
+
+class Note(TypedDict):
+    """A note as the API answers it."""
+
+    code: str
+    message: str
+
+
+def described(codes: Sequence[str]) -> list[Note]:
+    """The notes of a result; codes of a newer version, unknown here, are left out."""
+    return [{"code": code, "message": SENTENCES[code]} for code in codes if code in SENTENCES]

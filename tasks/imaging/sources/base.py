@@ -1,0 +1,118 @@
+"""A picture that has been opened but not yet decoded, and how strips of it are shrunk."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from PIL import ExifTags
+from PIL import Image as Picture
+
+from tasks.imaging import geometry
+from tasks.imaging.colour import Colour
+from tasks.imaging.geometry import Pixels
+from tasks.imaging.header import Header
+
+STRIP_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture that has been opened; decoding starts when one of its functions is called.
+
+    Pixels are H x W x C, uint8 or uint16 (full range): 1 channel grey, 2 grey and alpha, 3 RGB,
+    4 RGBA, or CMYK (255 = full ink) where the colour space is that. Alpha is straight.
+    """
+
+    width: int
+    """As stored, before it is made upright."""
+    height: int
+    colour: Colour
+    """What the values mean."""
+    strips: Callable[[], Iterator[Pixels]]
+    """The picture at full size, from top to bottom, some rows at a time."""
+    shrunk: Callable[[int, int], Pixels]
+    """(height, width) -> the picture at that size, averaged; colours are weighted by alpha."""
+    orientation: int = 1
+    """EXIF's 1..8."""
+    notes: tuple[str, ...] = ()
+    """Codes of notes.py."""
+
+    def noted(self, *codes: str) -> "Source":
+        """The same with more notes."""
+        return replace(self, notes=(*self.notes, *codes))
+
+
+def check_size(picture: Picture.Image, header: Header) -> None:
+    """Refuse a picture that is larger than the guard has been told."""
+    if picture.width > header.width or picture.height > header.height:
+        raise ValueError(f"decoder says {picture.size}, header {header.width} x {header.height}")
+
+
+def orientation_of(picture: Picture.Image) -> int:
+    """EXIF's 1..8; 1 if the EXIF cannot be read."""
+    exif = Picture.Exif()
+    try:
+        exif.load(picture.info.get("exif") or b"")
+        orientation = int(exif.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever Pillow raises for broken EXIF, the picture itself may be fine
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
+
+
+def sliced(pixels: Pixels) -> Iterator[Pixels]:
+    """Strips of a whole picture."""
+    for top in range(0, pixels.shape[0], STRIP_ROWS):
+        yield pixels[top : top + STRIP_ROWS]
+
+
+def shrink(strips: Iterator[Pixels], rows: int, size: tuple[int, int]) -> Pixels:
+    """Strips, which have `rows` in total, shrunk to (height, width): no full-size copy is made.
+
+    Each strip is shrunk horizontally, then the whole once vertically. Area averaging is separable,
+    so the result is that of one resize of the whole. Colours are weighted by their alpha, so what
+    is hidden under transparent pixels does not bleed.
+    """
+    height, width = size
+    first, top = next(strips), 0
+    if first.shape[:2] == size:
+        return first
+    narrow = np.zeros((rows, width, first.shape[2]), first.dtype)
+    is_whole = rows == height and first.shape[1] == width
+    for strip in itertools.chain([first], strips):
+        part = strip if is_whole else premultiplied(strip)
+        narrow[top : top + len(strip)] = _resized(part, len(strip), width)
+        top += len(strip)
+    return narrow if is_whole else straight(_resized(narrow, height, width))
+
+
+def premultiplied(pixels: Pixels) -> Pixels:
+    """Colours times alpha. Without an alpha, or where all of it is opaque, nothing changes."""
+    channels, most = pixels.shape[2], np.iinfo(pixels.dtype).max
+    if channels in (1, 3):
+        return pixels
+    alpha = cv2.extractChannel(pixels, channels - 1)
+    if cv2.minMaxLoc(alpha)[0] == most:
+        return pixels
+    factors = np.full_like(pixels, most)
+    factors[..., :-1] = alpha[..., None]
+    return cv2.multiply(pixels, factors, scale=1 / most)
+
+
+def straight(pixels: Pixels) -> Pixels:
+    """Colours divided by alpha: the inverse of `premultiplied`, within a level at high alpha."""
+    channels, most = pixels.shape[2], np.iinfo(pixels.dtype).max
+    if channels in (1, 3):
+        return pixels
+    alpha = cv2.extractChannel(pixels, channels - 1)
+    if cv2.minMaxLoc(alpha)[0] == most:
+        return pixels
+    divisors = np.full_like(pixels, most)
+    divisors[..., :-1] = alpha[..., None]
+    return cv2.divide(pixels, divisors, scale=float(most))
+
+
+def _resized(pixels: Pixels, height: int, width: int) -> Pixels:
+    """OpenCV drops the axis of a single channel."""
+    return geometry.resize(pixels, height, width).reshape(height, width, pixels.shape[2])
