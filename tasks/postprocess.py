@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 from celery import Task
 from numpy.typing import NDArray
@@ -11,24 +10,18 @@ from numpy.typing import NDArray
 from storage.jobs.endings import End
 from storage.jobs.result import StoredObject, StoredResult
 from storage.redis.calls import Batch
+from tasks import pictures
 from tasks.app import app
 from tasks.clients import objects, scratch
-from tasks.imaging import codec
-from tasks.imaging.types import NO_IMAGE, Alpha, Image
+from tasks.imaging.sinks import Encoded
+from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
-from tasks.models.base import Output
 from tasks.results import cache_batch, new_edition, save, to_json
 from tasks.runner import run_stage
 from tasks.stage import Stage
 from tasks.work import NO_UPLOAD, UploadInfo, Work
 
 STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0)
-
-ENCODERS: Mapping[str, tuple[str, Callable[[NDArray[np.uint8]], bytes]]] = {
-    "png": ("image/png", codec.encode_png),
-    "webp": ("image/webp", codec.encode_webp),
-    "avif": ("image/avif", codec.encode_avif),
-}
 
 
 @app.task(name="postprocess", bind=True)
@@ -44,18 +37,18 @@ def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
     A degraded result ends the run at once.
     """
     image, upload = _image(work)
-    alpha = _alpha(work, upload)
     array, is_degraded = _inferred(work)
     output = work.model.postprocess(array, image, work.params, work.spec.output)
+    made = pictures.made(work, output, image, upload)
     edition = new_edition(work.spec)
     result: StoredResult = {
         "kind": work.model.kind,
         "width": upload["width"],
         "height": upload["height"],
         "orientation": upload["orientation"],
-        "notes": list(upload["notes"]),
-        "objects": _store(edition, _with_own_alpha(work, output, alpha)),
-        "data": _in_upload_pixels(output.data, image, upload["width"]),
+        "notes": [*upload["notes"], *made.notes],
+        "objects": _store(edition, made.pictures),
+        "data": {**_in_upload_pixels(output.data, image, upload["width"]), **made.data},
     }
     if is_degraded:  # not saved: the next attempt may find the device free
         return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
@@ -77,11 +70,6 @@ def _image(work: Work) -> tuple[Image, UploadInfo]:
     return np.asarray(work.array("image"), np.uint8), work.upload_info()
 
 
-def _alpha(work: Work, upload: UploadInfo) -> Alpha | None:
-    """The upload's own alpha, at the image's size."""
-    return np.asarray(work.array("alpha"), np.uint8) if upload["has_alpha"] else None
-
-
 def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict[str, Any]:
     """The data with every `box` scaled from the decoded image to the upload, which may be
     larger."""
@@ -98,41 +86,17 @@ def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict
     }
 
 
-def _with_own_alpha(
-    work: Work, output: Output, own: Alpha | None
-) -> Mapping[str, NDArray[np.uint8]]:
-    """What was transparent in the upload stays transparent in a cut-out."""
-    if own is None or work.model.kind != "matte":
-        return output.images
-    return {name: _masked(picture, own) for name, picture in output.images.items()}
-
-
-def _masked(picture: NDArray[np.uint8], own: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Multiply an H x W alpha, or the alpha of an H x W x 4 cut-out, by `own` of any size."""
-    height, width = picture.shape[:2]
-    fitted = cv2.resize(own, (width, height), interpolation=cv2.INTER_AREA)
-    masked = picture.copy()
-    alpha = masked if masked.ndim == 2 else masked[:, :, 3]
-    alpha[:] = cv2.multiply(alpha, fitted, scale=1 / 255)
-    return masked
-
-
-def _store(edition: str, images: Mapping[str, NDArray[np.uint8]]) -> dict[str, StoredObject]:
-    """Encode the images and put them into the edition's folder."""
+def _store(edition: str, pictures: Mapping[str, Encoded]) -> dict[str, StoredObject]:
+    """Put the pictures into the edition's folder."""
     stored: dict[str, StoredObject] = {}
-    for full_name, picture in images.items():
-        name, _, ending = full_name.partition(".")
-        ending = ending or ("png" if picture.ndim == 2 else "webp")
-        media_type, encode = ENCODERS[ending]
-        data = encode(picture)
-        key = f"{edition}{name}.{ending}"
-        objects().put(key, data, media_type)
-        height, width = picture.shape[:2]
+    for name, picture in pictures.items():
+        key = f"{edition}{name}.{picture.media_type.rpartition('/')[2]}"
+        objects().put(key, picture.data, picture.media_type)
         stored[name] = {
             "key": key,
-            "type": media_type,
-            "width": width,
-            "height": height,
-            "bytes": len(data),
+            "type": picture.media_type,
+            "width": picture.width,
+            "height": picture.height,
+            "bytes": len(picture.data),
         }
     return stored

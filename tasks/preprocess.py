@@ -6,10 +6,10 @@ from typing import Any
 
 from celery import Task
 
-from storage import keys
 from storage.redis.calls import Batch
+from tasks import uploads
 from tasks.app import app
-from tasks.clients import objects, scratch
+from tasks.clients import scratch
 from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
@@ -38,7 +38,7 @@ def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], str | None]:
     restored = restore(work.spec)
     if restored:
         return restored
-    data = _read(work)
+    data = uploads.read(work.spec)
     if work.spec.model.startswith(PROBE):  # goes through all stages and leaves nothing behind
         _checked_sha256(work, data)
         _put_input(work, data)
@@ -74,22 +74,7 @@ def _decode(work: Work, data: bytes) -> Image:
             "notes": decoded.notes,
         }
     )
-    if decoded.alpha is not None:
-        scratch().put(work.scratch("alpha"), decoded.alpha)
     return decoded.image
-
-
-def _read(work: Work) -> bytes:
-    spec = work.spec
-    try:
-        data = objects().get(keys.upload_object(spec.user, spec.upload), spec.etag)
-    except FileNotFoundError as error:
-        raise WrongBytes(
-            "the uploaded file is gone, or was changed after the job was submitted",
-            code="upload_gone",
-            hint="Upload it again.",
-        ) from error
-    return data
 
 
 def _checked_sha256(work: Work, data: bytes) -> str:

@@ -9,6 +9,7 @@ and two attempts at one run, never overwrite what somebody reads by a signed add
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from storage.jobs.result import StoredResult
 from storage.jobs.spec import Spec
 from storage.redis.calls import MAYBE_TEXT, TEXT, Batch, SyncRedis, command
 from tasks.clients import objects, results, state
+from tasks.models.cutouts import UPLOAD_ID
 from tasks.settings import settings
 
 RESULT = "result.json"
@@ -135,7 +137,7 @@ def _copied(spec: Spec, earlier: str) -> str | None:
 def _content_key(spec: Spec, sha256: str) -> str:
     return keys.content_key(
         settings().secret,
-        spec.user if settings().cache_scope == "user" else "",
+        spec.user if settings().cache_scope == "user" or _names_upload(spec) else "",
         sha256=sha256,
         model=spec.model,
         weights=spec.weights,
@@ -143,6 +145,11 @@ def _content_key(spec: Spec, sha256: str) -> str:
         params=spec.params,
         output=spec.output,
     )
+
+
+def _names_upload(spec: Spec) -> bool:
+    """Whether another upload is part of the result: its id says nothing among other users."""
+    return any(re.fullmatch(UPLOAD_ID, str(value)) for value in spec.params.values())
 
 
 def _newest(folder: str) -> StoredResult | None:

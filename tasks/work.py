@@ -19,7 +19,7 @@ from tasks.settings import settings
 
 MAX_RESTARTS = 2
 """How often a run starts again because one of its arrays was lost."""
-ARRAYS = ("image", "alpha", "upload", "input", "output", "degraded")
+ARRAYS = ("image", "upload", "input", "output", "degraded")
 
 
 class UploadInfo(TypedDict):
@@ -31,7 +31,7 @@ class UploadInfo(TypedDict):
     orientation: int
     """How the file was turned, EXIF's 1..8."""
     has_alpha: bool
-    """Whether there is an array `alpha`, so that a lost one is not taken for one that never was."""
+    """Whether any of it is transparent."""
     notes: Sequence[str]
     """Codes of tasks/imaging/notes.py."""
 

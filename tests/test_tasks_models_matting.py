@@ -55,24 +55,6 @@ def test_refined_or_not_the_share_of_the_photo_is_the_subjects(
     assert data["coverage"] == pytest.approx(np.pi * 150**2 / (480 * 640), abs=0.01)
 
 
-def test_the_preview_is_rgba_and_at_most_1024_wide(output: Tensor) -> None:
-    image = np.full((300, 2000, 3), 90, np.uint8)
-
-    preview = finish(output, image).images["preview"]
-
-    assert preview.shape == (154, 1024, 4)
-    assert not preview[preview[..., 3] == 0].any()
-
-
-def test_cut_outs_come_only_when_asked_for(image: Image, output: Tensor) -> None:
-    assert set(finish(output, image, "alpha").images) == {"alpha", "preview"}
-
-    images = finish(output, image, "cutout-png", "cutout-avif").images
-
-    assert set(images) == {"alpha", "preview", "cutout.png", "cutout.avif"}
-    assert images["cutout.png"].shape == (480, 640, 4)
-
-
 def test_haze_away_from_the_subject_goes() -> None:
     matte = np.zeros((320, 320), np.float32)
     matte[100:200, 100:200] = 1

@@ -1,6 +1,5 @@
 """Arrays between the stages that are gone when postprocess wants them: the run starts again."""
 
-import io
 import os
 import secrets
 import signal
@@ -10,22 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from PIL import Image
 from stack import REPOSITORY, Stack
 
 from storage import keys
-from storage.jobs.spec import RunRef, Spec
-from storage.s3.objects import S3Objects
-from tasks import clients, postprocess, preprocess, results
 from tasks.settings import Settings
-from tasks.work import ArrayGone, Work
-
-pytest_plugins = ["inprocess"]
-
-
-# On a whole installation
 
 
 @contextmanager
@@ -74,50 +62,3 @@ def test_a_job_whose_array_is_gone_before_postprocess_ends_well(stack: Stack, go
     assert (ended["state"], ended["error"]) == ("done", None)
     assert stack.state.hget(keys.run(key), "attempt") == b"2", "it was made anew, once"
     assert arrays(stack, key) == []
-
-
-# An alpha that is gone, and one that never was
-
-
-@pytest.fixture
-def prepared(in_process: None, s3: S3Objects) -> Callable[[str], Work]:
-    """A run of the matting model on a picture of this mode, after its first stage."""
-
-    def prepare(mode: str) -> Work:
-        upload, key, file = secrets.token_hex(8), secrets.token_hex(32), io.BytesIO()
-        colours = np.random.default_rng(1).integers(0, 256, (48, 64, len(mode)), np.uint8)
-        Image.fromarray(colours, mode).save(file, "PNG")
-        s3.put(keys.upload_object("ada", upload), file.getvalue(), "image/png")
-        spec = Spec(key, "ada", "matting", {}, ["cutout"], upload, "w", "c")
-        work = Work(RunRef(key, 1), spec)
-        begun = preprocess.prepare(work, results.cache_batch())
-        assert callable(begun)
-        assert begun() is None
-        return work
-
-    return prepare
-
-
-def test_the_alpha_of_an_upload_is_found(prepared: Callable[[str], Work]) -> None:
-    work = prepared("RGBA")
-
-    alpha = postprocess._alpha(work, work.upload_info())
-
-    assert alpha is not None
-    assert alpha.shape == (48, 64)
-
-
-def test_an_alpha_that_is_gone_is_not_taken_for_one_that_never_was(
-    prepared: Callable[[str], Work],
-) -> None:
-    work = prepared("RGBA")
-    clients.scratch().delete(work.scratch("alpha"))
-
-    with pytest.raises(ArrayGone):
-        postprocess._alpha(work, work.upload_info())
-
-
-def test_an_upload_without_alpha_misses_none(prepared: Callable[[str], Work]) -> None:
-    work = prepared("RGB")
-
-    assert postprocess._alpha(work, work.upload_info()) is None

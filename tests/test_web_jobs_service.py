@@ -197,7 +197,9 @@ async def test_bad_parameters_cost_no_job(
 async def test_an_unknown_output_is_named(
     live: None, service: JobService, submission: Submission
 ) -> None:
-    with pytest.raises(BadInput, match="no output 'gif'; there are: alpha, preview") as caught:
+    with pytest.raises(
+        BadInput, match="no output 'gif'; there are: alpha, mask, preview"
+    ) as caught:
         await service.submit(replace(submission, output=["gif"]))
 
     assert caught.value.code == "bad_output"

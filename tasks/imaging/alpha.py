@@ -51,7 +51,7 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     wide, narrow = (
         _radius(alpha.shape[:2], coarse.shape, pixels) for pixels in (_RADIUS, _SOLID_RADIUS)
     )
-    slopes, offset = _guided(guide, coarse, wide)
+    slopes, offset = guided(guide, coarse, wide, _EPSILON)
     fine = linear(image, slopes, offset)
     return _settle(fine, coarse, wide, narrow)
 
@@ -62,17 +62,39 @@ def foreground(image: Image, alpha: Alpha) -> Image:
     Blur fusion in two passes (Forte, ICIP 2021), with the blurs at a smaller size. Where alpha is 0
     or 255, the image is unchanged.
     """
-    soft = (alpha > 0) & (alpha < 255)
-    if not soft.any():
+    if not is_soft(alpha):
         return image
     height, width = alpha.shape
     front, back = (
-        cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)[soft]
-        for colours in _near_colours(image, alpha)
+        cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
+        for colours in near_colours(image, alpha)
     )
-    fused = image.copy()
-    fused[soft] = _fuse(image[soft], alpha[soft].astype(np.float32) / 255, front, back) + 0.5
-    return fused
+    return fused(image, alpha, front, back)
+
+
+def is_soft(alpha: Alpha) -> bool:
+    """Whether a pixel is neither 0 nor 255."""
+    return bool(((alpha > 0) & (alpha < 255)).any())
+
+
+def fused(image: Image, alpha: Alpha, front: NDArray[Any], back: NDArray[Any]) -> Image:
+    """The image with the back's share removed where alpha is neither 0 nor 255.
+
+    `front`, `back`: the colours of subject and ground around each pixel (`near_colours`), at the
+    image's size.
+    """
+    soft = (alpha > 0) & (alpha < 255)
+    made = image.copy()
+    share = alpha[soft].astype(np.float32) / 255
+    made[soft] = _fuse(image[soft], share, front[soft], back[soft]) + 0.5
+    return made
+
+
+def over_white(image: Image, alpha: Alpha) -> Image:
+    """The image over white, where alpha shows it."""
+    share = cv2.cvtColor(np.ascontiguousarray(alpha), cv2.COLOR_GRAY2RGB)
+    ink = cv2.multiply(cv2.bitwise_not(image), share, scale=1 / 255)
+    return np.asarray(cv2.bitwise_not(ink), np.uint8)
 
 
 def cutout(image: Image, alpha: Alpha) -> Cutout:
@@ -101,21 +123,28 @@ def box_mean(array: NDArray[Any], radius: Radius) -> NDArray[Any]:
     return cv2.blur(array, size, borderType=cv2.BORDER_REFLECT)
 
 
-def _guided(guide: NDArray[Any], matte: Matte, radius: Radius) -> tuple[NDArray[Any], Matte]:
-    """Per pixel the a and b of matte = a . colour + b: H x W x 3 and H x W, already averaged."""
+def guided(
+    guide: NDArray[Any], matte: Matte, radius: Radius, epsilon: float
+) -> tuple[NDArray[Any], Matte]:
+    """Per pixel the a and b of matte = a . colour + b: H x W x 3 and H x W, already averaged.
+
+    `guide`: H x W x 3, 0..1. `epsilon`: smallest variance of it that counts as an edge.
+    """
     mean_guide, mean_matte = box_mean(guide, radius), box_mean(matte, radius)
     covariance = box_mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
-    slopes = _solve(_variances(guide, mean_guide, radius), covariance)
+    slopes = _solve(_variances(guide, mean_guide, radius, epsilon), covariance)
     offset = mean_matte - (slopes * mean_guide).sum(-1)
     return box_mean(slopes, radius), box_mean(offset, radius)
 
 
-def _variances(guide: NDArray[Any], middle: NDArray[Any], radius: Radius) -> list[Matte]:
+def _variances(
+    guide: NDArray[Any], middle: NDArray[Any], radius: Radius, epsilon: float
+) -> list[Matte]:
     """rr, rg, rb, gg, gb, bb of the colours' covariance matrix, with epsilon on its diagonal."""
     pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
     products = [guide[..., i] * guide[..., j] for i, j in pairs]
     return [
-        box_mean(product, radius) - middle[..., i] * middle[..., j] + (_EPSILON if i == j else 0)
+        box_mean(product, radius) - middle[..., i] * middle[..., j] + (epsilon if i == j else 0)
         for product, (i, j) in zip(products, pairs, strict=True)
     ]
 
@@ -190,8 +219,11 @@ def _wide_colours(image: Image, alpha: Alpha) -> tuple[NDArray[Any], NDArray[Any
     return _colour(front, matte, radius), _colour(back, 1 - matte, radius)
 
 
-def _near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
-    """The same from nearby: the wide colours fused with the image, and blurred narrowly again."""
+def near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
+    """Colours of subject and ground around each pixel, longest side at most 512.
+
+    Wide blurs, fused with the image, and blurred narrowly again.
+    """
     height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _NEAR_SIDE)
     wide_front, wide_back = _wide_colours(image, alpha)
     pixels, matte = geometry.resize(image, height, width), _as_matte(alpha)

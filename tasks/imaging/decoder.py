@@ -7,10 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tasks.imaging import alpha as mattes
 from tasks.imaging import colour, geometry, sources
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.header import Header
-from tasks.imaging.types import Image
 
 
 def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,8 +29,10 @@ def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[st
     pixels = geometry.upright(pixels, source.orientation)
     height, width, channels = pixels.shape
     area, has_alpha = height * width, channels == 4 and pixels[..., 3].min() < 255
-    image = on_white(pixels) if has_alpha else pixels[..., :3]
-    memory[: 3 * area] = np.ascontiguousarray(image).reshape(-1)
+    image = np.ascontiguousarray(pixels[..., :3])
+    if has_alpha:
+        image = mattes.over_white(image, pixels[..., 3])
+    memory[: 3 * area] = image.reshape(-1)
     if has_alpha:
         memory[3 * area : 4 * area] = pixels[..., 3].reshape(-1)
     return {
@@ -40,10 +42,3 @@ def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[st
         "orientation": source.orientation,
         "notes": source.notes,
     }
-
-
-def on_white(rgba: Pixels) -> Image:
-    """H x W x 4 over white."""
-    alpha = cv2.cvtColor(cv2.extractChannel(rgba, 3), cv2.COLOR_GRAY2RGB)
-    ink = cv2.bitwise_not(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB))
-    return np.asarray(cv2.bitwise_not(cv2.multiply(ink, alpha, scale=1 / 255)), np.uint8)

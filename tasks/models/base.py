@@ -78,7 +78,10 @@ class Output:
     image that `postprocess` was given; the answer has it in pixels of the upload."""
     images: Mapping[str, Any] = field(default_factory=dict)
     """Name -> uint8 array. H x W becomes a PNG, H x W x 3 or 4 a WebP. A name that ends in `.png`,
-    `.webp` or `.avif` chooses the format; the ending is not part of the object's name."""
+    `.webp` or `.avif` chooses the format; the ending is not part of the object's name.
+
+    A model of kind `matte` returns `alpha`, H x W at the image's size; cut-outs at the upload's
+    size and all other pictures are made from it."""
 
 
 @dataclass(frozen=True)

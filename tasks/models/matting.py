@@ -9,23 +9,21 @@ from pydantic import Field
 
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry, hair
-from tasks.imaging.types import Alpha, Cutout, Image, Tensor
-from tasks.models.base import Model, Output, Params, Weight
+from tasks.imaging.types import Alpha, Image, Tensor
+from tasks.models.base import Model, Output, Weight
+from tasks.models.cutouts import CutoutParams
 from tasks.models.nets import saliency
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
     import torch
 
 SIDE = 320
-PREVIEW_SIDE = 1024
 LEAST_SPAN = 0.5
 """Values of a photo with a subject span over 0.8, of noise or a plain wall under 0.3. A smaller
 span is not stretched, so those stay faint."""
-CUTOUTS = {"cutout": "cutout", **{f"cutout-{f}": f"cutout.{f}" for f in ("png", "webp", "avif")}}
-"""Name in `wanted` -> name of the image, with its format."""
 
 
-class Matting(Params):
+class Matting(CutoutParams):
     """How the subject is found and how its matte is finished."""
 
     profile: Literal["fast", "quality"] = Field(
@@ -79,13 +77,11 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
 
 
 def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[str]) -> Output:
-    """1 x 320 x 320 -> the matte at the image's size, a preview, and the cut-outs asked for."""
+    """1 x 320 x 320 -> the matte at the image's size."""
     matte = saliency.clean(output[0], image) if params.clean else output[0]
     full = _enlarge(matte, image, params.refine)
-    images: dict[str, Any] = {"alpha": full, "preview": _preview(image, full)}
-    if keys := [CUTOUTS[name] for name in wanted if name in CUTOUTS]:
-        images |= dict.fromkeys(keys, mattes.cutout(image, full))
-    return Output(data={"coverage": round(float(full.mean()) / 255, 4)}, images=images)
+    coverage = round(float(full.mean()) / 255, 4)
+    return Output(data={"coverage": coverage}, images={"alpha": full})
 
 
 def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
@@ -93,14 +89,6 @@ def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
         return hair.add(mattes.refine(matte, image), image)
     height, width = image.shape[:2]
     return geometry.resize(np.rint(matte * 255).astype(np.uint8), height, width)
-
-
-def _preview(image: Image, alpha: Alpha) -> Cutout:
-    """The cut-out, longest side at most 1024. It is shrunk before it is cut: no rim becomes
-    darker."""
-    height, width = alpha.shape
-    size = geometry.fit(height, width, PREVIEW_SIDE)
-    return mattes.cutout(geometry.resize(image, *size), geometry.resize(alpha, *size))
 
 
 def _convert_fast(onnx_file: bytes) -> Mapping[str, Any]:

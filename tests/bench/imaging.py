@@ -24,7 +24,7 @@ from PIL import Image
 from table import save as save_figures
 from table import show, verdict
 
-from tasks.imaging import alpha, codec, decoder, guard, sandbox
+from tasks.imaging import alpha, codec, decoder, encode, guard, sandbox
 from tasks.imaging import helper as fork_helper
 from workers import environment
 
@@ -200,14 +200,14 @@ def bench_encode(repeats: int) -> Figures:
             "png_optimise": lambda p=picture: save(p, "PNG", optimize=True),
             "png_6": lambda p=picture: save(p, "PNG", compress_level=6),
             "webp_lossless": lambda p=picture: save(p, "WEBP", lossless=True),
-            "our_png": lambda r=rgba: codec.encode_png(r),
-            "our_webp": lambda r=rgba: codec.encode_webp(r),
-            "our_avif": lambda r=rgba: codec.encode_avif(r),
-            "our_alpha_png": lambda m=matte_only: codec.encode_png(m),
+            "our_png": lambda r=rgba: encode.png(r),
+            "our_webp": lambda r=rgba: encode.webp(r),
+            "our_avif": lambda r=rgba: encode.avif(r),
+            "our_alpha_png": lambda m=matte_only: encode.png(m),
         }
-        for name, encode in ways.items():
-            figures[f"{name}_{side}_kb"] = len(encode()) / 1000
-            figures[f"{name}_{side}_cpu_ms"] = measure(encode, min(repeats, 3))[0]
+        for name, write in ways.items():
+            figures[f"{name}_{side}_kb"] = len(write()) / 1000
+            figures[f"{name}_{side}_cpu_ms"] = measure(write, min(repeats, 3))[0]
         for name in ("our_webp", "our_avif"):
             share = figures[f"{name}_{side}_kb"] / figures[f"png_6_{side}_kb"]
             figures[f"{name}_{side}_of_png_6"] = share

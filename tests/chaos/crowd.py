@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image as Picture
 from PIL.PngImagePlugin import PngInfo
 
-from tasks.imaging import codec
+from tasks.imaging import encode
 
 ENDED = ("done", "failed", "cancelled")
 LIMIT_S = 120.0
@@ -208,4 +208,4 @@ def picture(number: int, mark: Mark) -> bytes:
 
 def golden(number: int) -> bytes:
     """What must come back: the negative, as PNG."""
-    return codec.encode_png(255 - pixels(number, ""))
+    return encode.png(255 - pixels(number, ""))

@@ -1,5 +1,6 @@
 """Checks a request's parameters against a model's JSON schema, without importing the model."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from math import isfinite
@@ -11,6 +12,7 @@ import orjson
 from tasks.errors import BadInput
 from web.text import sentence, shown
 
+_UPLOAD_ID = re.compile("[0-9a-f]{32}")
 BOOLEANS = {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}
 
 
@@ -26,6 +28,13 @@ def canonical(schema: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         raise _bad(sentence(f"a parameter is not valid JSON: {error}")) from error
     params: dict[str, Any] = orjson.loads(text)
     return params
+
+
+def uploads(schema: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """The ids of uploads that parameters name: those whose field of the schema is `x-upload`."""
+    fields: Mapping[str, Any] = schema.get("properties", {})
+    named = (str(params.get(name)) for name, field in fields.items() if field.get("x-upload"))
+    return [value for value in named if _UPLOAD_ID.fullmatch(value)]
 
 
 @lru_cache(maxsize=1024)

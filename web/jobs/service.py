@@ -15,7 +15,7 @@ from storage.redis.calls import AsyncRedis
 from storage.s3.asynchronous import AsyncObjects
 from tasks.errors import BadInput
 from tasks.settings import settings
-from web.jobs import admission, counters
+from web.jobs import admission, counters, parameters
 from web.jobs.catalogue import CachedCatalogue
 from web.jobs.limiter import Limiter
 from web.jobs.publisher import Publisher
@@ -93,6 +93,8 @@ class JobService:
         if known_result:
             await self.room.check_known()
             return await self._claim(submission, card, spec, known_result)
+        for upload_id in parameters.uploads(card["params"], spec.params):
+            await self.uploads.photo(submission.user, upload_id)  # raises if it is not there
         await self.room.check_new()
         with self.limiter.new_in_progress(submission.model):
             return await self._claim(submission, card, spec, "")

@@ -16,7 +16,11 @@ from tasks.settings import settings
 from web.jobs import parameters
 from web.text import shown
 
-OUTPUTS = ("alpha", "preview", "cutout", "cutout-png", "cutout-webp", "cutout-avif")
+OUTPUTS = (
+    "alpha", "mask", "preview", "edge_colours",
+    "cutout", "cutout-png", "cutout-webp", "cutout-avif", "cutout-jpeg",
+)  # fmt: skip
+"""Pictures made from a matte: tasks/imaging/cutouts.py."""
 DEFAULT_OUTPUT = ("alpha", "preview")
 DEADLINES_S: Mapping[Priority, float] = {"interactive": 120, "batch": 3600}
 LONGEST_DEADLINE_S = 24 * 3600

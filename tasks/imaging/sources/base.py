@@ -36,6 +36,8 @@ class Source:
     """(height, width) -> the picture at that size, averaged; colours are weighted by alpha."""
     orientation: int = 1
     """EXIF's 1..8."""
+    whole: Callable[[], Pixels] | None = None
+    """The picture at full size in one array, where its decoder makes that anyway."""
     notes: tuple[str, ...] = ()
     """Codes of notes.py."""
 

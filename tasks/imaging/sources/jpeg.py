@@ -45,6 +45,7 @@ def open_source(data: bytes, header: Header) -> Source:
         lambda: base.sliced(decode(1)),
         lambda height, width: _shrunk(decode, header, height, width),
         turn,
+        lambda: decode(1),
     )
 
 

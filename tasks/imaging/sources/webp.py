@@ -25,6 +25,7 @@ def open_source(data: bytes, header: Header) -> Source:
         lambda: base.sliced(_shrunk(data, height, width)),
         lambda height, width: _shrunk(data, height, width),
         base.orientation_of(picture),
+        lambda: _shrunk(data, height, width),
     )
 
 

@@ -1,0 +1,28 @@
+"""Reads uploads of the user whose run it is."""
+
+from storage import keys
+from storage.jobs.spec import Spec
+from tasks.clients import objects
+from tasks.errors import WrongBytes
+
+
+def read(spec: Spec) -> bytes:
+    """The bytes of the run's photo. Raises WrongBytes if they are gone or have changed."""
+    try:
+        return objects().get(keys.upload_object(spec.user, spec.upload), spec.etag)
+    except FileNotFoundError as error:
+        raise WrongBytes(
+            "the uploaded file is gone, or was changed after the job was submitted",
+            code="upload_gone",
+            hint="Upload it again.",
+        ) from error
+
+
+def read_other(spec: Spec, upload: str) -> bytes:
+    """The bytes of another upload of the same user. Raises WrongBytes if they are gone."""
+    try:
+        return objects().get(keys.upload_object(spec.user, upload))
+    except FileNotFoundError as error:
+        raise WrongBytes(
+            f"the upload {upload} is gone", code="upload_gone", hint="Upload it again."
+        ) from error
