@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from deploy import settings_error
+from deploy.client import command
+from deploy.client.command import AsJson, Key, Url
+from deploy.failure import fail
 from storage.errors import StorageDown
 from tasks.errors import BadInput, JobError
 
@@ -18,26 +21,29 @@ app = typer.Typer(
     help="Pixelmill turns image models into a web application: page, API, queue and GPU workers.",
     epilog="Start with `pixelmill up`, then open the address that it prints.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # they are for programmers, and show local variables
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Url = Annotated[
-    str,
-    typer.Option(
-        envvar="PIXELMILL_URL",
-        help="Address of the server. Without it: the `pixelmill up` of this folder.",
-    ),
+
+def _print_version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib.metadata import version
+
+    print(f"pixelmill {version('pixelmill')}")
+    raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version."),
 ]
-Key = Annotated[
-    str,
-    typer.Option(
-        envvar="PIXELMILL_API_KEY",
-        help="API key. Without it: that of the `pixelmill up` of this folder.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    pass
 
 
 def main() -> None:
@@ -45,11 +51,11 @@ def main() -> None:
     try:
         app(prog_name="pixelmill")
     except (JobError, StorageDown, ConnectionError) as error:
-        _fail(str(error), getattr(error, "hint", None))
+        fail(str(error), getattr(error, "hint", None))
     except ValueError as error:
         if type(error).__name__ != "ValidationError":  # pydantic is not imported for `--help`
             raise
-        _fail(settings_error.describe(error), settings_error.HINT)  # type: ignore[arg-type]  # by the line above
+        fail(settings_error.describe(error), settings_error.HINT)  # type: ignore[arg-type]  # by the line above
 
 
 @app.command(
@@ -135,33 +141,11 @@ def init(
     bootstrap.main(origin=origin)
 
 
-@app.command(rich_help_panel=USE, epilog="Example: pixelmill run photos/ -m matting -o out/")
-def run(
-    paths: Annotated[list[Path], typer.Argument(help="Photos, or folders of them.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="Name of the model.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path("out"),
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", help="A parameter, as key=value. May be repeated."),
-    ] = None,
-    objects: Annotated[
-        str,
-        typer.Option(help="Comma-separated pictures to make, e.g. alpha,cutout-png."),
-    ] = "",
-    jobs: Annotated[
-        int, typer.Option(help="How many photos are in progress at a time.", min=1, max=64)
-    ] = 4,
-    url: Url = "",
-    key: Key = "",
-) -> None:
-    """Send photos to a running server and write the results to a folder."""
-    from deploy.client import api
-    from deploy.client import run as client
-
-    options = api.RunOptions(model, api.parameters(param or []), objects)
-    raise SystemExit(client.main(paths, out, options, api.find_server(url, key), jobs))
-
-
+app.command(
+    rich_help_panel=USE,
+    epilog="Example: pixelmill run photos/ --background white -o out/",
+    context_settings={"allow_interspersed_args": True},
+)(command.run)
 model_commands = typer.Typer(epilog="Example: pixelmill models --json")
 app.add_typer(model_commands, name="models", rich_help_panel=EXTEND)
 
@@ -174,8 +158,9 @@ def models(context: typer.Context, url: Url = "", key: Key = "", as_json: AsJson
     import json
 
     from deploy.client import api, display
+    from deploy.client.server import find_server
 
-    with api.Client(api.find_server(url, key)) as server:
+    with api.Client(find_server(url, key)) as server:
         served = server.models()
     print(json.dumps(served, indent=1)) if as_json else display.print_models(served)
 
@@ -265,12 +250,6 @@ def restore(
     from deploy import backup as copies
 
     print(f"{copies.restore(file)} accounts and keys were restored")
-
-
-def _fail(message: str, hint: str | None) -> None:
-    line = typer.style(message, fg="red") + (f"\n{hint}" if hint else "")
-    typer.echo(line, err=True)
-    raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from stack import Stack
 
-from deploy.client import api
-from deploy.client.api import Client, RunOptions, Server
+from deploy.client.api import Client, RunOptions, Stopped
+from deploy.client.server import Server, find_server
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.settings import settings
 
@@ -76,7 +76,7 @@ def test_a_wrong_key_is_said_in_the_servers_words(stack: Stack) -> None:
 
 def test_no_server_found_is_a_sentence_with_a_way_out(own_var: Path) -> None:
     with pytest.raises(Unavailable, match="no server found") as caught:
-        api.find_server("", "")
+        find_server("", "")
 
     assert "pixelmill up" in str(caught.value.hint)
 
@@ -92,32 +92,37 @@ def test_a_server_that_is_gone_is_a_sentence_with_a_way_out() -> None:
 def test_the_server_of_pixelmill_up_is_found_with_its_key(own_var: Path) -> None:
     (own_var / "run.json").write_text('{"url": "http://127.0.0.1:7860", "api_key": "pm_1"}')
 
-    assert api.find_server("", "") == Server("http://127.0.0.1:7860", "pm_1")
-    assert api.find_server("http://127.0.0.1:7860/", "") == Server("http://127.0.0.1:7860", "pm_1")
-    assert api.find_server("", "mine") == Server("http://127.0.0.1:7860", "mine")
+    assert find_server("", "") == Server("http://127.0.0.1:7860", "pm_1")
+    assert find_server("http://127.0.0.1:7860/", "") == Server("http://127.0.0.1:7860", "pm_1")
+    assert find_server("", "mine") == Server("http://127.0.0.1:7860", "mine")
 
 
 def test_the_key_of_pixelmill_up_goes_to_no_other_server(own_var: Path) -> None:
     (own_var / "run.json").write_text('{"url": "http://127.0.0.1:7860", "api_key": "pm_1"}')
 
-    assert api.find_server("https://elsewhere.example", "").key == ""
+    assert find_server("https://elsewhere.example", "").key == ""
+
+
+def test_a_server_with_a_public_address_is_reached_by_loopback(own_var: Path) -> None:
+    public, own = "https://mill.example.com", "http://127.0.0.1:7860"
+    (own_var / "run.json").write_text(json.dumps({"url": public, "own_url": own, "api_key": "pm"}))
+
+    for named in ("", public, f"{public}/", own):
+        assert find_server(named, "") == Server(own, "pm", public)
+
+
+def test_addresses_signed_for_the_public_host_are_fetched_by_loopback() -> None:
+    server = Server("http://127.0.0.1:7860", "", "https://mill.example.com")
+
+    assert server.reached("https://mill.example.com/pixelmill/a?b=c") == (
+        "http://127.0.0.1:7860/pixelmill/a?b=c", {"Host": "mill.example.com"},
+    )  # fmt: skip
+    assert server.reached("https://s3.example.com/x") == ("https://s3.example.com/x", {})
 
 
 def test_an_address_without_a_scheme_is_refused(own_var: Path) -> None:
     with pytest.raises(BadInput, match="'localhost:7860' is not an address"):
-        api.find_server("localhost:7860", "")
-
-
-def test_parameters_are_read_from_words() -> None:
-    assert api.parameters(["gain=2", "note=a=b", "empty="]) == {
-        "gain": "2", "note": "a=b", "empty": "",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("word", ["gain", "=2", "wait=5", "output=alpha"])
-def test_what_is_no_parameter_is_refused(word: str) -> None:
-    with pytest.raises(BadInput, match="is not a parameter of a model"):
-        api.parameters([word])
+        find_server("localhost:7860", "")
 
 
 def test_a_busy_server_is_asked_again(fake: Callable[..., Server], tmp_path: Path) -> None:
@@ -146,6 +151,26 @@ def test_a_job_is_followed_to_its_end(fake: Callable[..., Server]) -> None:
         assert client.follow(queued, seen.append)["state"] == "done"
 
     assert [job["state"] for job in seen] == ["queued", "inferring"]
+
+
+def test_a_stopped_client_waits_for_nothing(fake: Callable[..., Server], tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+
+    with Client(fake((503, {"retry-after": "30"}, {}))) as client, pytest.raises(Stopped):
+        client.stopping.set()
+        client.predict(tmp_path / "a.jpg", RunOptions("noop", {}))
+
+
+def test_a_picture_is_written_to_a_file_after_tries(
+    fake: Callable[..., Server], tmp_path: Path
+) -> None:
+    busy = (503, {"retry-after": "0"}, {})
+
+    with Client(fake(busy, (200, {}, "picture"))) as client:
+        size = client.download("/bucket/key?sign=1", tmp_path / "a.png")
+
+    assert (tmp_path / "a.png").read_text() == '"picture"'
+    assert size == 9
 
 
 def test_what_is_not_pixelmill_is_said_to_be_something_else(fake: Callable[..., Server]) -> None:

@@ -1,21 +1,20 @@
-"""The API of a running server, as `pixelmill run` and `pixelmill models` use it."""
+"""The API of a running server, as the commands use it."""
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, Self, TypedDict
-from urllib.parse import urljoin, urlsplit
+from typing import Any, Self, cast
+from urllib.parse import urljoin
 
 import httpx
 
-from deploy.local import run_file
+from deploy.client.answers import Job, Model, SignedUpload
+from deploy.client.server import Server
+from storage.states import ENDED, Priority
 from tasks.errors import BadInput, JobError, Unavailable
-from tasks.models.base import RESERVED
-from tasks.settings import settings
 
-ENDED = frozenset({"done", "failed", "cancelled"})
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses after which a request is sent again."""
 TRIES = 6
@@ -23,111 +22,27 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 """Between tries; each pause is twice the one before, unless the server names another."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 1.0
 """Between two questions for a job."""
+WAIT_S = 1.0
+"""How long the server may wait for a job's end before it answers the photo."""
+CANCEL_S = 5.0
+"""How long the server may take to answer that a job is to be cancelled."""
 STALL_S = 600.0
 """A job that has not changed for so long is given up."""
 
 
-class Picture(TypedDict):
-    """One picture of a result."""
-
-    url: str
-    type: str
-    """Media type."""
-
-
-class Result(TypedDict):
-    """What a job has made."""
-
-    objects: Mapping[str, Picture]
-
-
-class Failure(TypedDict):
-    """Why a job or a request failed."""
-
-    message: str
-    hint: NotRequired[str | None]
-
-
-class Job(TypedDict):
-    """A job as the API answers; other fields are passed on as they are."""
-
-    id: str
-    state: str
-    stage: str | None
-    progress: float
-    """From 0 to 1."""
-    position: int | None
-    """Place in the queue; 1 is next."""
-    cached: bool
-    error: Failure | None
-    result: Result
-
-
-class Profile(TypedDict):
-    """One of the profiles of a model."""
-
-    ms_per_image: float
-    weights_bytes: int
-
-
-class Model(Profile):
-    """A model as the API answers; its own times and sizes are of its first profile."""
-
-    name: str
-    title: str
-    kind: str
-    live: bool
-    """Whether a worker serves it now."""
-    device: str
-    licence: str
-    profiles: NotRequired[Mapping[str, Profile]]
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where the API is, and the key to it; a server in open mode needs none."""
-
-    url: str
-    key: str
-
-
 @dataclass(frozen=True)
 class RunOptions:
-    """What is asked for of every file."""
+    """What is asked for of every photo."""
 
     model: str
     params: Mapping[str, str]
-    objects: str = ""
+    output: str = ""
     """Comma-separated names of the pictures to make; empty for those of the model."""
+    priority: Priority = "interactive"
 
 
-def find_server(url: str, key: str) -> Server:
-    """The server that is named, else the `pixelmill up` of this folder; Unavailable without one."""
-    run = run_file.read(settings().var_dir)
-    base = (url or run.url).rstrip("/")
-    if not base:
-        file = settings().var_dir / run_file.NAME
-        raise Unavailable(
-            "no server found: neither --url nor PIXELMILL_URL is given, and there is no "
-            f"{file} of a running `pixelmill up`",
-            hint="Start a server with `pixelmill up`, or name one with --url.",
-        )
-    if not base.startswith(("http://", "https://")):
-        raise BadInput(f"{base!r} is not an address; expected e.g. http://127.0.0.1:7860")
-    # The key of this machine's server is sent to no other.
-    own_key = run.api_key if base == run.url else None
-    return Server(base, key or own_key or "")
-
-
-def parameters(pairs: Sequence[str]) -> dict[str, str]:
-    """Parameters of a model from words like `refine=true`; BadInput for any other word."""
-    values = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name or name in RESERVED:
-            raise BadInput(f"{pair!r} is not a parameter of a model; expected e.g. -p refine=true")
-        values[name] = value
-    return values
+class Stopped(JobError):
+    """The user has pressed Ctrl-C."""
 
 
 class Client:
@@ -136,26 +51,26 @@ class Client:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.stopping = threading.Event()
-        """Once it is set, every call that would wait raises Unavailable."""
+        """Once it is set, every call that would wait raises Stopped."""
         key = {"Authorization": f"Bearer {server.key}"} if server.key else {}
-        # The proxy of the environment is elsewhere and cannot reach our loopback.
-        proxied = urlsplit(server.url).hostname not in ("127.0.0.1", "localhost", "::1")
         timeout = httpx.Timeout(60, connect=5)
-        self._api = httpx.Client(headers=key, timeout=timeout, trust_env=proxied)
+        limits = httpx.Limits(max_connections=None)
+        proxied = not server.is_local
+        self._api = httpx.Client(headers=key, timeout=timeout, limits=limits, trust_env=proxied)
         # Without the key: S3 refuses signed addresses that come with one.
-        self._pictures = httpx.Client(timeout=timeout, trust_env=proxied)
+        self._objects = httpx.Client(timeout=timeout, limits=limits, trust_env=proxied)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._api.close()
-        self._pictures.close()
+        self._objects.close()
 
-    def models(self) -> list[Model]:
+    def models(self, timeout_s: float = 60) -> list[Model]:
         """The models of the server. Unavailable if it does not answer at the first try."""
         try:
-            answer = self._api.get(f"{self.server.url}/api/v1/models")
+            answer = self._api.get(f"{self.server.url}/api/v1/models", timeout=timeout_s)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise Unavailable(
                 f"no server answers at {self.server.url}: {error}",
@@ -167,9 +82,9 @@ class Client:
         return models
 
     def predict(self, file: Path, options: RunOptions) -> Job:
-        """Send a file; returns its job without waiting for its end."""
-        query = {**options.params, "wait": "0"}
-        query |= {"output": options.objects} if options.objects else {}
+        """Send a file; returns its job, which may not have ended yet."""
+        query = {**options.params, "wait": str(WAIT_S), "priority": options.priority}
+        query |= {"output": options.output} if options.output else {}
         url = f"{self.server.url}/api/v1/predict/{options.model}"
 
         def send() -> httpx.Response:
@@ -196,15 +111,58 @@ class Client:
             pause_s = min(pause_s * 1.3, LONGEST_POLL_S)
         return job
 
-    def fetch(self, url: str) -> bytes:
-        """The bytes of a picture of a result."""
-        address = urljoin(f"{self.server.url}/", url)
-        answer = self._retry(lambda: self._pictures.get(address))
+    def cancel(self, job: Job) -> bool:
+        """Cancel a job; returns whether the server says that it has done so."""
+        url = f"{self.server.url}/api/v1/jobs/{job['id']}/cancel"
+        try:
+            return self._api.post(url, timeout=CANCEL_S).is_success
+        except httpx.TransportError:
+            return False
+
+    def upload(self, file: Path, media_type: str) -> str:
+        """Send a file that jobs may name, such as a background; returns the upload's id."""
+        asked = {"size": file.stat().st_size, "type": media_type}
+        answer = self._retry(
+            lambda: self._api.post(f"{self.server.url}/api/v1/uploads", json=asked)
+        )
+        upload = cast(SignedUpload, _body(answer)["upload"])
+        url, headers = self._reached(upload["url"])
+
+        def put() -> httpx.Response:
+            with file.open("rb") as body:
+                return self._objects.request(
+                    upload["method"],
+                    url,
+                    content=body,
+                    headers={**upload["headers"], **headers, "Content-Length": str(asked["size"])},
+                )
+
+        answer = self._retry(put)
+        if answer.is_error:
+            raise Unavailable(f"{file} could not be uploaded: status {answer.status_code}")
+        return upload["id"]
+
+    def download(self, url: str, file: Path) -> int:
+        """Write a picture of a result to a file; returns its size in bytes."""
+        address, headers = self._reached(url)
+
+        def get() -> httpx.Response:
+            with self._objects.stream("GET", address, headers=headers) as answer:
+                if answer.is_success:
+                    with file.open("wb") as out:
+                        for chunk in answer.iter_bytes():
+                            out.write(chunk)
+                return answer
+
+        answer = self._retry(get)
         if answer.is_error:
             raise Unavailable(
                 f"a picture of the result could not be downloaded: status {answer.status_code}"
             )
-        return answer.content
+        return file.stat().st_size
+
+    def _reached(self, url: str) -> tuple[str, dict[str, str]]:
+        return self.server.reached(urljoin(f"{self.server.url}/", url))
 
     def _retry(self, send: Callable[[], httpx.Response]) -> httpx.Response:
         """The answer to `send`, which is tried TRIES times while the server is busy or restarts."""
@@ -225,7 +183,7 @@ class Client:
 
     def _pause(self, seconds: float) -> None:
         if self.stopping.wait(seconds):
-            raise Unavailable("stopped")
+            raise Stopped("stopped")
 
 
 def _body(answer: httpx.Response) -> dict[str, Any]:
@@ -237,13 +195,13 @@ def _body(answer: httpx.Response) -> dict[str, Any]:
     body = body if isinstance(body, dict) else {}
     if answer.is_error:
         error = body.get("error") or {"message": f"the server answered {answer.status_code}"}
-        raise JobError(error["message"], status=answer.status_code, hint=error.get("hint"))
+        code, hint = error.get("code", ""), error.get("hint")
+        raise JobError(error["message"], code=code, status=answer.status_code, hint=hint)
     return body
 
 
 def _job(answer: httpx.Response) -> Job:
-    job: Job = _body(answer)  # type: ignore[assignment]  # what the API promises
-    return job
+    return cast(Job, _body(answer))  # what the API promises
 
 
 def _retry_after_s(answer: httpx.Response, otherwise: float) -> float:

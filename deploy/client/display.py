@@ -1,63 +1,69 @@
-"""What `pixelmill run` and `pixelmill models` show on a terminal."""
+"""The progress bars of `pixelmill run`, and the table of `pixelmill models`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import PurePath
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.client.api import Job, Model, Profile
-
-Show = Callable[[float, str], None]
-"""Shows how far a file is (0 to 1), and in which stage."""
+from deploy.client.answers import Job, Model, Profile
+from deploy.client.photos import Photo
+from deploy.client.sender import Show
+from deploy.client.text import many, shown
 
 
 class Display:
-    """A bar for all files, and a bar for each file that is in progress."""
+    """A bar for all photos, and a bar for each photo that is in progress."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
-        self._all = progress.add_task("all", total=total, stage="")
+        self._all = progress.add_task(many(total, "photo"), total=total, stage="")
 
     @contextmanager
-    def file(self, name: str) -> Iterator[Show]:
-        """A bar for this file while the block runs; yields what changes it."""
+    def photo(self, photo: Photo) -> Iterator[Show]:
+        """A bar for this photo while the block runs; yields what changes it."""
+        name = shown(PurePath(photo.name).name)
         task = self._progress.add_task(f"  {name}", total=1, stage="sending")
+
+        def show(job: Job) -> None:
+            self._progress.update(task, completed=job["progress"], stage=_stage_of(job))
+
         try:
-            yield lambda done, stage: self._progress.update(task, completed=done, stage=stage)
+            yield show
         finally:
             self._progress.remove_task(task)
             self._progress.advance(self._all)
 
+    def say(self, line: str, style: str = "") -> None:
+        """Print a line on standard error, above the bars."""
+        console = self._progress.console
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
 
 @contextmanager
-def progress(total: int) -> Iterator[Display]:
-    """The bars for `total` files while the block runs; nothing if this is not a terminal."""
+def progress(total: int, *, is_shown: bool = True) -> Iterator[Display]:
+    """The bars for `total` photos while the block runs; none if this is not a terminal."""
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
     stage = TextColumn("{task.fields[stage]}", markup=False)
     with Progress(
-        *columns, stage, console=console, disable=not console.is_terminal, transient=True
+        *columns,
+        stage,
+        console=console,
+        disable=not (console.is_terminal and is_shown),
+        transient=True,
+        redirect_stdout=False,  # it may be a picture, or JSON for a program
     ) as bars:
         yield Display(bars, total)
 
 
-def stage_of(job: Job) -> str:
+def _stage_of(job: Job) -> str:
     """Where a job is, for people."""
     if job["state"] == "queued" and (job["position"] or 0) > 1:
         return f"queued, {(job['position'] or 0) - 1} before it"
     return str(job["stage"] or job["state"])
-
-
-def print_error(file: Path, message: str) -> None:
-    """Say why a file failed."""
-    here = Path.cwd()
-    name = file.relative_to(here) if here in file.parents else file
-    Console(stderr=True).print(
-        f"{name}: {message}", style="red", markup=False, highlight=False, soft_wrap=True
-    )
 
 
 def print_models(models: Sequence[Model]) -> None:

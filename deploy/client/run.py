@@ -1,98 +1,160 @@
 """`pixelmill run`: sends photos to a running server, several at a time, and writes the results."""
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-import httpx
-
-from deploy.client import display, files
-from deploy.client.api import Client, Model, RunOptions, Server
+from deploy.client import choice, crew, display, photos
+from deploy.client.api import Client, RunOptions
+from deploy.client.destination import Destination
 from deploy.client.display import Display
-from tasks.errors import BadInput, JobError, Unavailable
+from deploy.client.folders import LeftOut
+from deploy.client.lines import Lines
+from deploy.client.outcome import Outcome
+from deploy.client.photos import STDIN, Found, Photo
+from deploy.client.plan import Plan
+from deploy.client.sender import SAME_FOR_ALL, Sender, remembered
+from deploy.client.server import Server
+from deploy.client.sources import Sources
+from deploy.client.totals import Totals
+from deploy.client.words import Words
+from storage.states import Priority
+from tasks.errors import BadInput
+
+MANY = 16
+"""More photos than this are batch work by default."""
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one file."""
+class Command:
+    """What a command line asks for."""
 
-    file: Path
-    cached: bool = False
-    """Whether the server knew the result already."""
-    bytes: int = 0
-    """Size of what was written."""
-    error: str = ""
-    """Why it failed; empty if it did not."""
+    words: Sequence[str]
+    """Paths, addresses, or `-`."""
+    destination: Destination
+    model: str = ""
+    """Empty: `matting`, or the only model that is served."""
+    params: dict[str, str] | None = None
+    output: str = ""
+    priority: Priority | None = None
+    """None: `batch` for more than MANY photos."""
+    jobs: int = 4
+    """How many photos are in progress at a time."""
+    again: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+    is_verbose: bool = False
 
 
-def main(paths: Sequence[Path], out: Path, options: RunOptions, server: Server, jobs: int) -> int:
-    """Send all photos, write their results below `out`; returns 1 if a photo failed, else 0.
+class Report(Protocol):
+    """Says what becomes of photos."""
 
-    `jobs`: how many photos are in progress at a time.
+    def add(self, outcome: Outcome) -> None:
+        """Take note of a photo."""
+
+    def end(self, totals: Totals, left_out: Sequence[LeftOut]) -> None:
+        """Say what has not been said yet."""
+
+
+def main(command: Command, server: Server) -> int:
+    """Do what the command line asks for; returns the exit code.
+
+    Raises BadInput for what is wrong with the command line, and other JobErrors if there is no
+    server, or none that would take the photos.
     """
-    began = time.monotonic()
-    with Client(server) as client:
-        _check_model(client.models(), options.model)
-        targets = {file: out / target for file, target in files.find(paths, out).items()}
-        with display.progress(len(targets)) as bars:
-            outcomes = list(_run_all(client, targets, options, jobs, bars))
-    for outcome in sorted(outcomes, key=lambda outcome: outcome.file):
-        if outcome.error:
-            display.print_error(outcome.file, outcome.error)
-    failed = sum(bool(outcome.error) for outcome in outcomes)
-    cached = sum(outcome.cached for outcome in outcomes)
-    mb, seconds = sum(outcome.bytes for outcome in outcomes) / 1e6, time.monotonic() - began
-    counts = f"{len(outcomes) - failed} done, {cached} of them cached, {failed} failed"
-    print(f"{counts}; {seconds:.1f} s, {mb:.1f} MB in {out}")
-    return 1 if failed else 0
+    _check_streams(command)
+    found = photos.find(command.words)
+    _check_single(command, found)
+    with Client(server) as client, Sources(client.stopping) as sources:
+        options = choice.options(
+            client.models(),
+            command.model,
+            command.params or {},
+            output=command.output,
+            destination=command.destination,
+            priority=command.priority or ("batch" if len(found.photos) > MANY else "interactive"),
+        )
+        is_shown = not (command.as_json and sys.stdout.isatty())
+        with display.progress(len(found.photos), is_shown=is_shown) as bars:
+            report = _report(command, options, bars, server)
+            totals = _run(command, client, sources, options, found, bars, report)
+        report.end(totals, found.left_out)
+    return totals.exit_code
 
 
-def _run_all(
-    client: Client, targets: Mapping[Path, Path], options: RunOptions, jobs: int, bars: Display
-) -> Iterator[Outcome]:
-    pool = ThreadPoolExecutor(jobs, thread_name_prefix="file")
-    try:
-        futures = [
-            pool.submit(_run_one, client, file, target, options, bars)
-            for file, target in targets.items()
-        ]
-        for future in as_completed(futures):
-            yield future.result()
-    finally:  # Ctrl-C: files that wait are dropped, those in progress stop at their next pause
-        client.stopping.set()
-        pool.shutdown(cancel_futures=True)
+def _run(
+    command: Command,
+    client: Client,
+    sources: Sources,
+    options: RunOptions,
+    found: Found,
+    bars: Display,
+    report: Report,
+) -> Totals:
+    totals = Totals(len(found.photos), found.left_out)
+    asked = remembered(dict(options.params))
+    if not command.dry_run:
+        options = choice.with_upload(options, client.upload)
+    sender = Sender(client, sources, options, asked, command.destination, command.again)
+    do = sender.plan if command.dry_run else sender.send
+
+    def work(photo: Photo) -> Outcome:
+        with bars.photo(photo) as show:
+            outcome = do(photo, show)
+        if outcome.error and outcome.error.get("code") in SAME_FOR_ALL:
+            client.stopping.set()
+        return outcome
+
+    with crew.Interrupts(client.stopping, sources.remove_files) as interrupts:
+
+        def say_stop() -> None:
+            if interrupts.number:
+                bars.say("cancelling what is in progress; Ctrl-C again ends at once")
+
+        work_at = crew.Crew(work, command.jobs, client.stopping, say_stop)
+        for outcome in work_at.outcomes(found.photos):
+            totals.add(outcome)
+            report.add(outcome)
+        totals.signal = interrupts.number
+    return totals
 
 
-def _run_one(
-    client: Client, file: Path, target: Path, options: RunOptions, bars: Display
-) -> Outcome:
-    """Send one file, write its results. A failure is an outcome, not an exception."""
-    with bars.file(file.name) as show:
-        try:
-            job = client.predict(file, options)
-            job = client.follow(job, lambda job: show(job["progress"], display.stage_of(job)))
-            if job["state"] != "done":
-                error = job["error"] or {"message": f"the job was {job['state']}"}
-                return Outcome(file, error=_sentence(error["message"], error.get("hint")))
-            show(1, "saving")
-            return Outcome(file, job["cached"], files.save(job, target, client.fetch))
-        except JobError as error:
-            return Outcome(file, error=_sentence(str(error), error.hint))
-        except (httpx.HTTPError, OSError) as error:
-            return Outcome(file, error=str(error) or type(error).__name__)
+def _report(command: Command, options: RunOptions, bars: Display, server: Server) -> Report:
+    to = command.destination
+    if command.as_json:
+        return Lines(to, options.model)
+    if command.dry_run:
+        return Plan(bars, to, options, server.public_url or server.url)
+    return Words(bars, to, is_verbose=command.is_verbose)
 
 
-def _check_model(models: Sequence[Model], name: str) -> None:
-    """Refuse at once what would fail for every file."""
-    live = {model["name"]: model["live"] for model in models}
-    if name not in live:
-        known = ", ".join(live) or "none yet, as no worker has announced any"
-        raise BadInput(f"no model {name!r}; there are: {known}")
-    if not live[name]:
-        raise Unavailable(f"no worker serves {name!r} at present", hint="See `pixelmill doctor`.")
+def _check_streams(command: Command) -> None:
+    if STDIN in command.words and sys.stdin.isatty() and not command.dry_run:
+        raise BadInput(
+            "standard input is a terminal",
+            hint="Give it a photo: pixelmill run - -o - < photo.jpg > cut.png",
+        )
+    if not command.destination.is_stdout:
+        return
+    if command.as_json:
+        raise BadInput("--json and -o - cannot both have standard output")
+    if sys.stdout.isatty() and not command.dry_run:
+        raise BadInput(
+            "standard output is a terminal, which cannot show a picture",
+            hint="Write to a file (-o cut.png), or to another program (| display).",
+        )
 
 
-def _sentence(message: str, hint: str | None) -> str:
-    return f"{message} ({hint})" if hint else message
+def _check_single(command: Command, found: Found) -> None:
+    to = command.destination
+    if to.folder:
+        return
+    if len(found.photos) > 1:
+        raise BadInput(
+            f"{to} takes the picture of one photo, and here are {len(found.photos)}",
+            hint="Name a folder with --out.",
+        )
+    [photo] = found.photos
+    if photo.file and to.file and to.file.exists() and photo.file.samefile(to.file):
+        raise BadInput(f"{to.file} is the photo itself, and would be overwritten")

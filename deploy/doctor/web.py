@@ -30,7 +30,7 @@ def pages(settings: Settings) -> Iterable[Finding]:
     run = run_file.read(settings.var_dir)
     hint = f"See {settings.var_dir / 'logs'}, or start again: `pixelmill up`."
     if run.url:
-        yield _page(f"{run.url}/healthz", hint)
+        yield _page(f"{run.local_url}/healthz", hint)
     for name, (times, reason) in run.replaced.items():
         value = f"ran but did not work, and was replaced {times} times: {reason}"
         yield Finding("warn", name, value, hint)
@@ -50,6 +50,7 @@ def no_op_jobs(settings: Settings) -> list[Finding]:
     key = os.environ.get("PIXELMILL_API_KEY") or own_key
     if not url or not key:
         return []
+    url = run.local_url if url == run.url else url  # this host may not resolve the public one
     try:
         answer = httpx.get(
             f"{url.rstrip('/')}/readyz",

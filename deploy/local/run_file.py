@@ -15,6 +15,8 @@ class RunFile:
 
     url: str = ""
     """The address of the page; empty: nothing runs here."""
+    own_url: str = ""
+    """The address by which this host reaches it, whatever its public one is; empty: `url`."""
     flower_url: str | None = None
     s3_url: str | None = None
     api_key: str | None = None
@@ -26,6 +28,11 @@ class RunFile:
     """Name -> how often the program was replaced because it did not respond, and why last."""
     supervisor: tuple[int, float] = (0, 0.0)
     """Pid and start time of `pixelmill up` itself."""
+
+    @property
+    def local_url(self) -> str:
+        """The address by which this host reaches the page; empty: nothing runs here."""
+        return self.own_url or self.url
 
 
 def read(var_dir: Path) -> RunFile:

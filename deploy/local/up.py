@@ -234,6 +234,7 @@ class Local:
         pids, own = self.supervisor.pids, self._installation
         run = RunFile(
             url=(self.settings.public_url or self._page_url).rstrip("/"),
+            own_url=self._page_url,
             flower_url=own.flower_url if own and self.settings.task_events else None,
             s3_url=self._env.get("PIXELMILL_S3_URL"),
             api_key=own.api_key if own else None,

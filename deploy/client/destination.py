@@ -1,0 +1,41 @@
+"""Where the results of `pixelmill run` are written: a folder, one file, or standard output."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.errors import BadInput
+
+STDOUT = "-"
+FOLDER = Path("out")
+FORMATS = {".webp": "webp", ".png": "png", ".avif": "avif", ".jpg": "jpeg", ".jpeg": "jpeg"}
+"""Ending of a file -> format of a cut-out."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A folder for all files of each result, or one file for the main picture of one photo."""
+
+    folder: Path | None = FOLDER
+    file: Path | None = None
+    """Both None: standard output."""
+
+    @property
+    def is_stdout(self) -> bool:
+        """Whether the picture is written to standard output."""
+        return self.folder is None and self.file is None
+
+    def __str__(self) -> str:
+        return str(self.folder or self.file or "standard output")
+
+
+def parse(word: str) -> Destination:
+    """What `--out` names: `-`, a file by the ending of a picture or of JSON, else a folder."""
+    if word == STDOUT:
+        return Destination(None)
+    path = Path(word)
+    is_file = path.suffix.lower() in {*FORMATS, ".json"} and not path.is_dir()
+    if is_file and not word.endswith("/"):
+        return Destination(None, path)
+    if path.exists() and not path.is_dir():
+        raise BadInput(f"{path} is a file; --out names a folder, or a picture such as cut.png")
+    return Destination(path)
