@@ -171,6 +171,11 @@ def idempotency(user: str, key: str) -> str:
     return f"{PREFIX}idempotency:{user}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
+def session_events(user: str, session: str) -> str:
+    """Hash: what a session of Gradio's client has asked for and was not told the end of yet."""
+    return f"{PREFIX}session:{user}:{session}"
+
+
 def result(request_key: str) -> str:
     """JSON of a finished result, in the cache Redis."""
     return f"{PREFIX}result:{request_key}"

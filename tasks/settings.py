@@ -62,6 +62,16 @@ class Settings(BaseSettings):
     open: bool = True
     """Open mode: whoever comes without a key or a cookie gets an identity of their own. False: a
     key or a login is required."""
+    fetch_urls: bool = False
+    """Whether a request may name the https address of a picture on the public internet (`?url=`),
+    which the web process then fetches."""
+    fetch_hosts: str = Field(
+        "", pattern=r"^(\s*(https?://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?\s*(,|$))*$"
+    )
+    """Comma-separated origins that pictures are fetched from although they are inside your network,
+    for example `https://photos.intra:8443`. They are trusted: any user can have them asked."""
+    fetch_timeout_s: float = Field(20, gt=0, le=60)
+    """Longest time in which a picture must have been fetched from its address."""
     secret: str = Field(default="", repr=False)
     """Secret key of cookies and cache keys, the same on all hosts; at least 16 characters."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
-pytest.register_assert_rewrite("job_service")  # tests import names from it before it is a plugin
+pytest.register_assert_rewrite("job_service", "internet")  # imported before they are plugins
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -41,6 +41,7 @@ from web.middleware.page_routes import PageRoutes
 from web.middleware.security import Security
 from web.page import login, ui
 from web.page.docs import add_docs
+from web.page.programs import routes as programs
 from web.s3_proxy import S3Proxy
 
 DESCRIPTION = """Send a photo, get a cut-out, boxes or labels.
@@ -115,6 +116,7 @@ def _add_routes(app: FastAPI, stats: StatsReader) -> None:
     for module in API:
         app.include_router(module.router)
     app.include_router(login.router)
+    app.include_router(programs.router)
     app.include_router(health.router)
     _add_metrics(app, stats)
     _add_files(app)

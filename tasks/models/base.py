@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.imaging.types import Image, Tensor
 
-RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s"})
+RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url"})
 """Names that a request itself uses; no field of Params may have one of them."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -9,12 +10,14 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from storage.jobs.snapshots import Snapshot
+from tasks.errors import BadInput
 from tasks.imaging import guard
 from tasks.message import Priority
 from tasks.models.base import RESERVED
 from tasks.settings import settings
 from web.api import responses, schemas
 from web.api.body import body_of
+from web.fetching.fetch import fetched
 from web.jobs.service import service_of
 from web.jobs.submission import DEFAULT_OUTPUT, LONGEST_DEADLINE_S, Photo, Submission
 from web.jobs.uploads import MEDIA_TYPES
@@ -48,11 +51,26 @@ async def predict(
             description=schemas.DEADLINE.description,
         ),
     ] = None,
+    url: Annotated[
+        str,
+        Query(description="Address of the image, instead of a body; only where the server allows."),
+    ] = "",
     idempotency_key: schemas.IdempotencyKey = "",
 ) -> Response:
     """Send an image as the body, get its job. Each other query parameter is one of the model's."""
-    snapshot = await _submitted(request, model, priority, output, keep, deadline_s, idempotency_key)
+    snapshot = await _submitted(
+        request, model, priority, output, keep, deadline_s, url, idempotency_key
+    )
     return await responses.answer(request, snapshot, wait)
+
+
+def _image(request: Request, url: str) -> AbstractAsyncContextManager[bytes]:
+    """The bytes of the image that the request brings or names."""
+    if not url:
+        return body_of(request)
+    if int(request.headers.get("content-length") or 0) or "transfer-encoding" in request.headers:
+        raise BadInput("send the image or name its `url`, not both", code="bad_request")
+    return fetched(request.scope, url)
 
 
 async def _submitted(
@@ -62,10 +80,11 @@ async def _submitted(
     output: str,
     keep: bool,
     deadline_s: float | None,
+    url: str,
     idempotency_key: str,
 ) -> Snapshot:
-    """The job of the image in the body. Its bytes are released before anybody waits for the job."""
-    async with body_of(request) as data:
+    """The job of the image. Its bytes are released before anybody waits for the job."""
+    async with _image(request, url) as data:
         header = guard.check(data, settings().guard_limits)
         sha256 = await _sha256(data)
         photo = Photo(

@@ -32,7 +32,8 @@ REJECTIONS = (
 VERDICTS = ("hit", "failed", "join", "start", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "new_in_progress")
 LIMITS_BEFORE_ROUTING = (
-    "in_progress", "bodies_mib", "transfers", "stopping", "min_free_mib", "state_memory_mib",
+    "in_progress", "bodies_mib", "transfers", "fetches", "stopping", "min_free_mib",
+    "state_memory_mib",
 )  # fmt: skip
 """Checked before the model is known: the label `model` is empty."""
 REASONS = (

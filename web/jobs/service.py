@@ -21,6 +21,7 @@ from web.jobs.limiter import Limiter
 from web.jobs.publisher import Publisher
 from web.jobs.results import Results
 from web.jobs.room import Room
+from web.jobs.sessions import Sessions
 from web.jobs.starter import RunStarter
 from web.jobs.submission import DEADLINES_S, Submission, UploadNeeded, idempotency, spec_of
 from web.jobs.uploads import Uploads
@@ -38,6 +39,7 @@ class JobService:
         self._pubsub = pubsub
         self.room, self.limiter = Room(state), Limiter()
         self.catalogue = CachedCatalogue(state)
+        self.sessions = Sessions(state)
         self.uploads = Uploads(state, objects, self.room.check_new)
         self.results = Results(cache, objects)
         self.watcher = JobWatcher(pubsub, state, self.catalogue.read_jobs)

@@ -105,6 +105,14 @@ class Uploads:
         """The id of this user's upload of that original, if its bytes are there."""
         return await self._state.do(stored_uploads.find(user, sha256, variant))
 
+    async def receive(self, user: str, photo: Photo) -> str:
+        """Store bytes that came before the job that will name them; returns the upload's id."""
+        _check_size(photo.size)
+        await self._check_room()
+        upload_id = secrets.token_hex(16)
+        await self.store(user, upload_id, photo)
+        return upload_id
+
     async def store(self, user: str, upload_id: str, photo: Photo) -> None:
         """Store the bytes that came with a request where workers read them, and record that."""
         key = keys.upload_object(user, upload_id)

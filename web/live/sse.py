@@ -31,12 +31,14 @@ class EventStream(Response):
     """
 
     media_type = "text/event-stream"
+    opening, ping = RETRY, PING
+    """What a stream begins with, and what is sent after a silence."""
 
     def __init__(self, first: bytes, chunks: AsyncIterator[bytes]) -> None:
         headers = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
         super().__init__(headers=headers)
         del self.headers["content-length"]
-        self._first, self._chunks = RETRY + first, chunks
+        self._first, self._chunks = self.opening + first, chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start the answer, then send and wait for the client's disconnect at the same time."""
@@ -65,7 +67,7 @@ class EventStream(Response):
         async for chunk in self._chunks:
             now_s = monotonic()
             if not chunk and now_s - sent_s + RESYNC_S > PING_S:
-                chunk = PING
+                chunk = self.ping
             if chunk:
                 sent_s = now_s
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -45,6 +45,11 @@ def origin_of(request: Request) -> str:
     """The origin for which URLs in this answer are signed. Raises BadInput for an unknown host."""
     if settings().s3_public_url:
         return settings().s3_public_url.rstrip("/")
+    return own_origin(request)
+
+
+def own_origin(request: Request) -> str:
+    """The origin of this server as the client sees it. Raises BadInput for an unknown host."""
     server = request.scope.get("server") or ("", 0)
     host = request.scope[HEAD].get(b"host", b"").decode("ascii")
     return origin_at(host, server[0], settings().public_url) or refuse_host(host)

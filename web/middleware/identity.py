@@ -21,6 +21,7 @@ from tasks.settings import settings
 from web.accounts import Accounts
 from web.errors import error_response
 from web.middleware.hosts import may_be_foreign
+from web.middleware.page_routes import is_of_programs
 from web.middleware.validation import API_KEY, HEAD, matches
 from web.text import shown
 
@@ -35,6 +36,7 @@ KEY_CACHE_S = 10.0
 UNKNOWN_KEY_S = 1.0
 """Unknown keys are cached for less time, since a key may be created or restored at any moment."""
 KEY_CACHE_SIZE = 10_000
+HUB_TOKEN = b"x-hf-authorization"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def set_cookie(user: str) -> str:
 
 
 class Identify:
-    """Sets `state.user` of every /api/v1 request, and a cookie in the answer to a new visitor.
+    """Sets `state.user` of every request of the API or of programs that use Gradio's protocol.
+
+    The answer to a new visitor gets a cookie.
 
     Pure ASGI: Starlette's function middleware would halve the rate of cache hits.
     """
@@ -102,11 +106,12 @@ class Identify:
         if path == "/ui/" and not settings().open and user_of(Request(scope)) is None:
             await RedirectResponse("/login")(scope, receive, send)
             return
-        if not path.startswith("/api/v1/"):
+        is_of_program = is_of_programs(path)
+        if not (is_of_program or path.startswith("/api/v1/")):
             await self.app(scope, receive, send)
             return
         try:
-            identity = await self._identify(scope[HEAD])
+            identity = await self._identify(scope[HEAD], is_of_program)
         except JobError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -115,10 +120,12 @@ class Identify:
             send = _with_cookie(send, identity.cookie)
         await self.app(scope, receive, send)
 
-    async def _identify(self, head: Mapping[bytes, bytes]) -> Identity:
+    async def _identify(self, head: Mapping[bytes, bytes], is_of_program: bool) -> Identity:
         kind, _, key = head.get(b"authorization", b"").decode("ascii").partition(" ")
         if kind:
             return Identity(await self._user_of_key(kind, key.strip()))
+        if is_of_program and (user := await self._user_of_token(head)):
+            return Identity(user)
         known = user_of_cookie(_value(head.get(b"cookie", b"")))
         if known:
             user, issued = known
@@ -133,6 +140,15 @@ class Identify:
         # A browser does not send our cookie with requests that other sites cause. The visitor only
         # seems to be new then, and a new cookie would replace the one that they have.
         return Identity(user, "" if may_be_foreign(head) else set_cookie(user))
+
+    async def _user_of_token(self, head: Mapping[bytes, bytes]) -> str | None:
+        """Whom the `token` of Gradio's client stands for; None for one that is not ours: without
+        being asked, the client sends to everybody the token of the hub that its user has."""
+        kind, _, key = head.get(HUB_TOKEN, b"").decode("latin-1").partition(" ")
+        try:
+            return await self._user_of_key(kind, key.strip()) if key else None
+        except NotSignedIn:
+            return None
 
     async def _user_of_key(self, kind: str, key: str) -> str:
         if kind.lower() != "bearer":

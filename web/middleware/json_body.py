@@ -1,6 +1,7 @@
 """Reads and validates request bodies: at most 256 KiB, counted as they arrive, and valid JSON.
 
-Only `/predict` and the S3 path accept more; those routes read their bodies themselves.
+Only `/predict`, the upload of programs and the S3 path accept more; those routes read their bodies
+themselves.
 """
 
 from typing import Any
@@ -12,13 +13,13 @@ from tasks.settings import settings
 from web.errors import error_response
 from web.jobs import counters
 from web.middleware.load_shedding import PREDICT
-from web.middleware.page_routes import RUN, check_call
+from web.middleware.page_routes import LOGIN, RUN, UPLOAD, check_call
 from web.middleware.validation import HEAD, MAX_JSON_BYTES, check_json
 
 PARSED = "pixelmill.json"
 """Key of the ASGI scope for the value of a JSON body, so that no route parses it again."""
 
-FORMS = frozenset({"/login", "/logout"})
+FORMS = frozenset({"/login", "/logout", LOGIN})
 FORM_TYPE = b"application/x-www-form-urlencoded"
 JSON_TYPE = b"application/json"
 
@@ -52,7 +53,7 @@ class CheckedBody:
         if head.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in head:
             return False
         if scope["method"] == "POST":
-            return not path.startswith(PREDICT)
+            return not path.startswith(PREDICT) and path != UPLOAD
         return scope["method"] != "PUT" or not path.startswith(self._objects)
 
 

@@ -6,6 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tasks.errors import Unavailable
 from web.errors import error_response
+from web.middleware.page_routes import JOIN, UPLOAD
 
 JOBS = "/api/v1/jobs"
 PREDICT = "/api/v1/predict/"
@@ -36,4 +37,4 @@ def _asks_for_work(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
     path: str = scope["path"]
-    return path == JOBS or path.startswith(PREDICT)
+    return path in (JOBS, JOIN, UPLOAD) or path.startswith(PREDICT)

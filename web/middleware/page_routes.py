@@ -1,6 +1,7 @@
 """Opens only those of Gradio's routes under /ui that the page uses; all others answer 404.
 
 Gradio comes with uploads, a file proxy, a queue, monitoring and more; the page needs none of them.
+Those that programs call (`gradio_client`) are routes of our own: web/page/programs.
 """
 
 import re
@@ -16,6 +17,14 @@ from web.text import sentence, shown
 ROOT = "/ui/"
 RUN = "/ui/gradio_api/run/predict"
 """The route that draws the form of a model, the only thing that the page asks of Python."""
+GRADIO = "/ui/gradio_api/"
+LOGIN = "/ui/login"
+UPLOAD = f"{GRADIO}upload"
+JOIN = f"{GRADIO}queue/join"
+PROGRAM_POSTS = frozenset({UPLOAD, JOIN, f"{GRADIO}cancel", f"{GRADIO}reset"})
+PROGRAM_GETS = frozenset({"/config", "/ui/config", f"{GRADIO}info", f"{GRADIO}queue/data"})
+FILE = re.compile(rf"{GRADIO}file=[0-9a-f]{{32}}/[a-z0-9_-]{{1,32}}/[A-Za-z0-9_.-]{{1,120}}")
+"""A picture of a job. Gradio's own route of this name, for files on the disk, is never reached."""
 OPEN_PATHS = re.compile(r"/ui/(?:theme\.css|(?:assets|static)/[A-Za-z0-9_./-]{1,200})?")
 
 
@@ -58,10 +67,22 @@ def check_call(body: Any) -> None:
         raise BadInput(sentence(f"{where}: {first['msg']}"), code="bad_request") from None
 
 
+def is_of_programs(path: str) -> bool:
+    """Whether this is a route of web/page/programs that needs to know who is asking."""
+    return path in PROGRAM_GETS or path in PROGRAM_POSTS or _is_file(path)
+
+
+def _is_file(path: str) -> bool:
+    return FILE.fullmatch(path) is not None
+
+
 def _is_open(method: str, path: str) -> bool:
     if method == "POST":
-        return path == RUN
-    return method in ("GET", "HEAD") and OPEN_PATHS.fullmatch(path) is not None
+        return path in (RUN, LOGIN) or path in PROGRAM_POSTS
+    if method not in ("GET", "HEAD"):
+        return False
+    is_of_program = path in PROGRAM_GETS or _is_file(path)
+    return is_of_program or OPEN_PATHS.fullmatch(path) is not None
 
 
 def _nothing_at(path: str) -> JobError:

@@ -1,0 +1,166 @@
+"""The routes of Gradio's protocol that programs use, and no others."""
+
+from functools import cache
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
+from pydantic import BaseModel, Field
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.responses import RedirectResponse, Response
+
+from tasks.errors import BadInput, JobError
+from tasks.message import error_record
+from web.accounts import accounts_of
+from web.api import responses
+from web.api.body import body_of
+from web.api.routing import ParsedRoute
+from web.errors import json_response
+from web.jobs.service import service_of
+from web.jobs.sessions import Event
+from web.middleware.hosts import origin_of, own_origin
+from web.middleware.identity import set_cookie
+from web.middleware.page_routes import GRADIO, LOGIN
+from web.middleware.validation import MAX_PASSWORD, OBJECT_ID, USER, is_text, matches
+from web.page.programs import calls
+from web.page.programs.answers import GradioStream, SessionMessages
+from web.page.programs.calls import Call
+from web.page.programs.description import PREFIX, Description, describe
+
+router = APIRouter(include_in_schema=False, route_class=ParsedRoute)
+READ = ["GET", "HEAD"]
+Session = Annotated[str, Query(alias="session_hash", pattern=r"^[A-Za-z0-9-]{1,64}$")]
+
+
+class Cancellation(BaseModel):
+    """The body of `cancel`. Clients send more fields."""
+
+    session_hash: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+    event_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+@router.api_route("/ui/config", methods=READ)
+async def config(request: Request) -> Response:
+    """What `Client("http://.../ui/")` asks for first. Its cookie is the client's identity."""
+    return json_response(_description().config_at(f"{own_origin(request)}/ui", PREFIX))
+
+
+@router.api_route("/config", methods=READ)
+async def config_of_root(request: Request) -> Response:
+    """The same for `Client("http://.../")`."""
+    return json_response(_description().config_at(own_origin(request), GRADIO.rstrip("/")))
+
+
+@router.api_route(f"{GRADIO}info", methods=READ)
+async def info() -> Response:
+    """The endpoints: one."""
+    return json_response(_description().info)
+
+
+@router.post(LOGIN)
+async def sign_in(
+    request: Request, username: Annotated[str, Form()], password: Annotated[str, Form()]
+) -> Response:
+    """What `Client(..., auth=(name, password))` sends: the answer has the cookie."""
+    is_valid = matches(USER, username) and is_text(password, MAX_PASSWORD)
+    name, word = (username, password) if is_valid else (None, "")
+    if not (await accounts_of(request).is_password(name, word) and is_valid):
+        raise JobError("name or password is wrong", code="not_signed_in", status=401)
+    return json_response({"success": True}, headers={"set-cookie": set_cookie(username)})
+
+
+@router.post(f"{GRADIO}upload")
+async def upload(request: Request) -> Response:
+    """Store a photo; the answer is what the client names it by."""
+    service = service_of(request)
+    async with body_of(request) as body:
+        data = first_part(body, request.headers.get("content-type", ""))
+        with service.limiter.in_progress(), service.limiter.waiting_for_s3():
+            upload_id = await calls.store(service, request.state.user, data)
+    return json_response([f"{upload_id}/photo"])
+
+
+@router.post(f"{GRADIO}queue/join")
+async def join(request: Request, call: Call) -> Response:
+    """Submit a job. A refusal is an event too: the client shows no other errors' messages."""
+    try:
+        event = await calls.submit(request, call)
+    except JobError as error:
+        event = Event(error=error_record(error))
+    sessions = service_of(request).sessions
+    event_id = await sessions.add(request.state.user, call.session_hash, event)
+    return json_response({"event_id": event_id})
+
+
+@router.api_route(f"{GRADIO}queue/data", methods=READ)
+async def data(request: Request, session: Session) -> Response:
+    """How the jobs of a session go, as server-sent events."""
+    service, origin = service_of(request), origin_of(request)
+    cards = await responses.cards(request)
+    messages = SessionMessages(
+        service.sessions,
+        service.watcher,
+        request.state.user,
+        session,
+        lambda snapshot: responses.job(
+            snapshot, service.results, origin, cards.get(snapshot.fields["model"])
+        ),
+    )
+    return GradioStream(b"", messages.chunks())
+
+
+@router.api_route(f"{GRADIO}file={{job_id}}/{{name}}/{{file}}", methods=READ)
+async def picture(request: Request, job_id: str, name: str, file: str) -> Response:
+    """Leads to a picture of a job of this user."""
+    if not matches(OBJECT_ID, job_id):
+        raise _no_picture()
+    service = service_of(request)
+    snapshot = await service.get(request.state.user, job_id)
+    job = responses.job(snapshot, service.results, origin_of(request), None)
+    found = job["result"] and job["result"]["objects"].get(name)
+    if not found:
+        raise _no_picture()
+    return RedirectResponse(found["url"], 302, {"cache-control": "no-store"})
+
+
+@router.post(f"{GRADIO}cancel")
+async def cancel(request: Request, body: Cancellation) -> Response:
+    """Cancel the job of an event."""
+    service, user = service_of(request), request.state.user
+    event = (await service.sessions.events(user, body.session_hash)).get(body.event_id)
+    if event and event.job_id:
+        await service.cancel(user, event.job_id)
+    return json_response({"success": True})
+
+
+@router.post(f"{GRADIO}reset")
+async def reset() -> Response:
+    """Clients send this beside `cancel`; it means nothing here, as in Gradio itself."""
+    return json_response({"success": True})
+
+
+def _no_picture() -> BadInput:
+    return BadInput("there is no such picture", code="not_found", status=404)
+
+
+@cache
+def _description() -> Description:
+    """Made once, which takes some milliseconds."""
+    return describe()
+
+
+def first_part(body: bytes, content_type: str) -> bytes:
+    """Interim."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"x")
+    data, parts = bytearray(), 0
+
+    def begin() -> None:
+        nonlocal parts
+        parts += 1
+
+    def take(piece: bytes, start: int, end: int) -> None:
+        if parts == 1:
+            data.extend(piece[start:end])
+
+    parser = MultipartParser(boundary, {"on_part_begin": begin, "on_part_data": take})
+    parser.write(body)
+    return bytes(data)
