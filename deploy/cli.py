@@ -146,6 +146,33 @@ app.command(
     epilog="Example: pixelmill run photos/ --background white -o out/",
     context_settings={"allow_interspersed_args": True},
 )(command.run)
+
+
+@app.command(
+    rich_help_panel=USE, epilog="Example: pixelmill mcp --out ~/Pictures/pixelmill (see docs)"
+)
+def mcp(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(
+        "~/pixelmill"
+    ),
+    url: Url = "",
+    key: Key = "",
+) -> None:
+    """Offer a server's models to an assistant (Model Context Protocol, on standard input).
+
+    The assistant starts this command itself. It needs `pip install "pixelmill[mcp]"`.
+    """
+    from importlib.util import find_spec
+
+    from deploy.client.server import find_server
+
+    if find_spec("mcp") is None:
+        raise BadInput("the package mcp is not installed", hint='Run: pip install "pixelmill[mcp]"')
+    from deploy.mcp.server import serve
+
+    serve(find_server(url, key), out.expanduser())
+
+
 model_commands = typer.Typer(epilog="Example: pixelmill models --json")
 app.add_typer(model_commands, name="models", rich_help_panel=EXTEND)
 

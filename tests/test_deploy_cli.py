@@ -15,7 +15,7 @@ from deploy import cli
 
 PIXELMILL = [sys.executable, "-W", "error", "-m", "deploy.cli"]
 COMMANDS = (
-    "up", "init", "web", "worker", "run", "models", "weights", "train", "doctor", "backup",
+    "up", "init", "web", "worker", "run", "mcp", "models", "weights", "train", "doctor", "backup",
     "restore",
 )  # fmt: skip
 

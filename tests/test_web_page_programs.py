@@ -216,29 +216,6 @@ def test_the_token_of_somebody_elses_hub_is_passed_over(connect: Callable[..., C
     assert job["state"] == "done"
 
 
-def test_a_second_process_tells_of_the_jobs_of_the_first(stack: Stack) -> None:
-    other = stack.start_another_web()
-    try:
-        with httpx.Client(timeout=60) as wire:
-            wire.get(f"{stack.url}/ui/config").raise_for_status()
-            with PHOTO.open("rb") as file:
-                [path] = wire.post(
-                    f"{stack.url}/ui/gradio_api/upload", files={"files": file}
-                ).json()
-            image = {"path": path, "meta": {"_type": "gradio.FileData"}}
-            call = {"data": [image, "toy"], "fn_index": 0, "session_hash": "def"}
-            event = wire.post(f"{other}{JOIN}", json=call).json()["event_id"]
-            stream = wire.get(
-                f"{stack.url}/ui/gradio_api/queue/data", params={"session_hash": "def"}
-            ).text
-    finally:
-        stack.kill("web-2")
-
-    messages = [json.loads(line[6:]) for line in stream.splitlines() if line]
-    assert messages[-2]["event_id"] == event and messages[-2]["success"]
-    assert messages[-1] == {"msg": "close_stream"}
-
-
 def test_a_session_that_waits_for_nothing_is_closed_at_once(stack: Stack) -> None:
     stream = httpx.get(f"{stack.url}/ui/gradio_api/queue/data?session_hash=nothing")
 
@@ -297,3 +274,17 @@ def test_a_key_opens_it(stack: Stack, closed: str, connect: Callable[..., Client
     client = connect(f"{closed}/ui/", headers={"Authorization": f"Bearer {stack.api_key}"})
 
     assert client.predict(handle_file(PHOTO), "toy", api_name="/run")[1]["state"] == "done"
+
+
+def test_any_process_tells_of_the_jobs_of_all(stack: Stack, closed: str) -> None:
+    with httpx.Client(headers={"Authorization": f"Bearer {stack.api_key}"}, timeout=60) as wire:
+        with PHOTO.open("rb") as file:
+            [path] = wire.post(f"{stack.url}/ui/gradio_api/upload", files={"files": file}).json()
+        image = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        call = {"data": [image, "toy"], "fn_index": 0, "session_hash": "def"}
+        event = wire.post(f"{closed}{JOIN}", json=call).json()["event_id"]
+        told = wire.get(f"{stack.url}/ui/gradio_api/queue/data", params={"session_hash": "def"})
+
+    messages = [json.loads(line[6:]) for line in told.text.splitlines() if line]
+    assert messages[-2]["event_id"] == event and messages[-2]["success"]
+    assert messages[-1] == {"msg": "close_stream"}

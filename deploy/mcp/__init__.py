@@ -1,0 +1,1 @@
+"""`pixelmill mcp`: a running server's models as tools of the Model Context Protocol."""
