@@ -1,4 +1,7 @@
-"""Arrays between stages: files in shared memory on one host, a Redis of its own across hosts."""
+"""Arrays that one stage leaves for the next: files in shared memory, or values in a Redis.
+
+Files serve all workers of one host. Workers on several hosts need the scratch Redis.
+"""
 
 import fcntl
 import mmap
@@ -23,100 +26,101 @@ from storage.private_files import new_file, open_file, own_file, write_all
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, SyncRedis, command
 
 TTL_S = 3600
-APART = (
-    "workers on other hosts, or in containers of their own, do not see the arrays in this folder: "
-    "set PIXELMILL_SCRATCH_URL, a Redis for them, on all workers"
+NOT_SHARED = (
+    "workers on other hosts or in other containers cannot read the arrays in this folder: "
+    "set PIXELMILL_SCRATCH_URL to a Redis for these arrays, on all workers"
 )
 MAPPED_ABOVE = 256 * 1024
-"""Bytes; mapping a smaller file costs more than copying it."""
-HEAD = 64
-"""Bytes before the pixels: dtype and shape, so that these stay aligned. np.save's own header is a
-Python literal, and parsing it took a tenth of a small job's CPU."""
+"""Files of more bytes are mapped into memory; a smaller one is copied, which costs less."""
+HEADER_BYTES = 64
+"""Bytes before the pixels, which say dtype and shape; a multiple of 64, so that the pixels are
+aligned. (The header of np.save is a Python literal; parsing it took a tenth of a small job's CPU.)
+"""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How full it is."""
+    """How full a scratch store is."""
 
     used: int
-    """Bytes of this installation's arrays."""
+    """Bytes that the arrays of this installation take."""
     room: int
-    """Bytes that there are for everything, of others as well; 0: nobody knows."""
+    """Bytes that the store has in all, used or free; 0 if that is unknown."""
     free: int
-    """Bytes that nobody uses yet; where `room` is 0, nobody knows."""
+    """Bytes that are still free; unknown where `room` is 0."""
 
 
 class Scratch(Protocol):
-    """Name -> array, short-lived. A missing name is FileNotFoundError."""
+    """Stores arrays by name for a short time."""
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
-        """Keep an array until `delete`."""
+        """Store an array. Raises StorageDown if there is no room for it."""
 
     def get(self, name: str) -> NDArray[np.generic]:
-        """The array, read-only."""
+        """The array, read-only. Raises FileNotFoundError if there is none of this name."""
 
     def delete(self, *names: str) -> None:
-        """Forget these; missing ones are no error."""
+        """Delete these arrays; those that do not exist are ignored."""
 
     def usage(self, installation: str) -> Usage:
-        """How much this installation's arrays take."""
+        """How full the store is."""
 
     def older_than(self, installation: str, age_s: float) -> list[str]:
-        """Names of this installation's arrays that were put longer ago than this."""
+        """Names of the arrays of this installation that were stored more than `age_s` ago."""
 
 
-def name(installation: str, run: str, number: int, array: str) -> str:
-    """`<installation>:<run>:<n>:<array>`; runs never share arrays, nor do attempts at a run."""
-    return f"{installation}:{run}:{number}:{array}"
+def name(installation: str, request_key: str, attempt: int, array: str) -> str:
+    """The name of an array of one attempt at a run. No other attempt or run uses it."""
+    return f"{installation}:{request_key}:{attempt}:{array}"
 
 
 def run_of(name: str) -> tuple[str, int]:
-    """The run and the attempt at it that a name belongs to."""
-    run, number, _ = name.split(":", 1)[1].rsplit(":", 2)
-    return run, int(number)
+    """Request key and attempt of the run that an array of this name belongs to."""
+    request_key, attempt, _ = name.split(":", 1)[1].rsplit(":", 2)
+    return request_key, int(attempt)
 
 
 class FolderScratch:
-    """Files under `folder`, which should be memory (/dev/shm): a 3 MB array costs about 1 ms."""
+    """Files in `folder`, which should be in memory (/dev/shm): an array of 3 MB takes 1 ms."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._prefix = str(folder / "pixelmill-")  # a Path per array costs more than the array
+        self._prefix = str(folder / "pixelmill-")  # building a Path for each array takes longer
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
-        """Keep an array until `delete`. StorageDown when the folder is full."""
+        """Store an array. Raises StorageDown if the folder is full."""
         try:
             with new_file(self._path(name)) as file:
                 for part in _packed(array):
                     write_all(file.fileno(), part)
         except OSError as error:
-            with suppress(OSError):  # the folder is gone, or the file is somebody else's
+            with suppress(OSError):  # the folder is gone, or the file belongs to another user
                 self.delete(name)
             raise StorageDown(f"no room for scratch arrays in {self.folder}: {error}") from error
 
     def get(self, name: str) -> NDArray[np.generic]:
-        """The array, read-only; big ones are mapped, not copied."""
+        """The array, read-only. A large one is mapped into memory and not copied."""
         with own_file(self._path(name)) as file:
             if os.fstat(file.fileno()).st_size > MAPPED_ABOVE:
                 return _unpacked(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             return _unpacked(file.read())
 
     def delete(self, *names: str) -> None:
-        """Forget these; missing ones are no error."""
+        """Delete these arrays; those that do not exist are ignored."""
         for name in names:
             with suppress(FileNotFoundError):
                 os.unlink(self._path(name))
 
     def hold(self, installation: str) -> FileIO:
-        """Say that arrays here are in use, until this is closed or the process has ended."""
+        """Lock the arrays of this installation against `clear`, until the file is closed."""
         file = open_file(self._lock(installation), os.O_RDWR | os.O_CREAT)
         fcntl.flock(file, fcntl.LOCK_SH)
         return file
 
     def clear(self, installation: str) -> int:
-        """Remove all arrays of this installation, unless a process holds them; how many.
+        """Delete all arrays of this installation, unless a process has called `hold`.
 
-        Their runs begin anew: without workers here nobody would go on with them soon.
+        Answers how many there were. Their runs restart, as no worker here would continue them soon.
         """
         with open_file(self._lock(installation), os.O_RDWR | os.O_CREAT) as file:
             try:
@@ -129,35 +133,36 @@ class FolderScratch:
         return len(names)
 
     def usage(self, installation: str) -> Usage:
-        """Bytes of our files, and of the file system."""
-        there = os.statvfs(self.folder)
+        """How much the files of this installation take, and how full the file system is."""
+        file_system = os.statvfs(self.folder)
         used = sum(file.stat(follow_symlinks=False).st_size for file in self._files(installation))
-        size = there.f_frsize
-        return Usage(used, there.f_blocks * size, there.f_bavail * size)
+        block = file_system.f_frsize
+        return Usage(used, file_system.f_blocks * block, file_system.f_bavail * block)
 
     def older_than(self, installation: str, age_s: float) -> list[str]:
-        """Names of this installation's arrays that were put longer ago than this."""
-        begin = time.time() - age_s
+        """Names of the arrays of this installation that were stored more than `age_s` ago."""
+        latest = time.time() - age_s
         return [
             ":".join((installation, *file.name.removeprefix(head).rsplit("-", 2)))
             for head in [f"pixelmill-{installation}-"]
             for file in self._files(installation)
-            if file.stat(follow_symlinks=False).st_mtime < begin
+            if file.stat(follow_symlinks=False).st_mtime < latest
         ]
 
     def host_id(self) -> str:
-        """Equal for all processes that see the same files here: those of one host since its start.
+        """The same text for all processes that share this folder, and for no others.
 
-        Containers have one kernel and boot id, but folders of their own unless they share them.
+        The boot id alone does not suffice: containers of one host have it in common, but each has
+        its own folder unless they are told to share one.
         """
-        there = os.stat(self.folder)
-        return f"{boot_id()}:{there.st_dev}:{there.st_ino}"
+        folder = os.stat(self.folder)
+        return f"{boot_id()}:{folder.st_dev}:{folder.st_ino}"
 
     def _files(self, installation: str) -> "Iterator[os.DirEntry[str]]":
-        with os.scandir(self.folder) as found:
-            for file in found:
+        with os.scandir(self.folder) as entries:
+            for file in entries:
                 if file.name.startswith(f"pixelmill-{installation}-"):
-                    with suppress(FileNotFoundError):  # deleted meanwhile
+                    with suppress(FileNotFoundError):  # it has just been deleted
                         if file.stat(follow_symlinks=False).st_uid == os.geteuid():
                             yield file
 
@@ -169,63 +174,69 @@ class FolderScratch:
 
 
 class RedisScratch:
-    """Values with a time to live in a Redis that is neither broker nor cache."""
+    """Values that expire, in a Redis that is used for nothing else."""
 
     def __init__(self, client: "redis.Redis") -> None:
-        self.client: Any = client  # answers bytes: made without decode_responses
-        # Work may be cut short in the middle of an answer; redis-py would use the connection on.
+        """The client must answer bytes: made without decode_responses."""
+        self.client: Any = client
+        # A time limit may interrupt a worker in the middle of an answer. redis-py would use the
+        # connection again and take the rest for the next answer; SyncRedis closes it.
         self._link = SyncRedis(client, "the scratch Redis")
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
-        """Keep an array for TTL_S at most."""
+        """Store an array for at most TTL_S. Raises StorageDown if Redis does not take it."""
         words = ("SET", keys.scratch(name), b"".join(_packed(array)), "EX", TTL_S)
         self._link.do(command(bool, *words, kinds=TEXT))
 
     def get(self, name: str) -> NDArray[np.generic]:
         """The array, read-only."""
         call: Call[bytes | None] = command(_same, "GET", keys.scratch(name), kinds=MAYBE_TEXT)
-        found = self._link.do(call)
-        if found is None:
+        packed = self._link.do(call)
+        if packed is None:
             raise FileNotFoundError(name)
-        return _unpacked(found)
+        return _unpacked(packed)
 
     def delete(self, *names: str) -> None:
-        """Forget these; missing ones are no error."""
+        """Delete these arrays; those that do not exist are ignored."""
         self._link.do(command(bool, "DEL", *map(keys.scratch, names), kinds=NUMBER))
 
     def usage(self, installation: str) -> Usage:
-        """What Redis says of its memory: it keeps nothing but arrays."""
+        """How full Redis is; it stores nothing but arrays."""
         with _mapped():
             memory = self.client.info("memory")
         used, room = int(memory["used_memory"]), int(memory["maxmemory"])
         return Usage(used, room, max(room - used, 0))
 
     def older_than(self, installation: str, age_s: float) -> list[str]:
-        """Names of this installation's arrays that were put longer ago than this."""
+        """Names of the arrays of this installation that were stored more than `age_s` ago."""
         with _mapped():
-            found = list(self.client.scan_iter(keys.scratch(f"{installation}:*"), count=1000))
-            left_s = [self.client.ttl(key) for key in found]
+            names = list(self.client.scan_iter(keys.scratch(f"{installation}:*"), count=1000))
+            left_s = [self.client.ttl(key) for key in names]
         return [
             key.decode().removeprefix(keys.scratch(""))
-            for key, left in zip(found, left_s, strict=True)
+            for key, left in zip(names, left_s, strict=True)
             if TTL_S - left > age_s
         ]
 
 
 class HostScratch:
-    """Files while all who work together share this folder, else a Redis, if there is one."""
+    """Files while all workers share this folder, otherwise the scratch Redis."""
 
     def __init__(
         self, near: FolderScratch, far: RedisScratch | None, is_shared: Callable[[], bool]
     ) -> None:
+        """`far` is None without a scratch Redis; `is_shared` says whether all workers are here."""
         self.near, self.far, self._is_shared = near, far, is_shared
 
     def put(self, name: str, array: NDArray[np.generic]) -> None:
-        """Keep an array where all who need it can read it; StorageDown if there is no place."""
+        """Store an array where every worker can read it.
+
+        Raises StorageDown if there is no such place, or no room in it.
+        """
         self._best().put(name, array)
 
     def get(self, name: str) -> NDArray[np.generic]:
-        """The array, wherever it was put: others may have come or gone meanwhile."""
+        """The array, from either store: other workers may have started or ended since `put`."""
         try:
             return self.near.get(name)
         except FileNotFoundError:
@@ -234,30 +245,30 @@ class HostScratch:
             return self.far.get(name)
 
     def delete(self, *names: str) -> None:
-        """Forget these here; in Redis while it is in use, where the rest expires by itself."""
+        """Delete the files, and the values in Redis while `put` uses it; left ones expire there."""
         self.near.delete(*names)
         if self.far and not self._is_shared():
             self.far.delete(*names)
 
     def usage(self, installation: str) -> Usage:
-        """Of where arrays are put now."""
+        """How full the store is that `put` uses now."""
         return self._best().usage(installation)
 
     def older_than(self, installation: str, age_s: float) -> list[str]:
-        """Of both."""
-        found = self.near.older_than(installation, age_s)
-        return found + (self.far.older_than(installation, age_s) if self.far else [])
+        """Names of the arrays in both stores that were stored more than `age_s` ago."""
+        names = self.near.older_than(installation, age_s)
+        return names + (self.far.older_than(installation, age_s) if self.far else [])
 
     def _best(self) -> FolderScratch | RedisScratch:
         if self._is_shared():
             return self.near
         if self.far is None:
-            raise StorageDown(APART)
+            raise StorageDown(NOT_SHARED)
         return self.far
 
 
 def boot_id() -> str:
-    """Equal for all processes on this host since its last start."""
+    """The same text for all processes on this host, and another one after it has rebooted."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -273,20 +284,20 @@ def _mapped() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise StorageDown(f"scratch Redis did not answer: {error}") from error
+        raise StorageDown(f"the scratch Redis did not answer: {error}") from error
 
 
 def _packed(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:
-    """HEAD bytes that say `dtype shape`, then the pixels."""
+    """HEADER_BYTES that say `dtype shape`, then the pixels."""
     shape = ",".join(map(str, array.shape))
-    head = f"{array.dtype.str} {shape}".encode().ljust(HEAD)
-    if len(head) > HEAD or array.dtype.hasobject:
-        raise ValueError(f"no array of this kind in scratch: {array.dtype} {array.shape}")
-    return head, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    header = f"{array.dtype.str} {shape}".encode().ljust(HEADER_BYTES)
+    if len(header) > HEADER_BYTES or array.dtype.hasobject:
+        raise ValueError(f"scratch stores no array of this kind: {array.dtype} {array.shape}")
+    return header, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _unpacked(data: bytes | mmap.mmap) -> NDArray[np.generic]:
-    """The array in these bytes, read-only, not copied."""
-    dtype, shape = data[:HEAD].decode().split(" ")[:2]
+    """The array in these bytes; read-only, as it is not copied."""
+    dtype, shape = data[:HEADER_BYTES].decode().split(" ")[:2]
     sides = [int(side) for side in shape.split(",") if side]
-    return np.frombuffer(data, np.dtype(dtype), offset=HEAD).reshape(sides)
+    return np.frombuffer(data, np.dtype(dtype), offset=HEADER_BYTES).reshape(sides)

@@ -1,4 +1,4 @@
-"""Accounts and API keys. Passwords are kept as scrypt hashes, keys as SHA-256."""
+"""Accounts and API keys in the state Redis: passwords as scrypt hashes, API keys as SHA-256."""
 
 import hashlib
 import hmac
@@ -9,11 +9,11 @@ from storage import keys
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, command
 
 N, R, P = 2**14, 8, 1
-"""scrypt cost: about 40 ms and 16 MiB a try (RFC 7914)."""
+"""Cost parameters of scrypt (RFC 7914): checking a password takes about 40 ms and 16 MiB."""
 
 
 def set_password(user: str, password: str, role: str = "admin") -> Call[Any]:
-    """Create the account or change its password."""
+    """Create an account, or replace the password and role of an existing one."""
     salt = secrets.token_bytes(16)
     stored = f"{salt.hex()}:{_hash(password, salt).hex()}"
     words = ("HSET", keys.user(user), "password", stored, "role", role)
@@ -21,28 +21,32 @@ def set_password(user: str, password: str, role: str = "admin") -> Call[Any]:
 
 
 def password_hash(user: str) -> Call[str | None]:
-    """What `is_password` compares with; None if there is no such account."""
+    """The stored hash, for `is_password`; None if there is no such account."""
     return command(_maybe_text, "HGET", keys.user(user), "password", kinds=MAYBE_TEXT)
 
 
 def role(user: str) -> Call[str | None]:
-    """What an account may do: `admin`, or None if there is no such account."""
+    """The role of an account, such as `admin`; None if there is no such account."""
     return command(_maybe_text, "HGET", keys.user(user), "role", kinds=MAYBE_TEXT)
 
 
 def is_password(stored: str | None, password: str) -> bool:
-    """Whether this is the password. Takes as long for an account that does not exist."""
+    """Whether this is the password whose hash is `stored`.
+
+    Without an account (None) this takes just as long, so that the time does not reveal which
+    accounts exist.
+    """
     salt, _, digest = (stored or f"{'00' * 16}:").partition(":")
     return hmac.compare_digest(_hash(password, bytes.fromhex(salt)).hex(), digest)
 
 
 def add_key(key: str, user: str) -> Call[Any]:
-    """Let this API key act for this user."""
+    """Make this an API key of this user."""
     return command(bool, "SET", keys.api_key(key), user, kinds=TEXT)
 
 
 def user_of_key(key: str) -> Call[str | None]:
-    """The user whom an API key belongs to."""
+    """The user whom an API key belongs to; None if the key is unknown."""
     return command(_maybe_text, "GET", keys.api_key(key), kinds=MAYBE_TEXT)
 
 

@@ -14,7 +14,7 @@ import pytest
 from stack import Stack
 
 from storage.errors import StorageDown
-from storage.s3.asynchronous import ANSWER_S, PATIENCE_S, AsyncObjects, Watch
+from storage.s3.asynchronous import ANSWER_S, SILENCE_S, AsyncObjects, Watch
 from storage.s3.folder import FolderObjects
 from storage.s3.objects import Objects, S3Objects
 
@@ -112,7 +112,7 @@ async def test_a_server_that_is_gone_is_said_at_once() -> None:
 
 async def test_long_work_of_a_living_server_is_waited_for(remote: AsyncObjects) -> None:
     def slow(objects: Objects) -> str:
-        threading.Event().wait(PATIENCE_S * 2.5)
+        threading.Event().wait(SILENCE_S * 2.5)
         return "done"
 
     assert await remote.do(slow) == "done"
@@ -123,7 +123,7 @@ async def test_a_client_that_takes_its_time_is_not_the_servers_silence() -> None
         raise AssertionError("nobody had to be asked")
 
     async def client_is_slow() -> str:
-        await asyncio.sleep(PATIENCE_S * 2)
+        await asyncio.sleep(SILENCE_S * 2)
         return "sent"
 
     assert await Watch(nobody).over(client_is_slow, lambda: inf) == "sent"
@@ -139,7 +139,7 @@ async def test_the_wait_begins_when_the_server_is_waited_for() -> None:
         await Watch(silence).over(silence, lambda: began + 0.5)
 
     took_s = time.monotonic() - began
-    assert 0.5 + PATIENCE_S + ANSWER_S <= took_s < 0.5 + LIMIT_S
+    assert 0.5 + SILENCE_S + ANSWER_S <= took_s < 0.5 + LIMIT_S
 
 
 async def test_a_folder_is_asked_nothing(tmp_path: Path) -> None:

@@ -55,10 +55,10 @@ def dead(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scratch]:
 def test_an_array_comes_back_as_it_was(store: Scratch, array: np.ndarray) -> None:
     store.put("a:1", array)
 
-    found = store.get("a:1")
+    restored = store.get("a:1")
 
-    assert found.dtype == array.dtype
-    np.testing.assert_array_equal(found, array)
+    assert restored.dtype == array.dtype
+    np.testing.assert_array_equal(restored, array)
 
 
 @pytest.mark.parametrize("size", [8, MAPPED_ABOVE])
@@ -136,7 +136,7 @@ def test_usage_counts_the_bytes_of_this_installation(tmp_path: Path) -> None:
 
     usage = store.usage("mill")
 
-    assert usage.used == 1000 + scratch.HEAD
+    assert usage.used == 1000 + scratch.HEADER_BYTES
     assert usage.room > usage.used
 
 

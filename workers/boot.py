@@ -18,7 +18,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from storage import catalogue
 from storage.catalogue import WorkerInfo
 from storage.errors import StorageDown
-from storage.scratch import APART
+from storage.scratch import NOT_SHARED
 from tasks.app import app
 from tasks.clients import host_id, local_scratch, state
 from tasks.errors import JobError
@@ -164,7 +164,7 @@ def _check_scratch_folder() -> None:
             if state().do(catalogue.read()).is_on_one_host(own):
                 return
             if time.monotonic() > give_up_at:
-                refuse(JobError(APART))
+                refuse(JobError(NOT_SHARED))
             time.sleep(0.5)
     except StorageDown as error:  # Celery waits for Redis; each array is checked again
         log.warning("other workers not seen", reason=str(error))

@@ -1,7 +1,7 @@
-"""Waiting for S3 on an event loop: as long as it shows signs of life, and no longer.
+"""S3 for an event loop: waits for an answer while the server responds, and gives up when it hangs.
 
-A server that was killed refuses at once. One that hangs says nothing, and neither does one that is
-at a large object: a small question in between tells them apart.
+A server that was killed refuses connections at once. A server that hangs is silent, but so is one
+that is busy with a large object. To tell them apart, a silent server is sent a small request.
 """
 
 import asyncio
@@ -15,62 +15,66 @@ import httpx
 from storage.errors import StorageDown
 from storage.s3.objects import Objects
 
-PATIENCE_S = 0.7
-"""Who says nothing for so long is asked whether it is there,"""
+SILENCE_S = 0.7
+"""A server that has been silent for this long is checked by a small request."""
 ANSWER_S = 0.7
-"""and has so long to answer. Together, somebody is told within two seconds."""
-TURNS = 7
-"""That time is waited for in so many parts: a turn of the loop that itself takes long, as hundreds
-of requests have come at once, uses up one of them and is not taken for the server's silence."""
+"""How long the answer to that request may take. A client thus gets an error within two seconds."""
+PARTS = 7
+"""ANSWER_S is waited for in this many parts. When hundreds of requests arrive at once, this process
+is late itself: a long turn of the event loop then uses up one part only, so that the process's own
+delay is not mistaken for silence of the server."""
 THREADS = 32
 
 T = TypeVar("T")
 
 
 class Watch:
-    """Knows whether a server is there, by asking when it matters."""
+    """Finds out whether a server responds, when there is reason to doubt it."""
 
     def __init__(self, ask: Callable[[], Awaitable[Any]]) -> None:
+        """`ask` sends the small request and returns once it is answered."""
         self._ask = ask
-        self._asking: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
         self._is_silent = False
 
     async def check(self) -> None:
-        """Raises StorageDown unless the server answers now. Whoever asks at a time asks once."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._answered())
-        await asyncio.shield(self._asking)
+        """Raises StorageDown unless the server responds. Concurrent calls share one request."""
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check())
+        await asyncio.shield(self._checking)
 
     async def over(
         self, work: Callable[[], Awaitable[T]], since: Callable[[], float] | None = None
     ) -> T:
-        """What `work` answers; StorageDown once the server answers neither it nor a question.
+        """The result of `work`. Raises StorageDown if the server stops responding meanwhile.
 
-        `since` tells the time (monotonic) from which the server, and not its client, is waited for.
+        `since` returns the time (monotonic) since which the server is waited for, if `work` also
+        waits for a client.
         """
-        if self._is_silent:  # it was: rather ask than start one thing more to wait for
+        if self._is_silent:  # the last check failed: check before more work waits for the server
             await self.check()
-        began = monotonic()
+        started = monotonic()
         working = asyncio.ensure_future(work())
         try:
-            seen = began
+            responded = started
             while not working.done():
-                left_s = max(seen, since() if since else began) + PATIENCE_S - monotonic()
+                silent_since = max(responded, since() if since else started)
+                left_s = silent_since + SILENCE_S - monotonic()
                 if left_s > 0:
-                    await asyncio.wait({working}, timeout=min(left_s, PATIENCE_S))
+                    await asyncio.wait({working}, timeout=min(left_s, SILENCE_S))
                 else:
                     await self.check()
-                    seen = monotonic()
+                    responded = monotonic()
             return await working
         finally:
             working.cancel()
 
-    async def _answered(self) -> None:
+    async def _check(self) -> None:
         self._is_silent = True
         asking = asyncio.ensure_future(self._ask())
         try:
-            for _ in range(TURNS):
-                await asyncio.wait({asking}, timeout=ANSWER_S / TURNS)
+            for _ in range(PARTS):
+                await asyncio.wait({asking}, timeout=ANSWER_S / PARTS)
             if not asking.done():
                 raise TimeoutError
             await asking
@@ -82,18 +86,18 @@ class Watch:
 
 
 class AsyncObjects:
-    """Objects for an event loop: calls in threads of their own, under a watch."""
+    """Calls of `storage.s3.objects` from an event loop. They run in threads and are watched."""
 
     def __init__(self, objects: Objects, url: str = "") -> None:
-        """`url` is the server's; without one (a folder) nobody is asked."""
+        """`url` is the server's; empty for a folder, which always responds."""
         self.objects = objects
         self._url = url
         self._client: httpx.AsyncClient | None = None
         self._threads = ThreadPoolExecutor(THREADS, "objects")
-        self.watch = Watch(self._any_answer)
+        self.watch = Watch(self._ask)
 
     async def do(self, call: Callable[[Objects], T]) -> T:
-        """What `call` answers, as storage.s3.objects says."""
+        """The result of `call`. Raises what it raises, and StorageDown if S3 does not respond."""
 
         async def work() -> T:
             return await asyncio.get_running_loop().run_in_executor(
@@ -103,13 +107,14 @@ class AsyncObjects:
         return await self.watch.over(work)
 
     async def close(self) -> None:
-        """Wait for nobody."""
+        """Close the connections; calls in progress are abandoned."""
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self._client:
             await self._client.aclose()
 
-    async def _any_answer(self) -> None:
-        """Even a refusal is a sign of life."""
+    async def _ask(self) -> None:
+        """Send the small request. An answer of any status shows that the server responds."""
         if self._url:
             self._client = self._client or httpx.AsyncClient(trust_env=False)
-            await self._client.head(self._url, timeout=TURNS * ANSWER_S)  # who asks waits less
+            # Watch gives up much earlier; this ends the request that is left behind then.
+            await self._client.head(self._url, timeout=PARTS * ANSWER_S)
