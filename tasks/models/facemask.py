@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -48,6 +48,25 @@ class Session:
     classifier: Any
     calibration: Sequence[float]
     """Factor and shift of the mask's margin, then of the face's; factor of the heat's logit."""
+
+
+class MaskDetail(TypedDict):
+    """What is known of a mask that somebody wears."""
+
+    worn_incorrectly: float
+    """Probability that it does not cover nose and mouth."""
+
+
+class Face(TypedDict):
+    """A face in the result's `faces`."""
+
+    box: list[float]
+    """Left, top, right, bottom in pixels of the image."""
+    label: str
+    """One of LABELS."""
+    score: float
+    """Probability that it is a face with this label."""
+    detail: NotRequired[MaskDetail]
 
 
 def load(weights: Mapping[str, Path], device: str) -> Session:
@@ -163,10 +182,10 @@ def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence
     return Output({"faces": kept, "counts": counts}, {"preview": _preview(image, shown)})
 
 
-def _face(row: Tensor) -> dict[str, Any]:
+def _face(row: Tensor) -> Face:
     face, mask, wrongly = (float(value) for value in row[4:7])
     worn = mask >= 0.5
-    record: dict[str, Any] = {
+    record: Face = {
         "box": row[:4].tolist(),
         "label": LABELS[0] if worn else LABELS[1],
         "score": round(face * (mask if worn else 1 - mask), 4),
@@ -180,7 +199,7 @@ def _has_area(box: Sequence[float]) -> bool:
     return box[2] > box[0] and box[3] > box[1]
 
 
-def _preview(image: Image, faces: Sequence[Mapping[str, Any]]) -> Image:
+def _preview(image: Image, faces: Sequence[Face]) -> Image:
     """The photo with its faces marked, longest side at most PREVIEW_SIDE."""
     height, width = geometry.fit(image.shape[0], image.shape[1], PREVIEW_SIDE)
     scale = width / image.shape[1]

@@ -1,7 +1,7 @@
 """Jobs: create by an upload or a hash, read, cancel, delete."""
 
 import asyncio
-from typing import Any
+from typing import TypedDict
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -12,14 +12,21 @@ from tasks.errors import BadInput
 from web.api import responses, schemas
 from web.api.routing import ParsedRoute
 from web.api.uploads import file_to_send, sign
-from web.errors import error_body, json_response
+from web.errors import ErrorBody, error_body, json_response
 from web.jobs.service import service_of
 from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission, UploadNeeded
-from web.jobs.uploads import no_upload
+from web.jobs.uploads import SignedUpload, no_upload
 from web.live.watcher import no_job
 from web.middleware.validation import OBJECT_ID, matches
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
+
+
+class UploadNeededBody(TypedDict):
+    """schemas.UploadNeeded."""
+
+    error: ErrorBody
+    upload: SignedUpload | None
 
 
 @router.post(
@@ -142,7 +149,7 @@ def _submission(
 
 async def _upload_needed(
     request: Request, body: schemas.JobRequest, error: UploadNeeded
-) -> dict[str, Any]:
+) -> UploadNeededBody:
     """The body of a 409. Without a size there is no address: each is signed for one size."""
     if body.size is None:
         error.hint = (
