@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
-pytest.register_assert_rewrite("job_service", "internet")  # imported before they are plugins
+# Tests import names from these before they are plugins.
+pytest.register_assert_rewrite("job_service", "job_calls", "internet")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -45,7 +45,9 @@ def do_all(client: "redis.Redis", calls: Iterable[Call[Any]]) -> list[Any]:
             client.script_load(source(name)[0])
         for call in some:
             pipeline.execute_command("EVALSHA", source(call.script)[1], *call.words)
-        answers += [call.parse(found) for call, found in zip(some, pipeline.execute(), strict=True)]
+        answers += [
+            call.parse(answer) for call, answer in zip(some, pipeline.execute(), strict=True)
+        ]
     return answers
 
 

@@ -47,9 +47,9 @@ class Proxy:
         self.upstream = f"{host}:{port}"
         self._writers |= {writer, onward}
         await asyncio.gather(self._questions(reader, onward), self._answers(there, writer))
-        for one in (writer, onward):
+        for stream in (writer, onward):
             with suppress(OSError):
-                await one.wait_closed()
+                await stream.wait_closed()
         self._writers -= {writer, onward}
         self._serving.discard(asyncio.current_task())
 

@@ -2,113 +2,123 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from storage.jobs import claims, endings, snapshots, stages
 from storage.jobs.endings import End
-from storage.jobs.queueing import EncodedMessage
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.jobs.stages import StageStart
 from storage.redis.calls import Call, SyncRedis
 
+
+@dataclass(frozen=True)
+class StageNames:
+    """What a stage of the model `toy` is called, and where its runs go next."""
+
+    state: str
+    queue: str
+    next_queue: str
+    next_broker_queue: str
+
+
 STAGES = {
-    "preprocess": ("preprocessing", "cpu", "gpu.toy", "gpu.toy"),
-    "inference": ("inferring", "gpu.toy", "post", "cpu"),
-    "postprocess": ("postprocessing", "post", "", ""),
+    "preprocess": StageNames("preprocessing", "cpu", "gpu.toy", "gpu.toy"),
+    "inference": StageNames("inferring", "gpu.toy", "post", "cpu"),
+    "postprocess": StageNames("postprocessing", "post", "", ""),
 }
-"""Name: state, queue, next queue, next queue of the broker."""
 RESULT = '{"kind":"labels","width":8,"height":8,"objects":{},"data":{}}'
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that leads a run of its own."""
+    """A job that has started a run of its own."""
 
     link: SyncRedis
     id: str
     ref: RunRef
 
-    def touch(self, event: str, stage: str, progress: float = 0.5) -> None:
-        """What the stage's worker says."""
-        [answer] = self.link.do(touch(self, event, stage, progress))
-        assert answer.starts
+    def begin_stage(self, stage: str, progress: float = 0.5) -> None:
+        """What the stage's worker reports first."""
+        call = begin_stage([self.ref], stage, progress=progress, priority="interactive")
+        [start] = self.link.do(call)
+        assert start.starts
+
+    def end_stage(self, stage: str) -> None:
+        """What the stage's worker reports last."""
+        own = STAGES[stage]
+        call = end_stage(
+            [self.ref],
+            stage,
+            priority="interactive",
+            next_queue=own.next_queue,
+            next_broker_queue=own.next_broker_queue,
+        )
+        assert self.link.do(call) == [1]
 
     def finish(self, state: str = "done", payload: str = RESULT, job_ttl_s: int = 60) -> None:
-        """What the last stage's worker says."""
-        end = End(self.ref, state, payload)  # type: ignore[arg-type]  # as above
+        """What the last stage's worker reports."""
+        end = End(self.ref, state, payload)  # type: ignore[arg-type]  # one of two words
         [ended] = self.link.do(endings.finish([end], job_ttl_s=job_ttl_s))
         assert ended
 
 
-def touch(job: Job, event: str, stage: str, progress: float) -> Call[list[StageStart]]:
-    """The call that a stage's worker makes."""
-    state, queue, next_queue, next_broker_queue = STAGES[stage]
-    return report(
-        event,
-        [job.ref],
-        stage=stage,
-        state=state,
-        progress=progress,
-        queue=queue,
-        priority="interactive",
-        next_queue=next_queue,
-        next_broker_queue=next_broker_queue,
-    )
-
-
-def report(
-    event: str,
+def begin_stage(
     refs: Sequence[RunRef],
-    *,
     stage: str,
-    state: str = "x",
-    progress: float = 0,
-    model: str = "toy",
-    queue: str = "cpu",
+    *,
+    state: str = "",
+    progress: float = 0.5,
+    queue: str = "",
     priority: str = "batch",
-    next_queue: str = "",
-    next_broker_queue: str = "",
-    message: EncodedMessage | None = None,
     job_ttl_s: int = 60,
     expired: str = "{}",
 ) -> Call[list[StageStart]]:
-    """A stage begins (`start`), goes on (`renew`) or has ended (`end`) for these runs."""
-    if event == "start":
-        return stages.begin_stage(
-            refs,
-            stage=stage,
-            state=state,
-            progress=progress,
-            queue=queue,
-            priority=priority,
-            job_ttl_s=job_ttl_s,
-            expired=expired,
-        )
-    if event == "renew":
-        return _as_starts(stages.heartbeat(refs, stage=stage, job_ttl_s=job_ttl_s, expired=expired))
-    call = stages.end_stage(
+    """The call of a worker that begins a stage; state and queue of `toy` unless they are given."""
+    return stages.begin_stage(
         refs,
         stage=stage,
-        state=state,
+        state=state or STAGES[stage].state,
+        progress=progress,
+        queue=queue or STAGES[stage].queue,
+        priority=priority,
+        job_ttl_s=job_ttl_s,
+        expired=expired,
+    )
+
+
+def heartbeat(refs: Sequence[RunRef], stage: str, *, expired: str = "{}") -> Call[list[int]]:
+    """The call of a worker that is still at work on a stage."""
+    return stages.heartbeat(refs, stage=stage, job_ttl_s=60, expired=expired)
+
+
+def end_stage(
+    refs: Sequence[RunRef],
+    stage: str,
+    *,
+    state: str = "",
+    progress: float = 0.5,
+    model: str = "toy",
+    priority: str = "batch",
+    next_queue: str = "",
+    next_broker_queue: str = "",
+    job_ttl_s: int = 60,
+    expired: str = "{}",
+) -> Call[list[int]]:
+    """The call of a worker that has ended a stage, without a message for the next one."""
+    return stages.end_stage(
+        refs,
+        stage=stage,
+        state=state or STAGES[stage].state,
         progress=progress,
         model=model,
         priority=priority,
         next_queue=next_queue,
         next_broker_queue=next_broker_queue,
-        message=message,
+        message=None,
         job_ttl_s=job_ttl_s,
         expired=expired,
     )
-    return _as_starts(call)
-
-
-def _as_starts(call: Call[list[int]]) -> Call[list[StageStart]]:
-    def parse(answer: Any) -> list[StageStart]:
-        return [StageStart(number, "") for number in call.parse(answer)]
-
-    return replace(call, parse=parse)
 
 
 def claim(link: SyncRedis, user: str, model: str = "toy") -> Job:

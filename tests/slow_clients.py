@@ -104,12 +104,12 @@ def place(stack: Stack, size: int) -> str:
 def connect(url: str, source: str = "127.0.0.1", *, receive_bytes: int = 4096) -> socket.socket:
     """A connection from a loopback address, with a small buffer, so that not reading is felt."""
     parts = urlsplit(url)
-    one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    one.bind((source, 0))
-    one.settimeout(10)
-    one.connect((parts.hostname, parts.port))
-    return one
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    connection.bind((source, 0))
+    connection.settimeout(10)
+    connection.connect((parts.hostname, parts.port))
+    return connection
 
 
 @contextmanager
@@ -123,35 +123,35 @@ def crowd(
     sockets: list[socket.socket] = []
     try:
         for index in range(number):
-            one = connect(url, sources[index % len(sources)])
-            sockets.append(one)
-            one.sendall(sent)
+            connection = connect(url, sources[index % len(sources)])
+            sockets.append(connection)
+            connection.sendall(sent)
             if row and index % row == 0:
-                select.select([one], [], [], 0.5)
+                select.select([connection], [], [], 0.5)
         yield sockets
     finally:
-        for one in sockets:
-            one.close()
+        for connection in sockets:
+            connection.close()
 
 
-def is_closed(one: socket.socket) -> bool:
+def is_closed(connection: socket.socket) -> bool:
     """Whether the other side has ended it; reads what is there."""
     try:
-        while select.select([one], [], [], 0)[0]:
-            if not one.recv(65_536):
+        while select.select([connection], [], [], 0)[0]:
+            if not connection.recv(65_536):
                 return True
     except (ConnectionError, OSError):
         return True
     return False
 
 
-def rest_of(one: socket.socket, limit_s: float) -> bytes | None:
+def rest_of(connection: socket.socket, limit_s: float) -> bytes | None:
     """What still comes until the other side ends it; None if it does not in so long."""
     data, end = b"", time.monotonic() + limit_s
     with suppress(ConnectionError):
         while (left_s := end - time.monotonic()) > 0:
-            if select.select([one], [], [], left_s)[0]:
-                chunk = one.recv(65_536)
+            if select.select([connection], [], [], left_s)[0]:
+                chunk = connection.recv(65_536)
                 if not chunk:
                     return data
                 data += chunk

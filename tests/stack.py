@@ -153,9 +153,9 @@ class Stack:
             headers={"Authorization": f"Bearer {API_KEY}"},
         )
         answer.raise_for_status()
-        found = self.state.hget(keys.job(answer.json()["id"]), "upload")
-        assert isinstance(found, bytes)
-        return found.decode()
+        upload = self.state.hget(keys.job(answer.json()["id"]), "upload")
+        assert isinstance(upload, bytes)
+        return upload.decode()
 
     def start(self, name: str, command: list[str], env: Mapping[str, str] | None = None) -> None:
         """One process, in a session of its own, with a log file; `env` beside the others'."""
@@ -194,8 +194,8 @@ class Stack:
         spent = 0.0
         for name in names:
             process = psutil.Process(self.processes[name].pid)
-            for one in [process, *process.children(recursive=True)]:
-                times = one.cpu_times()
+            for member in [process, *process.children(recursive=True)]:
+                times = member.cpu_times()
                 spent += times.user + times.system
         return spent
 

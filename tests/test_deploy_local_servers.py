@@ -67,10 +67,10 @@ def unfinished(stack: Stack) -> set[Path]:
 
 def wait_until_one_more(stack: Stack, known: set[Path]) -> Path:
     end = time.monotonic() + 10
-    while not (found := unfinished(stack) - known):
+    while not (new := unfinished(stack) - known):
         assert time.monotonic() < end
         time.sleep(0.02)
-    return found.pop()
+    return new.pop()
 
 
 def test_what_a_killed_server_had_not_written_to_the_end_is_removed(
@@ -99,7 +99,7 @@ def test_what_a_killed_server_had_not_written_to_the_end_is_removed(
 def test_listings_hide_what_is_unfinished(
     stack: Stack, objects: S3Objects, begin: Callable[[str], Upload]
 ) -> None:
-    """Which is why the sweeper never sees it."""
+    """Which is why the loop that deletes expired objects never sees it."""
     begin("in/ada/half")
     wait_until_one_more(stack, set())
 

@@ -32,10 +32,10 @@ def test_every_package_has_hashes(group: str) -> None:
 
 
 def test_the_locks_have_the_versions_that_the_constraints_say() -> None:
-    wanted, found = pins(ROOT / "constraints.txt"), pins(lock("bench")) | pins(lock("docs"))
+    wanted, pinned = pins(ROOT / "constraints.txt"), pins(lock("bench")) | pins(lock("docs"))
 
     del wanted["torch"]
-    assert {package: found.get(package) for package in wanted} == wanted
+    assert {package: pinned.get(package) for package in wanted} == wanted
 
 
 def test_each_lock_holds_the_one_before() -> None:

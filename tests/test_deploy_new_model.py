@@ -34,8 +34,8 @@ def alpha_of(name: str) -> Image:
     array = model.preprocess(image, model.params())
     (answer,) = device.run((name, array.shape, "float32"), [array])
     assert not isinstance(answer, Exception)
-    found: Image = model.postprocess(answer.array, image, model.params(), ()).images["alpha"]
-    return found
+    alpha: Image = model.postprocess(answer.array, image, model.params(), ()).images["alpha"]
+    return alpha
 
 
 def test_the_written_file_loads_and_runs(folder: Path) -> None:

@@ -15,19 +15,19 @@ CARDS = {"toy": {"name": "toy", "title": "Toy"}, "noop": {"name": "noop", "title
 
 
 def test_an_empty_catalogue_has_nobody_and_nothing(link: SyncRedis) -> None:
-    found = link.do(catalogue.read())
+    announced = link.do(catalogue.read())
 
-    assert (found.workers, dict(found.models)) == ((), {})
-    assert found.is_gone("cpu")
+    assert (announced.workers, dict(announced.models)) == ((), {})
+    assert announced.is_gone("cpu")
 
 
 def test_an_announced_worker_is_live_with_all_it_serves(link: SyncRedis) -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
-    found = link.do(catalogue.read())
-    assert found.workers == (WORKER,)
-    assert found.is_live("gpu.toy") and found.is_live("gpu.noop")
-    assert not found.is_live("cpu")
+    announced = link.do(catalogue.read())
+    assert announced.workers == (WORKER,)
+    assert announced.is_live("gpu.toy") and announced.is_live("gpu.noop")
+    assert not announced.is_live("cpu")
 
 
 def test_models_are_read_by_name_and_in_order(link: SyncRedis) -> None:
@@ -38,7 +38,7 @@ def test_models_are_read_by_name_and_in_order(link: SyncRedis) -> None:
     assert models["toy"] == {**CARDS["toy"], "mean_stage_ms": {"preprocess": 0, "postprocess": 0}}
 
 
-def test_a_card_tells_the_models_pace(link: SyncRedis, state: "redis.Redis") -> None:
+def test_a_card_has_the_models_mean_stage_times(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
     state.hset(keys.mean_stage_ms("toy"), mapping={"preprocess": 12.5, "inferred": 1})
@@ -50,8 +50,8 @@ def test_a_card_tells_the_models_pace(link: SyncRedis, state: "redis.Redis") -> 
 def test_a_worker_without_models_can_be_announced(link: SyncRedis) -> None:
     link.do(catalogue.announce("cpu-1@host", {"queues": ["cpu"]}, {}))
 
-    found = link.do(catalogue.read())
-    assert found.is_live("cpu") and dict(found.models) == {}
+    announced = link.do(catalogue.read())
+    assert announced.is_live("cpu") and dict(announced.models) == {}
 
 
 def test_announcing_answers_redis_time(link: SyncRedis) -> None:
@@ -79,8 +79,8 @@ def test_a_silent_worker_expires(
 
     time.sleep(0.06)
 
-    found = link.do(catalogue.read())
-    assert found.workers == () and not found.is_live("gpu.toy")
+    announced = link.do(catalogue.read())
+    assert announced.workers == () and not announced.is_live("gpu.toy")
     assert state.get(keys.worker("gpu-1@host")) is None
 
 
@@ -90,9 +90,9 @@ def test_a_model_outlives_its_workers(link: SyncRedis, monkeypatch: pytest.Monke
 
     time.sleep(0.06)
 
-    found = link.do(catalogue.read())
-    assert set(found.models) == {"toy", "noop"}
-    assert not found.is_gone("gpu.toy"), "a restart of the worker is no reason to refuse work"
+    announced = link.do(catalogue.read())
+    assert set(announced.models) == {"toy", "noop"}
+    assert not announced.is_gone("gpu.toy"), "a restart of the worker is no reason to refuse work"
 
 
 def test_the_next_announcement_sweeps_the_expired(
@@ -116,9 +116,9 @@ def test_a_queue_is_gone_after_half_a_minute_without_worker(
 
     state.hset(keys.SEEN, "gpu.toy", now_ms - silent_s * 1000)
 
-    found = link.do(catalogue.read())
-    assert not found.is_live("gpu.toy")
-    assert found.is_gone("gpu.toy") is gone
+    announced = link.do(catalogue.read())
+    assert not announced.is_live("gpu.toy")
+    assert announced.is_gone("gpu.toy") is gone
 
 
 def test_a_live_worker_is_never_gone(link: SyncRedis, state: "redis.Redis") -> None:
@@ -135,5 +135,5 @@ def test_one_of_two_workers_is_enough(link: SyncRedis, state: "redis.Redis") -> 
 
     state.delete(keys.worker("gpu-1@host"))
 
-    found = link.do(catalogue.read())
-    assert len(found.workers) == 1 and found.is_live("gpu.toy")
+    announced = link.do(catalogue.read())
+    assert len(announced.workers) == 1 and announced.is_live("gpu.toy")

@@ -42,7 +42,7 @@ def timed(raw: "redis.Redis") -> Iterator[Timed]:
 def many_runs(raw: "redis.Redis", count: int) -> list[RunRef]:
     """So many runs under way of one user, each with one job."""
     claims = do_all(raw, (claim(number, known="") for number in range(count)))
-    return [RunRef(request_key(number), one.attempt) for number, one in enumerate(claims)]
+    return [RunRef(request_key(number), claim.attempt) for number, claim in enumerate(claims)]
 
 
 def test_a_delete_costs_the_same_however_long_the_history_is(
@@ -93,17 +93,17 @@ def _joining(number: int, limits: Limits) -> Call[Claim]:
 def test_all_pages_together_name_every_run_under_way(raw: "redis.Redis", link: SyncRedis) -> None:
     refs = many_runs(raw, 25)
 
-    found, after = [], ""
+    named, after = [], ""
     while True:
         page = link.do(recovery.under_way(after, most=10))
-        found += page.items
+        named += page.items
         if not (after := page.after):
             break
 
-    assert found == refs
+    assert named == refs
 
 
-def test_pages_of_a_census_are_added_up(raw: "redis.Redis", link: SyncRedis) -> None:
+def test_pages_of_the_stats_are_added_up(raw: "redis.Redis", link: SyncRedis) -> None:
     many_runs(raw, 25)
     raw.sadd(keys.MODELS, "toy")
 
@@ -119,16 +119,16 @@ def test_lost_runs_are_found_on_every_page(raw: "redis.Redis", link: SyncRedis) 
     refs = many_runs(raw, 25)
     do_all(raw, (enqueue_claimed(EncodedMessage("q", b""), [ref]) for ref in refs))
 
-    found: list[Lost] = []
+    lost_runs: list[Lost] = []
     for _ in range(2):  # suspect at the first look, lost at the second
-        raw.delete(keys.RECONCILER)
+        raw.delete(keys.REAPER_LOCK)
         page = link.do(recovery.find_lost(every_ms=900, grace_ms=-1, most=10))
-        found += page.items
+        lost_runs += page.items
         while page.after:
             page = link.do(recovery.find_lost(every_ms=900, grace_ms=-1, after=page.after, most=10))
-            found += page.items
+            lost_runs += page.items
 
-    assert [lost.ref for lost in found] == refs
+    assert [lost.ref for lost in lost_runs] == refs
 
 
 def test_expired_jobs_end_so_many_at_a_time(raw: "redis.Redis", link: SyncRedis) -> None:
@@ -231,7 +231,7 @@ def test_runs_with_many_jobs_end_some_at_a_time(raw: "redis.Redis", link: SyncRe
 def test_expired_runs_with_many_jobs_end_some_at_a_time(
     raw: "redis.Redis", link: SyncRedis
 ) -> None:
-    """What a stage leaves is what the reconciler ends next: nothing waits for ever."""
+    """What a stage leaves is what the reaper ends next: nothing waits for ever."""
     refs = []
     for number in range(4):
         joins = (claim(100 * number + job, key=f"{number:064}", known="") for job in range(100))
@@ -239,17 +239,13 @@ def test_expired_runs_with_many_jobs_end_some_at_a_time(
         raw.hset(keys.run(f"{number:064}"), "deadline", 1)
     raw.zadd(keys.DEADLINES, {f"{number:032x}": 1 for number in range(400)})
 
-    touched = link.do(
-        runs.report(
-            "start", refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-            queue="cpu", priority="batch", job_ttl_s=JOB_TTL_S, expired=EXPIRED,
-        )
-    )  # fmt: skip
+    call = runs.begin_stage(refs, "preprocess", job_ttl_s=JOB_TTL_S, expired=EXPIRED)
+    starts = link.do(call)
     left = raw.zcard(keys.DEADLINES)
     while link.do(endings.expire(EXPIRED, job_ttl_s=JOB_TTL_S)):
         pass
 
-    assert [one.has_ended for one in touched] == [True] * 4
+    assert [start.has_ended for start in starts] == [True] * 4
     assert left == 300
     states = {raw.hget(keys.job(f"{number:032x}"), "state") for number in range(400)}
     assert states == {b"failed"} and not raw.exists(keys.ACTIVE)

@@ -45,8 +45,8 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
   else
     if left > 0 then redis.call('PEXPIRE', key, left - ms) end
     if kind == 'zset' then
-      local found = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-      for i = 1, #found, 2 do redis.call('ZADD', key, found[i + 1] - ms, found[i]) end
+      local words = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+      for i = 1, #words, 2 do redis.call('ZADD', key, words[i + 1] - ms, words[i]) end
     elseif kind == 'hash' then
       for _, name in ipairs(TIMES) do
         local at = tonumber(redis.call('HGET', key, name) or '')
@@ -82,7 +82,7 @@ def spec(key: str, upload: str, code: str = "c") -> Spec:
     return Spec(key, USER, "toy", {}, ["alpha"], upload, "sha256:w", code)
 
 
-class Desk:
+class Calls:
     """Calls with this file's usual arguments, and the passing of time."""
 
     def __init__(self, link: SyncRedis, state: "redis.Redis") -> None:
@@ -99,12 +99,9 @@ class Desk:
         self.link.do(stored_uploads.write(USER, upload, {"state": "there"}, ttl_s=100_000))
 
     def start(self, ref: RunRef) -> int:
-        said = runs.report(
-            "start", [ref], stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-            queue="cpu", priority="batch", job_ttl_s=TTL_S, expired=EXPIRED,
-        )  # fmt: skip
-        [touched] = self.link.do(said)
-        return touched.starts
+        call = runs.begin_stage([ref], "preprocess", job_ttl_s=TTL_S, expired=EXPIRED)
+        [start] = self.link.do(call)
+        return start.starts
 
     def finish(self, ref: RunRef, state: str = "done") -> int:
         end = End(ref, state, '{"kind":"labels"}')  # type: ignore[arg-type]  # either of the two
@@ -124,84 +121,84 @@ class Desk:
 
 
 @pytest.fixture
-def desk(link: SyncRedis, state: "redis.Redis") -> Desk:
-    return Desk(link, state)
+def calls(link: SyncRedis, state: "redis.Redis") -> Calls:
+    return Calls(link, state)
 
 
-def test_the_upload_that_a_run_reads_is_kept_for_who_joined_it(desk: Desk) -> None:
-    """Only the leader brought bytes; a delete of its job must not take them from the run."""
+def test_the_upload_that_a_run_reads_is_kept_for_who_joined_it(calls: Calls) -> None:
+    """Only the first job brought bytes; deleting it must not take them from the run."""
     [key, *_] = REQUESTS
-    desk.claim("leader", key, "of-the-leader")
-    desk.claim("other", key, "never-brought")
+    calls.claim("first", key, "of-the-first")
+    calls.claim("other", key, "never-brought")
 
-    first, last = desk.delete("leader"), desk.delete("other")
+    first, last = calls.delete("first"), calls.delete("other")
 
     assert first == Deleted(key, False, [])
-    assert last == Deleted(key, True, ["of-the-leader"])
+    assert last == Deleted(key, True, ["of-the-first"])
 
 
-def test_who_joined_with_an_upload_of_his_own_needs_both(desk: Desk) -> None:
+def test_who_joined_with_an_upload_of_his_own_needs_both(calls: Calls) -> None:
     [key, *_] = REQUESTS
-    desk.write_upload("mine")
-    desk.claim("leader", key, "of-the-leader")
-    desk.claim("other", key, "mine")
+    calls.write_upload("mine")
+    calls.claim("first", key, "of-the-first")
+    calls.claim("other", key, "mine")
 
-    desk.delete("leader")
+    calls.delete("first")
 
-    assert desk.delete("other").free_uploads == ["of-the-leader", "mine"]
-
-
-def test_a_hit_that_brought_bytes_for_nothing_has_no_upload(desk: Desk) -> None:
-    desk.claim("hit", REQUESTS[0], "never-brought", known='{"kind":"labels"}')
-
-    assert desk.delete("hit").free_uploads == []
+    assert calls.delete("other").free_uploads == ["of-the-first", "mine"]
 
 
-def test_a_job_that_expired_by_itself_needs_nothing(desk: Desk) -> None:
+def test_a_hit_that_brought_bytes_for_nothing_has_no_upload(calls: Calls) -> None:
+    calls.claim("hit", REQUESTS[0], "never-brought", known='{"kind":"labels"}')
+
+    assert calls.delete("hit").free_uploads == []
+
+
+def test_a_job_that_expired_by_itself_needs_nothing(calls: Calls) -> None:
     [key, *_] = REQUESTS
-    number = desk.claim("old", key, "upload").attempt
-    desk.finish(RunRef(key, number))
-    desk.pass_time(TTL_S / 2)
-    desk.claim("young", key, "upload")
-    desk.pass_time(TTL_S / 2 + 1)
+    number = calls.claim("old", key, "upload").attempt
+    calls.finish(RunRef(key, number))
+    calls.pass_time(TTL_S / 2)
+    calls.claim("young", key, "upload")
+    calls.pass_time(TTL_S / 2 + 1)
 
-    assert not desk.is_there("old") and desk.is_there("young")
-    assert desk.delete("young").has_free_result
+    assert not calls.is_there("old") and calls.is_there("young")
+    assert calls.delete("young").has_free_result
 
 
-def test_a_job_that_waited_long_needs_its_result_as_long_as_its_record_lives(desk: Desk) -> None:
+def test_a_job_that_waited_long_needs_its_result_as_long_as_its_record_lives(calls: Calls) -> None:
     [key, *_] = REQUESTS
-    number = desk.claim("patient", key, "upload").attempt
-    desk.pass_time(40)
-    desk.finish(RunRef(key, number))
-    desk.claim("other", key, "upload")
-    desk.pass_time(40)
+    number = calls.claim("patient", key, "upload").attempt
+    calls.pass_time(40)
+    calls.finish(RunRef(key, number))
+    calls.claim("other", key, "upload")
+    calls.pass_time(40)
 
-    assert desk.is_there("patient")
-    assert not desk.delete("other").has_free_result
+    assert calls.is_there("patient")
+    assert not calls.delete("other").has_free_result
 
 
-def test_a_job_of_a_run_that_moved_needs_the_result_of_the_new_request(desk: Desk) -> None:
+def test_a_job_of_a_run_that_moved_needs_the_result_of_the_new_request(calls: Calls) -> None:
     old, new = REQUESTS
-    number = desk.claim("moved", old, "upload").attempt
-    [n] = desk.link.do(
+    number = calls.claim("moved", old, "upload").attempt
+    [n] = calls.link.do(
         recovery.requeue([RunRef(old, number)], [spec(new, "upload", "newer")], job_ttl_s=TTL_S)
     )
-    desk.finish(RunRef(old, n))
-    desk.claim("other", new, "upload", known='{"kind":"labels"}')
+    calls.finish(RunRef(old, n))
+    calls.claim("other", new, "upload", known='{"kind":"labels"}')
 
-    assert desk.delete("moved") == Deleted(new, False, ["upload"])
-    assert desk.delete("other") == Deleted(new, True, [])
+    assert calls.delete("moved") == Deleted(new, False, ["upload"])
+    assert calls.delete("other") == Deleted(new, True, [])
 
 
-def test_a_late_result_stays_if_somebody_needs_it_by_then(desk: Desk) -> None:
+def test_a_late_result_stays_if_somebody_needs_it_by_then(calls: Calls) -> None:
     [key, *_] = REQUESTS
-    number = desk.claim("gone", key, "upload").attempt
-    desk.start(RunRef(key, number))
-    desk.delete("gone")
-    desk.claim("hit", key, "upload", known='{"kind":"labels"}')
+    number = calls.claim("gone", key, "upload").attempt
+    calls.start(RunRef(key, number))
+    calls.delete("gone")
+    calls.claim("hit", key, "upload", known='{"kind":"labels"}')
 
-    assert desk.finish(RunRef(key, number)) == 1
+    assert calls.finish(RunRef(key, number)) == 1
 
 
 @dataclass
@@ -225,21 +222,21 @@ class Run:
 class Holds(RuleBasedStateMachine):
     """Jobs of one user on few requests and uploads, in any order of events."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, calls: Calls) -> None:
         super().__init__()
-        self.desk = desk
-        desk.state.flushdb()
+        self.calls = calls
+        calls.state.flushdb()
         self.names = itertools.count(1)
         self.jobs: dict[str, Known] = {}
         self.runs: dict[str, Run] = {}
         self.there: set[str] = set()
 
     def living(self) -> Iterator[str]:
-        return (job for job in self.jobs if self.desk.is_there(job))
+        return (job for job in self.jobs if self.calls.is_there(job))
 
     @rule(upload=st.sampled_from(UPLOADS))
     def brings_an_upload(self, upload: str) -> None:
-        self.desk.write_upload(upload)
+        self.calls.write_upload(upload)
         self.there.add(upload)
 
     @rule(key=st.sampled_from(REQUESTS), upload=st.sampled_from([*UPLOADS, ""]), hit=st.booleans())
@@ -250,17 +247,17 @@ class Holds(RuleBasedStateMachine):
     def is_lost(self, key: str) -> None:
         """Its worker is gone for longer than its lease, and somebody asks for the same."""
         if key in self.runs:
-            self.desk.start(RunRef(key, self.runs[key].number))
-            self.desk.pass_time(bounds.LEASE_MS / 1000 + 1)
+            self.calls.start(RunRef(key, self.runs[key].number))
+            self.calls.pass_time(bounds.LEASE_MS / 1000 + 1)
             self.ask(key, "", False)
 
     def ask(self, key: str, upload: str, hit: bool) -> None:
         name = f"job-{next(self.names)}"
         upload = upload if upload in self.there else f"bytes-of-{name}"
-        claim = self.desk.claim(name, key, upload, known='{"kind":"labels"}' if hit else "")
+        claim = self.calls.claim(name, key, upload, known='{"kind":"labels"}' if hit else "")
         own = {upload} & self.there
         if claim.verdict == "start":
-            self.leads(name, key, upload, claim.attempt)
+            self.starts_a_run(name, key, upload, claim.attempt)
         elif claim.verdict == "join":
             run = self.runs[key]
             run.jobs.add(name)
@@ -268,34 +265,34 @@ class Holds(RuleBasedStateMachine):
         else:
             self.jobs[name] = Known(key, own)
 
-    def leads(self, name: str, key: str, upload: str, number: int) -> None:
-        waiting = self.desk.state.smembers(keys.run_jobs(key)) - {name}
+    def starts_a_run(self, name: str, key: str, upload: str, number: int) -> None:
+        waiting = self.calls.state.smembers(keys.run_jobs(key)) - {name}
         for other in waiting:  # they waited for an attempt that was lost, and wait for this one
             self.jobs[other].uploads.add(upload)
             self.jobs[other].result = key
         self.jobs[name] = Known(key, {upload})
         self.runs[key] = Run(number, upload, key, {name, *waiting})
-        self.desk.write_upload(upload)
+        self.calls.write_upload(upload)
         self.there.add(upload)
 
     @rule(key=st.sampled_from(REQUESTS))
     def is_queued(self, key: str) -> None:
         if key in self.runs:
             ref = RunRef(key, self.runs[key].number)
-            self.desk.link.do(enqueue_claimed(EncodedMessage("queue", b"message"), [ref]))
+            self.calls.link.do(enqueue_claimed(EncodedMessage("queue", b"message"), [ref]))
 
     @rule(key=st.sampled_from(REQUESTS), data=st.data())
-    def is_taken_up(self, key: str, data: st.DataObject) -> None:
-        """Another web process than the leader's has stored the bytes of a job that joined."""
+    def is_taken_over(self, key: str, data: st.DataObject) -> None:
+        """Another web process than the first job's has stored the bytes of a job that joined."""
         run = self.runs.get(key)
         who = sorted(run.jobs & set(self.living())) if run else []
         if not run or not who:
             return
         name, upload = data.draw(st.sampled_from(who)), f"brought-{next(self.names)}"
-        n, state, unsent = self.desk.state.hmget(keys.run(key), "attempt", "state", "unqueued")
-        waiting = self.desk.state.smembers(keys.run_jobs(key))
+        n, state, unsent = self.calls.state.hmget(keys.run(key), "attempt", "state", "unqueued")
+        waiting = self.calls.state.smembers(keys.run_jobs(key))
         asked = claims.replace_upload(RunRef(key, run.number), spec(key, upload), name)
-        taken = self.desk.link.do(asked)
+        taken = self.calls.link.do(asked)
         is_open = n == str(run.number) and unsent is not None and state not in ENDED
         assert taken == is_open
         run.upload = upload if taken else run.upload
@@ -305,12 +302,12 @@ class Holds(RuleBasedStateMachine):
     @rule(key=st.sampled_from(REQUESTS))
     def starts(self, key: str) -> None:
         if key in self.runs:
-            self.desk.start(RunRef(key, self.runs[key].number))
+            self.calls.start(RunRef(key, self.runs[key].number))
 
     @rule(key=st.sampled_from(REQUESTS), state=st.sampled_from(["done", "failed"]))
     def ends(self, key: str, state: str) -> None:
         if key in self.runs:
-            self.desk.finish(RunRef(key, self.runs[key].number), state)
+            self.calls.finish(RunRef(key, self.runs[key].number), state)
 
     @rule(key=st.sampled_from(REQUESTS), to=st.sampled_from(["d" * 64, *REQUESTS]))
     def moves(self, key: str, to: str) -> None:
@@ -318,8 +315,8 @@ class Holds(RuleBasedStateMachine):
         if key not in self.runs or to == key:
             return
         run = self.runs[key]
-        ref, waiting = RunRef(key, run.number), self.desk.state.smembers(keys.run_jobs(key))
-        [n] = self.desk.link.do(
+        ref, waiting = RunRef(key, run.number), self.calls.state.smembers(keys.run_jobs(key))
+        [n] = self.calls.link.do(
             recovery.requeue([ref], [spec(to, run.upload, "newer")], job_ttl_s=TTL_S)
         )
         if n:
@@ -331,16 +328,16 @@ class Holds(RuleBasedStateMachine):
     def is_cancelled(self, data: st.DataObject) -> None:
         if self.jobs:
             job = data.draw(st.sampled_from(sorted(self.jobs)))
-            self.desk.link.do(endings.cancel(job, USER, job_ttl_s=TTL_S))
+            self.calls.link.do(endings.cancel(job, USER, job_ttl_s=TTL_S))
 
     @rule(seconds=st.sampled_from([1, 20, 35, 61]))
     def time_passes(self, seconds: int) -> None:
-        self.desk.pass_time(seconds)
-        self.desk.link.do(endings.expire(EXPIRED, job_ttl_s=TTL_S))
+        self.calls.pass_time(seconds)
+        self.calls.link.do(endings.expire(EXPIRED, job_ttl_s=TTL_S))
 
     @rule()
     def is_trimmed(self) -> None:
-        self.desk.link.do(history.trim(job_ttl_s=TTL_S))
+        self.calls.link.do(history.trim(job_ttl_s=TTL_S))
 
     @rule(data=st.data())
     def is_deleted(self, data: st.DataObject) -> None:
@@ -348,7 +345,7 @@ class Holds(RuleBasedStateMachine):
         if not living:
             return
         name = data.draw(st.sampled_from(living))
-        deleted = self.desk.delete(name)
+        deleted = self.calls.delete(name)
         job = self.jobs.pop(name)
         others = [self.jobs[other] for other in self.living()]
         needed = {upload for other in others for upload in other.uploads}
@@ -370,33 +367,37 @@ class Holds(RuleBasedStateMachine):
         needs = [{"set": of, "job": job, "record": keys.job(job)} for of, job in self.needs()]
         sets = {keys.result_jobs(key) for key in (*REQUESTS, "d" * 64)} | {n["set"] for n in needs}
         asked = {"needs": needs, "sets": sorted(sets), "history": keys.user_jobs(USER)}
-        found, counts, history_ms = json.loads(self.desk.state.eval(LOOK, 0, json.dumps(asked)))
-        for need, (record_ms, held_ms, set_ms) in zip(needs, found, strict=True):
+        lifetimes_ms, counts, history_ms = json.loads(
+            self.calls.state.eval(LOOK, 0, json.dumps(asked))
+        )
+        for need, (record_ms, held_ms, set_ms) in zip(needs, lifetimes_ms, strict=True):
             if record_ms > 0:
                 assert abs(held_ms - record_ms) < EXACT_MS, need
                 assert set_ms > record_ms - EXACT_MS, need
                 assert history_ms > record_ms - EXACT_MS, need
-        living = Counter(n["set"] for n, (ms, *_) in zip(needs, found, strict=True) if ms > 0)
+        living = Counter(
+            n["set"] for n, (ms, *_) in zip(needs, lifetimes_ms, strict=True) if ms > 0
+        )
         assert {of: count for of, count in counts.items() if count} == living
 
     @invariant()
     def history_names_all_that_live(self) -> None:
-        listed = set(self.desk.state.zrange(keys.user_jobs(USER), 0, -1))
+        listed = set(self.calls.state.zrange(keys.user_jobs(USER), 0, -1))
         assert set(self.living()) <= listed
 
     @invariant()
     def nothing_stays_for_ever(self) -> None:
         """Each set and list expires with the last record that it names, or an eighth later."""
         patterns = ("px2:result-jobs:*", "px2:upload-jobs:*", "px2:user-jobs:*")
-        for key in itertools.chain.from_iterable(map(self.desk.state.scan_iter, patterns)):
-            left_ms = self.desk.state.pttl(key)
+        for key in itertools.chain.from_iterable(map(self.calls.state.scan_iter, patterns)):
+            left_ms = self.calls.state.pttl(key)
             assert left_ms != -1, f"{key} stays"  # -2: it has just gone
             assert left_ms <= TTL_S * 1000 * 9 / 8
 
 
-def test_what_is_free_is_what_no_other_job_needs(desk: Desk) -> None:
+def test_what_is_free_is_what_no_other_job_needs(calls: Calls) -> None:
     run_state_machine_as_test(
-        lambda: Holds(desk),
+        lambda: Holds(calls),
         settings=settings(
             max_examples=50,
             stateful_step_count=40,
@@ -406,46 +407,46 @@ def test_what_is_free_is_what_no_other_job_needs(desk: Desk) -> None:
     )
 
 
-def day(desk: Desk, number: int) -> None:
+def day(calls: Calls, number: int) -> None:
     """Misses, joins, hits, a cancelled, a deleted and an expired job, and bytes that come late."""
     for key in (f"{number}-{n}".ljust(64, "0") for n in range(3)):
         jobs = [f"{key[:3]}-{n}" for n in range(6)]
-        run = RunRef(key, desk.claim(jobs[0], key, f"upload-of-{jobs[0]}").attempt)
+        run = RunRef(key, calls.claim(jobs[0], key, f"upload-of-{jobs[0]}").attempt)
         for job in jobs[1:]:
-            desk.claim(job, key, f"upload-of-{job}")
+            calls.claim(job, key, f"upload-of-{job}")
         asked = claims.replace_upload(run, spec(key, f"late-{jobs[1]}"), jobs[1])
-        assert desk.link.do(asked)
-        desk.start(run)
-        desk.link.do(endings.cancel(jobs[2], USER, job_ttl_s=TTL_S))
-        desk.delete(jobs[3])
-        desk.finish(run)
-        desk.claim(f"hit-{key[:3]}", "c" * 64, UPLOADS[0], known='{"kind":"labels"}')
-    desk.claim(f"late-{number}", "e" * 64, f"upload-of-late-{number}")
+        assert calls.link.do(asked)
+        calls.start(run)
+        calls.link.do(endings.cancel(jobs[2], USER, job_ttl_s=TTL_S))
+        calls.delete(jobs[3])
+        calls.finish(run)
+        calls.claim(f"hit-{key[:3]}", "c" * 64, UPLOADS[0], known='{"kind":"labels"}')
+    calls.claim(f"late-{number}", "e" * 64, f"upload-of-late-{number}")
 
 
 def counts(state: "redis.Redis") -> Counter[str]:
     """Keys, and entries of sets, by kind."""
-    found: Counter[str] = Counter()
+    entries: Counter[str] = Counter()
     for name in state.scan_iter(count=1000):
         kind = name.split(":")[1]
         if kind == "stat":  # one a minute, and these days pass within one or two
             continue
-        found[f"{kind} keys"] += 1
+        entries[f"{kind} keys"] += 1
         count = {"zset": state.zcard, "set": state.scard}.get(state.type(name))
-        found[f"{kind} entries"] += int(count(name)) if count else 0
-    return found
+        entries[f"{kind} entries"] += int(count(name)) if count else 0
+    return entries
 
 
-def test_ten_days_leave_no_more_than_three(desk: Desk) -> None:
+def test_ten_days_leave_no_more_than_three(calls: Calls) -> None:
     """In state Redis; `make bench-days` has the whole installation live through them."""
     seen = []
     for number in range(10):
-        day(desk, number)
-        seen.append(counts(desk.state))
+        day(calls, number)
+        seen.append(counts(calls.state))
         for _ in range(4):
-            desk.pass_time(bounds.RUN_TTL_MS / 4000)
-            desk.link.do(endings.expire(EXPIRED, job_ttl_s=TTL_S))
-            desk.link.do(history.trim(job_ttl_s=TTL_S))
+            calls.pass_time(bounds.RUN_TTL_MS / 4000)
+            calls.link.do(endings.expire(EXPIRED, job_ttl_s=TTL_S))
+            calls.link.do(history.trim(job_ttl_s=TTL_S))
 
     assert seen[2]["job keys"] > 15
     assert seen[-1] == seen[2]

@@ -22,10 +22,9 @@ TOY = RunCost(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2)
 SLOW = RunCost(a_ms=0, b_ms=1000, max_batch=1, cpu_ms=2)
 COSTS = {"toy": TOY, "slow": SLOW}
 """Both on one device."""
-LINES = {"preprocess": "cpu", "inference": "gpu.toy", "postprocess": "post"}
 
 
-class Line:
+class Calls:
     """Claims and stages with this file's usual arguments. A job is called as its run is."""
 
     def __init__(self, link: SyncRedis) -> None:
@@ -61,29 +60,30 @@ class Line:
         assert claim.verdict == "busy"
         return claims.refusal(claim)
 
-    def touch(
-        self, event: str, *names: str, stage: str, model: str = "toy", priority: str = "interactive"
-    ) -> None:
-        following = {"preprocess": f"gpu.{model}", "inference": "cpu"}.get(stage, "")
-        said = runs.report(
-            event,
-            [RunRef(name, 1) for name in names],
-            stage=stage,
-            state="x",
-            progress=0,
-            model=model,
-            queue=LINES[stage],
-            priority=priority,
-            next_queue={"cpu": "post"}.get(following, following),
-            next_broker_queue=following,
-        )
-        assert all(touched.starts for touched in self.link.do(said))
+    def begin_stage(self, *names: str, stage: str, priority: str = "interactive") -> None:
+        refs = [RunRef(name, 1) for name in names]
+        call = runs.begin_stage(refs, stage, priority=priority)
+        assert all(start.is_live for start in self.link.do(call))
 
-    def through(self, *names: str, **where: str) -> None:
+    def end_stage(
+        self, *names: str, stage: str, model: str = "toy", priority: str = "interactive"
+    ) -> None:
+        next_broker_queue = {"preprocess": f"gpu.{model}", "inference": "cpu"}.get(stage, "")
+        call = runs.end_stage(
+            [RunRef(name, 1) for name in names],
+            stage,
+            model=model,
+            priority=priority,
+            next_queue={"cpu": "post"}.get(next_broker_queue, next_broker_queue),
+            next_broker_queue=next_broker_queue,
+        )
+        assert self.link.do(call) == [1] * len(names)
+
+    def through(self, *names: str) -> None:
         """Take these through their model."""
         for stage in ("preprocess", "inference"):
-            self.touch("start", *names, stage=stage, **where)
-            self.touch("end", *names, stage=stage, **where)
+            self.begin_stage(*names, stage=stage)
+            self.end_stage(*names, stage=stage)
 
     def finish(self, *names: str, state: str = "done", n: int = 1) -> None:
         ends = [End(RunRef(name, n), state, "{}") for name in names]  # type: ignore[arg-type]  # one of two words
@@ -91,133 +91,133 @@ class Line:
 
     def view(self, job: str, costs: dict[str, dict[str, RunCost]] | None = None) -> Snapshot:
         text = snapshots.costs_json(costs or {"toy": COSTS, "slow": COSTS})
-        found = runs.snapshot(self.link, job, text)
-        assert found is not None
-        return found
+        snapshot = runs.snapshot(self.link, job, text)
+        assert snapshot is not None
+        return snapshot
 
     def ahead(self, *names: str) -> list[int]:
         return [self.view(name).ahead for name in names]
 
 
 @pytest.fixture
-def line(link: SyncRedis) -> Line:
-    return Line(link)
+def calls(link: SyncRedis) -> Calls:
+    return Calls(link)
 
 
 def limits(**changes: object) -> Limits:
     return replace(NO_LIMITS, costs=COSTS, **changes)  # type: ignore[arg-type]  # fields of Limits
 
 
-# Places in line
+# Positions
 
 
-def test_who_comes_later_is_behind(line: Line) -> None:
+def test_who_comes_later_is_behind(calls: Calls) -> None:
     for name in ("one", "two", "three"):
-        line.claim(name)
+        calls.claim(name)
 
-    assert line.ahead("one", "two", "three") == [0, 1, 2]
+    assert calls.ahead("one", "two", "three") == [0, 1, 2]
 
 
-def test_a_place_is_kept_from_claim_to_model(line: Line) -> None:
+def test_a_place_is_kept_from_claim_to_model(calls: Calls) -> None:
     """Through the cpu queue and the gpu queue it only falls."""
     for name in ("one", "two", "three"):
-        line.claim(name)
-    seen = [line.ahead("three")]
+        calls.claim(name)
+    seen = [calls.ahead("three")]
 
-    line.touch("start", "one", "two", stage="preprocess")
-    seen.append(line.ahead("three"))
-    line.touch("end", "one", "two", stage="preprocess")
-    line.touch("start", "one", stage="inference")
-    seen.append(line.ahead("three"))
-    line.touch("end", "one", stage="inference")
-    seen.append(line.ahead("three"))
+    calls.begin_stage("one", "two", stage="preprocess")
+    seen.append(calls.ahead("three"))
+    calls.end_stage("one", "two", stage="preprocess")
+    calls.begin_stage("one", stage="inference")
+    seen.append(calls.ahead("three"))
+    calls.end_stage("one", stage="inference")
+    seen.append(calls.ahead("three"))
 
     assert seen == [[2], [2], [2], [1]]
 
 
-def test_who_is_through_its_model_has_no_place(line: Line) -> None:
-    line.claim("one")
+def test_who_is_through_its_model_has_no_place(calls: Calls) -> None:
+    calls.claim("one")
 
-    line.through("one")
+    calls.through("one")
 
-    assert line.ahead("one") == [-1]
-
-
-def test_a_job_that_joins_stands_where_its_run_stands(line: Line) -> None:
-    line.claim("one")
-    line.claim("two")
-
-    line.claim("two", job="joined")
-
-    assert line.ahead("joined") == [1]
+    assert calls.ahead("one") == [-1]
 
 
-def test_people_are_before_batches(line: Line) -> None:
-    line.claim("batch-1", priority="batch")
-    line.claim("batch-2", priority="batch")
-    line.claim("person", priority="interactive")
+def test_a_job_that_joins_stands_where_its_run_stands(calls: Calls) -> None:
+    calls.claim("one")
+    calls.claim("two")
 
-    assert line.ahead("person", "batch-1", "batch-2") == [0, 1, 2]
+    calls.claim("two", job="joined")
 
-
-def test_other_models_have_lines_of_their_own(line: Line) -> None:
-    line.claim("slow", model="slow")
-    line.claim("one")
-
-    assert line.ahead("one") == [0]
+    assert calls.ahead("joined") == [1]
 
 
-def test_a_run_that_is_led_again_waits_behind_those_who_wait(line: Line) -> None:
+def test_people_are_before_batches(calls: Calls) -> None:
+    calls.claim("batch-1", priority="batch")
+    calls.claim("batch-2", priority="batch")
+    calls.claim("person", priority="interactive")
+
+    assert calls.ahead("person", "batch-1", "batch-2") == [0, 1, 2]
+
+
+def test_other_models_have_lines_of_their_own(calls: Calls) -> None:
+    calls.claim("slow", model="slow")
+    calls.claim("one")
+
+    assert calls.ahead("one") == [0]
+
+
+def test_a_requeued_run_waits_behind_those_that_wait(calls: Calls) -> None:
     for name in ("one", "two"):
-        line.claim(name)
-    line.through("one")
+        calls.claim(name)
+    calls.through("one")
 
-    line.link.do(recovery.requeue([RunRef("one", 1)], job_ttl_s=60))
+    calls.link.do(recovery.requeue([RunRef("one", 1)], job_ttl_s=60))
 
-    assert line.ahead("two", "one") == [0, 1]
+    assert calls.ahead("two", "one") == [0, 1]
 
 
 @pytest.mark.parametrize("state", ["done", "failed"])
-def test_who_ends_early_leaves_the_line(line: Line, state: str) -> None:
-    line.claim("one")
-    line.claim("two")
+def test_a_run_that_ends_early_leaves_the_queue(calls: Calls, state: str) -> None:
+    calls.claim("one")
+    calls.claim("two")
 
-    line.finish("one", state=state)
+    calls.finish("one", state=state)
 
-    assert line.ahead("two") == [0]
+    assert calls.ahead("two") == [0]
 
 
-def test_a_run_that_vanished_is_waited_for_by_nobody(line: Line, state: "redis.Redis") -> None:
+def test_a_run_that_vanished_is_waited_for_by_nobody(calls: Calls, state: "redis.Redis") -> None:
     """A record that expired or was deleted without an end."""
-    line.claim("gone")
-    line.claim("one")
+    calls.claim("gone")
+    calls.claim("one")
     state.delete(keys.run("gone"))
 
-    line.view("one")
+    calls.view("one")
 
-    assert line.ahead("one") == [0]
+    assert calls.ahead("one") == [0]
 
 
 # Waiting times
 
 
-def test_the_wait_is_that_of_the_batches_before(line: Line) -> None:
+def test_the_wait_is_that_of_the_batches_before(calls: Calls) -> None:
     for number in range(11):
-        line.claim(f"run-{number:02}")
+        calls.claim(f"run-{number:02}")
 
-    waits = [line.view(f"run-{number:02}").wait_ms for number in (0, 1, 8, 9, 10)]
+    waits = [calls.view(f"run-{number:02}").wait_ms for number in (0, 1, 8, 9, 10)]
 
     assert waits == [0, 5, 40 + 8 * 5, 40 + 9 * 5, 40 + 10 * 5]
 
 
-def test_models_that_share_a_device_are_served_in_turns(line: Line) -> None:
+def test_models_that_share_a_device_are_served_in_turns(calls: Calls) -> None:
     for number in range(5):
-        line.claim(f"slow-{number}", model="slow")
-    line.claim("one")
-    line.claim("two")
+        calls.claim(f"slow-{number}", model="slow")
+    calls.claim("one")
+    calls.claim("two")
 
-    assert line.view("one").wait_ms == 5 * 2, "its turn is next; only the cpu has work before it"
-    assert line.view("two").wait_ms == 5 + 1000, "one of each before it, one of them beside it"
+    assert calls.view("one").wait_ms == 5 * 2, "its turn is next; only the cpu has work before it"
+    assert calls.view("two").wait_ms == 5 + 1000, "one of each before it, one of them beside it"
 
 
 HEAVY = RunCost(a_ms=300, b_ms=900, max_batch=2, cpu_ms=2)
@@ -225,239 +225,239 @@ PROFILES = {"toy": TOY, "toy:heavy": HEAVY, "slow": SLOW}
 SEEN = dict.fromkeys(PROFILES, PROFILES)
 
 
-def test_runs_of_a_profile_keep_others_waiting_for_its_own_cost(line: Line) -> None:
+def test_runs_of_a_profile_keep_others_waiting_for_its_own_cost(calls: Calls) -> None:
     for number in range(4):
-        line.claim(f"heavy-{number}", variant="toy:heavy")
-    line.claim("one")
+        calls.claim(f"heavy-{number}", variant="toy:heavy")
+    calls.claim("one")
 
-    heavy, one = line.view("heavy-3", SEEN), line.view("one", SEEN)
+    heavy, light = calls.view("heavy-3", SEEN), calls.view("one", SEEN)
 
     assert (heavy.ahead, heavy.wait_ms) == (3, 300 + 3 * 900), "the third shares its batch"
-    assert (one.ahead, one.wait_ms) == (4, 2 * 300 + 4 * 900), "one queue: not in turns"
+    assert (light.ahead, light.wait_ms) == (4, 2 * 300 + 4 * 900), "one queue: not in turns"
 
 
-def test_a_queue_of_a_profile_is_refused_by_its_own_cost(line: Line) -> None:
+def test_a_queue_of_a_profile_is_refused_by_its_own_cost(calls: Calls) -> None:
     bound = replace(NO_LIMITS, costs=PROFILES, wait_ms=1000)
     for number in range(4):
-        line.claim(f"fast-{number}", limits=bound)
+        calls.claim(f"fast-{number}", limits=bound)
     for number in range(2):
-        line.claim(f"heavy-{number}", variant="toy:heavy", limits=bound)
+        calls.claim(f"heavy-{number}", variant="toy:heavy", limits=bound)
 
-    refused = line.refusal("late", limits=bound)
+    refused = calls.refusal("late", limits=bound)
 
     assert (refused.limit, refused.value) == ("wait_ms", 4 * 5 + 300 + 2 * 900)
 
 
-def test_another_models_profiles_take_no_more_turns_than_it_has(line: Line) -> None:
+def test_another_models_profiles_take_no_more_turns_than_it_has(calls: Calls) -> None:
     for number in range(4):
-        line.claim(f"fast-{number}")
-        line.claim(f"heavy-{number}", variant="toy:heavy")
-    line.claim("first", model="slow")
-    line.claim("second", model="slow")
+        calls.claim(f"fast-{number}")
+        calls.claim(f"heavy-{number}", variant="toy:heavy")
+    calls.claim("first", model="slow")
+    calls.claim("second", model="slow")
 
-    wait_ms = line.view("second", SEEN).wait_ms
+    wait_ms = calls.view("second", SEEN).wait_ms
 
     assert wait_ms == 1000 + (40 + 0.5 * 5) + (300 + 0.5 * 900), "one turn: half of each profile"
 
 
-def test_a_profile_leaves_its_line_as_any_run_does(line: Line, state: "redis.Redis") -> None:
+def test_a_profile_leaves_its_line_as_any_run_does(calls: Calls, state: "redis.Redis") -> None:
     for name in ("through", "ended", "again"):
-        line.claim(name, variant="toy:heavy")
-    line.through("through", "again")
-    line.finish("ended")
+        calls.claim(name, variant="toy:heavy")
+    calls.through("through", "again")
+    calls.finish("ended")
     left = state.zcard(keys.waiting("toy:heavy", "interactive"))
 
-    line.link.do(recovery.requeue([RunRef("again", 1)], job_ttl_s=60))
+    calls.link.do(recovery.requeue([RunRef("again", 1)], job_ttl_s=60))
 
     assert left == 0
-    assert line.view("again", SEEN).run["variant"] == "toy:heavy"
-    assert line.ahead("again") == [0]
+    assert calls.view("again", SEEN).run["variant"] == "toy:heavy"
+    assert calls.ahead("again") == [0]
 
 
-def test_a_slow_cpu_decides_where_the_device_is_fast(line: Line) -> None:
+def test_a_slow_cpu_decides_where_the_device_is_fast(calls: Calls) -> None:
     for number in range(10):
-        line.claim(f"run-{number}")
+        calls.claim(f"run-{number}")
     dear = replace(TOY, cpu_ms=100)
 
-    view = line.view("run-9", {"toy": {"toy": dear}})
+    view = calls.view("run-9", {"toy": {"toy": dear}})
 
     assert view.wait_ms == 9 * 100
 
 
-def test_the_time_of_the_present_batch_is_told(line: Line) -> None:
-    line.claim("one")
-    line.claim("two")
-    line.touch("start", "one", stage="preprocess")
-    line.touch("end", "one", stage="preprocess")
-    before = line.view("two").busy_ms
+def test_a_snapshot_has_the_time_of_the_present_batch(calls: Calls) -> None:
+    calls.claim("one")
+    calls.claim("two")
+    calls.begin_stage("one", stage="preprocess")
+    calls.end_stage("one", stage="preprocess")
+    before = calls.view("two").busy_ms
 
-    line.touch("start", "one", stage="inference")
+    calls.begin_stage("one", stage="inference")
     time.sleep(0.05)
 
     assert before == 0
-    assert 50 <= line.view("two").busy_ms < 1000
+    assert 50 <= calls.view("two").busy_ms < 1000
 
 
-def test_a_new_batch_begins_when_one_has_left(line: Line) -> None:
+def test_a_new_batch_begins_when_one_has_left(calls: Calls) -> None:
     for name in ("one", "two"):
-        line.claim(name)
-        line.touch("start", name, stage="preprocess")
-        line.touch("end", name, stage="preprocess")
-        line.touch("start", name, stage="inference")
+        calls.claim(name)
+        calls.begin_stage(name, stage="preprocess")
+        calls.end_stage(name, stage="preprocess")
+        calls.begin_stage(name, stage="inference")
     time.sleep(0.05)
 
-    line.touch("end", "one", stage="inference")
+    calls.end_stage("one", stage="inference")
 
-    assert line.view("two").busy_ms < 50
+    assert calls.view("two").busy_ms < 50
 
 
-def test_the_time_in_a_stage_is_told(line: Line) -> None:
-    line.claim("one")
-    waiting = line.view("one").stage_ms
-    line.touch("start", "one", stage="preprocess")
+def test_a_snapshot_has_the_time_in_the_stage(calls: Calls) -> None:
+    calls.claim("one")
+    waiting = calls.view("one").stage_ms
+    calls.begin_stage("one", stage="preprocess")
     time.sleep(0.05)
-    running = line.view("one").stage_ms
-    line.touch("end", "one", stage="preprocess")
+    running = calls.view("one").stage_ms
+    calls.end_stage("one", stage="preprocess")
 
-    assert (waiting, line.view("one").stage_ms) == (-1, -1)
+    assert (waiting, calls.view("one").stage_ms) == (-1, -1)
     assert 50 <= running < 1000
 
 
-def test_means_of_the_cpu_stages_are_learnt(line: Line, state: "redis.Redis") -> None:
-    line.claim("one")
-    line.touch("start", "one", stage="preprocess")
+def test_means_of_the_cpu_stages_are_learnt(calls: Calls, state: "redis.Redis") -> None:
+    calls.claim("one")
+    calls.begin_stage("one", stage="preprocess")
     time.sleep(0.04)
-    line.touch("end", "one", stage="preprocess")
-    line.touch("start", "one", stage="inference")
-    line.touch("end", "one", stage="inference")
-    line.touch("start", "one", stage="postprocess")
+    calls.end_stage("one", stage="preprocess")
+    calls.begin_stage("one", stage="inference")
+    calls.end_stage("one", stage="inference")
+    calls.begin_stage("one", stage="postprocess")
     time.sleep(0.02)
 
-    line.finish("one")
+    calls.finish("one")
 
     pace = state.hgetall(keys.mean_stage_ms("toy"))
     assert 4 <= float(pace["preprocess"]) < 50, "a tenth of the way from zero"
     assert 2 <= float(pace["postprocess"]) < float(pace["preprocess"])
 
 
-def test_a_mean_moves_a_tenth_of_the_way(line: Line, state: "redis.Redis") -> None:
+def test_a_mean_moves_a_tenth_of_the_way(calls: Calls, state: "redis.Redis") -> None:
     state.hset(keys.mean_stage_ms("toy"), mapping={"preprocess": 1000, "postprocess": 1000})
-    line.claim("one")
-    line.through("one")
+    calls.claim("one")
+    calls.through("one")
 
-    line.finish("one")
+    calls.finish("one")
 
     assert 900 <= float(state.hget(keys.mean_stage_ms("toy"), "preprocess")) < 910
 
 
-def test_runs_of_one_message_cost_their_share_each(line: Line, state: "redis.Redis") -> None:
+def test_runs_of_one_message_cost_their_share_each(calls: Calls, state: "redis.Redis") -> None:
     names = [f"run-{number}" for number in range(8)]
     for name in names:
-        line.claim(name)
-    line.touch("start", *names, stage="preprocess")
+        calls.claim(name)
+    calls.begin_stage(*names, stage="preprocess")
     time.sleep(0.08)
-    line.touch("end", *names, stage="preprocess")
-    line.touch("start", *names, stage="inference")
-    line.touch("end", *names, stage="inference")
+    calls.end_stage(*names, stage="preprocess")
+    calls.begin_stage(*names, stage="inference")
+    calls.end_stage(*names, stage="inference")
 
-    line.finish(*names)
+    calls.finish(*names)
 
     eighth = 0.9**7 * 0.1 * 10  # at least: what the first of them adds
     assert eighth < float(state.hget(keys.mean_stage_ms("toy"), "preprocess")) < 60
 
 
-def test_what_never_reached_the_model_teaches_nothing(line: Line, state: "redis.Redis") -> None:
-    line.claim("one")
-    line.touch("start", "one", stage="preprocess")
+def test_what_never_reached_the_model_teaches_nothing(calls: Calls, state: "redis.Redis") -> None:
+    calls.claim("one")
+    calls.begin_stage("one", stage="preprocess")
 
-    line.finish("one")
+    calls.finish("one")
 
     assert not state.exists(keys.mean_stage_ms("toy"))
 
 
-# A full line
+# A full queue
 
 
-def test_a_full_priority_refuses_and_says_how_full(line: Line) -> None:
+def test_a_full_priority_refuses_and_says_how_full(calls: Calls) -> None:
     for number in range(2):
-        line.claim(f"run-{number}")
-    line.claim("slow", model="slow")
+        calls.claim(f"run-{number}")
+    calls.claim("slow", model="slow")
 
-    refused = line.refusal("late", limits=limits(waiting=3))
+    refused = calls.refusal("late", limits=limits(waiting=3))
 
     assert (refused.limit, refused.value) == ("waiting", 3)
     assert refused.room_in_ms == pytest.approx((2 * 5 + 1000) / 3)
 
 
-def test_a_long_wait_refuses_and_says_how_long(line: Line) -> None:
+def test_a_long_wait_refuses_and_says_how_long(calls: Calls) -> None:
     for number in range(8):
-        line.claim(f"run-{number}")
+        calls.claim(f"run-{number}")
 
-    refused = line.refusal("late", limits=limits(wait_ms=70))
+    refused = calls.refusal("late", limits=limits(wait_ms=70))
 
     assert (refused.limit, refused.value, refused.room_in_ms) == ("wait_ms", 80, 10)
 
 
-def test_a_wait_that_is_just_bearable_is_admitted(line: Line) -> None:
+def test_a_wait_that_is_just_bearable_is_admitted(calls: Calls) -> None:
     for number in range(8):
-        line.claim(f"run-{number}")
+        calls.claim(f"run-{number}")
 
-    assert line.claim("late", limits=limits(wait_ms=80)).verdict == "start"
+    assert calls.claim("late", limits=limits(wait_ms=80)).verdict == "start"
 
 
-def test_one_models_flood_refuses_no_other(line: Line) -> None:
+def test_one_models_flood_refuses_no_other(calls: Calls) -> None:
     for number in range(50):
-        line.claim(f"slow-{number}", model="slow")
+        calls.claim(f"slow-{number}", model="slow")
 
-    assert line.claim("more", model="slow", limits=limits(wait_ms=10_000)).verdict == "busy"
-    assert line.claim("toy", limits=limits(wait_ms=10_000)).verdict == "start"
+    assert calls.claim("more", model="slow", limits=limits(wait_ms=10_000)).verdict == "busy"
+    assert calls.claim("toy", limits=limits(wait_ms=10_000)).verdict == "start"
 
 
-def test_a_full_batch_priority_refuses_no_person(line: Line) -> None:
+def test_a_full_batch_priority_refuses_no_person(calls: Calls) -> None:
     for number in range(8):
-        line.claim(f"run-{number}", priority="batch")
+        calls.claim(f"run-{number}", priority="batch")
     tight = limits(wait_ms=70, waiting=8)
 
-    assert line.claim("late", priority="batch", limits=tight).verdict == "busy"
-    assert line.claim("person", priority="interactive", limits=tight).verdict == "start"
+    assert calls.claim("late", priority="batch", limits=tight).verdict == "busy"
+    assert calls.claim("person", priority="interactive", limits=tight).verdict == "start"
 
 
-def test_a_full_priority_has_room_once_its_runs_are_through_the_model(line: Line) -> None:
-    line.claim("one")
-    assert line.claim("late", limits=limits(waiting=1)).verdict == "busy"
+def test_a_full_priority_has_room_once_its_runs_are_through_the_model(calls: Calls) -> None:
+    calls.claim("one")
+    assert calls.claim("late", limits=limits(waiting=1)).verdict == "busy"
 
-    line.through("one")
+    calls.through("one")
 
-    assert line.claim("late", limits=limits(waiting=1)).verdict == "start"
+    assert calls.claim("late", limits=limits(waiting=1)).verdict == "start"
 
 
-def test_a_refusal_leaves_nothing_behind(line: Line, state: "redis.Redis") -> None:
-    line.claim("one")
+def test_a_refusal_leaves_nothing_behind(calls: Calls, state: "redis.Redis") -> None:
+    calls.claim("one")
     before = set(state.keys("*"))
 
-    line.refusal("late", limits=limits(waiting=1))
+    calls.refusal("late", limits=limits(waiting=1))
 
     assert set(state.keys("*")) == before
 
 
-def test_joins_and_hits_are_never_refused(line: Line) -> None:
-    line.claim("ended")
-    line.finish("ended")
-    line.claim("one")
+def test_joins_and_hits_are_never_refused(calls: Calls) -> None:
+    calls.claim("ended")
+    calls.finish("ended")
+    calls.claim("one")
     nothing = limits(waiting=0, wait_ms=0, in_flight=0)
 
-    assert line.claim("one", job="joins", limits=nothing).verdict == "join"
-    assert line.claim("ended", job="hits", limits=nothing).verdict == "hit"
-    assert line.claim("new", known="{}", limits=nothing).verdict == "hit"
-    assert line.claim("new", limits=nothing).verdict == "busy"
+    assert calls.claim("one", job="joins", limits=nothing).verdict == "join"
+    assert calls.claim("ended", job="hits", limits=nothing).verdict == "hit"
+    assert calls.claim("new", known="{}", limits=nothing).verdict == "hit"
+    assert calls.claim("new", limits=nothing).verdict == "busy"
 
 
-def test_a_run_that_lost_its_worker_is_admitted_already(line: Line, state: "redis.Redis") -> None:
-    line.claim("one")
-    line.touch("start", "one", stage="preprocess")
+def test_a_run_that_lost_its_worker_is_admitted_already(calls: Calls, state: "redis.Redis") -> None:
+    calls.claim("one")
+    calls.begin_stage("one", stage="preprocess")
     state.hset(keys.run("one"), "lease", "1")
 
-    claim = line.claim("one", job="again", limits=limits(waiting=0, in_flight=0))
+    claim = calls.claim("one", job="again", limits=limits(waiting=0, in_flight=0))
 
     assert (claim.verdict, claim.attempt) == ("start", 2)
 
@@ -465,77 +465,77 @@ def test_a_run_that_lost_its_worker_is_admitted_already(line: Line, state: "redi
 # One user's share
 
 
-def test_a_user_has_so_many_runs_at_a_time(line: Line) -> None:
+def test_a_user_has_so_many_runs_at_a_time(calls: Calls) -> None:
     for number in range(3):
-        assert line.claim(f"run-{number}", limits=limits(in_flight=3)).verdict == "start"
+        assert calls.claim(f"run-{number}", limits=limits(in_flight=3)).verdict == "start"
 
-    refused = line.refusal("late", limits=limits(in_flight=3))
+    refused = calls.refusal("late", limits=limits(in_flight=3))
 
     assert (refused.limit, refused.value) == ("in_flight", 3)
-    assert line.claim("his", user="bob", limits=limits(in_flight=3)).verdict == "start"
+    assert calls.claim("his", user="bob", limits=limits(in_flight=3)).verdict == "start"
 
 
-def test_all_models_and_priorities_count_for_a_user(line: Line) -> None:
-    line.claim("one", priority="batch")
-    line.claim("two", model="slow")
+def test_all_models_and_priorities_count_for_a_user(calls: Calls) -> None:
+    calls.claim("one", priority="batch")
+    calls.claim("two", model="slow")
 
-    assert line.refusal("late", limits=limits(in_flight=2)).limit == "in_flight"
+    assert calls.refusal("late", limits=limits(in_flight=2)).limit == "in_flight"
 
 
-def test_equal_requests_count_as_one(line: Line) -> None:
-    line.claim("one")
+def test_equal_requests_count_as_one(calls: Calls) -> None:
+    calls.claim("one")
     for number in range(5):
-        line.claim("one", job=f"job-{number}")
+        calls.claim("one", job=f"job-{number}")
 
-    assert line.claim("two", limits=limits(in_flight=2)).verdict == "start"
+    assert calls.claim("two", limits=limits(in_flight=2)).verdict == "start"
 
 
-def test_room_comes_with_the_users_oldest_run(line: Line) -> None:
+def test_room_comes_with_the_users_oldest_run(calls: Calls) -> None:
     for number in range(4):
-        line.claim(f"his-{number}", user="bob")
-    line.claim("hers")
+        calls.claim(f"his-{number}", user="bob")
+    calls.claim("hers")
 
-    refused = line.refusal("late", limits=limits(in_flight=1))
+    refused = calls.refusal("late", limits=limits(in_flight=1))
 
     assert refused.room_in_ms == 4 * 5
 
 
 @pytest.mark.parametrize("state_", ["done", "failed"])
-def test_an_end_gives_its_user_room(line: Line, state_: str) -> None:
-    line.claim("one")
+def test_an_end_gives_its_user_room(calls: Calls, state_: str) -> None:
+    calls.claim("one")
 
-    line.finish("one", state=state_)
+    calls.finish("one", state=state_)
 
-    assert line.claim("two", limits=limits(in_flight=1)).verdict == "start"
+    assert calls.claim("two", limits=limits(in_flight=1)).verdict == "start"
 
 
-def test_a_run_counts_once_however_often_it_is_led(line: Line, state: "redis.Redis") -> None:
-    line.claim("one")
-    line.link.do(recovery.requeue([RunRef("one", 1)], job_ttl_s=60))
-    line.link.do(recovery.requeue([RunRef("one", 2)], job_ttl_s=60))
+def test_a_run_counts_once_however_often_it_is_led(calls: Calls, state: "redis.Redis") -> None:
+    calls.claim("one")
+    calls.link.do(recovery.requeue([RunRef("one", 1)], job_ttl_s=60))
+    calls.link.do(recovery.requeue([RunRef("one", 2)], job_ttl_s=60))
     assert state.zcard(keys.user_runs("ada")) == 1
 
-    line.finish("one", n=3)
+    calls.finish("one", n=3)
 
-    assert line.claim("two", limits=limits(in_flight=1)).verdict == "start"
+    assert calls.claim("two", limits=limits(in_flight=1)).verdict == "start"
 
 
 @pytest.mark.parametrize("how", ["vanished", "cancelled"])
 def test_a_run_that_went_without_a_word_gives_room_all_the_same(
-    line: Line, state: "redis.Redis", how: str
+    calls: Calls, state: "redis.Redis", how: str
 ) -> None:
-    line.claim("one")
+    calls.claim("one")
     if how == "vanished":
         state.delete(keys.run("one"))
     else:
         state.hset(keys.run("one"), "state", "cancelled")
 
-    assert line.claim("two", limits=limits(in_flight=1, waiting=1)).verdict == "start"
+    assert calls.claim("two", limits=limits(in_flight=1, waiting=1)).verdict == "start"
     assert state.zrange(keys.user_runs("ada"), 0, -1) == [keys.run("two")]
 
 
-def test_what_is_kept_of_a_user_expires(line: Line, state: "redis.Redis") -> None:
-    line.claim("one")
+def test_what_is_kept_of_a_user_expires(calls: Calls, state: "redis.Redis") -> None:
+    calls.claim("one")
 
     assert 0 < state.ttl(keys.user_runs("ada")) <= bounds.RUN_TTL_MS / 1000
 
@@ -543,18 +543,18 @@ def test_what_is_kept_of_a_user_expires(line: Line, state: "redis.Redis") -> Non
 # Overtaking
 
 
-def test_a_postprocess_overtakes_no_preprocess(line: Line, state: "redis.Redis") -> None:
+def test_a_postprocess_overtakes_no_preprocess(calls: Calls, state: "redis.Redis") -> None:
     """Both wait in the queue `cpu`; that the former goes first is no sign of a loss."""
     for name in ("first", "second"):
-        line.claim(name)
-    line.through("first")
-    line.touch("start", "first", stage="postprocess")
+        calls.claim(name)
+    calls.through("first")
+    calls.begin_stage("first", stage="postprocess")
     state.lpush(keys.queue("cpu", 3), json.dumps("second's message"))
 
     lost = []
     for _ in range(2):
-        state.delete(keys.RECONCILER)
-        lost += line.link.do(recovery.find_lost(every_ms=900, grace_ms=0)).items
+        state.delete(keys.REAPER_LOCK)
+        lost += calls.link.do(recovery.find_lost(every_ms=900, grace_ms=0)).items
         time.sleep(0.01)
 
     assert lost == []

@@ -95,8 +95,8 @@ def test_the_order_of_params_does_not_matter(given: dict[str, object], random: o
 
 
 @given(params, params)
-def test_other_params_have_another_key(one: dict[str, object], other: dict[str, object]) -> None:
-    assert (key(params=one) == key(params=other)) == (one == other)
+def test_other_params_have_another_key(first: dict[str, object], other: dict[str, object]) -> None:
+    assert (key(params=first) == key(params=other)) == (first == other)
 
 
 def test_ingredients_do_not_run_into_each_other() -> None:

@@ -69,7 +69,7 @@ def test_a_script_is_healed_after_a_flush(link: SyncRedis, state: "redis.Redis")
 
     again = [link.do(catalogue.read()) for _ in range(2)]
 
-    assert all(found.now_ms > 0 for found in again)
+    assert all(read.now_ms > 0 for read in again)
 
 
 async def test_a_script_is_healed_for_the_web_too(asyncs: AsyncRedis, state: "redis.Redis") -> None:
@@ -191,7 +191,7 @@ async def test_answers_go_to_those_who_asked(asyncs: AsyncRedis) -> None:
         calls.command(bytes.decode, "ECHO", str(number), kinds=calls.TEXT) for number in range(200)
     ]
 
-    answers = await asyncio.gather(*(asyncs.do(one) for one in asked))
+    answers = await asyncio.gather(*(asyncs.do(call) for call in asked))
 
     assert answers == [str(number) for number in range(200)]
 
@@ -211,10 +211,10 @@ async def test_one_refused_command_harms_no_other(asyncs: AsyncRedis, state: "re
     state.set("text", "x")
     refused = calls.command(int, "HINCRBY", "text", "field", 1, kinds=calls.NUMBER)
 
-    found = await asyncio.gather(asyncs.do(refused), asyncs.do(ECHO), return_exceptions=True)
+    answers = await asyncio.gather(asyncs.do(refused), asyncs.do(ECHO), return_exceptions=True)
 
-    assert isinstance(found[0], StorageDown)
-    assert found[1] == "hello"
+    assert isinstance(answers[0], StorageDown)
+    assert answers[1] == "hello"
 
 
 async def test_all_of_a_web_process_share_one_connection(asyncs: AsyncRedis) -> None:
@@ -254,9 +254,9 @@ async def test_a_redis_that_hangs_is_heard_again_when_it_goes_on(
     await link.do(ECHO)
     state.client_pause(1000)  # type: ignore[no-untyped-call]  # redis-py
 
-    found = await asyncio.gather(*(link.do(ECHO) for _ in range(5)), return_exceptions=True)
+    answers = await asyncio.gather(*(link.do(ECHO) for _ in range(5)), return_exceptions=True)
 
-    assert all(isinstance(one, StorageDown) for one in found)
+    assert all(isinstance(error, StorageDown) for error in answers)
     state.client_unpause()  # type: ignore[no-untyped-call]  # redis-py
     assert await link.do(ECHO) == "hello"
     await link.close()
@@ -312,7 +312,7 @@ def test_a_connection_that_broke_before_its_answers_were_read_is_opened_again(
     assert echoed(connections) == "mine"
     state.client_pause(300, all=False)  # type: ignore[no-untyped-call]  # redis-py
     connections.tell([("INCR", "n")])
-    [mine] = [one["id"] for one in state.client_list() if one["name"] == "told"]
+    [mine] = [client["id"] for client in state.client_list() if client["name"] == "told"]
     state.client_kill_filter(_id=mine)
 
     assert echoed(connections) == "mine"
@@ -355,12 +355,12 @@ def test_whatever_a_signal_interrupts_nobody_gets_anothers_answer(link: SyncRedi
                 AGAIN_S[:] = [random.choice((5e-5, 2e-4))] * random.choice((0, 1, 3))
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, 2e-3))
             try:
-                found = link.do(call)
+                answer = link.do(call)
             except Struck:
                 struck += 1
             else:
                 finished += 1
-                assert found == f"word {number}"
+                assert answer == f"word {number}"
             signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -63,19 +63,19 @@ class Asker:
                 (echo(word), word.__eq__),
                 (command(bool, "SET", key, word, kinds=TEXT), bool),
                 (
-                    command(lambda was: was or who.encode(), "GET", key, kinds=MAYBE_TEXT),
-                    lambda was: was.startswith(who.encode()),
+                    command(lambda value: value or who.encode(), "GET", key, kinds=MAYBE_TEXT),
+                    lambda value: value.startswith(who.encode()),
                 ),
                 (lua("return tonumber(ARGV[1])", number, kinds=NUMBER), number.__eq__),
                 (
                     lua("return {ARGV[1], false, 7}", word, kinds=ARRAY),
                     [word.encode(), None, 7].__eq__,
                 ),
-                (lua("return false", kinds=MAYBE_TEXT), lambda found: found is None),
+                (lua("return false", kinds=MAYBE_TEXT), lambda answer: answer is None),
                 (stored_uploads.write(user, "one", {"who": who}, ttl_s=60), (1).__eq__),
                 (
                     stored_uploads.read(user, "one"),
-                    lambda found: found in ({}, {"who": who}),
+                    lambda answer: answer in ({}, {"who": who}),
                 ),
                 (command(dict, "CONFIG", "GET", "no such setting", kinds=FIELDS), {}.__eq__),
             )
@@ -93,12 +93,12 @@ class Asker:
         else:
             call, is_own = self.next()
             try:
-                found = await link.do(call)
+                answer = await link.do(call)
             except StorageDown:
                 self.seen["down"] += 1
                 return
             self.seen["answers"] += 1
-            assert is_own(found), (self.number, call.words, found)
+            assert is_own(answer), (self.number, call.words, answer)
 
     async def _unpackable(self, link: AsyncRedis) -> None:
         odd = self._random.choice(UNPACKABLE)
@@ -269,10 +269,10 @@ async def test_what_cannot_be_packed_was_not_asked(link: AsyncRedis, odd: Any) -
     before = await client_id(link)
     asked = [link.do(echo("first")), link.do(command(str, "ECHO", odd, kinds=TEXT))]
 
-    found = await asyncio.gather(*asked, link.do(echo("last")), return_exceptions=True)
+    answers = await asyncio.gather(*asked, link.do(echo("last")), return_exceptions=True)
 
-    assert found[::2] == ["first", "last"]
-    assert isinstance(found[1], UnicodeError | TypeError)
+    assert answers[::2] == ["first", "last"]
+    assert isinstance(answers[1], UnicodeError | TypeError)
     assert await link.do(echo("next")) == "next"
     assert await client_id(link) == before, "nobody is any the worse for it"
 
@@ -308,9 +308,9 @@ async def test_no_answer_is_handed_over_that_is_not_in_its_place(
     before, counted = await client_id(link), mismatches.count
     proxy.meddle = _once_at(0, fault, proxy)
 
-    found = await asyncio.gather(*(link.do(echo(f"word {n}")) for n in range(20)))
+    answers = await asyncio.gather(*(link.do(echo(f"word {n}")) for n in range(20)))
 
-    assert found == [f"word {n}" for n in range(20)]
+    assert answers == [f"word {n}" for n in range(20)]
     assert await client_id(link) != before
     assert mismatches.count == counted + 1
 
@@ -321,9 +321,9 @@ async def test_where_an_answer_is_missing_none_of_those_after_it_is_handed_over(
     proxy.meddle = _once_at(0, "swallow", proxy)
     asked = [link.do(echo(f"word {n}")) for n in range(20)]
 
-    found = await asyncio.gather(*asked, return_exceptions=True)
+    answers = await asyncio.gather(*asked, return_exceptions=True)
 
-    assert all(isinstance(one, StorageDown) for one in found)
+    assert all(isinstance(error, StorageDown) for error in answers)
     assert await link.do(echo("mine")) == "mine"
 
 
@@ -333,10 +333,10 @@ async def test_an_answer_of_the_wrong_kind_ends_the_connection_and_is_counted(
     before, counted = await client_id(link), mismatches.count
     wrong = command(int, "ECHO", "7", kinds=NUMBER)
 
-    found = await asyncio.gather(link.do(wrong), link.do(echo("mine")), return_exceptions=True)
+    answers = await asyncio.gather(link.do(wrong), link.do(echo("mine")), return_exceptions=True)
 
-    assert isinstance(found[0], StorageDown)
-    assert found[1] == "mine", "it was asked again"
+    assert isinstance(answers[0], StorageDown)
+    assert answers[1] == "mine", "it was asked again"
     assert await client_id(link) != before
     assert mismatches.count == counted + 1
     assert "bytes, not int" in capsys.readouterr().out
@@ -373,10 +373,10 @@ async def test_who_waits_for_room_hears_in_time_of_a_redis_that_hangs(
     monkeypatch.setattr(connection, "MOST_PENDING", 5)
     proxy.is_silent = True
 
-    found = await asyncio.wait_for(
+    answers = await asyncio.wait_for(
         asyncio.gather(*(link.do(echo(str(n))) for n in range(20)), return_exceptions=True), 10
     )
 
-    assert all(isinstance(one, StorageDown) for one in found)
+    assert all(isinstance(error, StorageDown) for error in answers)
     proxy.is_silent = False
     assert await link.do(echo("mine")) == "mine"

@@ -23,8 +23,8 @@ pytest_plugins = ["inprocess"]
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "folder":
         return FolderObjects(tmp_path)
-    found: S3Objects = request.getfixturevalue("s3")
-    return found
+    server: S3Objects = request.getfixturevalue("s3")
+    return server
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_all_of_a_prefix_goes_however_deep_and_many_and_nothing_else(
 
     objects.delete_all(f"{key}/")
 
-    left = [one.key for one in objects.page("in/ada/", "", 1000) if one.key.startswith(key)]
+    left = [item.key for item in objects.page("in/ada/", "", 1000) if item.key.startswith(key)]
     assert left == [f"{key}-other"]
 
 

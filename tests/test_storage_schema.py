@@ -76,7 +76,7 @@ def test_no_account_is_made_beside_old_records(
 
 
 def test_doctor_says_so(old: None, in_process: None) -> None:
-    found = {finding.what: finding for finding in doctor.state_redis(settings())}
+    findings = {finding.what: finding for finding in doctor.state_redis(settings())}
 
-    assert found["state layout"].level == "fail"
-    assert "go on with the version that wrote them" in found["state layout"].hint
+    assert findings["state layout"].level == "fail"
+    assert "go on with the version that wrote them" in findings["state layout"].hint

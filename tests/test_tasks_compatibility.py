@@ -1,4 +1,4 @@
-"""A worker of another version hands a run back; it is led again for the version of then."""
+"""A worker of another version releases a run; it is requeued for the version that workers have."""
 
 import json
 import os
@@ -109,9 +109,9 @@ def run(
 
 
 def view(link: SyncRedis, job: str = "job") -> Snapshot:
-    found = runs.snapshot(link, job)
-    assert found is not None
-    return found
+    snapshot = runs.snapshot(link, job)
+    assert snapshot is not None
+    return snapshot
 
 
 # What is not for this worker
@@ -136,7 +136,7 @@ def test_each_difference_is_named(spec: Spec, change: dict[str, Any], reason: st
 
 
 @pytest.mark.parametrize("stage", [PREPROCESS, INFERENCE], ids=lambda stage: stage.name)
-def test_a_run_of_another_version_is_handed_back_untouched(
+def test_a_run_of_another_version_is_released_unchanged(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis, stage: Stage
 ) -> None:
     ref = claim(replace(spec, code="sha256:other"))
@@ -147,7 +147,7 @@ def test_a_run_of_another_version_is_handed_back_untouched(
     assert (view(link).state, view(link).run["stage"]) == ("queued", "")
 
 
-def test_a_message_of_a_newer_version_is_handed_back(
+def test_a_message_of_a_newer_version_is_released(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis, state: "redis.Redis"
 ) -> None:
     ref = claim(spec)
@@ -159,7 +159,7 @@ def test_a_message_of_a_newer_version_is_handed_back(
 
 
 @pytest.mark.parametrize("change", [{"v": VERSION + 1}, {"new": "field"}])
-def test_a_record_of_a_newer_version_is_handed_back(
+def test_a_record_of_a_newer_version_is_released(
     spec: Spec,
     claim: Callable[..., RunRef],
     link: SyncRedis,
@@ -176,7 +176,7 @@ def test_a_record_of_a_newer_version_is_handed_back(
     assert state.hget(keys.run(ref.key), "releases") == "1"
 
 
-def test_the_arrays_of_a_run_that_is_handed_back_are_deleted(
+def test_the_arrays_of_a_released_run_are_deleted(
     spec: Spec, claim: Callable[..., RunRef], tmp_path: Path
 ) -> None:
     other = replace(spec, code="sha256:other")
@@ -188,7 +188,7 @@ def test_the_arrays_of_a_run_that_is_handed_back_are_deleted(
     assert list(settings().scratch_dir.glob("pixelmill-*")) == []
 
 
-def test_handing_back_is_no_start_that_came_to_no_end(
+def test_a_release_does_not_count_as_a_start_without_an_end(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis
 ) -> None:
     """Or a long upgrade would make poison of it."""
@@ -196,13 +196,13 @@ def test_handing_back_is_no_start_that_came_to_no_end(
 
     for _ in range(bounds.MAX_RELEASES):
         run(ref)
-        [n] = link.do(recovery.requeue([ref], job_ttl_s=60))
-        ref = RunRef(ref.key, n)
+        [attempt] = link.do(recovery.requeue([ref], job_ttl_s=60))
+        ref = RunRef(ref.key, attempt)
 
     assert view(link).state == "queued"
 
 
-def test_who_finds_no_worker_for_too_long_is_told_so(
+def test_a_run_that_no_worker_can_do_for_too_long_fails_with_a_hint(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis, state: "redis.Redis"
 ) -> None:
     ref = claim(replace(spec, code="sha256:other"))
@@ -215,7 +215,7 @@ def test_who_finds_no_worker_for_too_long_is_told_so(
     assert "An update is under way" in error["hint"]
 
 
-def test_a_stale_run_is_handed_back_by_nobody(
+def test_a_stale_run_is_not_released(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis
 ) -> None:
     ref = claim(spec)
@@ -224,10 +224,10 @@ def test_a_stale_run_is_handed_back_by_nobody(
     assert view(link).run["attempt"] == "1"
 
 
-# Led again
+# Requeued
 
 
-async def test_a_run_that_was_handed_back_is_led_again_after_a_while(
+async def test_a_released_run_is_requeued_after_a_while(
     spec: Spec,
     claim: Callable[..., RunRef],
     link: SyncRedis,
@@ -240,7 +240,7 @@ async def test_a_run_that_was_handed_back_is_led_again_after_a_while(
     run(ref)
 
     at_once = await requeue(web_state)
-    state.delete(keys.RECONCILER)
+    state.delete(keys.REAPER_LOCK)
     state.hincrbyfloat(keys.run(ref.key), "suspect_since", -bounds.GRACE_MS)
     later = await requeue(web_state)
 
@@ -248,16 +248,16 @@ async def test_a_run_that_was_handed_back_is_led_again_after_a_while(
     assert state.llen(keys.queue("cpu", 9)) == 2
 
 
-async def handed_back(ref: RunRef, web_state: AsyncRedis, state: "redis.Redis") -> RunRef:
-    """Hand it back, and lead it again."""
+async def released_and_requeued(ref: RunRef, web_state: AsyncRedis, state: "redis.Redis") -> RunRef:
+    """Release it, and requeue it."""
     run(ref)
-    state.delete(keys.RECONCILER)
+    state.delete(keys.REAPER_LOCK)
     state.hincrbyfloat(keys.run(ref.key), "suspect_since", -bounds.GRACE_MS)
     assert await requeue(web_state) == 1
     return RunRef(ref.key, ref.attempt + 1)
 
 
-async def test_it_is_led_again_for_the_code_that_there_is(
+async def test_it_is_requeued_for_the_code_that_workers_have(
     spec: Spec,
     claim: Callable[..., RunRef],
     link: SyncRedis,
@@ -266,7 +266,7 @@ async def test_it_is_led_again_for_the_code_that_there_is(
 ) -> None:
     announce(link, spec)
     old = with_key(replace(spec, code="sha256:old", weights="sha256:old"))
-    ref = await handed_back(claim(old), web_state, state)
+    ref = await released_and_requeued(claim(old), web_state, state)
 
     [work] = run(ref)
 
@@ -274,7 +274,7 @@ async def test_it_is_led_again_for_the_code_that_there_is(
     assert view(link).fields["weights"] == spec.weights
 
 
-async def test_whoever_waited_gets_the_result(
+async def test_jobs_that_waited_get_the_result(
     spec: Spec,
     claim: Callable[..., RunRef],
     link: SyncRedis,
@@ -286,7 +286,7 @@ async def test_whoever_waited_gets_the_result(
     ref = claim(old)
     claim(old, "joined")
     seen = view(link).version
-    ref = await handed_back(ref, web_state, state)
+    ref = await released_and_requeued(ref, web_state, state)
 
     run(ref, step=lambda work: RESULT)
 
@@ -307,7 +307,7 @@ async def test_its_result_is_not_that_of_the_old_version(
     """After a step back to the old version, its request is computed by it."""
     announce(link, spec)
     old = with_key(replace(spec, code="sha256:old"))
-    ref = await handed_back(claim(old), web_state, state)
+    ref = await released_and_requeued(claim(old), web_state, state)
 
     def step(work: Work) -> Outcome:
         if outcome == "failed":
@@ -379,8 +379,8 @@ def test_a_rolling_upgrade_fails_no_job(mill: Stack, tmp_path: Path, photo: byte
     file.write_text(file.read_text() + "\n# newer\n")
     restart(mill, "cpu-worker", "cpu")
     jobs += [ask() for _ in range(5)]
-    handed = f"px2:run:{mill.state.hget(f'px2:job:{jobs[-1]}', 'request_key').decode()}"
-    mill.wait_for("cpu-worker", lambda: mill.state.hget(handed, "releases"), 30)
+    released = f"px2:run:{mill.state.hget(f'px2:job:{jobs[-1]}', 'request_key').decode()}"
+    mill.wait_for("cpu-worker", lambda: mill.state.hget(released, "releases"), 30)
     restart(mill, "gpu-worker", "gpu")
     jobs += [ask()]
 

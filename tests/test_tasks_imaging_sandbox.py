@@ -242,20 +242,20 @@ def test_a_forked_process_uses_the_helper_of_its_parent():
 
 
 def test_the_helper_ends_with_the_last_process_that_holds_it():
-    was = helper()
+    previous = helper()
     fork_helper.stop()
 
-    assert not was.is_running()
+    assert not previous.is_running()
 
 
 def test_the_signals_that_stop_a_worker_leave_its_helper_to_it():
-    was = helper()
+    previous = helper()
     for number in (signal.SIGTERM, signal.SIGINT):
-        was.send_signal(number)
+        previous.send_signal(number)
     time.sleep(0.2)
 
     assert run("write")[0]["height"] == 3
-    assert helper() == was
+    assert helper() == previous
 
 
 def test_a_caller_that_is_interrupted_leaves_no_child():

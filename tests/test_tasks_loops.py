@@ -70,7 +70,7 @@ def test_a_coroutine_comes_back_whatever_it_raises(plan: list[type[BaseException
                 await asyncio.sleep(0.001)
         await loop.stop()
 
-        failures = sum(one is not None for one in plan)
+        failures = sum(error is not None for error in plan)
         assert (loop.loop.failures, loop.loop.restarts) == (failures, failures)
 
     with capture_logs():
@@ -90,7 +90,7 @@ def test_a_thread_comes_back_whatever_it_raises(plan: list[type[BaseException] |
         loop.stop()
         loop.join(PATIENCE_S)
 
-    assert loop.loop.failures == sum(one is not None for one in plan)
+    assert loop.loop.failures == sum(error is not None for error in plan)
     assert not loop._thread.is_alive()
 
 
@@ -247,8 +247,8 @@ def test_counters_never_fall_when_a_loop_is_stopped() -> None:
         loop.fail(ValueError())
 
     def failures() -> float:
-        found = {metric.name: metric for metric in loops.collect()}
-        return found["pixelmill_loop_failures"].samples[0].value
+        metrics = {metric.name: metric for metric in loops.collect()}
+        return metrics["pixelmill_loop_failures"].samples[0].value
 
     before = failures()
     loops.remove(loop)

@@ -53,11 +53,11 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(downloads, "PAUSES_S", (0.0, 0.0, 0.0))
-    told = Server()
+    server = Server()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told.answer(self)
+            server.answer(self)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -65,8 +65,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
-        told.url = f"http://127.0.0.1:{http.server_port}"
-        yield told
+        server.url = f"http://127.0.0.1:{http.server_port}"
+        yield server
         http.shutdown()
         thread.join()
 

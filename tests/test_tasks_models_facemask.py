@@ -86,16 +86,16 @@ def test_a_bare_face_is_found_where_it_is() -> None:
 
 
 def test_a_picture_without_a_face_has_none() -> None:
-    found = look(photo("coffee"))
+    result = look(photo("coffee"))
 
-    assert found["counts"] == {"facemask": 0, "no facemask": 0}
+    assert result["counts"] == {"facemask": 0, "no facemask": 0}
 
 
 def test_counts_are_of_what_scores_a_half_or_more() -> None:
-    found = look(photo("astronaut"))
+    result = look(photo("astronaut"))
 
-    told = [face["label"] for face in found["faces"] if face["score"] >= 0.5]
-    assert found["counts"] == {label: told.count(label) for label in facemask.LABELS}
+    labels = [face["label"] for face in result["faces"] if face["score"] >= 0.5]
+    assert result["counts"] == {label: labels.count(label) for label in facemask.LABELS}
 
 
 def test_every_face_above_five_per_cent_is_answered_the_best_first() -> None:
@@ -146,18 +146,18 @@ boxes = st.lists(
 
 
 @given(boxes)
-def test_what_suppression_keeps_does_not_overlap(found: list[tuple[float, ...]]) -> None:
+def test_what_suppression_keeps_does_not_overlap(faces: list[tuple[float, ...]]) -> None:
     array = np.array(
-        [(x, y, x + w, y + h, 1 / (1 + k)) for k, (x, y, w, h) in enumerate(found)], np.float32
+        [(x, y, x + w, y + h, 1 / (1 + k)) for k, (x, y, w, h) in enumerate(faces)], np.float32
     ).reshape(-1, 5)
 
     kept = suppress(array, 100)
 
-    for k, one in enumerate(kept):
+    for k, row in enumerate(kept):
         for other in kept[k + 1 :]:
-            low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:4], other[2:4])
+            low, high = np.maximum(row[:2], other[:2]), np.minimum(row[2:4], other[2:4])
             common = np.prod(np.clip(high - low, 0, None))
-            areas = [np.prod(box[2:4] - box[:2]) for box in (one, other)]
+            areas = [np.prod(box[2:4] - box[:2]) for box in (row, other)]
             assert common <= 0.351 * (sum(areas) - common)
             assert common <= 0.701 * min(areas)
     if len(array):
@@ -186,10 +186,10 @@ def test_a_square_has_the_face_in_its_middle() -> None:
 
 
 def test_an_answered_box_has_less_hair_and_the_chin() -> None:
-    found = np.array([[10, 100, 70, 200, 0.9], [0, 0, 20, 20, 0.5]], np.float32)
+    rows = np.array([[10, 100, 70, 200, 0.9], [0, 0, 20, 20, 0.5]], np.float32)
 
-    assert settled(found) == pytest.approx(np.array([[10, 115, 70, 208], [0, 3, 20, 21.6]]))
-    assert found[0, 1] == 100, "the argument is not changed"
+    assert settled(rows) == pytest.approx(np.array([[10, 115, 70, 208], [0, 3, 20, 21.6]]))
+    assert rows[0, 1] == 100, "the argument is not changed"
 
 
 def test_the_classifier_is_small() -> None:

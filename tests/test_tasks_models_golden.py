@@ -135,9 +135,9 @@ def compare_faces(file: Path, faces: list[dict[str, Any]]) -> None:
 
 def test_a_batch_gives_what_singles_give(loaded: Loaded) -> None:
     photos = [cv2.resize(photo(name), (512, 512)) for name in ("astronaut", "chelsea", "coffee")]
-    inputs = [loaded.prepare(np.asarray(one, np.uint8)) for one in photos]
+    inputs = [loaded.prepare(np.asarray(photo, np.uint8)) for photo in photos]
 
-    singles = [loaded.infer(one)[0] for one in inputs]
+    singles = [loaded.infer(array)[0] for array in inputs]
     batch = loaded.infer(*inputs)
 
     for single, of_batch in zip(singles, batch, strict=True):
@@ -155,10 +155,10 @@ def test_the_same_photo_gives_the_same_bytes_again(loaded: Loaded) -> None:
 
 def test_parallel_calls_do_not_disturb_each_other(loaded: Loaded) -> None:
     inputs = [loaded.prepare(photo(name)) for name in ("astronaut", "coffee")]
-    alone = [loaded.infer(one)[0] for one in inputs]
+    alone = [loaded.infer(array)[0] for array in inputs]
 
     with ThreadPoolExecutor(2) as pool:
-        together = list(pool.map(lambda one: loaded.infer(one)[0], inputs))
+        together = list(pool.map(lambda array: loaded.infer(array)[0], inputs))
 
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 

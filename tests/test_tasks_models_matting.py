@@ -94,8 +94,8 @@ def test_doubt_that_may_be_the_subjects_body_stays(value: float, width: int) -> 
 
     cleaned = saliency.clean(matte, PLAIN)
 
-    found = cleaned[100:200, 200 : 200 + width]
-    assert found == pytest.approx((value - 0.03) / 0.92, abs=0.001)
+    plateau = cleaned[100:200, 200 : 200 + width]
+    assert plateau == pytest.approx((value - 0.03) / 0.92, abs=0.001)
 
 
 def test_an_outline_out_of_focus_is_as_soft_as_it_was() -> None:

@@ -84,24 +84,24 @@ def test_a_profile_that_is_not_loaded_falls_back_to_the_next_below_and_says_so()
 
 
 def test_only_loaded_profiles_are_offered() -> None:
-    told = model_card("toy", device("toy", "toy:middle").loaded)
+    card = model_card("toy", device("toy", "toy:middle").loaded)
 
-    assert told["params"]["properties"]["profile"]["enum"] == ["small", "middle"]
-    assert list(told["profiles"]) == ["small", "middle"]
-    assert told["profiles"]["middle"]["weights_bytes"] == 2
-    assert canonical(told["params"], {"profile": "middle"}) == {"profile": "middle"}
+    assert card["params"]["properties"]["profile"]["enum"] == ["small", "middle"]
+    assert list(card["profiles"]) == ["small", "middle"]
+    assert card["profiles"]["middle"]["weights_bytes"] == 2
+    assert canonical(card["params"], {"profile": "middle"}) == {"profile": "middle"}
     with pytest.raises(BadInput, match="profile"):
-        canonical(told["params"], {"profile": "large"})
+        canonical(card["params"], {"profile": "large"})
 
 
 def test_each_profile_is_announced_with_its_own_measured_cost() -> None:
     loaded = device("toy", "toy:large").loaded
     loaded["toy:large"].cost = Cost([(1, 1200), (2, 2100)])
 
-    told = model_card("toy", loaded)
+    card = model_card("toy", loaded)
 
-    assert told["profiles"]["large"]["cost_ms"] == {"a": 300, "b": 900}
-    assert told["profiles"]["small"]["cost_ms"] == told["cost_ms"] != {"a": 300, "b": 900}
+    assert card["profiles"]["large"]["cost_ms"] == {"a": 300, "b": 900}
+    assert card["profiles"]["small"]["cost_ms"] == card["cost_ms"] != {"a": 300, "b": 900}
 
 
 def test_workers_with_more_and_fewer_profiles_are_of_one_version() -> None:

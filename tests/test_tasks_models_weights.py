@@ -133,7 +133,7 @@ def test_the_second_time_they_come_from_the_disk(weight: Weight, tmp_path: Path)
 def test_progress_ends_at_the_full_size(weight: Weight, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
 
-    weights.fetch(weight, tmp_path / "cache", progress=lambda *told: seen.append(told))
+    weights.fetch(weight, tmp_path / "cache", progress=lambda *progress: seen.append(progress))
 
     assert seen[-1] == ("tiny-weights", 600, 600)
     assert all(done <= total for _, done, total in seen)
@@ -267,8 +267,8 @@ def test_every_built_in_model_names_the_digest_of_its_converted_weights() -> Non
     unnamed = [
         f"{name}: {which}"
         for name, model in models.items()
-        for which, one in model.weights.items()
-        if one.package and len(one.converted_sha256) != 64
+        for which, weight in model.weights.items()
+        if weight.package and len(weight.converted_sha256) != 64
     ]
     assert unnamed == []
 
@@ -379,8 +379,8 @@ def test_the_digest_follows_the_manifest(weight: Weight) -> None:
     model = registry.get("matting")
 
     none = weights.digest(replace(model, weights={}))
-    one = weights.digest(replace(model, weights={"fast": weight}))
+    single = weights.digest(replace(model, weights={"fast": weight}))
     other = weights.digest(replace(model, weights={"fast": replace(weight, sha256="1" * 64)}))
 
     assert none == "sha256:" + hashlib.sha256(b"none").hexdigest()
-    assert len({none, one, other}) == 3
+    assert len({none, single, other}) == 3

@@ -115,7 +115,7 @@ def conclude(work: Work) -> str:
 def stored_keys(s3: S3Objects, work: Work, name: str) -> list[str]:
     """The objects of this name in all editions of a run's result, older ones first."""
     folder = keys.result_folder(work.spec.user, work.spec.request_key)
-    return [one.key for one in s3.page(folder, "", 1000) if one.key.endswith(f"/{name}")]
+    return [item.key for item in s3.page(folder, "", 1000) if item.key.endswith(f"/{name}")]
 
 
 def stored(s3: S3Objects, work: Work, name: str) -> bytes:

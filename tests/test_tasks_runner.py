@@ -52,9 +52,9 @@ def claim(
     def claimed(key: str) -> RunRef:
         spec = Spec(key, "ada", "toy", {"gain": 2}, ["alpha"], "upload", *own)
         asked = claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60)
-        found = link.do(asked)
-        assert found.verdict == "start"
-        return RunRef(key, found.attempt)
+        claim = link.do(asked)
+        assert claim.verdict == "start"
+        return RunRef(key, claim.attempt)
 
     return claimed
 
@@ -62,9 +62,9 @@ def claim(
 @pytest.fixture
 def view(link: SyncRedis) -> Callable[[str], Snapshot]:
     def seen(key: str) -> Snapshot:
-        found = runs.snapshot(link, f"job-{key}")
-        assert found is not None
-        return found
+        snapshot = runs.snapshot(link, f"job-{key}")
+        assert snapshot is not None
+        return snapshot
 
     return seen
 
@@ -88,7 +88,7 @@ def queued(in_process: None, state: "redis.Redis") -> Queued:
             queues.broker_queue(stage, "toy"), queues.CELERY_PRIORITY[(stage, "batch")]
         )
         envelopes = [json.loads(text) for text in reversed(state.lrange(name, 0, -1))]
-        return [json.loads(base64.b64decode(one["body"]))[0][0] for one in envelopes]
+        return [json.loads(base64.b64decode(message["body"]))[0][0] for message in envelopes]
 
     return read
 
@@ -603,7 +603,7 @@ def test_a_stale_run_does_not_start_again(
     ref = claim("a")
 
     def step(work: Work) -> Outcome:
-        link.do(recovery.requeue([ref], job_ttl_s=60))  # the reconciler was first
+        link.do(recovery.requeue([ref], job_ttl_s=60))  # the reaper was first
         return needs_an_array(work)
 
     run_stage(task, STAGE, carry(ref), step)

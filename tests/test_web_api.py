@@ -234,9 +234,9 @@ def test_a_jobs_events_end_with_its_result(browser: httpx.Client, photo: bytes) 
     with browser.stream("GET", f"/api/v1/jobs/{job_id}/events") as answer:
         events = "".join(answer.iter_text()).split("\n\n")
 
-    found = [event for event in events if event.startswith("id:")]
-    versions = [int(event.split("\n")[0][3:]) for event in found]
-    states = [json.loads(event.split("data: ")[1])["state"] for event in found]
+    numbered = [event for event in events if event.startswith("id:")]
+    versions = [int(event.split("\n")[0][3:]) for event in numbered]
+    states = [json.loads(event.split("data: ")[1])["state"] for event in numbered]
     assert answer.headers["x-accel-buffering"] == "no"
     assert versions == sorted(set(versions))
     assert states[-1] == "done" and "inferring" in states

@@ -29,11 +29,11 @@ def test_twelve_greedy_ones_leave_something_for_whoever_comes() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9)), max_size=200))
 def test_nothing_is_lost_or_taken_twice(wanted: list[tuple[str, int]]) -> None:
     shares = FairShares(50)
-    taken = [one for one in wanted if shares.acquire(*one)]
+    taken = [entry for entry in wanted if shares.acquire(*entry)]
 
     assert shares.free == 50 - sum(amount for _, amount in taken) >= 0
-    for one in taken:
-        shares.release(*one)
+    for entry in taken:
+        shares.release(*entry)
     assert shares.free == 50 and shares.can_acquire("a", 50)
 
 

@@ -19,13 +19,13 @@ def test_every_file_of_the_corpus_is_answered_as_it_should(stack: Stack, photo: 
             return client.post("/api/v1/predict/toy?wait=100", content=data).status_code
 
         with ThreadPoolExecutor(4) as pool:
-            found = dict(zip(corpus.files(), pool.map(status, corpus.files()), strict=True))
+            statuses = dict(zip(corpus.files(), pool.map(status, corpus.files()), strict=True))
         after = client.post("/api/v1/predict/toy?wait=60", content=photo)
 
     unexpected = {
-        name: (found[name], file.status)
+        name: (statuses[name], file.status)
         for name, file in corpus.files().items()
-        if found[name] != file.status
+        if statuses[name] != file.status
     }
     assert unexpected == {}
     assert after.json()["state"] == "done"

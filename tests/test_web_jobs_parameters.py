@@ -56,21 +56,21 @@ def test_what_is_given_wins_over_the_default() -> None:
     ],
 )
 def test_a_querys_string_is_read_as_what_it_stands_for(name: str, text: str, value: object) -> None:
-    found = canonical(SCHEMA, {name: text})[name]
+    number = canonical(SCHEMA, {name: text})[name]
 
-    assert found == value and type(found) is type(value)
+    assert number == value and type(number) is type(value)
 
 
 def test_1_and_1_0_are_one_number() -> None:
-    found = [canonical(SCHEMA, {"gain": given})["gain"] for given in (1, 1.0, "1", "1.0", "1e0")]
+    gains = [canonical(SCHEMA, {"gain": given})["gain"] for given in (1, 1.0, "1", "1.0", "1e0")]
 
-    assert {repr(value) for value in found} == {"1.0"}
+    assert {repr(value) for value in gains} == {"1.0"}
 
 
 def test_a_whole_float_is_an_integer_where_one_is_wanted() -> None:
-    found = [canonical(SCHEMA, {"steps": given})["steps"] for given in (7, 7.0)]
+    steps = [canonical(SCHEMA, {"steps": given})["steps"] for given in (7, 7.0)]
 
-    assert {repr(value) for value in found} == {"7"}
+    assert {repr(value) for value in steps} == {"7"}
 
 
 def test_an_unknown_name_is_told_with_those_there_are() -> None:
@@ -147,10 +147,10 @@ def test_an_answer_that_was_changed_does_not_change_the_next() -> None:
     )
 )
 def test_what_is_canonical_stays_so_and_fits_the_model(given: dict[str, Any]) -> None:
-    found = canonical(SCHEMA, given)
+    params = canonical(SCHEMA, given)
 
-    assert canonical(SCHEMA, found) == found
-    assert Example(**found).model_dump() == found
+    assert canonical(SCHEMA, params) == params
+    assert Example(**params).model_dump() == params
 
 
 @pytest.mark.parametrize("size", ["9" * 30, int("9" * 30)])

@@ -32,8 +32,8 @@ def pending(
     return PendingRun(model, priority, RunRef(name, 1), cost_ms)
 
 
-def named(found: Iterator[list[PendingRun]]) -> list[list[str]]:
-    return [[run.ref.key for run in group] for group in found]
+def named(grouped: Iterator[list[PendingRun]]) -> list[list[str]]:
+    return [[run.ref.key for run in group] for group in grouped]
 
 
 def test_what_is_cheap_travels_together() -> None:
@@ -45,15 +45,15 @@ def test_nothing_makes_no_group() -> None:
 
 
 def test_a_group_has_at_most_16_runs() -> None:
-    found = groups(pending(str(number), cost_ms=0) for number in range(35))
+    grouped = groups(pending(str(number), cost_ms=0) for number in range(35))
 
-    assert [len(group) for group in found] == [16, 16, 3]
+    assert [len(group) for group in grouped] == [16, 16, 3]
 
 
 def test_a_group_costs_at_most_20_ms() -> None:
-    found = groups([pending(str(number), cost_ms=8) for number in range(5)])
+    grouped = groups([pending(str(number), cost_ms=8) for number in range(5)])
 
-    assert named(found) == [["0", "1"], ["2", "3"], ["4"]]
+    assert named(grouped) == [["0", "1"], ["2", "3"], ["4"]]
 
 
 def test_exactly_20_ms_still_travel_together() -> None:
@@ -61,13 +61,13 @@ def test_exactly_20_ms_still_travel_together() -> None:
 
 
 def test_a_photo_that_is_dear_travels_alone() -> None:
-    found = groups([pending("cheap"), pending("dear", cost_ms=300), pending("later")])
+    grouped = groups([pending("cheap"), pending("dear", cost_ms=300), pending("later")])
 
-    assert named(found) == [["cheap"], ["dear"], ["later"]]
+    assert named(grouped) == [["cheap"], ["dear"], ["later"]]
 
 
 def test_models_and_priorities_are_never_mixed() -> None:
-    found = groups(
+    grouped = groups(
         [
             pending("a", model="toy"),
             pending("b", model="noop"),
@@ -76,7 +76,7 @@ def test_models_and_priorities_are_never_mixed() -> None:
         ]
     )
 
-    assert sorted(named(found)) == [["a", "d"], ["b"], ["c"]]
+    assert sorted(named(grouped)) == [["a", "d"], ["b"], ["c"]]
 
 
 pending_runs = st.lists(
@@ -95,13 +95,13 @@ pending_runs = st.lists(
 def test_every_pending_run_is_sent_once_in_order_and_within_the_limits(
     asked: list[PendingRun],
 ) -> None:
-    found = list(groups(asked))
+    grouped = list(groups(asked))
 
-    for group in found:
+    for group in grouped:
         assert len({(run.model, run.priority) for run in group}) == 1
         assert len(group) <= MAX_RUNS
         assert len(group) == 1 or sum(run.cost_ms for run in group) <= MAX_PREPROCESS_MS
-    sent = [run for group in found for run in group]
+    sent = [run for group in grouped for run in group]
     for kind in {(run.model, run.priority) for run in asked}:
         of_kind = [
             [run.ref.key for run in some if (run.model, run.priority) == kind]
@@ -124,21 +124,21 @@ async def link(state_url: str) -> AsyncIterator[AsyncRedis]:
 
 def queued(state: "redis.Redis", priority: int = 3) -> list[dict[str, object]]:
     """The messages of one priority in the cpu queue, the oldest first."""
-    found = state.lrange(keys.queue("cpu", priority), 0, -1)
-    return [json.loads(text) for text in reversed(found)]
+    texts = state.lrange(keys.queue("cpu", priority), 0, -1)
+    return [json.loads(text) for text in reversed(texts)]
 
 
-def carried(found: dict[str, object]) -> dict[str, object]:
-    [argument], _, _ = json.loads(base64.b64decode(str(found["body"])))
+def carried(message: dict[str, object]) -> dict[str, object]:
+    [argument], _, _ = json.loads(base64.b64decode(str(message["body"])))
     return dict(argument)
 
 
 async def test_a_published_run_lies_in_its_priority(link: AsyncRedis, state: "redis.Redis") -> None:
     await Publisher(link).publish(pending("a"))
 
-    [found] = queued(state)
-    assert found["headers"]["task"] == "preprocess"
-    assert carried(found)["runs"] == [["a", 1]]
+    [message] = queued(state)
+    assert message["headers"]["task"] == "preprocess"
+    assert carried(message)["runs"] == [["a", 1]]
     assert queued(state, 9) == []
 
 
@@ -160,7 +160,7 @@ async def test_what_was_claimed_during_a_publish_goes_into_one_message(
 
     await asyncio.gather(publisher.publish(pending("first")), *(later(n) for n in range(5)))
 
-    assert [len(carried(found)["runs"]) for found in queued(state)] == [1, 5]
+    assert [len(carried(message)["runs"]) for message in queued(state)] == [1, 5]
 
 
 async def test_who_publishes_the_same_run_at_a_time_is_answered_and_it_travels_once(
@@ -171,8 +171,8 @@ async def test_who_publishes_the_same_run_at_a_time_is_answered_and_it_travels_o
     asked = [publisher.publish(pending(name)) for name in ("a", "first", "a")]
     await asyncio.wait_for(asyncio.gather(*asked), 10)
 
-    [found] = queued(state)
-    assert carried(found)["runs"] == [["a", 1], ["first", 1]]
+    [message] = queued(state)
+    assert carried(message)["runs"] == [["a", 1], ["first", 1]]
 
 
 async def test_behind_waiting_messages_the_next_is_held_for_more_runs(
@@ -293,9 +293,9 @@ async def test_whatever_breaks_nobody_waits_for_ever_and_the_next_is_sent(
 
         broken.setattr(module, "enqueue_claimed", raises)
         asked = [publisher.publish(pending(name)) for name in ("a", "first")]
-        found = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+        answers = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
 
-    assert all(isinstance(answer, Unavailable) for answer in found)
+    assert all(isinstance(answer, Unavailable) for answer in answers)
     assert module.enqueue_claimed is send
     await asyncio.wait_for(publisher.publish(pending("a")), 5)
     assert len(queued(state)) == 1

@@ -200,7 +200,7 @@ def test_twenty_equal_posts_with_one_key_are_one_job(browser: httpx.Client, ask:
     headers = {"Idempotency-Key": f"once-{time.time_ns()}"}
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(ask, headers, prepare_s=0.3, salt=-7) for _ in range(20)]
-        ids = {one.result()["id"] for one in asked}
+        ids = {answer.result()["id"] for answer in asked}
 
     assert len(ids) == 1
 

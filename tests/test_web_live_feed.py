@@ -67,7 +67,7 @@ async def read_until(
 
 async def test_what_is_under_way_comes_first(process: Process, link: SyncRedis) -> None:
     jobs = [runs.claim(link, "ada") for _ in range(3)]
-    jobs[0].touch("start", "preprocess")
+    jobs[0].begin_stage("preprocess")
 
     async with aclosing(process.follow()) as deltas:
         first = await anext(deltas)
@@ -104,7 +104,7 @@ async def test_every_change_is_answered_to_the_end(process: Process, link: SyncR
             for snapshot in delta.jobs:
                 seen.append(snapshot.state)
                 if snapshot.state == "queued":
-                    job.touch("start", "preprocess")
+                    job.begin_stage("preprocess")
                 elif snapshot.state == "preprocessing":
                     job.finish()
             if seen[-1:] == ["done"]:
@@ -138,7 +138,7 @@ async def test_jobs_of_others_are_never_in_it(process: Process, link: SyncRedis)
     async with aclosing(process.follow(named=(stranger.id,))) as deltas:
         first = await anext(deltas)
         mine = runs.claim(link, "ada")
-        stranger.touch("start", "preprocess")
+        stranger.begin_stage("preprocess")
         later = await read_until(deltas, lambda states: mine.id in states)
 
     assert first.jobs == [] and first.gone == [stranger.id]

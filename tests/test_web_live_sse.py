@@ -111,12 +111,16 @@ def listeners(stack: Stack) -> int:
 
     web = psutil.Process(stack.processes["web"].pid)
     port = stack.ports["web"]
-    there = [one for one in web.net_connections("tcp") if one.laddr and one.laddr.port == port]
-    return sum(one.status == psutil.CONN_ESTABLISHED for one in there)
+    there = [
+        connection
+        for connection in web.net_connections("tcp")
+        if connection.laddr and connection.laddr.port == port
+    ]
+    return sum(connection.status == psutil.CONN_ESTABLISHED for connection in there)
 
 
 def test_a_stream_begins_with_what_is_under_way(stack: Stack, job: Job) -> None:
-    job.touch("start", "preprocess")
+    job.begin_stage("preprocess")
 
     with events(stack.url) as stream:
         _, body = stream.data(job.id)
@@ -134,7 +138,7 @@ def test_one_stream_tells_of_all_jobs_even_of_new_ones(
         late = runs.claim(link, "tester")
         stream.data(late.id, "queued")
         job.finish()
-        late.touch("start", "preprocess")
+        late.begin_stage("preprocess")
 
         stream.until({(job.id, "done"), (late.id, "preprocessing")})
 
@@ -152,24 +156,24 @@ def test_another_process_goes_on_where_a_stream_broke(
     first, second = runs.claim(link, "eve"), runs.claim(link, "eve")
     with events(stack.url, key=STRANGER) as stream:
         stream.data(first.id, "queued")
-        second.touch("start", "preprocess")
+        second.begin_stage("preprocess")
         last, _ = stream.data(second.id, "preprocessing")
     first.finish()  # while nobody listens
     second.finish()
 
     with events(other_url, key=STRANGER, after=last) as stream:
-        told = {stream.data(state="done")[1]["id"] for _ in range(2)}
+        ids = {stream.data(state="done")[1]["id"] for _ in range(2)}
 
-    assert told == {first.id, second.id}
+    assert ids == {first.id, second.id}
 
 
 def test_one_jobs_stream_resumes_on_another_process(stack: Stack, other_url: str, job: Job) -> None:
     path = f"/jobs/{job.id}/events"
     with events(stack.url, path) as stream:
         stream.data(state="queued")
-        job.touch("start", "preprocess")
+        job.begin_stage("preprocess")
         last, _ = stream.data(state="preprocessing")
-    job.touch("end", "preprocess")
+    job.end_stage("preprocess")
     job.finish()
 
     with events(other_url, path, after=last) as stream:
@@ -192,12 +196,12 @@ def test_a_killed_pub_sub_connection_loses_nothing(stack: Stack, job: Job, link:
 def test_jobs_of_others_are_in_no_stream(stack: Stack, job: Job, link: SyncRedis) -> None:
     theirs = runs.claim(link, "eve")
     with events(stack.url, key=STRANGER, jobs=job.id) as stream:
-        told = [stream.next() for _ in range(3)]
+        received = [stream.next() for _ in range(3)]
         job.finish()
         theirs.finish()
         end = stream.data(state="done")[1]
 
-    bodies = [json.loads(event["data"]) for event in told if "data" in event]
+    bodies = [json.loads(event["data"]) for event in received if "data" in event]
     assert {"id": job.id} in bodies, "gone, like what never was"
     assert all(body["id"] == theirs.id for body in [*bodies, end] if "state" in body)
 

@@ -121,18 +121,7 @@ async def test_watching_every_change_shows_the_way(
     async for current in service.watcher.watch(snapshot):
         seen.append(current.state)
         if current.state == "queued":
-            link.do(
-                runs.report(
-                    "start",
-                    [RunRef(key, 1)],
-                    stage="preprocess",
-                    state="preprocessing",
-                    progress=0.05,
-                    model="toy",
-                    queue="cpu",
-                    priority="interactive",
-                )
-            )
+            link.do(runs.begin_stage([RunRef(key, 1)], "preprocess", priority="interactive"))
         if current.state == "preprocessing":
             finish(link, key)
 

@@ -29,11 +29,13 @@ def test_many_connections_are_taken_in_one_turn_of_the_loop() -> None:
 async def _take_all() -> None:
     loop = asyncio.get_running_loop()
     listening = socket.create_server(("127.0.0.1", 0), backlog=2 * CLIENTS)
-    servers = [await loop.create_server(Counted, sock=one) for one in listeners(listening)]
+    servers = [
+        await loop.create_server(Counted, sock=listener) for listener in listeners(listening)
+    ]
     clients = [socket.create_connection(listening.getsockname()) for _ in range(CLIENTS)]
     async with asyncio.timeout(10):
         while len(Counted.taken) < CLIENTS:
             Counted.turn += 1
             await asyncio.sleep(0)
-    for one in (*clients, *servers):
-        one.close()
+    for closable in (*clients, *servers):
+        closable.close()

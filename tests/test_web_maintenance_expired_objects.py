@@ -118,7 +118,7 @@ def put_objects(store: tuple[Objects, Path], user: str, ages_s: list[float]) -> 
     for prefix in ("in/", "out/"):
         for key in left(objects, prefix, user):
             objects.delete(key)
-    found: dict[str, float] = {}
+    times: dict[str, float] = {}
     for number, age_s in enumerate(ages_s):
         for key in (
             keys.upload_object(user, f"{number:04}"),
@@ -127,8 +127,8 @@ def put_objects(store: tuple[Objects, Path], user: str, ages_s: list[float]) -> 
             objects.put(key, b"bytes", "image/png")
             at = time.time() - age_s
             os.utime(root / key, (at, at))
-            found[key] = at
-    wait_until_seen(objects, found)
+            times[key] = at
+    wait_until_seen(objects, times)
 
 
 def wait_until_seen(objects: Objects, written: dict[str, float]) -> None:
@@ -136,7 +136,7 @@ def wait_until_seen(objects: Objects, written: dict[str, float]) -> None:
     end = time.monotonic() + 10
     while time.monotonic() < end:
         pages = [*objects.page("in/", "", 1000), *objects.page("out/", "", 1000)]
-        seen = {one.key: one.modified_s for one in pages}
+        seen = {item.key: item.modified_s for item in pages}
         if all(abs(seen.get(key, 0) - at) < 2 for key, at in written.items()):
             return
         time.sleep(0.1)
@@ -144,7 +144,7 @@ def wait_until_seen(objects: Objects, written: dict[str, float]) -> None:
 
 
 def left(objects: Objects, prefix: str, user: str) -> list[str]:
-    return [one.key for one in objects.page(f"{prefix}{user}/", "", 1000)]
+    return [item.key for item in objects.page(f"{prefix}{user}/", "", 1000)]
 
 
 async def delete_expired(store: tuple[Objects, Path], link: AsyncRedis) -> None:
@@ -204,7 +204,9 @@ async def test_a_result_lives_as_long_as_any_job_that_names_it(
     assert left(store[0], "out/", "bob") == ["out/bob/0000/preview.png"]
 
 
-async def test_weights_are_never_swept(store: tuple[Objects, Path], state_link: AsyncRedis) -> None:
+async def test_weights_are_never_deleted(
+    store: tuple[Objects, Path], state_link: AsyncRedis
+) -> None:
     objects, root = store
     key = keys.weights_object("f" * 64, "fast.safetensors")
     objects.put(key, b"weights", "application/octet-stream")

@@ -46,8 +46,8 @@ def probe(mill: Stack, key: str = ADMIN_KEY, url: str = "", **query: Any) -> htt
 
 def state_keys(mill: Stack) -> set[str]:
     """All keys but those that each probe writes again and those that expire within minutes."""
-    found = {key.decode() for name in ("state", "cache") for key in mill.client(name).keys("*")}
-    return {key for key in found if "probe" in key}
+    names = {key.decode() for name in ("state", "cache") for key in mill.client(name).keys("*")}
+    return {key for key in names if "probe" in key}
 
 
 def objects(mill: Stack) -> list[Path]:
@@ -107,7 +107,7 @@ def _taken(mill: Stack) -> int:
     [worker] = list(mill.state.scan_iter("px2:worker:gpu*"))
     address = json.loads(mill.state.get(worker))["metrics"]
     text = httpx.get(f"http://{address}/metrics").text
-    [line] = [one for one in text.splitlines() if 'messages_total{stage="inference"}' in one]
+    [line] = [item for item in text.splitlines() if 'messages_total{stage="inference"}' in item]
     return int(float(line.split()[-1]))
 
 

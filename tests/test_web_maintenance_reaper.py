@@ -8,6 +8,7 @@ import httpx
 import runs
 from stack import Stack
 
+from storage import keys
 from storage.jobs import claims, endings, recovery
 from storage.jobs.endings import End
 from storage.jobs.queueing import EncodedMessage, enqueue_claimed
@@ -31,7 +32,7 @@ def lost_runs(link: calls.SyncRedis, servers: Stack, grace_ms: int = 0) -> list[
     """What two searches find: a run must look lost in the first and still so in the second."""
     lost: list[Lost] = []
     for _ in range(2):
-        servers.state.delete("px2:reconciler")
+        servers.state.delete(keys.REAPER_LOCK)
         lost += link.do(recovery.find_lost(every_ms=900, grace_ms=grace_ms)).items
         time.sleep(0.01)
     return lost
@@ -96,8 +97,7 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "overtaken")
     servers.state.lpush("px2:q:cpu\x06\x169", "a message")
     _, later = claimed(servers, "later")
-    touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
-    link.do(runs.report("start", [later], model="noop", queue="cpu", **touch))
+    link.do(runs.begin_stage([later], "preprocess"))
 
     lost = lost_runs(link, servers)
 
@@ -109,8 +109,7 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
 
 def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     link, ref = claimed(servers, "running")
-    touch = {"stage": "preprocess", "state": "preprocessing", "progress": 0.1, "priority": "batch"}
-    link.do(runs.report("start", [ref], model="noop", queue="cpu", **touch))
+    link.do(runs.begin_stage([ref], "preprocess"))
     before = lost_runs(link, servers)
     servers.state.hset("px2:run:running", "lease", "1")
 

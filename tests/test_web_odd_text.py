@@ -151,7 +151,9 @@ class Person(threading.Thread):
         folder = f"/pixelmill/out/{self.user}/"
         pictures = (job.get("result") or {}).get("objects", {}).values()
         is_own = job.get("params") == {"gain": self.gain} and job.get("error", "") is None
-        if not is_own or not all(urlsplit(one["url"]).path.startswith(folder) for one in pictures):
+        if not is_own or not all(
+            urlsplit(picture["url"]).path.startswith(folder) for picture in pictures
+        ):
             self.wrong.append(f"{answer.status_code} {answer.text[:300]}")
         return job
 
@@ -172,9 +174,9 @@ def routes(mill: Stack) -> list[tuple[str, list[str]]]:
         [sys.executable, "-c", LIST_ROUTES], env=mill.env, cwd=mill.folder, capture_output=True,
         text=True, timeout=120,
     )  # fmt: skip
-    found = [line for line in out.stdout.splitlines() if line.startswith("ROUTES ")]
-    assert found, out.stderr
-    return [(path, methods) for path, methods in json.loads(found[0].removeprefix("ROUTES "))]
+    lines = [line for line in out.stdout.splitlines() if line.startswith("ROUTES ")]
+    assert lines, out.stderr
+    return [(path, methods) for path, methods in json.loads(lines[0].removeprefix("ROUTES "))]
 
 
 def head(method: str, path: str, *headers: bytes, body: bytes = b"") -> bytes:
@@ -237,7 +239,7 @@ def bodies(host: bytes) -> Iterator[bytes]:
                     del rest[name]
                     body = json.dumps(rest)[:-1] + f', "{name}": {value}}}'
                 yield head("POST", path, *headers, body=body.encode())
-    for text in [*(one.encode() for one in ODD_ESCAPED), *ODD_BYTES]:
+    for text in [*(escaped.encode() for escaped in ODD_ESCAPED), *ODD_BYTES]:
         urlencoded = b"Content-Type: application/x-www-form-urlencoded"
         for form in (b"user=" + text + b"&password=x", b"user=ada&password=" + text, text):
             yield head("POST", "/login", b"Host: " + host, urlencoded, body=form)

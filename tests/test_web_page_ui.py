@@ -64,8 +64,8 @@ async def test_gradio_keeps_and_tells_nothing(client: httpx.AsyncClient):
 async def test_the_page_asks_python_for_the_form_only(client: httpx.AsyncClient):
     config = (await client.get("/ui/config")).json()
 
-    asked = [one for one in config["dependencies"] if one["backend_fn"]]
-    assert [one["queue"] for one in asked] == [False]
+    asked = [item for item in config["dependencies"] if item["backend_fn"]]
+    assert [item["queue"] for item in asked] == [False]
 
 
 async def test_nothing_is_loaded_from_elsewhere(client: httpx.AsyncClient):

@@ -62,15 +62,15 @@ def matte(mill: Stack, job: dict[str, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE))
 
 
-def off(found: np.ndarray[Any, Any], golden: str) -> float:
+def off(matte: np.ndarray[Any, Any], golden: str) -> float:
     """Mean difference from a golden matte, of 255."""
     expected = cv2.imread(str(GOLDEN / f"{golden}.png"), cv2.IMREAD_GRAYSCALE)
     assert expected is not None
-    return float(np.abs(found.astype(int) - expected.astype(int)).mean())
+    return float(np.abs(matte.astype(int) - expected.astype(int)).mean())
 
 
 def test_quality_is_offered_where_it_is_loaded(mill: Stack) -> None:
-    [model] = [one for one in mill.models() if one["name"] == "matting"]
+    [model] = [card for card in mill.models() if card["name"] == "matting"]
 
     assert model["params"]["properties"]["profile"]["enum"] == ["fast", "quality"]
 

@@ -39,7 +39,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def jobs(web: Stack) -> list[str]:
     """Ids of jobs of ours that are done, each with a result of its own."""
-    link, found = SyncRedis(web.state), []
+    link, answers = SyncRedis(web.state), []
     for number in range(8):
         job = f"{number:032x}"
         spec = Spec(f"{number:064x}", "tester", "noop", {}, ["image"], "u", "w", "c")
@@ -53,8 +53,8 @@ def jobs(web: Stack) -> list[str]:
         )
         assert link.do(claim).verdict == "hit"
         assert web.state.exists(keys.job(job))
-        found.append(job)
-    return found
+        answers.append(job)
+    return answers
 
 
 async def strange(client: httpx.AsyncClient, url: str) -> None:

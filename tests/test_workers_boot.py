@@ -108,9 +108,9 @@ def refused(
         **{name: plug_in(name) for name in plug_ins},
     }
     yield starts
-    for one in starts.values():
-        one.process.kill()
-        one.process.communicate()
+    for worker in starts.values():
+        worker.process.kill()
+        worker.process.communicate()
 
 
 @pytest.mark.parametrize(
@@ -157,21 +157,21 @@ def test_a_worker_that_cannot_start_says_why_and_exits(
 def test_a_worker_that_cannot_start_is_in_no_catalogue(
     refused: Mapping[str, Start], servers: Stack
 ) -> None:
-    for one in refused.values():
-        one.process.wait(START_S)
+    for worker in refused.values():
+        worker.process.wait(START_S)
 
     with servers.state as client:
-        found = SyncRedis(client).do(catalogue.read())
+        announced = SyncRedis(client).do(catalogue.read())
 
-    assert "breaks" not in found.models and not found.is_live("gpu.breaks")
+    assert "breaks" not in announced.models and not announced.is_live("gpu.breaks")
 
 
 def wait_until_live(link: SyncRedis, queue: str, worker: Start) -> catalogue.Catalogue:
     end = time.monotonic() + START_S
     while time.monotonic() < end and worker.process.poll() is None:
-        found = link.do(catalogue.read())
-        if found.is_live(queue):
-            return found
+        announced = link.do(catalogue.read())
+        if announced.is_live(queue):
+            return announced
         time.sleep(0.05)
     worker.process.kill()
     raise AssertionError(f"not live: {worker.process.communicate()[0]}")
@@ -186,14 +186,14 @@ def test_a_worker_announces_itself_and_leaves_on_sigterm(
     env |= {"PIXELMILL_MODELS": "noop", "PIXELMILL_MODEL_PATHS": str(models)}
     worker = start(servers, tmp_path, kind, **env)
 
-    found = wait_until_live(link, queue, worker)
+    announced = wait_until_live(link, queue, worker)
     worker.process.send_signal(signal.SIGTERM)
     code, said = worker.ended()
 
-    [facts] = found.workers
+    [facts] = announced.workers
     assert (facts["kind"], facts["queues"], facts["pid"]) == (kind, [queue], worker.process.pid)
     assert set(facts["versions"]) == {"pixelmill", "celery", "python"}
-    assert set(found.models) == ({"noop"} if kind == "gpu" else set())
+    assert set(announced.models) == ({"noop"} if kind == "gpu" else set())
     assert code == 0, said
     assert "Traceback" not in said
 

@@ -45,9 +45,9 @@ def channel(connection: Any) -> Any:
     queue = connection.SimpleQueue(QUEUE)
     queue.put({"runs": []})
     held = queue.get(timeout=5)
-    found = queue.consumer.channel
-    assert list(found.qos._delivered) == [held.delivery_tag]
-    return found
+    channel = queue.consumer.channel
+    assert list(channel.qos._delivered) == [held.delivery_tag]
+    return channel
 
 
 @pytest.fixture

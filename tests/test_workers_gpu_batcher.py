@@ -32,8 +32,8 @@ class Device:
         self.batches.append((bin, list(items)))
         self.busy.set()
         assert self.gate.wait(PATIENCE_S)
-        if found := self.bad & set(items):
-            raise ValueError(f"bad {min(found)}")
+        if faulty := self.bad & set(items):
+            raise ValueError(f"bad {min(faulty)}")
         return [(bin, item) for item in items]
 
 

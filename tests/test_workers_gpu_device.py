@@ -236,14 +236,14 @@ def test_a_card_has_all_that_others_know_of_a_model(
     device = Device(Cpu())
     device.load("toy")
 
-    found = model_card("toy", device.loaded)
+    card = model_card("toy", device.loaded)
 
-    assert (found["name"], found["title"], found["kind"]) == ("toy", "Toy brightener", "labels")
-    assert found["params"]["properties"]["gain"]["default"] == 1.5
-    assert found["weights"].startswith("sha256:") and found["code"].startswith("sha256:")
-    assert (found["licence"], found["decode"], found["device"]) == ("Apache-2.0", "rgb", "cpu")
-    assert set(found["cost_ms"]) == {"a", "b"} and min(found["cost_ms"].values()) >= 0
-    assert found["weights_bytes"] == 0
+    assert (card["name"], card["title"], card["kind"]) == ("toy", "Toy brightener", "labels")
+    assert card["params"]["properties"]["gain"]["default"] == 1.5
+    assert card["weights"].startswith("sha256:") and card["code"].startswith("sha256:")
+    assert (card["licence"], card["decode"], card["device"]) == ("Apache-2.0", "rgb", "cpu")
+    assert set(card["cost_ms"]) == {"a", "b"} and min(card["cost_ms"].values()) >= 0
+    assert card["weights_bytes"] == 0
 
 
 def test_pixels_bound_a_batch_of_large_images(simulated: Callable[..., Device]) -> None:

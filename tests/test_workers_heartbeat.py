@@ -47,9 +47,9 @@ def test_a_worker_that_is_up_is_in_the_catalogue(beating: Heartbeat, link: SyncR
     beating.start()
 
     assert eventually(lambda: link.do(catalogue.read()).is_live("gpu.toy"))
-    found = link.do(catalogue.read())
-    assert (found.workers[0]["device"], found.workers[0]["pid"]) == ("cpu", os.getpid())
-    assert set(found.models) == set(CARD)
+    announced = link.do(catalogue.read())
+    assert (announced.workers[0]["device"], announced.workers[0]["pid"]) == ("cpu", os.getpid())
+    assert set(announced.models) == set(CARD)
 
 
 def test_it_stays_there_for_longer_than_one_announcement_lasts(

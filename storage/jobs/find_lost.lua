@@ -7,9 +7,9 @@
 -- Arguments: lock_ms (of the first page), lease_ms, grace_ms, after, most
 -- Answers where the next page begins ('' after the last, or if another process looks), then per lost
 -- run {request key, attempt, model, priority, spec}.
-local locked_ms = redis.call('PTTL', RECONCILER)
+local locked_ms = redis.call('PTTL', REAPER_LOCK)
 if arguments.after == '' and locked_ms > 0 and locked_ms <= arguments.lock_ms then return {''} end
-if arguments.after == '' then redis.call('SET', RECONCILER, '1', 'PX', arguments.lock_ms) end
+if arguments.after == '' then redis.call('SET', REAPER_LOCK, '1', 'PX', arguments.lock_ms) end
 local is_empty_of, started_of = {}, {}
 
 local function is_empty(broker_queue)

@@ -28,7 +28,7 @@ CONSTANTS: Mapping[str, Any] = {
     "HISTORIES": keys.HISTORIES,
     "KEEP_ALIVES": keys.KEEP_ALIVES,
     "MODELS": keys.MODELS,
-    "RECONCILER": keys.RECONCILER,
+    "REAPER_LOCK": keys.REAPER_LOCK,
     "SEEN": keys.SEEN,
     "WORKERS": keys.WORKERS,
     # Beginnings of keys.

@@ -77,14 +77,14 @@ def main() -> None:
                          ("convs", "a small network on one CPU thread")):  # fmt: skip
         device = Device(Cpu())
         device.load(model)
-        found: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        rates: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
             for way, (_, prepare) in WAYS.items():
-                found[way].append(_run(device, model, [_array(prepare(one)) for one in photos]))
+                rates[way].append(_run(device, model, [_array(prepare(photo)) for photo in photos]))
         rows = []
         for way, (what, prepare) in WAYS.items():
-            per_s, batch = (median(column) for column in zip(*found[way], strict=True))
-            pixels = sum(prepare(one)[..., 0].size for one in photos) / len(photos)
+            per_s, batch = (median(column) for column in zip(*rates[way], strict=True))
+            pixels = sum(prepare(photo)[..., 0].size for photo in photos) / len(photos)
             figures[f"{model}_{way}_images_per_s"] = round(per_s, 1)
             figures[f"{model}_{way}_mean_batch"] = round(batch, 2)
             rows.append([way, what, f"{per_s:.0f}", f"{batch:.1f}", f"{pixels:.0f}"])
@@ -120,7 +120,7 @@ def _run(device: Device, model: str, arrays: Sequence[Any]) -> tuple[float, floa
     """(images/s, mean batch) of all of them, handed in at once."""
     batcher = Batcher(device.run, device.limit, slots=device.slots)
     began = time.perf_counter()
-    futures = [batcher.submit((model, one.shape, "float32"), one) for one in arrays]
+    futures = [batcher.submit((model, array.shape, "float32"), array) for array in arrays]
     for future in futures:
         future.result(120)
     spent_s = time.perf_counter() - began

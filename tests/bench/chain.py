@@ -47,9 +47,9 @@ def main() -> None:
         events_share = sides["events"].events_share()
     rows, figures = [], {"events_share": events_share}
     for name, side in sides.items():
-        found = side.figures()
-        rows.append([TITLES[name], *(f"{value:.2f}" for value in found.values())])
-        figures |= {f"{name}_{key}": value for key, value in found.items()}
+        measured = side.figures()
+        rows.append([TITLES[name], *(f"{value:.2f}" for value in measured.values())])
+        figures |= {f"{name}_{key}": value for key, value in measured.items()}
     show(f"{JOBS} jobs, one at a time", ["what", "p50 ms", "p95 ms", "worker CPU ms/job"], rows)
     print(f"events received of expected: {events_share:.4f}\n")
     for name, (p50_ms, cpu_ms) in GOALS.items():

@@ -1,7 +1,7 @@
 """make bench-days: ten days of work in a few minutes: does anything grow that should not?
 
 A day is BENCH_DAY_S seconds long: jobs, uploads and idempotency keys live for one, results for six
-as by default, objects are swept a day later. Half of
+as by default, expired objects are deleted a day later. Half of
 the jobs are one user's; most are hits, some join, some run, some are deleted, cancelled or expire,
 and some uploads never get a job. What there is by the end of each day is counted. From the third
 day on (results: from the eighth) as much goes as comes, so what is there in the last days may be a
@@ -215,15 +215,15 @@ def seen_of(stack: ShortDays) -> dict[str, float]:
 
 def _entries(client: "redis.Redis") -> dict[str, float]:
     """What is in the sorted sets and sets that have one entry per job, run or user."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for kind, command in (("zset", "ZCARD"), ("set", "SCARD")):
         names = list(client.scan_iter(count=1000, _type=kind))
         pipeline = client.pipeline(transaction=False)
         for name in names:
             pipeline.execute_command(command, name)
         for name, number in zip(names, pipeline.execute(), strict=True):
-            found[f"entries of {_kind(name.decode())} keys"] += int(number)
-    return dict(found)
+            counts[f"entries of {_kind(name.decode())} keys"] += int(number)
+    return dict(counts)
 
 
 def _report(days: list[dict[str, float]], jobs: int) -> None:
@@ -294,17 +294,17 @@ def _aof_bytes(client: "redis.Redis") -> int:
 
 def _rss(pid: int) -> int:
     process = psutil.Process(pid)
-    return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
+    return sum(member.memory_info().rss for member in [process, *process.children(recursive=True)])
 
 
 def _files(folder: Path) -> list[int]:
     """Bytes of each file."""
-    found = []
+    sizes = []
     for at, _, names in os.walk(folder):  # says nothing of folders that are removed meanwhile
         for name in names:
             with suppress(FileNotFoundError):
-                found.append(Path(at, name).stat().st_size)
-    return found
+                sizes.append(Path(at, name).stat().st_size)
+    return sizes
 
 
 def _mb(count: float) -> float:

@@ -194,7 +194,7 @@ def _clients(stack: Stack, count: int) -> Answers:
     url = f"{stack.url}/api/v1/jobs?wait=30"
     upload, salts = stack.upload("simulated"), itertools.count(count * 100_000)
     asked = ({"upload": upload, "model": "simulated", "params": {"salt": salt}} for salt in salts)
-    requests = (request(url, headers, json.dumps(one).encode()) for one in asked)
+    requests = (request(url, headers, json.dumps(job).encode()) for job in asked)
     answers = closed_loop(url, requests, clients=count, seconds=SECONDS)
     assert set(answers.statuses) == {200}, answers.statuses
     return answers
@@ -242,7 +242,7 @@ def _litserve(curve: str) -> tuple[Figures, list[list[object]]]:
                 "litserve_idle_percent": idle,
                 "litserve_poison_collateral": _poison_lit(url),
             }
-            best = max(best, (per_s, figures, rows), key=lambda one: one[0])
+            best = max(best, (per_s, figures, rows), key=lambda measured: measured[0])
     return best[1], best[2]
 
 
@@ -269,8 +269,8 @@ def _poison_lit(url: str) -> float:
         busy = [pool.submit(client.post, url, json={"salt": 99}) for _ in range(4)]
         bodies = [{"salt": n, "fault": "poison" if n == 3 else "none"} for n in range(8)]
         answers = list(pool.map(lambda body: client.post(url, json=body).status_code, bodies))
-        for one in busy:
-            one.result()
+        for future in busy:
+            future.result()
     return float(sum(code != 200 for number, code in enumerate(answers) if number != 3))
 
 
@@ -327,8 +327,8 @@ def _fast_verdicts(figures: Mapping[str, Any]) -> None:
         ("clients_64", 400),
         ("stage_alone", 450),
     ):
-        found = figures[f"fast_{name}_images_per_s"]
-        verdict(f"fast, {name}, images/s", round(found), goal, at_most=False)
+        images_per_s = figures[f"fast_{name}_images_per_s"]
+        verdict(f"fast, {name}, images/s", round(images_per_s), goal, at_most=False)
     lit = figures["fast_litserve_images_per_s"]
     print(f"         fast, LitServe in this run, images/s: {lit:.0f}")
     for name in OURS:

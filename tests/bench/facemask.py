@@ -61,19 +61,19 @@ def _scenes(data: Path, split: str, session: Any) -> dict[str, float]:
         if of != split:
             continue
         images += 1
-        found = faces_of(read(path), session)
-        boxes = [np.array(face["box"], np.float32) for face in found]
+        faces = faces_of(read(path), session)
+        boxes = [np.array(face["box"], np.float32) for face in faces]
         for box, label in annotated:
             side = float(min(box[2] - box[0], box[3] - box[1]))
             if label not in (MASK, BARE) or side < LEAST:
                 continue
             best = max(range(len(boxes)), key=lambda k: overlap(boxes[k], box), default=None)
             hit = best is not None and overlap(boxes[best], box) >= 0.4
-            told = found[best]["label"] if hit and best is not None else "missed"
+            answered = faces[best]["label"] if hit and best is not None else "missed"
             if hit and best is not None:
                 overlaps.append(overlap(boxes[best], box))
             size = next(k for k, (low, high) in enumerate(SIZES) if low <= side < high)
-            counted[(label, size, told)] += 1
+            counted[(label, size, answered)] += 1
         false += sum(
             1
             for box in boxes
@@ -89,8 +89,8 @@ def _table(counted: Counter[tuple[int, int, str]], false: int, images: int) -> d
     rows = []
     for label, name in ((MASK, "facemask"), (BARE, "no facemask")):
         for size, (low, high) in enumerate(SIZES):
-            told = {t: counted[(label, size, t)] for t in ("facemask", "no facemask", "missed")}
-            rows.append([name, f"{low}..{high if high < 9999 else ''}", *told.values()])
+            counts = {t: counted[(label, size, t)] for t in ("facemask", "no facemask", "missed")}
+            rows.append([name, f"{low}..{high if high < 9999 else ''}", *counts.values()])
         total = sum(n for (kind, _, _), n in counted.items() if kind == label)
         right = sum(n for (kind, _, t), n in counted.items() if kind == label and t == name)
         figures[f"{name.replace(' ', '_')}_faces"] = total
@@ -114,15 +114,15 @@ def _portraits(data: Path, split: str, session: Any) -> dict[str, float]:
     counted: Counter[tuple[str, str]] = Counter()
     for path, of, label in portraits(data):
         if of == split:
-            found = faces_of(read(path), session)
+            faces = faces_of(read(path), session)
             largest = max(
-                found,
+                faces,
                 key=lambda f: (f["box"][2] - f["box"][0]) * f["score"],
                 default={"label": "missed"},
             )
             counted[(facemask.LABELS[label], largest["label"])] += 1
     rows = [
-        [label, *(counted[(label, told)] for told in (*facemask.LABELS, "missed"))]
+        [label, *(counted[(label, answered)] for answered in (*facemask.LABELS, "missed"))]
         for label in facemask.LABELS
     ]
     header = ["face is", "called facemask", "called no facemask", "missed"]
@@ -178,8 +178,8 @@ def _timed(work: Any) -> tuple[Any, float]:
     work()
     began = time.process_time()
     for _ in range(3):
-        found = work()
-    return found, (time.process_time() - began) * 1000 / 3
+        result = work()
+    return result, (time.process_time() - began) * 1000 / 3
 
 
 if __name__ == "__main__":

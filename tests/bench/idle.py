@@ -55,7 +55,7 @@ def main() -> None:
         work = _work(stack, kinds)
         closed_loop(stack.url, itertools.cycle(work), clients=WORKERS, seconds=1)
         for (where, sources), kind in itertools.product(WORKERS_FROM.items(), KINDS):
-            sent = [kinds.sent(one) for one in (slow_clients.KINDS if kind == ALL else (kind,))]
+            sent = [kinds.sent(name) for name in (slow_clients.KINDS if kind == ALL else (kind,))]
             pairs = [_round(stack, work, sources, sent) for _ in range(ROUNDS)]
             own = _figures(pairs)
             key = f"{where} {kind}".replace(",", "").replace(" ", "_").replace("-", "_")
@@ -133,10 +133,12 @@ def _figures(pairs: list[tuple[Answers, Answers]]) -> dict[str, float]:
     alone, beside = ([pair[which] for pair in pairs] for which in (0, 1))
 
     def ms(of: list[Answers], share: float) -> float:
-        return round(statistics.median(one.percentile(share) for one in of), 1)
+        return round(statistics.median(answers.percentile(share) for answers in of), 1)
 
-    ratios = [two.percentile(0.95) / one.percentile(0.95) for one, two in pairs]
-    failed = sum(count for one in beside for status, count in one.statuses.items() if status != 200)
+    ratios = [after.percentile(0.95) / before.percentile(0.95) for before, after in pairs]
+    failed = sum(
+        count for answers in beside for status, count in answers.statuses.items() if status != 200
+    )
     return {
         **{f"alone_p{int(share * 100)}_ms": ms(alone, share) for share in (0.5, 0.95, 0.99)},
         **{f"p{int(share * 100)}_ms": ms(beside, share) for share in (0.5, 0.95, 0.99)},
@@ -169,10 +171,10 @@ def _hold(url: str, sent: list[bytes], ready: Event, over: Event) -> None:
     sources = itertools.cycle(SOURCES)
 
     def add(data: bytes) -> None:
-        one = slow_clients.connect(url, next(sources))
-        one.sendall(data)
-        held[one.fileno()] = one, data
-        poll.register(one, select.POLLRDHUP)
+        connection = slow_clients.connect(url, next(sources))
+        connection.sendall(data)
+        held[connection.fileno()] = connection, data
+        poll.register(connection, select.POLLRDHUP)
 
     for data in sent:
         for _ in range(IDLE):
@@ -180,9 +182,9 @@ def _hold(url: str, sent: list[bytes], ready: Event, over: Event) -> None:
     ready.set()
     while not over.wait(1):
         for descriptor, _ in poll.poll(0):
-            one, data = held.pop(descriptor)
-            poll.unregister(one)
-            one.close()
+            connection, data = held.pop(descriptor)
+            poll.unregister(connection)
+            connection.close()
             add(data)
 
 

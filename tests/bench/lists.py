@@ -50,8 +50,8 @@ def main() -> None:
             singles = [clients(stack, count) for count in CLIENTS]
     figures: dict[str, float] = {}
     rows = []
-    for size, found in zip(SIZES, zip(*lists, strict=True), strict=True):
-        per_s, cpu_ms = (round(median(column), 2) for column in zip(*found, strict=True))
+    for size, columns in zip(SIZES, zip(*lists, strict=True), strict=True):
+        per_s, cpu_ms = (round(median(column), 2) for column in zip(*columns, strict=True))
         figures |= {f"lists_{size}_runs_per_s": per_s, f"lists_{size}_cpu_ms": cpu_ms}
         rows.append([size, f"{per_s:.0f}", f"{cpu_ms:.2f}"])
     show(f"{RUNS} runs of a no-op model", ["runs a message", "runs/s", "worker CPU ms/run"], rows)
@@ -86,7 +86,7 @@ def clients(stack: Stack, count: int) -> tuple[float, float, float, float]:
     url = f"{stack.url}/api/v1/jobs?wait=30"
     upload = stack.upload("noop")
     asked = ({"upload": upload, "model": "noop", "params": {"salt": salt}} for salt in salts)
-    requests = (request(url, headers, json.dumps(one).encode()) for one in asked)
+    requests = (request(url, headers, json.dumps(job).encode()) for job in asked)
     closed_loop(url, requests, clients=count, seconds=1)
     letters, cpu_s = _letters(stack), stack.cpu_s(*WORKERS)
     answers = closed_loop(url, requests, clients=count, seconds=SECONDS)
@@ -99,8 +99,8 @@ def clients(stack: Stack, count: int) -> tuple[float, float, float, float]:
 
 def _letters(stack: Stack) -> int:
     """Messages queued so far, as Redis has counted them."""
-    found = stack.state.info("commandstats").get("cmdstat_lpush", {"calls": 0})
-    return int(found["calls"])
+    calls = stack.state.info("commandstats").get("cmdstat_lpush", {"calls": 0})
+    return int(calls["calls"])
 
 
 if __name__ == "__main__":

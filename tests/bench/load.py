@@ -151,7 +151,7 @@ def open_loop(url: str, requests: Iterator[bytes], *, per_s: float, seconds: flo
 
 async def _open_loop(url: str, requests: Iterator[bytes], per_s: float, seconds: float) -> Answers:
     loop = asyncio.get_running_loop()
-    found = Answers([], {}, seconds)
+    answers = Answers([], {}, seconds)
     free: list[_Line] = []
     sent: list[asyncio.Future[None]] = []
 
@@ -160,15 +160,15 @@ async def _open_loop(url: str, requests: Iterator[bytes], per_s: float, seconds:
             while free and free[-1].is_closed:  # by the server, as it was idle
                 free.pop()
             line = free.pop() if free else await _connected(loop, url)
-            found.late_ms.append((time.perf_counter() - due) * 1000)
+            answers.late_ms.append((time.perf_counter() - due) * 1000)
             status = await line.ask(next(requests))
             free.append(line)
         except OSError:
             status = UNANSWERED
         ms = (time.perf_counter() - due) * 1000
-        found.latencies_ms.append(ms)
-        found.of_status.setdefault(status, []).append(ms)
-        found.statuses[status] = found.statuses.get(status, 0) + 1
+        answers.latencies_ms.append(ms)
+        answers.of_status.setdefault(status, []).append(ms)
+        answers.statuses[status] = answers.statuses.get(status, 0) + 1
 
     began = time.perf_counter()
     for number in range(int(per_s * seconds)):
@@ -179,7 +179,7 @@ async def _open_loop(url: str, requests: Iterator[bytes], per_s: float, seconds:
     await asyncio.gather(*sent)
     for line in free:
         line.transport.close()
-    return found
+    return answers
 
 
 async def _connected(loop: asyncio.AbstractEventLoop, url: str) -> "_Line":
@@ -217,8 +217,8 @@ class _Line(asyncio.Protocol):
 
 def _status_of_whole(buffer: bytes) -> int:
     """The status of an answer; 0 while some of it is missing."""
-    head, found, body = buffer.partition(b"\r\n\r\n")
-    if not found:
+    head, separator, body = buffer.partition(b"\r\n\r\n")
+    if not separator:
         return 0
     length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
     return int(head[9:12]) if len(body) >= length else 0

@@ -208,8 +208,8 @@ def soak(stack: Stack, requests: Requests, capacity: float, seconds: float) -> d
 
 def finished(stack: Stack) -> int:
     """Runs that ended well so far, as finish counts them minute by minute."""
-    found = stack.state.keys(keys.METRICS_PREFIX + "noop:[0-9]*")
-    return sum(int(stack.state.hget(name, "done") or 0) for name in found)
+    minutes = stack.state.keys(keys.METRICS_PREFIX + "noop:[0-9]*")
+    return sum(int(stack.state.hget(name, "done") or 0) for name in minutes)
 
 
 def wait_until_idle(stack: Stack) -> None:
@@ -230,7 +230,8 @@ def tree(stack: Stack, name: str) -> list[psutil.Process]:
 def rss_mib(stack: Stack) -> dict[str, float]:
     """Resident memory of each process with its children."""
     return {
-        name: sum(one.memory_info().rss for one in tree(stack, name)) / 2**20 for name in PROCESSES
+        name: sum(process.memory_info().rss for process in tree(stack, name)) / 2**20
+        for name in PROCESSES
     }
 
 
@@ -241,7 +242,7 @@ def cpu_s(stack: Stack) -> dict[str, float]:
 
 def open_files(stack: Stack) -> dict[str, int]:
     """Open files of each process with its children."""
-    return {name: sum(one.num_fds() for one in tree(stack, name)) for name in PROCESSES}
+    return {name: sum(process.num_fds() for process in tree(stack, name)) for name in PROCESSES}
 
 
 def arrays_of(stack: Stack) -> int:
@@ -252,9 +253,9 @@ def arrays_of(stack: Stack) -> int:
 
 def lasting_keys(stack: Stack) -> list[str]:
     """Keys of jobs, runs and results that would never expire."""
-    found = [(client, key) for client in (stack.client("state"), stack.client("cache"))
+    all_keys = [(client, key) for client in (stack.client("state"), stack.client("cache"))
              for key in client.scan_iter(count=5000)]  # fmt: skip
-    of_jobs = [(client, key) for client, key in found if key.count(b":") > 1]
+    of_jobs = [(client, key) for client, key in all_keys if key.count(b":") > 1]
     return [
         key.decode()
         for client, key in of_jobs

@@ -44,13 +44,13 @@ Found = dict[tuple[str, str], dict[str, float]]
 
 def errors(alpha: Map, truth: Map) -> dict[str, float]:
     """Both H x W uint8."""
-    found, real = alpha.astype(np.float64) / 255, truth.astype(np.float64) / 255
-    difference = found - real
+    matte, real = alpha.astype(np.float64) / 255, truth.astype(np.float64) / 255
+    difference = matte - real
     return {
         "sad": float(np.abs(difference).sum()) / 1000,
         "mse": float((difference**2).mean()) * 1000,
-        "gradient": float(((_gradient(found) - _gradient(real)) ** 2).sum()) / 1000,
-        "bleed": float(found[truth == 0].mean()) * 100,
+        "gradient": float(((_gradient(matte) - _gradient(real)) ** 2).sum()) / 1000,
+        "bleed": float(matte[truth == 0].mean()) * 100,
     }
 
 
@@ -95,29 +95,33 @@ def mattes(output: Map, image: Map) -> dict[str, Map]:
 
 
 def measure(profile: Profile, pictures: list[Composite]) -> Found:
-    found: Found = {}
+    measured: Found = {}
     for picture in pictures:
         for state, alpha in mattes(profile.map(picture.image), picture.image).items():
-            found[picture.name, state] = errors(alpha, picture.alpha)
-    return found
+            measured[picture.name, state] = errors(alpha, picture.alpha)
+    return measured
 
 
-def means(found: Found, state: str) -> dict[str, float]:
+def means(measured: Found, state: str) -> dict[str, float]:
     return {
-        key: round(mean(e[key] for (_, s), e in found.items() if s == state), 4)
+        key: round(mean(e[key] for (_, s), e in measured.items() if s == state), 4)
         for key in MEASURES
     }  # fmt: skip
 
 
-def saved_percent(found: Found) -> float:
+def saved_percent(measured: Found) -> float:
     """Of the gradient error, by refinement."""
-    raw, fine = (means(found, state)["gradient"] for state in ("raw", "refined"))
+    raw, fine = (means(measured, state)["gradient"] for state in ("raw", "refined"))
     return round(100 * (1 - fine / raw), 1)
 
 
-def raised(found: Found) -> list[str]:
+def raised(measured: Found) -> list[str]:
     """The pictures whose MSE refinement raises, in words."""
-    pairs = [(name, found[name, "raw"], found[name, "refined"]) for name, s in found if s == "raw"]
+    pairs = [
+        (name, measured[name, "raw"], measured[name, "refined"])
+        for name, s in measured
+        if s == "raw"
+    ]
     return [
         f"{name}: mse {raw['mse']:.2f} -> {fine['mse']:.2f}"
         for name, raw, fine in pairs
@@ -125,9 +129,9 @@ def raised(found: Found) -> list[str]:
     ]
 
 
-def show_pictures(title: str, found: Found) -> None:
-    names = dict.fromkeys(name for name, _ in found)
-    rows = [[name, *(f"{found[name, s][k]:.2f}" for k in MEASURES for s in STATES)]
+def show_pictures(title: str, measured: Found) -> None:
+    names = dict.fromkeys(name for name, _ in measured)
+    rows = [[name, *(f"{measured[name, s][k]:.2f}" for k in MEASURES for s in STATES)]
             for name in names]  # fmt: skip
     show(title, ["picture", *(f"{k} {s}" for k in MEASURES for s in STATES)], rows)
 
@@ -164,15 +168,15 @@ def main() -> None:
     for name in matting.MODEL.profiles:
         profile = Profile(name)
         for prefix, set_ in (("", pictures), ("held_out_", unseen)):
-            found = measure(profile, set_)
-            show_pictures(f"{prefix}{name}", found)
+            measured = measure(profile, set_)
+            show_pictures(f"{prefix}{name}", measured)
             for state in STATES:
-                of_state = means(found, state)
+                of_state = means(measured, state)
                 figures |= {f"{prefix}{name}_{state}_{k}": v for k, v in of_state.items()}
                 rows.append([f"{prefix}{name}", state, *of_state.values()])
-            figures[f"{prefix}{name}_gradient_saved_percent"] = saved_percent(found)
-            figures[f"{prefix}mse_raised"] += len(raised(found))
-            worse += [f"{name}, {line}" for line in raised(found)]
+            figures[f"{prefix}{name}_gradient_saved_percent"] = saved_percent(measured)
+            figures[f"{prefix}mse_raised"] += len(raised(measured))
+            worse += [f"{name}, {line}" for line in raised(measured)]
         figures[f"{name}_parameters"] = profile.parameters
         figures[f"{name}_ms"] = round(sorted(profile.ms)[len(profile.ms) // 2], 1)
     for side in COST_SIDES:

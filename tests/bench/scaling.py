@@ -40,16 +40,18 @@ def main() -> None:
             stack.start("cpu-worker", [sys.executable, "-m", "workers", "cpu"])
             for count in DEVICES:
                 _start(stack, count)
-                found = _measure(stack, count)
-                figures |= {f"devices_{count}_{name}": value for name, value in found.items()}
-                cpu = (found[f"{name}_cpu_ms"] for name in ("cpu_worker", "gpu_workers", "redis"))
+                measured = _measure(stack, count)
+                figures |= {f"devices_{count}_{name}": value for name, value in measured.items()}
+                cpu = (
+                    measured[f"{name}_cpu_ms"] for name in ("cpu_worker", "gpu_workers", "redis")
+                )
                 rows.append(
                     [
                         count,
-                        f"{found['images_per_s']:.1f}",
-                        f"{found['efficiency'] * 100:.0f} %",
-                        f"{found['mean_batch']:.1f}",
-                        f"{found['busiest_share']:.2f}",
+                        f"{measured['images_per_s']:.1f}",
+                        f"{measured['efficiency'] * 100:.0f} %",
+                        f"{measured['mean_batch']:.1f}",
+                        f"{measured['busiest_share']:.2f}",
                         " / ".join(f"{ms:.2f}" for ms in cpu),
                     ]
                 )

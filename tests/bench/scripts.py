@@ -52,7 +52,7 @@ EXPIRED = '{"code":"expired","message":"its deadline was over"}'
 RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 20] * 80}})
 VARIANTS = [f"model-{number}" for number in range(10)]
 COSTS = {name: RunCost(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
-LETTER = EncodedMessage("cpu", b"x" * 2000)
+ENCODED = EncodedMessage("cpu", b"x" * 2000)
 LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, costs=COSTS, joined=JOINED)
 
 
@@ -117,21 +117,21 @@ class Bench:
         return ms, (self._cpu_s() - before_s) * 1000
 
     def _cpu_s(self) -> float:
-        found = self.redis.info("cpu")
-        return float(found["used_cpu_user_main_thread"] + found["used_cpu_sys_main_thread"])
+        info = self.redis.info("cpu")
+        return float(info["used_cpu_user_main_thread"] + info["used_cpu_sys_main_thread"])
 
     def runs(self, number: int, user: str = "ada", joined: int = 1) -> list[RunRef]:
         """New runs under way, each with so many jobs."""
         firsts = [next(self.number) for _ in range(number)]
         names = [request_key(first, user) for first in firsts]
-        claims = do_all(self.redis, (claim(one, user=user, known="") for one in firsts))
+        claimed = do_all(self.redis, (claim(first, user=user, known="") for first in firsts))
         others = (
             claim(next(self.number), user=user, key=name, known="")
             for name in names
             for _ in range(joined - 1)
         )
         do_all(self.redis, others)
-        return [RunRef(name, one.attempt) for name, one in zip(names, claims, strict=True)]
+        return [RunRef(name, claim.attempt) for name, claim in zip(names, claimed, strict=True)]
 
 
 def main() -> None:
@@ -170,11 +170,11 @@ def report(bench: Bench) -> None:
 
 
 def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
-    """Scripts that the length of a user's history, or the number of equal requests, may touch."""
+    """Scripts that a long history of a user, or many equal requests, may slow down."""
     ttl = {"job_ttl_s": JOB_TTL_S}
     yield Case("delete", lambda turn: endings.delete(jobs[turn], "ada", **ttl))
     shared = [next(bench.number) for _ in range(len(jobs) // 4)]
-    do_all(bench.redis, (claim(one, key="shared".ljust(64, "0")) for one in shared))
+    do_all(bench.redis, (claim(number, key="shared".ljust(64, "0")) for number in shared))
     yield Case(
         "delete, shared result", lambda turn: endings.delete(f"{shared[turn]:032x}", "ada", **ttl)
     )
@@ -187,7 +187,9 @@ def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
         bounds.MOST_LOOKED_AT,
     )
     done = jobs[-live_snapshots.MOST_AT_ONCE :]
-    yield Case("view, 50 jobs with results", lambda turn: snapshots.read(done), units=len(done))
+    yield Case(
+        "snapshots, 50 jobs with results", lambda turn: snapshots.read(done), units=len(done)
+    )
     yield Case("upload", lambda turn: _upload(next(bench.number)))
     yield Case(
         "claim, 1,000 expired of its result",
@@ -207,7 +209,7 @@ def of_messages(bench: Bench) -> Iterable[Case]:
 
     def fill_and_start(turn: int) -> None:
         fill(turn)
-        do_all(bench.redis, [_touch("start", full)])
+        do_all(bench.redis, [_begin_stage(full)])
 
     def fill_and_expire(turn: int) -> None:
         fill(turn)
@@ -226,18 +228,22 @@ def of_messages(bench: Bench) -> Iterable[Case]:
         fill,
         JOINED,
     )
-    yield Case("touch start, 16 runs", lambda turn: _touch("start", full), fill, MESSAGE)
-    yield Case("touch end, 16 runs", lambda turn: _touch("end", full), fill_and_start, MESSAGE)
+    yield Case("begin_stage, 16 runs", lambda turn: _begin_stage(full), fill, MESSAGE)
+    yield Case("end_stage, 16 runs", lambda turn: _end_stage(full), fill_and_start, MESSAGE)
     yield Case(
-        "touch, 16 expired runs", lambda turn: _touch("start", full), fill_and_expire, JOINED
+        "begin_stage, 16 expired runs", lambda turn: _begin_stage(full), fill_and_expire, JOINED
     )
     yield Case("release, 16 runs", lambda turn: recovery.release(full), fill, MESSAGE)
-    yield Case("send, 16 runs", lambda turn: enqueue_claimed(LETTER, full), fill, MESSAGE)
-    yield Case("post, 16 messages", lambda turn: enqueue([LETTER] * MESSAGE), units=MESSAGE)
-    yield Case("take_up, a run of 50 jobs", lambda turn: _take_up(full[0]), fill, JOINED)
+    yield Case(
+        "enqueue_claimed, 16 runs", lambda turn: enqueue_claimed(ENCODED, full), fill, MESSAGE
+    )
+    yield Case("enqueue, 16 messages", lambda turn: enqueue([ENCODED] * MESSAGE), units=MESSAGE)
+    yield Case(
+        "replace_upload, a run of 50 jobs", lambda turn: _replace_upload(full[0]), fill, JOINED
+    )
     yield Case(
         "requeue, new weights",
-        lambda turn: recovery.requeue(full[: bounds.MOST_REQUEUED], _moved(full), **ttl),
+        lambda turn: recovery.requeue(full[: bounds.MOST_REQUEUED], _updated(full), **ttl),
         fill,
         bounds.MOST_REQUEUED * JOINED,
     )
@@ -252,11 +258,11 @@ def of_messages(bench: Bench) -> Iterable[Case]:
         "claim, 100 of its user's runs gone",
         lambda turn: _claim_new(bench),
         lambda turn: bench.redis.zadd(
-            keys.user_runs("ada"), {f"gone-{one}": one for one in range(100)}
+            keys.user_runs("ada"), {f"gone-{number}": number for number in range(100)}
         ),
         100,
     )
-    yield Case("cancel", lambda turn: endings.cancel(_leader(bench, full[turn]), "ada", **ttl))
+    yield Case("cancel", lambda turn: endings.cancel(_starter(bench, full[turn]), "ada", **ttl))
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
 
 
@@ -270,7 +276,7 @@ def of_all(bench: Bench) -> Iterable[Case]:
     costs = snapshots.costs_json(
         dict.fromkeys(VARIANTS, COSTS) | {"toy": COSTS | {"toy": COSTS["model-0"]}}
     )
-    free = lambda turn: bench.redis.delete(keys.RECONCILER)  # noqa: E731
+    free = lambda turn: bench.redis.delete(keys.REAPER_LOCK)  # noqa: E731
     page = bounds.MOST_LOOKED_AT
     yield Case("stats, a page", lambda turn: job_stats.read(), units=page)
     yield Case("under_way, a page", lambda turn: recovery.under_way(), units=page)
@@ -281,25 +287,32 @@ def of_all(bench: Bench) -> Iterable[Case]:
         free,
         page,
     )
-    yield Case("view, 50 waiting jobs", lambda turn: snapshots.read(jobs, costs), units=50)
+    yield Case("snapshots, 50 waiting jobs", lambda turn: snapshots.read(jobs, costs), units=50)
     yield Case("claim, a new run", lambda turn: _claim_new(bench))
     yield Case("catalogue, 200 workers", lambda turn: catalogue.read(), units=200)
     yield Case("announce", lambda turn: catalogue.announce("worker-0", about, cards))
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
 
 
-def _touch(event: Any, refs: Sequence[RunRef]) -> Call[Any]:
-    return runs.report(
-        event, refs, stage="preprocess", state="preprocessing", progress=0.1, model="toy",
-        queue="cpu", priority="batch", next_queue="gpu.toy", next_broker_queue="gpu.toy",
-        job_ttl_s=JOB_TTL_S, expired=EXPIRED,
-    )  # fmt: skip
+def _begin_stage(refs: Sequence[RunRef]) -> Call[Any]:
+    return runs.begin_stage(refs, "preprocess", job_ttl_s=JOB_TTL_S, expired=EXPIRED)
 
 
-def _moved(refs: Sequence[RunRef]) -> list[Any]:
+def _end_stage(refs: Sequence[RunRef]) -> Call[Any]:
+    return runs.end_stage(
+        refs,
+        "preprocess",
+        next_queue="gpu.toy",
+        next_broker_queue="gpu.toy",
+        job_ttl_s=JOB_TTL_S,
+        expired=EXPIRED,
+    )
+
+
+def _updated(refs: Sequence[RunRef]) -> list[Any]:
     """Specs of other weights."""
     return [
-        Spec(f"moved{ref.key[5:]}", "ada", "toy", {}, ["alpha"], "upload", "newer", "c")
+        Spec(f"newer{ref.key[5:]}", "ada", "toy", {}, ["alpha"], "upload", "newer", "c")
         for ref in refs[: bounds.MOST_REQUEUED]
     ]
 
@@ -315,18 +328,18 @@ def _upload(number: int) -> Call[Any]:
     return stored_uploads.write("ada", f"{number:032x}", fields, ttl_s=JOB_TTL_S, original=original)
 
 
-def _take_up(ref: RunRef) -> Call[Any]:
+def _replace_upload(ref: RunRef) -> Call[Any]:
     spec = Spec(ref.key, "ada", "toy", {}, ["alpha"], "b" * 32, "sha256:w", "sha256:c")
     return claims.replace_upload(ref, spec, "nobody")
 
 
-def _leader(bench: Bench, ref: RunRef) -> str:
+def _starter(bench: Bench, ref: RunRef) -> str:
     return str(bench.redis.hget(keys.run(ref.key), "starter").decode())
 
 
 def _lose(bench: Bench, full: list[RunRef]) -> None:
     full[:] = bench.runs(MESSAGE, joined=JOINED)
-    do_all(bench.redis, [_touch("start", full[:1])])
+    do_all(bench.redis, [_begin_stage(full[:1])])
     bench.redis.hset(keys.run(full[0].key), "lease", 1)
 
 
@@ -344,15 +357,15 @@ def _claim_new(bench: Bench) -> Call[Any]:
 
 def _holders(bench: Bench, number: int) -> None:
     """So many expired jobs that needed one result."""
-    gone = {f"gone-{one}": one + 1 for one in range(number)}
+    gone = {f"gone-{index}": index + 1 for index in range(number)}
     bench.redis.zadd(keys.result_jobs("old".ljust(64, "0")), gone)
 
 
 def _age(bench: Bench, jobs: Sequence[str], turn: int) -> None:
     """Let a page of the history's oldest jobs be gone, and the history due."""
     first = (1 + turn) * bounds.MOST_LOOKED_AT
-    bench.redis.delete(*(keys.job(one) for one in jobs[first : first + bounds.MOST_LOOKED_AT]))
     ids = jobs[first : first + bounds.MOST_LOOKED_AT]
+    bench.redis.delete(*map(keys.job, ids))
     bench.redis.zadd(keys.user_jobs("ada"), dict.fromkeys(ids, 1))
     bench.redis.zadd(keys.HISTORIES, {"ada": 1})
 

@@ -376,7 +376,7 @@ def keys_by_kind(stack: Stack) -> dict[str, int]:
 
 def report(stack: Stack, ledger: Ledger, samples: list[Sample], seconds: float) -> int:
     """Print and save; 1 if an answer was wrong."""
-    memory = [(one.at_s, one.rss_mib) for one in samples]
+    memory = [(sample.at_s, sample.rss_mib) for sample in samples]
     slopes = {name: slope_per_minute(memory, name) for name in PROCESSES}
     middle, last = samples[len(samples) // 2], samples[-1]
     files = {name: last.files[name] - middle.files[name] for name in PROCESSES}
@@ -387,7 +387,8 @@ def report(stack: Stack, ledger: Ledger, samples: list[Sample], seconds: float) 
     print(f"odd ones {dict(sorted(ledger.odd_statuses.items()))}")
     third = len(samples) // 3
     before, after = (
-        max(one.keys for one in part) for part in (samples[third : 2 * third], samples[2 * third :])
+        max(sample.keys for sample in part)
+        for part in (samples[third : 2 * third], samples[2 * third :])
     )
     arrays = arrays_of(stack)
     print(f"keys at most: {before} in the middle third, {after} in the last; arrays left: {arrays}")

@@ -149,7 +149,9 @@ async def _drive(state: AsyncRedis, job: runs.Job, said_at: dict[int, float]) ->
     await asyncio.sleep(EVERY_S * random.random())  # no two in step
     for number in range(1, UPDATES):
         said_at[number] = time.monotonic()
-        call = runs.touch(job, "start", "inference", number / 100)
+        call = runs.begin_stage(
+            [job.ref], "inference", progress=number / 100, priority="interactive"
+        )
         await state.do(call)
         await asyncio.sleep(EVERY_S)
     said_at[UPDATES] = time.monotonic()
@@ -227,8 +229,8 @@ def _foreign(stack: Stack) -> float:
     for _ in range(FOREIGN_RUNS):
         job = runs.claim(link, "nobody")
         for stage in runs.STAGES:
-            job.touch("start", stage)
-            job.touch("end", stage)
+            job.begin_stage(stage)
+            job.end_stage(stage)
         job.finish()
     spent, idle_s = stack.cpu_s("web") - before, time.monotonic() - idle_s
     before = stack.cpu_s("web")

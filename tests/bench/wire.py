@@ -74,8 +74,8 @@ async def redis_pipeline(url: str, stack: AsyncExitStack) -> Ask:
         pipeline = client.pipeline(transaction=False)
         for words, _ in mine:
             pipeline.execute_command(*words)
-        for (_, answer), found in zip(mine, await pipeline.execute(), strict=True):
-            answer.set_result(found)
+        for (_, answer), value in zip(mine, await pipeline.execute(), strict=True):
+            answer.set_result(value)
 
     def start() -> None:
         task = asyncio.create_task(send())
@@ -161,7 +161,7 @@ def _measured(name: str, url: str) -> dict[str, list[float]]:
 
 async def _cells(name: str, url: str) -> dict[str, list[float]]:
     """Cell -> CPU microseconds a question, questions a second."""
-    found = {}
+    cells = {}
     async with AsyncExitStack() as stack:
         ask = await CONTENDERS[name][0](url, stack)
         for kind, width in CELLS:
@@ -170,8 +170,8 @@ async def _cells(name: str, url: str) -> dict[str, list[float]]:
             cpu_s, began_s = time.process_time(), time.perf_counter()
             await _round(question, ask, width, QUESTIONS)
             cpu_s, spent_s = time.process_time() - cpu_s, time.perf_counter() - began_s
-            found[f"{kind} {width}"] = [cpu_s / QUESTIONS * 1e6, QUESTIONS / spent_s]
-    return found
+            cells[f"{kind} {width}"] = [cpu_s / QUESTIONS * 1e6, QUESTIONS / spent_s]
+    return cells
 
 
 async def _round(question: Any, ask: Ask, width: int, questions: int) -> None:
@@ -187,8 +187,8 @@ def _value(number: int) -> str:
 
 
 async def _hit(ask: Ask, number: int) -> None:
-    found = await ask("GET", f"hit:{number}")
-    assert found == _value(number).encode(), (number, found)
+    answer = await ask("GET", f"hit:{number}")
+    assert answer == _value(number).encode(), (number, answer)
 
 
 LOOK = json.loads(os.environ.get("BENCH_LOOK", "[]"))
@@ -197,8 +197,8 @@ LOOK = json.loads(os.environ.get("BENCH_LOOK", "[]"))
 
 async def _update(ask: Ask, number: int) -> None:
     words, own = LOOK[number]
-    found = await ask("EVALSHA", *words)
-    assert own.encode() in found, (number, found)
+    answer = await ask("EVALSHA", *words)
+    assert own.encode() in answer, (number, answer)
 
 
 def _all(old: str, python: str) -> None:
@@ -225,8 +225,8 @@ def _all(old: str, python: str) -> None:
         row: list[object] = [name]
         for kind, width in CELLS:
             cell = [turn[f"{kind} {width}"] for turn in turns]
-            cpu_us = statistics.median(one[0] for one in cell)
-            per_s = statistics.median(one[1] for one in cell)
+            cpu_us = statistics.median(turn[0] for turn in cell)
+            per_s = statistics.median(turn[1] for turn in cell)
             row.append(f"{cpu_us:.0f} us {per_s:,.0f}/s")
             key = f"{name}_{kind}_{width}".replace(" ", "_").replace(",", "")
             figures |= {f"{key}_cpu_us": round(cpu_us, 1), f"{key}_per_s": round(per_s)}
@@ -241,18 +241,18 @@ def _all(old: str, python: str) -> None:
 
 def _installed(old: str, python: str) -> list[tuple[str, str]]:
     """(contender, the Python that has it)."""
-    found = []
+    installed = []
     for name, (_, module) in CONTENDERS.items():
         if name == "ours, older" and not old:
             continue
         for candidate in (sys.executable, python):
             has = [candidate, "-c", f"import {module}, uvloop"]
             if candidate and not subprocess.run(has, capture_output=True).returncode:
-                found.append((name, candidate))
+                installed.append((name, candidate))
                 break
         else:
             print(f"{name} is left out: {module} is not installed.")
-    return found
+    return installed
 
 
 def _prepared(state: Any) -> list[tuple[list[Any], str]]:
@@ -263,7 +263,7 @@ def _prepared(state: Any) -> list[tuple[list[Any], str]]:
     from storage.redis.scripts import source
 
     link = calls.SyncRedis(state)
-    found = []
+    prepared = []
     for number in range(KEYS):
         state.set(f"hit:{number}", _value(number))
         job = f"job-{number}-of-the-bench"
@@ -275,8 +275,8 @@ def _prepared(state: Any) -> list[tuple[list[Any], str]]:
             word.decode() if isinstance(word, bytes) else word
             for word in snapshots.read([job]).words
         ]
-        found.append(([sha, *words], job))
-    return found
+        prepared.append(([sha, *words], job))
+    return prepared
 
 
 if __name__ == "__main__":

@@ -180,9 +180,11 @@ class Crowd:
             return "" if said["error"]["message"] else "failed without a reason"
         if job.mark:
             return f"done, though it is marked ({job.mark})"
-        found = await self.http.get(said["result"]["objects"]["preview"]["url"])
-        if found.content != golden(job.number):
-            return f"other bytes than the golden ones: {found.status_code}, {len(found.content)}"
+        picture = await self.http.get(said["result"]["objects"]["preview"]["url"])
+        if picture.content != golden(job.number):
+            return (
+                f"other bytes than the golden ones: {picture.status_code}, {len(picture.content)}"
+            )
         return ""
 
     def _headers(self, owner: int) -> dict[str, str]:

@@ -109,7 +109,7 @@ def send_odd_text(scene: Scene) -> None:
 
 async def _send_odd_text(scene: Scene) -> None:
     header = f"Authorization: Bearer {next(iter(scene.keys))}".encode()
-    wanted = [(url, *one) for url in scene.urls for one in odd.requests(url, header)]
+    wanted = [(url, *asked) for url in scene.urls for asked in odd.requests(url, header)]
     sending = iter(wanted)
 
     async def client() -> None:

@@ -59,12 +59,12 @@ class Outcome:
     @property
     def harm(self) -> list[str]:
         """Why this does not pass; empty if it does."""
-        found = [*self.wrong, *self.seen]
-        found += [f"{self.lost} lost"] if self.lost else []
-        found += [f"{self.duplicates} done twice"] if self.duplicates else []
-        found += [f"{n} x {code}" for code, n in self.statuses.items() if code in (500, 502, 504)]
-        found += [f"{self.longest_s:.0f} s"] if self.longest_s > LIMIT_S else []
-        return found
+        reasons = [*self.wrong, *self.seen]
+        reasons += [f"{self.lost} lost"] if self.lost else []
+        reasons += [f"{self.duplicates} done twice"] if self.duplicates else []
+        reasons += [f"{n} x {code}" for code, n in self.statuses.items() if code in (500, 502, 504)]
+        reasons += [f"{self.longest_s:.0f} s"] if self.longest_s > LIMIT_S else []
+        return reasons
 
 
 def attempt(scene: Scene, fault: Fault, count: int) -> Outcome:
@@ -163,7 +163,9 @@ def main() -> int:
     ):
         scene.start_all()
         words = chosen.only.split(",")
-        for fault in (one for one in FAULTS if any(word in one.name for word in words)):
+        for fault in (
+            candidate for candidate in FAULTS if any(word in candidate.name for word in words)
+        ):
             if why_not := fault.why_not(scene):
                 skipped.append(f"skipped: {fault.name}: {why_not}")
                 continue

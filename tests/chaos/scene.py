@@ -98,7 +98,7 @@ class Scene(Stack):
         """Background loops of web processes and workers that do not turn."""
         pages = [httpx.get(f"{url}/healthz").json()["late"] for url in self.urls]
         workers = calls.SyncRedis(self.state).do(catalogue.read()).workers
-        return [one for said in (*pages, *(worker["late"] for worker in workers)) for one in said]
+        return [line for said in (*pages, *(worker["late"] for worker in workers)) for line in said]
 
     def strike(self, *names: str) -> None:
         """kill -9 of processes and all their children; they are started again by themselves."""
@@ -139,8 +139,8 @@ class Scene(Stack):
 
     def puts(self) -> dict[str, int]:
         """How often each path was written to S3."""
-        found: dict[str, int] = httpx.get(f"{self.env['PIXELMILL_S3_URL']}/-/puts").json()
-        return found
+        puts: dict[str, int] = httpx.get(f"{self.env['PIXELMILL_S3_URL']}/-/puts").json()
+        return puts
 
     def in_flight(self) -> int:
         """Runs that have not ended."""

@@ -76,9 +76,9 @@ def lifetimes() -> Mapping[str, float]:
 async def _delete_page(
     state: AsyncRedis, objects: Objects, prefix: str, age_s: float, now_s: float
 ) -> int:
-    after = await state.do(command(_text, "HGET", keys.SWEPT, prefix, kinds=MAYBE_TEXT))
+    after = await state.do(command(_text, "HGET", keys.EXPIRY_PROGRESS, prefix, kinds=MAYBE_TEXT))
     last, deleted = await asyncio.to_thread(_delete_old, objects, prefix, after, age_s, now_s)
-    await state.do(command(bool, "HSET", keys.SWEPT, prefix, last, kinds=NUMBER))
+    await state.do(command(bool, "HSET", keys.EXPIRY_PROGRESS, prefix, last, kinds=NUMBER))
     return deleted
 
 
@@ -107,11 +107,14 @@ def _made_s(listed: Listed, now_s: float) -> float:
 
 async def _is_our_turn(state: AsyncRedis) -> bool:
     lock_ms = int(EVERY_S * 900)
-    words = ("SET", keys.SWEEPER, 1, "NX", "PX", lock_ms)
+    words = ("SET", keys.EXPIRY_LOCK, 1, "NX", "PX", lock_ms)
     is_ours = await state.do(command(lambda answer: bool(answer), *words, kinds=MAYBE_TEXT))
-    if not is_ours and await state.do(command(int, "PTTL", keys.SWEEPER, kinds=NUMBER)) > lock_ms:
+    if (
+        not is_ours
+        and await state.do(command(int, "PTTL", keys.EXPIRY_LOCK, kinds=NUMBER)) > lock_ms
+    ):
         # It would expire too late: Redis' clock was set back after another process set it.
-        await state.do(command(bool, "DEL", keys.SWEEPER, kinds=NUMBER))
+        await state.do(command(bool, "DEL", keys.EXPIRY_LOCK, kinds=NUMBER))
     return is_ours
 
 
