@@ -13,13 +13,13 @@ local lease, is_handed_on, answers = as_text(now + arguments.lease_ms), false, {
 
 local function finish(ref, run)
   local name, version = RUN .. ref.key, tonumber(run.version) + 1
-  local ms = now - tonumber(run[began_field] or now)
-  redis.call('HSET', name, 'progress', arguments.progress, 'version', version, 'lease', lease,
-    ended_attempt, ref.attempt, 'ms:' .. stage, as_text(ms), 'waiting_since', now_text)
+  local ms, place = now - tonumber(run[began_field] or now), {}
   if next_positions then
-    redis.call('HSET', name, 'position', redis.call('HINCRBY', next_positions, 'next', 1),
-      'queue', arguments.next_queue, 'broker_queue', arguments.next_broker_queue)
+    place = {'position', redis.call('HINCRBY', next_positions, 'next', 1), 'queue', arguments.next_queue,
+      'broker_queue', arguments.next_broker_queue}
   end
+  redis.call('HSET', name, 'progress', arguments.progress, 'version', version, 'lease', lease,
+    ended_attempt, ref.attempt, 'ms:' .. stage, as_text(ms), 'waiting_since', now_text, unpack(place))
   if stage == 'inference' then redis.call('ZREM', waiting_set(run), name) end
   publish(ref.key, arguments.state, version)
   is_handed_on = true

@@ -9,10 +9,10 @@ local answers, sums, jobs_ended = {}, new_sums(), 0
 
 local function finish(ending)
   local key = ending.ref.key
-  local run = read(RUN .. key, 'attempt', 'state', 'erase', 'result_key')
+  local run = read_run(key, 'state', 'erase', 'result_key')
   if tonumber(run.attempt or 0) ~= ending.ref.attempt or ENDED[run.state] then return IS_STALE end
   if not has_room(key, jobs_ended) then return LATER end
-  jobs_ended = jobs_ended + end_run(key, ending, sums)
+  jobs_ended = jobs_ended + end_run(key, ending, sums, run)
   local is_free = run.erase and not is_held(RESULT_JOBS .. (run.result_key or key), now)
   return is_free and ERASE or HAS_ENDED
 end

@@ -26,9 +26,10 @@ local function end_jobs(ids, ending, timings, attempt)
   local fields = {'state', ending.state, 'ended', now_text, 'timings', timings, 'attempt', attempt}
   if ending.state == 'done' then fields[#fields + 1], fields[#fields + 2] = 'result', ending.payload end
   if ending.state == 'failed' then fields[#fields + 1], fields[#fields + 2] = 'error', ending.payload end
-  local holders, histories = {}, {}
+  local holders, histories, kept_alive = {}, {}, {}
   for _, id in ipairs(ids) do
-    local job = read(JOB .. id, 'user', 'request_key', 'result_key', 'upload', 'other_uploads')
+    local job = read(JOB .. id, 'user', 'request_key', 'result_key', 'upload', 'other_uploads', 'keep')
+    if job.keep ~= '1' then kept_alive[#kept_alive + 1] = id end
     if job.user then  -- its record may have expired
       redis.call('HSET', JOB .. id, unpack(fields))
       redis.call('PEXPIRE', JOB .. id, arguments.job_ttl_ms)
@@ -42,7 +43,7 @@ local function end_jobs(ids, ending, timings, attempt)
   for set, of_set in pairs(holders) do hold_longer(set, of_set, now, arguments.job_ttl_ms) end
   for history in pairs(histories) do lengthen(history, arguments.job_ttl_ms) end
   in_parts('ZREM', DEADLINES, nil, ids)
-  in_parts('ZREM', KEEP_ALIVES, nil, ids)
+  in_parts('ZREM', KEEP_ALIVES, nil, kept_alive)
 end
 
 -- Each end writes to every job of its run. One script ends so many jobs, unless one run alone has more.
@@ -66,13 +67,19 @@ end
 
 local CANCELLATION = {state = 'cancelled', payload = ''}
 
+-- The fields of a run that its end needs, and others.
+local function read_run(key, ...)
+  return read(RUN .. key, 'attempt', 'stage', 'model', 'priority', 'user', 'cancelled', 'version', 'ms:queued',
+    'ms:preprocess', 'ms:inference', 'ms:postprocess', 'began:preprocess', 'began:inference', 'began:postprocess',
+    'runs:preprocess', 'runs:postprocess', 'variant', ...)
+end
+
 -- End a run that has not ended, and every job that waits for it. One that nobody waits for any more is
 -- cancelled, whatever came of it. `ending`: {state, payload (JSON), lasting, degraded}.
--- With `sums`, the caller records the metrics once all runs have ended. Answers how many jobs it ended.
-local function end_run(key, ending, sums)
-  local run = read(RUN .. key, 'attempt', 'stage', 'model', 'priority', 'user', 'cancelled', 'version', 'ms:queued',
-    'ms:preprocess', 'ms:inference', 'ms:postprocess', 'began:preprocess', 'began:inference', 'began:postprocess',
-    'runs:preprocess', 'runs:postprocess', 'variant')
+-- With `sums`, the caller records the metrics once all runs have ended; `run` is what `read_run` has
+-- read. Answers how many jobs it ended.
+local function end_run(key, ending, sums, run)
+  run = run or read_run(key)
   if run.cancelled then ending = CANCELLATION end
   local spent_ms = times_of(run)
   local timings, version = cjson.encode(spent_ms), tonumber(run.version) + 1
