@@ -72,6 +72,7 @@ RESULTS = "out/"
 """S3 prefix of results."""
 WEIGHTS = "models/"
 """S3 prefix of converted weights."""
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _EDITION = re.compile(rf"{RESULTS}[^/]+/[^/]+/([0-9]{{10}})-[0-9a-f]{{8}}/")
 
 
@@ -275,5 +276,4 @@ def content_key(
 
 
 def _mac(secret: str, parts: Sequence[object]) -> str:
-    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-    return hmac.new(secret.encode(), canonical.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), _CANONICAL.encode(parts).encode(), "sha256").hex()

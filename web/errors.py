@@ -29,9 +29,24 @@ class ErrorBody(TypedDict):
     retry_after_s: NotRequired[int]
 
 
+class JsonResponse(Response):
+    """A body that is JSON already. Starlette's constructor takes longer than orjson."""
+
+    media_type = "application/json"
+
+    def __init__(self, body: bytes, status: int, headers: dict[str, str] | None) -> None:
+        self.body, self.status_code, self.background = body, status, None
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", b"application/json"),
+        ]
+        for name, value in (headers or {}).items():
+            self.raw_headers.append((name.encode("latin-1"), value.encode("latin-1")))
+
+
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON answer. Faster than FastAPI's own, since nothing is validated again."""
-    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+    return JsonResponse(orjson.dumps(body), status, headers)
 
 
 def error_body(error: JobError) -> ErrorBody:

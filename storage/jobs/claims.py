@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from storage import keys
 from storage.jobs import bounds
 from storage.jobs.spec import VERSION, RunRef, Spec
@@ -140,7 +142,7 @@ def _of_spec(spec: Spec) -> dict[str, Any]:
         "user": spec.user,
         "model": spec.model,
         "request_key": spec.request_key,
-        "params": json.dumps(dict(spec.params)),
+        "params": orjson.dumps(spec.params),
         "weights": spec.weights,
         "upload": spec.upload,
     }

@@ -107,6 +107,8 @@ async def answer(request: Request, snapshot: Snapshot, wait_s: float) -> Respons
 
 async def body(request: Request, snapshot: Snapshot) -> JobBody:
     """The job object for this request's client."""
+    if snapshot.state in ENDED:
+        return job(snapshot, service_of(request).results, origin_of(request), None)
     card = (await cards(request)).get(snapshot.fields["model"])
     return job(snapshot, service_of(request).results, origin_of(request), card)
 

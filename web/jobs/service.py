@@ -1,9 +1,9 @@
 """Jobs of one web process: submit, get, cancel, delete."""
 
-import json
 import secrets
 from typing import cast
 
+import orjson
 from starlette.requests import Request
 
 from storage.catalogue import ModelCard
@@ -165,7 +165,7 @@ def _new_snapshot(job_id: str, submission: Submission, spec: Spec, claim: Claim)
         "user": submission.user,
         "model": submission.model,
         "request_key": spec.request_key,
-        "params": json.dumps(dict(spec.params)),
+        "params": orjson.dumps(spec.params).decode(),
         "priority": submission.priority,
         "weights": spec.weights,
         "cached": "1" if claim.verdict in ("hit", "failed") else "0",
