@@ -69,3 +69,11 @@ def test_dataclasses_become_tables_and_bytes_travel_as_they_are(state: "redis.Re
 
     assert answer == ["a", 2, '{"long":"text"}', 1]
     assert "long" not in json.dumps(json.loads(words[0]))
+
+
+def test_an_inserted_piece_brings_what_it_needs_and_nothing_twice() -> None:
+    text, _ = scripts.source("jobs/begin_stage")
+
+    assert text.count("local function end_run(") == text.count("local function publish(") == 1
+    assert text.index("local function load_ending(") < text.index("local BUCKETS_MS =")
+    assert text.count("local RUN =") == 1

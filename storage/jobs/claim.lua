@@ -1,4 +1,4 @@
--- Needs time, wait, holds.
+-- Needs time, holds.
 -- Give a job its run, and write the job's record.
 -- KEYS: the run, the jobs that wait for it, the job, jobs of the user, runs of the user, the runs that
 --   wait as this one would, record of the upload, record of the idempotency key
@@ -59,6 +59,9 @@ if idempotency_record then
   end
 end
 if arguments.known_result ~= '' then return hit(0, arguments.known_result) end
+
+-- Only here, as a hit need not make these functions.
+-- Insert wait.
 
 local run = read(run_name, 'attempt', 'state', 'lease', 'result', 'error', 'ended', 'starter', 'lasting', 'queue',
   'priority', 'position', 'respecified', 'unqueued', 'upload', 'cancelled', 'deadline', 'result_key', 'degraded')

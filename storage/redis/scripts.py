@@ -1,7 +1,9 @@
 """Puts Lua scripts together, as Redis knows no modules, and their arguments.
 
 A script is a file below storage/. Before it stand `arguments.lua`, the pieces of storage/shared_lua
-that its first line needs, and the constants that any of them mentions.
+that its first line needs, and the constants that any of them mentions. Where most calls of a script
+do without a piece, the line `-- Insert <piece>.` puts it further down, or inside a function: making
+the functions of a piece takes as long as a few commands.
 """
 
 import re
@@ -16,6 +18,7 @@ import orjson
 from storage import keys, states
 
 _NEEDS = re.compile(r"-- Needs ((?:\w+(?:, )?)+)\.\n")
+_INSERT = re.compile(r"-- Insert (\w+)\.\n")
 _NO_CODE = re.compile(r"--[^\n]*|'[^'\n]*'")
 _NAME = re.compile(r"\b[A-Z][A-Z_]+\b")
 _LOCALS = re.compile(r"\blocal ([\w, ]+?) =")
@@ -67,7 +70,10 @@ def source(name: str) -> tuple[str, str]:
     LookupError if it mentions a constant that is neither its own nor in CONSTANTS.
     """
     code = "".join(_parts("shared_lua/arguments") + _parts(name))
+    inserted = {match[0]: _inserted(match[1], code) for match in _INSERT.finditer(code)}
     text = _constants(name, code) + code
+    for line, lines in inserted.items():
+        text = text.replace(line, _constants(name, lines, around=code) + lines)
     return text, sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -93,13 +99,23 @@ def _parts(name: str) -> list[str]:
     return list(dict.fromkeys([*texts, text]))
 
 
-def _constants(name: str, code: str) -> str:
-    names = set(_NAME.findall(_NO_CODE.sub("", code))) - _OF_REDIS
+def _inserted(piece: str, code: str) -> str:
+    """The text of a piece and of what it needs, without what stands in the code already."""
+    return "".join(part for part in _parts(f"shared_lua/{piece}") if part not in code)
+
+
+def _constants(name: str, code: str, around: str = "") -> str:
+    """What the code mentions, as locals; `around` it stands code that has its own."""
+    names = _names(code) - _names(around)
     own = {word for words in _LOCALS.findall(code) for word in words.split(", ")}
     if unknown := names - own - CONSTANTS.keys():
         raise LookupError(f"{name}.lua mentions {', '.join(sorted(unknown))}, which is no constant")
     used = sorted(names & CONSTANTS.keys())
     return "".join(f"local {constant} = {_literal(CONSTANTS[constant])}\n" for constant in used)
+
+
+def _names(code: str) -> set[str]:
+    return set(_NAME.findall(_NO_CODE.sub("", code))) - _OF_REDIS
 
 
 def _literal(value: Any) -> str:
