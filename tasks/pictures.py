@@ -64,7 +64,8 @@ def _cut_out(work: Work, matte: Alpha, image: Image, upload: UploadInfo) -> Comp
     if _needs_upload(upload, image, look, names, keeps):
         data = uploads.read(work.spec)
         header = guard.check(data, settings().guard_limits)
-        return codec.compose(data, header, matte, backdrop, look, names, keeps)
+        photo = None if keeps or upload["has_alpha"] else image
+        return codec.compose(data, header, matte, backdrop, look, names, keeps, photo)
     subject = Subject(image, matte)
     frame = cutouts.frame_of(subject, (upload["height"], upload["width"]), look)
     photo = geometry.resize(image, frame.height, frame.width)

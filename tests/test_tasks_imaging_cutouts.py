@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from tasks.imaging import alpha as mattes
 from tasks.imaging import codec, cutouts, geometry, guard
 from tasks.imaging.cutouts import Look, Subject
-from tasks.imaging.enlarge import Enlarger, enlarged_rows
+from tasks.imaging.enlarge import Enlarger, enlarged
 from tasks.imaging.frame import Frame
 from tasks.imaging.sinks import Encoded, sink_of
 
@@ -77,15 +77,15 @@ def test_an_enlarged_matte_follows_the_edges_of_the_large_photo():
 
 
 @given(st.integers(2, 40), st.integers(2, 40), st.integers(1, 5), st.integers(1, 30))
-def test_enlarged_rows_are_those_of_the_whole(height, width, factor, top):
+def test_an_enlarged_part_is_that_of_the_whole(height, width, factor, top):
     picture = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
     size = height * factor + 3, width * factor + 1
     whole = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)
     top = min(top, size[0] - 1)
 
-    rows = enlarged_rows(picture, top, size[0], size, height)
+    part = enlarged(picture, (slice(top, size[0]), slice(1, size[1])), size)
 
-    assert np.abs(rows.astype(int) - whole[top:]).max() <= 1
+    assert np.abs(part.astype(int) - whole[top:, 1:]).max() <= 1
 
 
 def test_a_cut_out_has_the_uploads_size_and_the_subjects_colours():

@@ -86,15 +86,18 @@ def compose(
     look: Look,
     names: Sequence[str],
     keeps: bool = False,
+    photo: Image | None = None,
     cpu_s: float = 60,
 ) -> Composed:
     """Decode the upload at full size, and make the pictures of a result from it and its matte.
 
     `matte`: H x W, at the size of `decode`'s image. `backdrop`: what fills the background if that
-    is an upload. `keeps`: the colour space stays. Raises BadInput as `decode` does.
+    is an upload. `keeps`: the colour space stays. `photo`: the image that the matte is of, where
+    it shows the upload's own colours; else it is decoded once more. Raises BadInput as `decode`
+    does.
     """
-    images = [matte] if backdrop is None else [matte, backdrop]
-    given = b"".join([*(image.tobytes() for image in images), data])
+    images = {"matte": matte, "backdrop": backdrop, "photo": photo}
+    given = b"".join([*(i.tobytes() for i in images.values() if i is not None), data])
     # Hardly anything is larger than its pixels; what is not written takes no memory.
     room = sum(_most_bytes(name, header) for name in names)
     answer, memory = sandbox.run(
@@ -105,8 +108,7 @@ def compose(
             "look": asdict(look),
             "names": list(names),
             "keeps": keeps,
-            "matte": matte.shape,
-            "backdrop": None if backdrop is None else backdrop.shape,
+            **{name: None if i is None else i.shape for name, i in images.items()},
         },
         room,
         sandbox.Allowance(

@@ -5,7 +5,7 @@ transparent, or keep their own colours.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -16,25 +16,29 @@ from tasks.imaging.colour import Colour
 from tasks.imaging.cutouts import Look, Subject
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.header import Header
-from tasks.imaging.sources.base import Source, sliced
+from tasks.imaging.sources.base import Source, region_of
+
+_ROWS = 128
+"""Rows of a strip where strips can be chosen."""
 
 
 def compose(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Write the encoded pictures to `memory`, one behind the other.
 
-    `data`: the matte, the backdrop (if there is one), the upload. Arguments: `header`, the fields
-    of the guard's Header; `look`, those of cutouts.Look; `names`, the pictures asked for; `keeps`,
-    whether the colours stay; `matte` and `backdrop`, shapes. Returns {pictures: [[name, bytes,
+    `data`: the matte, the backdrop and the photo at the matte's size (if they are given), the
+    upload. Arguments: `header`, the fields of the guard's Header; `look`, those of cutouts.Look;
+    `names`, the pictures asked for; `keeps`, whether the colours stay; `matte`, `backdrop` and
+    `photo`, shapes, null for what is not given. Returns {pictures: [[name, bytes,
     media type, width, height]], crop: [left, top, right, bottom, height, width]}.
     """
     cv2.setNumThreads(0)
     warnings.simplefilter("ignore")
-    matte, at = _array(data, 0, arguments["matte"])
-    backdrop, at = _array(data, at, arguments["backdrop"]) if arguments["backdrop"] else (None, at)
+    given, at = _arrays(data, [arguments[name] for name in ("matte", "backdrop", "photo")])
+    matte, backdrop, photo = given
     look = Look(**arguments["look"])
     source = sources.open_source(data[at:], Header(**arguments["header"]))
     keeps = bool(arguments["keeps"]) and source.colour.space == "RGB"
-    subject = _subject(source, matte, keeps)
+    subject = _subject(source, matte, keeps) if photo is None else Subject(photo, matte)
     upload = _upright_size(source)
     frame = cutouts.frame_of(subject, upload, look)
     made = cutouts.compose(
@@ -55,10 +59,16 @@ def compose(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[s
     }
 
 
-def _array(data: bytes, at: int, shape: list[int]) -> tuple[Pixels, int]:
-    """The array of this shape at `at`, and where it ends."""
-    size = int(np.prod(shape))
-    return np.frombuffer(data, np.uint8, size, at).reshape(shape), at + size
+def _arrays(data: bytes, shapes: Sequence[Sequence[int] | None]) -> tuple[list[Any], int]:
+    """The arrays of these shapes, one behind the other, and where they end; None for None."""
+    arrays: list[Any] = []
+    at = 0
+    for shape in shapes:
+        size = 0 if shape is None else int(np.prod(shape))
+        array = np.frombuffer(data, np.uint8, size, at).reshape(shape) if shape else None
+        arrays.append(array)
+        at += size
+    return arrays, at
 
 
 def _subject(source: Source, matte: Pixels, keeps: bool) -> Subject:
@@ -77,21 +87,26 @@ def _subject(source: Source, matte: Pixels, keeps: bool) -> Subject:
 
 def _strips(source: Source, size: tuple[int, int], keeps: bool) -> Iterator[Pixels]:
     """The upright upload at (height, width), from top to bottom."""
-    whole = _upright_size(source)
-    if size == whole and source.orientation in (1, 2):
-        for strip in source.strips():
-            yield geometry.upright(_converted(strip, source.colour, keeps), source.orientation)
-        return
-    for strip in sliced(geometry.upright_view(_gathered(source, size), source.orientation)):
-        yield _converted(np.ascontiguousarray(strip), source.colour, keeps)
+    if size == _upright_size(source) and source.orientation == 1:
+        parts = source.strips()
+    else:
+        parts = _upright_parts(source, size)
+    for part in parts:
+        yield _converted(np.ascontiguousarray(part), source.colour, keeps)
 
 
-def _gathered(source: Source, size: tuple[int, int]) -> Pixels:
-    """The picture as stored, at the size that is (height, width) once it is upright."""
+def _upright_parts(source: Source, size: tuple[int, int]) -> Iterator[Pixels]:
+    """The same in the upload's colours. Each part is turned by itself: no copy of all is needed."""
     stored = size[::-1] if geometry.is_turned(source.orientation) else size
+    region = source.region
     if stored != (source.height, source.width):
-        return source.shrunk(*stored)
-    return source.whole() if source.whole else np.vstack(list(source.strips()))
+        region = region_of(lambda: source.shrunk(*stored))
+    elif region is None:
+        region = region_of(lambda: np.vstack(list(source.strips())))
+    for top in range(0, size[0], _ROWS):
+        bottom = min(top + _ROWS, size[0])
+        box = geometry.stored_box((0, top, size[1], bottom), size, source.orientation)
+        yield geometry.upright(region(*box), source.orientation)
 
 
 def _converted(pixels: Pixels, space: Colour, keeps: bool) -> Pixels:

@@ -14,6 +14,7 @@ from PIL import Image as Picture
 
 from tasks.imaging import alpha as mattes
 from tasks.imaging.geometry import Pixels
+from tasks.imaging.webp_writer import WebpWriter
 
 _TO_OPENCV = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}
 
@@ -29,9 +30,13 @@ def png(array: Pixels, profile: bytes = b"") -> bytes:
 
 
 def webp(array: Pixels, profile: bytes = b"", quality: int = 90) -> bytes:
-    """WebP. Method 2 takes a third of the time of 4, for 3 % more bytes."""
-    options = {"quality": quality, "method": 2, "alpha_quality": 80, "exact": False}
-    return _by_pillow(array, "WEBP", profile, **options)
+    """WebP."""
+    if profile or array.shape[2:] not in ((3,), (4,)):
+        options = {"quality": quality, "method": 2, "alpha_quality": 80, "exact": False}
+        return _by_pillow(array, "WEBP", profile, **options)
+    writer = WebpWriter(array.shape[0], array.shape[1], array.shape[2] == 4, quality)
+    writer.write(_without_hidden_colour(array))
+    return writer.close()
 
 
 def webp_lossless(array: Pixels, profile: bytes = b"") -> bytes:

@@ -25,6 +25,8 @@ _HAZE = 0.02
 """What the filter leaves beside an edge on a flat side; removed at both ends."""
 _AROUND = np.ones((5, 5), np.uint8)
 """Neighbourhood in which the matte must be sure to be left as it is."""
+_TILE = 512
+"""Columns that are refined at once, where there is anything soft in them."""
 _PAD = 2 * _RADIUS[0] + 2
 """Rows above and below that a strip depends on."""
 
@@ -42,77 +44,91 @@ class Enlarger:
 
     def strip(self, top: int, photo: Image) -> Alpha:
         """The matte of the rows of the large photo from `top` on; `photo`: those rows, W wide."""
-        bottom = top + len(photo)
+        rows = slice(top, top + len(photo))
         if self.alpha.shape == (self.height, self.width):
-            return self.alpha[top:bottom].copy()
-        plain = self.rows(self.alpha, top, bottom)
-        window = self._window(top, bottom)
-        soft = _soft(self.alpha[window])
-        if not soft.any():
-            return plain
-        here = np.asarray(self.rows(soft, top, bottom, window.start) > 127)
-        left, right = _ends(np.asarray(here.any(0)))
-        fine = self._guided(window, top, photo, left, right)
-        np.copyto(plain[:, left:right], fine, where=here[:, left:right])
+            return self.alpha[rows].copy()
+        whole = slice(0, self.width)
+        plain = enlarged(self.alpha, (rows, whole), self._size)
+        for left in range(0, self.width, _TILE):
+            columns = slice(left, min(left + _TILE, self.width))
+            self._refine(plain[:, columns], (rows, columns), photo[:, columns])
         return plain
 
-    def rows(self, small: Pixels, top: int, bottom: int, offset: int = 0) -> Pixels:
-        """Rows of `small` enlarged to height x width, as cv2.resize with INTER_LINEAR makes them.
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.height, self.width
 
-        `small`: some rows of a picture of the matte's size, from `offset` on.
-        """
-        total = self.alpha.shape[0]
-        return enlarged_rows(small, top, bottom, (self.height, self.width), total, offset)
-
-    def _window(self, top: int, bottom: int) -> slice:
-        """The rows of the small pictures on which these rows of the large one depend."""
-        total = self.alpha.shape[0]
-        scale = total / self.height
-        first, last = math.floor(top * scale) - _PAD, math.ceil(bottom * scale) + _PAD
-        return slice(max(0, first), min(total, last))
-
-    def _guided(self, window: slice, top: int, photo: Image, left: int, right: int) -> Alpha:
-        """slopes . colour + offset, in the columns from `left` to `right`."""
+    def _refine(self, plain: Alpha, part: "Part", photo: Image) -> None:
+        """Where the matte is soft in this part of the large photo, follow the photo's colours."""
+        window = self._window(part)
+        matte = self.alpha[window]
+        soft = _soft(matte)
+        if not soft.any():
+            return
         guide = self.guide[window].astype(np.float32) / 255
-        matte = self.alpha[window].astype(np.float32) / 255
-        slopes, offset = mattes.guided(guide, matte, _RADIUS, _EPSILON)
-        bottom = top + len(photo)
-        fine = self.rows(offset, top, bottom, window.start)[:, left:right]
-        for channel in range(3):
-            slope = self.rows(slopes[..., channel], top, bottom, window.start)[:, left:right]
-            fine = fine + slope * (photo[:, left:right, channel] / np.float32(255))
+        slopes, offset = mattes.guided(guide, matte.astype(np.float32) / 255, _RADIUS, _EPSILON)
+        planes = np.dstack([soft.astype(np.float32), offset, slopes])
+        large = enlarged(planes, part, self._size, self.alpha.shape, window)
+        fine = large[..., 1] + (large[..., 2:] * (photo / np.float32(255))).sum(-1)
         settled = (fine - _HAZE) / (1 - 2 * _HAZE)
-        return np.clip(settled * 255 + 0.5, 0, 255).astype(np.uint8)
+        settled = np.clip(settled * 255 + 0.5, 0, 255).astype(np.uint8)
+        np.copyto(plain, settled, where=large[..., 0] > 127)
+
+    def _window(self, part: "Part") -> "Part":
+        """The part of the small pictures on which this part of the large one depends."""
+        rows, columns = (
+            slice(
+                max(0, math.floor(span.start * small / large) - _PAD),
+                min(small, math.ceil(span.stop * small / large) + _PAD),
+            )
+            for span, small, large in zip(part, self.alpha.shape, self._size, strict=True)
+        )
+        return rows, columns
 
 
-def enlarged_rows(
-    small: Pixels, top: int, bottom: int, size: tuple[int, int], total: int, offset: int = 0
+Part = tuple[slice, slice]
+"""Rows and columns."""
+
+
+def enlarged(
+    small: Pixels,
+    part: Part,
+    size: tuple[int, int],
+    total: tuple[int, ...] | None = None,
+    window: Part = (slice(0), slice(0)),
 ) -> Pixels:
-    """Rows from `top` to `bottom` of a picture of `total` rows, enlarged to (height, width).
+    """A part of a small picture that is enlarged to `size`, (height, width).
 
-    `small`: rows of that picture from `offset` on, as many as are needed. The values are those of
-    cv2.resize with INTER_LINEAR of the whole: pixel centres, clamped at the border.
+    The values are those of cv2.resize with INTER_LINEAR of the whole: pixel centres, clamped at the
+    border. `small`: the picture, or its `window`, as large as is needed; `total`: the shape of all
+    of it.
     """
-    height, width = size
-    at = (np.arange(top, bottom) + 0.5) * (total / height) - 0.5 - offset
-    at = np.clip(at, 0, len(small) - 1)
-    low = np.floor(at).astype(int)
-    high = np.minimum(low + 1, len(small) - 1)
-    first, last = low[0], high[-1] + 1
+    if part == (slice(0, size[0]), slice(0, size[1])) and total is None:
+        return cv2.resize(small, size[::-1], interpolation=cv2.INTER_LINEAR)
+    height, width = total[:2] if total else small.shape[:2]
+    above, below, down = _between(part[0], size[0], height, window[0].start or 0, small.shape[0])
+    before, after, across = _between(part[1], size[1], width, window[1].start or 0, small.shape[1])
+    first, last = above[0], below[-1] + 1
     block = small[first:last].astype(np.float32)
-    wide = cv2.resize(block, (width, last - first), interpolation=cv2.INTER_LINEAR)
-    share = (at - low).astype(np.float32).reshape(-1, *[1] * (wide.ndim - 1))
-    mixed: Pixels = wide[low - first] * (1 - share) + wide[high - first] * share
+    if block.ndim == 3:
+        across, down = across[:, None], down[:, None]
+    block = block[:, before] * (1 - across) + block[:, after] * across
+    down = down[:, None]
+    mixed: Pixels = block[above - first] * (1 - down) + block[below - first] * down
     return np.rint(mixed).astype(np.uint8) if small.dtype == np.uint8 else mixed
+
+
+def _between(
+    span: slice, large: int, small: int, offset: int, count: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]:
+    """For each place of the span the two samples around it, and the second one's share."""
+    at = (np.arange(span.start, span.stop) + 0.5) * (small / large) - 0.5 - offset
+    at = np.clip(at, 0, count - 1)
+    low = np.floor(at).astype(int)
+    return low, np.minimum(low + 1, count - 1), (at - low).astype(np.float32)
 
 
 def _soft(alpha: Alpha) -> Alpha:
     """255 near pixels that are neither 0 nor 255, or where both meet."""
     least, most = cv2.erode(alpha, _AROUND), cv2.dilate(alpha, _AROUND)
     return np.where((most > 0) & (least < 255) & (most > least), 255, 0).astype(np.uint8)
-
-
-def _ends(columns: NDArray[Any]) -> tuple[int, int]:
-    """The first column that is true, and the one behind the last."""
-    true = np.flatnonzero(columns)
-    return (int(true[0]), int(true[-1]) + 1) if true.size else (0, 0)

@@ -142,12 +142,20 @@ def upright(image: Pixels, orientation: int) -> Pixels:
     return make_upright(image) if make_upright else image
 
 
-def upright_view(image: Pixels, orientation: int) -> Pixels:
-    """As `upright`, without a copy: its rows lie apart in memory."""
-    turned = np.swapaxes(image, 0, 1) if is_turned(orientation) else image
-    down = -1 if orientation in (3, 4, 7, 8) else 1
-    across = -1 if orientation in (2, 3, 6, 7) else 1
-    return turned[::down, ::across]
+def stored_box(
+    box: tuple[int, int, int, int], size: tuple[int, int], orientation: int
+) -> tuple[int, int, int, int]:
+    """Where a box (left, top, right, bottom) of the upright image lies in the file.
+
+    `size`: (height, width) of the upright image. `upright` of the stored box gives the box.
+    """
+    left, top, right, bottom = box
+    height, width = size
+    if orientation in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    if orientation in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    return (top, left, bottom, right) if is_turned(orientation) else (left, top, right, bottom)
 
 
 def is_turned(orientation: int) -> bool:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from tasks.imaging import geometry
-from tasks.imaging.enlarge import enlarged_rows
+from tasks.imaging.enlarge import enlarged
 from tasks.imaging.frame import Frame
 from tasks.imaging.types import Alpha, Image
 
@@ -48,10 +48,8 @@ class Ground:
 
     def rows(self, top: int, bottom: int) -> Image:
         """The rows of the whole picture from `top` to `bottom`, inside the frame's columns."""
-        size = (self.height, self.width)
-        first, last = top - self.top, bottom - self.top
-        rows = enlarged_rows(self.picture, first, last, size, len(self.picture))
-        return np.ascontiguousarray(rows[:, self.left : self.right])
+        part = slice(top - self.top, bottom - self.top), slice(self.left, self.right)
+        return enlarged(self.picture, part, (self.height, self.width))
 
 
 def _blurred(photo: Image, alpha: Alpha) -> Image:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tasks.imaging import encode
 from tasks.imaging.geometry import Pixels
+from tasks.imaging.webp_writer import WebpWriter
 
 MEDIA_TYPES = {
     "png": "image/png",
@@ -17,7 +18,7 @@ MEDIA_TYPES = {
     "avif": "image/avif",
     "jpeg": "image/jpeg",
 }
-LARGEST = 24_000_000
+LARGEST = 12_600_000
 """Pixels up to which WebP, AVIF and JPEG are written: their encoders hold the picture repeatedly.
 Larger ones become a PNG, which is written row by row."""
 LONGEST = {"webp": 16_383, "webp-lossless": 16_383, "jpeg": 65_535, "avif": 65_535}
@@ -52,6 +53,8 @@ def sink_of(form: str, height: int, width: int, channels: int, profile: bytes = 
         fits = height * width <= _BUFFERED
     else:
         fits = height * width <= LARGEST and max(height, width) <= LONGEST[form]
+    if fits and form == "webp" and channels > 1 and not profile:
+        return _WebpSink(WebpWriter(height, width, channels == 4))
     if fits:
         pixels = np.empty((height, width, channels), np.uint8)
         return _Buffer(form, pixels, profile)
@@ -75,6 +78,20 @@ class _Buffer:
         height, width = self.pixels.shape[:2]
         data = encode.ENCODERS[self.form](self.pixels, self.profile)
         return Encoded(data, MEDIA_TYPES[self.form], width, height)
+
+
+@dataclass
+class _WebpSink:
+    """A WebP, of which only the planes are held."""
+
+    writer: WebpWriter
+
+    def write(self, strip: Pixels) -> None:
+        self.writer.write(strip)
+
+    def close(self) -> Encoded:
+        data = self.writer.close()
+        return Encoded(data, "image/webp", self.writer.width, self.writer.height)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -36,14 +37,20 @@ class Source:
     """(height, width) -> the picture at that size, averaged; colours are weighted by alpha."""
     orientation: int = 1
     """EXIF's 1..8."""
-    whole: Callable[[], Pixels] | None = None
-    """The picture at full size in one array, where its decoder makes that anyway."""
+    region: Callable[[int, int, int, int], Pixels] | None = None
+    """(left, top, right, bottom) -> that part at full size, where its decoder holds all of it."""
     notes: tuple[str, ...] = ()
     """Codes of notes.py."""
 
     def noted(self, *codes: str) -> "Source":
         """The same with more notes."""
         return replace(self, notes=(*self.notes, *codes))
+
+
+def region_of(whole: Callable[[], Pixels]) -> Callable[[int, int, int, int], Pixels]:
+    """The `region` of a source whose decoder returns the whole picture at once."""
+    decoded = cache(whole)
+    return lambda left, top, right, bottom: decoded()[top:bottom, left:right]
 
 
 def check_size(picture: Picture.Image, header: Header) -> None:

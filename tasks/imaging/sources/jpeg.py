@@ -15,11 +15,15 @@ from tasks.imaging.sources import base
 from tasks.imaging.sources.base import Source
 
 _RGB = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
+    scale: flags & ~cv2.IMREAD_COLOR | cv2.IMREAD_COLOR_RGB
+    for scale, flags in {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }.items()
 }
+"""Scale -> flags. RGB from the start: OpenCV holds a picture twice to exchange its channels."""
 _GREY = {
     1: cv2.IMREAD_GRAYSCALE,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
@@ -28,24 +32,27 @@ _GREY = {
 }
 
 
+_LARGE = 16_000_000
+"""Pixels from which Pillow decodes a JPEG at full size: OpenCV holds it twice meanwhile."""
+
+
 def open_source(data: bytes, header: Header) -> Source:
     """The picture in a file that the guard has accepted as a JPEG."""
     picture = Picture.open(io.BytesIO(data), formats=("JPEG",))
     base.check_size(picture, header)
     space, turn = colour.find(data, header, picture.info), base.orientation_of(picture)
     width, height = picture.size
+    region = partial(_region, picture)
     if picture.mode == "CMYK":
         few = partial(_few_inks, picture)
-        return Source(width, height, space, partial(_inks, picture), few, turn)
+        return Source(width, height, space, partial(_strips, picture), few, turn, region)
     decode = partial(_decoded, data, header, picture.mode == "L")
+    shrunk = partial(_shrunk, decode, header)
+    if width * height > _LARGE:
+        return Source(width, height, space, partial(_strips, picture), shrunk, turn, region)
+    whole = base.region_of(lambda: decode(1))
     return Source(
-        width,
-        height,
-        space,
-        lambda: base.sliced(decode(1)),
-        lambda height, width: _shrunk(decode, header, height, width),
-        turn,
-        lambda: decode(1),
+        width, height, space, lambda: base.sliced(whole(0, 0, width, height)), shrunk, turn, whole
     )
 
 
@@ -64,16 +71,18 @@ def _decoded(data: bytes, header: Header, is_grey: bool, scale: int) -> Pixels:
         raise ValueError("OpenCV cannot decode it")
     if pixels.shape[0] > -(-header.height // scale) or pixels.shape[1] > -(-header.width // scale):
         raise ValueError(f"decoded to {pixels.shape}, header {header.width} x {header.height}")
-    if is_grey:
-        return pixels[..., None]
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+    return pixels[..., None] if is_grey else pixels
 
 
-def _inks(picture: Picture.Image) -> Iterator[Pixels]:
-    picture.load()
+def _strips(picture: Picture.Image) -> Iterator[Pixels]:
     for top in range(0, picture.height, base.STRIP_ROWS):
-        box = (0, top, picture.width, min(top + base.STRIP_ROWS, picture.height))
-        yield np.asarray(picture.crop(box))
+        bottom = min(top + base.STRIP_ROWS, picture.height)
+        yield _region(picture, 0, top, picture.width, bottom)
+
+
+def _region(picture: Picture.Image, left: int, top: int, right: int, bottom: int) -> Pixels:
+    pixels = np.asarray(picture.crop((left, top, right, bottom)))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _few_inks(picture: Picture.Image, height: int, width: int) -> Pixels:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,23 +29,26 @@ def open_source(data: bytes, header: Header) -> Source:
         lambda: _strips(picture),
         lambda height, width: base.shrink(_strips(picture), picture.height, (height, width)),
         base.orientation_of(picture),
+        partial(_region, picture),
     )
 
 
 def _strips(picture: Picture.Image) -> Iterator[Pixels]:
+    for top in range(0, picture.height, base.STRIP_ROWS):
+        bottom = min(top + base.STRIP_ROWS, picture.height)
+        yield _region(picture, 0, top, picture.width, bottom)
+
+
+def _region(picture: Picture.Image, left: int, top: int, right: int, bottom: int) -> Pixels:
     picture.load()
     key = picture.info.get("transparency")
     if picture.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
         picture.info["transparency"] = tuple(value >> 8 for value in key)  # of 16-bit pixels
-    mode = _mode(picture)
-    for top in range(0, picture.height, base.STRIP_ROWS):
-        box = (0, top, picture.width, min(top + base.STRIP_ROWS, picture.height))
-        strip = picture.crop(box)
-        if picture.mode.startswith("I"):
-            yield _from_grey16(np.asarray(strip), key)
-        else:
-            pixels = np.asarray(strip if strip.mode == mode else strip.convert(mode))
-            yield pixels if pixels.ndim == 3 else pixels[..., None]
+    part, mode = picture.crop((left, top, right, bottom)), _mode(picture)
+    if picture.mode.startswith("I"):
+        return _from_grey16(np.asarray(part), key)
+    pixels = np.asarray(part if part.mode == mode else part.convert(mode))
+    return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _mode(picture: Picture.Image) -> str:

@@ -18,14 +18,15 @@ def open_source(data: bytes, header: Header) -> Source:
     picture = Picture.open(io.BytesIO(data), formats=("WEBP",))
     base.check_size(picture, header)
     height, width = picture.height, picture.width
+    whole = base.region_of(lambda: _shrunk(data, height, width))
     return Source(
         width,
         height,
         colour.find(data, header, picture.info),
-        lambda: base.sliced(_shrunk(data, height, width)),
+        lambda: base.sliced(whole(0, 0, width, height)),
         lambda height, width: _shrunk(data, height, width),
         base.orientation_of(picture),
-        lambda: _shrunk(data, height, width),
+        whole,
     )
 
 
