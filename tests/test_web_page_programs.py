@@ -222,6 +222,19 @@ def test_a_session_that_waits_for_nothing_is_closed_at_once(stack: Stack) -> Non
     assert stream.text == 'data: {"msg":"close_stream"}\n\n'
 
 
+def test_a_form_that_cannot_be_read_is_refused(stack: Stack) -> None:
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+
+    answer = httpx.post(f"{stack.url}/ui/gradio_api/upload", content=b"--y\r\n", headers=form)
+
+    assert answer.status_code == 422
+
+
+def test_the_page_carries_nothing_of_it(stack: Stack) -> None:
+    assert '"run"' in httpx.get(f"{stack.url}/ui/config").text
+    assert '"run"' not in httpx.get(f"{stack.url}/ui/").text
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -97,7 +97,9 @@ def create() -> ASGIApp:
     async def list_models() -> list[responses.ModelBody]:
         return responses.models(await service.catalogue.get())
 
-    return _with_middleware(ui.mount(app, list_models, user_of), service, app.state.accounts)
+    mounted = ui.mount(app, list_models, user_of)
+    programs.prepare()
+    return _with_middleware(mounted, service, app.state.accounts)
 
 
 def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
 from pydantic import BaseModel, Field
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.responses import RedirectResponse, Response
 
@@ -36,6 +37,11 @@ class Cancellation(BaseModel):
 
     session_hash: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
     event_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+def prepare() -> None:
+    """Make the description, which takes long enough to be noticed by requests."""
+    _description()
 
 
 @router.api_route("/ui/config", methods=READ)
@@ -94,6 +100,8 @@ async def join(request: Request, call: Call) -> Response:
 @router.api_route(f"{GRADIO}queue/data", methods=READ)
 async def data(request: Request, session: Session) -> Response:
     """How the jobs of a session go, as server-sent events."""
+    if request.method == "HEAD":  # a stream that nobody reads would count as told
+        return Response(media_type=GradioStream.media_type)
     service, origin = service_of(request), origin_of(request)
     cards = await responses.cards(request)
     messages = SessionMessages(
@@ -144,12 +152,11 @@ def _no_picture() -> BadInput:
 
 @cache
 def _description() -> Description:
-    """Made once, which takes some milliseconds."""
     return describe()
 
 
 def first_part(body: bytes, content_type: str) -> bytes:
-    """Interim."""
+    """The bytes of the first part of a form. Raises BadInput for a form that cannot be read."""
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"x")
     data, parts = bytearray(), 0
 
@@ -162,5 +169,8 @@ def first_part(body: bytes, content_type: str) -> bytes:
             data.extend(piece[start:end])
 
     parser = MultipartParser(boundary, {"on_part_begin": begin, "on_part_data": take})
-    parser.write(body)
+    try:
+        parser.write(body)
+    except FormParserError as error:
+        raise BadInput("the form cannot be read", code="bad_form") from error
     return bytes(data)
