@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -11,7 +11,6 @@ from starlette.responses import RedirectResponse, Response
 
 from tasks.errors import BadInput, JobError
 from tasks.message import error_record
-from web.accounts import accounts_of
 from web.api import responses
 from web.api.body import body_of
 from web.api.routing import ParsedRoute
@@ -19,9 +18,8 @@ from web.errors import json_response
 from web.jobs.service import service_of
 from web.jobs.sessions import Event
 from web.middleware.hosts import origin_of, own_origin
-from web.middleware.identity import set_cookie
-from web.middleware.page_routes import GRADIO, LOGIN
-from web.middleware.validation import MAX_PASSWORD, OBJECT_ID, USER, is_text, matches
+from web.middleware.page_routes import GRADIO
+from web.middleware.validation import HEAD, OBJECT_ID, matches
 from web.page.programs import calls
 from web.page.programs.answers import GradioStream, SessionMessages
 from web.page.programs.calls import Call
@@ -62,24 +60,12 @@ async def info() -> Response:
     return json_response(_description().info)
 
 
-@router.post(LOGIN)
-async def sign_in(
-    request: Request, username: Annotated[str, Form()], password: Annotated[str, Form()]
-) -> Response:
-    """What `Client(..., auth=(name, password))` sends: the answer has the cookie."""
-    is_valid = matches(USER, username) and is_text(password, MAX_PASSWORD)
-    name, word = (username, password) if is_valid else (None, "")
-    if not (await accounts_of(request).is_password(name, word) and is_valid):
-        raise JobError("name or password is wrong", code="not_signed_in", status=401)
-    return json_response({"success": True}, headers={"set-cookie": set_cookie(username)})
-
-
 @router.post(f"{GRADIO}upload")
 async def upload(request: Request) -> Response:
     """Store a photo; the answer is what the client names it by."""
     service = service_of(request)
     async with body_of(request) as body:
-        data = first_part(body, request.headers.get("content-type", ""))
+        data = first_part(body, request.scope[HEAD].get(b"content-type", b""))
         with service.limiter.in_progress(), service.limiter.waiting_for_s3():
             upload_id = await calls.store(service, request.state.user, data)
     return json_response([f"{upload_id}/photo"])
@@ -155,7 +141,7 @@ def _description() -> Description:
     return describe()
 
 
-def first_part(body: bytes, content_type: str) -> bytes:
+def first_part(body: bytes, content_type: bytes) -> bytes:
     """The bytes of the first part of a form. Raises BadInput for a form that cannot be read."""
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"x")
     data, parts = bytearray(), 0
