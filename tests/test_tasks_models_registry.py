@@ -51,7 +51,8 @@ def test_a_file_name_is_a_model_name() -> None:
     names = registry.names("")
 
     assert {"matting", "classify"} <= set(names)
-    assert not {"base", "cutouts", "downloads", "registry", "weights", "wheels", "__init__"} & set(names)
+    helpers = {"base", "cutouts", "downloads", "registry", "weights", "wheels", "__init__"}
+    assert not helpers & set(names)
     assert list(names) == sorted(names)
 
 
