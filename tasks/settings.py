@@ -72,6 +72,10 @@ class Settings(BaseSettings):
     for example `https://photos.intra:8443`. They are trusted: any user can have them asked."""
     fetch_timeout_s: float = Field(20, gt=0, le=60)
     """Longest time in which a picture must have been fetched from its address."""
+    cors_origins: str = ""
+    """Comma-separated origins of web pages elsewhere, for example https://shop.example.com, whose
+    scripts may call the API with an API key; `*` for all. Cookies are never used for them. Empty:
+    none."""
     secret: str = Field(default="", repr=False)
     """Secret key of cookies and cache keys, the same on all hosts; at least 16 characters."""
 

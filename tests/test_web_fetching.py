@@ -408,6 +408,21 @@ def test_a_picture_and_an_address_are_one_too_many(fetching: tuple[str, str]) ->
     assert answer.status_code == 422 and "not both" in answer.json()["error"]["message"]
 
 
+def test_a_form_and_json_may_name_the_address(fetching: tuple[str, str]) -> None:
+    web, origin = fetching
+    address, fields = f"{web}/api/v1/predict/toy", {"url": f"{origin}/chelsea.jpg", "wait": 60}
+
+    by_json = httpx.post(address, json={**fields, "gain": 2}, timeout=90)
+    by_form = httpx.post(
+        address, data={"url": fields["url"], "wait": "60"}, files={"image": ("", b"")}, timeout=90
+    )
+    both = httpx.post(address, json={**fields, "image": "QUJD"}, timeout=90)
+
+    assert by_json.json()["params"] == {"gain": 2} and by_json.json()["state"] == "done"
+    assert by_form.status_code == 200, by_form.text
+    assert both.status_code == 422 and "not both" in both.json()["error"]["message"]
+
+
 def test_an_installation_fetches_nothing_by_itself(stack: Stack) -> None:
     answer = predict(stack.url, "toy", "https://example.com/a.jpg")
 

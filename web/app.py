@@ -33,6 +33,7 @@ from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
 from web.maintenance.reaper import reaper
 from web.middleware.access_log import AccessLog
+from web.middleware.cors import Cors
 from web.middleware.event_routes import EventRoutes
 from web.middleware.identity import Identify, user_of
 from web.middleware.json_body import CheckedBody
@@ -89,6 +90,7 @@ def create() -> ASGIApp:
 
     app = _framework(lifespan)
     app.state.service, app.state.accounts = service, Accounts(state)
+    app.state.s3_proxy = s3_proxy
     app.state.prober = Prober(service, state, s3)
     app.state.outage_check = OutageCheck(state, s3)
     _add_routes(app, StatsReader(state))
@@ -136,6 +138,8 @@ def _with_middleware(app: FastAPI, service: JobService, accounts: Accounts) -> A
 
     routes = CheckedBody(PageRoutes(EventRoutes(app, events.job_events, events.all_events)))
     entrance: ASGIApp = Security(Identify(LoadShedding(routes, check), accounts))
+    if settings().cors_origins:
+        entrance = Cors(entrance)
     return AccessLog(entrance) if settings().access_log else entrance
 
 

@@ -1,5 +1,6 @@
 """Errors as answers: one JSON shape for all, with a sentence and a hint what to do."""
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
 import orjson
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from storage.errors import StorageDown
 from tasks.errors import BadInput, JobError, Unavailable, storage_unavailable
+from web import routes
 from web.jobs.admission import Busy
 from web.text import sentence, shown
 
@@ -34,7 +36,7 @@ class JsonResponse(Response):
 
     media_type = "application/json"
 
-    def __init__(self, body: bytes, status: int, headers: dict[str, str] | None) -> None:
+    def __init__(self, body: bytes, status: int, headers: Mapping[str, str] | None) -> None:
         self.body, self.status_code, self.background = body, status, None
         self.raw_headers = [
             (b"content-length", b"%d" % len(body)),
@@ -44,7 +46,9 @@ class JsonResponse(Response):
             self.raw_headers.append((name.encode("latin-1"), value.encode("latin-1")))
 
 
-def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(
+    body: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A JSON answer. Faster than FastAPI's own, since nothing is validated again."""
     return JsonResponse(orjson.dumps(body), status, headers)
 
@@ -77,6 +81,33 @@ def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | N
     return {"retry-after": str(seconds)} if status in (429, 503) else None
 
 
+def _nothing_at(request: Request) -> JobError:
+    like = " or ".join(routes.nearest(request))
+    meant = f"Did you mean {like}? " if like else ""
+    return JobError(
+        f"there is nothing at {shown(request.url.path)}",
+        code="not_found",
+        status=404,
+        hint=f"{meant}The API is described at /docs.",
+    )
+
+
+def _other_method(request: Request) -> Response:
+    """What OPTIONS asks for, or why another method is not taken."""
+    methods = ", ".join(routes.methods_at(request))
+    method = routes.method_of(request)
+    if method == "OPTIONS":
+        return Response(status_code=204, headers={"allow": methods})
+    failure = JobError(
+        f"{shown(method)} is not taken at {shown(request.url.path)}; {methods} are",
+        code="method_not_allowed",
+        status=405,
+    )
+    answer = error_response(failure)
+    answer.headers["allow"] = methods
+    return answer
+
+
 def add_handlers(app: FastAPI) -> None:
     """Answer every kind of failure in this shape."""
 
@@ -98,15 +129,13 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
-        failure = JobError(sentence(error.detail), code="http_error", status=error.status_code)
         if error.status_code == 404:
-            failure = JobError(
-                f"there is nothing at {shown(request.url.path)}",
-                code="not_found",
-                status=404,
-                hint="The API is described at /docs.",
-            )
-        return error_response(failure)
+            return error_response(_nothing_at(request))
+        if error.status_code == 405:
+            return _other_method(request)
+        return error_response(
+            JobError(sentence(error.detail), code="http_error", status=error.status_code)
+        )
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:

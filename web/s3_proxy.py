@@ -6,15 +6,17 @@ forwarded. What a slow client sends or reads is buffered as far as the memory bu
 does this work instead.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
 from math import inf
 from time import monotonic
+from typing import Any
 
 import httpx
 import structlog
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from storage.errors import StorageDown
 from storage.s3.asynchronous import Watch
@@ -26,9 +28,12 @@ from web.errors import error_response
 from web.jobs import counters
 from web.jobs.admission import Busy
 from web.middleware.validation import OBJECT_KEY, matches
-from web.s3_transfers import PART, Answer, Upload
+from web.s3_transfers import PART, Answer, Upload, forwarded_headers
 
 log = structlog.get_logger()
+
+Build = Callable[[AsyncIterator[bytes] | None], httpx.Request]
+"""Makes a request of S3 with this body."""
 
 REQUEST_HEADERS = frozenset(
     {"content-type", "content-length", "range", "if-match", "if-none-match"}
@@ -72,21 +77,19 @@ class S3Proxy:
         if declared > settings().max_upload_mib * MIB:
             limit = f"{settings().max_upload_mib:g} MiB"
             return error_response(BadInput(f"larger than {limit}", code="too_large", status=413))
-        try:
-            if request.method == "PUT":
-                return await self._upload(request)
-            return await self._download(request)
-        except (httpx.HTTPError, StorageDown) as error:
-            log.warning("S3 unavailable", reason=str(error))
-            return error_response(
-                Unavailable("S3 did not answer", hint="Try again in a few seconds.")
-            )
-        except ClientDisconnect:
-            return error_response(
-                JobError("the client disconnected", code="disconnected", status=499)
-            )
-        except Busy as error:
-            return error_response(error)
+        if request.method == "PUT":
+            return await _answered(self._upload(request))
+        forwarded = self._forwarded(request, None)
+        is_head = request.method == "HEAD"
+        return await _answered(self._download(request.scope, forwarded, is_head=is_head))
+
+    async def picture(self, request: Request, url: str, headers: Mapping[str, str]) -> Response:
+        """An object of ours as the answer to another request, with these headers.
+
+        `url` is signed for S3's own address. Raises BadInput (404) if the object is gone.
+        """
+        asked = self._client.build_request("GET", url, headers={"accept-encoding": "identity"})
+        return await _answered(self._download(request.scope, asked, own_headers=headers))
 
     async def _upload(self, request: Request) -> Response:
         reservation = Reservation(request.scope)
@@ -97,40 +100,50 @@ class S3Proxy:
                 (self._uploads, TRANSFER_WAIT_S) if upload.is_complete else (self._streams, 0)
             )
             release = await _acquire(semaphore, reservation.client, timeout_s)
-            answer = await self._send(request, release, upload)
+            answer = await self._send(partial(self._forwarded, request), release, upload)
             return Answer(answer, reservation, release, is_buffered=False)
         finally:
             reservation.release()
 
-    async def _download(self, request: Request) -> Response:
+    async def _download(
+        self,
+        scope: Scope,
+        forwarded: httpx.Request,
+        *,
+        is_head: bool = False,
+        own_headers: Mapping[str, str] | None = None,
+    ) -> Response:
         """Read as fast as S3 sends if there is memory for it, else as fast as the client reads."""
-        reservation = Reservation(request.scope)
+        reservation = Reservation(scope)
         release = await _acquire(self._downloads, reservation.client, TRANSFER_WAIT_S)
-        answer = await self._send(request, release, None)
-        size = int(answer.headers.get("content-length", 0)) if request.method == "GET" else 0
+        answer = await self._send(lambda _: forwarded, release, None)
+        if is_head or (own_headers is not None and answer.status_code != 200):
+            return await _without_body(answer, release, is_head)
+        size = int(answer.headers.get("content-length", 0))
+        as_answer = partial(Answer, answer, reservation, own_headers=own_headers)
         if size <= UNRESERVED_BYTES or reservation.grow(size):
-            return Answer(answer, reservation, release, is_buffered=size > 0)
+            return as_answer(release, is_buffered=size > 0)
         release()
         try:
             release = await _acquire(self._streams, reservation.client, 0)
         except BaseException:
             await answer.aclose()
             raise
-        return Answer(answer, reservation, release, is_buffered=False)
+        return as_answer(release, is_buffered=False)
 
     async def _send(
-        self, request: Request, release: Callable[[], None], upload: Upload | None
+        self, build: Build, release: Callable[[], None], upload: Upload | None
     ) -> httpx.Response:
         """S3's answer, its body unread; calls `release` if there is none."""
         try:
-            answer = await self._send_watched(request, upload)
+            answer = await self._send_watched(build, upload)
             await _check(answer)
         except BaseException:
             release()
             raise
         return answer
 
-    async def _send_watched(self, request: Request, upload: Upload | None) -> httpx.Response:
+    async def _send_watched(self, build: Build, upload: Upload | None) -> httpx.Response:
         """As `_send`; the time in which a slow client sends does not count against S3."""
         waiting_since = monotonic()
 
@@ -142,7 +155,7 @@ class S3Proxy:
                 waiting_since = inf
             waiting_since = monotonic()
 
-        forwarded = self._forwarded(request, body(upload.chunks()) if upload else None)
+        forwarded = build(body(upload.chunks()) if upload else None)
         send = partial(self._client.send, forwarded, stream=True)
         return await self._watch.over(send, lambda: waiting_since)
 
@@ -156,12 +169,44 @@ class S3Proxy:
         headers["host"] = request.headers["host"]
         headers["accept-encoding"] = "identity"
         url = httpx.URL(f"{settings().s3_url.rstrip('/')}{path}?{query}")
-        return self._client.build_request(request.method, url, headers=headers, content=body)
+        # An address is signed for GET; HEAD is answered by it too, without what it would read.
+        method = "GET" if request.method == "HEAD" else request.method
+        return self._client.build_request(method, url, headers=headers, content=body)
 
 
 def _is_object(request: Request) -> bool:
     """Whether the URL names an object as we sign them; other S3 operations are not forwarded."""
     return matches(OBJECT_KEY, request.path_params["key"])
+
+
+async def _answered(answering: Coroutine[Any, Any, Response]) -> Response:
+    """The answer, or the error's."""
+    try:
+        return await answering
+    except (httpx.HTTPError, StorageDown) as error:
+        log.warning("S3 unavailable", reason=str(error))
+        return error_response(Unavailable("S3 did not answer", hint="Try again in a few seconds."))
+    except ClientDisconnect:
+        return error_response(JobError("the client disconnected", code="disconnected", status=499))
+    except Busy as error:
+        return error_response(error)
+
+
+async def _without_body(
+    answer: httpx.Response, release: Callable[[], None], is_head: bool
+) -> Response:
+    """The headers of S3's answer. Raises BadInput (404) for an object that is not there."""
+    await answer.aclose()
+    release()
+    if is_head:
+        return Response(status_code=answer.status_code, headers=forwarded_headers(answer))
+    log.warning("S3 refused", status=answer.status_code)
+    raise BadInput(
+        "the picture is no longer stored",
+        code="no_object",
+        status=404,
+        hint="Send the photo again, to have it made anew.",
+    )
 
 
 async def _check(answer: httpx.Response) -> None:

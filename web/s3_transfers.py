@@ -1,7 +1,7 @@
 """The bodies that the S3 proxy moves, buffered as far as the memory budget allows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import httpx
 from starlette.requests import Request
@@ -23,6 +23,8 @@ RESPONSE_HEADERS = frozenset(
     }
 )
 """The headers of S3's answer that are forwarded to the client."""
+FACTS = frozenset({"content-length", "etag"})
+"""Those that are true of an object however it is answered."""
 
 FIRST_BYTES = 65_536
 """S3 is asked once so many bytes of an upload have arrived, even if there is no memory for more: an
@@ -78,9 +80,10 @@ class Answer(StreamingResponse):
         on_end: Callable[[], None],
         *,
         is_buffered: bool,
+        own_headers: Mapping[str, str] | None = None,
     ) -> None:
-        headers = {k: v for k, v in answer.headers.items() if k in RESPONSE_HEADERS}
-        headers["cache-control"] = "private, max-age=300"
+        """`own_headers` replace those of S3, but for the length and the ETag."""
+        headers = forwarded_headers(answer, own_headers)
         # rclone answers a Range request correctly but with status 200.
         status = 206 if "content-range" in headers else answer.status_code
         self._reader: asyncio.Task[None] | None = None
@@ -129,3 +132,13 @@ class Answer(StreamingResponse):
                 await self._answer.aclose()
             finally:
                 self._on_end()
+
+
+def forwarded_headers(
+    answer: httpx.Response, own_headers: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The headers of the answer to the client."""
+    if own_headers is None:
+        headers = {k: v for k, v in answer.headers.items() if k in RESPONSE_HEADERS}
+        return {**headers, "cache-control": "private, max-age=300"}
+    return {**{k: v for k, v in answer.headers.items() if k in FACTS}, **own_headers}

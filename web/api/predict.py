@@ -1,45 +1,56 @@
-"""Predict: one request with the image as its body, answered by its job."""
+"""Predict: one request with the image as its body, answered by its job, or by a picture of it."""
 
 import asyncio
 import hashlib
-from contextlib import AbstractAsyncContextManager
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request
-from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from storage.jobs.snapshots import Snapshot
 from tasks.errors import BadInput
 from tasks.imaging import guard
 from tasks.message import Priority
-from tasks.models.base import RESERVED
 from tasks.settings import settings
-from web.api import responses, schemas
-from web.api.body import body_of
+from web.api import accept, documents, hints, options, pictures, responses, schemas
+from web.api.body import body_of, kind_of
+from web.api.options import Options
+from web.api.received import Received
 from web.fetching.fetch import fetched
 from web.jobs.service import service_of
-from web.jobs.submission import DEFAULT_OUTPUT, LONGEST_DEADLINE_S, Photo, Submission
-from web.jobs.uploads import MEDIA_TYPES
+from web.jobs.submission import LONGEST_DEADLINE_S, Photo, Submission
+from web.middleware.validation import HEAD
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
-BINARY = {"requestBody": {"required": True, "content": {
-    kind: {"schema": {"type": "string", "format": "binary"}}
-    for kind in MEDIA_TYPES
-}}}  # fmt: skip
+VARY = {"vary": "Accept"}
 BIG = 256 * 1024
 """Bodies above this many bytes are hashed in a thread."""
 
 
-@router.post("/predict/{model}", responses=schemas.JOB, openapi_extra=BINARY)
+class Submitted(NamedTuple):
+    """A job, and what its request said that matters to the answer."""
+
+    snapshot: Snapshot
+    options: Options
+    filename: str
+
+
+@router.post("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
+@router.put("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
+@router.put(
+    "/predict/{model}/{filename}", responses=documents.ANSWERS, openapi_extra=documents.NAMED_FILE
+)
 async def predict(
     request: Request,
     model: str,
     wait: schemas.Wait = 30,
     priority: Priority = "interactive",
     output: Annotated[
-        str, Query(max_length=200, description="Comma-separated names of what to make.")
+        str,
+        Query(max_length=schemas.MAX_OUTPUT, description="Comma-separated names of what to make."),
     ] = "",
     keep: Annotated[bool, Query(description=schemas.KEEP.description)] = True,
     deadline_s: Annotated[
@@ -51,56 +62,104 @@ async def predict(
             description=schemas.DEADLINE.description,
         ),
     ] = None,
-    url: Annotated[
-        str,
-        Query(description="Address of the image, instead of a body; only where the server allows."),
-    ] = "",
+    url: Annotated[str, Query(description=schemas.URL_TEXT)] = "",
     idempotency_key: schemas.IdempotencyKey = "",
 ) -> Response:
-    """Send an image as the body, get its job. Each other query parameter is one of the model's."""
-    snapshot = await _submitted(
-        request, model, priority, output, keep, deadline_s, url, idempotency_key
-    )
-    return await responses.answer(request, snapshot, wait)
+    """Send an image, get its job; with `Accept: image/png` and the like, get the picture itself.
 
-
-def _image(request: Request, url: str) -> AbstractAsyncContextManager[bytes]:
-    """The bytes of the image that the request brings or names."""
-    if not url:
-        return body_of(request)
-    if int(request.headers.get("content-length") or 0) or "transfer-encoding" in request.headers:
-        raise BadInput("send the image or name its `url`, not both", code="bad_request")
-    return fetched(request.scope, url)
+    Each other query parameter is one of the model's. A form or JSON may hold all of them as fields.
+    """
+    asked = Options(wait, priority, output, keep, deadline_s, url, idempotency_key)
+    wish = accept.wish_of(request.scope[HEAD].get(b"accept", b""))
+    submitted = await _submitted(request, model, asked, wish)
+    snapshot = await service_of(request).watcher.wait(submitted.snapshot, submitted.options.wait)
+    if wish and snapshot.state == "done":
+        name = submitted.options.outputs[0]
+        return await pictures.answer(request, snapshot, wish, name, submitted.filename)
+    body = await responses.body(request, snapshot)
+    return responses.job_response(body, snapshot, VARY)
 
 
 async def _submitted(
+    request: Request, model: str, asked: Options, wish: accept.Wish | None
+) -> Submitted:
+    """The job of the image. Its bytes are released before anybody waits for the job."""
+    if asked.url:
+        _check_no_body(request)
+        return await _submitted_by_url(
+            request, model, asked, options.params_of(request.query_params), wish
+        )
+    async with body_of(request) as received:
+        if not received.fields:
+            params = options.params_of(request.query_params)
+            return await _submit(request, model, asked, params, received, wish)
+        asked, fields = options.merged(asked, request.query_params, received.fields)
+        if not asked.url:
+            return await _submit(request, model, asked, fields, received, wish)
+        if received.picture:
+            raise _photo_and_url()
+    return await _submitted_by_url(request, model, asked, fields, wish)
+
+
+async def _submitted_by_url(
     request: Request,
     model: str,
-    priority: Priority,
-    output: str,
-    keep: bool,
-    deadline_s: float | None,
-    url: str,
-    idempotency_key: str,
-) -> Snapshot:
-    """The job of the image. Its bytes are released before anybody waits for the job."""
-    async with _image(request, url) as data:
+    asked: Options,
+    params: Mapping[str, Any],
+    wish: accept.Wish | None,
+) -> Submitted:
+    async with fetched(request.scope, asked.url) as data:
+        received = Received(data, filename=urlsplit(asked.url).path.rpartition("/")[2])
+        return await _submit(request, model, asked, params, received, wish)
+
+
+async def _submit(
+    request: Request,
+    model: str,
+    asked: Options,
+    params: Mapping[str, Any],
+    received: Received,
+    wish: accept.Wish | None,
+) -> Submitted:
+    if wish:
+        card = await service_of(request).catalogue.card(model)
+        asked, params = pictures.for_picture(wish, card, asked, params)
+    photo = await _photo(request, received)
+    submission = Submission(
+        request.state.user, model, photo, params, asked.outputs, asked.priority,
+        asked.keep, asked.deadline_s, asked.idempotency_key,
+    )  # fmt: skip
+    snapshot = await service_of(request).submit(submission)
+    return Submitted(snapshot, asked, received.filename or _name_in_path(request))
+
+
+def _check_no_body(request: Request) -> None:
+    head = request.scope[HEAD]
+    if int(head.get(b"content-length", 0)) or b"transfer-encoding" in head:
+        raise _photo_and_url()
+
+
+def _photo_and_url() -> BadInput:
+    return BadInput("send the image or name its `url`, not both", code="bad_request")
+
+
+async def _photo(request: Request, received: Received) -> Photo:
+    """The picture, if its header is one of a picture that is accepted."""
+    data, kind = received.picture, kind_of(request.scope[HEAD].get(b"content-type", b""))
+    hints.check_whole(data, kind)
+    try:
         header = guard.check(data, settings().guard_limits)
-        sha256 = await _sha256(data)
-        photo = Photo(
-            f"{sha256}:original", len(data), data=data, media_type=header.media_type,
-            body_sha256=sha256,
-        )  # fmt: skip
-        outputs = tuple(output.split(",")) if output else DEFAULT_OUTPUT
-        submission = Submission(
-            request.state.user, model, photo, _params(request.query_params), outputs, priority,
-            keep, deadline_s, idempotency_key,
-        )  # fmt: skip
-        return await service_of(request).submit(submission)
+    except BadInput as error:
+        raise hints.explained(error, data, kind) from None
+    sha256 = await _sha256(data)
+    return Photo(
+        f"{sha256}:original", len(data), data=data, media_type=header.media_type, body_sha256=sha256
+    )
 
 
-def _params(query: QueryParams) -> dict[str, str]:
-    return {name: value for name, value in query.items() if name not in RESERVED}
+def _name_in_path(request: Request) -> str:
+    """The file's name that `curl -T` has appended to the path."""
+    return str(request.path_params.get("filename", ""))
 
 
 async def _sha256(data: bytes) -> str:

@@ -21,6 +21,7 @@ from web.jobs import admission
 from web.jobs.results import Results
 from web.jobs.service import service_of
 from web.middleware.hosts import origin_of
+from web.middleware.load_shedding import JOBS
 
 
 class ObjectBody(TypedDict):
@@ -102,7 +103,7 @@ class ModelBody(TypedDict):
 async def answer(request: Request, snapshot: Snapshot, wait_s: float) -> Response:
     """The job's answer, once it has ended or `wait_s` have passed."""
     snapshot = await service_of(request).watcher.wait(snapshot, wait_s)
-    return job_response(await body(request, snapshot), snapshot)
+    return job_response(await body(request, snapshot), snapshot, {})
 
 
 async def body(request: Request, snapshot: Snapshot) -> JobBody:
@@ -145,15 +146,15 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
     }
 
 
-def job_response(body: JobBody, snapshot: Snapshot) -> Response:
+def job_response(body: JobBody, snapshot: Snapshot, headers: Mapping[str, str]) -> Response:
     """202 while it is under way, the error's status if it has failed, else 200."""
     if snapshot.state not in ENDED:
-        return json_response(body, 202)
+        return json_response(body, 202, {**headers, "location": f"{JOBS}/{body['id']}"})
     if snapshot.state != "failed":
-        return json_response(body)
+        return json_response(body, 200, headers)
     error: ErrorRecord = orjson.loads(snapshot.fields["error"])
     status = int(error["status"])
-    return json_response(body, status, retry_after(status))
+    return json_response(body, status, {**headers, **(retry_after(status) or {})})
 
 
 def models(catalogue: Catalogue) -> list[ModelBody]:

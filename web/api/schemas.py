@@ -33,9 +33,14 @@ DEADLINE = Field(
     allow_inf_nan=False,
     description="Seconds until it fails as `expired`. Default: 120, with priority batch 3600.",
 )
+MAX_OUTPUT = 200
+"""Characters of the names of what to make."""
+WAIT = Field(
+    default=30, ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the job's end."
+)
 Wait = Annotated[
     float,
-    Query(ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the job's end."),
+    Query(ge=0, le=300, allow_inf_nan=False, description=WAIT.description),
 ]
 IdempotencyKey = Annotated[
     str,
@@ -45,6 +50,7 @@ IdempotencyKey = Annotated[
         description="The same request with the same key within a day gets the same job.",
     ),
 ]
+URL_TEXT = "Address of the image, instead of its bytes; only where the server allows that."
 SIZE = Field(gt=0, description="Bytes that will be sent; signed into the address.")
 TYPE = Field(
     default="image/jpeg",

@@ -19,6 +19,8 @@ from web.jobs.submission import Photo
 from web.text import shown
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
+ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+"""Other names that clients have for them. An address is signed for the name that they use."""
 SIGNED_TTL_S = 4 * PRESIGN_S
 """How long the record of an upload lives that no job has named yet. Anybody may ask for addresses,
 and each has a record in the state Redis."""
@@ -60,7 +62,7 @@ class Uploads:
     async def sign(self, user: str, file: FileToSend, origin: str) -> SignedUpload:
         """A new upload of this user: a record, and an address under `origin` to PUT the file to."""
         _check_size(file.size)
-        if file.media_type not in MEDIA_TYPES:
+        if ALIASES.get(file.media_type, file.media_type) not in MEDIA_TYPES:
             names = ", ".join(MEDIA_TYPES)
             raise BadInput(
                 f"{shown(file.media_type)} is not accepted; there are: {names}",

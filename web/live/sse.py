@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from storage.jobs.snapshots import Snapshot
 from tasks.errors import JobError
+from web.adapting import IS_HEAD
 from web.live.feed import Feed
 from web.live.pubsub import RESYNC_S
 
@@ -45,6 +46,9 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async with aclosing(self._chunks):  # type: ignore[type-var]  # all sources can be closed
             await send(start)
+            if IS_HEAD in scope:
+                await send({"type": "http.response.body", "body": b""})
+                return
             sending = asyncio.create_task(self._send(send))
             try:
                 # The server also reports a disconnect once everything is sent.

@@ -49,11 +49,14 @@ class CheckedBody:
     def _has_bounded_body(self, scope: Scope) -> bool:
         if scope["type"] != "http":
             return False
-        head, path = scope[HEAD], scope["path"]
+        head: dict[bytes, bytes] = scope[HEAD]
+        path: str = scope["path"]
         if head.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in head:
             return False
+        if scope["method"] in ("POST", "PUT") and path.startswith(PREDICT):
+            return False
         if scope["method"] == "POST":
-            return not path.startswith(PREDICT) and path != UPLOAD
+            return path != UPLOAD
         return scope["method"] != "PUT" or not path.startswith(self._objects)
 
 
@@ -111,5 +114,5 @@ def _too_large() -> BadInput:
         f"the body is larger than {MAX_JSON_BYTES // 1024} KiB",
         code="too_large",
         status=413,
-        hint="Only POST /api/v1/predict/{model} and signed addresses take images.",
+        hint="Only /api/v1/predict/{model} and signed addresses take images.",
     )

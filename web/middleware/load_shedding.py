@@ -34,7 +34,7 @@ class LoadShedding:
 
 
 def _asks_for_work(scope: Scope) -> bool:
-    if scope["type"] != "http" or scope["method"] != "POST":
+    if scope["type"] != "http" or scope["method"] not in ("POST", "PUT"):
         return False
     path: str = scope["path"]
     return path in (JOBS, JOIN, UPLOAD) or path.startswith(PREDICT)

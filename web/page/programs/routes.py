@@ -5,8 +5,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.responses import RedirectResponse, Response
 
 from tasks.errors import BadInput, JobError
@@ -19,7 +17,7 @@ from web.jobs.service import service_of
 from web.jobs.sessions import Event
 from web.middleware.hosts import origin_of, own_origin
 from web.middleware.page_routes import GRADIO
-from web.middleware.validation import HEAD, OBJECT_ID, matches
+from web.middleware.validation import OBJECT_ID, matches
 from web.page.programs import calls
 from web.page.programs.answers import GradioStream, SessionMessages
 from web.page.programs.calls import Call
@@ -64,10 +62,9 @@ async def info() -> Response:
 async def upload(request: Request) -> Response:
     """Store a photo; the answer is what the client names it by."""
     service = service_of(request)
-    async with body_of(request) as body:
-        data = first_part(body, request.scope[HEAD].get(b"content-type", b""))
+    async with body_of(request) as received:
         with service.limiter.in_progress(), service.limiter.waiting_for_s3():
-            upload_id = await calls.store(service, request.state.user, data)
+            upload_id = await calls.store(service, request.state.user, received.picture)
     return json_response([f"{upload_id}/photo"])
 
 
@@ -86,8 +83,6 @@ async def join(request: Request, call: Call) -> Response:
 @router.api_route(f"{GRADIO}queue/data", methods=READ)
 async def data(request: Request, session: Session) -> Response:
     """How the jobs of a session go, as server-sent events."""
-    if request.method == "HEAD":  # a stream that nobody reads would count as told
-        return Response(media_type=GradioStream.media_type)
     service, origin = service_of(request), origin_of(request)
     cards = await responses.cards(request)
     messages = SessionMessages(
@@ -139,24 +134,3 @@ def _no_picture() -> BadInput:
 @cache
 def _description() -> Description:
     return describe()
-
-
-def first_part(body: bytes, content_type: bytes) -> bytes:
-    """The bytes of the first part of a form. Raises BadInput for a form that cannot be read."""
-    boundary = parse_options_header(content_type)[1].get(b"boundary", b"x")
-    data, parts = bytearray(), 0
-
-    def begin() -> None:
-        nonlocal parts
-        parts += 1
-
-    def take(piece: bytes, start: int, end: int) -> None:
-        if parts == 1:
-            data.extend(piece[start:end])
-
-    parser = MultipartParser(boundary, {"on_part_begin": begin, "on_part_data": take})
-    try:
-        parser.write(body)
-    except FormParserError as error:
-        raise BadInput("the form cannot be read", code="bad_form") from error
-    return bytes(data)

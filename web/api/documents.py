@@ -1,0 +1,89 @@
+"""What the OpenAPI document says of the bodies and answers of predict."""
+
+from typing import Any
+
+from web.api import schemas
+from web.api.accept import FORMATS
+from web.api.received import PICTURE_NAMES
+from web.jobs.uploads import MEDIA_TYPES
+
+_BINARY = {"type": "string", "format": "binary"}
+_FIELDS = {"description": "Any other field is an option or a parameter, as in the query."}
+_FORM = {
+    "schema": {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": {**_BINARY, "description": "The photo; any name will do."}},
+        "additionalProperties": {"type": "string", **_FIELDS},
+    },
+    "encoding": {"image": {"contentType": ", ".join(MEDIA_TYPES)}},
+}
+_JSON = {
+    "schema": {
+        "type": "object",
+        "properties": {
+            "image": {
+                "type": "string",
+                "contentEncoding": "base64",
+                "description": "The photo as base64 or as a data URL. Other names for it: "
+                + ", ".join(sorted(PICTURE_NAMES - {"image"})),
+            },
+            "url": {"type": "string", "description": schemas.URL_TEXT},
+            "filename": {"type": "string"},
+            "params": {"type": "object", "description": "Parameters of the model."},
+        },
+        "additionalProperties": _FIELDS,
+    },
+    "example": {"image": "data:image/png;base64,iVBORw0KGgo...", "output": "cutout", "wait": 60},
+}
+_RAW = {
+    kind: {"schema": _BINARY} for kind in (*MEDIA_TYPES, "application/octet-stream")
+}  # fmt: skip
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The photo: its bytes, a form with it as a file, or JSON with base64.",
+        "content": {**_RAW, "multipart/form-data": _FORM, "application/json": _JSON},
+    }
+}
+NAMED_FILE: dict[str, Any] = {
+    **BODY,
+    "parameters": [
+        {
+            "name": "filename",
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "What the client calls the file; `curl -T photo.jpg` adds it to a path "
+            "that ends in a slash.",
+        }
+    ],
+}
+_PICTURE_HEADERS = {
+    "Server-Timing": {
+        "description": "Milliseconds of each stage, or `cache` for a known result.",
+        "schema": {"type": "string"},
+        "example": "queued;dur=3.1, preprocess;dur=21.4, inference;dur=80.0, postprocess;dur=38.2",
+    },
+    "X-Pixelmill-Job": {"description": "The job's id.", "schema": {"type": "string"}},
+    "X-Pixelmill-Notes": {
+        "description": "Codes of the result's notes, if there are any.",
+        "schema": {"type": "string"},
+    },
+}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    **schemas.JOB,
+    200: {
+        "model": schemas.Job,
+        "description": "The job has ended; or the picture, if `Accept` asks for one.",
+        "content": {kind: {"schema": _BINARY} for kind in FORMATS},
+        "headers": _PICTURE_HEADERS,
+    },
+    202: {
+        "model": schemas.Job,
+        "description": "The job is under way; `Location` is where it can be asked for.",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+    },
+    406: {"model": schemas.Failure, "description": "There is no picture of the type in `Accept`."},
+}

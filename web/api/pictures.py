@@ -1,0 +1,105 @@
+"""A job's picture as the answer to the request for it, with its timings in the headers."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+from urllib.parse import quote
+
+import orjson
+from fastapi import Request
+from starlette.responses import Response
+
+from storage.catalogue import ModelCard
+from storage.jobs.result import StoredObject, StoredResult
+from storage.jobs.snapshots import Snapshot
+from storage.states import TIMED_STAGES
+from tasks.settings import settings
+from web.api.accept import FORMATS, Wish, not_acceptable
+from web.api.options import Options
+from web.jobs.service import service_of
+
+CUTOUT = "cutout"
+_NOT_IN_NAMES = re.compile(r"[^\w .()+-]+")
+_MAX_NAME = 60
+
+
+class Proxy(Protocol):
+    """What brings the bytes of an object: web/s3_proxy.py."""
+
+    async def picture(self, request: Request, url: str, headers: Mapping[str, str]) -> Response:
+        """The object at `url` as the answer, with these headers."""
+
+
+def for_picture(
+    wish: Wish, card: ModelCard, options: Options, params: Mapping[str, Any]
+) -> tuple[Options, Mapping[str, Any]]:
+    """Options and parameters that make the picture. Raises BadInput (406) if there is none.
+
+    A client that names no output gets the cut-out, or the preview of a model that makes none.
+    """
+    if not options.output:
+        options = options._replace(output=CUTOUT if card["kind"] == "matte" else "preview")
+    if options.outputs[0] != CUTOUT or "format" not in card["params"].get("properties", {}):
+        return options, params
+    given = params.get("format")
+    if given is None:
+        return options, {**params, "format": wish.format} if wish.format else params
+    if given in FORMATS.values() and f"image/{given}" not in wish.types:
+        raise not_acceptable(f"format={given} is asked for, which Accept does not take")
+    return options, params
+
+
+async def answer(
+    request: Request, snapshot: Snapshot, wish: Wish, output: str, filename: str
+) -> Response:
+    """The picture of a job that is done. Raises BadInput (406) if it has none that is wanted."""
+    result: StoredResult = orjson.loads(snapshot.fields["result"])
+    image = _object(result, output)
+    if image["type"] not in wish.types:
+        raise not_acceptable(f"{output} is {image['type']}, which Accept does not take")
+    origin = settings().s3_url.rstrip("/")
+    url = service_of(request).results.address(image["key"], origin, image["type"])
+    proxy = cast(Proxy, request.app.state.s3_proxy)
+    return await proxy.picture(request, url, _headers(snapshot, result, output, filename))
+
+
+def _object(result: StoredResult, output: str) -> StoredObject:
+    objects = result["objects"]
+    # `cutout-png` and its like are made as the object `cutout`.
+    image = objects.get(output) or objects.get(output.partition("-")[0])
+    if image is None:
+        raise not_acceptable(f"this model makes no picture by the name {output}")
+    return image
+
+
+def _headers(
+    snapshot: Snapshot, result: StoredResult, output: str, filename: str
+) -> Mapping[str, str]:
+    image, notes = _object(result, output), result.get("notes", [])
+    headers = {
+        "content-type": image["type"],
+        "content-disposition": _disposition(image, output, filename),
+        "cache-control": "private",
+        "vary": "Accept",
+        "server-timing": _timings(snapshot.fields),
+        "x-pixelmill-job": snapshot.fields["id"],
+    }
+    return {**headers, "x-pixelmill-notes": ", ".join(notes)} if notes else headers
+
+
+def _timings(fields: Mapping[str, str]) -> str:
+    """The stages, as browsers show them: https://www.w3.org/TR/server-timing/."""
+    if fields["cached"] == "1":
+        return 'cache;desc="hit"'
+    spent: dict[str, float] = orjson.loads(fields.get("timings") or "{}")
+    return ", ".join(f"{stage};dur={spent[stage]:.1f}" for stage in TIMED_STAGES if stage in spent)
+
+
+def _disposition(image: StoredObject, output: str, filename: str) -> str:
+    """`photo.jpg` is answered as `photo-cutout.png`."""
+    stem = re.split(r"[/\\]", filename)[-1].rpartition(".")[0] or "picture"
+    stem = _NOT_IN_NAMES.sub("_", stem)[:_MAX_NAME].strip()
+    name = f"{stem}-{output.partition('-')[0]}.{image['type'].partition('/')[2]}"
+    plain = name.encode("ascii", "replace").decode().replace("?", "_")
+    extended = "" if name.isascii() else f"; filename*=UTF-8''{quote(name)}"
+    return f'inline; filename="{plain}"{extended}'
