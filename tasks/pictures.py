@@ -63,7 +63,8 @@ def _cut_out(work: Work, matte: Alpha, image: Image, upload: UploadInfo) -> Comp
     keeps = params.colour == "keep"
     if _needs_upload(upload, image, look, names, keeps):
         data = uploads.read(work.spec)
-        header = guard.check(data, settings().guard_limits)
+        limits = settings().guard_limits
+        header = guard.complete(data, guard.check(data, limits), limits)
         photo = None if keeps or upload["has_alpha"] else image
         return codec.compose(data, header, matte, backdrop, look, names, keeps, photo)
     subject = Subject(image, matte)

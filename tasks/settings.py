@@ -134,7 +134,7 @@ class Settings(BaseSettings):
     # Limits
     max_upload_mib: float = 25
     """Largest upload in MiB."""
-    max_megapixels: float = 50
+    max_megapixels: float = 64
     """Largest image in megapixels."""
     min_side_px: int = 16
     """Shortest side of an image, in pixels."""
@@ -144,10 +144,8 @@ class Settings(BaseSettings):
     """Longest side of an image, as a multiple of the shortest."""
     max_jpeg_scans: int = 100
     """Most scans of a progressive JPEG; each costs a pass over the whole picture."""
-    max_png_chunks: int = 4_096
-    """Most chunks of a PNG, or segments of a JPEG."""
-    max_metadata_mib: float = 4
-    """Most metadata of an image (EXIF, profiles, texts), in MiB."""
+    max_parts: int = 16_384
+    """Most chunks, segments, boxes or tags of an image."""
     header_timeout_s: float = Field(10, gt=0)
     """Longest time that a connection may take to send the headers of a request."""
     min_rate_kib_s: float = Field(1, gt=0)
@@ -232,8 +230,7 @@ class Settings(BaseSettings):
             max_side=self.max_side_px,
             max_aspect=self.max_aspect,
             max_scans=self.max_jpeg_scans,
-            max_segments=self.max_png_chunks,
-            max_metadata_bytes=int(self.max_metadata_mib * MIB),
+            max_segments=self.max_parts,
         )
 
     @property

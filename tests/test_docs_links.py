@@ -19,8 +19,8 @@ REPOSITORY_PATH = re.compile(rf"(?:{FOLDERS})/[\w./-]+\.(?:py|lua|md|txt|sh|js|w
 CLIENT_SETTINGS = {"URL", "API_KEY"}
 """Variables of the command line alone, which are no settings of a server."""
 VALUES = re.compile(
-    r"; |\.\.\.|'[^']*'|\b\d+\b|\bFILE\b|web-1|\.aof|the state Redis|/dev/shm|put_bucket_cors|HEIC"
-    r"|JPEG, PNG, WebP and AVIF|PIXELMILL_\w+(=\w+)?|var/run\.json"
+    r"; |\.\.\.|'[^']*'|\b\d+\b|\bFILE\b|web-1|\.aof|the state Redis|/dev/shm|put_bucket_cors"
+    r"|PIXELMILL_\w+(=\w+)?|var/run\.json"
 )
 """What stands for a value in a message of the troubleshooting page."""
 

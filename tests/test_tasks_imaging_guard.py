@@ -1,5 +1,6 @@
 """The guard says what a file is, and refuses what no decoder should see."""
 
+import contextlib
 import timeit
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import BadInput
 from tasks.imaging import guard
+from web.jobs.uploads import MEDIA_TYPES
 
 SEEDS = [
     name
@@ -19,17 +21,20 @@ SEEDS = [
 
 
 def refusal(data: bytes, limits: guard.Limits | None = None) -> BadInput:
+    limits = limits or guard.Limits()
     with pytest.raises(BadInput) as caught:
-        guard.check(data, limits or guard.Limits())
+        guard.complete(data, guard.check(data, limits), limits)
     return caught.value
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF"])
 def test_type_and_stored_size_are_read(kind):
-    header = guard.check(corpus.save(corpus.photo(90, 60), kind))
+    data = corpus.save(corpus.photo(90, 60), kind)
+    header = guard.complete(data, guard.check(data))
 
     assert (header.format, header.width, header.height) == (kind.lower(), 90, 60)
     assert header.media_type == f"image/{kind.lower()}"
+    assert header.media_type in MEDIA_TYPES
     assert not header.animated
 
 
@@ -46,34 +51,59 @@ def test_a_progressive_jpeg_says_how_many_scans_it_has():
 
 
 def test_scans_far_from_the_start_are_left_to_the_second_look():
-    data, limits = corpus.files()["scans-far-behind-a-comment.jpg"].data, guard.Limits()
-    header = guard.check(data, limits)
+    data = corpus.files()["scans-far-behind-a-comment.jpg"].data
+    header = guard.check(data)
 
     assert header.scans == 10
     with pytest.raises(BadInput) as refused:
-        guard.check_scans(data, header, limits)
+        guard.complete(data, header)
     assert refused.value.code == "too_many_scans"
 
 
 def test_scans_of_a_second_file_behind_the_picture_are_not_counted():
     data = corpus.files()["progressive-and-film.jpg"].data
 
-    assert guard.check(data).scans == 10
+    assert guard.complete(data, guard.check(data)).scans == 10
 
 
 def test_an_unknown_type_is_told_what_is_accepted():
-    error = refusal(corpus.files()["picture.gif"].data)
+    error = refusal(corpus.files()["picture.ico"].data)
 
     assert (error.status, error.code) == (415, "unsupported_type")
-    assert str(error) == "GIF is not accepted; JPEG, PNG, WebP and AVIF are."
+    assert str(error) == f"ICO is not accepted; {guard.ACCEPTED} are."
     assert "JPEG" in error.hint
 
 
-def test_heic_is_told_how_to_convert():
-    error = refusal(corpus.files()["heic.heic"].data)
+@pytest.mark.parametrize("name", ["raw.orf", "raw.rw2", "raw.cr2"])
+def test_a_raw_photo_is_named_as_such(name):
+    assert str(refusal(corpus.files()[name].data)).startswith("A raw photo of a camera is not")
 
-    assert error.status == 415
-    assert "Most Compatible" in error.hint
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("12-bit.jpg", "A JPEG of 12 bits per channel"),
+        ("sof-9.jpg", "A JPEG with arithmetic coding"),
+        ("sof-3.jpg", "A JPEG with lossless coding"),
+        ("lab.tif", "A TIFF with Lab colours"),
+        ("floats.tif", "A TIFF with floating-point or signed values"),
+        ("inks.jxl", "A JPEG XL in CMYK"),
+        ("jpeg-inside.bmp", "A BMP with a JPEG inside"),
+    ],
+)
+def test_what_others_may_read_is_named_and_not_called_damaged(name, words):
+    error = refusal(corpus.files()[name].data)
+
+    assert str(error) == f"{words} is not supported here, though other programs may read it."
+
+
+def test_what_only_the_whole_file_says_is_refused_in_words_too():
+    data = corpus.files()["av01.heic"].data
+    header = guard.check(data)
+
+    with pytest.raises(BadInput) as refused:
+        guard.complete(data, header)
+    assert str(refused.value).startswith("An HEIF with AV1 coding is not supported here")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +116,7 @@ def test_heic_is_told_how_to_convert():
         (guard.Limits(max_aspect=1), 422, "too_narrow"),
         (guard.Limits(max_scans=9), 422, "too_many_scans"),
         (guard.Limits(max_segments=5), 422, "too_many_segments"),
-        (guard.Limits(max_metadata_bytes=10), 422, "too_much_metadata"),
+        (guard.Limits(max_held_bytes=96 * 64), 422, "too_many_pixels"),
     ],
 )
 def test_every_limit_holds_and_says_so(limits, status, code):
@@ -106,22 +136,31 @@ def test_every_refusal_of_the_corpus_has_a_sentence_and_a_hint():
             assert error.hint and error.code, name
 
 
-@pytest.mark.parametrize(
-    "seed", ["plain.jpg", "progressive.jpg", "mode-RGB.png", "mode-RGB.webp", "mode-RGB.avif"]
-)
-def test_a_usual_file_takes_the_guard_less_than_50_microseconds(seed):
-    data = corpus.files()[seed].data
-
-    best_s = min(timeit.repeat(lambda: guard.check(data), number=20, repeat=20)) / 20
-
-    assert best_s <= 50e-6
+QUICK_S = 50e-6
 
 
-def test_no_file_of_the_corpus_takes_the_guard_more_than_20_milliseconds():
+def test_no_file_of_the_corpus_takes_the_guard_more_than_50_microseconds():
     """What a header claims, and what is put between its parts, must not stall a web process."""
+    slow = {}
     for name, file in corpus.files().items():
-        best_s = min(timeit.repeat(lambda data=file.data: answered(data), number=1, repeat=3))
-        assert best_s <= 20e-3, name
+        for _ in range(5):  # a busy neighbour slows a shared core down: the best of them counts
+            runs = timeit.repeat(lambda data=file.data: answered(data), number=1, repeat=100)
+            slow[name] = min(runs)
+            if slow[name] <= QUICK_S:
+                del slow[name]
+                break
+    assert slow == {}
+
+
+def test_no_file_of_the_corpus_takes_the_second_look_more_than_a_quarter_second():
+    for name, file in corpus.files().items():
+        best_s = min(timeit.repeat(lambda data=file.data: looked_at(data), number=1, repeat=2))
+        assert best_s <= 0.25, name
+
+
+def looked_at(data: bytes) -> None:
+    with contextlib.suppress(BadInput):
+        guard.complete(data, guard.check(data))
 
 
 def answered(data: bytes) -> bool:
@@ -132,12 +171,35 @@ def answered(data: bytes) -> bool:
     return True
 
 
-def test_a_progressive_jpeg_of_four_inks_may_have_three_quarters_of_the_pixels():
-    data = corpus.files()["progressive-inks.jpg"].data
+def test_kinds_of_which_decoders_hold_much_may_have_fewer_pixels():
+    inks = corpus.files()["progressive-inks.jpg"].data
+    held_bits = guard.check(inks).held_bits
+    enough = 96 * 64 * held_bits // 8
 
-    assert guard.check(data, guard.Limits(max_pixels=96 * 64 * 4 // 3)).channels == 4
-    error = refusal(data, guard.Limits(max_pixels=96 * 64 * 4 // 3 - 2))
+    assert guard.check(inks, guard.Limits(max_held_bytes=enough)).channels == 4
+    error = refusal(inks, guard.Limits(max_held_bytes=enough - 8))
     assert error.code == "too_many_pixels"
+    assert "a picture of this kind may have at most" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(8192, 6144), (8160, 6144), (8688, 5792), (16_382, 3874)]
+)
+def test_the_largest_pictures_of_cameras_and_phones_pass(width, height):
+    header = guard.check(corpus.png(corpus.ihdr(width, height), corpus.bomb(1)))
+
+    assert (header.width, header.height) == (width, height)
+
+
+def test_25_mib_of_small_chunks_pass():
+    """As video tools write frames: IDAT chunks of 4 KiB."""
+    piece = corpus.chunk(b"IDAT", bytes(4096))
+    data = corpus.PNG + corpus.ihdr(4000, 3000) + piece * 6300 + corpus.chunk(b"IEND", b"")
+
+    header = guard.check(data)
+
+    assert not header.is_complete
+    assert guard.complete(data, header).is_complete
 
 
 def test_stripping_keeps_the_picture_and_drops_the_rest():
@@ -181,12 +243,12 @@ def cut(data: bytearray, position: int, new: bytes) -> None:
 @given(st.one_of(mutated(overwrite), mutated(insert), mutated(cut), st.binary(max_size=200)))
 def test_whatever_the_bytes_the_guard_answers_or_refuses(data):
     try:
-        header = guard.check(data)
+        header = guard.complete(data, guard.check(data))
     except BadInput as error:
         assert error.status in (413, 415, 422)
     else:
         assert min(header.width, header.height) >= 16
-        assert header.pixels <= 50_000_000
+        assert header.pixels <= 64_000_000
     guard_strips_or_refuses(data)
 
 

@@ -61,7 +61,7 @@ def decode(
 
     With `max_side` 0 the size is kept. Raises BadInput (422), whatever is wrong with the bytes.
     """
-    guard.check_scans(data, header, limits)
+    header = guard.complete(data, header, limits)
     side = max(header.width, header.height)
     side = min(side, max_side) if max_side else side
     answer, memory = sandbox.run(

@@ -1,86 +1,125 @@
 """The first check of an upload: its type and size from its bytes, before any decoder gets them.
 
-Standard library only. The work depends on the number of segments, never on what a header claims.
+Standard library only. `check` looks at the first few parts of a file, so an event loop may call it;
+`complete` looks at all of them. The work depends on the number of parts, never on what a header
+claims.
 """
 
 import struct
 from collections.abc import Callable
 
 from tasks.errors import BadInput
-from tasks.imaging.header import MIB, Header, Limits, broken
-from tasks.imaging.headers import avif, jpeg, png, webp
+from tasks.imaging.header import (
+    MIB,
+    QUICK_PARTS,
+    Format,
+    Header,
+    Limits,
+    above,
+    broken,
+)  # fmt: skip
+from tasks.imaging.headers import avif, bmp, gif, heif, jpeg, jxl, png, tiff, webp
 from tasks.imaging.headers.png import strip_png
 
-__all__ = ["Header", "Limits", "check", "check_scans", "strip_png"]
+__all__ = ["Header", "Limits", "check", "complete", "strip_png"]
 
-ACCEPTED = "JPEG, PNG, WebP and AVIF"
-_READERS: dict[str, Callable[[bytes, Limits], Header]] = {
+ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF and JPEG XL"
+_READERS: dict[str, Callable[[bytes, Limits, int], Header]] = {
     "JPEG": jpeg.read,
     "PNG": png.read,
     "WebP": webp.read,
     "AVIF": avif.read,
+    "HEIC": heif.read,
+    "TIFF": tiff.read,
+    "BMP": bmp.read,
+    "GIF": gif.read,
+    "JPEG XL": jxl.read,
 }
+"""Name of a type -> what reads the header of at most so many parts. Each raises BadInput,
+IndexError, ValueError or struct.error."""
+_NAMES: dict[Format, str] = {
+    "jpeg": "JPEG", "png": "PNG", "webp": "WebP", "avif": "AVIF", "heif": "HEIC", "tiff": "TIFF",
+    "bmp": "BMP", "gif": "GIF", "jxl": "JPEG XL",
+}  # fmt: skip
+_RAW = "A raw photo of a camera"
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
     png.SIGNATURE: "PNG",
-    b"GIF8": "GIF",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
     b"II*\0": "TIFF",
     b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
     b"BM": "BMP",
-    b"\xff\x0a": "JPEG XL",
-    b"\0\0\0\x0cJXL ": "JPEG XL",
+    jxl.CODESTREAM: "JPEG XL",
+    jxl.CONTAINER: "JPEG XL",
     b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"\xff\x4f\xff\x51": "JPEG 2000",
+    b"IIRO": _RAW,
+    b"IIRS": _RAW,
+    b"MMOR": _RAW,
+    b"IIU\0": _RAW,
+    b"FUJIFILMCCD-RAW": _RAW,
     b"%PDF": "PDF",
     b"8BPS": "PSD",
     b"<svg": "SVG",
     b"<?xml": "SVG or XML",
+    b"\0\0\1\0": "ICO",
+    b"gimp xcf": "XCF",
+    b"\x76\x2f\x31\x01": "OpenEXR",
 }
-_HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-_HEIC_HINT = (
-    "On an iPhone choose Settings > Camera > Formats > Most Compatible, or share the photo as "
-    "JPEG; on a Mac open it in Preview and export it as JPEG."
-)
 
 
 def check(data: bytes, limits: Limits = Limits()) -> Header:  # noqa: B008 - frozen, never changed
-    """The header of a file that is safe to decode if `check_scans` accepts it too.
+    """The header of a file that is safe to decode if `complete` accepts it too.
 
     Takes less than 50 us. Raises BadInput: 413 `too_large`, 415 `unsupported_type`, else 422.
     """
     if not data:
-        raise broken("the file is empty", code="empty")
+        raise BadInput("The file is empty.", code="empty", hint="Send the bytes of a picture.")
     if len(data) > limits.max_bytes:
         raise _too_large(len(data), limits)
     name = _type_name(data)
     if name not in _READERS:
         raise _unsupported(name)
+    return _read(name, data, limits, min(QUICK_PARTS, limits.max_segments))
+
+
+def complete(
+    data: bytes,
+    header: Header,
+    limits: Limits = Limits(),  # noqa: B008 - frozen, never changed
+) -> Header:
+    """The header after a look at all parts of a file that `check` has accepted.
+
+    Takes up to 340 us per MB: too long for an event loop. Raises BadInput, 422.
+    """
+    if header.is_complete:
+        return header
+    return _read(_NAMES[header.format], data, limits, limits.max_segments)
+
+
+def _read(name: str, data: bytes, limits: Limits, most_parts: int) -> Header:
     try:
-        header = _READERS[name](data, limits)
+        header = _READERS[name](data, limits, most_parts)
     except (IndexError, ValueError, struct.error) as error:
         raise broken(f"the {name} is cut short") from error
-    _check_size(header, limits)
-    _check_cost(header, limits)
+    if header.is_complete or header.width:
+        _check_size(header, limits)
+        _check_scans(header.scans, limits)
     return header
-
-
-def check_scans(data: bytes, header: Header, limits: Limits) -> None:
-    """Refuse a JPEG with too many scans, if `check` has not counted all of them.
-
-    It searches the whole file, up to 340 us per MB: too long for an event loop. Raises BadInput,
-    422 `too_many_scans`.
-    """
-    if header.uncounted_from is not None:
-        _check_scans(jpeg.count_scans(data, header.uncounted_from, len(data), limits), limits)
 
 
 def _type_name(data: bytes) -> str:
     """The type that the first bytes name; "" if it is unknown."""
     if data[:4] == b"RIFF":
-        return "WebP" if data[8:12] == b"WEBP" else "this RIFF file"
+        return "WebP" if data[8:12] == b"WEBP" else "This RIFF file"
     if data[4:8] == b"ftyp":
         return _iso_type(data)
     start = data[:32].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
+    name = next((name for magic, name in _MAGIC.items() if start.startswith(magic)), "")
+    return _RAW if name == "TIFF" and data[8:10] == b"CR" else name
 
 
 def _iso_type(data: bytes) -> str:
@@ -88,7 +127,9 @@ def _iso_type(data: bytes) -> str:
     brands = {data[8:12]} | {data[i : i + 4] for i in range(16, end - 3, 4)}
     if brands & {b"avif", b"avis"}:
         return "AVIF"
-    return "HEIC" if brands & _HEIC_BRANDS else "a video"
+    if brands & heif.BRANDS:
+        return "HEIC"
+    return _RAW if b"crx " in brands else "A video"
 
 
 def _check_size(header: Header, limits: Limits) -> None:
@@ -100,8 +141,9 @@ def _check_size(header: Header, limits: Limits) -> None:
     if long > limits.max_side:
         raise _refused(f"{size} is too long", "side_too_long", f"at most {limits.max_side}", "side")
     if header.pixels > (max_pixels := _max_pixels(header, limits)):
-        most = f"at most {max_pixels / 1e6:g} million"
-        raise _refused(f"{size} are too many", "too_many_pixels", most, "picture")
+        most = f"at most {max_pixels / 1e6:.3g} million"
+        kind = "picture" if max_pixels == limits.max_pixels else "picture of this kind"
+        raise _refused(f"{size} are too many", "too_many_pixels", most, kind)
     if long > short * limits.max_aspect:
         raise BadInput(
             f"{size} is too narrow: the longer side is over {limits.max_aspect} times the shorter.",
@@ -111,22 +153,12 @@ def _check_size(header: Header, limits: Limits) -> None:
 
 
 def _max_pixels(header: Header, limits: Limits) -> int:
-    """A progressive JPEG is held completely, two bytes per channel: a fourth one needs room too."""
-    held = header.progressive and header.channels == 4
-    return limits.max_pixels * 3 // 4 if held else limits.max_pixels
-
-
-def _check_cost(header: Header, limits: Limits) -> None:
-    _check_scans(header.scans, limits)
-    if header.metadata_bytes > limits.max_metadata_bytes:
-        reason = f"{header.metadata_bytes / MIB:.1f} MiB of it are metadata"
-        raise broken(reason, code="too_much_metadata")
+    return min(limits.max_pixels, limits.max_held_bytes * 8 // max(1, header.held_bits))
 
 
 def _check_scans(scans: int, limits: Limits) -> None:
     if scans > limits.max_scans:
-        reason = f"the JPEG has more than {limits.max_scans} scans"
-        raise broken(reason, code="too_many_scans")
+        raise above("The JPEG has too many scans", f"{limits.max_scans}", "too_many_scans")
 
 
 def _refused(what: str, code: str, limit: str, per: str) -> BadInput:
@@ -151,5 +183,5 @@ def _unsupported(name: str) -> BadInput:
         f"{name or 'This file'} is not accepted; {ACCEPTED} are.",
         code="unsupported_type",
         status=415,
-        hint=_HEIC_HINT if name == "HEIC" else "Save the picture as JPEG or PNG and send that.",
+        hint="Save the picture as JPEG or PNG and send that.",
     )

@@ -18,8 +18,13 @@ from tasks.settings import MIB, settings
 from web.jobs.submission import Photo
 from web.text import shown
 
-MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/avif")
-ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
+MEDIA_TYPES = (
+    "image/jpeg", "image/png", "image/webp", "image/avif", "image/heic", "image/heif",
+    "image/tiff", "image/bmp", "image/gif", "image/jxl",
+)  # fmt: skip
+"""Types that a client may declare. What a file is, its bytes say alone."""
+ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png",
+           "image/x-ms-bmp": "image/bmp", "image/x-bmp": "image/bmp"}  # fmt: skip
 """Other names that clients have for them. An address is signed for the name that they use."""
 SIGNED_TTL_S = 4 * PRESIGN_S
 """How long the record of an upload lives that no job has named yet. Anybody may ask for addresses,

@@ -2,44 +2,52 @@
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from tasks.imaging.header import Header, Limits, broken
+from tasks.imaging.header import Header, Limits, above, broken, too_many_parts
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-_PALETTE = 3
-_CRITICAL = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
-_KEPT = _CRITICAL | {b"tRNS"}
+_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
 _KEPT_WHEN_SMALL = {b"iCCP", b"eXIf"}
-"""The colour profile and the orientation."""
+"""The colour profile and the orientation; the first of each."""
 _SMALL_BYTES = 65_536
 _HEADER = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
 
 
-def read(data: bytes, limits: Limits) -> Header:
+@dataclass
+class _Seen:
+    """What the chunks have said so far."""
+
+    pixel_bytes: int = 0
+    has_key: bool = False
+    animated: bool = False
+
+
+def read(data: bytes, limits: Limits, most_parts: int) -> Header:
     """The header of a PNG that starts with the signature. Raises BadInput."""
     width, height, bits, channels = _image_header(data)
-    raw_bytes = height * ((width * bits * channels + 7) // 8 + 1)
-    metadata_bytes = pixel_bytes = 0
-    animated = False
-    for kind, start, end in _chunks(data, limits.max_segments):
+    seen, count = _Seen(), 0
+    for kind, start, end in _chunks(data):
+        if (count := count + 1) > most_parts:
+            break
         if kind == b"IDAT":
-            pixel_bytes += end - start - 12
+            seen.pixel_bytes += end - start - 12
         elif kind == b"tRNS":
-            channels += channels in (1, 3)
+            seen.has_key = True
         elif kind in _ANIMATION:
-            animated = True
-        elif kind not in _CRITICAL:
-            metadata_bytes += end - start
-    if not pixel_bytes:
-        raise broken("the PNG has no pixels")
-    # Deflate grows data by at most 0.1 %: more than this inflates to more than the picture.
-    if pixel_bytes > raw_bytes + raw_bytes // 64 + 65_536:
-        raise broken("the PNG holds more data than pixels", code="too_much_data")
-    return Header("png", width, height, bits, channels, animated, metadata_bytes=metadata_bytes)
+            seen.animated = True
+    if count > limits.max_segments:
+        raise too_many_parts("chunks", limits)
+    if count <= most_parts:
+        _check_pixels(seen.pixel_bytes, height * ((width * bits * channels + 7) // 8 + 1))
+    channels += seen.has_key and channels in (1, 3)
+    return Header(
+        "png", width, height, bits, channels, seen.animated, is_complete=count <= most_parts
+    )
 
 
 def strip_png(data: bytes) -> bytes:
@@ -50,12 +58,21 @@ def strip_png(data: bytes) -> bytes:
     """
     if not data.startswith(SIGNATURE):
         return data
-    kept = [SIGNATURE]
-    for kind, start, end in _chunks(data, len(data)):
-        small = kind in _KEPT_WHEN_SMALL and end - start <= _SMALL_BYTES
-        if small or kind in _KEPT:
+    kept, singles = [SIGNATURE], set(_KEPT_WHEN_SMALL)
+    for kind, start, end in _chunks(data):
+        if kind in _KEPT or (kind in singles and end - start <= _SMALL_BYTES):
             kept.append(data[start:end])
+        singles.discard(kind)
     return b"".join(kept)
+
+
+def _check_pixels(pixel_bytes: int, raw_bytes: int) -> None:
+    if not pixel_bytes:
+        raise broken("the PNG has no pixels")
+    # Deflate grows data by at most 0.1 %: more than this inflates to more than the picture.
+    if pixel_bytes > raw_bytes + raw_bytes // 64 + 65_536:
+        most = f"{raw_bytes + raw_bytes // 64 + 65_536:,} bytes at its size"
+        raise above("The PNG holds more data than pixels", most, "too_much_data")
 
 
 def _image_header(data: bytes) -> tuple[int, int, int, int]:
@@ -68,13 +85,10 @@ def _image_header(data: bytes) -> tuple[int, int, int, int]:
     return width, height, bits, _CHANNELS[colour]
 
 
-def _chunks(data: bytes, max_chunks: int) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start, end) of each chunk up to IEND, including length and checksum."""
-    position, size, count, kind = len(SIGNATURE), len(data), 0, b""
+    position, size, kind = len(SIGNATURE), len(data), b""
     while kind != b"IEND":
-        count += 1
-        if count > max_chunks:
-            raise broken(f"more than {max_chunks} chunks", code="too_many_segments")
         if position + 12 > size:
             raise broken("the PNG is cut short")
         length, kind = _HEADER.unpack_from(data, position)

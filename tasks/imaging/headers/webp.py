@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.imaging.header import Header, Limits, broken
+from tasks.imaging.header import Header, Limits, broken, too_many_parts
 
 _CHUNK = struct.Struct("<4sI")
 _ALPHA_FLAG, _ANIMATION_FLAG = 0x10, 0x02
@@ -21,26 +21,27 @@ class _Seen:
     alpha: bool = False
     animated: bool = False
     frames: int = 0
-    metadata_bytes: int = 0
 
     def grow(self, width: int, height: int) -> None:
         self.width, self.height = max(self.width, width), max(self.height, height)
 
 
-def read(data: bytes, limits: Limits) -> Header:
+def read(data: bytes, limits: Limits, most_parts: int) -> Header:
     """The header of a RIFF file of type WEBP, with the largest of canvas and frames. Raises
     BadInput."""
     if int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise broken("the WebP is cut short")
-    seen = _Seen()
-    for kind, body, size in _chunks(data, limits.max_segments):
+    seen, count = _Seen(), 0
+    for kind, body, size in _chunks(data):
+        if (count := count + 1) > most_parts:
+            break
         if kind in _READERS:
             if size < 10 and kind != b"VP8L":
                 raise broken(f"the WebP's {kind.decode().strip()} chunk is cut short")
             _READERS[kind](data, body, seen)
-        else:
-            seen.metadata_bytes += size * (kind != b"ALPH")
-    if not seen.frames:
+    if count > limits.max_segments:
+        raise too_many_parts("chunks", limits)
+    if count <= most_parts and not seen.frames:
         raise broken("the WebP has no pixels")
     return Header(
         "webp",
@@ -48,7 +49,7 @@ def read(data: bytes, limits: Limits) -> Header:
         seen.height,
         channels=4 if seen.alpha else 3,
         animated=seen.animated,
-        metadata_bytes=seen.metadata_bytes,
+        is_complete=count <= most_parts,
     )
 
 
@@ -70,7 +71,7 @@ class Frame:
 def first_frame(data: bytes) -> Frame | None:
     """The first frame of an animation; None if the WebP is not an animation."""
     canvas = (0, 0)
-    for kind, body, size in _chunks(data, len(data)):
+    for kind, body, size in _chunks(data):
         if kind == b"VP8X":
             canvas = 1 + _int24(data, body + 7), 1 + _int24(data, body + 4)
         elif kind == b"ANMF":
@@ -89,13 +90,10 @@ def _file(parts: bytes, height: int, width: int) -> bytes:
     return _CHUNK.pack(b"RIFF", len(parts) + 4) + b"WEBP" + parts
 
 
-def _chunks(data: bytes, max_chunks: int) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start of its body, size of its body)."""
-    position, end, count = 12, int.from_bytes(data[4:8], "little") + 8, 0
+    position, end = 12, int.from_bytes(data[4:8], "little") + 8
     while position + 8 <= end:
-        count += 1
-        if count > max_chunks:
-            raise broken(f"more than {max_chunks} chunks", code="too_many_segments")
         kind, size = _CHUNK.unpack_from(data, position)
         if position + 8 + size > end:
             raise broken("the WebP is cut short")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from PIL import Image as Picture
 
 from tasks.imaging.header import Format, Header
-from tasks.imaging.sources import avif, jpeg, png, webp
+from tasks.imaging.sources import avif, bmp, gif, heif, jpeg, jxl, png, tiff, webp
 from tasks.imaging.sources.base import Source
 
 # All plug-ins are imported now: a confined child can open no file, so it could not import them.
@@ -22,6 +22,11 @@ _OPENERS: Mapping[Format, Callable[[bytes, Header], Source]] = {
     "png": png.open_source,
     "webp": webp.open_source,
     "avif": avif.open_source,
+    "heif": heif.open_source,
+    "tiff": tiff.open_source,
+    "bmp": bmp.open_source,
+    "gif": gif.open_source,
+    "jxl": jxl.open_source,
 }
 
 

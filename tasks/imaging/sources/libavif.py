@@ -6,7 +6,7 @@ planes are held. The library is the one that Pillow brings. Called in the sandbo
 
 import ctypes
 from collections.abc import Iterator
-from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint16, c_uint32, c_void_p
 
 import numpy as np
 from PIL import _avif
@@ -20,12 +20,26 @@ _STRAY_PIXELS, _MAX_PIXELS = 2**20, 2**28
 """A small picture (up to the first) may be larger than its box says; it is scaled down, as other
 readers do. libavif accepts no limit above the second."""
 _RGB, _RGBA = 0, 1
+_HDR = {16, 18}
+"""Transfer functions: PQ and HLG."""
 
 
-class _Image(ctypes.Structure):
-    """The start of avifImage."""
+class Picture(ctypes.Structure):
+    """The start of avifImage: planes, and what their values mean."""
 
-    _fields_ = [("width", c_uint32), ("height", c_uint32)]
+    _fields_ = [
+        *((name, c_uint32) for name in ("width", "height", "depth")),
+        *((name, c_int) for name in ("format", "range", "chroma_position")),
+        ("planes", c_void_p * 3),
+        ("strides", c_uint32 * 3),
+        ("owns_planes", c_int),
+        ("alpha", c_void_p),
+        ("alpha_stride", c_uint32),
+        *((name, c_int) for name in ("owns_alpha", "premultiplied")),
+        ("profile", c_void_p),
+        ("profile_size", c_size_t),
+        *((name, c_uint16) for name in ("primaries", "transfer", "matrix")),
+    ]
 
 
 class _Decoder(ctypes.Structure):
@@ -35,7 +49,7 @@ class _Decoder(ctypes.Structure):
         *((name, c_int) for name in ("codec", "threads", "source", "progressive", "incremental")),
         *((name, c_int) for name in ("ignores_exif", "ignores_xmp")),
         *((name, c_uint32) for name in ("max_pixels", "max_side", "max_images", "strictness")),
-        ("image", POINTER(_Image)),
+        ("image", POINTER(Picture)),
     ]
 
 
@@ -61,8 +75,9 @@ _library = ctypes.CDLL(_avif.__file__)
 _library.avifVersion.restype = c_char_p
 _library.avifDecoderCreate.restype = POINTER(_Decoder)
 _library.avifDecoderSetIOMemory.argtypes = (POINTER(_Decoder), c_char_p, c_size_t)
-_library.avifImageCreateEmpty.restype = c_void_p
-_library.avifImageSetViewRect.argtypes = (c_void_p, POINTER(_Image), POINTER(_Rectangle))
+_library.avifImageCreateEmpty.restype = POINTER(Picture)
+_library.avifImageSetViewRect.argtypes = (c_void_p, POINTER(Picture), POINTER(_Rectangle))
+_library.avifImageDestroy.argtypes = (c_void_p,)
 _library.avifRGBImageSetDefaults.argtypes = (POINTER(_Rows), c_void_p)
 _library.avifImageYUVToRGB.argtypes = (c_void_p, POINTER(_Rows))
 
@@ -73,21 +88,28 @@ if not _library.avifVersion().startswith(
 
 
 def strips(data: bytes, channels: int, max_pixels: int, rows: int) -> Iterator[Pixels]:
-    """The first picture from top to bottom: rows x W x 3 RGB or x 4 RGBA uint8, not upright yet.
+    """The first picture from top to bottom: rows x W x 3 RGB or x 4 RGBA, not upright yet; uint8,
+    or uint16 where it is HDR.
 
     Raises ValueError for whatever libavif refuses, and for more than `max_pixels`.
     """
-    image = _decode(data, max_pixels)
-    height, width = image.contents.height, image.contents.width
-    for top in range(0, height, rows):
-        start = max(0, top - _OVERLAP_ROWS)
-        end = min(height, top + rows + _OVERLAP_ROWS)
-        pixels = np.empty((end - start, width, channels), np.uint8)
-        _convert(image, start, pixels)
-        yield pixels[top - start : top - start + rows]
+    image = _decode(data, max_pixels).contents
+    for top in range(0, image.height, rows):
+        yield rows_of(image, top, min(rows, image.height - top), channels)
 
 
-def _decode(data: bytes, max_pixels: int) -> "ctypes._Pointer[_Image]":
+def rows_of(image: Picture, top: int, rows: int, channels: int) -> Pixels:
+    """Some rows of planes as RGB or RGBA; uint8, or uint16 where they are HDR: it takes three times
+    as long, and other pictures do not show the difference."""
+    start = max(0, top - _OVERLAP_ROWS)
+    end = min(image.height, top + rows + _OVERLAP_ROWS)
+    kind = np.uint16 if image.depth > 8 and image.transfer in _HDR else np.uint8
+    pixels = np.empty((end - start, image.width, channels), kind)
+    _convert(image, start, pixels)
+    return pixels[top - start : top - start + rows]
+
+
+def _decode(data: bytes, max_pixels: int) -> "ctypes._Pointer[Picture]":
     """The planes of the first picture. They are never freed: this process is a child that ends
     soon."""
     decoder = _library.avifDecoderCreate()
@@ -100,15 +122,16 @@ def _decode(data: bytes, max_pixels: int) -> "ctypes._Pointer[_Image]":
     return decoder.contents.image  # type: ignore[no-any-return]
 
 
-def _convert(image: "ctypes._Pointer[_Image]", top: int, pixels: Pixels) -> None:
+def _convert(image: Picture, top: int, pixels: Pixels) -> None:
     """Fill `pixels` with the picture's rows from `top` on."""
     part, rows = _library.avifImageCreateEmpty(), _Rows()
     area = _Rectangle(0, top, pixels.shape[1], pixels.shape[0])
-    _check(_library.avifImageSetViewRect(part, image, ctypes.byref(area)))
+    _check(_library.avifImageSetViewRect(part, ctypes.byref(image), ctypes.byref(area)))
     _library.avifRGBImageSetDefaults(ctypes.byref(rows), part)
-    rows.depth, rows.format = 8, _RGBA if pixels.shape[2] == 4 else _RGB
+    rows.depth, rows.format = 8 * pixels.itemsize, _RGBA if pixels.shape[2] == 4 else _RGB
     rows.pixels, rows.stride = pixels.ctypes.data, pixels.strides[0]
     _check(_library.avifImageYUVToRGB(part, ctypes.byref(rows)))
+    _library.avifImageDestroy(part)
 
 
 def _check(result: int) -> None:
