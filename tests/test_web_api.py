@@ -148,7 +148,8 @@ def test_equal_requests_at_a_time_are_one_run(
     [
         (b"just some words, and no image at all", 415, "unsupported_type"),
         (b"", 422, "empty"),
-        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", 415, "unsupported_type"),
+        (b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic", 422, "bad_image"),
+        (b"II*\x00\x10\x00\x00\x00CR\x02\x00" + bytes(20), 415, "unsupported_type"),
     ],
 )
 def test_what_is_no_image_is_told_so(

@@ -77,7 +77,9 @@ def check(data: bytes, limits: Limits = Limits()) -> Header:  # noqa: B008 - fro
     Takes less than 50 us. Raises BadInput: 413 `too_large`, 415 `unsupported_type`, else 422.
     """
     if not data:
-        raise BadInput("The file is empty.", code="empty", hint="Send the bytes of a picture.")
+        raise BadInput(
+            "The file is empty: it has no bytes.", code="empty", hint="Send the bytes of a picture."
+        )
     if len(data) > limits.max_bytes:
         raise _too_large(len(data), limits)
     name = _type_name(data)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from tasks.errors import BadInput
 from tasks.imaging.header import Header, Limits, above, broken, unsupported
 from tasks.imaging.headers import isobmff
 from tasks.imaging.headers.heif_items import Box, Items, items_of, numbers
@@ -75,9 +76,11 @@ class Shown:
 
 def read(data: bytes, limits: Limits, most_parts: int) -> Header:
     """The header of an ISO file with an HEIF brand. Raises BadInput."""
+    kinds = {kind for kind, _, _ in isobmff.boxes(data, 0, len(data))}
+    if b"meta" not in kinds:
+        raise unsupported("An HEIF with a film only") if b"moov" in kinds else _no_picture()
     if most_parts < limits.max_segments:
         # A phone's photo has hundreds of items: too many to walk through where others wait.
-        next(isobmff.boxes(data, 0, len(data)))
         return Header("heif", 0, 0, is_complete=False)
     shown = picture_of(data, limits)
     plane, (_, _, height, width) = shown.plane, shown.crop
@@ -111,6 +114,10 @@ def picture_of(data: bytes, limits: Limits = Limits()) -> Shown:  # noqa: B008 -
         next(filter(None, profiles), b""),
         items,
     )
+
+
+def _no_picture() -> BadInput:
+    return broken("the HEIF has no picture")
 
 
 def _plane(data: bytes, items: Items, item: int) -> Plane:

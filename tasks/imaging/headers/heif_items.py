@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.imaging.header import Limits, broken, too_many_parts, unsupported
+from tasks.imaging.header import Limits, broken, too_many_parts
 from tasks.imaging.headers import isobmff
 
 Box = tuple[bytes, int, int]
@@ -51,11 +51,12 @@ class Items:
 
 
 def items_of(data: bytes, limits: Limits) -> Items:
-    """The items of an HEIF. Raises BadInput, or struct.error or IndexError if it is cut short."""
-    metas = [box for box in isobmff.boxes(data, 0, len(data)) if box[0] == b"meta"]
-    if not metas:
-        raise unsupported("An HEIF with a film only")
-    inner = isobmff.boxes(data, metas[0][1] + _CHILDREN_AT, metas[0][2])
+    """The items of an HEIF that has a box `meta`.
+
+    Raises BadInput, or struct.error or IndexError if it is cut short.
+    """
+    meta = next(box for box in isobmff.boxes(data, 0, len(data)) if box[0] == b"meta")
+    inner = isobmff.boxes(data, meta[1] + _CHILDREN_AT, meta[2])
     boxes: dict[bytes, Box] = {}
     for box in inner:
         boxes.setdefault(box[0], box)
