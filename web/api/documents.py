@@ -4,6 +4,7 @@ from typing import Any
 
 from web.api import schemas
 from web.api.accept import FORMATS
+from web.api.options import OptionFields
 from web.api.received import PICTURE_NAMES
 from web.jobs.uploads import MEDIA_TYPES
 
@@ -40,16 +41,36 @@ _RAW = {
     kind: {"schema": _BINARY} for kind in (*MEDIA_TYPES, "application/octet-stream")
 }  # fmt: skip
 
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": "The photo: its bytes, a form with it as a file, or JSON with base64.",
-        "content": {**_RAW, "multipart/form-data": _FORM, "application/json": _JSON},
+_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "schema": {key: value for key, value in field.items() if key != "description"},
+        "description": field.get("description", ""),
     }
+    for name, field in OptionFields.model_json_schema()["properties"].items()
+]
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": schemas.MAX_KEY, "title": "Idempotency-Key"},
+    "description": schemas.KEY_TEXT,
+}
+BODY: dict[str, Any] = {
+    "parameters": [*_OPTIONS, _KEY],
+    "requestBody": {
+        "required": False,
+        "description": "The photo: its bytes, a form with it as a file, or JSON with base64. Not "
+        "sent if the query has its `url`.",
+        "content": {**_RAW, "multipart/form-data": _FORM, "application/json": _JSON},
+    },
 }
 NAMED_FILE: dict[str, Any] = {
     **BODY,
     "parameters": [
+        *BODY["parameters"],
         {
             "name": "filename",
             "in": "path",
@@ -57,7 +78,7 @@ NAMED_FILE: dict[str, Any] = {
             "schema": {"type": "string"},
             "description": "What the client calls the file; `curl -T photo.jpg` adds it to a path "
             "that ends in a slash.",
-        }
+        },
     ],
 }
 _PICTURE_HEADERS = {

@@ -37,20 +37,31 @@ class Options(NamedTuple):
         return tuple(self.output.split(",")) if self.output else DEFAULT_OUTPUT
 
 
-class BodyOptions(BaseModel):
-    """The same where a body holds them. Names and limits are those of the query."""
+class OptionFields(BaseModel):
+    """The same as names and limits, of the query and of a body.
+
+    Validated here and not by FastAPI, which takes longer for that than for all the rest of a hit.
+    """
 
     wait: float = schemas.WAIT
     priority: Priority = "interactive"
-    output: str = Field(default="", max_length=schemas.MAX_OUTPUT)
+    output: str = Field(
+        default="",
+        max_length=schemas.MAX_OUTPUT,
+        description="Comma-separated names of what to make.",
+    )
     keep: bool = schemas.KEEP
     deadline_s: float | None = schemas.DEADLINE
-    url: str = ""
+    url: str = Field(default="", description=schemas.URL_TEXT)
 
 
-def params_of(query: QueryParams) -> dict[str, str]:
-    """The model's parameters in a query."""
-    return {name: value for name, value in query.items() if name not in RESERVED}
+DEFAULTS = Options(**OptionFields().model_dump(), idempotency_key="")
+
+
+def of_query(query: QueryParams, idempotency_key: str) -> tuple[Options, dict[str, Any]]:
+    """Options and parameters of the model in a query. Raises BadInput."""
+    options = DEFAULTS._replace(idempotency_key=idempotency_key) if idempotency_key else DEFAULTS
+    return _divided(options, dict(query), "query") if query else (options, {})
 
 
 def merged(
@@ -63,12 +74,17 @@ def merged(
             code="bad_params",
             hint="Send each parameter once.",
         )
+    options, params = _divided(options, fields, "body")
+    in_query = {name: value for name, value in query.items() if name not in RESERVED}
+    return options, {**in_query, **params}
+
+
+def _divided(
+    options: Options, fields: Mapping[str, Any], place: str
+) -> tuple[Options, dict[str, Any]]:
     params = {name: value for name, value in fields.items() if name not in RESERVED}
     asked = {name: _text(value) for name, value in fields.items() if name in RESERVED}
-    if asked:
-        checked = _checked(asked).model_dump(include=set(asked))
-        options = options._replace(**checked)
-    return options, {**params_of(query), **params}
+    return (options._replace(**_checked(asked, place)) if asked else options), params
 
 
 def _text(value: Any) -> Any:
@@ -77,11 +93,11 @@ def _text(value: Any) -> Any:
     return ",".join(value) if is_list else value
 
 
-def _checked(asked: Mapping[str, Any]) -> BodyOptions:
+def _checked(asked: Mapping[str, Any], place: str) -> dict[str, Any]:
     try:
-        return BodyOptions.model_validate(asked)
+        return OptionFields.model_validate(asked).model_dump(include=set(asked))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        text = sentence(f"body.{where}: {first['msg']}")
+        text = sentence(f"{place}.{where}: {first['msg']}")
         raise BadInput(text, code="bad_request", hint="See /docs.") from None

@@ -3,16 +3,15 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from storage.jobs.snapshots import Snapshot
 from tasks.errors import BadInput
 from tasks.imaging import guard
-from tasks.message import Priority
 from tasks.settings import settings
 from web.api import accept, documents, hints, options, pictures, responses, schemas
 from web.api.body import body_of, kind_of
@@ -20,7 +19,7 @@ from web.api.options import Options
 from web.api.received import Received
 from web.fetching.fetch import fetched
 from web.jobs.service import service_of
-from web.jobs.submission import LONGEST_DEADLINE_S, Photo, Submission
+from web.jobs.submission import Photo, Submission
 from web.middleware.validation import HEAD
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
@@ -38,40 +37,18 @@ class Submitted(NamedTuple):
     filename: str
 
 
-@router.post("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
-@router.put("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
 @router.put(
     "/predict/{model}/{filename}", responses=documents.ANSWERS, openapi_extra=documents.NAMED_FILE
 )
-async def predict(
-    request: Request,
-    model: str,
-    wait: schemas.Wait = 30,
-    priority: Priority = "interactive",
-    output: Annotated[
-        str,
-        Query(max_length=schemas.MAX_OUTPUT, description="Comma-separated names of what to make."),
-    ] = "",
-    keep: Annotated[bool, Query(description=schemas.KEEP.description)] = True,
-    deadline_s: Annotated[
-        float | None,
-        Query(
-            gt=0,
-            le=LONGEST_DEADLINE_S,
-            allow_inf_nan=False,
-            description=schemas.DEADLINE.description,
-        ),
-    ] = None,
-    url: Annotated[str, Query(description=schemas.URL_TEXT)] = "",
-    idempotency_key: schemas.IdempotencyKey = "",
-) -> Response:
+@router.put("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
+@router.post("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
+async def predict(request: Request, model: str) -> Response:
     """Send an image, get its job; with `Accept: image/png` and the like, get the picture itself.
 
     Each other query parameter is one of the model's. A form or JSON may hold all of them as fields.
     """
-    asked = Options(wait, priority, output, keep, deadline_s, url, idempotency_key)
     wish = accept.wish_of(request.scope[HEAD].get(b"accept", b""))
-    submitted = await _submitted(request, model, asked, wish)
+    submitted = await _submitted(request, model, wish)
     snapshot = await service_of(request).watcher.wait(submitted.snapshot, submitted.options.wait)
     if wish and snapshot.state == "done":
         name = submitted.options.outputs[0]
@@ -80,25 +57,21 @@ async def predict(
     return responses.job_response(body, snapshot, VARY)
 
 
-async def _submitted(
-    request: Request, model: str, asked: Options, wish: accept.Wish | None
-) -> Submitted:
+async def _submitted(request: Request, model: str, wish: accept.Wish | None) -> Submitted:
     """The job of the image. Its bytes are released before anybody waits for the job."""
+    query, key = request.query_params, request.scope[HEAD].get(b"idempotency-key", b"")
+    asked, params = options.of_query(query, key.decode("ascii"))
     if asked.url:
         _check_no_body(request)
-        return await _submitted_by_url(
-            request, model, asked, options.params_of(request.query_params), wish
-        )
+        return await _submitted_by_url(request, model, asked, params, wish)
     async with body_of(request) as received:
-        if not received.fields:
-            params = options.params_of(request.query_params)
-            return await _submit(request, model, asked, params, received, wish)
-        asked, fields = options.merged(asked, request.query_params, received.fields)
+        if received.fields:
+            asked, params = options.merged(asked, query, received.fields)
         if not asked.url:
-            return await _submit(request, model, asked, fields, received, wish)
+            return await _submit(request, model, asked, params, received, wish)
         if received.picture:
             raise _photo_and_url()
-    return await _submitted_by_url(request, model, asked, fields, wish)
+    return await _submitted_by_url(request, model, asked, params, wish)
 
 
 async def _submitted_by_url(

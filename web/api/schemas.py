@@ -42,12 +42,15 @@ Wait = Annotated[
     float,
     Query(ge=0, le=300, allow_inf_nan=False, description=WAIT.description),
 ]
+MAX_KEY = 200
+"""Characters of an Idempotency-Key."""
+KEY_TEXT = "The same request with the same key within a day gets the same job."
 IdempotencyKey = Annotated[
     str,
     Header(
         alias="Idempotency-Key",
-        max_length=200,
-        description="The same request with the same key within a day gets the same job.",
+        max_length=MAX_KEY,
+        description=KEY_TEXT,
     ),
 ]
 URL_TEXT = "Address of the image, instead of its bytes; only where the server allows that."
