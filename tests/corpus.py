@@ -298,7 +298,9 @@ def jpegs() -> Cases:
     one_channel = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + plain[start + 14 : -2]
     yield "channel-scans-500.jpg", plain[:start] + one_channel * 500 + plain[-2:], 422
     for marker in (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF):
-        yield f"sof-{marker - 0xC0}.jpg", patched(plain, frame + 1, bytes([marker])), 422
+        # Codes of Huffman read as arithmetic ones are noise, but no error.
+        status = 200 if marker == 0xC9 else 422
+        yield f"sof-{marker - 0xC0}.jpg", patched(plain, frame + 1, bytes([marker])), status
     yield "12-bit.jpg", patched(plain, frame + 4, b"\x0c"), 422
     yield "2-channels.jpg", patched(plain, frame + 9, b"\2"), 422
     yield "short-frame.jpg", patched(plain, frame + 2, b"\0\7"), 422

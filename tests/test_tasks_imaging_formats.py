@@ -1,5 +1,6 @@
 """HEIC, TIFF, BMP, GIF and JPEG XL are read like others, and JPEG and PNG in all their kinds."""
 
+import base64
 import io
 import struct
 
@@ -380,6 +381,21 @@ def test_a_jpeg_of_which_too_much_is_missing_is_refused(options, part):
 
     with pytest.raises(BadInput):
         decode(whole[: len(whole) // part])
+
+
+ARITHMETIC = """
+/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAYEBQYFBAYGBQYHBwYIChAKCgkJChQODwwQFxQYGBcUFhYaHSUfGhsj
+HBYWICwgIyYnKSopGR8tMC0oMCUoKSj/2wBDAQcHBwoIChMKChMoGhYaKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgo
+KCgoKCgoKCgoKCgoKCgoKCgoKCgoKCgoKCj/yQARCAAgACADAREAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIR
+AxEAPwD/AG14q1BRGyaFCO+B9bYlzHnvJpCTWM0HMhYcANDA/9k="""
+"""32 x 32, red on the left and blue on the right, by `jpegtran -arithmetic`."""
+
+
+def test_a_jpeg_in_arithmetic_coding_is_read():
+    image = decode(base64.b64decode(ARITHMETIC)).image.astype(int)
+
+    assert np.abs(image[:, :16] - (200, 60, 40)).max() <= 3
+    assert np.abs(image[:, 16:] - (30, 60, 200)).max() <= 3
 
 
 def test_a_film_behind_a_jpeg_is_no_part_of_it():

@@ -83,7 +83,7 @@ def test_a_raw_photo_is_named_as_such(name):
     ("name", "words"),
     [
         ("12-bit.jpg", "A JPEG of 12 bits per channel"),
-        ("sof-9.jpg", "A JPEG with arithmetic coding"),
+        ("sof-5.jpg", "A JPEG with hierarchical coding"),
         ("sof-3.jpg", "A JPEG with lossless coding"),
         ("lab.tif", "A TIFF with Lab colours"),
         ("floats.tif", "A TIFF with floating-point or signed values"),

@@ -19,12 +19,12 @@ _MAX_GARBAGE_BYTES, _MAX_ALL_GARBAGE_BYTES = 4096, 65_536
 """Bytes between two segments, and between all segments, that are skipped, as libjpeg does."""
 _NEAR_BYTES, _NEAR_GARBAGE_BYTES = 8192, 256
 """So many bytes behind the first scan, and between segments, are searched by the quick look."""
-_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_PROGRESSIVE, _HUFFMAN = {0xC2, 0xCA}, {0xC0, 0xC1}
+"""Kinds of frames: with several scans, and with one in Huffman codes."""
 _NOT_FRAMES = {0xC4, 0xC8, 0xCC}
 _CODINGS = {
     **dict.fromkeys((0xC3, 0xCB), "lossless coding"),
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical coding"),
-    **dict.fromkeys((0xC9, 0xCA), "arithmetic coding"),
 }
 """Kinds of frames that hardly any decoder takes."""
 _START_OF_SCAN, _END = 0xDA, 0xD9
@@ -35,7 +35,7 @@ _MARKER_IN_SCAN = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 _APPLICATION, _COMMENT = range(0xE0, 0xF0), 0xFE
 _KEPT = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 """Application segments that decide how a picture looks: marker -> how they start."""
-_MAX_KEPT_BYTES = 4 * MIB
+_MAX_KEPT_BYTES, _FEW_BYTES = 4 * MIB, 65_536
 _LAST_COEFFICIENT = 63
 """Of a block."""
 
@@ -43,7 +43,7 @@ _LAST_COEFFICIENT = 63
 def read(data: bytes, limits: Limits, most_parts: int) -> Header:
     """The header of a JPEG that starts with FF D8. Raises BadInput."""
     frame: Header | None = None
-    count, garbage_bytes, before = 0, 0, 2
+    count, garbage_bytes, before, coding = 0, 0, 2, 0
     is_quick = most_parts <= QUICK_PARTS
     reach = _NEAR_GARBAGE_BYTES if is_quick else _MAX_GARBAGE_BYTES
     for marker, start, end in segments(data, reach):
@@ -55,10 +55,10 @@ def read(data: bytes, limits: Limits, most_parts: int) -> Header:
         if marker == _START_OF_SCAN:
             if frame is None:
                 raise broken("the JPEG has a scan before its frame")
-            _check_length(frame, len(data) - start)
+            _check_length(frame, coding, len(data) - start)
             return _with_scans(frame, data, start, limits, most_parts)
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
-            frame = _frame(data, start, end, marker, frame)
+            frame, coding = _frame(data, start, end, marker, frame), marker
         before = end
     if is_quick:
         return _incomplete(frame, count, limits)
@@ -69,24 +69,28 @@ def strip_jpeg(data: bytes) -> bytes:
     """The same picture without texts, previews and whatever else decoders skip, and with an end.
 
     Decoders that read from memory fail without the last two bytes, though all pixels are there.
+    Where there is little to remove, the bytes themselves are returned: a copy takes memory.
     """
-    kept, kept_bytes = [data[:2]], 0
+    kept, kept_bytes, removed_bytes = [data[:2]], 0, 0
     for marker, start, end in segments(data):
         if marker == _START_OF_SCAN:
+            if removed_bytes <= _FEW_BYTES and not is_cut(data, start):
+                return data
             kept.append(data[start - 2 :])
             break
         if marker in _APPLICATION or marker == _COMMENT:
             is_needed = marker in _KEPT and data.startswith(_KEPT[marker], start + 2)
             kept_bytes += (end - start) * is_needed
             if not is_needed or kept_bytes > _MAX_KEPT_BYTES:
+                removed_bytes += end - start
                 continue
         kept.append(data[start - 2 : end])
     return b"".join([*kept, b"\xff\xd9"])
 
 
-def is_cut(data: bytes) -> bool:
-    """Whether nothing behind the first scan's start says that the picture ends."""
-    return data.find(b"\xff\xd9", _scan_start(data)) < 0
+def is_cut(data: bytes, scan: int | None = None) -> bool:
+    """Whether nothing behind the first scan's start (at `scan`) says that the picture ends."""
+    return data.rfind(b"\xff\xd9", _scan_start(data) if scan is None else scan) < 0
 
 
 def shows_all(data: bytes) -> bool:
@@ -160,7 +164,7 @@ def _frame(data: bytes, start: int, end: int, marker: int, before: Header | None
         width=data[start + 5] << 8 | data[start + 6],
         height=data[start + 3] << 8 | data[start + 4],
         channels=channels,
-        progressive=marker == _PROGRESSIVE,
+        progressive=marker in _PROGRESSIVE,
         held_bits=_coefficient_bits(data[start + 9 : end : 3]),
     )
 
@@ -176,9 +180,9 @@ def _coefficient_bits(factors: bytes) -> int:
     return -(-16 * blocks // (max(across) * max(down))) + made
 
 
-def _check_length(frame: Header, size: int) -> None:
+def _check_length(frame: Header, coding: int, size: int) -> None:
     """Refuse data too short for the frame: a block of 8 x 8 pixels takes two codes, so two bits."""
-    if not frame.progressive and size * 8 < frame.pixels / 64 * 2:
+    if coding in _HUFFMAN and size * 8 < frame.pixels / 64 * 2:
         raise broken("the JPEG is smaller than its size allows")
 
 
@@ -193,8 +197,7 @@ def _with_scans(frame: Header, data: bytes, start: int, limits: Limits, most_par
     if most_parts > QUICK_PARTS:
         return replace(frame, scans=_count_scans(data, start - 2, limits))
     far = start + _NEAR_BYTES
-    near = itertools.islice(_SCAN.finditer(data, start - 2, far), limits.max_scans + 1)
-    scans = sum(1 for _ in near)
+    scans = data.count(b"\xff\xda", start - 2, far)
     is_complete = far >= len(data) and scans <= limits.max_scans
     return replace(frame, scans=min(scans, limits.max_scans), is_complete=is_complete)
 
