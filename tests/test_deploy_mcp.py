@@ -69,7 +69,7 @@ async def test_progress_is_told_and_a_refusal_says_why(command: StdioServerParam
         seen.append(message)
 
     async with Client(command) as client:
-        slow = {"image": str(PHOTO), "model": "slow", "params": {"device_s": 1}}
+        slow = {"image": str(PHOTO), "model": "slow", "params": {"device_s": 4}}
         await client.call_tool("run_model", slow, progress_callback=progress)
         wrong = await client.call_tool(
             "run_model", {"image": str(PHOTO), "model": "toy", "params": {"gian": 2}}

@@ -352,9 +352,11 @@ async def test_an_error_that_redis_answers_is_of_every_kind(link: AsyncRedis) ->
 
 
 async def test_no_more_is_asked_than_a_connection_may_have_in_hand(
-    link: AsyncRedis, monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "MOST_PENDING", 50)
+    # Calls that wait for room are as patient as a busy machine needs.
+    link = AsyncRedis(f"redis://127.0.0.1:{proxy.port}/9", "the state Redis", 30)
     most = 0
 
     async def ask(number: int) -> None:
@@ -364,6 +366,7 @@ async def test_no_more_is_asked_than_a_connection_may_have_in_hand(
 
     await asyncio.gather(*(ask(number) for number in range(1000)))
 
+    await link.close()
     assert 0 < most <= 50
 
 
