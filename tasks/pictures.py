@@ -20,8 +20,6 @@ from tasks.work import UploadInfo, Work
 
 BACKDROP_SIDE = 4096
 """Longest side in pixels at which an upload is used as background."""
-_SMALL = ("preview", "edge_colours")
-"""Pictures for which the image that was worked on is always large enough."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +33,14 @@ class Made:
 
 def made(work: Work, output: Output, image: Image, upload: UploadInfo) -> Made:
     """All pictures of a result. Raises BadInput or WrongBytes if the background cannot be used."""
-    own = {name: picture for name, picture in output.images.items() if name != "alpha"}
+    own = dict(output.images)
+    matte = own.pop("alpha", None) if work.model.kind == "matte" else None
     encoded = dict(_encoded(name, picture) for name, picture in own.items())
     if work.model.kind != "matte":
-        alpha = {"alpha": output.images["alpha"]} if "alpha" in output.images else {}
-        return Made(encoded | dict(_encoded(name, picture) for name, picture in alpha.items()))
-    if "alpha" not in output.images:
+        return Made(encoded)
+    if matte is None:
         raise ModelFailure(f"the model {work.spec.model} has returned no `alpha`")
-    cut = _cut_out(work, output.images["alpha"], image, upload)
+    cut = _cut_out(work, matte, image, upload)
     return Made(encoded | _named(cut.pictures), _crop(work, cut, upload), _notes(work, cut))
 
 
@@ -56,32 +54,28 @@ def _encoded(full_name: str, picture: Any) -> tuple[str, Encoded]:
 
 
 def _cut_out(work: Work, matte: Alpha, image: Image, upload: UploadInfo) -> Composed:
-    params = work.params if isinstance(work.params, CutoutParams) else CutoutParams()
+    params = _params(work)
     fields = params.model_dump(include=set(Look.__dataclass_fields__))
     look, names = Look(**fields), [name for name in work.spec.output if name in cutouts.NAMES]
     backdrop = _backdrop(work, look)
-    keeps = params.colour == "keep"
-    if _needs_upload(upload, image, look, names, keeps):
-        data = uploads.read(work.spec)
-        limits = settings().guard_limits
-        header = guard.complete(data, guard.check(data, limits), limits)
-        photo = None if keeps or upload["has_alpha"] else image
-        return codec.compose(data, header, matte, backdrop, look, names, keeps, photo)
+    has_own_colours = upload["has_alpha"] or params.colour == "keep"
     subject = Subject(image, matte)
     frame = cutouts.frame_of(subject, (upload["height"], upload["width"]), look)
+    is_larger = max(frame.height, frame.width) > max(image.shape[:2])
+    if has_own_colours or (is_larger and not cutouts.SMALL.keys() >= set(names)):
+        data, limits = uploads.read(work.spec), settings().guard_limits
+        photo = None if has_own_colours else image
+        return codec.compose(
+            data, guard.check(data, limits), matte, backdrop, look, names,
+            keeps=params.colour == "keep", photo=photo, limits=limits,
+        )  # fmt: skip
     photo = geometry.resize(image, frame.height, frame.width)
     return Composed(cutouts.compose([photo], subject, frame, look, names, backdrop), frame)
 
 
-def _needs_upload(
-    upload: UploadInfo, image: Image, look: Look, names: Sequence[str], keeps: bool
-) -> bool:
-    """Whether more of the upload is needed than the image that was worked on."""
-    if upload["has_alpha"] or keeps:
-        return True
-    longest = min(look.max_side or upload["width"], max(upload["width"], upload["height"]))
-    is_larger = longest > max(image.shape[:2])
-    return is_larger and any(name not in _SMALL for name in names)
+def _params(work: Work) -> CutoutParams:
+    """How the cut-outs are to look; the defaults where the model lets nobody choose."""
+    return work.params if isinstance(work.params, CutoutParams) else CutoutParams()
 
 
 def _backdrop(work: Work, look: Look) -> Image | None:
@@ -119,8 +113,7 @@ def _crop(work: Work, cut: Composed, upload: UploadInfo) -> Mapping[str, Any]:
 
 
 def _notes(work: Work, cut: Composed) -> Sequence[str]:
-    params = work.params
-    chosen = params.format if isinstance(params, CutoutParams) else "webp"
+    chosen = _params(work).format
     asked = {name: form or chosen for name, form in cutouts.CUTOUTS.items()}
     others = [
         name

@@ -79,6 +79,18 @@ def test_pictures_have_the_size_of_an_upload_that_was_worked_on_smaller(
     assert size(cut, "preview") == (1024, 35)
 
 
+def test_an_upright_upload_that_is_narrower_than_what_is_worked_on_has_its_size_too(
+    made: Callable[..., Made],
+) -> None:
+    data = photo("RGB", 90, 2600)
+
+    cut = made(data, "cutout-png")
+
+    assert size(cut, "cutout") == (90, 2600)
+    original = np.asarray(Image.open(io.BytesIO(data)))
+    assert np.abs(opened(cut, "cutout")[..., :3].astype(int) - original).mean() < 1
+
+
 def test_the_transparency_of_an_upload_stays(made: Callable[..., Made]) -> None:
     cut = made(photo("RGBA"), "alpha", "cutout-png")
 

@@ -99,8 +99,17 @@ def over_white(image: Image, alpha: Alpha) -> Image:
 
 def cutout(image: Image, alpha: Alpha) -> Cutout:
     """RGBA with the foreground's colours; RGB is zero where alpha is zero."""
-    rgba = np.dstack([foreground(image, alpha), alpha])
-    shown = (alpha > 0).view(np.uint8)
+    return with_alpha(foreground(image, alpha), alpha)
+
+
+def with_alpha(image: Image, alpha: Alpha) -> Cutout:
+    """RGBA; RGB is zero where alpha is zero."""
+    return without_hidden_colour(cv2.merge([*cv2.split(image), alpha]))
+
+
+def without_hidden_colour(rgba: NDArray[Any]) -> Cutout:
+    """RGBA with RGB zero where alpha is zero: what was removed must not be in a file."""
+    shown = (rgba[..., 3] > 0).view(np.uint8)
     return np.asarray(cv2.bitwise_and(rgba, rgba, mask=shown), np.uint8)
 
 

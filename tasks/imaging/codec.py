@@ -88,6 +88,7 @@ def compose(
     keeps: bool = False,
     photo: Image | None = None,
     cpu_s: float = 60,
+    limits: Limits = Limits(),  # noqa: B008 - frozen, never changed
 ) -> Composed:
     """Decode the upload at full size, and make the pictures of a result from it and its matte.
 
@@ -96,6 +97,7 @@ def compose(
     it shows the upload's own colours; else it is decoded once more. Raises BadInput as `decode`
     does.
     """
+    header = guard.complete(data, header, limits)
     images = {"matte": matte, "backdrop": backdrop, "photo": photo}
     given = b"".join([*(i.tobytes() for i in images.values() if i is not None), data])
     # Hardly anything is larger than its pixels; what is not written takes no memory.

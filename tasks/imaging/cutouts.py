@@ -93,8 +93,8 @@ def compose(
     `backdrop`: what fills the ground if `look.background` is an upload. `profile`: ICC profile of
     the strips' colours, if it is not sRGB.
     """
-    small = {name: _small(name, subject, frame, look, backdrop) for name in names if name in _SMALL}
-    large = [name for name in names if name not in _SMALL]
+    small = {name: _small(name, subject, frame, look, backdrop) for name in names if name in SMALL}
+    large = [name for name in names if name not in SMALL]
     if not large:
         return small
     ground = Ground.of(look.background, subject.photo, subject.alpha, frame, backdrop)
@@ -156,8 +156,7 @@ class _Painter:
     def _layered(self, photo: Image, alpha: Alpha, top: int) -> Pixels:
         if self.ground is not None:
             return over(photo, alpha, self.ground.rows(top, top + len(photo)))
-        rgba = cv2.merge([*cv2.split(photo), alpha])
-        return cv2.bitwise_and(rgba, rgba, mask=(alpha > 0).view(np.uint8))
+        return mattes.with_alpha(photo, alpha)
 
 
 @dataclass(frozen=True)
@@ -242,12 +241,12 @@ def _edge_colours(subject: Subject, frame: Frame, look: Look, backdrop: Image | 
     return sink.close()
 
 
-_SMALL: Mapping[str, Any] = {"preview": _preview, "edge_colours": _edge_colours}
+SMALL: Mapping[str, Any] = {"preview": _preview, "edge_colours": _edge_colours}
 """Pictures that are made from the small photo alone."""
 
 
 def _small(
     name: str, subject: Subject, frame: Frame, look: Look, backdrop: Image | None
 ) -> Encoded:
-    made: Encoded = _SMALL[name](subject, frame, look, backdrop)
+    made: Encoded = SMALL[name](subject, frame, look, backdrop)
     return made
