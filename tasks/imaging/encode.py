@@ -74,8 +74,7 @@ def _by_pillow(array: Pixels, name: str, profile: bytes, **options: Any) -> byte
 
 
 def _without_hidden_colour(array: Pixels) -> NDArray[Any]:
-    """RGBA with RGB zero where alpha is 0: what was removed must not be in the file."""
+    """What is written of an array; only RGBA can hide anything."""
     if array.ndim != 3 or array.shape[2] != 4:
         return np.ascontiguousarray(array)
-    shown = (array[..., 3] > 0).view(np.uint8)
-    return cv2.bitwise_and(array, array, mask=shown)
+    return mattes.without_hidden_colour(array)

@@ -110,32 +110,36 @@ def shrink(
 
 def premultiplied(pixels: Pixels) -> Pixels:
     """Colours times alpha. Without an alpha, or where all of it is opaque, nothing changes."""
-    channels, most = pixels.shape[2], np.iinfo(pixels.dtype).max
-    if channels in (1, 3):
+    if _is_opaque(pixels):
         return pixels
-    alpha = cv2.extractChannel(pixels, channels - 1)
-    if cv2.minMaxLoc(alpha)[0] == most:
-        return pixels
-    if most == 255 and channels == 4:
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 4:
         return cv2.cvtColor(pixels, cv2.COLOR_RGBA2mRGBA)  # the same, twenty times faster
-    factors = np.full_like(pixels, most)
-    factors[..., :-1] = alpha[..., None]
-    return cv2.multiply(pixels, factors, scale=1 / most)
+    return cv2.multiply(pixels, _weights(pixels), scale=1 / np.iinfo(pixels.dtype).max)
 
 
 def straight(pixels: Pixels) -> Pixels:
     """Colours divided by alpha: the inverse of `premultiplied`, within a level at high alpha."""
-    channels, most = pixels.shape[2], np.iinfo(pixels.dtype).max
-    if channels in (1, 3):
+    if _is_opaque(pixels):
         return pixels
-    alpha = cv2.extractChannel(pixels, channels - 1)
-    if cv2.minMaxLoc(alpha)[0] == most:
-        return pixels
-    if most == 255 and channels == 4:
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 4:
         return cv2.cvtColor(pixels, cv2.COLOR_mRGBA2RGBA)
-    divisors = np.full_like(pixels, most)
-    divisors[..., :-1] = alpha[..., None]
-    return cv2.divide(pixels, divisors, scale=float(most))
+    return cv2.divide(pixels, _weights(pixels), scale=float(np.iinfo(pixels.dtype).max))
+
+
+def _is_opaque(pixels: Pixels) -> bool:
+    """Whether there is no alpha, or nothing is transparent."""
+    channels = pixels.shape[2]
+    if channels in (1, 3):
+        return True
+    least = cv2.minMaxLoc(cv2.extractChannel(pixels, channels - 1))[0]
+    return bool(least == np.iinfo(pixels.dtype).max)
+
+
+def _weights(pixels: Pixels) -> Pixels:
+    """The alpha for each of its colours; full for the alpha itself."""
+    weights = np.full_like(pixels, np.iinfo(pixels.dtype).max)
+    weights[..., :-1] = pixels[..., -1:]
+    return weights
 
 
 def _resized(pixels: Pixels, height: int, width: int, *, spare: bool = False) -> Pixels:
