@@ -7,6 +7,7 @@ import gradio as gr
 import pytest
 from pydantic import BaseModel, Field
 
+from tasks.models.matting import Matting
 from web.page import forms
 
 
@@ -139,3 +140,11 @@ def test_a_model_without_parameters_has_no_fields(schema: dict[str, Any]):
 def test_every_component_can_be_changed_by_the_person():
     for field in (only(bool, True), only(str, ""), only(Annotated[int, Field(ge=0, le=9)], 1)):
         assert forms.component(field).interactive is True
+
+
+def test_what_the_viewer_composes_itself_is_not_in_the_form() -> None:
+    assert [field.name for field in forms.fields(Matting.model_json_schema())] == [
+        "profile",
+        "refine",
+        "clean",
+    ]

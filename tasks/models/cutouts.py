@@ -9,7 +9,7 @@ from tasks.models.base import Params
 
 UPLOAD_ID = "[0-9a-f]{32}"
 IN_VIEWER: JsonDict = {"x-in-viewer": True}
-"""In a field's schema: the page's viewer offers this itself, so the form does not."""
+"""In a field's schema: for programs; the page composes pictures itself, so its form lacks it."""
 
 
 class CutoutParams(Params):

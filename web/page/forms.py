@@ -35,10 +35,15 @@ class Field:
 
 
 def fields(schema: Mapping[str, Any]) -> list[Field]:
-    """The fields of a JSON schema of an object (pydantic's `model_json_schema`), in its order."""
+    """The fields of a JSON schema of an object (pydantic's `model_json_schema`), in its order.
+
+    Without those that are `x-in-viewer`: they are for programs. The page lays the whole matte over
+    the person's own photo, so a cropped or shrunk one would lie across it.
+    """
     definitions = schema.get("$defs", {})
     properties = schema.get("properties", {})
-    return [_field(name, _resolve(prop, definitions)) for name, prop in properties.items()]
+    shown = {name: prop for name, prop in properties.items() if not prop.get("x-in-viewer")}
+    return [_field(name, _resolve(prop, definitions)) for name, prop in shown.items()]
 
 
 def component(field: Field) -> Component:
