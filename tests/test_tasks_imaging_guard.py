@@ -1,6 +1,7 @@
 """The guard says what a file is, and refuses what no decoder should see."""
 
 import contextlib
+import time
 import timeit
 from collections.abc import Callable
 
@@ -137,19 +138,22 @@ def test_every_refusal_of_the_corpus_has_a_sentence_and_a_hint():
 
 
 QUICK_S = 50e-6
+PAUSE_S = 0.2
 
 
 def test_no_file_of_the_corpus_takes_the_guard_more_than_50_microseconds():
     """What a header claims, and what is put between its parts, must not stall a web process."""
-    slow = {}
-    for name, file in corpus.files().items():
-        for _ in range(5):  # a busy neighbour slows a shared core down: the best of them counts
-            runs = timeit.repeat(lambda data=file.data: answered(data), number=1, repeat=100)
-            slow[name] = min(runs)
-            if slow[name] <= QUICK_S:
-                del slow[name]
-                break
-    assert slow == {}
+    slow = {name: file.data for name, file in corpus.files().items()}
+    for attempt in range(20):  # a busy neighbour slows a shared core for seconds: the best counts
+        time.sleep(PAUSE_S * bool(attempt))
+        slow = {name: data for name, data in slow.items() if best_s(data) > QUICK_S}
+        if not slow:
+            break
+    assert list(slow) == []
+
+
+def best_s(data: bytes) -> float:
+    return min(timeit.repeat(lambda: answered(data), number=1, repeat=100))
 
 
 def test_no_file_of_the_corpus_takes_the_second_look_more_than_a_quarter_second():

@@ -4,15 +4,16 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.imaging.header import Header, Limits, broken, too_many_parts
+from tasks.imaging.header import QUICK_PARTS, Header, Limits, broken, too_many_parts
 
 _SCREEN = struct.Struct("<HHBBB")
 _FRAME = struct.Struct("<HHHHB")
 _EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B
 _CONTROL = 0xF9
 _HAS_PALETTE, _INTERLACED, _HAS_TRANSPARENCY = 0x80, 0x40, 0x01
-_SUB_BLOCKS_PER_PART = 8
-"""How many times more sub-blocks than parts may be passed: they hold 255 bytes at most."""
+_SUB_BLOCKS_PER_PART, _SUB_BLOCKS_OF_QUICK_LOOK = 8, 96
+"""So many times more sub-blocks than parts may be passed: they hold 255 bytes at most. Of those, so
+many while an event loop waits."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def _frames(data: bytes, most_parts: int) -> Iterator[Frame]:
     flags = data[10]
     position = 13 + _palette_bytes(flags)
     shared, transparent, blocks = data[13:position], None, 0
-    left_over = [most_parts * _SUB_BLOCKS_PER_PART]
+    is_quick = most_parts <= QUICK_PARTS
+    left_over = [_SUB_BLOCKS_OF_QUICK_LOOK if is_quick else most_parts * _SUB_BLOCKS_PER_PART]
     while position < len(data) and data[position] != _END:
         if (blocks := blocks + 1) > most_parts:
             raise _TooMany
