@@ -61,9 +61,12 @@ def test_a_background_is_a_colour_by_code_or_name(said: str, sent: str) -> None:
     assert parameters.merged([], {"background": said}) == {"background": sent}
 
 
-def test_a_background_file_that_is_not_there_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"there is no file beach\.jpg for the background"):
-        parameters.background_file("beach.jpg")
+@pytest.mark.parametrize(
+    ("said", "why"), [("beach.jpg", "there is no file beach"), ("greenish", "is no background")]
+)
+def test_a_background_that_is_nothing_is_refused(said: str, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        parameters.merged([], {"background": said})
 
 
 def test_a_background_file_is_uploaded_and_named_by_its_id(tmp_path: Path) -> None:
@@ -126,3 +129,5 @@ def test_a_folder_is_told_from_a_file_by_its_ending(tmp_path: Path) -> None:
     assert destination.parse("out.v2").folder == Path("out.v2")
     assert destination.parse(str(tmp_path / "old.png")).folder == tmp_path / "old.png"
     assert destination.parse("-").is_stdout
+    with pytest.raises(BadInput, match=r"no result is written as \.tif; there are: \.webp"):
+        destination.parse("cut.tif")

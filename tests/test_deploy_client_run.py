@@ -153,7 +153,7 @@ def test_one_file_does_not_take_two_photos_and_no_photo_is_written_over(do: Run)
 def test_a_wrong_parameter_is_said_once_and_the_rest_is_not_sent(do: Run) -> None:
     code, out, err = do("in/one.jpg", "in/sub", model="noop", params={"salt": "x"}, jobs=1)
 
-    assert code == 1
+    assert code == 2
     assert "0 done, 0 of them cached, 1 failed" in out
     assert "salt" in err
     assert "stopped, as the rest would fail so too; not sent: 1" in err

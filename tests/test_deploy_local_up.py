@@ -52,6 +52,7 @@ def test_it_says_where_everything_is(up: Up) -> None:
     mode = (up.folder / "var" / "run.json").stat().st_mode & 0o777
 
     assert str(up.run["url"]) in up.said
+    assert up.run["own_url"] == up.run["url"], "there is no public address"
     assert up.password not in up.said, "it is printed to a terminal only"
     assert "admin_password in var/installation.json" in up.said
     assert mode == 0o600

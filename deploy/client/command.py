@@ -49,7 +49,10 @@ def _outputs(incomplete: str) -> list[str]:
 
 Paths = Annotated[
     list[str],
-    typer.Argument(help="Photos, folders of them, https addresses, or - for standard input."),
+    typer.Argument(
+        metavar="PHOTOS...",
+        help="Photos, folders of them, https addresses, or - for standard input.",
+    ),
 ]
 ModelName = Annotated[
     str,

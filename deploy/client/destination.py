@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.client.folders import ENDINGS
 from tasks.errors import BadInput
 
 STDOUT = "-"
@@ -32,10 +33,14 @@ def parse(word: str) -> Destination:
     """What `--out` names: `-`, a file by the ending of a picture or of JSON, else a folder."""
     if word == STDOUT:
         return Destination(None)
-    path = Path(word)
-    is_file = path.suffix.lower() in {*FORMATS, ".json"} and not path.is_dir()
-    if is_file and not word.endswith("/"):
+    path, ending = Path(word), Path(word).suffix.lower()
+    if path.is_dir() or word.endswith("/"):
+        return Destination(path)
+    if ending in {*FORMATS, ".json"}:
         return Destination(None, path)
-    if path.exists() and not path.is_dir():
+    if ending in ENDINGS:
+        names = ", ".join(FORMATS)
+        raise BadInput(f"no result is written as {ending}; there are: {names}, and .json")
+    if path.exists():
         raise BadInput(f"{path} is a file; --out names a folder, or a picture such as cut.png")
     return Destination(path)

@@ -13,6 +13,11 @@ Status = Literal["done", "there", "planned", "failed", "not_accepted", "cancelle
 """`there`: an earlier run has written the same. `planned`: it would be sent (--dry-run).
 `not_accepted`: it was found in a folder, and this server takes no photos of its format."""
 
+SAME_FOR_ALL = frozenset({"bad_params", "bad_output", "bad_background", "no_model", "no_upload"})
+"""Codes of refusals that every other photo would get as well."""
+PARAMETERS_HINT = "`pixelmill models --json` describes each parameter."
+"""In place of the server's hint, which names an address of the API."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -39,7 +44,12 @@ def failure(error: Exception) -> Failure:
     return {"code": "error", "message": str(error) or type(error).__name__, "hint": None}
 
 
+def is_same_for_all(error: Failure | None) -> bool:
+    """Whether every other photo would be refused in the same way."""
+    return error is not None and error.get("code") in SAME_FOR_ALL
+
+
 def sentence(error: Failure) -> str:
     """An error on one line, with what to do about it."""
-    hint = error.get("hint")
+    hint = PARAMETERS_HINT if error.get("code") == "bad_params" else error.get("hint")
     return f"{error['message']} ({hint})" if hint else error["message"]

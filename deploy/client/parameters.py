@@ -10,6 +10,7 @@ from tasks.errors import BadInput
 from tasks.models.base import RESERVED
 
 BACKGROUND = "background"
+UPLOAD_ID = re.compile("[0-9a-f]{32}")
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, str]:
@@ -65,29 +66,33 @@ def checked_output(output: str) -> str:
 def background_file(value: str) -> Path | None:
     """The file that a background names; None for a colour, `blur`, or the id of an upload."""
     path = Path(value)
-    if path.is_file():
-        return path
-    if "/" in value or path.suffix.lower() in ENDINGS:
-        raise BadInput(f"there is no file {value} for the background")
-    return None
+    return path if value and path.is_file() else None
 
 
 def _background(value: str) -> str:
-    """A background with a colour as `#rrggbb`: `white`, `fff` and `ffffff` are understood too.
+    """A background as the API takes it, or the path of a file that is there.
 
-    An unquoted # begins a comment in a shell, so that many would be lost.
+    `white`, `fff` and `ffffff` are understood as `#ffffff` is: an unquoted # begins a comment in a
+    shell, so that many would be lost.
     """
-    if Path(value).exists():
+    if background_file(value) or value in ("", "blur") or UPLOAD_ID.fullmatch(value):
         return value
-    digits = value.removeprefix("#")
-    if re.fullmatch(r"[0-9a-fA-F]{6}", digits):
-        return f"#{digits.lower()}"
-    if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
-        return "#" + "".join(2 * digit for digit in digits.lower())
+    digits = value.removeprefix("#").lower()
+    if re.fullmatch(r"[0-9a-f]{6}", digits):
+        return f"#{digits}"
+    if re.fullmatch(r"[0-9a-f]{3}", digits):
+        return "#" + "".join(2 * digit for digit in digits)
     from PIL import ImageColor  # CSS' names of colours
 
     named = ImageColor.colormap.get(value.lower())
-    return named if isinstance(named, str) else value
+    if isinstance(named, str):
+        return named
+    if "/" in value or Path(value).suffix.lower() in ENDINGS:
+        raise BadInput(f"there is no file {value} for the background")
+    raise BadInput(
+        f"{value!r} is no background",
+        hint="Expected a colour (white, ff8800), blur, the path of a picture, or an upload's id.",
+    )
 
 
 def _option(name: str) -> str:

@@ -11,10 +11,10 @@ from deploy.client.destination import Destination
 from deploy.client.display import Display
 from deploy.client.folders import LeftOut
 from deploy.client.lines import Lines
-from deploy.client.outcome import Outcome
+from deploy.client.outcome import Outcome, is_same_for_all
 from deploy.client.photos import STDIN, Found, Photo
 from deploy.client.plan import Plan
-from deploy.client.sender import SAME_FOR_ALL, Sender, remembered
+from deploy.client.sender import Sender, remembered
 from deploy.client.server import Server
 from deploy.client.sources import Sources
 from deploy.client.totals import Totals
@@ -102,7 +102,7 @@ def _run(
     def work(photo: Photo) -> Outcome:
         with bars.photo(photo) as show:
             outcome = do(photo, show)
-        if outcome.error and outcome.error.get("code") in SAME_FOR_ALL:
+        if is_same_for_all(outcome.error):
             client.stopping.set()
         return outcome
 

@@ -23,8 +23,6 @@ CERTAIN_ENDINGS = frozenset(
     (".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".apng", ".webp", ".avif")
 )
 """What every server takes: such a file that is refused is no photo, and its user wants to know."""
-SAME_FOR_ALL = frozenset({"bad_params", "bad_output", "bad_background", "no_model", "no_upload"})
-"""Codes of refusals that every other photo would get as well."""
 
 Show = Callable[[Job], None]
 

@@ -39,6 +39,8 @@ def shown(name: str | Path) -> str:
 
 def size(count: int) -> str:
     """A number of bytes, e.g. `3.4 MB`."""
+    if count < 1000:
+        return f"{count} bytes"
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 

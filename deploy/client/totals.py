@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deploy.client.folders import LeftOut
-from deploy.client.outcome import Outcome, Status
+from deploy.client.outcome import Outcome, Status, is_same_for_all
 
 DONE, FAILED, WRONG_USE, NO_SERVER = 0, 1, 2, 3
 """Exit codes of `pixelmill run`. A signal gives 128 and its number: Ctrl-C is 130."""
@@ -21,6 +21,8 @@ class Totals:
     """Of those that are done: known to the server already."""
     bytes: int = 0
     """Of what was written, or of what would be sent."""
+    is_wrong_use: bool = False
+    """Whether a photo was refused as every other would be: for a parameter, say."""
     signal: int = 0
     """What has stopped the run; 0: nothing."""
 
@@ -36,6 +38,8 @@ class Totals:
             self.cached += 1
         if outcome.status == "not_accepted":
             self.left_out += 1
+        if is_same_for_all(outcome.error):
+            self.is_wrong_use = True
 
     def of(self, status: Status) -> int:
         """How many photos came to this."""
@@ -51,4 +55,6 @@ class Totals:
         """The exit code of the command."""
         if self.signal:
             return 128 + self.signal
+        if self.is_wrong_use:
+            return WRONG_USE
         return FAILED if self.of("failed") or self.not_sent else DONE

@@ -2,7 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from deploy.client import text
 from deploy.client.destination import Destination
@@ -14,6 +15,8 @@ from deploy.client.totals import Totals
 
 NAMED = 10
 """So many photos with one and the same error are named; --verbose names all."""
+LABELS = 3
+"""So many labels of a photo are said."""
 
 
 class Words:
@@ -59,8 +62,8 @@ class Words:
             print(self._line(self._last))
         counts = f"{done} done, {totals.cached} of them cached, {failed} failed"
         seconds = time.monotonic() - self._began
-        where = f"{text.size(totals.bytes)} in {shown(str(self._destination))}"
-        print(f"{counts}; {seconds:.1f} s, {where}")
+        where = f", {text.size(totals.bytes)} in {shown(str(self._destination))}"
+        print(f"{counts}; {seconds:.1f} s{where if done else ''}")
         if there := totals.of("there"):
             were = "was" if there == 1 else "were"
             print(f"{there} of {totals.photos} {were} there already; --again sends them anyway")
@@ -93,7 +96,8 @@ class Words:
             return f"{name}: cancelled"
         files = ", ".join(shown(file) for file in outcome.files.values())
         cached = ", cached" if outcome.job and outcome.job["cached"] else ""
-        return f"{name} -> {files or 'standard output'} ({outcome.seconds:.1f} s{cached})"
+        labels = _labels(outcome.job["result"]["data"]) if outcome.job else ""
+        return f"{name} -> {files} ({outcome.seconds:.1f} s{cached}){labels}"
 
 
 def _stopped(totals: Totals, destination: Destination) -> str:
@@ -104,3 +108,10 @@ def _stopped(totals: Totals, destination: Destination) -> str:
     if not destination.folder:
         return line
     return f"{line}. To go on, give the same command again: what is done is not sent again."
+
+
+def _labels(data: Mapping[str, Any]) -> str:
+    """The first labels of an answer, if that is what the model gives."""
+    labels = data.get("labels") or []
+    said = [f"{item['label']} {item['score']:.0%}" for item in labels[:LABELS] if "score" in item]
+    return f": {', '.join(said)}" if said else ""
