@@ -336,7 +336,7 @@ def pngs() -> Cases:
     yield "itxt-bomb.png", png(header, pixels, chunk(b"iTXt", b"k\0\1\0\0\0" + bomb(64))), 200
     yield "profile-bomb.png", png(header, pixels, chunk(b"iCCP", b"p\0\0" + bomb(512))), 200
     small = chunk(b"iCCP", b"p\0\0" + bomb(48))
-    yield "small-profile-bomb.png", png(header, pixels, small), 422
+    yield "small-profile-bomb.png", png(header, pixels, small), 200
     many = chunk(b"zTXt", b"k\0\0" + bomb(1))
     yield "text-1000.png", png(header, pixels, many * 1000), 200
     yield "text-10000.png", png(header, pixels, many * 10_000), 200

@@ -1,72 +1,247 @@
-"""Colours under a profile come out as what they mean in sRGB."""
+"""Colours come out as what they mean in sRGB, whichever way a file says what they mean."""
 
-import struct
+import zlib
+from pathlib import Path
 
+import colours
 import corpus
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from colour_files import P3, RED, flat, found, meant, middle, near, notes, png
+from colours import SPACES, SRGB, with_segments
+from PIL import Image
 
-from tasks.imaging import codec, colour, guard
+from tasks.imaging import codec, guard
 
-SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-
-
-def swapped_profile() -> bytes:
-    """sRGB with its red and green light exchanged, under another name."""
-    profile = bytearray(SRGB.replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be")))
-    places = {}
-    for i in range(struct.unpack_from(">I", profile, 128)[0]):
-        name, place, _ = struct.unpack_from(">4sII", profile, 132 + 12 * i)
-        places[name] = place
-    red, green = places[b"rXYZ"] + 8, places[b"gXYZ"] + 8
-    light = bytes(profile[red : red + 12])
-    profile[red : red + 12] = profile[green : green + 12]
-    profile[green : green + 12] = light
-    return bytes(profile)
+INPUTS = Path(__file__).parent / "inputs"
 
 
-def cmyk_profile() -> bytes:
-    """Ink 0 gives white; cyan a middle green, unlike plain mixing; any black gives black."""
-    corners = np.zeros((2, 2, 2, 2, 3), np.uint8)
-    corners[...] = (0, 128, 128)
-    corners[:, :, :, 0] = (128, 70, 170)
-    corners[0, 0, 0, 0] = (255, 128, 128)
-    steps = bytes(range(256))
-    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    table = b"mft1" + bytes(4) + b"\4\3\2\0" + identity + steps * 4 + corners.tobytes() + steps * 3
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
-    tags = struct.pack(">I4sII4sII", 2, b"A2B0", 156, len(table), b"wtpt", 156 + len(table), 20)
-    size = 156 + len(table) + 20
-    head = struct.pack(">I4sI4s4s4s12s4s", size, bytes(4), 0x02100000, b"prtr", b"CMYK", b"Lab ",
-                       struct.pack(">6H", 2026, 1, 1, 0, 0, 0), b"acsp")  # fmt: skip
-    head += bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
-    return head.ljust(128, b"\0") + tags + table + white
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("p3-apple.jpg", (255, 0, 0)),
+        ("p3-samsung.jpg", (255, 0, 0)),
+        ("p3-chrome.png", (255, 0, 0)),
+        ("linear-gimp.png", (128, 66, 66)),
+        ("grey-linear.jpg", (152, 152, 152)),
+        ("p3-nclx.avif", (254, 1, 0)),
+        ("p3-cicp.png", (255, 0, 0)),
+        ("linear-gama.png", (128, 66, 66)),
+        ("adobe-exif-r03.jpg", (0, 191, 70)),
+        ("cmyk-adobe.jpg", (25, 235, 235)),
+        ("cmyk-no-adobe-marker.jpg", (25, 235, 235)),
+    ],
+)
+def test_a_picture_from_a_phone_a_camera_or_an_editor_keeps_its_colours(name, wanted):
+    data = (INPUTS / name).read_bytes()
+
+    image = codec.decode(data, guard.check(data)).image
+
+    assert near(image[288, 320].tolist(), list(wanted), 3)
+
+
+@pytest.mark.parametrize("version", [2, 4])
+@pytest.mark.parametrize("name", SPACES)
+def test_a_profile_is_converted_by_what_it_does(name, version):
+    space = SPACES[name]
+
+    got = middle(flat("PNG", icc_profile=space.icc(version=version)))
+
+    assert near(got, meant(space))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
-def test_a_wide_profile_is_converted_in_every_format(kind):
-    picture = Image.new("RGB", (32, 32), (220, 40, 40))
-    data = corpus.save(picture, kind, icc_profile=swapped_profile())
+def test_a_profile_with_srgb_in_its_name_is_converted_in_every_format(kind):
+    profile = P3.icc(name="DCI-P3 D65 Gamut with sRGB Transfer")
 
-    red, green, blue = codec.decode(data, guard.check(data)).image[16, 16].tolist()
-
-    assert green > 200 and red < 80 and blue < 80
+    assert near(middle(flat(kind, icc_profile=profile)), meant(P3), 3)
 
 
-def test_srgb_and_broken_profiles_change_nothing():
-    image = np.asarray(corpus.photo())
+def test_a_profile_called_srgb_whose_channels_are_exchanged_is_converted():
+    got = middle(flat("PNG", icc_profile=SRGB.icc(name="sRGB IEC61966-2.1", swapped=True)))
 
-    for profile in (b"", b"noise" * 9, SRGB, bytes(16) + b"RGB " + bytes(200), cmyk_profile()):
-        found = colour.find(b"", guard.Header("png", 96, 64), {"icc_profile": profile})
-        assert (colour.to_srgb(image, found) == image).all()
+    assert got[1] > 190 and got[0] < 80
+
+
+@pytest.mark.parametrize("version", [2, 4])
+def test_srgb_under_another_name_changes_no_value(version):
+    picture = corpus.photo()
+    data = corpus.save(picture, "PNG", icc_profile=SRGB.icc(version=version, name="Scanner"))
+
+    assert (codec.decode(data, guard.check(data)).image == np.asarray(picture)).all()
+    assert found(data).icc == b""
+
+
+def test_a_profile_by_a_table_is_converted():
+    space = SPACES["adobe"]
+
+    got = middle(flat("PNG", icc_profile=colours.table_icc(space)))
+
+    assert near(got, meant(space), 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_profile_of_a_megabyte_is_used(kind):
+    profile = colours.table_icc(P3, extra_bytes=2**20)
+
+    assert near(middle(flat(kind, icc_profile=profile)), meant(P3), 3)
+
+
+def test_parts_of_a_profile_are_joined_by_their_numbers():
+    parts = colours.icc_segments(colours.table_icc(P3), 10_000)
+
+    data = with_segments(flat("JPEG"), *reversed(parts))
+
+    assert near(middle(data), meant(P3), 3)
+
+
+@pytest.mark.parametrize("change", ["missing", "twice", "another count"])
+def test_a_profile_with_wrong_parts_is_ignored_and_that_is_said(change):
+    parts = colours.icc_segments(colours.table_icc(P3), 10_000)
+    if change == "missing":
+        parts = parts[:-1]
+    elif change == "twice":
+        parts = [*parts, parts[0]]
+    else:
+        marker, body = parts[0]
+        parts[0] = marker, body[:13] + b"\x09" + body[14:]
+    data = with_segments(flat("JPEG"), *parts)
+
+    assert near(middle(data), list(RED))
+    assert notes(data) == ("profile_ignored",)
+
+
+# PNG: cICP before iCCP before sRGB before gAMA and cHRM
+
+CICP_P3 = (b"cICP", bytes([12, 13, 0, 1]))
+CHUNK_SRGB = (b"sRGB", b"\0")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "space"),
+    [
+        ([colours.iccp(SPACES["adobe"].icc()), CICP_P3], P3),
+        ([CHUNK_SRGB, CICP_P3], P3),
+        ([CHUNK_SRGB, colours.iccp(P3.icc())], P3),
+        ([colours.gama(1.0), CHUNK_SRGB], SRGB),
+        ([(b"cICP", bytes([12, 13, 1, 1])), colours.iccp(SPACES["adobe"].icc())], SPACES["adobe"]),
+        ([(b"cICP", b"\x0c"), CHUNK_SRGB], SRGB),
+        ([colours.iccp(b"no profile"), colours.gama(1.0)], SPACES["linear"]),
+        ([colours.gama(2.2)], SRGB),
+        ([colours.gama(2.2), colours.chrm(SRGB)], SPACES["gamma22"]),
+        ([colours.gama(1.8)], colours.Space("1.8", colours.BT709, colours.gamma(1.8))),
+        ([colours.gama(1.8), colours.chrm(SPACES["apple"])], SPACES["apple"]),
+        ([colours.chrm(P3)], SRGB),
+        ([(b"cICP", bytes([1, 1, 0, 1]))], colours.Space("tv", colours.BT709, colours.gamma(2.4))),
+    ],
+)
+def test_of_several_statements_in_a_png_the_one_that_the_standard_prefers_counts(chunks, space):
+    data = png(*chunks)
+
+    assert near(middle(data), meant(space))
+    assert notes(data) == ()
+
+
+def test_half_of_a_png_chunk_about_colours_states_nothing():
+    for kind in (b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI", b"iCCP"):
+        assert near(middle(png((kind, b"\0"))), list(RED), 0), kind
+
+
+def test_grey_follows_its_gamma():
+    data = png(colours.gama(1.0), values=55)
+
+    assert near(middle(data), meant(SPACES["linear"], (55, 55, 55)))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_grey_follows_a_profile_of_grey(kind):
+    data = flat(kind, 80, icc_profile=colours.grey_icc(colours.gamma(1.0), 2))
+
+    assert near(middle(data), [152] * 3)
+
+
+def test_grey_follows_a_profile_of_rgb():
+    data = flat("JPEG", 80, icc_profile=SPACES["linear2020"].icc())
+
+    assert near(middle(data), [152] * 3)
+
+
+def test_narrow_values_are_widened():
+    data = png((b"cICP", bytes([1, 13, 0, 0])), values=(16, 126, 235))
+
+    assert middle(data) == [0, 128, 255]
+
+
+def test_a_profile_that_would_inflate_without_end_is_ignored():
+    bomb = zlib.compress(bytes(2**26), 9)
+
+    data = png((b"iCCP", b"a name\0\0" + bomb))
+
+    assert near(middle(data), list(RED), 0)
+    assert notes(data) == ("profile_ignored",)
+
+
+# AVIF
+
+
+@pytest.mark.parametrize(
+    ("points", "space"),
+    [
+        ((12, 13), P3),
+        ((9, 13), SPACES["bt2020"]),
+        ((1, 8), SPACES["linear"]),
+        ((2, 2), SRGB),
+        ((1, 1), SRGB),
+    ],
+)
+def test_an_avif_follows_its_code_points(points, space):
+    data = colours.with_code_points(flat("AVIF"), *points)
+
+    assert near(middle(data), meant(space), 4)
+
+
+def test_the_profile_of_an_avif_counts_more_than_its_code_points():
+    data = colours.with_code_points(flat("AVIF", icc_profile=P3.icc()), 9, 8)
+
+    assert near(middle(data), meant(P3), 4)
+
+
+# Adobe RGB by EXIF
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
+def test_adobe_rgb_by_exif_is_honoured_and_that_is_said(kind, order):
+    data = flat(kind, exif=b"Exif\0\0" + colours.exif(order=order))
+    if kind == "AVIF":
+        data = data.replace(b"colrnclx", b"free----")
+
+    assert near(middle(data), meant(SPACES["adobe"]), 3)
+    assert notes(data) == ("adobe_rgb_by_exif",)
+
+
+@pytest.mark.parametrize(("index", "space"), [(b"R98", 65535), (b"R03", 1), (b"THM", 65535)])
+def test_any_other_exif_means_srgb(index, space):
+    data = flat("JPEG", exif=b"Exif\0\0" + colours.exif(index, space))
+
+    assert near(middle(data), list(RED))
+    assert notes(data) == ()
+
+
+def test_a_profile_counts_more_than_exif():
+    data = flat("JPEG", exif=b"Exif\0\0" + colours.exif(), icc_profile=P3.icc())
+
+    assert near(middle(data), meant(P3))
+
+
+# CMYK
 
 
 def test_cmyk_goes_by_its_profile():
     inks = np.zeros((32, 32, 4), np.uint8)
     inks[:, 16:, 0] = 255
     picture = Image.frombytes("CMYK", (32, 32), inks.tobytes())
-    data = corpus.save(picture, "JPEG", quality=100, icc_profile=cmyk_profile())
+    data = corpus.save(picture, "JPEG", quality=100, icc_profile=colours.cmyk_icc())
 
     image = codec.decode(data, guard.check(data)).image
 
@@ -75,9 +250,9 @@ def test_cmyk_goes_by_its_profile():
     assert cyan[1] > cyan[0] + 50 and cyan[1] > cyan[2] + 50, "green, not the cyan of plain mixing"
 
 
-def test_cmyk_without_a_profile_is_mixed_plainly():
-    inks = np.full((4, 4, 4), (255, 0, 0, 0), np.uint8)
+def test_cmyk_is_mixed_plainly_without_a_profile_of_its_own():
+    for options, said in (({}, ()), ({"icc_profile": P3.icc()}, ("profile_ignored",))):
+        data = flat("JPEG", (255, 0, 0, 0), **options)
 
-    for profile in (b"", bytes(16) + b"CMYK" + bytes(200)):
-        mixed = colour.to_srgb(inks, colour.Colour("CMYK", profile))
-        assert mixed[0, 0].tolist() == [0, 255, 255]
+        assert near(middle(data), [0, 255, 255])
+        assert notes(data) == said

@@ -37,7 +37,7 @@ def compose(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[s
     matte, backdrop, photo = given
     look = Look(**arguments["look"])
     source = sources.open_source(data[at:], Header(**arguments["header"]))
-    keeps = bool(arguments["keeps"]) and source.colour.space == "RGB"
+    keeps = bool(arguments["keeps"])
     subject = _subject(source, matte, keeps) if photo is None else Subject(photo, matte)
     upload = _upright_size(source)
     frame = cutouts.frame_of(subject, upload, look)
@@ -111,9 +111,7 @@ def _upright_parts(source: Source, size: tuple[int, int]) -> Iterator[Pixels]:
 
 def _converted(pixels: Pixels, space: Colour, keeps: bool) -> Pixels:
     """RGB or RGBA of 8 bits, in sRGB unless the colours stay as they are."""
-    if not keeps:
-        return colour.to_srgb(pixels, space)
-    return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    return colour.kept(pixels, space) if keeps else colour.to_srgb(pixels, space)
 
 
 def _upright_size(source: Source) -> tuple[int, int]:

@@ -11,8 +11,9 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 _KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
-_KEPT_WHEN_SMALL = {b"iCCP", b"eXIf"}
-"""The colour profile and the orientation; the first of each."""
+_KEPT_WHEN_SMALL = {b"eXIf"}
+"""The orientation; the first of it. Colours are read from the whole file (cms/png.py): Pillow would
+refuse it for a profile above its own limit."""
 _SMALL_BYTES = 65_536
 _HEADER = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")

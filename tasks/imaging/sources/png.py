@@ -39,7 +39,7 @@ def open_source(data: bytes, header: Header) -> Source:
     return Source(
         picture.width,
         picture.height,
-        colour.find(stripped, header, picture.info),
+        colour.find(data, header, picture.info),
         strips,
         lambda height, width: base.shrink(strips(), picture.height, (height, width)),
         base.orientation_of(picture),

@@ -1,0 +1,1 @@
+"""Colour management: what a file says about its colours, ICC profiles, and conversions to sRGB."""

@@ -1,0 +1,27 @@
+"""What a file of any format says about its colours."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.imaging.cms import bmp, heif, jpeg, png, tiff
+from tasks.imaging.cms.statement import Stated
+from tasks.imaging.header import Header
+
+_READERS = {
+    "png": png.read,
+    "avif": heif.read,
+    "heif": heif.read,
+    "heic": heif.read,
+    "tiff": tiff.read,
+    "bmp": bmp.read,
+}
+
+
+def of(data: bytes, header: Header, info: Mapping[Any, Any]) -> Stated:
+    """The statements of a file. `info`: what Pillow has found; it counts for the other formats."""
+    if header.format == "jpeg":
+        return jpeg.read(data, header.channels)
+    if header.format in _READERS:
+        return _READERS[header.format](data)
+    profile = info.get("icc_profile")
+    return Stated(None, (profile,) if profile else ())
