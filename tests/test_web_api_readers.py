@@ -1,6 +1,5 @@
 """Forms and JSON with a photo in them, taken apart in whatever pieces they arrive."""
 
-import asyncio
 import base64
 import json
 import random
@@ -47,7 +46,7 @@ def form(*parts: tuple[str, bytes]) -> bytes:
 def read(reader: Reader, body: bytes, size: int = 65_536) -> Received:
     for start in range(0, len(body), size):
         reader.write(body[start : start + size])
-    return asyncio.run(reader.end())
+    return reader.end()
 
 
 def refusal(reader: Callable[[], Reader], body: bytes) -> BadInput:
@@ -220,20 +219,20 @@ def test_no_piece_of_a_large_body_stops_the_process_for_long(kind: str) -> None:
         longest_s = max(longest_s, time.thread_time() - before_s)
 
     assert longest_s < 0.005
-    assert len(asyncio.run(reader.end()).picture) >= 20 * MIB
+    assert len(reader.end().picture) >= 20 * MIB
 
 
-async def test_the_loop_goes_on_while_a_large_picture_is_put_together() -> None:
+def test_the_loop_waits_for_no_large_picture_to_be_put_together() -> None:
     reader, longest_s = RawReader(LIMIT), 0.0
-    for _ in range(24):
-        reader.write(bytes(MIB))
-    ending = asyncio.create_task(reader.end())
-    while not ending.done():
+    for _ in range(24 * 16):
         before_s = time.thread_time()
-        await asyncio.sleep(0)
+        reader.write(bytes(MIB // 16))
         longest_s = max(longest_s, time.thread_time() - before_s)
+    before_s = time.thread_time()
+    picture = reader.end().picture
+    longest_s = max(longest_s, time.thread_time() - before_s)
 
-    assert longest_s < 0.005 and len((await ending).picture) == 24 * MIB
+    assert longest_s < 0.005 and len(picture) == 24 * MIB
 
 
 def test_tiny_pieces_use_no_more_memory_than_they_hold() -> None:
@@ -247,7 +246,7 @@ def test_tiny_pieces_use_no_more_memory_than_they_hold() -> None:
     assert used < 1.2 * 1_000_000
 
 
-async def test_there_is_one_copy_of_the_picture_and_none_of_its_text() -> None:
+def test_there_is_one_copy_of_the_picture_and_none_of_its_text() -> None:
     reader = json_reader()
     head, text, tail = b'{"image": "', base64.b64encode(bytes(48 * 1024)), b'"}'
     tracemalloc.start()
@@ -256,9 +255,10 @@ async def test_there_is_one_copy_of_the_picture_and_none_of_its_text() -> None:
         reader.write(text)
     reader.write(tail)
     arrived = tracemalloc.get_traced_memory()[1]
-    picture = (await reader.end()).picture
+    picture = reader.end().picture
     left = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
 
     assert len(picture) == 12 * MIB
-    assert arrived < 1.1 * len(picture) and left < 1.1 * len(picture)
+    # A buffer grows by an eighth at a time. What it has not used yet is an address and no memory.
+    assert arrived < 1.125 * len(picture) + 4 * len(text) and left < 1.01 * len(picture)

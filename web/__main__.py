@@ -1,5 +1,6 @@
 """`python -m web`: one web process (see also `pixelmill web --help`)."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -21,6 +22,9 @@ UNSENT_BYTES = 262_144
 Its default is 3 MB, which no limit of ours counts."""
 STARTUP_FAILED = 3
 """Exit status, the same as that of uvicorn's own command."""
+_M_MMAP_THRESHOLD = -3
+"""Of glibc's malloc.h."""
+_LARGE_BLOCK_BYTES = 2**20
 
 
 def main() -> None:
@@ -30,6 +34,7 @@ def main() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 (as above)
     configure(settings().log_level)
     refuse_old_layout("pixelmill web")
+    give_large_blocks_back()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the app handles it
     config = uvicorn.Config(
         "web.app:create",
@@ -50,6 +55,17 @@ def main() -> None:
     server.run(listeners(config.bind_socket()))
     if not server.started:
         sys.exit(STARTUP_FAILED)
+
+
+def give_large_blocks_back() -> None:
+    """Have each large block of memory return to the system when it is freed.
+
+    After the first one is freed, glibc would take others of up to its size from a heap instead,
+    which shrinks only at its end: photos long gone would count as memory of this process for hours.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # other C libraries than glibc do so anyway
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def listeners(listening: socket.socket) -> list[socket.socket]:

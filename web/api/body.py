@@ -77,7 +77,7 @@ async def _read(request: Request, reservation: Reservation, reader: Reader, limi
     reservation.stop_waiting()
     if refusal:
         raise refusal
-    return await reader.end()
+    return reader.end()
 
 
 def _take(chunk: bytes, reservation: Reservation, reader: Reader) -> BadInput | None:

@@ -75,13 +75,13 @@ class FormReader:
             raise _broken("it does not follow the rules of multipart/form-data") from error
         return self._picture.size + self._overhead - before
 
-    async def end(self) -> Received:
+    def end(self) -> Received:
         """The photo and the fields beside it."""
         if self._parser.state != MultipartState.END:
             raise _broken("its end is missing")
         if not self._picture.size and not self._fields.get("url"):
             raise no_picture("this form", HINT)
-        return Received(await self._picture.whole(), _opened(self._fields), self._filename)
+        return Received(self._picture.whole(), _opened(self._fields), self._filename)
 
     def _begin(self) -> None:
         self._parts += 1

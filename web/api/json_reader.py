@@ -64,7 +64,7 @@ class JsonReader:
             raise too_many_parameters()
         return self._picture.size + len(self._rest) - before
 
-    async def end(self) -> Received:
+    def end(self) -> Received:
         """The picture and the fields beside it."""
         value = check_json(bytes(self._rest))
         if not isinstance(value, dict):
@@ -78,7 +78,7 @@ class JsonReader:
         filename = value.pop("filename", "")
         fields = {name: item for name, item in value.items() if name not in PICTURE_NAMES}
         name = filename if isinstance(filename, str) else ""
-        return Received(await self._picture.whole(), _flattened(fields), name)
+        return Received(self._picture.whole(), _flattened(fields), name)
 
     def _outside(self, piece: bytes, start: int) -> int:
         """Between strings: on to the next token."""

@@ -1,7 +1,7 @@
 """What a request for work has brought: one picture, and the parameters that came with it."""
 
-import asyncio
 from collections.abc import Mapping
+from io import BytesIO
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -16,10 +16,6 @@ PICTURE_NAMES = frozenset({
 MAX_PARAMETERS_BYTES = 64 * 1024
 """For all that a body holds beside its picture: names, values, headers of parts, white space."""
 MAX_PARAMETERS = 100
-_SMALL = 16_384
-"""Bytes below which a piece is joined with the next ones at once."""
-_LONG = 2**20
-"""Bytes from which joining takes longer than handing it to a thread."""
 
 
 class Received(NamedTuple):
@@ -42,56 +38,41 @@ class Reader(Protocol):
     def write(self, piece: bytes, /) -> int:
         """Take the next piece; how many bytes of memory it uses. Raises BadInput."""
 
-    async def end(self) -> Received:
+    def end(self) -> Received:
         """The body is complete. Raises BadInput if it is not what its type says."""
 
 
 class PictureBuffer:
-    """The bytes of one picture, in the pieces in which they came.
+    """The bytes of one picture, as they come: one copy, in a block of memory of its own.
 
-    Pieces are joined once: a buffer that grows would be copied again and again.
+    A block so large is moved without a copy when it grows, and goes back to the system as soon as
+    nobody refers to it (see `web/__main__.py`). Many pieces would leave holes that do not.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.size = max_bytes, 0
-        self._pieces: list[bytes] = []
-        self._small = bytearray()
+        self._bytes = BytesIO()
 
     def write(self, data: bytes) -> int:
         """Append; how many bytes of memory that uses. Raises BadInput (413) above the limit."""
         self.size += len(data)
         if self.size > self.max_bytes:
             raise too_large(self.max_bytes)
-        if not self._small and (len(data) >= _SMALL or not self._pieces):
-            self._pieces.append(data)
-            return len(data)
-        self._small += data  # millions of tiny pieces would use more memory than they hold
-        if len(self._small) >= _SMALL:
-            self._flush()
-        return len(data)
+        return self._bytes.write(data)
 
-    async def whole(self) -> bytes:
-        """All of it; once, as the pieces are given up."""
-        self._flush()
-        pieces, self._pieces = self._pieces, []
-        if self.size < _LONG:
-            return b"".join(pieces)
-        whole = await asyncio.to_thread(b"".join, pieces)  # which does not hold the GIL
-        pieces.clear()  # the thread still refers to them
+    def whole(self) -> bytes:
+        """All of it, without a copy; once, as the buffer is given up."""
+        whole = self._bytes.getvalue()
+        self._bytes.close()
         return whole
-
-    def _flush(self) -> None:
-        if self._small:
-            self._pieces.append(bytes(self._small))
-            self._small.clear()
 
 
 class RawReader(PictureBuffer):
     """The body is the picture."""
 
-    async def end(self) -> Received:
+    def end(self) -> Received:
         """The picture."""
-        return Received(await self.whole())
+        return Received(self.whole())
 
 
 def too_large(max_bytes: int) -> BadInput:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 
 import httpcore
 import httpx
@@ -101,13 +102,13 @@ async def _answer_of(target: Target) -> AsyncIterator[httpcore.Response]:
 async def _body(answer: httpcore.Response, bounds: Bounds) -> bytes:
     """The whole body, counted as it arrives whatever its length is declared to be."""
     _check_answer(answer, bounds.bytes)
-    data = bytearray()
+    data = BytesIO()
     async for chunk in answer.aiter_stream():
-        if len(data) + len(chunk) > bounds.bytes:
+        if data.tell() + len(chunk) > bounds.bytes:
             raise _too_large(bounds.bytes)
         bounds.on_bytes(len(chunk))
-        data += chunk
-    return bytes(data)
+        data.write(chunk)
+    return data.getvalue()
 
 
 def _check_answer(answer: httpcore.Response, limit: int) -> None:
