@@ -1,8 +1,9 @@
 /** Takes photos from a file to a result. An item is {name, photo, request, phase, details, job, error, ...}. */
 
 import { ApiError, call, follow, listModels, retry } from "./api.js";
-import { bitmapOf, fitted } from "./pictures.js";
-import { changed, isBusy, ready, request, state } from "./state.js";
+import { canvasOf, fit, uprightOf } from "./photos.js";
+import { TYPES } from "./pictures.js";
+import { changed, isBusy, outputsOf, ready, request, state } from "./state.js";
 import { submit } from "./upload.js";
 
 const MAX_UPLOADS = 3;
@@ -76,7 +77,8 @@ async function accepted(item, signal) {
   const started = performance.now();
   try {
     const onPhase = (phase, details) => setPhase(item, phase, details);
-    return await submit(item.photo, item.request, { sendOriginal: state.sendOriginal, signal, onPhase });
+    const asked = { ...item.request, ...outputsOf(item.request.model) };
+    return await submit(item.photo, asked, { sendOriginal: state.sendOriginal, signal, onPhase });
   } finally {
     item.sendMs = performance.now() - started;
     release();
@@ -127,10 +129,13 @@ function release() {
 
 /** Make a small copy as a data: address for a reload; none if the browser cannot read the photo. */
 async function keepThumb(item) {
-  const bitmap = !item.thumb && item.photo.file && (await bitmapOf(item.photo));
-  if (!bitmap) return;
-  item.thumb = fitted(bitmap, THUMB_SIDE, "#fff").toDataURL("image/jpeg", 0.75);
+  const upright = !item.thumb && item.photo.file && (await uprightOf(item.photo));
+  if (!upright) return;
+  const [canvas, context] = canvasOf(...fit(upright, THUMB_SIDE));
+  upright.draw(context, canvas.width, canvas.height);
+  item.thumb = canvas.toDataURL(upright.isOpaque ? TYPES.jpeg : TYPES.webp, 0.75);
   store(state.items);
+  changed();
 }
 
 // --- What survives a reload of the tab: jobs and small copies of their photos ---

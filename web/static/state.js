@@ -2,7 +2,7 @@
 
 import { isOver } from "./api.js";
 
-export const state = { models: [], model: null, params: {}, items: [], current: null, sendOriginal: false };
+export const state = { models: [], model: null, params: {}, items: [], current: null, sendOriginal: false, look: null };
 
 const drawers = new Set();
 
@@ -30,9 +30,21 @@ export const make = (html) => document.createRange().createContextualFragment(ht
 
 /** Model and parameters of a run that begins now; the schema's defaults before the form was touched. */
 export function request() {
-  const properties = Object.entries(modelNamed(state.model)?.params.properties ?? {});
+  const all = Object.entries(modelNamed(state.model)?.params.properties ?? {});
+  const properties = all.filter(([, about]) => !about["x-in-viewer"]); // the viewer does those itself
   const defaults = properties.map(([name, about]) => [name, about.default]).filter(([, value]) => value != null);
   return { model: state.model, params: state.params[state.model] ?? Object.fromEntries(defaults) };
+}
+
+/** {output}: the objects that the viewer needs of a model's result; {} for those that come by themselves. */
+export function outputsOf(model) {
+  return modelNamed(model)?.kind === "matte" ? { output: ["alpha", "preview", "edge_colours"] } : {};
+}
+
+/** The parameters by which the API gives the picture that the viewer shows; a picture of one's own has no name there. */
+export function lookParams({ background, isCropped, margin }) {
+  const ground = background && background !== "picture" ? { background } : {};
+  return { ...ground, ...(isCropped ? { crop: "subject", margin } : {}) };
 }
 
 export const isStale = (item) => Boolean(item.request) && JSON.stringify(item.request) !== JSON.stringify(request());

@@ -1,36 +1,34 @@
 /** Uploads a photo to S3 by a signed URL: hash, shrink if that helps, PUT. The web process gets no image bytes. */
 
 import { ApiError, call, retry } from "./api.js";
-import { bitmapOf, encoded, fitted } from "./pictures.js";
+import { headerOf } from "./headers.js";
+import { canvasOf, fit, uprightOf } from "./photos.js";
+import { canWrite, TYPES, written } from "./pictures.js";
 
 const MAX_SIDE = 2048;
-const SHRUNK = "jpeg-2048";
 const SMALL_BYTES = 1_000_000;
 const QUALITY = 0.9;
 const MIN_GAIN = 0.8; // a shrunk photo is sent if it has less than this share of the bytes
-const ACCEPTED = ["image/jpeg", "image/png", "image/webp", "image/avif"];
+const KNOWN = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF or JPEG XL";
 
 /** SHA-256 as hex. Null outside a secure context (plain http on a LAN): known photos are sent again then. */
-export async function sha256(file) {
+export async function sha256(bytes) {
   if (!globalThis.crypto?.subtle) return null;
-  const digest = await crypto.subtle.digest("SHA-256", await file.arrayBuffer());
+  const digest = await crypto.subtle.digest("SHA-256", bytes);
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** Width and height of the upright picture, or null if this browser cannot read it. */
-export async function measure(file) {
-  const image = new Image();
-  image.src = URL.createObjectURL(file);
-  const loaded = new Promise((resolve) => {
-    image.onload = () => resolve({ width: image.naturalWidth, height: image.naturalHeight });
-    image.onerror = () => resolve(null);
-  });
-  return loaded.finally(() => URL.revokeObjectURL(image.src));
+/** The photo upright, at most MAX_SIDE a side, as a file of `type`. */
+async function shrink(photo, type) {
+  const [canvas, context] = canvasOf(...fit(photo.size, MAX_SIDE));
+  (await uprightOf(photo)).draw(context, canvas.width, canvas.height);
+  return written(canvas, type, QUALITY);
 }
 
-/** The photo upright and on white, at most MAX_SIDE a side, as a JPEG. */
-async function shrink(photo) {
-  return encoded(fitted(await bitmapOf(photo), MAX_SIDE, "#fff"), "image/jpeg", QUALITY);
+/** The type of a shrunk photo: one that keeps what is transparent. */
+async function shrunkType({ header }) {
+  if (header.isOpaque) return TYPES.jpeg;
+  return (await canWrite(TYPES.webp)) ? TYPES.webp : TYPES.png;
 }
 
 /**
@@ -48,8 +46,8 @@ export async function submit(photo, request, { sendOriginal, signal, onPhase }) 
     if (job) return job;
   }
   const wanted = await choose(photo, sendOriginal, onPhase);
-  const making = make(photo, wanted);
-  let slot = await ask(wanted, wanted === "original" ? photo.file : null);
+  const making = photo.file && make(photo, wanted);
+  let slot = await ask(wanted, wanted === "original" ? (await making)?.blob : null);
   if (slot?.job) return slot.job;
   if (!photo.file) throw new ApiError("This photo is no longer on the server.", { hint: "Add it again." });
   if (wanted !== "original") onPhase("shrinking");
@@ -75,6 +73,15 @@ export async function submit(photo, request, { sendOriginal, signal, onPhase }) 
   return post("/jobs", { upload: photo.upload, ...request });
 }
 
+/** Sends a file as it is, for a parameter that names an upload; resolves with the upload's id. */
+export async function send(file, signal) {
+  const type = headerOf(new Uint8Array(await file.arrayBuffer())).type ?? file.type;
+  const slot = () => call("POST", "/uploads", { size: file.size, type, variant: "original" }, signal);
+  const { upload } = await retry(slot, signal);
+  await put(upload, new Blob([file], { type }), signal, () => {});
+  return upload.id;
+}
+
 /** {job} if the server has this variant, else the upload slot for `blob`; null if that is not made yet. */
 async function jobOrSlot(post, photo, request, variant, blob) {
   const about = blob ? { size: blob.size, type: blob.type } : {};
@@ -91,33 +98,41 @@ function unless404(error) {
   if (error.status !== 404) throw error;
 }
 
-/** The variant to send; hashes and measures the photo the first time. */
+/** The variant to send; hashes and decodes the photo the first time. */
 async function choose(photo, sendOriginal, onPhase) {
   if (!photo.file) return photo.variant;
-  if (photo.sha256 === undefined) {
+  if (!photo.header || photo.sha256 === undefined) {
     onPhase("hashing");
-    [photo.sha256, photo.size] = await Promise.all([sha256(photo.file), measure(photo.file)]);
+    await examine(photo);
   }
-  const { size, file } = photo;
-  const accepted = ACCEPTED.includes(file.type);
-  if (!size && !accepted) {
-    throw new ApiError("This file is not a photo that can be read here.", { hint: "Add a JPEG, PNG, WebP or AVIF." });
+  const { size, file, header } = photo;
+  if (!size && !header.type) {
+    throw new ApiError("This file is not a photo that can be read here.", { hint: `Add a ${KNOWN}.` });
   }
   const large = size && Math.max(size.width, size.height) > MAX_SIDE;
   const helps = size && (large || file.size > SMALL_BYTES);
   photo.sendOriginal = sendOriginal;
-  photo.variant = (helps && !sendOriginal) || !accepted ? SHRUNK : "original";
+  const isShrunk = (helps && !sendOriginal && !header.isUnusual) || !header.type;
+  photo.variant = isShrunk ? `${(await shrunkType(photo)).split("/")[1]}-${MAX_SIDE}` : "original";
   return photo.variant;
+}
+
+/** Learn all that sending and drawing need: header, hash, and the size as it is drawn here (null: it cannot be). */
+async function examine(photo) {
+  const bytes = await photo.file.arrayBuffer();
+  photo.header = headerOf(new Uint8Array(bytes));
+  const [hash, upright] = await Promise.all([sha256(bytes), uprightOf(photo)]);
+  Object.assign(photo, { sha256: hash, size: upright && { width: upright.width, height: upright.height } });
 }
 
 /** The bytes of a variant; the original if shrinking fails or gains little. */
 async function make(photo, variant) {
-  const { file } = photo;
-  if (variant === "original") return { blob: file, variant };
-  const blob = await shrink(photo).catch(() => null);
-  const unsupported = !ACCEPTED.includes(file.type);
-  if (blob && (unsupported || blob.size < file.size * MIN_GAIN)) return { blob, variant };
-  return { blob: file, variant: (photo.variant = "original") };
+  const { file, header } = photo;
+  const original = file && new Blob([file], { type: header.type ?? file.type }); // by its bytes, not by its name
+  if (variant === "original") return { blob: original, variant };
+  const blob = await shrink(photo, await shrunkType(photo)).catch(() => null);
+  if (blob && (!header.type || blob.size < file.size * MIN_GAIN)) return { blob, variant };
+  return { blob: original, variant: (photo.variant = "original") };
 }
 
 /** PUT with progress, which fetch lacks. Exactly the signed headers are sent. */

@@ -2,18 +2,18 @@
 
 import { add, remove, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
-import { changed, isBusy, make, onChange, request, state } from "./state.js";
-import { Viewer } from "./viewer.js";
+import { changed, isBusy, lookParams, make, modelNamed, onChange, request, state } from "./state.js";
 
+const ACCEPT = "image/*,.jfif,.jpe,.mpo,.apng,.webp,.avif,.heic,.heif,.hif,.tif,.tiff,.bmp,.dib,.gif,.jxl";
 const SAMPLES = { astronaut: "An astronaut", chelsea: "A cat", coffee: "A cup of coffee" };
 
 const MARKUP = `<div>
   <label class="drop">
-    <input type="file" multiple accept="image/*" aria-label="Choose photos">
+    <input type="file" multiple accept="${ACCEPT}" aria-label="Choose photos">
     <svg viewBox="0 0 48 48" aria-hidden="true"><rect x="5" y="9" width="38" height="30" rx="5"/><circle cx="16" cy="19" r="3.5"/><path d="m6 34 11-10 8 7 6-5 11 9"/></svg>
     <b></b>
     <span>or <u>choose them</u>, or paste one</span>
-    <small>JPEG, PNG, WebP, AVIF, up to 25 MiB</small>
+    <small>JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF, JPEG XL, up to 25 MiB</small>
   </label>
   <p class="samples"><span>No photo? Try one of these.</span></p>
   <section class="bench" hidden>
@@ -21,7 +21,7 @@ const MARKUP = `<div>
     <div class="viewer"></div>
     <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
     <div class="error" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
-    <p class="reloaded note">The page was reloaded: downloads have the preview's size. Add the photo again for its full size.</p>
+    <p class="reloaded note">The page was reloaded: downloads have the size in which the photo was sent. Add it again for its full size.</p>
     <ol class="stages" aria-label="Stages"></ol>
     <details class="programs"><summary>For programs</summary>
       <div class="tabs" role="group" aria-label="Show as"></div><pre tabindex="0"></pre><button type="button" data-do="copy">Copy</button>
@@ -37,7 +37,8 @@ export function mountWorkbench(element) {
   root.append(make(MARKUP));
   const find = (selector) => root.querySelector(selector);
   const announce = (text) => (find(".announcement").textContent = text);
-  const viewer = new Viewer(find(".viewer"), announce);
+  let loaded;
+  const viewer = () => (loaded ??= import("./viewer.js").then(({ Viewer }) => new Viewer(find(".viewer"))));
 
   takeFiles(root);
   offerSamples(find(".samples"));
@@ -87,7 +88,11 @@ function takeFiles(root) {
   document.addEventListener("dragleave", over(-1));
   document.addEventListener("drop", (event) => {
     over(-depth)(event);
-    if (hasFiles(event)) add(event.dataTransfer.files);
+    if (!hasFiles(event)) return;
+    const { files } = event.dataTransfer;
+    const place = event.target.closest?.("[data-drop]"); // which wants a picture for itself
+    if (place) place.dispatchEvent(new CustomEvent("pm-files", { detail: files }));
+    else add(files);
   });
   document.addEventListener("paste", (event) => {
     if (event.clipboardData?.files.length) add(event.clipboardData.files);
@@ -117,7 +122,8 @@ function drawBench(find, viewer, announce) {
     if (key === shown) return;
     shown = key;
     try {
-      await (done ? viewer.showResult(item) : viewer.showPhoto(item));
+      const shows = await viewer();
+      await (done ? shows.showResult(item) : shows.showPhoto(item));
       if (done && !item.announced) announce(`${item.name} is done.`);
       item.announced ||= done;
     } catch (error) {
@@ -130,7 +136,7 @@ function drawBench(find, viewer, announce) {
     find(".facts").textContent = factsOf(item);
     find(".badge").hidden = !(phase === "done" && job.cached);
     find(".bench").dataset.phase = phase;
-    find(".reloaded").hidden = Boolean(item.photo.file) || phase !== "done" || job.result.kind !== "matte";
+    find(".reloaded").hidden = Boolean(item.photo.file) || item.photo.variant === "original" || job?.result?.kind !== "matte";
     find(".viewer").hidden = phase === "failed" && !item.photo.size && !item.thumb;
     find(".work").hidden = !isBusy(item);
     find('[data-do="stop"]').disabled = phase === "cancelling";
@@ -145,7 +151,8 @@ function drawBench(find, viewer, announce) {
 }
 
 function factsOf({ photo, phase, sendMs, job }) {
-  const size = photo.size && `${photo.size.width} × ${photo.size.height}`;
+  const shape = photo.size ?? job?.result;
+  const size = shape?.width && `${shape.width} × ${shape.height}`;
   if (phase !== "done") return size || "";
   const shrunk = photo.sent < photo.file?.size ? `${bytes(photo.file.size)} shrunk, ` : "";
   const sent = photo.file && (photo.sent ? `${shrunk}${bytes(photo.sent)} sent` : "nothing sent");
@@ -160,7 +167,7 @@ function drawPrograms(root) {
   const draw = () => {
     if (!root.open) return;
     const job = JSON.stringify(state.current?.job, null, 2) ?? "";
-    code.textContent = { JSON: job, ...snippets(state.current?.request ?? request()) }[shown];
+    code.textContent = { JSON: job, ...snippets(asked()) }[shown];
     for (const tab of tabs.children) tab.setAttribute("aria-pressed", tab.textContent === shown);
   };
   for (const name of ["JSON", "curl", "Python"]) {
@@ -170,6 +177,13 @@ function drawPrograms(root) {
   }
   root.addEventListener("toggle", draw);
   return draw;
+}
+
+/** The request of the current photo, with what the viewer makes of its result. */
+function asked() {
+  const { model, params } = state.current?.request ?? request();
+  const look = modelNamed(model)?.kind === "matte" && state.look ? lookParams(state.look) : {};
+  return { model, params: { ...params, ...look, ...(Object.keys(look).length ? { output: "cutout" } : {}) } };
 }
 
 /** The request of a run for a shell and for Python. */
@@ -228,7 +242,7 @@ function tileOf(item) {
 function drawTile(tile, item) {
   const preview = item.phase === "done" && item.job.result.objects?.preview?.url;
   const [pick, image] = [tile.querySelector(".pick"), tile.querySelector("img")];
-  const source = (item.previewed ??= preview || null) ?? item.url ?? item.thumb;
+  const source = (item.previewed ??= preview || null) ?? item.thumb ?? item.url;
   if (source && image.getAttribute("src") !== source) image.src = source;
   tile.dataset.phase = isBusy(item) ? "busy" : item.phase;
   pick.setAttribute("aria-current", item === state.current);
