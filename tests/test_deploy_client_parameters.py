@@ -69,6 +69,14 @@ def test_a_background_that_is_nothing_is_refused(said: str, why: str) -> None:
         parameters.merged([], {"background": said})
 
 
+def test_a_background_file_that_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hi")
+    asked = RunOptions("matting", {"background": str(tmp_path / "notes.txt")})
+
+    with pytest.raises(BadInput, match=r"notes\.txt is no picture"):
+        choice.with_upload(asked, lambda file, media_type: "unused")
+
+
 def test_a_background_file_is_uploaded_and_named_by_its_id(tmp_path: Path) -> None:
     (tmp_path / "beach.png").touch()
     asked = RunOptions("matting", {"background": str(tmp_path / "beach.png"), "crop": "none"})

@@ -58,12 +58,15 @@ def chosen(models: Sequence[Model], name: str) -> Model:
 def with_upload(asked: RunOptions, upload: Callable[[Path, str], str]) -> RunOptions:
     """The same with the id of an upload where the background names a file.
 
-    `upload` sends a file of a media type, and returns the id.
+    `upload` sends a file of a media type, and returns the id. Raises BadInput for a file that is no
+    picture by its ending.
     """
     file = background_file(asked.params.get(BACKGROUND, ""))
     if not file:
         return asked
     media_type = mimetypes.guess_type(file.name)[0] or "image/jpeg"
+    if not media_type.startswith("image/"):
+        raise BadInput(f"{file} is no picture, which a background has to be")
     return replace(asked, params={**asked.params, BACKGROUND: upload(file, media_type)})
 
 
