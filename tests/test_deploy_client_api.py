@@ -173,14 +173,9 @@ def test_a_picture_is_written_to_a_file_after_tries(
     assert size == 9
 
 
-@pytest.mark.parametrize("answer", [(200, {}, ["hello"]), (404, {}, {"error": {"message": "no"}})])
-def test_what_is_not_pixelmill_is_said_to_be_something_else(
-    fake: Callable[..., Server], answer: Answer
-) -> None:
+def test_what_is_not_pixelmill_is_said_to_be_something_else(fake: Callable[..., Server]) -> None:
     with (
-        Client(fake(answer)) as client,
-        pytest.raises(BadInput, match="is not Pixelmill") as caught,
+        Client(fake((200, {}, ["hello"]))) as client,
+        pytest.raises(BadInput, match="is not Pixelmill"),
     ):
         client.models()
-
-    assert "without a path" in str(caught.value.hint)

@@ -220,6 +220,13 @@ def test_adobe_rgb_by_exif_is_honoured_and_that_is_said(kind, order):
     assert notes(data) == ("adobe_rgb_by_exif",)
 
 
+@pytest.mark.parametrize("space", [0, 2])
+def test_adobe_rgb_by_exif_is_seen_as_other_cameras_write_it(space):
+    data = flat("JPEG", exif=b"Exif\0\0" + colours.exif(b"R03" if space == 0 else b"R98", space))
+
+    assert near(middle(data), meant(SPACES["adobe"]), 3)
+
+
 @pytest.mark.parametrize(("index", "space"), [(b"R98", 65535), (b"R03", 1), (b"THM", 65535)])
 def test_any_other_exif_means_srgb(index, space):
     data = flat("JPEG", exif=b"Exif\0\0" + colours.exif(index, space))

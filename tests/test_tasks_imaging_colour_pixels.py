@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from tasks.imaging import colour, guard
+from tasks.imaging import codec, colour, guard
 from tasks.imaging.colour import Colour
+from tasks.imaging.cutouts import Look
 from tasks.imaging.guard import Header
+from tasks.imaging.sinks import Encoded
 
 CICP_P3 = (b"cICP", bytes([12, 13, 0, 1]))
 
@@ -204,3 +206,57 @@ def test_steps_that_could_be_chained_without_end_are_not_taken():
     data = flat("PNG", icc_profile=colours.profile(b"RGB ", tags))
 
     assert near(middle(data), meant(P3))
+
+
+def cut_out(data: bytes, form: str) -> Encoded:
+    """All of the picture, as a cut-out that keeps its colours."""
+    matte = np.full((32, 48), 255, np.uint8)
+    name = f"cutout-{form}"
+    composed = codec.compose(data, guard.check(data), matte, None, Look(), [name], True)
+    return composed.pictures[name]
+
+
+@pytest.mark.parametrize("form", ["png", "webp", "avif", "jpeg"])
+@pytest.mark.parametrize("name", ["adobe", "prophoto", "linear", "almost a megabyte"])
+def test_a_cut_out_that_keeps_its_colours_has_the_profile_of_the_upload(name, form):
+    big = colours.table_icc(P3, extra_bytes=900_000)
+    profile = big if name == "almost a megabyte" else SPACES[name].icc()
+
+    cut = cut_out(flat("PNG", icc_profile=profile), form)
+
+    with Image.open(io.BytesIO(cut.data)) as picture:
+        assert picture.info["icc_profile"] == profile
+        assert near(list(picture.convert("RGB").getpixel((24, 16))), list(RED), 3)
+
+
+@pytest.mark.parametrize("values", [(200, 60, 40), 80])
+def test_a_cut_out_that_keeps_linear_light_looks_as_the_upload_does(values):
+    data = png(colours.gama(1.0), values=values)
+
+    cut = cut_out(data, "png").data
+
+    assert near(middle(cut), middle(data), 1)
+    assert notes(cut) == ()
+
+
+def test_of_a_huge_profile_only_what_is_needed_is_kept():
+    data = flat("PNG", icc_profile=colours.table_icc(P3, extra_bytes=2**21))
+
+    cut = cut_out(data, "png").data
+
+    assert len(cut) < 2**16
+    assert near(middle(cut), middle(data), 1)
+
+
+def test_a_profile_that_needs_over_a_megabyte_is_not_kept_but_used():
+    data = flat("PNG", icc_profile=colours.table_icc(P3, steps=65))
+
+    cut = cut_out(data, "png").data
+
+    assert colour.profile(found(cut)) == b""
+    assert near(middle(cut), meant(P3), 3)
+
+
+def test_a_cut_out_of_srgb_has_no_profile():
+    with Image.open(io.BytesIO(cut_out(flat("PNG"), "png").data)) as picture:
+        assert "icc_profile" not in picture.info

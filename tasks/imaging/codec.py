@@ -20,6 +20,8 @@ _BYTES_PER_PIXEL = 12
 """Of address space. Pillow reserves 8 for a WebP, libwebp 4; at most 6 are in use (for a JPEG)."""
 _COMPOSED_BYTES_PER_PIXEL = 32
 """The same while pictures are made, the files in memory included."""
+_EXTRA_BYTES = 3 * 2**20
+"""Of a file beside its pixels: a kept colour profile has up to 1 MiB."""
 _WALL_FACTOR = 4
 """How many times longer than the CPU time a busy machine may take."""
 
@@ -133,7 +135,8 @@ def prepare() -> dict[str, str]:
 
 
 def _most_bytes(name: str, header: Header) -> int:
-    return 2**20 + 5 * (header.pixels if name in cutouts.CUTOUTS else header.pixels // 4)
+    pixels = header.pixels if name in cutouts.CUTOUTS else header.pixels // 4
+    return _EXTRA_BYTES + 5 * pixels
 
 
 def _composed(answer: dict[str, Any], memory: sandbox.Memory) -> Composed:

@@ -21,6 +21,8 @@ from tasks.imaging.cms.statement import Statement
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.header import Header
 
+_MOST_KEPT_BYTES = 2**20
+"""Of a profile that is embedded: Pillow, among others, opens no PNG with a larger one."""
 _BLOCK_PIXELS = 2**18
 """Converted at a time: what is needed on the way stays within some MiB."""
 
@@ -75,19 +77,23 @@ def to_srgb(pixels: Pixels, colour: Colour) -> NDArray[np.uint8]:
 def kept(pixels: Pixels, colour: Colour) -> NDArray[np.uint8]:
     """Pixels of a source -> H x W x 3, x 4 with their alpha, in the space of `profile(colour)`.
 
-    RGB values stay, in 8 bits. Grey becomes RGB, and CMYK sRGB. HDR is tone-mapped, but its wide
-    gamut stays.
+    RGB values stay, in 8 bits. Grey becomes RGB. CMYK becomes sRGB, as does what has a profile of
+    more than a MiB. HDR is tone-mapped, but its wide gamut stays.
     """
-    return _converted(pixels, colour, keeps=True)
+    return _converted(pixels, colour, keeps=_can_stay(colour))
 
 
 def profile(colour: Colour) -> bytes:
     """The ICC profile to embed beside pixels of `kept`; empty for sRGB."""
     if colour.named and colour.named.hdr:
         return colour.named.tone_mapped().profile()
-    if colour.space == "CMYK" or not colour.icc:
+    if not _can_stay(colour) or not colour.icc:
         return b""
     return converters.grey_as_rgb(colour.icc) if _is_of_grey(colour) else colour.icc
+
+
+def _can_stay(colour: Colour) -> bool:
+    return colour.space != "CMYK" and len(colour.icc) <= _MOST_KEPT_BYTES
 
 
 def _exif(info: Mapping[Any, Any]) -> bytes:
@@ -126,7 +132,9 @@ def _by_effect(space: Space, data: bytes, used: icc.Profile) -> Colour | None:
     effect = converters.effect(used)
     if effect == "broken":
         return None
-    return Colour(space, data if effect == "converts" else b"")
+    if effect == "none":
+        return Colour(space)
+    return Colour(space, data if len(data) <= _MOST_KEPT_BYTES else used.data)
 
 
 def _is_of_grey(colour: Colour) -> bool:

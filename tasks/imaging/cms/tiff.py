@@ -13,7 +13,8 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 13: 4, 16: 8, 18: 8}
 """Bytes of a value by its type; a tag of another type is left out."""
 _PHOTOMETRIC, _ICC, _EXIF = 262, 34675, 34665
 _COLOUR_SPACE, _INTEROP, _INTEROP_INDEX = 0xA001, 0xA005, 1
-_UNCALIBRATED, _ADOBE = 65535, b"R03"
+_SRGB, _ADOBE_RGB, _ADOBE = 1, 2, b"R03"
+"""Colour spaces of EXIF, the second as some cameras write it, and the index of DCF 2.0."""
 _KINDS: dict[int, Space] = {0: "GRAY", 1: "GRAY", 5: "CMYK"}
 
 
@@ -64,14 +65,15 @@ def read(data: bytes) -> Stated:
 
 
 def is_adobe_rgb(data: bytes) -> bool:
-    """Whether EXIF says Adobe RGB: DCF 2.0's index R03, and a colour space that is not sRGB."""
+    """Whether EXIF says Adobe RGB: by its colour space, or by an index where that is not sRGB."""
     tiff = _open(data)
     if tiff is None:
         return False
     camera = tiff.tags(tiff.whole(tiff.tags(tiff.first).get(_EXIF, b"")))
     interop = tiff.tags(tiff.whole(camera.get(_INTEROP, b"")))
-    is_uncalibrated = tiff.whole(camera.get(_COLOUR_SPACE, b"")) == _UNCALIBRATED
-    return is_uncalibrated and interop.get(_INTEROP_INDEX, b"").startswith(_ADOBE)
+    space = tiff.whole(camera.get(_COLOUR_SPACE, b""))
+    is_adobe = interop.get(_INTEROP_INDEX, b"").startswith(_ADOBE)
+    return space == _ADOBE_RGB or is_adobe and space != _SRGB
 
 
 def _open(data: bytes) -> _Tiff | None:
