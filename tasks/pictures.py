@@ -15,6 +15,7 @@ from tasks.imaging.sinks import Encoded
 from tasks.imaging.types import Alpha, Image
 from tasks.models.base import Output
 from tasks.models.cutouts import CutoutParams
+from tasks.models.previews import PREVIEW, PreviewParams
 from tasks.settings import settings
 from tasks.work import UploadInfo, Work
 
@@ -35,7 +36,8 @@ def made(work: Work, output: Output, image: Image, upload: UploadInfo) -> Made:
     """All pictures of a result. Raises BadInput or WrongBytes if the background cannot be used."""
     own = dict(output.images)
     matte = own.pop("alpha", None) if work.model.kind == "matte" else None
-    encoded = dict(_encoded(name, picture) for name, picture in own.items())
+    preview = work.params.format if isinstance(work.params, PreviewParams) else ""
+    encoded = dict(_encoded(name, picture, preview) for name, picture in own.items())
     if work.model.kind != "matte":
         return Made(encoded)
     if matte is None:
@@ -44,9 +46,13 @@ def made(work: Work, output: Output, image: Image, upload: UploadInfo) -> Made:
     return Made(encoded | _named(cut.pictures), _crop(work, cut, upload), _notes(work, cut))
 
 
-def _encoded(full_name: str, picture: Any) -> tuple[str, Encoded]:
-    """A model's own picture, in the format that its name ends in."""
+def _encoded(full_name: str, picture: Any, preview: str) -> tuple[str, Encoded]:
+    """A model's own picture, in the format that its name ends in.
+
+    `preview`: the format of a picture of that name; empty where the request cannot choose it.
+    """
     name, _, form = full_name.partition(".")
+    form = form or (preview if name == PREVIEW else "")
     form = form or ("png" if picture.ndim == 2 else "webp")
     height, width = picture.shape[:2]
     data = encode.ENCODERS[form](picture, b"")

@@ -173,9 +173,14 @@ def test_a_picture_is_written_to_a_file_after_tries(
     assert size == 9
 
 
-def test_what_is_not_pixelmill_is_said_to_be_something_else(fake: Callable[..., Server]) -> None:
+@pytest.mark.parametrize("answer", [(200, {}, ["hello"]), (404, {}, {"error": {"message": "no"}})])
+def test_what_is_not_pixelmill_is_said_to_be_something_else(
+    fake: Callable[..., Server], answer: Answer
+) -> None:
     with (
-        Client(fake((200, {}, ["hello"]))) as client,
-        pytest.raises(BadInput, match="is not Pixelmill"),
+        Client(fake(answer)) as client,
+        pytest.raises(BadInput, match="is not Pixelmill") as caught,
     ):
         client.models()
+
+    assert "without a path" in str(caught.value.hint)

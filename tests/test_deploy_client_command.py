@@ -161,6 +161,7 @@ def test_a_second_ctrl_c_ends_at_once(stack: Stack, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [(["none.jpg"], 2, "there is no file or folder none.jpg"),
+     (["ftp://a/b.jpg"], 2, "ftp://a/b.jpg cannot be downloaded"),
      (["one.jpg", "-m", "nope"], 2, "no model 'nope'"),
      (["one.jpg", "--margin", "2"], 2, "--margin"),
      (["one.jpg", "--output", "out/"], 2, "--out (-o)"),

@@ -55,6 +55,7 @@ def test_a_parameter_that_is_given_in_two_ways_is_refused() -> None:
 @pytest.mark.parametrize(
     ("said", "sent"),
     [("#FF8800", "#ff8800"), ("ff8800", "#ff8800"), ("f80", "#ff8800"), ("white", "#ffffff"),
+     ("White", "#ffffff"), ("rgb(255, 136, 0)", "#ff8800"),
      ("blur", "blur"), ("0f" * 16, "0f" * 16)],
 )  # fmt: skip
 def test_a_background_is_a_colour_by_code_or_name(said: str, sent: str) -> None:
@@ -62,11 +63,24 @@ def test_a_background_is_a_colour_by_code_or_name(said: str, sent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "why"), [("beach.jpg", "there is no file beach"), ("greenish", "is no background")]
+    ("said", "why"),
+    [
+        ("beach.jpg", "there is no file beach"),
+        ("greenish", "is no background"),
+        ("#ff880080", "is no background"),
+    ],
 )
 def test_a_background_that_is_nothing_is_refused(said: str, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         parameters.merged([], {"background": said})
+
+
+def test_a_background_file_that_is_no_picture_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hi")
+    asked = RunOptions("matting", {"background": str(tmp_path / "notes.txt")})
+
+    with pytest.raises(BadInput, match=r"notes\.txt is no picture"):
+        choice.with_upload(asked, lambda file, media_type: "unused")
 
 
 def test_a_background_file_is_uploaded_and_named_by_its_id(tmp_path: Path) -> None:
@@ -131,3 +145,17 @@ def test_a_folder_is_told_from_a_file_by_its_ending(tmp_path: Path) -> None:
     assert destination.parse("-").is_stdout
     with pytest.raises(BadInput, match=r"no result is written as \.tif; there are: \.webp"):
         destination.parse("cut.tif")
+
+
+def test_the_preview_of_another_model_has_the_format_of_its_file() -> None:
+    def asked(out: str, **params: str) -> Any:
+        card = {**model(), "kind": "boxes"}
+        to = destination.parse(out)
+        return choice.options(
+            [card], "", params, output="", destination=to, priority="interactive"
+        ).params
+
+    assert asked("faces.png") == asked("-") == {"format": "png"}
+    assert asked("out") == asked("faces.json") == {}
+    with pytest.raises(BadInput, match="does not end like a picture of --format avif"):
+        asked("faces.png", format="avif")

@@ -64,6 +64,18 @@ def test_a_file_of_somebody_else_is_not_written_over(tmp_path: Path, content: st
         results.earlier(tmp_path / "a", ASKED)
 
 
+def test_pictures_of_an_earlier_question_are_still_no_photos(tmp_path: Path) -> None:
+    for name, model in (("cutout", "matting"), ("preview", "facemask"), ("labels", "classify")):
+        job = {**JOB, "result": {"objects": {name: {"url": "/x", "type": "image/png"}}}}
+        results.save(job, tmp_path / "a", replace(ASKED, model=model), "in/a.jpg", download)
+
+    assert names(tmp_path) == {"a.cutout.png", "a.preview.png", "a.labels.png", "a.json"}
+    assert all(results.is_result(file) for file in tmp_path.iterdir())
+    assert results.earlier(tmp_path / "a", replace(ASKED, model="classify"))
+    (tmp_path / "a.other.png").touch()
+    assert not results.is_result(tmp_path / "a.other.png")
+
+
 def test_a_result_that_cannot_be_downloaded_leaves_no_half_file(tmp_path: Path) -> None:
     def broken(url: str, file: Path) -> int:
         file.write_bytes(b"half")

@@ -149,3 +149,18 @@ def test_a_model_of_mattes_that_returns_none_is_at_fault(made: Callable[..., Mad
             np.zeros((4, 4, 3), np.uint8),
             info,  # type: ignore[arg-type]
         )
+
+
+@pytest.mark.parametrize(("params", "pillow"), [({}, "WEBP"), ({"format": "png"}, "PNG")])
+def test_a_preview_has_the_format_that_is_asked_for_and_other_pictures_their_own(
+    in_process: None, params: Mapping[str, Any], pillow: str
+) -> None:
+    spec = Spec(secrets.token_hex(32), "ada", "facemask", params, ["preview"], "u", "w", "c")
+    work, image = Work(RunRef(spec.request_key, 1), spec), np.zeros((8, 9, 3), np.uint8)
+    upload = {"width": 9, "height": 8, "has_alpha": False}
+
+    output = Output(images={"preview": image, "detail": image})
+    made = pictures.made(work, output, image, upload)  # type: ignore[arg-type]  # what is read
+
+    kinds = {name: Image.open(io.BytesIO(file.data)).format for name, file in made.pictures.items()}
+    assert kinds == {"preview": pillow, "detail": "WEBP"}

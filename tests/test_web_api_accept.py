@@ -43,7 +43,10 @@ def test_a_picture_is_the_answer_to(accept: str, format: str) -> None:
 
 
 def test_a_type_that_is_excluded_is_not_taken() -> None:
-    assert wished("image/*, image/png;q=0").types == set(FORMATS) - {"image/png"}
+    wish = wished("image/*, image/png;q=0")
+
+    assert wish.types == set(FORMATS) - {"image/png"}
+    assert wish.refused == {"image/png"}
 
 
 @pytest.mark.parametrize("accept", ["image/gif", "image/png;q=0", "image/heic, image/tiff"])
@@ -78,6 +81,40 @@ def test_an_output_that_was_named_is_the_answer() -> None:
 
 def test_other_models_are_answered_by_their_preview() -> None:
     assert for_picture(wished("image/png"), card("boxes"), OPTIONS, {})[0].output == "preview"
+
+
+def test_a_preview_is_made_in_the_format_that_was_asked_for_where_the_model_can() -> None:
+    named = OPTIONS._replace(output="preview")
+
+    for options in (OPTIONS, named):
+        asked, params = for_picture(wished("image/png"), card("boxes", format={}), options, {})
+        assert (asked.output, params) == ("preview", {"format": "png"})
+
+
+def test_a_matte_without_the_parameter_is_asked_for_its_cutout_by_name() -> None:
+    named = OPTIONS._replace(output="cutout,alpha")
+
+    assert for_picture(wished("image/avif"), card("matte"), OPTIONS, {})[0].output == "cutout-avif"
+    assert (
+        for_picture(wished("image/png"), card("matte"), named, {})[0].output == "cutout-png,alpha"
+    )
+    assert for_picture(wished("image/*"), card("matte"), OPTIONS, {})[0].output == "cutout"
+
+
+@pytest.mark.parametrize(
+    ("output", "accept", "comes_as"),
+    [("mask", "image/webp", "image/png"), ("preview", "image/png", "image/webp"),
+     ("cutout-avif", "image/jpeg", "image/avif")],
+)  # fmt: skip
+def test_a_picture_that_is_of_one_type_only_is_refused_before_any_work(
+    output: str, accept: str, comes_as: str
+) -> None:
+    asked = OPTIONS._replace(output=output)
+
+    with pytest.raises(BadInput, match=f"{output} is {comes_as}") as caught:
+        for_picture(wished(accept), card("matte", format={}), asked, {})
+
+    assert caught.value.status == 406 and f"`Accept: {comes_as}`" in str(caught.value.hint)
 
 
 def test_a_format_that_the_client_does_not_take_is_refused_before_any_work() -> None:

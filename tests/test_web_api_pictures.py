@@ -69,6 +69,23 @@ def test_the_output_that_is_named_is_the_picture(client: httpx.Client, photo: by
     assert answer.headers["content-disposition"] == 'inline; filename="picture-mask.png"'
 
 
+def test_a_cutout_too_large_for_its_type_is_a_png_unless_the_client_excludes_that(
+    client: httpx.Client,
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (4500, 2850), "white").save(out, "JPEG")
+    url, photo = "/api/v1/predict/matting", out.getvalue()
+
+    png = client.post(url, content=photo, headers={"Accept": "image/webp"})
+    none = client.post(url, content=photo, headers={"Accept": "image/webp, image/png;q=0"})
+
+    assert (png.status_code, png.headers["content-type"]) == (200, "image/png")
+    assert png.headers["x-pixelmill-notes"] == "written_as_png"
+    assert Image.open(io.BytesIO(png.content)).size == (4500, 2850)
+    assert (none.status_code, none.json()["error"]["code"]) == (406, "not_acceptable")
+    assert "`max_side=3500`" in none.json()["error"]["hint"]
+
+
 def test_any_other_answer_is_json_that_says_why(client: httpx.Client, fresh: bytes) -> None:
     later = client.post(TOY, content=fresh, params={"wait": 0, "gain": 3}, headers=PNG)
     broken = client.post(TOY, content=fresh[:60], headers=PNG)

@@ -17,6 +17,8 @@ from tasks.errors import BadInput, JobError, Unavailable
 
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses after which a request is sent again."""
+ELSEWHERE = frozenset({301, 302, 307, 308, 404, 405, 501})
+"""Statuses of a server that has no list of models at the address."""
 TRIES = 6
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 """Between tries; each pause is twice the one before, unless the server names another."""
@@ -76,9 +78,11 @@ class Client:
                 f"no server answers at {self.server.url}: {error}",
                 hint="Start a server with `pixelmill up`, or name another with --url.",
             ) from error
+        if answer.status_code in ELSEWHERE:
+            raise _no_pixelmill(self.server.url)
         models: list[Model] | None = _body(answer).get("models")
         if models is None:
-            raise BadInput(f"the server at {self.server.url} is not Pixelmill")
+            raise _no_pixelmill(self.server.url)
         return models
 
     def predict(self, file: Path, options: RunOptions) -> Job:
@@ -198,6 +202,13 @@ def _body(answer: httpx.Response) -> dict[str, Any]:
         code, hint = error.get("code", ""), error.get("hint")
         raise JobError(error["message"], code=code, status=answer.status_code, hint=hint)
     return body
+
+
+def _no_pixelmill(url: str) -> BadInput:
+    return BadInput(
+        f"the server at {url} is not Pixelmill",
+        hint="--url is the server's address without a path, e.g. http://127.0.0.1:7860.",
+    )
 
 
 def _job(answer: httpx.Response) -> Job:

@@ -30,8 +30,11 @@ def options(
     """What the command line asks for, with what it leaves open. Raises as `chosen` and `check`."""
     model = chosen(models, name)
     asked = RunOptions(model["name"], params, output, priority)
+    has_format = "format" in _names(model)
     if model["kind"] == "matte":
-        asked = _with_cutout(asked, destination, has_format="format" in _names(model))
+        asked = _with_cutout(asked, destination, has_format=has_format)
+    elif has_format:
+        asked = _with_format(asked, destination)
     check(asked.params, model)
     return asked
 
@@ -58,12 +61,15 @@ def chosen(models: Sequence[Model], name: str) -> Model:
 def with_upload(asked: RunOptions, upload: Callable[[Path, str], str]) -> RunOptions:
     """The same with the id of an upload where the background names a file.
 
-    `upload` sends a file of a media type, and returns the id.
+    `upload` sends a file of a media type, and returns the id. Raises BadInput for a file that is no
+    picture by its ending.
     """
     file = background_file(asked.params.get(BACKGROUND, ""))
     if not file:
         return asked
     media_type = mimetypes.guess_type(file.name)[0] or "image/jpeg"
+    if not media_type.startswith("image/"):
+        raise BadInput(f"{file} is no picture, which a background has to be")
     return replace(asked, params={**asked.params, BACKGROUND: upload(file, media_type)})
 
 
@@ -73,16 +79,29 @@ def _with_cutout(asked: RunOptions, to: Destination, *, has_format: bool) -> Run
         return asked
     if to.folder:
         return replace(asked, output=MATTE_OUTPUT)
-    ending = to.file.suffix.lower() if to.file else ".png"
-    if ending not in FORMATS:  # the answer as JSON
+    form = _format_of(to, asked.params)
+    if not form:  # the answer as JSON
         return asked
-    if to.file and asked.params.get("format", FORMATS[ending]) != FORMATS[ending]:
-        raise BadInput(
-            f"{to.file} does not end like a picture of --format {asked.params['format']}"
-        )
     if not has_format:
-        return replace(asked, output=f"{CUTOUT}-{FORMATS[ending]}")
-    return replace(asked, output=CUTOUT, params={"format": FORMATS[ending], **asked.params})
+        return replace(asked, output=f"{CUTOUT}-{form}")
+    return replace(asked, output=CUTOUT, params={"format": form, **asked.params})
+
+
+def _with_format(asked: RunOptions, to: Destination) -> RunOptions:
+    """The preview of another model in the format of the file that takes it."""
+    form = "" if to.folder else _format_of(to, asked.params)
+    return replace(asked, params={"format": form, **asked.params}) if form else asked
+
+
+def _format_of(to: Destination, params: Mapping[str, str]) -> str:
+    """The format by a file's ending; PNG on standard output; empty for the answer as JSON.
+
+    Raises BadInput if another one is asked for.
+    """
+    form = FORMATS.get(to.file.suffix.lower() if to.file else ".png", "")
+    if form and to.file and params.get("format", form) != form:
+        raise BadInput(f"{to.file} does not end like a picture of --format {params['format']}")
+    return form
 
 
 def _names(model: Model) -> Mapping[str, object]:

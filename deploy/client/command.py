@@ -50,7 +50,7 @@ def _outputs(incomplete: str) -> list[str]:
 Paths = Annotated[
     list[str],
     typer.Argument(
-        metavar="PHOTOS...",
+        metavar="PHOTOS",
         help="Photos, folders of them, https addresses, or - for standard input.",
     ),
 ]

@@ -82,10 +82,7 @@ def _background(value: str) -> str:
         return f"#{digits}"
     if re.fullmatch(r"[0-9a-f]{3}", digits):
         return "#" + "".join(2 * digit for digit in digits)
-    from PIL import ImageColor  # CSS' names of colours
-
-    named = ImageColor.colormap.get(value.lower())
-    if isinstance(named, str):
+    if named := _named_colour(value):
         return named
     if "/" in value or Path(value).suffix.lower() in ENDINGS:
         raise BadInput(f"there is no file {value} for the background")
@@ -93,6 +90,17 @@ def _background(value: str) -> str:
         f"{value!r} is no background",
         hint="Expected a colour (white, ff8800), blur, the path of a picture, or an upload's id.",
     )
+
+
+def _named_colour(value: str) -> str:
+    """`#rrggbb` of a CSS colour such as `white` or `hsl(30, 100%, 50%)`; empty if it is none."""
+    from PIL import ImageColor
+
+    try:
+        colour = ImageColor.getrgb(value)
+    except ValueError:
+        return ""
+    return "#" + bytes(colour).hex() if len(colour) == 3 else ""
 
 
 def _option(name: str) -> str:

@@ -85,6 +85,8 @@ def _found(word: str) -> Iterator[_Entry | LeftOut]:
         yield _entry_of_address(word)
         return
     path = Path(word)
+    if "://" in word and not path.exists():
+        raise BadInput(f"{word} cannot be downloaded; addresses begin with https:// or http://")
     if not path.exists():
         raise BadInput(f"there is no file or folder {path}")
     if not path.is_dir():

@@ -16,6 +16,9 @@ from tasks.errors import BadInput
 ASKED = "run"
 """Where a result's JSON has what `pixelmill run` knows of it, beside the fields of the job."""
 
+OTHERS = "others"
+"""Where that has the names of pictures which earlier runs have written for another question."""
+
 LARGEST_JSON = 2**20
 """Bytes of a JSON file above which it is none of ours."""
 
@@ -74,10 +77,10 @@ def earlier(target: Path, asked: Asked) -> Saved | None:
             f"{file} exists and was not written by pixelmill",
             hint="Name another folder with --out.",
         )
-    record = job.get(ASKED)
-    if not isinstance(record, dict) or not isinstance(record.get("files"), dict):
+    record = _record(job)
+    if not isinstance(record.get("files"), dict):
         return None
-    if record != asked.record(record.get("photo", ""), record["files"]):
+    if record != {**record, **asked.record(record.get("photo", ""), record["files"])}:
         return None
     files = {name: target.with_name(Path(str(f)).name) for name, f in record["files"].items()}
     if not all(path.is_file() for path in files.values()):
@@ -98,6 +101,7 @@ def save(job: Job, target: Path, asked: Asked, photo: str, download: Download) -
         files[name] = target.with_name(f"{target.name}.{name}{ending(picture['type'])}")
         size += _write(files[name], partial(download, picture["url"]))
     record = asked.record(photo, {name: file.name for name, file in files.items()})
+    record[OTHERS] = _others(target, set(record["files"].values()))
     text = json.dumps({**job, ASKED: record}, indent=1).encode()
     files["json"] = json_file(target)
     size += _write(files["json"], lambda new: new.write_bytes(text))
@@ -148,8 +152,10 @@ def is_result(path: Path) -> bool:
     except OSError:
         return False
     job = _read(file, stat.st_mtime_ns) if stat.st_size <= LARGEST_JSON else None
-    objects = (job.get("result") or {}).get("objects", {}) if job else {}
-    return job is not None and (is_json or name in objects)
+    if job is None:
+        return False
+    objects = (job.get("result") or {}).get("objects", {})
+    return is_json or name in objects or path.name in _record(job).get(OTHERS, [])
 
 
 def ending(media_type: str) -> str:
@@ -176,6 +182,24 @@ def _read(file: Path, changed_ns: int) -> dict[str, Any] | None:
     except ValueError:
         return None
     return job if isinstance(job, dict) and {"id", "state", "result"} <= job.keys() else None
+
+
+def _record(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What `pixelmill run` has written of a job; empty in the JSON of `-o NAME.json`."""
+    record = job.get(ASKED)
+    return record if isinstance(record, dict) else {}
+
+
+def _others(target: Path, names: set[str]) -> list[str]:
+    """The pictures that earlier runs have written beside these, as their JSON is written over.
+
+    Without them a later run over the same folder would take them for photos.
+    """
+    file = json_file(target)
+    job = _read(file, file.stat().st_mtime_ns) if file.exists() else None
+    record = _record(job or {})
+    known = {*record.get(OTHERS, []), *(record.get("files") or {}).values()} - names
+    return sorted(name for name in known if target.with_name(name).is_file())
 
 
 def _write(file: Path, write: Callable[[Path], int]) -> int:

@@ -60,9 +60,12 @@ class Sources:
     def file(self, photo: Photo) -> Iterator[Path]:
         """A file with the photo's bytes while the block runs.
 
-        Raises BadInput for an address without a photo, Unavailable if it does not answer.
+        Raises BadInput for an empty file and an address without a photo, Unavailable if it does not
+        answer.
         """
         if photo.file:
+            if not photo.file.stat().st_size:
+                raise BadInput("it is empty")
             yield photo.file
             return
         descriptor, name = tempfile.mkstemp(dir=self._folder)

@@ -15,7 +15,8 @@ import numpy as np
 
 from tasks.imaging import draw, geometry
 from tasks.imaging.types import Image, Tensor
-from tasks.models.base import Model, Output, Params, Weight
+from tasks.models.base import Model, Output, Weight
+from tasks.models.previews import PreviewParams
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
     import torch
@@ -35,8 +36,8 @@ MAX_FACES = 128
 PREVIEW_SIDE = 1024
 
 
-class Facemask(Params):
-    """There is nothing to choose: every face above 5 % is returned, so the caller sets the
+class Facemask(PreviewParams):
+    """There is nothing else to choose: every face above 5 % is returned, so the caller sets the
     threshold."""
 
 

@@ -24,6 +24,8 @@ class Wish:
     """Value of the parameter `format`; empty: any, so the default of the model."""
     types: frozenset[str]
     """The media types that the client takes."""
+    refused: frozenset[str] = frozenset()
+    """Those that it excludes by name, as in `image/png;q=0`."""
 
 
 def wish_of(accept: bytes) -> Wish | None:
@@ -59,7 +61,8 @@ def _parsed(accept: bytes) -> Wish | None:
     is_first = json == _JSON[0] and names.index(json) < names.index(best)
     if is_first and ranges[json] == ranges[best]:
         return None
-    return Wish(FORMATS.get(best, ""), taken)
+    refused = frozenset(name for name in FORMATS if ranges.get(name) == 0)
+    return Wish(FORMATS.get(best, ""), taken, refused)
 
 
 def _ranges(accept: str) -> dict[str, float]:
@@ -87,12 +90,13 @@ def _refuse_others(names: list[str], json: str) -> None:
         raise not_acceptable("none of the types in Accept can be answered")
 
 
-def not_acceptable(why: str) -> BadInput:
+def not_acceptable(why: str, hint: str = "") -> BadInput:
     """The error for a picture that is not of a type that the client takes."""
     return BadInput(
         why,
         code="not_acceptable",
         status=406,
-        hint=f"Pictures are {', '.join(FORMATS)}; `Accept: application/json` answers the job with "
+        hint=hint
+        or f"Pictures are {', '.join(FORMATS)}; `Accept: application/json` answers the job with "
         "the addresses of all its pictures.",
     )

@@ -1,7 +1,7 @@
 """A job's picture as the answer to the request for it, with its timings in the headers."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 from urllib.parse import quote
 
@@ -13,12 +13,20 @@ from storage.catalogue import ModelCard
 from storage.jobs.result import StoredObject, StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.states import TIMED_STAGES
+from tasks.errors import BadInput
 from tasks.settings import settings
 from web.api.accept import FORMATS, Wish, not_acceptable
 from web.api.options import Options
 from web.jobs.service import service_of
 
-CUTOUT = "cutout"
+CUTOUT, PREVIEW = "cutout", "preview"
+_FIXED = {
+    "alpha": "image/png", "mask": "image/png", "preview": "image/webp", "edge_colours": "image/webp"
+}  # fmt: skip
+"""Types of the pictures of a matte that have but one: tasks/imaging/cutouts.py."""
+WRITTEN_AS_PNG = "written_as_png"
+FITS_SIDE = 3500
+"""Longest side in pixels of a cut-out that is never too large: tasks/imaging/sinks.py."""
 _NOT_IN_NAMES = re.compile(r"[^\w .()+-]+")
 _MAX_NAME = 60
 
@@ -37,16 +45,39 @@ def for_picture(
 
     A client that names no output gets the cut-out, or the preview of a model that makes none.
     """
+    is_matte = card["kind"] == "matte"
+    main = CUTOUT if is_matte else PREVIEW
     if not options.output:
-        options = options._replace(output=CUTOUT if card["kind"] == "matte" else "preview")
-    if options.outputs[0] != CUTOUT or "format" not in card["params"].get("properties", {}):
+        options = options._replace(output=main)
+    name = options.outputs[0]
+    if name != main:
+        _check_type(name, wish, is_matte)
         return options, params
+    if "format" in card["params"].get("properties", {}):
+        return options, _with_format(params, wish)
+    if is_matte and wish.format:  # by its name, as the model has no such parameter
+        options = options._replace(
+            output=options.output.replace(CUTOUT, f"{CUTOUT}-{wish.format}", 1)
+        )
+    return options, params
+
+
+def _with_format(params: Mapping[str, Any], wish: Wish) -> Mapping[str, Any]:
     given = params.get("format")
     if given is None:
-        return options, {**params, "format": wish.format} if wish.format else params
+        return {**params, "format": wish.format} if wish.format else params
     if given in FORMATS.values() and f"image/{given}" not in wish.types:
         raise not_acceptable(f"format={given} is asked for, which Accept does not take")
-    return options, params
+    return params
+
+
+def _check_type(name: str, wish: Wish, is_matte: bool) -> None:
+    """Raises BadInput (406), before any work, for a picture that is always of another type."""
+    fixed = _FIXED.get(name, "") if is_matte else ""
+    if name.startswith(f"{CUTOUT}-"):
+        fixed = f"image/{name.removeprefix(f'{CUTOUT}-')}"
+    if fixed in FORMATS and fixed not in wish.types:
+        raise _other_type(name, fixed)
 
 
 async def answer(
@@ -55,12 +86,38 @@ async def answer(
     """The picture of a job that is done. Raises BadInput (406) if it has none that is wanted."""
     result: StoredResult = orjson.loads(snapshot.fields["result"])
     image = _object(result, output)
-    if image["type"] not in wish.types:
-        raise not_acceptable(f"{output} is {image['type']}, which Accept does not take")
+    _check_taken(wish, image["type"], output, result.get("notes", []))
     origin = settings().s3_url.rstrip("/")
     url = service_of(request).results.address(image["key"], origin, image["type"])
     proxy = cast(Proxy, request.app.state.s3_proxy)
     return await proxy.picture(request, url, _headers(snapshot, result, output, filename))
+
+
+def _check_taken(wish: Wish, media_type: str, output: str, notes: Sequence[str]) -> None:
+    """Raises BadInput (406) for a picture of a type that the client does not take.
+
+    A cut-out that is too large for the type asked for is answered as the PNG that it has become,
+    with a note, unless the client excludes PNG: RFC 9110, 12.5.1 leaves that to the server, and
+    the work is done.
+    """
+    if media_type in wish.types:
+        return
+    if WRITTEN_AS_PNG not in notes:
+        raise _other_type(output, media_type)
+    if media_type in wish.refused:
+        raise not_acceptable(
+            f"{output} is too large for the type asked for, so it is {media_type}, which Accept "
+            "excludes",
+            f"Ask for fewer pixels (`max_side={FITS_SIDE}` fits every type), or take {media_type}.",
+        )
+
+
+def _other_type(output: str, media_type: str) -> BadInput:
+    return not_acceptable(
+        f"{output} is {media_type}, which Accept does not take",
+        f"Send `Accept: {media_type}`, or `Accept: application/json` for the job with the "
+        "addresses of all its pictures.",
+    )
 
 
 def _object(result: StoredResult, output: str) -> StoredObject:

@@ -1,0 +1,21 @@
+"""The parameter of a model whose preview can be had in the format that a program wants."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.models.base import Params
+from tasks.models.cutouts import IN_VIEWER
+
+PREVIEW = "preview"
+
+
+class PreviewParams(Params):
+    """Base of the parameters of a model that is not of kind `matte` and has a `preview`."""
+
+    format: Literal["webp", "png", "avif", "jpeg"] = Field(
+        default="webp",
+        title="Format",
+        description="Of `preview`.",
+        json_schema_extra=IN_VIEWER,
+    )
