@@ -127,6 +127,17 @@ def test_colours_under_a_faint_alpha_are_read_exactly(page: Page):
         assert (read == random).all()
 
 
+def test_a_jpeg_without_its_end_is_read_all_the_same(page: Page):
+    whole = as_file(bottle(), "JPEG", quality=95)["buffer"]
+    ends = (b"", b"a trailer, as cameras of panoramas write it" * 20)
+    files = [{"mimeType": "image/jpeg", "buffer": whole[:-2] + end} for end in ends]
+
+    with Image.open(io.BytesIO(whole)) as picture:
+        right = np.asarray(picture.convert("RGBA")).astype(int)
+    for read in pixels_read(page, files):
+        assert np.abs(read - right).max() <= 3
+
+
 def test_a_webp_on_its_side_is_sent_shown_and_saved_upright(page: Page, tmp_path: Path):
     stored, exif = turned(bottle().resize((600, 2200)), 6)
 
@@ -208,6 +219,8 @@ def test_a_photo_that_the_browser_cannot_read_is_shown_and_saved_by_the_servers_
     drawn(page)
 
     expect(page.locator(".after")).to_be_visible()
+    expect(page.locator(".strip img")).to_be_visible()
+    expect(page.locator(".facts")).to_contain_text(f"240 × {SIDE}")
     cut = downloaded(page, "Download PNG", tmp_path)
     assert (cut.size, cut.mode) == ((240, SIDE), "RGBA")
     assert cut.getpixel((120, 150))[3] > 200

@@ -3,6 +3,7 @@
 import { headerOf } from "./headers.js";
 
 const KEEP_MS = 3000;
+const END_OF_JPEG = new Uint8Array([0xff, 0xd9]);
 /** Of a canvas that keeps colours under a faint alpha: it multiplies them by it, and 8 bits are too few for that. */
 const EXACT = { colorType: "float16" };
 
@@ -100,8 +101,29 @@ export function uprightOf(photo) {
 
 async function decodedFile(photo) {
   photo.header ??= headerOf(new Uint8Array(await photo.file.arrayBuffer()));
-  const { orientation, isOpaque } = photo.header;
-  return new Upright(await bitmapOf(unturned(photo)), orientation, isOpaque);
+  const { type, orientation, isOpaque } = photo.header;
+  const file = unturned(photo);
+  const byElement = (error) => (type === "image/jpeg" ? elementOf(file) : Promise.reject(error));
+  return new Upright(await bitmapOf(file).catch(byElement), orientation, isOpaque);
+}
+
+/**
+ * A JPEG without its end, as some panoramas are: browsers show it, but make no bitmap of it. Its last rows are shown
+ * only with an end. What is cut off is grey.
+ */
+async function elementOf(file) {
+  const image = new Image();
+  image.src = URL.createObjectURL(new Blob([file, END_OF_JPEG], { type: "image/jpeg" }));
+  try {
+    await image.decode();
+    const [canvas, context] = canvasOf(image.naturalWidth, image.naturalHeight, true);
+    context.fillStyle = "#808080";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.drawImage(image, 0, 0);
+    return canvas;
+  } finally {
+    URL.revokeObjectURL(image.src);
+  }
 }
 
 /** The file with an orientation of 1, so that no browser turns it: each has rules of its own. */

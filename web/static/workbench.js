@@ -243,7 +243,10 @@ function drawTile(tile, item) {
   const preview = item.phase === "done" && item.job.result.objects?.preview?.url;
   const [pick, image] = [tile.querySelector(".pick"), tile.querySelector("img")];
   const source = (item.previewed ??= preview || null) ?? item.thumb ?? item.url;
-  if (source && image.getAttribute("src") !== source) image.src = source;
+  if (source && image.getAttribute("src") !== source) {
+    image.hidden = false; // the photo itself may be one that this browser cannot show
+    image.src = source;
+  }
   tile.dataset.phase = isBusy(item) ? "busy" : item.phase;
   pick.setAttribute("aria-current", item === state.current);
   pick.setAttribute("aria-label", `${item.name}: ${sentence(item)}`);

@@ -6,8 +6,8 @@ import { bitmapOf, fit, Upright, uprightOf } from "../photos.js";
 import { submit } from "../upload.js";
 import { Cutout, edgesOf } from "./cutout.js";
 
-/** Notes of a result which say that the server understood the colours otherwise than browsers do. */
-const OTHER_COLOURS = ["adobe_rgb_by_exif", "tone_mapped"];
+/** Notes of a result which say that the server has read the photo otherwise than browsers do. */
+const READ_OTHERWISE = ["adobe_rgb_by_exif", "tone_mapped", "cut_short"];
 
 /** The person's own photo; after a reload its small copy; null if the browser cannot read it. */
 export async function original({ photo, thumb, job }) {
@@ -64,8 +64,8 @@ export async function fullCutout(item) {
 
 function canMakeHere({ photo, job }, source) {
   const { objects = {}, notes = [] } = job.result;
-  const hasOtherColours = notes.some(({ code }) => OTHER_COLOURS.includes(code));
-  return Boolean(photo.file && source && objects.alpha && !hasOtherColours);
+  const isReadOtherwise = notes.some(({ code }) => READ_OTHERWISE.includes(code));
+  return Boolean(photo.file && source && objects.alpha && !isReadOtherwise);
 }
 
 async function cutoutHere(item, source) {
