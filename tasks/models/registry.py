@@ -16,7 +16,9 @@ from tasks.models.base import RESERVED, Model
 from tasks.settings import settings
 
 FOLDER = Path(__file__).parent
-NOT_MODELS = frozenset({"base", "cutouts", "downloads", "probe", "registry", "weights", "wheels"})
+NOT_MODELS = frozenset(
+    {"base", "cutouts", "downloads", "previews", "probe", "registry", "weights", "wheels"}
+)
 """Files of this folder that are not models, or not offered to users."""
 
 
