@@ -9,6 +9,7 @@ import numpy as np
 
 from tasks.imaging import encode
 from tasks.imaging.geometry import Pixels
+from tasks.imaging.jpeg_writer import JpegWriter
 from tasks.imaging.webp_writer import WebpWriter
 
 MEDIA_TYPES = {
@@ -19,9 +20,9 @@ MEDIA_TYPES = {
     "jpeg": "image/jpeg",
 }
 LARGEST = 12_600_000
-"""Pixels up to which WebP, AVIF and JPEG are written: their encoders hold the picture repeatedly.
-Larger ones become a PNG, which is written row by row."""
-LONGEST = {"webp": 16_383, "webp-lossless": 16_383, "jpeg": 65_535, "avif": 65_535}
+"""Pixels up to which WebP and AVIF are written: their encoders hold the picture repeatedly.
+Larger ones become a PNG, which is written row by row, as JPEG is."""
+LONGEST = {"webp": 16_383, "webp-lossless": 16_383, "avif": 65_535}
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _BUFFERED = 6_000_000
 """Pixels up to which a PNG is written at once, which takes a third of the time."""
@@ -49,6 +50,8 @@ class Sink(Protocol):
 
 def sink_of(form: str, height: int, width: int, channels: int, profile: bytes = b"") -> Sink:
     """The encoder for a picture of this size; a PNG where it is too large for `form`."""
+    if form == "jpeg":
+        return _JpegSink(JpegWriter(height, width, channels, profile))
     if form == "png":
         fits = height * width <= _BUFFERED
     else:
@@ -92,6 +95,20 @@ class _WebpSink:
     def close(self) -> Encoded:
         data = self.writer.close()
         return Encoded(data, "image/webp", self.writer.width, self.writer.height)
+
+
+@dataclass
+class _JpegSink:
+    """A JPEG, of which one strip is held."""
+
+    writer: JpegWriter
+
+    def write(self, strip: Pixels) -> None:
+        self.writer.write(strip)
+
+    def close(self) -> Encoded:
+        data = self.writer.close()
+        return Encoded(data, "image/jpeg", self.writer.width, self.writer.height)
 
 
 @dataclass
