@@ -1,5 +1,6 @@
 """Colours come out as what they mean in sRGB, whichever way a file says what they mean."""
 
+import io
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from colours import SPACES, SRGB, with_segments
 from PIL import Image
 
 from tasks.imaging import codec, guard
+from tasks.imaging.cutouts import Look
 
 INPUTS = Path(__file__).parent / "inputs"
 
@@ -36,8 +38,12 @@ def test_a_picture_from_a_phone_a_camera_or_an_editor_keeps_its_colours(name, wa
     data = (INPUTS / name).read_bytes()
 
     image = codec.decode(data, guard.check(data)).image
+    matte = np.full(image.shape[:2], 255, np.uint8)
+    cut = codec.compose(data, guard.check(data), matte, None, Look(), ["cutout-png"]).pictures
 
     assert near(image[288, 320].tolist(), list(wanted), 3)
+    with Image.open(io.BytesIO(cut["cutout-png"].data)) as picture:
+        assert near(list(picture.getpixel((320, 288))), [*wanted, 255], 3)
 
 
 @pytest.mark.parametrize("version", [2, 4])

@@ -1,19 +1,24 @@
 """`make bench-colour`: are colours right? 200 pictures over format, depth, space and transparency.
 
-What the models get of each file is compared with the conversion by the space's formulas in full
-precision, for profiles by tables and of inks by LittleCMS colour by colour, and with what Chromium
-shows. Values that are compressed with losses are decoded by Pillow for that. Differences are in
-levels of 8 bits; transparent pictures are compared over white. HDR is shown without a goal, as each
-program maps its brightness in its own way.
+What the models get of each file is compared with the exact conversion (by the space's formulas in
+full precision; for profiles by tables and of inks by LittleCMS colour by colour), with what
+Pillow's ImageCms makes of it, and with what Chromium shows. Values that are compressed with losses
+are decoded by Pillow for that. Differences are in levels of 8 bits and in CIEDE2000; transparent
+pictures are compared over white. HDR is shown without a goal, as each program maps its brightness
+in its own way.
 """
 
 import argparse
 import base64
+import io
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from colour_pictures import PICTURES, Case, Pixels, cases
+from delta_e import ciede2000, lab
+from PIL import Image, ImageCms
 from table import save as save_figures
 from table import show, verdict
 
@@ -22,6 +27,29 @@ from tasks.imaging import codec, guard
 
 def ours(case: Case) -> Pixels:
     return codec.decode(case.data, guard.check(case.data), max_side=0).image
+
+
+def shown_by_pillow(case: Case) -> Pixels | None:
+    """By ImageCms as most programs call it; None without a profile, and for 16 bits: it has 8."""
+    with Image.open(io.BytesIO(case.data)) as picture:
+        profile = picture.info.get("icc_profile")
+        colours = {"RGBA": "RGB"}.get(picture.mode, picture.mode)
+        if not profile or guard.check(case.data).bits > 8 or colours not in ("RGB", "L", "CMYK"):
+            return None
+        source, target = (
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+        )
+        if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(colours, colours):
+            return None
+        shown = ImageCms.profileToProfile(
+            picture.convert(colours), source, target, outputMode="RGB"
+        )
+        if picture.mode != "RGBA":
+            return np.asarray(shown)
+        shown.putalpha(picture.getchannel("A"))
+        white = Image.new("RGBA", picture.size, "white")
+        return np.asarray(Image.alpha_composite(white, shown).convert("RGB"))
 
 
 READ_BACK = """async (data) => {
@@ -60,80 +88,122 @@ def shown_by_chromium(some: Sequence[Case]) -> Iterator[Pixels | None]:
         browser.close()
 
 
-def differences(got: Pixels, wanted: Pixels) -> tuple[float, float]:
-    """(mean, max) in levels of 8 bits."""
-    difference = abs(got.astype(float) - wanted.astype(float))
-    return float(difference.mean()), float(difference.max())
+@dataclass(frozen=True)
+class Difference:
+    """Between two pictures."""
+
+    mean: float
+    """In levels of 8 bits, as the next one."""
+    most: float
+    mean_delta_e: float
+    """CIEDE2000, as the next one."""
+    most_delta_e: float
 
 
-Row = tuple[Case, tuple[float, float], tuple[float, float] | None]
+def difference(got: Pixels, wanted: Pixels) -> Difference:
+    levels = abs(got.astype(float) - wanted.astype(float))
+    seen = ciede2000(lab(got), lab(wanted))
+    return Difference(*(float(v) for v in (levels.mean(), levels.max(), seen.mean(), seen.max())))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture, and how far it is from what others make of it; None: they are not asked."""
+
+    case: Case
+    exact: Difference
+    pillow: Difference | None
+    chromium: Difference | None
 
 
 def measure(with_chromium: bool) -> list[Row]:
     some = cases()
     shown = shown_by_chromium(some) if with_chromium else iter([None] * len(some))
     rows = []
-    for case, theirs in zip(some, shown, strict=True):
-        image = ours(case)
-        wanted = np.rint(case.wanted * 255)
+    for case, by_chromium in zip(some, shown, strict=True):
+        image, by_pillow = ours(case), shown_by_pillow(case)
         rows.append(
-            (
+            Row(
                 case,
-                differences(image, wanted),
-                None if theirs is None else differences(image, theirs),
+                difference(image, np.rint(case.wanted * 255)),
+                None if by_pillow is None else difference(image, by_pillow),
+                None if by_chromium is None else difference(image, by_chromium),
             )
         )
     return rows
 
 
 def grouped(rows: Sequence[Row], key: Callable[[Case], str]) -> list[tuple[str, ...]]:
-    """One line per group: its pictures, and the means and largest differences."""
+    """One line per group: its pictures, and the largest of their means and of their differences."""
     lines = []
-    for name in dict.fromkeys(key(case) for case, _, _ in rows):
-        group = [row for row in rows if key(row[0]) == name]
-        formula = [row[1] for row in group]
-        chromium = [row[2] for row in group if row[2]]
-        lines.append((name, str(len(group)), *worst(formula), *worst(chromium)))
+    for name in dict.fromkeys(key(row.case) for row in rows):
+        group = [row for row in rows if key(row.case) == name]
+        others = ([row.exact for row in group], [row.pillow for row in group],
+                  [row.chromium for row in group])  # fmt: skip
+        lines.append((name, str(len(group)), *(cell for one in others for cell in worst(one))))
     return lines
 
 
-def worst(pairs: Sequence[tuple[float, float]]) -> tuple[str, str]:
-    if not pairs:
-        return "-", "-"
-    return f"{max(mean for mean, _ in pairs):.2f}", f"{max(most for _, most in pairs):.0f}"
+def worst(pairs: Sequence[Difference | None]) -> tuple[str, ...]:
+    known = [pair for pair in pairs if pair]
+    if not known:
+        return "-", "-", "-", "-"
+    return (
+        f"{max(one.mean for one in known):.2f}",
+        f"{max(one.most for one in known):.0f}",
+        f"{max(one.mean_delta_e for one in known):.2f}",
+        f"{max(one.most_delta_e for one in known):.1f}",
+    )
+
+
+HEADER = ("", "pictures", "exact: mean", "max", "dE", "max", "Pillow: mean", "max", "dE", "max",
+          "Chromium: mean", "max", "dE", "max")  # fmt: skip
+
+
+def judge(name: str, differences: Sequence[Difference | None]) -> dict[str, float]:
+    """Print whether the goal is reached: a mean of 1 and at most 4 levels in every picture."""
+    known = [one for one in differences if one]
+    if not known:
+        return {}
+    figures = {
+        "mean": max(one.mean for one in known),
+        "max": max(one.most for one in known),
+        "mean_delta_e": max(one.mean_delta_e for one in known),
+        "max_delta_e": max(one.most_delta_e for one in known),
+    }
+    verdict(f"{name}: largest mean difference, levels", round(figures["mean"], 3), 1)
+    verdict(f"{name}: largest difference, levels", figures["max"], 4)
+    means = float(np.mean([one.mean_delta_e for one in known]))
+    of_all = f"of all {len(known)} pictures {means:.3f}"
+    of_worst = (
+        f"of the worst {figures['mean_delta_e']:.3f}, of a pixel {figures['max_delta_e']:.1f}"
+    )
+    print(f"         {name}: delta-E (CIEDE2000) {of_all}, {of_worst}")
+    return {f"{name}_{key}": value for key, value in figures.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--no-chromium", action="store_true", help="compare with the formulas only")
+    parser.add_argument("--no-chromium", action="store_true", help="leave Chromium out")
     parser.add_argument("--list", action="store_true", help="a line per picture")
     options = parser.parse_args()
     rows = measure(not options.no_chromium)
-    header = ("", "pictures", "mean", "max", "Chromium: mean", "max")
-    plain, hdr = [r for r in rows if not r[0].is_hdr], [r for r in rows if r[0].is_hdr]
-    show("By format and depth (the largest of each)", header, grouped(plain, lambda c: c.format))
-    show("By colour space", header, grouped(plain, lambda c: c.space))
-    show("By how it is stated", header, grouped(plain, lambda c: c.stated))
+    plain, hdr = [r for r in rows if not r.case.is_hdr], [r for r in rows if r.case.is_hdr]
+    show("By format and depth (the largest of each)", HEADER, grouped(plain, lambda c: c.format))
+    show("By colour space", HEADER, grouped(plain, lambda c: c.space))
+    show("By how it is stated", HEADER, grouped(plain, lambda c: c.stated))
     if options.list:
-        show("Each", header, grouped(rows, lambda c: f"{c.format} {c.space} {c.stated}"))
-    theirs = [row[2] for row in hdr if row[2]]
-    if theirs:
-        show("HDR, no goal", ("", "mean", "max"), [("to Chromium", *worst(theirs))])
-    figures = {
-        "pictures": float(len(plain)),
-        "mean": max(row[1][0] for row in plain),
-        "max": max(row[1][1] for row in plain),
-    }
-    verdict("pictures", figures["pictures"], PICTURES, at_most=False)
-    verdict("largest mean difference to the formulas", round(figures["mean"], 3), 1)
-    verdict("largest difference to the formulas", figures["max"], 4)
-    if seen := [row[2] for row in plain if row[2]]:
-        figures |= {
-            "chromium_mean": max(m for m, _ in seen),
-            "chromium_max": max(m for _, m in seen),
-        }
-        verdict("largest mean difference to Chromium", round(figures["chromium_mean"], 3), 1)
-        verdict("largest difference to Chromium", figures["chromium_max"], 4)
+        show("Each", HEADER, grouped(rows, lambda c: f"{c.format} {c.space} {c.stated}"))
+    theirs = [row.chromium for row in hdr]
+    show("HDR, no goal", ("", "mean", "max", "dE", "max"), [("to Chromium", *worst(theirs))])
+    verdict("pictures", len(plain), PICTURES, at_most=False)
+    figures = {"pictures": float(len(plain))}
+    tables = [row for row in plain if row.case.stated == "table"]
+    others = [row for row in plain if row.case.stated != "table"]
+    figures |= judge("exact, by formulas", [row.exact for row in others])
+    figures |= judge("exact, tables", [row.exact for row in tables])
+    figures |= judge("Pillow", [row.pillow for row in plain])
+    figures |= judge("Chromium", [row.chromium for row in plain])
     save_figures("colour", {name: round(value, 3) for name, value in figures.items()})
 
 
