@@ -210,10 +210,21 @@ def test_steps_that_could_be_chained_without_end_are_not_taken():
 
 def cut_out(data: bytes, form: str) -> Encoded:
     """All of the picture, as a cut-out that keeps its colours."""
-    matte = np.full((32, 48), 255, np.uint8)
-    name = f"cutout-{form}"
-    composed = codec.compose(data, guard.check(data), matte, None, Look(), [name], True)
-    return composed.pictures[name]
+    return composed(data, f"cutout-{form}")
+
+
+def composed(
+    data: bytes,
+    name: str,
+    alpha: int = 255,
+    background: str = "",
+    backdrop: np.ndarray | None = None,
+) -> Encoded:
+    """A picture that keeps the colours of `data`, all of which has this alpha."""
+    matte, look = np.full((32, 48), alpha, np.uint8), Look(background)
+    return codec.compose(data, guard.check(data), matte, backdrop, look, [name], True).pictures[
+        name
+    ]
 
 
 @pytest.mark.parametrize("form", ["png", "webp", "avif", "jpeg"])
@@ -260,3 +271,32 @@ def test_a_profile_that_needs_over_a_megabyte_is_not_kept_but_used():
 def test_a_cut_out_of_srgb_has_no_profile():
     with Image.open(io.BytesIO(cut_out(flat("PNG"), "png").data)) as picture:
         assert "icc_profile" not in picture.info
+
+
+@pytest.mark.parametrize("name", ["preview", "edge_colours"])
+@pytest.mark.parametrize("space", ["adobe", "linear"])
+def test_small_pictures_are_srgb_though_the_cut_out_keeps_its_colours(space, name):
+    small = composed(
+        flat("PNG", icc_profile=SPACES[space].icc()), name, 254 if name == "preview" else 128
+    )
+
+    with Image.open(io.BytesIO(small.data)) as picture:
+        top = picture.convert("RGB").getpixel((24, 8))
+        assert "icc_profile" not in picture.info
+        assert near(list(top), meant(SPACES[space]), 4)
+
+
+@pytest.mark.parametrize("space", ["adobe", "linear", "p3", "grey", "table"])
+@pytest.mark.parametrize("with_picture", [True, False])
+def test_a_background_looks_the_same_beside_kept_colours(space, with_picture):
+    profiles = {
+        "grey": colours.grey_icc(colours.gamma(1.0)),
+        "table": colours.table_icc(P3),
+        **{name: SPACES[name].icc() for name in ("adobe", "linear", "p3")},
+    }
+    data = flat("PNG", 80 if space == "grey" else RED, icc_profile=profiles[space])
+    backdrop = np.full((32, 48, 3), (128, 160, 90), np.uint8) if with_picture else None
+
+    cut = composed(data, "cutout-png", 0, "an upload" if with_picture else "#80a05a", backdrop)
+
+    assert near(middle(cut.data), [128, 160, 90], 2)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tasks.imaging.cms import converters, icc, spaces, stated, tiff
 from tasks.imaging.cms.converters import Converter
-from tasks.imaging.cms.lcms import Space
+from tasks.imaging.cms.lcms import Space, Transform
 from tasks.imaging.cms.spaces import Named
 from tasks.imaging.cms.statement import Statement
 from tasks.imaging.geometry import Pixels
@@ -81,6 +81,17 @@ def kept(pixels: Pixels, colour: Colour) -> NDArray[np.uint8]:
     more than a MiB. HDR is tone-mapped, but its wide gamut stays.
     """
     return _converted(pixels, colour, keeps=_can_stay(colour))
+
+
+def from_srgb(pixels: NDArray[np.uint8], colour: Colour) -> NDArray[np.uint8]:
+    """H x W x 3 in sRGB -> the space of `profile(colour)`, in which what is beyond is clipped.
+
+    Raises ValueError where a profile says only the way to sRGB.
+    """
+    target = icc.read(profile(colour))
+    if target is None:
+        return pixels
+    return Transform(b"", "RGB", np.uint8, target=target.data)(pixels)
 
 
 def profile(colour: Colour) -> bytes:

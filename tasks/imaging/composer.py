@@ -6,6 +6,8 @@ transparent, or keep their own colours.
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,8 +16,10 @@ import numpy as np
 from tasks.imaging import colour, cutouts, geometry, sources
 from tasks.imaging.colour import Colour
 from tasks.imaging.cutouts import Look, Subject
+from tasks.imaging.frame import Frame
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.header import Header
+from tasks.imaging.sinks import Encoded
 from tasks.imaging.sources.base import Source, region_of
 
 _ROWS = 128
@@ -37,14 +41,7 @@ def compose(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[s
     matte, backdrop, photo = given
     look = Look(**arguments["look"])
     source = sources.open_source(data[at:], Header(**arguments["header"]))
-    keeps = bool(arguments["keeps"])
-    subject = _subject(source, matte, keeps) if photo is None else Subject(photo, matte)
-    upload = _upright_size(source)
-    frame = cutouts.frame_of(subject, upload, look)
-    made = cutouts.compose(
-        _strips(source, (frame.height, frame.width), keeps), subject, frame, look,
-        arguments["names"], backdrop, colour.profile(source.colour) if keeps else b"",
-    )  # fmt: skip
+    made, frame = _pictures(source, matte, photo, _Ground(look, backdrop), arguments)
     start = 0
     for picture in made.values():
         end = start + len(picture.data)
@@ -59,6 +56,67 @@ def compose(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[s
     }
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """What is behind the subject, all of it in one colour space."""
+
+    look: Look
+    backdrop: Pixels | None
+
+    def kept_in(self, space: Colour) -> "_Ground":
+        """The same in the kept colours of an upload, from sRGB. Raises ValueError where only the
+        way to sRGB is known."""
+        look, backdrop = self.look, self.backdrop
+        if look.background.startswith("#"):
+            values = np.array([[tuple(bytes.fromhex(look.background[1:]))]], np.uint8)
+            kept = colour.from_srgb(values, space)
+            look = replace(look, background=f"#{kept.tobytes().hex()}")
+        if backdrop is not None:
+            backdrop = colour.from_srgb(backdrop, space)
+        return _Ground(look, backdrop)
+
+
+def _pictures(
+    source: Source,
+    matte: Pixels,
+    photo: Pixels | None,
+    ground: _Ground,
+    arguments: Mapping[str, Any],
+) -> tuple[dict[str, Encoded], Frame]:
+    """The pictures asked for, and what they show. Small ones are sRGB in any case."""
+    names, kept = arguments["names"], None
+    if arguments["keeps"] and colour.profile(source.colour):
+        with suppress(ValueError):
+            kept = ground.kept_in(source.colour)
+    if photo is not None and kept is None:
+        subject = Subject(photo, matte)
+        frame = cutouts.frame_of(subject, _upright_size(source), ground.look)
+        return _made(_strips(source, frame, False), subject, frame, ground, names), frame
+    stored = _stored(source, matte)
+    subject = _subject(source, stored, matte, False)
+    frame = cutouts.frame_of(subject, _upright_size(source), ground.look)
+    strips = _strips(source, frame, kept is not None)
+    if kept is None:
+        return _made(strips, subject, frame, ground, names), frame
+    small = [name for name in names if name in cutouts.SMALL]
+    large = [name for name in names if name not in cutouts.SMALL]
+    made = _made(iter(()), subject, frame, ground, small)
+    subject = _subject(source, stored, matte, True)
+    made |= _made(strips, subject, frame, kept, large, colour.profile(source.colour))
+    return made, frame
+
+
+def _made(
+    strips: Iterator[Pixels],
+    subject: Subject,
+    frame: Frame,
+    ground: _Ground,
+    names: Sequence[str],
+    profile: bytes = b"",
+) -> dict[str, Encoded]:
+    return cutouts.compose(strips, subject, frame, ground.look, names, ground.backdrop, profile)
+
+
 def _arrays(data: bytes, shapes: Sequence[Sequence[int] | None]) -> tuple[list[Any], int]:
     """The arrays of these shapes, one behind the other, and where they end; None for None."""
     arrays: list[Any] = []
@@ -71,11 +129,15 @@ def _arrays(data: bytes, shapes: Sequence[Sequence[int] | None]) -> tuple[list[A
     return arrays, at
 
 
-def _subject(source: Source, matte: Pixels, keeps: bool) -> Subject:
-    """The upload at the matte's size. What is hidden under transparency is white."""
+def _stored(source: Source, matte: Pixels) -> Pixels:
+    """The upload at the matte's size, neither turned nor converted."""
     height, width = matte.shape
     is_turned = geometry.is_turned(source.orientation)
-    stored = source.shrunk(*((width, height) if is_turned else (height, width)))
+    return source.shrunk(*((width, height) if is_turned else (height, width)))
+
+
+def _subject(source: Source, stored: Pixels, matte: Pixels, keeps: bool) -> Subject:
+    """The upload at the matte's size. What is hidden under transparency is white."""
     pixels = geometry.upright(_converted(stored, source.colour, keeps), source.orientation)
     if pixels.shape[2] == 3:
         return Subject(np.ascontiguousarray(pixels), matte)
@@ -85,8 +147,9 @@ def _subject(source: Source, matte: Pixels, keeps: bool) -> Subject:
     return Subject(photo, matte, own)
 
 
-def _strips(source: Source, size: tuple[int, int], keeps: bool) -> Iterator[Pixels]:
-    """The upright upload at (height, width), from top to bottom."""
+def _strips(source: Source, frame: Frame, keeps: bool) -> Iterator[Pixels]:
+    """The upright upload at the frame's whole size, from top to bottom."""
+    size = frame.height, frame.width
     if size == _upright_size(source) and source.orientation == 1:
         parts = source.strips()
     else:

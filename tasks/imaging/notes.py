@@ -10,7 +10,7 @@ SENTENCES: Mapping[str, str] = {
     "tone_mapped": "The photo is HDR; its brightness was mapped to what ordinary screens show.",
     "base_picture": "The photo has an HDR gain map; the ordinary picture in it was used.",
     "cut_short": "The file ends early; what is missing is grey.",
-    "profile_ignored": "The colour profile in the file is invalid; it was ignored.",
+    "profile_ignored": "The colour profile in the file cannot be used; it was ignored.",
     "written_as_png": "The picture is too large for the format asked for; it is a PNG.",
 }
 
