@@ -1,6 +1,7 @@
 """A photo sent in every way that usual clients have, to the real thing."""
 
 import base64
+import gzip
 import io
 import itertools
 import json
@@ -195,6 +196,14 @@ def test_curl_that_drops_line_breaks_is_told_what_to_write(stack: Stack, file: P
     assert isinstance(error, dict)
     assert (status, error["code"]) == (422, "stripped_file")
     assert "--data-binary @" in error["hint"] and "-F image=@" in error["hint"]
+
+
+def test_a_compressed_body_gets_a_hint(client: httpx.Client, fresh: bytes) -> None:
+    answer = client.post(
+        PREDICT, content=gzip.compress(fresh), headers={"Content-Encoding": "gzip"}
+    )
+
+    assert answer.status_code == 415 and "compressed" in answer.json()["error"]["hint"]
 
 
 @pytest.mark.parametrize(

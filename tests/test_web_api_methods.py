@@ -66,6 +66,21 @@ def test_another_method_is_told_which_there_are(
         assert error["code"] == "method_not_allowed" and method in error["message"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "said"),
+    [("POST", "/predict/toy", 404, "/api/v1/predict/{model}"),
+     ("POST", "/api/v1/predict", 404, "POST or PUT /api/v1/predict/{model}"),
+     ("PATCH", "/api/v1/predict/toy", 405, "PATCH"), ("POST", "/api/v1/models", 405, "POST"),
+     ("POST", "/api/v1/jobs", 415, "application/json")],
+)  # fmt: skip
+def test_a_photo_at_a_wrong_address_is_told_about_the_address(
+    stack: Stack, photo: bytes, method: str, path: str, status: int, said: str
+) -> None:
+    answer = httpx.request(method, f"{stack.url}{path}", content=photo[:9000], headers=KEY)
+
+    assert answer.status_code == status and said in answer.text
+
+
 @pytest.mark.parametrize("path", ["/api/v1/predict/toy", "/api/v1/models", "/healthz"])
 def test_options_are_answered(stack: Stack, path: str) -> None:
     answer = httpx.options(f"{stack.url}{path}", headers=KEY)

@@ -96,6 +96,8 @@ def test_any_other_answer_is_json_that_says_why(client: httpx.Client, fresh: byt
     assert later.status_code == 202 and later.headers["location"].startswith("/api/v1/jobs/")
     assert later.json()["state"] == "queued"
     assert broken.status_code == 422 and broken.json()["error"]["message"]
+    assert "Its answer is JSON" in none.json()["error"]["hint"]
+    assert "`Accept: image/png`" in other_type.json()["error"]["hint"]
     for answer in (none, other_type, no_type):
         assert (answer.status_code, answer.json()["error"]["code"]) == (406, "not_acceptable")
 

@@ -145,6 +145,29 @@ def test_a_broken_form_is_refused_with_a_sentence(body: bytes, code: str) -> Non
     assert error.code == code and len(str(error)) > 20 and error.hint
 
 
+@pytest.mark.parametrize(
+    ("reader", "body", "why"),
+    [
+        (form_reader, form(('name="a"; filename="a"', PICTURE)).replace(BOUNDARY, b"b2"),
+         "does not begin with the boundary"),
+        (form_reader, form(('name="a"; filename="a"', b"1"), ('name="params"', b"{top: 3}")),
+         "`params`: the body is not acceptable JSON"),
+        (json_reader, PICTURE, "is a picture, and no JSON"),
+        (json_reader, b'{"image": "' + TEXT, "ends within its picture"),
+        (json_reader, b'{"a": "b', "Unterminated string starting at character"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(reader: Callable[[], Reader], body: bytes, why: str) -> None:
+    assert why in str(refusal(reader, body))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_json_may_begin_with_the_mark_of_utf8(size: int) -> None:
+    body = b'\xef\xbb\xbf{"image": "' + TEXT + b'"}'
+
+    assert read(json_reader(), body, size).picture == PICTURE
+
+
 def test_a_form_without_a_boundary_says_what_sets_it() -> None:
     with pytest.raises(BadInput, match="boundary") as caught:
         FormReader(b"multipart/form-data", LIMIT)

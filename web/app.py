@@ -5,6 +5,7 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from storage.redis.calls import AsyncRedis
 from storage.s3.asynchronous import AsyncObjects
 from tasks.clients import objects
 from tasks.settings import settings
-from web import health, metrics
+from web import health, metrics, routes
 from web.accounts import Accounts
 from web.api import events, jobs, models, predict, responses, uploads
 from web.errors import add_handlers
@@ -136,8 +137,9 @@ def _with_middleware(app: FastAPI, service: JobService, accounts: Accounts) -> A
         service.room.check_stopping()
         service.limiter.check()
 
-    routes = CheckedBody(PageRoutes(EventRoutes(app, events.job_events, events.all_events)))
-    entrance: ASGIApp = Security(Identify(LoadShedding(routes, check), accounts))
+    inner = PageRoutes(EventRoutes(app, events.job_events, events.all_events))
+    checked = CheckedBody(inner, partial(routes.is_taken, app))
+    entrance: ASGIApp = Security(Identify(LoadShedding(checked, check), accounts))
     if settings().cors_origins:
         entrance = Cors(entrance)
     return AccessLog(entrance) if settings().access_log else entrance

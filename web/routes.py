@@ -2,9 +2,10 @@
 
 from difflib import SequenceMatcher
 
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Match
+from starlette.types import Scope
 
 from web.adapting import IS_HEAD
 
@@ -33,6 +34,12 @@ def methods_at(request: Request) -> list[str]:
     if "GET" in methods:
         methods.add("HEAD")
     return sorted(methods | {"OPTIONS"}) if methods else []
+
+
+def is_taken(app: FastAPI, scope: Scope) -> bool:
+    """Whether there is something at a request's path that takes its method."""
+    contexts = iter_route_contexts(app.routes)
+    return any(route.matches(scope)[0] is Match.FULL for route in contexts)
 
 
 def nearest(request: Request) -> list[str]:

@@ -26,6 +26,7 @@ from web.middleware.validation import MAX_TEXT, check_json, is_text
 from web.text import shown
 
 HINT = "Send the file as one part of the form, as `curl -F image=@photo.jpg` does."
+PARAMS_HINT = 'Write e.g. params={"margin": 0.1}, or send each parameter as a field of its own.'
 _EXTENDED_NAME = re.compile(r"filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
 _NAME_OF_FILE = re.compile(rb"[^\r\n]{1,60}\.[A-Za-z0-9]{2,5}")
 _ENCODINGS = frozenset({"", "binary", "8bit", "7bit"})
@@ -72,7 +73,7 @@ class FormReader:
         try:
             self._parser.write(piece)
         except FormParserError as error:
-            raise _broken("it does not follow the rules of multipart/form-data") from error
+            raise _broken(self._what_is_wrong()) from error
         return self._picture.size + self._overhead - before
 
     def end(self) -> Received:
@@ -82,6 +83,11 @@ class FormReader:
         if not self._picture.size and not self._fields.get("url"):
             raise no_picture("this form", HINT)
         return Received(self._picture.whole(), _opened(self._fields), self._filename)
+
+    def _what_is_wrong(self) -> str:
+        if self._parts:
+            return "it does not follow the rules of multipart/form-data"
+        return "it does not begin with the boundary that its Content-Type names"
 
     def _begin(self) -> None:
         self._parts += 1
@@ -231,9 +237,12 @@ def _opened(fields: dict[str, str]) -> dict[str, object]:
     params = fields.pop("params", "")
     if not params:
         return {**fields}
-    value = check_json(params.encode())
+    try:
+        value = check_json(params.encode())
+    except BadInput as error:
+        raise BadInput(f"`params`: {error}", code="bad_params", hint=PARAMS_HINT) from None
     if not isinstance(value, dict):
-        raise BadInput("`params` must be a JSON object", code="bad_params", hint=HINT)
+        raise BadInput("`params` must be a JSON object", code="bad_params", hint=PARAMS_HINT)
     return {**fields, **value}
 
 

@@ -7,6 +7,7 @@ FORM_TYPE = b"application/x-www-form-urlencoded"
 """What curl sends with -d and --data-binary unless it is told otherwise."""
 _STRIPPED = (b"\xff\xd8\xff", b"\x89PNG\x1a", b"RIFF", b"GIF8", b"II*", b"MM*", b"BM")
 """How pictures begin once their line breaks and NULs are gone."""
+_GZIP = b"\x1f\x8b"
 _FILE = "`--data-binary @photo.jpg`, `-T photo.jpg` or `-F image=@photo.jpg`"
 
 
@@ -41,6 +42,8 @@ def _hint(data: bytes, kind: bytes) -> str:
     start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if not data:
         return f"Send the file's bytes as the body; with curl, by {_FILE}."
+    if data.startswith(_GZIP):
+        return "This is compressed by gzip: send the picture as it is."
     if start.startswith(b"{"):
         return "This is JSON: send it with the header `Content-Type: application/json`."
     if start.startswith(b"--") and b"content-disposition:" in start.lower():

@@ -22,6 +22,8 @@ from web.api.received import (
 from web.middleware.validation import check_json
 
 HINT = 'Send {"image": "<base64>"} or {"url": "https://..."}; other names are parameters.'
+_PICTURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"\0\0\0")
+"""How the usual pictures begin."""
 _TOKEN = re.compile(rb'["{}\[\]:,]')
 _STOP = re.compile(rb'["\\]')
 _ESCAPES = (
@@ -51,13 +53,15 @@ class JsonReader:
         self._depth, self._name_start, self._name = 0, -1, ""
         self._state = self._outside
         self._text: Base64Decoder | None = None
-        self._expects_value = False
+        self._expects_value = self._has_begun = False
 
     def write(self, piece: bytes) -> int:
         """Take the next piece; how many bytes of memory it uses. Raises BadInput."""
         before = self._picture.size + len(self._rest)
         piece, position = self._carried + piece, 0
         self._carried = b""
+        if not self._has_begun:
+            piece = self._begun(piece)
         while position < len(piece):
             position = self._state(piece, position)
         if len(self._rest) > MAX_PARAMETERS_BYTES:
@@ -66,6 +70,8 @@ class JsonReader:
 
     def end(self) -> Received:
         """The picture and the fields beside it."""
+        if self._state == self._in_picture:
+            raise BadInput("the JSON ends within its picture", code="bad_request", hint=HINT)
         value = check_json(bytes(self._rest))
         if not isinstance(value, dict):
             raise no_picture("this JSON", HINT)
@@ -79,6 +85,20 @@ class JsonReader:
         fields = {name: item for name, item in value.items() if name not in PICTURE_NAMES}
         name = filename if isinstance(filename, str) else ""
         return Received(self._picture.whole(), _flattened(fields), name)
+
+    def _begun(self, piece: bytes) -> bytes:
+        """The first bytes. Raises BadInput for a picture itself, which is no JSON."""
+        if b"\xef\xbb\xbf".startswith(piece):  # UTF-8's mark, which some clients write, or a part
+            self._carried = piece
+            return b""
+        self._has_begun = True
+        if piece.startswith(_PICTURES):
+            raise BadInput(
+                "the body is a picture, and no JSON as its Content-Type says",
+                code="bad_request",
+                hint="Send a picture itself with a type such as `Content-Type: image/jpeg`.",
+            )
+        return piece.removeprefix(b"\xef\xbb\xbf")
 
     def _outside(self, piece: bytes, start: int) -> int:
         """Between strings: on to the next token."""

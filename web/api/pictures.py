@@ -124,9 +124,16 @@ def _object(result: StoredResult, output: str) -> StoredObject:
     objects = result["objects"]
     # `cutout-png` and its like are made as the object `cutout`.
     image = objects.get(output) or objects.get(output.partition("-")[0])
-    if image is None:
-        raise not_acceptable(f"this model makes no picture by the name {output}")
-    return image
+    if image is not None:
+        return image
+    if not objects:
+        raise not_acceptable(
+            "this model makes no picture", "Its answer is JSON: send `Accept: application/json`."
+        )
+    names = ", ".join(objects)
+    raise not_acceptable(
+        f"this model makes no picture by the name {output}", f"Ask by `output` for one of: {names}."
+    )
 
 
 def _headers(

@@ -4,6 +4,7 @@ Only `/predict`, the upload of programs and the S3 path accept more; those route
 themselves.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,12 +28,16 @@ JSON_TYPE = b"application/json"
 class CheckedBody:
     """Reads a body of bounded size before the route does, and passes it on if it is valid."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, is_routed: Callable[[Scope], bool]) -> None:
+        """`is_routed`: whether there is something at a request's path that takes its method."""
+        self.app, self._is_routed = app, is_routed
         self._objects = f"/{settings().s3_bucket}/"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its whole body, or answer 413, 415 or 422."""
+        """Pass the request on with its whole body, or answer 413, 415 or 422.
+
+        A request that no route takes is passed on without its body, if that is not too large.
+        """
         if not self._has_bounded_body(scope):
             await self.app(scope, receive, send)
             return
@@ -41,6 +46,9 @@ class CheckedBody:
             if body:
                 scope[PARSED] = _checked(body, scope["path"], scope[HEAD])
         except JobError as error:
+            if error.status != 413 and not self._is_routed(scope):  # 404 or 405 says more
+                await self.app(scope, _replayed(b"", receive), send)
+                return
             counters.REJECTED.labels(error.code).inc()
             await error_response(error)(scope, receive, send)
             return

@@ -113,7 +113,8 @@ def check_json(data: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise _bad_json(f"it is not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
-        raise _bad_json(f"{error.msg} at character {error.pos}") from None
+        reason = error.msg.removesuffix(" at")  # as in "Unterminated string starting at"
+        raise _bad_json(f"{reason} at character {error.pos}") from None
     if not _is_plain_json(data):
         _check_values(value)
     return value
