@@ -61,7 +61,7 @@ format: .venv/.installed-test ## is the code formatted? (.venv/bin/ruff format .
 
 lint: .venv/.installed-test ## ruff, and the JavaScript's syntax where node is there
 	$(BIN)/ruff check .
-	@! command -v node >/dev/null || for file in web/static/*.js; do node --check $$file || exit 1; done
+	@! command -v node >/dev/null || for file in web/static/*.js web/static/*/*.js; do node --check $$file || exit 1; done
 
 types: .venv/.installed-test ## mypy --strict
 	$(BIN)/mypy
