@@ -132,7 +132,6 @@ CHUNK_SRGB = (b"sRGB", b"\0")
         ([colours.gama(1.0), CHUNK_SRGB], SRGB),
         ([(b"cICP", bytes([12, 13, 1, 1])), colours.iccp(SPACES["adobe"].icc())], SPACES["adobe"]),
         ([(b"cICP", b"\x0c"), CHUNK_SRGB], SRGB),
-        ([colours.iccp(b"no profile"), colours.gama(1.0)], SPACES["linear"]),
         ([colours.gama(2.2)], SRGB),
         ([colours.gama(2.2), colours.chrm(SRGB)], SPACES["gamma22"]),
         ([colours.gama(1.8)], colours.Space("1.8", colours.BT709, colours.gamma(1.8))),
@@ -146,6 +145,17 @@ def test_of_several_statements_in_a_png_the_one_that_the_standard_prefers_counts
 
     assert near(middle(data), meant(space))
     assert notes(data) == ()
+
+
+def test_a_profile_that_cannot_be_used_is_named_though_something_else_counts():
+    broken = colours.iccp(b"no profile")
+    with_gamma = png(broken, colours.gama(1.0))
+
+    assert near(middle(with_gamma), meant(SPACES["linear"]))
+    assert notes(with_gamma) == ("profile_ignored",)
+    assert notes(flat("AVIF", icc_profile=b"no profile" * 50)) == ("profile_ignored",)
+    assert notes(png(CICP_P3, broken)) == (), "cICP counts before it"
+    assert notes(png((b"cICP", b"\x0c"), CHUNK_SRGB)) == (), "this is no profile"
 
 
 def test_half_of_a_png_chunk_about_colours_states_nothing():

@@ -52,21 +52,23 @@ class Colour:
 def find(data: bytes, header: Header, info: Mapping[Any, Any]) -> Colour:
     """The colour space of an upload. `data`: the whole file; `info`: what Pillow has found in it.
 
-    A profile that cannot be used, or is of another space than the values, changes nothing but adds
-    the note `profile_ignored`.
+    A profile that cannot be used, or is of another space than the values, adds the note
+    `profile_ignored`; the next statement counts, and without one, the values stay.
     """
     said = stated.of(data, header, info)
-    notes = ("base_picture",) if said.gain_map else ()
+    notes: tuple[str, ...] = ("base_picture",) if said.gain_map else ()
     for statement in said.statements:
         found = _meant(statement, said.space)
         if found is not None:
             return Colour(found.space, found.icc, (*notes, *found.notes), found.named)
+        if isinstance(statement, bytes) and "profile_ignored" not in notes:
+            notes = (*notes, "profile_ignored")
     space = said.space or "RGB"
     exif = said.exif or _exif(info)
     if space == "RGB" and tiff.is_adobe_rgb(exif):
         adobe = spaces.ADOBE_RGB
         return Colour(space, adobe.profile(), (*notes, "adobe_rgb_by_exif"), adobe)
-    return Colour(space, notes=(*notes, "profile_ignored") if said.statements else notes)
+    return Colour(space, notes=notes)
 
 
 def to_srgb(pixels: Pixels, colour: Colour) -> NDArray[np.uint8]:
@@ -117,7 +119,7 @@ def _meant(statement: Statement, space: Space | None) -> Colour | None:
     if isinstance(statement, Named):
         return _by_numbers(statement, space or "RGB")
     used = icc.read(statement) if statement else None
-    if used is None or statement is None:
+    if used is None or not statement:
         return None
     values = space or ("GRAY" if used.space == "GRAY" else "RGB")
     if used.space != values and (values, used.space) != ("GRAY", "RGB"):

@@ -1,6 +1,6 @@
 """What a JPEG says about its colours: an ICC profile over several segments, EXIF, a gain map."""
 
-from tasks.imaging.cms.statement import Stated, Statement
+from tasks.imaging.cms.statement import Stated
 from tasks.imaging.headers.jpeg import segments
 
 _ICC, _EXIF = b"ICC_PROFILE\0", b"Exif\0\0"
@@ -28,12 +28,12 @@ def read(data: bytes, channels: int) -> Stated:
     return Stated(_SPACES[channels], statements, exif, gain_map)  # type: ignore[arg-type]
 
 
-def _joined(parts: list[tuple[int, int, bytes]]) -> Statement:
-    """The profile from (number, count, part): ICC.1:2022, B.4. None if one is missing or twice."""
+def _joined(parts: list[tuple[int, int, bytes]]) -> bytes:
+    """The profile from (number, count, part): ICC.1:2022, B.4. b"" if one is missing or twice."""
     parts = sorted(parts, key=lambda part: part[0])
     numbers = [number for number, _, _ in parts]
     if numbers != list(range(1, len(parts) + 1)) or {count for _, count, _ in parts} != {
         len(parts)
     }:
-        return None
+        return b""
     return b"".join(part for _, _, part in parts)

@@ -68,17 +68,18 @@ def _peak_nits(chunks: dict[bytes, bytes]) -> float:
     return float(most) / 10_000
 
 
-def _inflated(chunk: bytes) -> Statement:
-    """iCCP: a name, a method, and a compressed profile of at most `icc.MAX_BYTES`."""
+def _inflated(chunk: bytes) -> bytes:
+    """iCCP: a name, a method, and a compressed profile of at most `icc.MAX_BYTES`; b"" if it is
+    larger, or broken."""
     end = chunk.find(b"\0", 0, _FULL_NAME_BYTES)
     if end < 1 or chunk[end + 1 : end + 2] != b"\0":
-        return None
+        return b""
     inflater = zlib.decompressobj()
     try:
         profile = inflater.decompress(chunk[end + 2 :], icc.MAX_BYTES)
     except zlib.error:
-        return None
-    return profile if inflater.eof else None
+        return b""
+    return profile if inflater.eof else b""
 
 
 def _calibrated(gamma: bytes, places: bytes) -> Statement:

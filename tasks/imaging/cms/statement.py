@@ -6,7 +6,7 @@ from tasks.imaging.cms.lcms import Space
 from tasks.imaging.cms.spaces import Named
 
 Statement = bytes | Named | None
-"""An ICC profile, a space by numbers, or one that is stated but cannot be used."""
+"""An ICC profile (b"": it cannot be read), a space by numbers, or numbers that make no space."""
 
 
 @dataclass(frozen=True)
