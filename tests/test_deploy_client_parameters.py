@@ -8,6 +8,7 @@ import pytest
 from deploy.client import choice, destination, parameters
 from deploy.client.answers import Model
 from deploy.client.api import RunOptions
+from deploy.client.outcome import failure
 from tasks.errors import BadInput, Unavailable
 
 
@@ -145,6 +146,24 @@ def test_a_folder_is_told_from_a_file_by_its_ending(tmp_path: Path) -> None:
     assert destination.parse("-").is_stdout
     with pytest.raises(BadInput, match=r"no result is written as \.tif; there are: \.webp"):
         destination.parse("cut.tif")
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_sent(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+
+    for out in ("file/x", "file/x/y.png"):
+        with pytest.raises(BadInput, match="file is a file"):
+            destination.parse(str(tmp_path / out)).check()
+    for out in ("new/deep", "cut.png", "-"):
+        destination.parse(out if out == "-" else str(tmp_path / out)).check()
+
+
+def test_an_error_of_the_disk_is_said_without_its_number() -> None:
+    error = OSError(28, "No space left on device", "out/a.png")
+
+    assert failure(error)["message"] == "out/a.png: No space left on device"
 
 
 def test_the_preview_of_another_model_has_the_format_of_its_file() -> None:

@@ -1,5 +1,6 @@
 """Where the results of `pixelmill run` are written: a folder, one file, or standard output."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,17 @@ class Destination:
     def is_stdout(self) -> bool:
         """Whether the picture is written to standard output."""
         return self.folder is None and self.file is None
+
+    def check(self) -> None:
+        """Raises BadInput where nothing can be written, before any photo is sent."""
+        if self.is_stdout:
+            return
+        folder = self.folder or (self.file or FOLDER).parent
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise BadInput(f"no results can be written to {self}, as {there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise BadInput(f"no results can be written to {self}: permission denied")
 
     def __str__(self) -> str:
         return str(self.folder or self.file or "standard output")

@@ -41,7 +41,10 @@ def failure(error: Exception) -> Failure:
     """An error as the API would say it."""
     if isinstance(error, JobError):
         return {"code": error.code, "message": str(error), "hint": error.hint}
-    return {"code": "error", "message": str(error) or type(error).__name__, "hint": None}
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror:  # without its number
+        message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return {"code": "error", "message": message or type(error).__name__, "hint": None}
 
 
 def is_same_for_all(error: Failure | None) -> bool:

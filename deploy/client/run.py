@@ -66,6 +66,7 @@ def main(command: Command, server: Server) -> int:
     _check_streams(command)
     found = photos.find(command.words)
     _check_single(command, found)
+    command.destination.check()
     with Client(server) as client, Sources(client.stopping) as sources:
         options = choice.options(
             client.models(),
