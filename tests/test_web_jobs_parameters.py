@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tasks.errors import BadInput
 from tasks.models.base import Params
+from tasks.models.cutouts import CutoutParams
 from web.jobs.parameters import canonical
 
 
@@ -166,3 +167,13 @@ def test_text_that_is_no_unicode_is_refused() -> None:
         canonical(SCHEMA, {"label": "\ud800"})
 
     assert caught.value.code == "bad_params"
+
+
+def test_a_text_in_no_form_that_it_may_have_is_told_in_words_what_it_may_be() -> None:
+    schema = CutoutParams.model_json_schema()
+
+    with pytest.raises(BadInput) as caught:
+        canonical(schema, {"background": "red"})
+
+    assert "'red'" in str(caught.value) and "^" not in str(caught.value)
+    assert "#rrggbb: a colour" in str(caught.value.hint)

@@ -114,7 +114,7 @@ class JsonReader:
             self._begin_string()
         elif token in b"{[":
             if self._is_picture() and token == b"[":
-                raise one_picture_only()
+                raise one_picture_only("this one has a list")
             self._depth += 1
             self._expects_value = False
         elif token in b"}]":

@@ -81,7 +81,7 @@ def too_large(max_bytes: int) -> BadInput:
         f"the file is larger than {max_bytes / MIB:g} MiB",
         code="too_large",
         status=413,
-        hint="Send a smaller one: models use at most 2048 pixels on the longest side.",
+        hint="Save the picture smaller, or as JPEG, and send it again.",
     )
 
 
@@ -95,10 +95,10 @@ def too_many_parameters() -> BadInput:
     )
 
 
-def one_picture_only() -> BadInput:
+def one_picture_only(what: str = "this one has several") -> BadInput:
     """The error for a body with several pictures."""
     return BadInput(
-        "one request takes one photo, and this one has several",
+        f"one request takes one photo, and {what}",
         code="several_pictures",
         hint="Send each in a request of its own, at the same time if you like; or POST each to "
         "/api/v1/uploads and name up to 16 of them in `uploads` of POST /api/v1/jobs.",

@@ -50,8 +50,7 @@ def _canonical(schema: bytes, given: bytes) -> bytes:
     params = {name: _normalised(fields[name], value) for name, value in (defaults | values).items()}
     error = jsonschema.exceptions.best_match(_validator(schema).iter_errors(params))
     if error is not None:
-        where = ".".join(str(part) for part in error.absolute_path)
-        raise _bad(sentence(f"parameter {where}: {error.message}" if where else error.message))
+        raise _refusal(error, fields)
     return _compact(orjson.dumps(params))
 
 
@@ -66,8 +65,21 @@ def _compact(text: bytes) -> bytes:
     return bytes(memoryview(text))
 
 
-def _bad(message: str) -> BadInput:
-    return BadInput(message, code="bad_params", hint="GET /api/v1/models describes each parameter.")
+def _bad(message: str, hint: str = "GET /api/v1/models describes each parameter.") -> BadInput:
+    return BadInput(message, code="bad_params", hint=hint)
+
+
+def _refusal(error: jsonschema.ValidationError, fields: Mapping[str, Any]) -> BadInput:
+    """What is wrong with a parameter, and what it may be: patterns are for programs alone."""
+    where = ".".join(str(part) for part in error.absolute_path)
+    if not where:
+        return _bad(sentence(error.message))
+    what = error.message
+    if error.validator == "pattern":
+        what = f"{shown(str(error.instance))} is none of the texts that it may be"
+    described = fields.get(str(error.absolute_path[0]), {}).get("description")
+    message = sentence(f"parameter {where}: {what}")
+    return _bad(message, f"{where}: {described}") if described else _bad(message)
 
 
 def _converted(field: Mapping[str, Any], value: Any) -> Any:

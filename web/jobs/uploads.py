@@ -181,7 +181,12 @@ class Uploads:
 
 def no_upload(upload_id: str) -> BadInput:
     """The error for an upload that does not exist, or belongs to another user."""
-    return BadInput(f"no upload {shown(upload_id)}", code="no_upload", status=404)
+    return BadInput(
+        f"no upload {shown(upload_id)}",
+        code="no_upload",
+        status=404,
+        hint="It has expired or is not yours: POST to /api/v1/uploads again.",
+    )
 
 
 def _check_size(size: int) -> None:
