@@ -190,7 +190,8 @@ class RedisScratch:
 
     def get(self, name: str) -> NDArray[np.generic]:
         """The array, read-only."""
-        call: Call[bytes | None] = command(_same, "GET", keys.scratch(name), kinds=MAYBE_TEXT)
+        call: Call[bytes | None]
+        call = command(lambda answer: answer, "GET", keys.scratch(name), kinds=MAYBE_TEXT)
         packed = self._link.do(call)
         if packed is None:
             raise FileNotFoundError(name)
@@ -273,10 +274,6 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return socket.gethostname()
-
-
-def _same(answer: bytes | None) -> bytes | None:
-    return answer
 
 
 @contextmanager
