@@ -112,7 +112,7 @@ async def test_a_background_is_a_colour_or_a_picture(
 
     with Image.open(text_of(white)["files"]["cutout"]) as picture:
         assert picture.convert("RGB").getpixel((0, 0)) == pytest.approx((255, 255, 255), abs=2)
-    assert stolen.is_error and "is not accepted" in stolen.content[0].text
+    assert stolen.is_error and "is no picture" in stolen.content[0].text
 
 
 async def test_nothing_is_overwritten(command: StdioServerParameters, tmp_path: Path) -> None:
