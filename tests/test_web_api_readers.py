@@ -11,6 +11,7 @@ import pytest
 
 from tasks.errors import BadInput
 from tasks.settings import MIB
+from web.__main__ import give_large_blocks_back
 from web.api.form_reader import FormReader
 from web.api.json_reader import JsonReader
 from web.api.received import RawReader, Reader, Received
@@ -221,6 +222,7 @@ def test_bytes_are_counted_and_not_the_characters_of_base64() -> None:
 
 
 BIG = {
+    "bytes": (lambda: RawReader(LIMIT), bytes(24 * MIB)),
     "form": (form_reader, form(('name="a"; filename="a"', bytes(24 * MIB)))),
     "form full of line breaks": (form_reader, form(('name="a"; filename="a"', b"\r" * 24 * MIB))),
     "form of half delimiters": (
@@ -231,31 +233,35 @@ BIG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", BIG)
-def test_no_piece_of_a_large_body_stops_the_process_for_long(kind: str) -> None:
-    reader, body = BIG[kind][0](), BIG[kind][1]
-    longest_s = 0.0
+@pytest.fixture(scope="module")
+def _allocator() -> None:
+    """As in a web process: there a large buffer is moved without a copy when it grows."""
+    give_large_blocks_back()
+
+
+def longest_s(make: Callable[[], Reader], body: bytes) -> float:
+    """CPU seconds of the dearest piece. The best of a few bodies: others use this core too."""
+    return min(_longest_s(make(), body) for _ in range(4))
+
+
+def _longest_s(reader: Reader, body: bytes) -> float:
+    most_s = 0.0
     for start in range(0, len(body), 65_536):
         piece = body[start : start + 65_536]
         before_s = time.thread_time()
         reader.write(piece)
-        longest_s = max(longest_s, time.thread_time() - before_s)
-
-    assert longest_s < 0.005
-    assert len(reader.end().picture) >= 20 * MIB
-
-
-def test_the_loop_waits_for_no_large_picture_to_be_put_together() -> None:
-    reader, longest_s = RawReader(LIMIT), 0.0
-    for _ in range(24 * 16):
-        before_s = time.thread_time()
-        reader.write(bytes(MIB // 16))
-        longest_s = max(longest_s, time.thread_time() - before_s)
+        most_s = max(most_s, time.thread_time() - before_s)
     before_s = time.thread_time()
-    picture = reader.end().picture
-    longest_s = max(longest_s, time.thread_time() - before_s)
+    received = reader.end()
+    most_s = max(most_s, time.thread_time() - before_s)
+    assert len(received.picture) >= 20 * MIB
+    return most_s
 
-    assert longest_s < 0.005 and len(picture) == 24 * MIB
+
+@pytest.mark.usefixtures("_allocator")
+@pytest.mark.parametrize("kind", BIG)
+def test_no_piece_of_a_large_body_stops_the_process_for_long(kind: str) -> None:
+    assert longest_s(*BIG[kind]) < 0.005
 
 
 def test_tiny_pieces_use_no_more_memory_than_they_hold() -> None:
