@@ -21,7 +21,7 @@ from tasks.imaging.header import (
 from tasks.imaging.headers import avif, bmp, gif, heif, jpeg, jxl, png, tiff, webp
 from tasks.imaging.headers.png import strip_png
 
-__all__ = ["Header", "Limits", "check", "complete", "strip_png"]
+__all__ = ["Header", "Limits", "check", "complete", "is_picture", "strip_png"]
 
 ACCEPTED = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF and JPEG XL"
 _READERS: dict[str, Callable[[bytes, Limits, int], Header]] = {
@@ -86,6 +86,11 @@ def check(data: bytes, limits: Limits = Limits()) -> Header:  # noqa: B008 - fro
     if name not in _READERS:
         raise _unsupported(name)
     return _read(name, data, limits, min(QUICK_PARTS, limits.max_segments))
+
+
+def is_picture(start: bytes) -> bool:
+    """Whether a file that begins so (12 bytes or more) is of a type that is accepted."""
+    return _type_name(start) in _READERS
 
 
 def complete(

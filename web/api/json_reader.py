@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from tasks.errors import BadInput
+from tasks.imaging import guard
 from web.api.base64_text import Base64Decoder, not_base64
 from web.api.received import (
     MAX_PARAMETERS_BYTES,
@@ -22,8 +23,6 @@ from web.api.received import (
 from web.middleware.validation import check_json
 
 HINT = 'Send {"image": "<base64>"} or {"url": "https://..."}; other names are parameters.'
-_PICTURES = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"II*\0", b"MM\0*", b"BM", b"\0\0\0")
-"""How the usual pictures begin."""
 _TOKEN = re.compile(rb'["{}\[\]:,]')
 _STOP = re.compile(rb'["\\]')
 _ESCAPES = (
@@ -92,7 +91,7 @@ class JsonReader:
             self._carried = piece
             return b""
         self._has_begun = True
-        if piece.startswith(_PICTURES):
+        if guard.is_picture(piece):
             raise BadInput(
                 "the body is a picture, and no JSON as its Content-Type says",
                 code="bad_request",
