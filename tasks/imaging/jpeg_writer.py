@@ -52,7 +52,8 @@ class JpegWriter:
         return b"".join([*self._parts, _END])
 
     def _encode(self) -> None:
-        data = encode.jpeg(self._strip[: self._filled], self.profile)
+        profile = b"" if self._parts else self.profile  # it stands in the first strip's segments
+        data = encode.jpeg(self._strip[: self._filled], profile)
         head = {marker: (start, end) for marker, start, end in jpeg.segments(data)}
         scan, behind = head[_START_OF_SCAN]
         if self._parts:

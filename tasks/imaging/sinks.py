@@ -51,13 +51,13 @@ class Sink(Protocol):
 def sink_of(form: str, height: int, width: int, channels: int, profile: bytes = b"") -> Sink:
     """The encoder for a picture of this size; a PNG where it is too large for `form`."""
     if form == "jpeg":
-        return _JpegSink(JpegWriter(height, width, channels, profile))
+        return _Written(JpegWriter(height, width, channels, profile), MEDIA_TYPES[form])
     if form == "png":
         fits = height * width <= _BUFFERED
     else:
         fits = height * width <= LARGEST and max(height, width) <= LONGEST[form]
     if fits and form == "webp" and channels > 1 and not profile:
-        return _WebpSink(WebpWriter(height, width, channels == 4))
+        return _Written(WebpWriter(height, width, channels == 4), MEDIA_TYPES[form])
     if fits:
         pixels = np.empty((height, width, channels), np.uint8)
         return _Buffer(form, pixels, profile)
@@ -83,32 +83,31 @@ class _Buffer:
         return Encoded(data, MEDIA_TYPES[self.form], width, height)
 
 
-@dataclass
-class _WebpSink:
-    """A WebP, of which only the planes are held."""
+class Writer(Protocol):
+    """Writes one type of picture; of the picture itself, it holds a part or a compact form."""
 
-    writer: WebpWriter
+    height: int
+    width: int
+
+    def write(self, rows: Pixels, /) -> None:
+        """The next rows: N x width x channels, uint8."""
+
+    def close(self) -> bytes:
+        """The file, after the last row."""
+
+
+@dataclass
+class _Written:
+    """A picture by the writer of its type."""
+
+    writer: Writer
+    media_type: str
 
     def write(self, strip: Pixels) -> None:
         self.writer.write(strip)
 
     def close(self) -> Encoded:
-        data = self.writer.close()
-        return Encoded(data, "image/webp", self.writer.width, self.writer.height)
-
-
-@dataclass
-class _JpegSink:
-    """A JPEG, of which one strip is held."""
-
-    writer: JpegWriter
-
-    def write(self, strip: Pixels) -> None:
-        self.writer.write(strip)
-
-    def close(self) -> Encoded:
-        data = self.writer.close()
-        return Encoded(data, "image/jpeg", self.writer.width, self.writer.height)
+        return Encoded(self.writer.close(), self.media_type, self.writer.width, self.writer.height)
 
 
 @dataclass

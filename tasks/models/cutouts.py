@@ -10,6 +10,8 @@ from tasks.models.base import Params
 UPLOAD_ID = "[0-9a-f]{32}"
 IN_VIEWER: JsonDict = {"x-in-viewer": True}
 """In a field's schema: for programs; the page composes pictures itself, so its form lacks it."""
+Format = Literal["webp", "png", "avif", "jpeg"]
+"""Of a picture whose type is chosen."""
 
 
 class CutoutParams(Params):
@@ -38,7 +40,7 @@ class CutoutParams(Params):
         "side. The photo's border limits it.",
         json_schema_extra=IN_VIEWER,
     )
-    format: Literal["webp", "png", "avif", "jpeg"] = Field(
+    format: Format = Field(
         default="webp",
         title="Format",
         description="Of `cutout`. A JPEG has a white background if none is given.",

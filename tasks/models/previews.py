@@ -1,11 +1,9 @@
 """The parameter of a model whose preview can be had in the format that a program wants."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from tasks.models.base import Params
-from tasks.models.cutouts import IN_VIEWER
+from tasks.models.cutouts import IN_VIEWER, Format
 
 PREVIEW = "preview"
 
@@ -13,7 +11,7 @@ PREVIEW = "preview"
 class PreviewParams(Params):
     """Base of the parameters of a model that is not of kind `matte` and has a `preview`."""
 
-    format: Literal["webp", "png", "avif", "jpeg"] = Field(
+    format: Format = Field(
         default="webp",
         title="Format",
         description="Of `preview`.",

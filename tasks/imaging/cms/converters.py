@@ -102,8 +102,7 @@ def grey_to_rgb(grey: Pixels) -> NDArray[np.uint8]:
 def by_table(convert: Converter, depth: Any) -> Converter:
     """From grey values, as a converter of RGB has them."""
     greys = np.arange(np.iinfo(depth).max + 1, dtype=depth)
-    table = convert(np.repeat(greys, 3).reshape(1, -1, 3))
-    return lambda grey: np.asarray(cv2.LUT(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), table))
+    return _looked_up(convert(np.repeat(greys, 3).reshape(1, -1, 3)))
 
 
 def grey_as_rgb(profile: bytes) -> bytes:
@@ -161,7 +160,11 @@ def _by_grey(profile: bytes, depth: Any) -> Converter:
     convert = Transform(profile, "GRAY", np.uint16, target_depth=np.float32, way=lcms.EXACT)
     seen = np.clip(convert(at.reshape(-1, 1, 1))[:, 0], 0, 1) * 255
     columns = [np.interp(values, at, seen[:, i]) for i in range(3)]
-    table = np.rint(np.stack(columns, axis=-1)).astype(np.uint8).reshape(1, -1, 3)
+    return _looked_up(np.rint(np.stack(columns, axis=-1)).astype(np.uint8).reshape(1, -1, 3))
+
+
+def _looked_up(table: NDArray[np.uint8]) -> Converter:
+    """From grey values, by a table of the RGB of each: 1 x N x 3."""
     return lambda grey: np.asarray(cv2.LUT(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), table))
 
 
