@@ -138,6 +138,7 @@ def test_ctrl_c_cancels_on_the_server_and_says_how_to_go_on(stack: Stack, folder
     assert state_of(stack, job) in {"cancelling", "cancelled"}
 
 
+@pytest.mark.measures_time
 def test_a_second_ctrl_c_ends_at_once(stack: Stack, folder: Path) -> None:
     before = jobs(stack)
     process = started(folder, stack, "one.jpg", "-m", "slow", "-p", "device_s=6")

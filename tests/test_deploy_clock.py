@@ -134,6 +134,7 @@ def test_work_of_a_worker_that_dies_as_the_clock_is_set_back_is_done(
     assert now == {"done": 6}
 
 
+@pytest.mark.measures_time
 def test_a_worker_that_died_is_not_waited_for_when_the_clock_is_set_back(
     stack: Stack, clock: Clock, client: httpx.Client
 ) -> None:

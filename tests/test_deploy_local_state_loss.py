@@ -107,6 +107,7 @@ def test_an_emptied_state_is_prepared_again_by_itself(server: Server) -> None:
     assert "the state Redis was empty" in server.said
 
 
+@pytest.mark.measures_time
 def test_who_waits_is_answered_when_the_state_is_emptied(server: Server) -> None:
     job = server.ask(time.time_ns(), 0, 5).json()["id"]
     began = time.monotonic()

@@ -156,6 +156,7 @@ def test_work_in_progress_ends_while_web_refuses_more(installation: Installation
     assert finished == JOBS + taken
 
 
+@pytest.mark.measures_time
 def test_what_does_not_end_in_time_goes_back_and_is_done_after_the_next_start(
     installation: Installation,
 ) -> None:
@@ -176,6 +177,7 @@ def test_what_does_not_end_in_time_goes_back_and_is_done_after_the_next_start(
     assert after == {"done": JOBS} and finished == JOBS
 
 
+@pytest.mark.measures_time
 def test_a_second_signal_shortens_the_stop(installation: Installation) -> None:
     running = installation.up()
     jobs = running.hand_in(3, 5)

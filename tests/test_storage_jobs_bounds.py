@@ -45,6 +45,7 @@ def many_runs(raw: "redis.Redis", count: int) -> list[RunRef]:
     return [RunRef(request_key(number), claim.attempt) for number, claim in enumerate(claims)]
 
 
+@pytest.mark.measures_time
 def test_a_delete_costs_the_same_however_long_the_history_is(
     raw: "redis.Redis", timed: Timed
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_delete_costs_the_same_however_long_the_history_is(
     assert min(ms for ms, _ in took) < LIMIT_MS  # the least: others may use this processor too
 
 
+@pytest.mark.measures_time
 def test_a_shared_result_costs_no_more(raw: "redis.Redis", timed: Timed) -> None:
     do_all(raw, (claim(number, key="k" * 64) for number in range(2_000)))
 

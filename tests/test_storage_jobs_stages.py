@@ -159,6 +159,7 @@ def test_a_run_that_starts_late_does_not_move_the_mark_back(
     assert state.hget(keys.positions("cpu", "batch"), "started") == "2"
 
 
+@pytest.mark.measures_time
 def test_times_of_waiting_and_of_stages_are_kept(calls: Calls, state: "redis.Redis") -> None:
     ref = RunRef(KEY, calls.claim("j1").attempt)
     time.sleep(0.02)

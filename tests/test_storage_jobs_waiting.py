@@ -284,6 +284,7 @@ def test_a_slow_cpu_decides_where_the_device_is_fast(calls: Calls) -> None:
     assert view.wait_ms == 9 * 100
 
 
+@pytest.mark.measures_time
 def test_a_snapshot_has_the_time_of_the_present_batch(calls: Calls) -> None:
     calls.claim("one")
     calls.claim("two")
@@ -298,6 +299,7 @@ def test_a_snapshot_has_the_time_of_the_present_batch(calls: Calls) -> None:
     assert 50 <= calls.view("two").busy_ms < 1000
 
 
+@pytest.mark.measures_time
 def test_a_new_batch_begins_when_one_has_left(calls: Calls) -> None:
     for name in ("one", "two"):
         calls.claim(name)

@@ -104,6 +104,7 @@ async def test_a_dead_redis_is_storage_down_for_the_web(nobody: int) -> None:
         await link.do(ECHO)
 
 
+@pytest.mark.measures_time
 def test_a_silent_redis_is_storage_down_in_time(silent: int) -> None:
     with redis.Redis(port=silent, retry=None, socket_timeout=0.2) as client:
         began = time.monotonic()
@@ -114,6 +115,7 @@ def test_a_silent_redis_is_storage_down_in_time(silent: int) -> None:
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.measures_time
 async def test_a_silent_redis_is_storage_down_in_time_for_the_web(silent: int) -> None:
     link, began = AsyncRedis(f"redis://127.0.0.1:{silent}/0", limit_s=0.2), time.monotonic()
 

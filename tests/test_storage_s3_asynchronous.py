@@ -64,6 +64,7 @@ async def test_what_the_store_raises_is_handed_on(remote: AsyncObjects) -> None:
         await remote.do(lambda s3: s3.get("in/ada/missing"))
 
 
+@pytest.mark.measures_time
 async def test_a_server_that_hangs_is_given_up_in_time(
     servers: Stack, remote: AsyncObjects
 ) -> None:
@@ -73,6 +74,7 @@ async def test_a_server_that_hangs_is_given_up_in_time(
         assert await fails_in_s(remote) < LIMIT_S
 
 
+@pytest.mark.measures_time
 async def test_a_crowd_learns_of_it_in_time(servers: Stack, remote: AsyncObjects) -> None:
     """More than there are threads: nobody waits in line for a thread that waits for S3."""
     with silent(servers):
@@ -101,6 +103,7 @@ async def test_it_is_used_again_once_it_answers(servers: Stack, remote: AsyncObj
     assert await remote.do(put)
 
 
+@pytest.mark.measures_time
 async def test_a_server_that_is_gone_is_said_at_once() -> None:
     gone = S3Objects("http://127.0.0.1:1", key="k", secret="s", bucket="b", region="r", timeout_s=5)
     remote = AsyncObjects(gone, gone.url)
@@ -129,6 +132,7 @@ async def test_a_client_that_takes_its_time_is_not_the_servers_silence() -> None
     assert await Watch(nobody).over(client_is_slow, lambda: inf) == "sent"
 
 
+@pytest.mark.measures_time
 async def test_the_wait_begins_when_the_server_is_waited_for() -> None:
     began = time.monotonic()
 

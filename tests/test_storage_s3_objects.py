@@ -278,6 +278,7 @@ def test_a_missing_bucket_is_created_once(servers: Stack) -> None:
     assert [other.ensure_bucket() for _ in range(2)] == [True, False]
 
 
+@pytest.mark.measures_time
 def test_a_dead_s3_is_storage_down_within_three_seconds(nobody: S3Objects) -> None:
     began = time.monotonic()
 
@@ -362,6 +363,7 @@ def test_a_busy_answer_is_asked_again(key: str) -> None:
         thread.join()
 
 
+@pytest.mark.measures_time
 def test_a_server_that_is_silent_is_not_waited_for_twice(key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         silent = S3Objects(

@@ -74,6 +74,7 @@ def status(data: bytes) -> int:
     return 200
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("name", list(corpus.files()))
 def test_a_file_of_the_corpus_is_answered_as_it_should(name, usage):
     file = corpus.files()[name]

@@ -141,6 +141,7 @@ QUICK_S = 50e-6
 PAUSE_S = 0.2
 
 
+@pytest.mark.measures_time
 def test_no_file_of_the_corpus_takes_the_guard_more_than_50_microseconds():
     """What a header claims, and what is put between its parts, must not stall a web process."""
     slow = {name: file.data for name, file in corpus.files().items()}
@@ -156,6 +157,7 @@ def best_s(data: bytes) -> float:
     return min(timeit.repeat(lambda: answered(data), number=1, repeat=100))
 
 
+@pytest.mark.measures_time
 def test_no_file_of_the_corpus_takes_the_second_look_more_than_a_quarter_second():
     for name, file in corpus.files().items():
         best_s = min(timeit.repeat(lambda data=file.data: looked_at(data), number=1, repeat=2))

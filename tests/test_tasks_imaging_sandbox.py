@@ -93,6 +93,7 @@ def test_leaving_early_is_bad_input():
     assert "died" in refused("leave")
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("work", ["loop", "stall"])
 def test_a_loop_is_stopped_by_its_cpu_time_and_a_stall_by_the_clock(work):
     start = time.monotonic()

@@ -108,6 +108,7 @@ async def test_a_real_cancellation_ends_it() -> None:
     assert list(loops) == []
 
 
+@pytest.mark.measures_time
 def test_the_end_of_an_event_loop_is_not_held_up() -> None:
     """As when a process ends without having stopped its loops."""
 

@@ -29,6 +29,7 @@ def busy(seconds: float) -> None:
             time.sleep(0.01)
 
 
+@pytest.mark.measures_time
 def test_what_takes_too_long_is_interrupted_soon() -> None:
     began = time.monotonic()
 
@@ -67,6 +68,7 @@ def test_an_alarm_of_somebody_else_still_comes() -> None:
     assert rung == [signal.SIGALRM]
 
 
+@pytest.mark.measures_time
 def test_of_many_each_has_its_own_time() -> None:
     began = time.monotonic()
 
@@ -131,6 +133,7 @@ def ask(mill: Stack, **params: float) -> dict[str, Any]:
     return dict(answer.json())
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("stage", ["prepare_s", "conclude_s"])
 def test_a_slow_picture_fails_alone_and_its_process_works_on(mill: Stack, stage: str) -> None:
     began = time.monotonic()

@@ -263,6 +263,7 @@ def _longest_s(reader: Reader, body: bytes) -> float:
     return most_s
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("kind", BIG)
 def test_no_piece_of_a_large_body_stops_the_process_for_long(
     fresh_process: ProcessPoolExecutor, kind: str

@@ -273,6 +273,7 @@ async def test_a_compressed_body_is_refused(photos: Internet) -> None:
     assert "compressed" in str(await refusal())
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("part", [b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"])
 async def test_a_server_that_drips_is_given_up(
     photos: Internet, monkeypatch: pytest.MonkeyPatch, part: bytes

@@ -242,6 +242,7 @@ async def own_redis(tmp_path: Path) -> AsyncIterator[tuple[Stack, AsyncRedis]]:
         await made.close()
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("before", [0, 1], ids=["never connected", "connected before"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "silent"])
 async def test_a_queue_that_does_not_answer_is_unavailable_soon(

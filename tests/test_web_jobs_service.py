@@ -218,6 +218,7 @@ async def test_a_full_priority_is_429(
     assert (caught.value.code, caught.value.status) == ("busy", 429)
 
 
+@pytest.mark.measures_time
 async def test_a_state_redis_that_does_not_answer_is_reported_soon(
     in_process: None, s3: S3Objects, cache_url: str, submission: Submission
 ) -> None:

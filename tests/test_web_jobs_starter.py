@@ -159,6 +159,7 @@ async def test_an_unavailable_queue_ends_the_run(
     assert state.hget(job, "state") == "failed"
 
 
+@pytest.mark.measures_time
 async def test_a_state_redis_that_falls_silent_after_the_claim_is_reported_soon(
     servers: Stack,
     live: None,

@@ -83,6 +83,7 @@ def test_a_job_is_cancelled_while_the_device_is_at_it(browser: httpx.Client, ask
     assert until(browser, id, "cancelled")
 
 
+@pytest.mark.measures_time
 def test_what_waits_for_the_device_is_cancelled_before_its_turn(
     browser: httpx.Client, ask: Ask
 ) -> None:

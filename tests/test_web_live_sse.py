@@ -211,6 +211,7 @@ def test_the_stream_of_anothers_job_is_not_found(stack: Stack, job: Job) -> None
         assert stream.answer.status_code == 404
 
 
+@pytest.mark.measures_time
 def test_a_stream_that_says_nothing_pings(stack: Stack, other_url: str) -> None:
     with events(other_url, key=STRANGER) as stream:
         began = time.monotonic()

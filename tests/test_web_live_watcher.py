@@ -19,6 +19,7 @@ from web.jobs.submission import Submission
 pytest_plugins = ["job_service"]
 
 
+@pytest.mark.measures_time
 async def test_an_accepted_job_whose_end_cannot_be_read_is_answered_as_it_was(
     servers: Stack, live: None, service: JobService, submission: Submission
 ) -> None:
@@ -54,6 +55,7 @@ async def test_a_job_that_never_was_gets_the_same_answer(service: JobService) ->
     assert (caught.value.code, caught.value.status) == ("no_job", 404)
 
 
+@pytest.mark.measures_time
 async def test_waiting_ends_with_the_job(
     live: None, service: JobService, submission: Submission, link: SyncRedis
 ) -> None:
@@ -81,6 +83,7 @@ async def test_all_who_joined_are_notified(
     assert [ended.state for ended in await asyncio.gather(*waiting)] == ["done"] * 5
 
 
+@pytest.mark.measures_time
 async def test_waiting_gives_the_job_as_it_is_when_time_is_up(
     live: None, service: JobService, submission: Submission
 ) -> None:

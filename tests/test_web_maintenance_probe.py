@@ -111,6 +111,7 @@ def _taken(mill: Stack) -> int:
     return int(float(line.split()[-1]))
 
 
+@pytest.mark.measures_time
 def test_a_worker_that_answers_but_does_not_work_is_found_out(mill: Stack) -> None:
     """The gpu worker hangs; page, Redis and S3 answer as ever."""
     gpu = mill.processes["gpu-worker"].pid

@@ -5,6 +5,7 @@ import signal
 import time
 
 import httpx
+import pytest
 import runs
 from stack import Stack
 
@@ -119,6 +120,7 @@ def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     end(link, after[0].ref)
 
 
+@pytest.mark.measures_time
 def test_a_message_lost_on_its_way_costs_seconds(stack: Stack, photo: bytes) -> None:
     """The queue's content vanishes while no cpu worker is there to take it."""
     headers = {"Authorization": f"Bearer {stack.api_key}"}

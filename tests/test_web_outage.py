@@ -161,6 +161,7 @@ STATE_DOORS = (
 S3_DOORS = ("predict", "predict, large", "jobs by upload", "put", "get")
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("how", ["killed", "hangs"])
 @pytest.mark.parametrize(("server", "names"), [("state", STATE_DOORS), ("s3", S3_DOORS)])
 def test_every_door_says_so_in_time(
@@ -188,6 +189,7 @@ def test_every_door_says_so_in_time(
     assert {name: seconds for name, seconds in took_s.items() if seconds > LIMIT_S} == {}
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("how", ["killed", "hangs"])
 def test_all_three_at_a_time_are_said_in_time(
     mill: Stack, doors: dict[str, Door], how: str
@@ -201,6 +203,7 @@ def test_all_three_at_a_time_are_said_in_time(
     assert took_s < LIMIT_S
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("how", ["killed", "hangs"])
 def test_without_the_cache_work_goes_on(mill: Stack, doors: dict[str, Door], how: str) -> None:
     with outage(mill, "cache", how):
@@ -212,6 +215,7 @@ def test_without_the_cache_work_goes_on(mill: Stack, doors: dict[str, Door], how
     assert took_s < LIMIT_S
 
 
+@pytest.mark.measures_time
 @pytest.mark.parametrize("server", ["state", "s3"])
 def test_a_crowd_is_told_so_in_time(
     mill: Stack, client: httpx.Client, photo: bytes, server: str

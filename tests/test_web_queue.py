@@ -50,6 +50,12 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield mill
 
 
+@pytest.fixture(scope="module")
+def webs(mill: Stack) -> list[str]:
+    """The addresses of two web processes."""
+    return [mill.url, mill.start_another_web()]
+
+
 salts = itertools.count()
 
 
@@ -74,10 +80,10 @@ def ask(client: httpx.Client, photo: bytes, wait: float = 0) -> httpx.Response:
     return client.post("/api/v1/predict/slow", content=photo, params=query)
 
 
+@pytest.mark.measures_time
 def test_places_and_estimates_are_told_alike_by_all_web_processes(
-    mill: Stack, ada: httpx.Client, photo: bytes
+    webs: list[str], ada: httpx.Client, photo: bytes
 ) -> None:
-    webs = [mill.url, mill.start_another_web()]
     ask(ada, photo, wait=30)
     jobs = [ask(ada, photo).json()["id"] for _ in range(16)]
 
@@ -140,6 +146,7 @@ def test_a_line_that_is_too_long_refuses_new_work_only(
     assert ada.post(done, content=photo).json()["cached"], "a hit is never refused"
 
 
+@pytest.mark.measures_time
 def test_a_refusal_is_quick(mill: Stack, ada: httpx.Client, photo: bytes) -> None:
     took_s: dict[int, list[float]] = {202: [], 429: []}
     for _ in range(60):

@@ -140,6 +140,7 @@ def own(tmp_path: Path) -> Iterator[Stack]:
         yield own
 
 
+@pytest.mark.measures_time
 def test_a_real_worker_that_falls_silent_ends_by_itself(own: Stack) -> None:
     """Celery cancels its consumer: the process lives, announces itself, and takes nothing."""
     own.start("cpu-worker", [sys.executable, "-c", IN_A_HURRY])

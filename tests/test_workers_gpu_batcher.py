@@ -391,6 +391,7 @@ def test_answers_that_no_thread_gives_are_ignored_more_and_more(device: Device) 
     until(lambda: started.ignored_s() >= 0.05)
 
 
+@pytest.mark.measures_time
 def test_an_idle_batcher_uses_no_cpu(device: Device) -> None:
     device.gate.set()
     with batcher(device.run) as started:

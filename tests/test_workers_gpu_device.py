@@ -429,6 +429,7 @@ def test_one_poison_image_of_eight_hurts_no_neighbour(simulated: Callable[..., D
     batcher.stop()
 
 
+@pytest.mark.measures_time
 def test_batches_teach_the_cost_that_the_model_card_shows(
     simulated: Callable[..., Device],
 ) -> None:
