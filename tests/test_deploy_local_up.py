@@ -95,7 +95,7 @@ def test_flower_shows_workers_and_tasks_to_those_who_sign_in(up: Up) -> None:
 def test_a_second_one_in_the_same_folder_is_refused(up: Up) -> None:
     command = [str(Path(sys.executable).parent / "pixelmill"), "up"]
 
-    second = subprocess.run(command, cwd=up.folder, capture_output=True, text=True, timeout=20)
+    second = subprocess.run(command, cwd=up.folder, capture_output=True, text=True, timeout=120)
 
     assert second.returncode == 1
     assert "running already" in second.stdout + second.stderr

@@ -13,6 +13,7 @@ from colours import SPACES, SRGB, with_segments
 from PIL import Image
 
 from tasks.imaging import codec, guard
+from tasks.imaging.cms import lcms
 from tasks.imaging.cutouts import Look
 
 INPUTS = Path(__file__).parent / "inputs"
@@ -84,6 +85,19 @@ def test_a_profile_by_a_table_is_converted():
     got = middle(flat("PNG", icc_profile=colours.table_icc(space)))
 
     assert near(got, meant(space), 3)
+
+
+@pytest.mark.parametrize("name", ["p3", "adobe", "eci"])
+def test_a_profile_by_a_table_is_exact_to_four_levels_beside_the_edge_of_srgb_too(name):
+    steps = np.arange(0, 256, 15, dtype=np.uint8)
+    pixels = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(18, -1, 3)
+    profile = colours.table_icc(SPACES[name])
+    data = corpus.save(Image.fromarray(pixels), "PNG", icc_profile=profile)
+    exact = lcms.Transform(profile, "RGB", np.uint8, way=lcms.EXACT)(pixels)
+
+    image = codec.decode(data, guard.check(data)).image
+
+    assert abs(image.astype(int) - exact).max() <= 4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

@@ -64,7 +64,7 @@ def said(**given: str) -> list[str]:
     env = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"} | given
     command = [sys.executable, "-c", SAYS]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
-        return [*process.communicate(timeout=30)[0].split("\n"), str(process.pid)]
+        return [*process.communicate(timeout=120)[0].split("\n"), str(process.pid)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")

@@ -2,10 +2,11 @@
 
 What the models get of each file is compared with the exact conversion (by the space's formulas in
 full precision; for profiles by tables and of inks by LittleCMS colour by colour), with what
-Pillow's ImageCms makes of it, and with what Chromium shows. Values that are compressed with losses
-are decoded by Pillow for that. Differences are in levels of 8 bits and in CIEDE2000; transparent
-pictures are compared over white. HDR is shown without a goal, as each program maps its brightness
-in its own way.
+Pillow's ImageCms makes of it colour by colour, and with what Chromium shows. ImageCms's usual way
+goes through a grid of 8 bits and is not exact itself: how far is printed, without a goal. Values
+that are compressed with losses are decoded by Pillow for that. Differences are in levels of 8 bits
+and in CIEDE2000; transparent pictures are compared over white. HDR is shown without a goal, as each
+program maps its brightness in its own way.
 """
 
 import argparse
@@ -29,8 +30,8 @@ def ours(case: Case) -> Pixels:
     return codec.decode(case.data, guard.check(case.data), max_side=0).image
 
 
-def shown_by_pillow(case: Case) -> Pixels | None:
-    """By ImageCms as most programs call it; None without a profile, and for 16 bits: it has 8."""
+def shown_by_pillow(case: Case, flags: ImageCms.Flags) -> Pixels | None:
+    """By ImageCms; None without a profile, and for 16 bits: it has 8."""
     with Image.open(io.BytesIO(case.data)) as picture:
         profile = picture.info.get("icc_profile")
         colours = {"RGBA": "RGB"}.get(picture.mode, picture.mode)
@@ -43,7 +44,7 @@ def shown_by_pillow(case: Case) -> Pixels | None:
         if source.profile.xcolor_space.strip() != {"L": "GRAY"}.get(colours, colours):
             return None
         shown = ImageCms.profileToProfile(
-            picture.convert(colours), source, target, outputMode="RGB"
+            picture.convert(colours), source, target, outputMode="RGB", flags=flags
         )
         if picture.mode != "RGBA":
             return np.asarray(shown)
@@ -113,6 +114,7 @@ class Row:
     case: Case
     exact: Difference
     pillow: Difference | None
+    usual_pillow: Difference | None
     chromium: Difference | None
 
 
@@ -121,12 +123,15 @@ def measure(with_chromium: bool) -> list[Row]:
     shown = shown_by_chromium(some) if with_chromium else iter([None] * len(some))
     rows = []
     for case, by_chromium in zip(some, shown, strict=True):
-        image, by_pillow = ours(case), shown_by_pillow(case)
+        image = ours(case)
+        by_pillow = shown_by_pillow(case, ImageCms.Flags.NOOPTIMIZE)
+        usual = shown_by_pillow(case, ImageCms.Flags.NONE)
         rows.append(
             Row(
                 case,
                 difference(image, np.rint(case.wanted * 255)),
                 None if by_pillow is None else difference(image, by_pillow),
+                None if by_pillow is None or usual is None else difference(usual, by_pillow),
                 None if by_chromium is None else difference(image, by_chromium),
             )
         )
@@ -203,6 +208,9 @@ def main() -> None:
     figures |= judge("exact, by formulas", [row.exact for row in others])
     figures |= judge("exact, tables", [row.exact for row in tables])
     figures |= judge("Pillow", [row.pillow for row in plain])
+    usual = [row.usual_pillow for row in plain if row.usual_pillow]
+    show("Pillow's usual way from its exact one, no goal", ("pictures", "mean", "max", "dE", "max"),
+         [(str(len(usual)), *worst(usual))])  # fmt: skip
     figures |= judge("Chromium", [row.chromium for row in plain])
     save_figures("colour", {name: round(value, 3) for name, value in figures.items()})
 

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import colours
 from colours import SPACES, Space
 
+from tasks.imaging.cms import lcms
+
 PICTURES = 200
 SIZE = (48, 64)
 Pixels = np.ndarray[Any, Any]
@@ -75,7 +77,12 @@ def by_pillow(data: bytes, mode: str) -> Pixels:
 
 
 def exactly(values: Pixels, profile: bytes, mode: str) -> Pixels:
-    """By LittleCMS, colour by colour."""
+    """By LittleCMS, colour by colour; Pillow lets it do 8 bits only."""
+    if values.shape[2] == 3:
+        convert = lcms.Transform(
+            profile, "RGB", np.float32, target_depth=np.float32, way=lcms.EXACT
+        )
+        return np.clip(convert(values), 0, 1)
     source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
     flags = ImageCms.Flags.NOOPTIMIZE
     transform = ImageCms.buildTransform(source, target, mode, "RGB", flags=flags)

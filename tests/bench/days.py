@@ -39,7 +39,7 @@ from deploy.local import servers
 from storage import users
 from storage.redis import calls
 
-DAY_S = float(os.environ.setdefault("BENCH_DAY_S", "45"))
+DAY_S = float(os.environ.setdefault("BENCH_DAY_S", "75"))
 DAYS = int(os.environ.get("BENCH_DAYS", "10"))
 JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
 RESULT_DAYS = 6

@@ -25,6 +25,15 @@ _DARK_LEVELS = 64
 _SAMPLES = 4097
 """Of a curve of 16 bits; in between it is interpolated."""
 
+_WIDE = spaces.Named("Wide", (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077), curve=spaces.SRGB.curve)
+"""A space that has all visible colours (SMPTE ST 2065-1), with sRGB's curve.
+
+LittleCMS makes a grid of what a table does and interpolates in it. A grid of sRGB's values has a
+bend where colours leave sRGB, as they are clipped there: up to 16 levels wrong beside it. In this
+space nothing is clipped before the grid is used.
+"""
+_TO_WIDE: Any = {"target": _WIDE.profile(), "target_depth": np.uint16}
+
 
 def _colours(depth: Any) -> Pixels:
     """N x 1 x 3: a grid of colours, and greys from black to white."""
@@ -59,12 +68,13 @@ def effect(profile: icc.Profile) -> Literal["none", "converts", "broken"]:
 def by_profile(profile: icc.Profile, depth: Any) -> Converter:
     """From an ICC profile to sRGB."""
     if profile.space == "CMYK":
-        convert = Transform(profile.data, "CMYK", np.uint8)
-        return lambda inks: convert(to_8_bits(inks))
+        convert = Transform(profile.data, "CMYK", np.uint8, **_TO_WIDE)
+        return lambda inks: _from_wide(convert(to_8_bits(inks)))
     if profile.space == "GRAY":
         return _by_grey(profile.data, depth)
     if profile.has_table:
-        return _quickest(profile.data, depth)
+        into_wide = _quickest(profile.data, depth)
+        return lambda pixels: _from_wide(into_wide(pixels))
     tables, matrix = _curves_and_matrix(profile.data, depth)
     return lambda pixels: encoded(cv2.transform(cv2.LUT(pixels, tables), matrix))
 
@@ -150,6 +160,14 @@ def _srgb_values() -> NDArray[np.uint8]:
 
 
 @cache
+def _srgb_light() -> NDArray[np.float32]:
+    """sRGB's value in 16 bits -> linear light, 1 x 65536."""
+    value = np.linspace(0, 1, 65536)
+    light = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    return light.astype(np.float32).reshape(1, -1)
+
+
+@cache
 def _linear_srgb() -> bytes:
     return spaces.Named("Linear", spaces.SRGB.primaries, curve=icc.parametric(0, 1.0)).profile()
 
@@ -168,13 +186,18 @@ def _looked_up(table: NDArray[np.uint8]) -> Converter:
     return lambda grey: np.asarray(cv2.LUT(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), table))
 
 
+def _from_wide(values: Pixels) -> NDArray[np.uint8]:
+    """Values of 16 bits in _WIDE -> sRGB."""
+    return encoded(cv2.transform(cv2.LUT(values, _srgb_light()), _between(_WIDE, spaces.SRGB)))
+
+
 def _quickest(profile: bytes, depth: Any) -> Transform:
-    """From RGB by LittleCMS's fast way if that is exact enough, else by its finer one."""
+    """From RGB to _WIDE by LittleCMS's fast way if that is exact enough, else by its finer one."""
     colours = _colours(depth)
-    exact = Transform(profile, "RGB", depth, way=lcms.EXACT)(colours).astype(np.int16)
+    exact = Transform(profile, "RGB", depth, way=lcms.EXACT, **_TO_WIDE)(colours).astype(np.int32)
     for way in (lcms.FAST, lcms.FINE):
-        convert = Transform(profile, "RGB", depth, way=way)
-        if abs(convert(colours) - exact).max() <= 2:
+        convert = Transform(profile, "RGB", depth, way=way, **_TO_WIDE)
+        if abs(convert(colours) - exact).max() <= 2 * 257:
             return convert
     return convert
 
