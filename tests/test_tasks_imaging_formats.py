@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+from typing import Any
 
 import corpus
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 import pictures
 import pillow_heif
 import pytest
+from colours import with_segments
 from PIL import Image, ImageOps
 from test_tasks_imaging_codec import assert_near, decode, on_white, quarters
 
@@ -351,6 +353,37 @@ def test_an_animated_jpeg_xl_gives_its_first_frame_and_says_so():
 
 
 # JPEG
+
+
+def multi_picture(count: int, **options: Any) -> bytes:
+    """An MPO of so many photos."""
+    first, *others = [Image.new("RGB", (64, 48), (40 * i, 90, 30)) for i in range(count)]
+    return corpus.save(first, "MPO", save_all=True, append_images=others, **options)
+
+
+def test_a_jpeg_of_several_photos_gives_its_first_one_and_says_so():
+    assert decode(multi_picture(3)).notes == ("first_frame",)
+
+
+def test_a_smaller_copy_or_a_gain_map_is_no_second_photo():
+    two = multi_picture(2)
+    entries = two.index(b"MPF\0") + 4 + two[two.index(b"MPF\0") + 4 :].index(b"\2\xb0") + 8
+    at = two.index(b"MPF\0") + 4 + int.from_bytes(two[entries : entries + 4], "little") + 16
+    copy = two[:at] + (0x010001).to_bytes(4, "little") + two[at + 4 :]
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x xmlns='http://ns.adobe.com/hdr-gain-map/1.0/'/>"
+
+    assert decode(copy).notes == ()
+    assert decode(with_segments(two, (0xE1, xmp))).notes == ("base_picture",)
+
+
+@pytest.mark.parametrize("length", range(4, 90, 3))
+def test_an_index_of_several_photos_that_is_cut_short_hides_no_picture(length):
+    two = multi_picture(2)
+    start = two.index(b"MPF\0")
+    size = int.from_bytes(two[start - 2 : start], "big")
+    cut = (length + 2).to_bytes(2, "big") + two[start : start + length]
+
+    assert decode(two[: start - 2] + cut + two[start - 2 + size :]).image.shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}])

@@ -55,6 +55,13 @@ async def test_a_closed_page_answers_401_to_strangers(monkeypatch: pytest.Monkey
         assert (await client.get("/ui/", headers={"user": "ada"})).status_code == 200
 
 
+async def test_the_page_is_told_the_largest_size_of_an_upload(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(settings(), "max_upload_mib", 7.5)
+
+    async with client_of(lambda request: None) as client:
+        assert "mountWorkbench(element, 7.5)" in (await client.get("/ui/config")).text
+
+
 async def test_gradio_keeps_and_tells_nothing(client: httpx.AsyncClient):
     config = (await client.get("/ui/config")).json()
 

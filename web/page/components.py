@@ -2,6 +2,8 @@
 
 import gradio as gr
 
+from tasks.settings import settings
+
 PAGE = "/static/page.js"
 """The module with one `mount...` function per mount point."""
 
@@ -23,7 +25,7 @@ def run_bar() -> gr.HTML:
 
 def workbench() -> gr.HTML:
     """The drop zone, the photos, their progress and results."""
-    return _mount_point("workbench", "mountWorkbench(element)")
+    return _mount_point("workbench", f"mountWorkbench(element, {settings().max_upload_mib:g})")
 
 
 def _mount_point(name: str, call: str) -> gr.HTML:

@@ -13,7 +13,7 @@ const MARKUP = `<div>
     <svg viewBox="0 0 48 48" aria-hidden="true"><rect x="5" y="9" width="38" height="30" rx="5"/><circle cx="16" cy="19" r="3.5"/><path d="m6 34 11-10 8 7 6-5 11 9"/></svg>
     <b></b>
     <span>or <u>choose them</u>, or paste one</span>
-    <small>JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF, JPEG XL, up to 25 MiB</small>
+    <small>JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF, JPEG XL</small>
   </label>
   <p class="samples"><span>No photo? Try one of these.</span></p>
   <section class="bench" hidden>
@@ -32,11 +32,12 @@ const MARKUP = `<div>
   <div class="overlay" hidden><b>Drop to start</b></div>
 </div>`;
 
-export function mountWorkbench(element) {
+export function mountWorkbench(element, maxUploadMib) {
   const root = element.querySelector(".pm-workbench");
   root.append(make(MARKUP));
   const find = (selector) => root.querySelector(selector);
   const announce = (text) => (find(".announcement").textContent = text);
+  find(".drop small").append(`, up to ${maxUploadMib} MiB`);
   let loaded;
   const viewer = () => (loaded ??= import("./viewer.js").then(({ Viewer }) => new Viewer(find(".viewer"))));
 

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -36,6 +37,9 @@ _APPLICATION, _COMMENT = range(0xE0, 0xF0), 0xFE
 _KEPT = {0xE0: b"JFIF\0", 0xE1: b"Exif\0\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 """Application segments that decide how a picture looks: marker -> how they start."""
 _MAX_KEPT_BYTES, _FEW_BYTES = 4 * MIB, 65_536
+_APP2, _MULTI_PICTURE = 0xE2, b"MPF\0"
+_ENTRIES, _THUMBNAIL, _FEW_PICTURES = 0xB002, 0x01, 16
+"""A tag of CIPA DC-007, the kind of picture that is only a smaller copy, and how many are read."""
 _LAST_COEFFICIENT = 63
 """Of a block."""
 
@@ -56,6 +60,7 @@ def read(data: bytes, limits: Limits, most_parts: int) -> Header:
             if frame is None:
                 raise broken("the JPEG has a scan before its frame")
             _check_length(frame, coding, len(data) - start)
+            frame = replace(frame, animated=_has_more_pictures(data))
             return _with_scans(frame, data, start, limits, most_parts)
         if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAMES:
             frame, coding = _frame(data, start, end, marker, frame), marker
@@ -178,6 +183,26 @@ def _coefficient_bits(factors: bytes) -> int:
     blocks = sum(a * d for a, d in zip(across, down, strict=True))
     made = 16 if len(factors) > 3 else 12
     return -(-16 * blocks // (max(across) * max(down))) + made
+
+
+def _has_more_pictures(data: bytes) -> bool:
+    """Whether an MPO's index (CIPA DC-007) names more pictures than smaller copies of the first."""
+    parts = itertools.islice(segments(data), QUICK_PARTS)
+    found = (data[start + 6 : end] for marker, start, end in parts
+             if marker == _APP2 and data.startswith(_MULTI_PICTURE, start + 2))  # fmt: skip
+    index = next(found, b"")
+    order = ">" if index.startswith(b"MM") else "<"
+    try:
+        (first,) = struct.unpack_from(order + "I", index, 4)
+        (count,) = struct.unpack_from(order + "H", index, first)
+        tags = struct.iter_unpack(order + "HHII", index[first + 2 : first + 2 + 12 * count])
+        size, at = next((size, at) for tag, _, size, at in tags if tag == _ENTRIES)
+        size = min(size, 16 * _FEW_PICTURES)
+        entries = struct.iter_unpack(order + "I12x", index[at : at + size])
+        kinds = [attribute >> 16 & 0xFF for (attribute,) in entries]
+    except (struct.error, StopIteration):
+        return False  # whatever is there, the first picture is whole
+    return len([kind for kind in kinds if kind != _THUMBNAIL]) > 1
 
 
 def _check_length(frame: Header, coding: int, size: int) -> None:

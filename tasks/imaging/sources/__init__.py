@@ -33,5 +33,7 @@ _OPENERS: Mapping[Format, Callable[[bytes, Header], Source]] = {
 def open_source(data: bytes, header: Header) -> Source:
     """The picture in a file that the guard has accepted. Raises whatever its decoder raises."""
     source = _OPENERS[header.format](data, header)
-    first_frame = ("first_frame",) if header.animated else ()
-    return source.noted(*first_frame, *source.colour.notes)
+    notes = source.colour.notes
+    if header.animated and "base_picture" not in notes:  # a gain map is no second photo
+        notes = ("first_frame", *notes)
+    return source.noted(*notes)
