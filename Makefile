@@ -37,6 +37,12 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/bench.txt
 	@touch $@
 
+# The peer of `bench-matting`, which needs other versions than we do, has an environment of its own.
+.venv/rembg/.installed: deploy/locks/rembg.txt | .venv/bin/python
+	$(PYTHON) -m venv .venv/rembg
+	.venv/rembg/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes --requirement deploy/locks/rembg.txt
+	@touch $@
+
 .venv/.installed-docs: deploy/locks/docs.txt .venv/.installed
 	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/docs.txt
 	@touch $@
@@ -83,6 +89,8 @@ docs-serve: .venv/.installed-docs ## show the site on port 8001, anew after each
 
 ##@ Measure and break
 
+bench-matting: .venv/rembg/.installed
+
 bench-%: .venv/.installed-bench ## a bench: chain, lists, hit, imaging, device, batching, scaling ...; prints a table, writes var/bench/<name>.json
 	$(BIN)/python tests/bench/$*.py $(ARGS)
 
@@ -111,6 +119,8 @@ lock: ## rewrite deploy/locks, after a change of constraints.txt or of the depen
 	$(LOCK) --extra test --output-file deploy/locks/test.txt
 	$(LOCK) --extra docs --output-file deploy/locks/docs.txt
 	$(LOCK) --extra test --extra bench --output-file deploy/locks/bench.txt
+	.venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header tests/bench/rembg.in --output-file deploy/locks/rembg.txt
 
 clean: ## forget caches, not data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
