@@ -34,6 +34,8 @@ SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 IDLE = int(os.environ.get("BENCH_IDLE", "300"))
 WORKERS = 8
+PLACES = 4 * WORKERS
+"""Of uploads: no two of those under way have the same one."""
 SOURCES = [
     source for number in range(2, 52) for source in ("127.0.0.1", f"127.0.0.{number}")
 ]  # in turns
@@ -89,18 +91,19 @@ def _cpu_share(stack: Stack, kinds: slow_clients.Kinds) -> float:
 
 
 def _work(stack: Stack, kinds: slow_clients.Kinds) -> list[bytes]:
-    """Two cached answers, a result picture, an upload."""
+    """Two cached answers, a result picture, an upload; each upload in turn has its own place."""
     headers = {"Authorization": f"Bearer {API_KEY}"}
     photo = (REPOSITORY / "examples" / "astronaut.jpg").read_bytes()
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60) as client:
         for _ in range(2):
             answer = client.post("/api/v1/predict/toy?wait=30", content=photo)
             assert answer.status_code == 200, answer.text
-        place = slow_clients.place(stack, len(slow_clients.PICTURE))
+        places = [slow_clients.place(stack, len(slow_clients.PICTURE)) for _ in range(PLACES)]
     typed = {"Content-Type": "image/jpeg"}
     predict = request(f"{stack.url}/api/v1/predict/toy?wait=30", {**headers, **typed}, photo)
-    upload = request(place, typed, slow_clients.PICTURE, "PUT")
-    return [predict, request(kinds.picture, {}, method="GET"), predict, upload]
+    picture = request(kinds.picture, {}, method="GET")
+    uploads = [request(place, typed, slow_clients.PICTURE, "PUT") for place in places]
+    return [one for upload in uploads for one in (predict, picture, predict, upload)]
 
 
 def _round(
