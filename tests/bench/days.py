@@ -14,7 +14,6 @@ import json
 import os
 import random
 import secrets
-import sys
 import tempfile
 import threading
 import time
@@ -30,10 +29,9 @@ import psutil
 import redis
 from load import closed_loop, request
 from PIL import Image
+from short_days import ShortDays
+from stack import API_KEY
 from table import save, show, verdict
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from stack import API_KEY, Stack
 
 from deploy.local import servers
 from storage import users
@@ -58,8 +56,8 @@ HERE = Path(__file__).parent
 PROCESSES = ("web", "cpu-worker", "gpu-worker", "state", "cache", "s3")
 
 
-class ShortDays(Stack):
-    """A whole installation whose days are short."""
+class TenDays(ShortDays):
+    """Servers as `pixelmill up` sets them, and twenty users."""
 
     def start_servers(self) -> None:
         self.start_redis("state", *_options(servers.STATE_CONFIG))
@@ -70,19 +68,11 @@ class ShortDays(Stack):
         for number in range(USERS):
             link.do(users.add_key(f"key-{number}", f"user-{number}"))
 
-    def start_workers(self) -> None:
-        for kind in ("cpu", "gpu"):
-            self.start(f"{kind}-worker", [sys.executable, str(HERE / "short_days.py"), kind])
-
-    def start_web(self) -> None:
-        self.start("web", [sys.executable, str(HERE / "short_days.py"), "web"])
-        self.wait_for("web", lambda: httpx.get(f"{self.url}/healthz").status_code == 200)
-
 
 class Day:
     """One day's traffic."""
 
-    def __init__(self, stack: ShortDays, number: int) -> None:
+    def __init__(self, stack: TenDays, number: int) -> None:
         self.stack, self.number = stack, number
         self.client = httpx.Client(base_url=f"{stack.url}/api/v1", timeout=60)
         self.uploads = {key: self._upload(key) for key in _keys()}
@@ -177,12 +167,12 @@ def main() -> None:
         scratch = Path(folder, "scratch")
         scratch.mkdir()
         env["PIXELMILL_SCRATCH_DIR"] = str(scratch)
-        with ShortDays(Path(folder), env).start_all() as stack:
+        with TenDays(Path(folder), env).start_all() as stack:
             days = [_day(stack, number) for number in range(1, DAYS + 1)]
     _report([seen for _, seen in days], sum(jobs for jobs, _ in days))
 
 
-def _day(stack: ShortDays, number: int) -> tuple[int, dict[str, float]]:
+def _day(stack: TenDays, number: int) -> tuple[int, dict[str, float]]:
     """How many jobs were asked for, and what there is in the end."""
     day = Day(stack, number)
     day.live()
@@ -193,7 +183,7 @@ def _day(stack: ShortDays, number: int) -> tuple[int, dict[str, float]]:
     return day.done["jobs"] + day.done["odd"], seen
 
 
-def seen_of(stack: ShortDays) -> dict[str, float]:
+def seen_of(stack: TenDays) -> dict[str, float]:
     """Everything that may grow: what it is, with its unit -> how much of it there is."""
     seen: dict[str, float] = {}
     for name in ("state", "cache"):
