@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.imaging import alpha
+from tasks.imaging import alpha, geometry
+from tasks.imaging.parts import busy
 
 FRONT, BACK = np.array([150, 90, 40]), np.array([180, 190, 230])
 
@@ -134,3 +135,85 @@ def test_tiny_images_work():
         photo = np.full((height, width, 3), 90, np.uint8)
         refined = alpha.refine(np.full((320, 320), 0.5, np.float32), photo)
         assert alpha.cutout(photo, refined).shape == (height, width, 4)
+
+
+# What is computed part by part has the values of the whole
+
+
+def plainly_refined(matte: np.ndarray, photo: np.ndarray) -> np.ndarray:
+    """`refine` for a matte of 256 px and more, all pixels at once."""
+    height, width = photo.shape[:2]
+    small = geometry.fit(height, width, max(matte.shape))
+    coarse = geometry.resize(matte, *small)
+    guide = geometry.resize(photo, *small).astype(np.float32) / 255
+    scale = small[0] / matte.shape[0], small[1] / matte.shape[1]
+    wide, narrow = ([max(2, round(pixels * by)) for by in scale] for pixels in (4, 2))
+    slopes, offset = alpha.guided(guide, coarse, tuple(wide), 3e-4)
+    slopes, offset = (cv2.resize(part, (width, height)) for part in (slopes, offset))
+    fine = ((slopes * (photo / 255)).sum(-1) + offset - 0.02) / 0.96
+    far, near = (np.ones((2 * down + 1, 2 * across + 1)) for down, across in (wide, narrow))
+    background = (cv2.dilate(coarse, far) < 0.03).astype(np.float32)
+    front = (cv2.erode(coarse, near) > 0.97).astype(np.float32)
+    background, front = (cv2.resize(part, (width, height)) for part in (background, front))
+    return np.clip((fine + front * (1 - fine)) * (1 - background) * 255 + 0.5, 0, 255).astype(int)
+
+
+def blob(height: int, width: int, kind: str) -> np.ndarray:
+    """A matte, float32 0..1."""
+    if kind in ("nothing", "everything"):
+        return np.full((height, width), float(kind == "everything"), np.float32)
+    grain = np.random.default_rng(1).normal(0, 1, (height, width)).astype(np.float32)
+    waves = cv2.GaussianBlur(grain, (0, 0), max(height, width) / 12)
+    softness = {"sharp": 40, "soft": 2}[kind]
+    return np.clip(0.5 + softness * waves / max(float(np.abs(waves).max()), 1e-6), 0, 1)
+
+
+parts = pytest.mark.parametrize(
+    ("height", "width"),
+    [(333, 517), (517, 333), (70, 65), (33, 65), (64, 32), (1, 1), (1, 90), (90, 1), (3, 2)],
+)
+kinds = pytest.mark.parametrize("kind", ["nothing", "everything", "sharp", "soft"])
+
+
+@kinds
+@parts
+def test_refining_part_by_part_gives_the_values_of_the_whole(height, width, kind):
+    photo = np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8)
+    matte = blob(256, 240, kind)
+
+    refined = alpha.refine(matte, photo)
+
+    wrong = np.abs(refined - plainly_refined(matte, photo))
+    assert wrong.max() <= 1 and (wrong > 0).mean() < 0.01
+
+
+@kinds
+@parts
+def test_colours_that_are_cleaned_part_by_part_are_those_of_the_whole(height, width, kind):
+    photo = np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8)
+    matte = np.rint(blob(height, width, kind) * 255).astype(np.uint8)
+
+    front = alpha.foreground(photo, matte)
+
+    ahead, behind = (
+        np.rint(cv2.resize(near.astype(np.float32), (width, height))).reshape(photo.shape)
+        for near in alpha.near_colours(photo, matte)
+    )
+    a = matte[..., None] / 255
+    plain = np.clip(ahead + a * (photo - a * ahead - (1 - a) * behind), 0, 255)
+    plain = np.where((a > 0) & (a < 1), plain, photo)
+    wrong = np.abs(front - plain)  # by rounding, and where a near colour is rounded otherwise
+    assert wrong.max() <= 1.51 and (wrong > 0.51).mean() < 0.01
+
+
+@given(st.integers(0, 2**31), st.integers(1, 200), st.integers(1, 200), st.integers(0, 20))
+def test_the_busy_parts_have_every_pixel_that_is_set_once(seed, height, width, pixels):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((height, width), np.uint8)
+    mask[rng.integers(0, height, pixels), rng.integers(0, width, pixels)] = 1
+
+    seen = np.zeros_like(mask)
+    for part in busy(mask):
+        seen[part] += 1
+
+    assert seen.max() <= 1 and (seen[mask > 0] == 1).all()

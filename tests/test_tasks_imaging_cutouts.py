@@ -14,8 +14,9 @@ from PIL import Image, ImageCms
 from tasks.imaging import alpha as mattes
 from tasks.imaging import codec, cutouts, geometry, guard
 from tasks.imaging.cutouts import Look, Subject
-from tasks.imaging.enlarge import Enlarger, enlarged
+from tasks.imaging.enlarge import Enlarger
 from tasks.imaging.frame import Frame
+from tasks.imaging.parts import enlarged
 from tasks.imaging.sinks import Encoded, sink_of
 
 SUBJECT, GROUND = (220, 60, 40), (40, 90, 200)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry
-from tasks.imaging.enlarge import Enlarger, enlarged
+from tasks.imaging.enlarge import Enlarger
 from tasks.imaging.frame import Frame
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.ground import Ground
@@ -23,8 +23,6 @@ from tasks.imaging.types import Alpha, Image
 PREVIEW_SIDE = 1024
 CUTOUTS = {"cutout": "", **{f"cutout-{form}": form for form in ("png", "webp", "avif", "jpeg")}}
 """Output -> its format; empty where the request chooses it."""
-_TILE = 512
-"""Columns whose colours are cleaned at once, where there is a soft edge in them."""
 NAMES = ("alpha", "mask", "preview", "edge_colours", *CUTOUTS)
 _SUBJECT = 13
 """Alpha, of 255, from which a pixel counts as the subject's where it is cropped to."""
@@ -136,22 +134,15 @@ class _Painter:
         columns = slice(self.frame.left, self.frame.right)
         if near is None:
             return np.ascontiguousarray(alpha[:, columns]), None
-        self._decontaminate(photo, matte, near, top)
+        mattes.decontaminate(
+            photo,
+            matte,
+            near,
+            slice(top, top + len(photo)),
+            (self.frame.height, self.frame.width),
+        )
         alpha, photo = (np.ascontiguousarray(part[:, columns]) for part in (alpha, photo))
         return alpha, self._layered(photo, alpha, top)
-
-    def _decontaminate(
-        self, photo: Image, matte: Alpha, near: tuple[Image, Image], top: int
-    ) -> None:
-        """Remove the ground's share from soft pixels, in place; the rest is not looked at."""
-        size, rows = (self.frame.height, self.frame.width), slice(top, top + len(photo))
-        step = photo.shape[1] if len(photo) == size[0] else _TILE
-        for left in range(0, photo.shape[1], step):
-            columns = slice(left, min(left + step, photo.shape[1]))
-            if mattes.is_soft(matte[:, columns]):
-                front, back = (enlarged(colours, (rows, columns), size) for colours in near)
-                part = photo[:, columns]
-                part[:] = mattes.fused(part, matte[:, columns], front, back)
 
     def _layered(self, photo: Image, alpha: Alpha, top: int) -> Pixels:
         if self.ground is not None:

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from tasks.imaging import geometry
-from tasks.imaging.enlarge import enlarged
 from tasks.imaging.frame import Frame
+from tasks.imaging.parts import enlarged
 from tasks.imaging.types import Alpha, Image
 
 _BLUR_SIDE, _BLUR_SIGMA = 512, 10.0

@@ -115,8 +115,9 @@ def _shares(image: Image, matte: Alpha) -> tuple[Matte, Matte]:
     line = (rim - background) / 255
     contrast = np.sqrt((line * line).sum(-1))
     slopes = line / np.maximum(contrast, 1 / 255)[..., None] ** 2
-    share = mattes.linear(image, slopes, -(background / 255 * slopes).sum(-1))
+    planes = mattes.planes_of(slopes, -(background / 255 * slopes).sum(-1))
     size = (matte.shape[1], matte.shape[0])
+    share = mattes.linear(image, cv2.resize(planes, size))
     return np.clip(share, _SHARE_LOWEST, 1.5), cv2.resize(contrast * 255, size)
 
 
