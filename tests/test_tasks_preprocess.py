@@ -8,6 +8,7 @@ import pytest
 from storage import keys
 from storage.jobs.spec import RunRef, Spec
 from storage.s3.objects import S3Objects
+from tasks import uploads
 from tasks.errors import WrongBytes
 from tasks.preprocess import prepare
 from tasks.results import cache_batch
@@ -39,6 +40,21 @@ def test_an_upload_that_is_gone_may_be_sent_again(upload: tuple[str, str], s3: S
     assert (caught.value.code, caught.value.status, caught.value.lasting) == (
         "upload_gone", 422, False,
     )  # fmt: skip
+
+
+def test_an_upload_that_s3_shows_only_a_moment_after_its_put_is_read(
+    upload: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, looks = S3Objects.get, iter([False, True])
+
+    def late(store: S3Objects, key: str, etag: str = "") -> bytes:
+        if next(looks):
+            return get(store, key, etag)
+        raise FileNotFoundError(key)
+
+    monkeypatch.setattr(S3Objects, "get", late)
+
+    assert uploads.read(work(upload[0], etag=upload[1]).spec) == b"bytes"
 
 
 def test_an_upload_that_was_changed_after_is_not_taken(

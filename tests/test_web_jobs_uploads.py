@@ -1,9 +1,14 @@
-"""Records of uploads on real Redis."""
+"""Records of uploads on real Redis and S3."""
 
+import pytest
+
+from storage import keys
 from storage import uploads as stored_uploads
 from storage.redis.calls import SyncRedis
+from storage.s3.objects import S3Objects, Stat
 from web.jobs.service import JobService
 from web.jobs.submission import Photo
+from web.jobs.uploads import FileToSend
 
 pytest_plugins = ["job_service"]
 
@@ -18,3 +23,20 @@ async def test_an_upload_is_remembered_by_its_original(
     assert link.do(stored_uploads.find("ada", "abc", "web-2048")) == "u1"
     record = link.do(stored_uploads.read("ada", "u1"))
     assert (record["size"], record["type"], record["etag"]) == ("5", "image/png", '"etag"')
+
+
+async def test_an_object_that_s3_shows_only_a_moment_after_its_put_is_found(
+    service: JobService, s3: S3Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = await service.uploads.sign("ada", FileToSend(5, "image/png", None, ""), s3.url)
+    s3.put(keys.upload_object("ada", place["id"]), b"bytes", "image/png")
+    look, looks = s3.stat, iter([False, True])
+
+    def late(key: str) -> Stat:
+        if next(looks):
+            return look(key)
+        raise FileNotFoundError(key)
+
+    monkeypatch.setattr(s3, "stat", late)
+
+    assert (await service.uploads.photo("ada", place["id"])).size == 5

@@ -17,6 +17,9 @@ PRESIGN_S = 900
 """How long a signed address lives."""
 PAGE = 1000
 """Most objects that a server lists at a time."""
+SHOWN_S = 1.2
+"""So soon after its PUT, an object may not be found: under load, rclone answered 404 for 2 of 500
+that it had just taken. It knows folders by listings that live for a second."""
 
 
 @dataclass(frozen=True)

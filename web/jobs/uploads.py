@@ -12,7 +12,7 @@ from storage import uploads as stored_uploads
 from storage.redis.calls import AsyncRedis
 from storage.redis.connection import Word
 from storage.s3.asynchronous import AsyncObjects
-from storage.s3.objects import PRESIGN_S
+from storage.s3.objects import PRESIGN_S, SHOWN_S, Stat
 from tasks.errors import BadInput
 from tasks.settings import MIB, settings
 from web.jobs.submission import Photo
@@ -165,7 +165,7 @@ class Uploads:
         """The photo with the size and ETag of its object in S3, which is recorded."""
         key = keys.upload_object(user, photo.upload)
         try:
-            stat = await self._objects.do(lambda s3: s3.stat(key))
+            stat = await self._stat(key)
         except FileNotFoundError as error:
             raise BadInput(
                 "the bytes of this upload have not arrived",
@@ -177,6 +177,14 @@ class Uploads:
         confirmed = replace(photo, size=stat.size, etag=stat.etag)
         await self.record(user, photo.upload, confirmed, stat.etag)
         return confirmed
+
+    async def _stat(self, key: str) -> Stat:
+        """What S3 knows of an object; one that seems to be missing is looked for twice."""
+        try:
+            return await self._objects.do(lambda s3: s3.stat(key))
+        except FileNotFoundError:
+            await asyncio.sleep(SHOWN_S)
+            return await self._objects.do(lambda s3: s3.stat(key))
 
 
 def no_upload(upload_id: str) -> BadInput:
