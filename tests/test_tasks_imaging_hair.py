@@ -122,3 +122,42 @@ def test_large_photos_have_their_hair_as_well():
     matted = hair.add(matte, image)
 
     assert np.abs(matted.astype(int) - truth).sum() <= 0.6 * np.abs(matte.astype(int) - truth).sum()
+
+
+# What is computed only where hairs are possible has the values of the whole
+
+
+def plainly_added(matte: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """`add` for photos of up to 1024 px, with everything computed everywhere."""
+    inside = (matte > 127).astype(np.uint8)
+    side, whole = max(matte.shape), (slice(0, matte.shape[0]), slice(0, matte.shape[1]))
+    scene = hair._scene(image, matte, whole)
+    thin, level = hair._thin(scene), hair._level(scene)
+    near, wide = (int(part * side) for part in (0.025, 0.06))
+    likely = thin * hair._skewed(scene, level, (near, near))
+    likely = likely * hair._smooth(scene, level, (near, near))
+    _, labels = cv2.connectedComponents(((likely > 0.1) | (inside > 0)).astype(np.uint8))
+    connected = np.isin(labels, np.unique(labels[inside > 0]))
+    distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) / (0.12 * side)
+    rooted = likely * connected * np.clip((1 - distance) / 0.25, 0, 1)
+    any_thin = ((thin > 0.1) & (scene.outside > 0)).astype(np.float32)
+    box = {"ksize": (2 * wide + 1, 2 * wide + 1), "borderType": cv2.BORDER_REFLECT}
+    share = cv2.blur(any_thin * (rooted > 0.05), **box) / (cv2.blur(any_thin, **box) + 1e-3)
+    hairs = rooted * np.clip((share - 0.5) / 0.3, 0, 1)
+    return np.maximum(matte, np.rint(hairs * 255)).astype(int)
+
+
+@pytest.mark.parametrize("size", [(480, 480), (333, 517), (150, 640)])
+@pytest.mark.parametrize("end", [15, 40, 300])
+def test_hairs_that_are_sought_part_by_part_are_those_of_the_whole(size, end):
+    rows, columns = (slice(max(0, (SIDE - length) // 2), SIDE) for length in size)
+    matte, image = disc()[rows, columns], photo(disc(), rays(RADIUS - 5, RADIUS + end))
+    image = image[rows, columns]
+    room = ((0, max(0, size[0] - len(matte))), (0, max(0, size[1] - matte.shape[1])))
+    matte = np.pad(matte, room)[: size[0], : size[1]]
+    image = np.pad(image, (*room, (0, 0)), mode="edge")[: size[0], : size[1]]
+
+    wrong = np.abs(hair.add(matte, image) - plainly_added(matte, image))
+
+    assert (wrong > 1).mean() < 1e-4
+    assert (hair.add(matte, image) != matte).any()

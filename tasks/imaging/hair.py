@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry
 from tasks.imaging.alpha import Matte, Radius
+from tasks.imaging.parts import Part, busy, enlarged
 from tasks.imaging.types import Alpha, Image
 
 _WORK_SIDE = 1024
@@ -44,6 +45,10 @@ _ROOTED = (0.5, 0.8)
 """Share of the thin structures around that are connected with the subject: few, most."""
 _SHARE_STEPS, _SHARE_LOWEST = 127.0, -0.5
 """How shares from -0.5 to 1.5 become bytes, which the median filter needs."""
+_RIM = np.ones((7, 7), np.uint8)
+"""The neighbourhood in which an opaque pixel is at the rim."""
+_TILE = (64, 64)
+"""Rows and columns that are judged at once; around them, a margin is needed."""
 
 
 class _Scene(NamedTuple):
@@ -53,12 +58,15 @@ class _Scene(NamedTuple):
     """Of the rim's colour in each pixel: 0 is the background, 1 the rim; from -0.5 to 1.5."""
     grain: Matte
     """The difference in share that noise alone can make."""
-    outside: Matte
+    outside: Alpha
     """1 at least a pixel away from the subject, else 0."""
     background: Matte
     """The share without the peaks that are narrower than _WIDEST_PX."""
-    level: Matte
-    """The median of the share around the pixel."""
+    matte: Alpha
+
+    def window(self, part: Part) -> "_Scene":
+        """The same of a part."""
+        return _Scene(*(array[part] for array in self))
 
 
 def add(alpha: Alpha, image: Image) -> Alpha:
@@ -69,44 +77,117 @@ def add(alpha: Alpha, image: Image) -> Alpha:
     inside = (matte > 127).astype(np.uint8)
     if not inside.any() or inside.all():
         return alpha
-    opacity = _hairs(geometry.resize(image, *size), matte, inside)
-    hairs = geometry.resize(np.asarray(opacity * 255 + 0.5, np.uint8), height, width)
-    return np.asarray(np.maximum(alpha, hairs), np.uint8)
+    part = _reached(inside)
+    found = _hairs(_scene(geometry.resize(image, *size), matte, part), max(size))
+    if found is None:
+        return alpha
+    opacity = np.zeros(size, np.uint8)
+    opacity[part] = mattes.as_bytes(found)
+    return np.asarray(cv2.max(alpha, geometry.resize(opacity, height, width)), np.uint8)
 
 
-def _hairs(image: Image, matte: Alpha, inside: Alpha) -> Matte:
-    """Opacity of the hairs, 0..1."""
-    scene = _scene(image, matte, inside)
-    peaks = scene.share - scene.background
-    thin = np.clip(peaks / np.maximum(1 - scene.background, 0.3) - scene.grain, 0, 1)
-    thin = thin * (scene.grain < _GRAIN / _LEAST_CONTRAST)
-    near, wide = (_radius(matte.shape, part) for part in (_AROUND, _WIDE_AROUND))
-    likely = thin * _skewed(scene, near) * _smooth(scene, near)
-    rooted = likely * _connected(likely > _THIN, inside) * _within_reach(inside)
-    any_thin = (thin > _THIN) * scene.outside
-    share_rooted = mattes.box_mean(any_thin * (rooted > _THIN / 2), wide) / (
-        mattes.box_mean(any_thin, wide) + 1e-3
+def _reached(inside: Alpha) -> Part:
+    """Rows and columns with all that hairs can reach, and what is judged around them."""
+    margin = int((_REACH + _WIDE_AROUND) * max(inside.shape)) + 2 * _WIDEST_PX
+    rows, columns = (np.flatnonzero(inside.max(axis)) for axis in (1, 0))
+    first_row, first_column = (max(0, int(places[0]) - margin) for places in (rows, columns))
+    return (
+        slice(first_row, min(int(rows[-1]) + margin, inside.shape[0])),
+        slice(first_column, min(int(columns[-1]) + margin, inside.shape[1])),
     )
-    return np.asarray(rooted * _ramp(share_rooted, _ROOTED), np.float32)
 
 
-def _scene(image: Image, matte: Alpha, inside: Alpha) -> _Scene:
-    share, contrast = _shares(image, matte)
-    grown = cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0
-    smooth = np.where(grown, 2, cv2.GaussianBlur(share, (0, 0), 0.7))
+def _hairs(scene: _Scene, side: int) -> Matte | None:
+    """Opacity of the hairs, 0..1; None where there are none. `side`: the longer one of the photo.
+
+    What costs most is computed only where the rest leaves it possible that there are hairs.
+    """
+    thin, inside = _thin(scene), (scene.matte > 127).view(np.uint8)
+    near, wide = _radius(side, _AROUND), _radius(side, _WIDE_AROUND)
+    any_thin = (thin > _THIN).view(np.uint8) & scene.outside
+    least = (_part_of(any_thin, wide) + np.float32(1e-3)) * np.float32(_ROOTED[0])
+    connected = any_thin & _connected(thin > _THIN, inside)
+    possible = connected & (_part_of(connected, wide) > least)
+    if not possible.any():
+        return None
+    around = connected & _grown(possible, wide)
+    needed = _grown(around, (1, 1)) & (1 - inside)  # one pixel more leads to the subject
+    likely = thin * _judged(scene, needed, near)
+    reach = _within_reach(inside, side)
+    rooted = likely * _connected(likely > _THIN, inside) * reach
+    some = any_thin & (rooted > _THIN / 2)
+    share = _part_of(some, wide) / least * np.float32(_ROOTED[0])
+    if not some.any() or share.max() <= _ROOTED[0]:
+        return None
+    # Where there are hairs, they make the subject's rim more opaque.
+    rim = (scene.outside == 0) & (share > _ROOTED[0]) & (cv2.erode(scene.matte, _RIM) < 255)
+    likely = np.maximum(likely, thin * _judged(scene, rim.view(np.uint8), near))
+    rooted = likely * _connected(likely > _THIN, inside) * reach
+    return np.asarray(rooted * _ramp(share, _ROOTED), np.float32)
+
+
+def _grown(mask: Alpha, radius: Radius) -> Alpha:
+    size = 2 * radius[0] + 1, 2 * radius[1] + 1
+    return np.asarray(cv2.dilate(mask, np.ones(size, np.uint8)), np.uint8)
+
+
+def _part_of(mask: Alpha, radius: Radius) -> Matte:
+    """The mean of 0 and 1 over a box around each pixel: `box_mean`, but of integers."""
+    size = (2 * radius[1] + 1, 2 * radius[0] + 1)
+    return cv2.boxFilter(mask, cv2.CV_32F, size, borderType=cv2.BORDER_REFLECT)
+
+
+def _judged(scene: _Scene, needed: Alpha, near: Radius) -> Matte:
+    """Where needed, 1 if the surroundings are those of a hair, less to 0 if not; elsewhere 0."""
+    margin = near[0] + _MIDDLE_PX
+    judged = np.zeros(needed.shape, np.float32)
+    for part in busy(needed, _TILE):
+        window = tuple(slice(max(0, span.start - margin), span.stop + margin) for span in part)
+        around = scene.window((window[0], window[1]))
+        level = _level(around)
+        result = _skewed(around, level, near) * _smooth(around, level, near)
+        down, across = (
+            slice(inner.start - outer.start, inner.stop - outer.start)
+            for inner, outer in zip(part, window, strict=True)
+        )
+        np.copyto(judged[part], result[down, across], where=needed[part] > 0)
+    return judged
+
+
+def _scene(image: Image, matte: Alpha, part: Part) -> _Scene:
+    """The scene in this part of the photo."""
+    share, contrast = _shares(image, matte, part)
+    matte = np.ascontiguousarray(matte[part])
+    grown = _grown((matte > 127).view(np.uint8), (1, 1))
+    smooth = cv2.GaussianBlur(share, (0, 0), 0.7)
+    np.copyto(smooth, 2, where=grown > 0)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_WIDEST_PX, _WIDEST_PX))
     # Inside the subject, erosion sees nothing low and dilation nothing high: neither leaks out.
     low = cv2.erode(smooth, disc)
-    low = cv2.dilate(np.where(low > 1.5, np.float32(_SHARE_LOWEST), low), disc)
-    background = cv2.blur(low, (_WIDEST_PX, _WIDEST_PX))
-    steps = (np.where(grown, background, share) - _SHARE_LOWEST) * _SHARE_STEPS
-    middle = cv2.medianBlur(np.clip(steps, 0, 255).astype(np.uint8), _MIDDLE_PX)
-    level = middle.astype(np.float32) / _SHARE_STEPS + _SHARE_LOWEST
+    np.copyto(low, _SHARE_LOWEST, where=low > 1.5)
+    background = cv2.blur(cv2.dilate(low, disc), (_WIDEST_PX, _WIDEST_PX))
     grain = _GRAIN / np.maximum(contrast, 1)
-    return _Scene(share, grain, (~grown).astype(np.float32), background, level)
+    return _Scene(share, grain, 1 - grown, background, matte)
 
 
-def _shares(image: Image, matte: Alpha) -> tuple[Matte, Matte]:
+def _thin(scene: _Scene) -> Matte:
+    """How opaque a narrow peak is, if it is a hair."""
+    peaks = scene.share - scene.background
+    peaks /= np.maximum(1 - scene.background, 0.3)
+    peaks -= scene.grain
+    peaks *= scene.grain < _GRAIN / _LEAST_CONTRAST
+    return np.clip(peaks, 0, 1, out=peaks)
+
+
+def _level(scene: _Scene) -> Matte:
+    """The median of the share around each pixel."""
+    steps = np.where(scene.outside > 0, scene.share, scene.background)
+    steps = np.clip((steps - _SHARE_LOWEST) * _SHARE_STEPS, 0, 255)
+    middle = cv2.medianBlur(steps.astype(np.uint8), _MIDDLE_PX)
+    return np.asarray(middle.astype(np.float32) / _SHARE_STEPS + _SHARE_LOWEST, np.float32)
+
+
+def _shares(image: Image, matte: Alpha, part: Part) -> tuple[Matte, Matte]:
     """Per pixel (share of the rim's colour, its contrast with the background in 0..255).
 
     The share is the projection of the pixel's colour on the line between both colours.
@@ -116,9 +197,10 @@ def _shares(image: Image, matte: Alpha) -> tuple[Matte, Matte]:
     contrast = np.sqrt((line * line).sum(-1))
     slopes = line / np.maximum(contrast, 1 / 255)[..., None] ** 2
     planes = mattes.planes_of(slopes, -(background / 255 * slopes).sum(-1))
-    size = (matte.shape[1], matte.shape[0])
-    share = mattes.linear(image, cv2.resize(planes, size))
-    return np.clip(share, _SHARE_LOWEST, 1.5), cv2.resize(contrast * 255, size)
+    size = matte.shape[0], matte.shape[1]
+    share = mattes.linear(image[part], enlarged(planes, part, size))
+    np.clip(share, _SHARE_LOWEST, 1.5, out=share)
+    return share, cv2.resize(contrast * 255, size[::-1])[part]
 
 
 def _colours(image: Image, matte: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -132,22 +214,25 @@ def _colours(image: Image, matte: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
     rim = (sure - cv2.erode(sure, np.ones((_RIM_PX, _RIM_PX), np.uint8))).astype(np.float32)
     rest = cv2.dilate(small, np.ones((3, 3), np.uint8)) < 128
     clear = np.where(rest, 1 - small / np.float32(255), np.float32(0))
-    far, near = (_radius(size, 1 / part) for part in (_FAR_PART, _NEAR_PART))
+    colours = pixels.astype(np.float32)
+    far, near = (_radius(max(size), 1 / part) for part in (_FAR_PART, _NEAR_PART))
     closest = np.clip(mattes.box_mean(clear, near) * 10, 0, 1)[..., None]
-    wide, narrow = (_mean_colour(pixels, clear, radius) for radius in (far, near))
-    background = narrow * closest + wide * (1 - closest)
+    wide, narrow = (_mean_colour(colours, clear, radius) for radius in (far, near))
+    background = wide + (narrow - wide) * closest
     is_near = (mattes.box_mean(rim, far) > 1e-3)[..., None]
-    return np.where(is_near, _mean_colour(pixels, rim, far), background), background
+    return np.where(is_near, _mean_colour(colours, rim, far), background), background
 
 
-def _mean_colour(pixels: Image, weight: Matte, radius: Radius) -> NDArray[Any]:
-    total = mattes.box_mean(weight, radius)[..., None] + np.float32(1e-4)
-    return mattes.box_mean(pixels * weight[..., None], radius) / total
+def _mean_colour(pixels: NDArray[Any], weight: Matte, radius: Radius) -> NDArray[Any]:
+    weights = cv2.cvtColor(weight, cv2.COLOR_GRAY2RGB)
+    return mattes.box_mean(pixels * weights, radius) / (
+        mattes.box_mean(weights, radius) + np.float32(1e-4)
+    )
 
 
-def _skewed(scene: _Scene, radius: Radius) -> Matte:
+def _skewed(scene: _Scene, level: Matte, radius: Radius) -> Matte:
     """1 where there are peaks and no dips, 0 in texture, which has both."""
-    off = (scene.share - scene.level) * scene.outside
+    off = (scene.share - level) * scene.outside
     peaks, dips = (
         mattes.box_mean(np.maximum(sign * off - scene.grain / 2, 0) ** 2, radius)
         for sign in (1, -1)
@@ -155,32 +240,34 @@ def _skewed(scene: _Scene, radius: Radius) -> Matte:
     return _ramp((peaks - dips) / (peaks + dips + 1e-5), _SKEW)
 
 
-def _smooth(scene: _Scene, radius: Radius) -> Matte:
+def _smooth(scene: _Scene, level: Matte, radius: Radius) -> Matte:
     """1 where the background hardly changes, 0 where it has edges of its own."""
-    weight = mattes.box_mean(scene.outside, radius) + np.float32(1e-3)
-    level = mattes.box_mean(scene.level * scene.outside, radius) / weight
-    square = mattes.box_mean(scene.level**2 * scene.outside, radius) / weight
-    return _ramp(np.sqrt(np.maximum(square - level**2, 0)), _SMOOTH)
+    weight = _part_of(scene.outside, radius) + np.float32(1e-3)
+    ground = level * scene.outside
+    mean = mattes.box_mean(ground, radius) / weight
+    square = mattes.box_mean(level * ground, radius) / weight
+    return _ramp(np.sqrt(np.maximum(square - mean**2, 0)), _SMOOTH)
 
 
-def _connected(thin: NDArray[np.bool_], inside: Alpha) -> NDArray[np.bool_]:
-    """Where `thin` is connected with the inside, and the inside itself."""
-    either = (thin | (inside > 0)).astype(np.uint8)
-    count, labels = cv2.connectedComponents(either, connectivity=8)
-    reaches_inside = np.zeros(count, bool)
-    reaches_inside[np.unique(labels[inside > 0])] = True
-    return np.asarray(reaches_inside[labels], bool)
+def _connected(thin: NDArray[np.bool_], inside: Alpha) -> Alpha:
+    """1 where `thin` is connected with the inside, and in the inside itself."""
+    count, labels = cv2.connectedComponents(thin.view(np.uint8) | inside, connectivity=8)
+    reaches_inside = np.zeros(count, np.uint8)
+    reaches_inside[labels[(inside > cv2.erode(inside, np.ones((3, 3), np.uint8)))]] = 1
+    connected = inside.copy()
+    connected[thin] = reaches_inside[labels[thin]]
+    return connected
 
 
-def _within_reach(inside: Alpha) -> Matte:
+def _within_reach(inside: Alpha, side: int) -> Matte:
     """1 near the subject, 0 from _REACH on."""
     distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
-    reach = _REACH * max(inside.shape)
+    reach = _REACH * side
     return _ramp(distance, (reach, 0.75 * reach))
 
 
-def _radius(shape: tuple[int, ...], part: float) -> Radius:
-    radius = max(2, int(part * max(shape)))
+def _radius(side: int, part: float) -> Radius:
+    radius = max(2, int(part * side))
     return radius, radius
 
 

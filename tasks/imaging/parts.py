@@ -10,20 +10,20 @@ from tasks.imaging.types import Alpha
 
 Part = tuple[slice, slice]
 """Rows and columns."""
-_ROWS, _COLUMNS = 32, 64
-"""Of a tile: small enough to follow an outline, large enough to be worth a call."""
+_TILE = (32, 64)
+"""Rows and columns: small enough to follow an outline, large enough to be worth a call."""
 
 
-def busy(mask: Alpha) -> Iterator[Part]:
+def busy(mask: Alpha, tile: tuple[int, int] = _TILE) -> Iterator[Part]:
     """Parts that together have every pixel of H x W that is not 0: tiles, joined along rows."""
     height, width = mask.shape
-    starts = np.arange(0, width, _COLUMNS)
-    for top in range(0, height, _ROWS):
-        rows = slice(top, min(top + _ROWS, height))
-        highest = cv2.reduce(mask[rows], 0, cv2.REDUCE_MAX)[0]
-        tiles = np.maximum.reduceat(highest, starts) > 0
+    down, across = tile
+    starts = np.arange(0, width, across)
+    for top in range(0, height, down):
+        rows = slice(top, min(top + down, height))
+        tiles = np.maximum.reduceat(mask[rows].max(0), starts) > 0
         ends = np.flatnonzero(np.diff(tiles, prepend=False, append=False))
-        for first, last in ends.reshape(-1, 2) * _COLUMNS:
+        for first, last in ends.reshape(-1, 2) * across:
             yield rows, slice(int(first), min(int(last), width))
 
 
@@ -40,7 +40,8 @@ def enlarged(
     border. `small`: H' x W', or with 3 or 4 channels (4 take a third of the time of 3), uint8 or
     float32: the picture, or its `window`, as large as is needed; `total`: the shape of all of it.
     """
-    if part == (slice(0, size[0]), slice(0, size[1])) and total is None:
+    is_whole = part == (slice(0, size[0]), slice(0, size[1])) and total is None
+    if is_whole and small.dtype == np.uint8:
         return cv2.resize(small, size[::-1], interpolation=cv2.INTER_LINEAR)
     shape = total[:2] if total else small.shape[:2]
     down, above, rows = _sampling(part[0], size[0], shape[0], window[0], small.shape[0])
