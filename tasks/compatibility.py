@@ -10,6 +10,7 @@ from storage.jobs.spec import NewerVersion, Spec, spec_from_json
 from tasks.errors import Unavailable
 from tasks.message import PROBE
 from tasks.models import registry, weights
+from tasks.models.engines import ENGINES, Engine
 
 
 class OtherVersion(Unavailable):
@@ -29,20 +30,24 @@ def read_spec(text: str) -> Spec:
         raise OtherVersion(str(error)) from error
 
 
-def check(spec: Spec) -> None:
-    """Raises OtherVersion unless this worker has the model that the run was requested for."""
+def check(spec: Spec, engine: Engine | None = None) -> None:
+    """Raises OtherVersion unless this worker has the model that the run was requested for.
+
+    `engine`: the only one whose weights count; None, for workers that run no network: any.
+    """
     if spec.model.startswith(PROBE):  # it tests whether work gets through, of whatever version
         return
     try:
         code = registry.code_digest(spec.model)
     except LookupError as error:
         raise OtherVersion(f"this worker knows no model {spec.model!r}") from error
+    wanted = ENGINES if engine is None else (engine,)
     if code != spec.code:
         raise OtherVersion(f"this worker has other code of {spec.model!r} than the run needs")
-    if _weights(spec.model, code) != spec.weights:
+    if spec.weights not in {_weights(spec.model, code, one) for one in wanted}:
         raise OtherVersion(f"this worker has other weights of {spec.model!r} than the run needs")
 
 
 @cache  # every stage of every run asks; other code may name other weights
-def _weights(model: str, code: str) -> str:
-    return weights.digest(registry.get(model))
+def _weights(model: str, code: str, engine: Engine) -> str:
+    return weights.digest(registry.get(model), engine)

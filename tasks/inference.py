@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from celery import Task
 
-from storage.jobs.spec import RunRef
+from storage.jobs.spec import RunRef, Spec
 from tasks.app import app
 from tasks.clients import scratch
 from tasks.errors import Expired, ModelFailure
@@ -37,9 +37,13 @@ Watch = Callable[[RunRef, "Future[Inferred]"], None]
 """Cancels the future when its run is cancelled: workers/gpu/cancellation.py."""
 
 
-def register(batcher: Batcher, watch: Watch) -> None:
+Check = Callable[[Spec], None]
+"""Raises OtherVersion for a run that was asked of weights which this device does not have."""
+
+
+def register(batcher: Batcher, watch: Watch, check: Check) -> None:
     """Make this process one that does inference; called once, before it consumes messages."""
-    device = Device(batcher, watch)
+    device = Device(batcher, watch, check)
 
     @app.task(name=STAGE.name, bind=True)
     def inference(task: "Task[Any, Any]", message: Message) -> None:
@@ -53,9 +57,11 @@ class Device:
 
     batcher: Batcher
     watch: Watch
+    check: Check
 
     def infer(self, work: Work, message: Message) -> Callable[[], Outcome]:
         """Hand one run's array to the device; the returned function waits for the output."""
+        self.check(work.spec)
         array = work.array("input")
         bin, deadline = (_variant(work), array.shape, str(array.dtype)), monotonic() + DEADLINE_S
         future = self.batcher.submit(bin, array, deadline)

@@ -94,6 +94,20 @@ class Inferred:
 
 
 @dataclass(frozen=True)
+class CpuNetwork:
+    """The model's network for the CPU engine `mnn`: arrays of NumPy instead of torch's."""
+
+    load: Callable[[Mapping[str, Path], int], Any]
+    """(name of the weights -> file, threads) -> session. Once per profile; imports no torch."""
+    infer: Callable[[Any, Tensor], Sequence[Tensor]]
+    """(session, N x C x H x W float32) -> N arrays, one per image, as the model's `infer` gives
+    them."""
+    weights: Mapping[str, Weight]
+    """Weights that take the place of the model's weights of the same names. A profile whose weights
+    are not among them runs by torch."""
+
+
+@dataclass(frozen=True)
 class Model:
     """A model. Its name is the name of its file."""
 
@@ -115,6 +129,9 @@ class Model:
     profiles: tuple[str, ...] = ()
     """Weights that a parameter `profile` chooses from, the lightest first, which is its default.
     Workers serve the first one, and others where PIXELMILL_PROFILES asks for them."""
+    cpu: CpuNetwork | None = None
+    """What a worker without a GPU runs instead of `load` and `infer`, if it is cheaper there. Its
+    answers may differ slightly, so results of the two are cached apart."""
     licence: str = "unknown"
     """Of the code and the weights."""
     intended_use: str = ""

@@ -10,7 +10,7 @@ from pydantic import Field
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry, hair
 from tasks.imaging.types import Alpha, Image, Tensor
-from tasks.models.base import Model, Output, Weight
+from tasks.models.base import CpuNetwork, Model, Output, Weight
 from tasks.models.cutouts import CutoutParams
 from tasks.models.nets import saliency
 
@@ -76,6 +76,24 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
         return list((maps - lowest) / span.clamp(min=LEAST_SPAN))
 
 
+def load_cpu(weights: Mapping[str, Path], threads: int) -> Any:
+    """The network as MNN runs it."""
+    from tasks.models.nets import mnn
+
+    (file,) = weights.values()
+    return mnn.load(file, threads)
+
+
+def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
+    """What `infer` does, by MNN: N x 3 x 320 x 320 -> N of 1 x 320 x 320."""
+    from tasks.models.nets import mnn
+
+    maps = mnn.run(session, batch)
+    lowest = maps.min((1, 2, 3), keepdims=True)
+    span = maps.max((1, 2, 3), keepdims=True) - lowest
+    return list((maps - lowest) / np.maximum(span, LEAST_SPAN))
+
+
 def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[str]) -> Output:
     """1 x 320 x 320 -> the matte at the image's size."""
     matte = saliency.clean(output[0], image) if params.clean else output[0]
@@ -134,6 +152,19 @@ MODEL = Model(
             bytes=164795483,
         ),
     },
+    cpu=CpuNetwork(
+        load_cpu,
+        infer_cpu,
+        {
+            # `python -m tasks.training.convert` makes it of the weights above.
+            "fast": Weight(
+                member="matting.mnn",
+                sha256="d810269fccee5f9768da7d7b500dd28468a019ebf932cdb768728370252912b2",
+                licence="Apache-2.0 (U-2-Net)",
+                bytes=2328424,
+            )
+        },
+    ),
     profiles=("fast", "quality"),
     licence="Apache-2.0",
     intended_use="Cuts one clear subject (a person, an animal, a thing) out of a photo. It finds "

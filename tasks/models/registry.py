@@ -17,7 +17,17 @@ from tasks.settings import settings
 
 FOLDER = Path(__file__).parent
 NOT_MODELS = frozenset(
-    {"base", "cutouts", "downloads", "previews", "probe", "registry", "weights", "wheels"}
+    {
+        "base",
+        "cutouts",
+        "downloads",
+        "engines",
+        "previews",
+        "probe",
+        "registry",
+        "weights",
+        "wheels",
+    }
 )
 """Files of this folder that are not models, or not offered to users."""
 

@@ -18,8 +18,9 @@ import structlog
 from storage import keys
 from storage.errors import StorageDown
 from tasks.errors import ModelFailure, Unavailable
-from tasks.models import downloads, registry, wheels
+from tasks.models import downloads, engines, registry, wheels
 from tasks.models.base import Model, Weight
+from tasks.models.engines import Engine
 from tasks.models.wheels import Progress
 from tasks.settings import settings
 
@@ -77,11 +78,11 @@ def fetch_model(
     }
 
 
-def digest(model: Model) -> str:
-    """`sha256:...` of the weights that a model names; needs none of the files."""
+def digest(model: Model, engine: Engine = "torch") -> str:
+    """`sha256:...` of the weights that a model names for an engine; needs none of the files."""
     lines = [
         f"{profile} {_name(weight)} {weight.sha256}"
-        for profile, weight in sorted(model.weights.items())
+        for profile, weight in sorted(engines.weights(model, engine).items())
     ]
     return "sha256:" + hashlib.sha256("\n".join(lines or ["none"]).encode()).hexdigest()
 

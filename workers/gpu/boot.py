@@ -57,17 +57,20 @@ def _device(number: int | None) -> "Device":
 
     from workers.gpu.accelerator import choose
     from workers.gpu.device import Device
+    from workers.gpu.engine import choose_engine
 
     if number is None:
         accelerator = choose(settings().device, settings().precision)
     else:
         accelerator = choose("cuda", settings().precision, f"--gpu {number}")
-    device = Device(accelerator)
     threads = pinning.threads(settings().threads)
     torch.set_num_threads(threads)
+    engine = choose_engine(accelerator.name)
+    device = Device(accelerator, engine=engine, threads=threads)
     log.info(
         "device chosen",
         device=device.name,
+        engine=engine,
         gpu=torch.cuda.get_device_name() if device.name == "cuda" else None,
         threads=threads,
         cores=pinning.cores(),
@@ -76,6 +79,7 @@ def _device(number: int | None) -> "Device":
 
 
 def _serve(device: "Device", names: Sequence[str]) -> None:
+    from tasks import compatibility
     from tasks.inference import DEADLINE_S, register
     from workers.gpu import liveness
     from workers.gpu.batcher import Batcher
@@ -86,7 +90,7 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
     cancellations = Cancellations(settings().state_url)
     cancellations.start()
-    register(batcher, cancellations.watch)
+    register(batcher, cancellations.watch, partial(compatibility.check, engine=device.engine))
     hang_s = settings().device_hang_s
     liveness.observe(batcher, hang_s)
     queues = [gpu_queue(name) for name in names]
@@ -98,7 +102,7 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         return {**worker_info("gpu", queues, device.name), "counts": counts()}
 
     def cards() -> Mapping[str, ModelCard]:
-        return {name: model_card(name, device.loaded) for name in names}
+        return {name: model_card(name, device.loaded, device.engine) for name in names}
 
     numbers = DeviceMetrics(device.name, counts, lambda: dict(batcher.sizes), tuple(device.loaded))
     boot.consume(

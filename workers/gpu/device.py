@@ -17,10 +17,12 @@ from tasks.imaging import geometry
 from tasks.message import PROBE
 from tasks.models import registry, weights
 from tasks.models.base import Inferred, Model
+from tasks.models.engines import Engine
 from tasks.settings import settings
 from workers.gpu import cost
 from workers.gpu.accelerator import Accelerator, Cpu, is_full
 from workers.gpu.cost import Cost
+from workers.gpu.engine import with_engine
 from workers.gpu.fallback import Arrays, Bin, FallbackChain, Step
 from workers.gpu.loaded import Loaded
 from workers.gpu.warmup import ms_since, warm_up
@@ -38,9 +40,17 @@ log = structlog.get_logger()
 class Device:
     """Loads models once and runs batches of them, on one thread."""
 
-    def __init__(self, main: Accelerator, end: Callable[[int], Any] = os._exit) -> None:
-        """`end` is called with an exit code when the device can no longer be used."""
-        self.main = main
+    def __init__(
+        self,
+        main: Accelerator,
+        end: Callable[[int], Any] = os._exit,
+        *,
+        engine: Engine = "torch",
+        threads: int = 1,
+    ) -> None:
+        """`end` is called with an exit code when the device can no longer be used. `engine` runs
+        the networks that have one for it, with so many `threads`."""
+        self.main, self.engine, self._threads = main, engine, threads
         self.loaded: dict[str, Loaded] = {}
         """Variant (`matting`, `matting:quality`) -> model, warm on the main accelerator."""
         self.fallback_chain = FallbackChain(
@@ -63,7 +73,7 @@ class Device:
 
         Raises ModelFailure with the reason if any of that fails.
         """
-        model = registry.variant(name)
+        model = self._variant(name)
         began = time.monotonic()
         self._fetch(name, model)
         try:
@@ -158,9 +168,7 @@ class Device:
         if step.on != self.name or (loaded and not loaded.pays):
             return 1
         pixels = shape[-2] * shape[-1]
-        images = min(
-            registry.variant(name).max_batch, int(settings().batch_megapixels * 1e6 / pixels)
-        )
+        images = min(self._variant(name).max_batch, int(settings().batch_megapixels * 1e6 / pixels))
         image_bytes = loaded.image_bytes.get(shape[-2:], 0) if loaded else 0
         if image_bytes and self._free_bytes is not None:
             images = min(images, int(self._free_bytes * MEMORY_SHARE / image_bytes))
@@ -206,9 +214,13 @@ class Device:
         self._files[name] = _weights(model)
         if model.fallback and model.fallback not in self._files:
             try:
-                self._files[model.fallback] = _weights(registry.variant(model.fallback))
+                self._files[model.fallback] = _weights(self._variant(model.fallback))
             except LookupError as error:
                 raise ModelFailure(f"the fallback of {name!r}: {error}") from error
+
+    def _variant(self, name: str) -> Model:
+        """A model or profile, as this device's engine runs it."""
+        return with_engine(registry.variant(name), self.engine, self._threads)
 
     def _on(self, name: str, accelerator: Accelerator) -> Loaded:
         """A model on an accelerator, loaded the first time that it is asked for."""
@@ -216,7 +228,7 @@ class Device:
             return self.loaded[name]
         key = name, accelerator.name
         if key not in self._fallbacks:
-            model = registry.variant(name)
+            model = self._variant(name)
             session = model.load(self._files[name], accelerator.name)
             if isinstance(session, torch.nn.Module):
                 session = accelerator.prepare(session.eval())

@@ -6,13 +6,15 @@ from typing import Any
 from storage.catalogue import ModelCard, ProfileCard
 from tasks.models import registry, weights
 from tasks.models.base import Model
+from tasks.models.engines import Engine
 from workers.gpu.loaded import Loaded
 
 
-def model_card(name: str, loaded: Mapping[str, Loaded]) -> ModelCard:
+def model_card(name: str, loaded: Mapping[str, Loaded], engine: Engine = "torch") -> ModelCard:
     """The card of a model, for the catalogue.
 
     `loaded`: variant -> what this device has loaded. Profiles that are not loaded are not offered.
+    `engine`: what runs it.
     """
     model, first = registry.get(name), loaded[name]
     measured = _profile_card(first)
@@ -27,7 +29,7 @@ def model_card(name: str, loaded: Mapping[str, Loaded]) -> ModelCard:
         "kind": model.kind,
         "params": _schema(model, list(profiles)),
         "profiles": profiles,
-        "weights": weights.digest(model),
+        "weights": weights.digest(model, engine),
         "code": registry.code_digest(name),
         "licence": model.licence,
         "intended_use": model.intended_use,

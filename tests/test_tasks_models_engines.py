@@ -1,0 +1,202 @@
+"""What runs a network on the CPU: which engine is chosen, and that their results are kept apart."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tasks import compatibility
+from tasks.compatibility import OtherVersion
+from tasks.errors import Unavailable
+from tasks.imaging.types import Tensor
+from tasks.models import classify, engines, matting, registry, weights
+from tasks.models.base import CpuNetwork, Model, Weight
+from tasks.models.matting import Matting
+from tasks.settings import settings
+from tasks.training import convert
+from workers.gpu.engine import choose_engine, with_engine
+
+GOLDEN = Path(__file__).parent / "golden"
+WEIGHTS = Path(os.environ.get("PIXELMILL_WEIGHTS_DIR", GOLDEN.parents[1] / "var" / "weights"))
+SMALL = Weight(member="small.safetensors", sha256="5" * 64, licence="MIT")
+
+
+def load(files: Mapping[str, Path], threads: int) -> Any:
+    return f"{sorted(files)} by {threads}"
+
+
+def double(session: Any, batch: Tensor) -> Sequence[Tensor]:
+    assert isinstance(batch, np.ndarray)
+    return [image * 2 for image in batch]
+
+
+@pytest.fixture
+def model() -> Model:
+    """A model whose network `lite0` has a form for the CPU, and whose `large` has none."""
+    large = replace(classify.MODEL.weights["lite0"], sha256="6" * 64)
+    return replace(
+        classify.MODEL,
+        weights={**classify.MODEL.weights, "large": large},
+        cpu=CpuNetwork(load, double, {"lite0": SMALL}),
+    )
+
+
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The engine for a setting and a device, with or without the package MNN."""
+
+    def chosen(setting: str, device: str, installed: bool) -> str:
+        monkeypatch.setenv("PIXELMILL_CPU_ENGINE", setting)
+        settings.cache_clear()
+        monkeypatch.setattr(
+            "workers.gpu.engine.find_spec", lambda name: object() if installed else None
+        )
+        return choose_engine(device)
+
+    yield chosen
+    settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "installed", "engine"),
+    [
+        ("auto", "cpu", True, "mnn"),
+        ("auto", "cpu", False, "torch"),
+        ("auto", "cuda", True, "torch"),
+        ("torch", "cpu", True, "torch"),
+        ("mnn", "cpu", True, "mnn"),
+        ("mnn", "cuda", True, "torch"),
+    ],
+)
+def test_mnn_runs_networks_where_there_is_no_gpu(
+    choose: Any, setting: str, device: str, installed: bool, engine: str
+) -> None:
+    assert choose(setting, device, installed) == engine
+
+
+def test_an_engine_that_is_asked_for_and_missing_is_an_error(choose: Any) -> None:
+    with pytest.raises(Unavailable, match="PIXELMILL_CPU_ENGINE=mnn"):
+        choose("mnn", "cpu", False)
+
+
+def test_the_cpu_network_takes_the_place_of_the_models(model: Model) -> None:
+    first = replace(model, weights={"lite0": model.weights["lite0"]})
+
+    made = with_engine(first, "mnn", 3)
+
+    assert made.weights == {"lite0": SMALL}
+    assert made.max_batch == 1
+    assert made.load({"lite0": Path("x")}, "cpu") == "['lite0'] by 3"
+    [answer] = made.infer(None, torch.ones(1, 3, 2, 2))
+    assert torch.equal(answer, torch.full((3, 2, 2), 2.0))
+
+
+def test_a_profile_without_a_cpu_network_stays_with_torch(model: Model) -> None:
+    large = replace(model, weights={"large": model.weights["large"]})
+
+    assert with_engine(large, "mnn", 1) is large
+
+
+def test_torch_runs_the_models_own_network(model: Model) -> None:
+    assert with_engine(model, "torch", 1) is model
+
+
+def test_results_of_two_engines_have_different_weights(model: Model) -> None:
+    assert weights.digest(model, "torch") != weights.digest(model, "mnn")
+    assert weights.digest(model, "torch") == weights.digest(replace(model, cpu=None))
+
+
+def test_a_model_without_a_cpu_network_has_the_same_weights_with_each_engine() -> None:
+    plain = replace(classify.MODEL, cpu=None)
+
+    assert weights.digest(plain, "torch") == weights.digest(plain, "mnn")
+
+
+def test_only_the_stage_that_runs_the_network_asks_for_its_engine(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = compatibility.registry.code_digest("classify")
+    monkeypatch.setattr(compatibility.registry, "get", lambda name: model)
+    compatibility._weights.cache_clear()
+    spec: Any = type("Spec", (), {"model": "classify", "code": code})()
+    spec.weights = weights.digest(model, "torch")
+    try:
+        compatibility.check(spec)
+        compatibility.check(spec, engine="torch")
+        with pytest.raises(OtherVersion, match="other weights of 'classify'"):
+            compatibility.check(spec, engine="mnn")
+    finally:
+        compatibility._weights.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Tensor:
+    """A photo as matting's network gets it."""
+    photo = cv2.imread(str(GOLDEN / "astronaut.jpg"), cv2.IMREAD_COLOR_RGB)
+    assert photo is not None
+    return matting.preprocess(np.asarray(photo, np.uint8), Matting())
+
+
+@pytest.fixture(scope="module")
+def by_mnn() -> Any:
+    """Matting's network as MNN runs it."""
+    weight = engines.weights(registry.variant("matting"), "mnn")["fast"]
+    return matting.load_cpu({"fast": weights.fetch(weight, WEIGHTS)}, 1)
+
+
+def test_matting_by_mnn_agrees_with_torch(prepared: Tensor, by_mnn: Any) -> None:
+    file = weights.fetch(matting.MODEL.weights["fast"], WEIGHTS)
+    [reference] = matting.infer(
+        matting.load({"fast": file}, "cpu"), torch.from_numpy(prepared[None])
+    )
+
+    [ours] = matting.infer_cpu(by_mnn, prepared[None])
+
+    assert ours.shape == tuple(reference.shape)
+    assert ours.dtype == np.float32
+    assert np.abs(ours - reference.numpy()).mean() < 0.002
+
+
+def test_the_recipe_makes_the_network_that_is_shipped(
+    prepared: Tensor, by_mnn: Any, tmp_path: Path
+) -> None:
+    convert.main(["--out", str(tmp_path / "made.mnn")])
+
+    [made] = matting.infer_cpu(matting.load_cpu({"fast": tmp_path / "made.mnn"}, 1), prepared[None])
+    [shipped] = matting.infer_cpu(by_mnn, prepared[None])
+    assert np.array_equal(made, shipped)
+
+
+def test_pictures_of_one_batch_do_not_mix(prepared: Tensor, by_mnn: Any) -> None:
+    mirrored = np.ascontiguousarray(prepared[:, :, ::-1])
+
+    both = matting.infer_cpu(by_mnn, np.stack([prepared, mirrored]))
+
+    [alone] = matting.infer_cpu(by_mnn, prepared[None])
+    assert np.array_equal(both[0], alone)
+    assert not np.array_equal(both[1], alone)
+
+
+def test_other_threads_go_on_while_mnn_computes(prepared: Tensor, by_mnn: Any) -> None:
+    """A gpu worker's heartbeats would otherwise wait for each photo."""
+    ticks, done = 0, Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not done.wait(0.001):
+            ticks += 1
+
+    thread = Thread(target=tick)
+    thread.start()
+    matting.infer_cpu(by_mnn, prepared[None])
+    done.set()
+    thread.join()
+
+    assert ticks > 20
