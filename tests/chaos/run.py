@@ -117,7 +117,8 @@ def _outcome(
 ) -> Outcome:
     jobs = crowd.jobs
     after = [job for job in jobs if job.ended_at > struck_at]
-    done = {_edition(scene, job) for job in jobs if job.state == "done"}
+    editions = [_edition(scene, job) for job in jobs if job.state == "done"]
+    done, gone = {edition for edition in editions if edition}, editions.count("")
     there = scene.results()
     # What an attempt that was killed has stored is part of a result at most, and nobody is told.
     untidy = [edition for edition in done if there.get(edition) != OBJECTS]
@@ -130,7 +131,14 @@ def _outcome(
         lost=sum(job.is_lost for job in jobs),
         duplicates=(0 if fault.forgets else abs(scene.finished() - finished - len(done)))
         + len(untidy),
-        wrong=[f"job {job.id[:6]}: {job.wrong}" for job in jobs if job.wrong and not job.is_lost],
+        wrong=[
+            *(f"job {job.id[:6]}: {job.wrong}" for job in jobs if job.wrong and not job.is_lost),
+            *(
+                [f"{gone} records of jobs that were done are gone"]
+                if gone and not fault.forgets
+                else []
+            ),
+        ],
         seen=[*scene.harm, *scene.late()],
         statuses=dict(crowd.statuses),
         recovery_s=max((j.ended_at - max(struck_at, j.accepted_at) for j in after), default=0.0),
@@ -140,8 +148,11 @@ def _outcome(
 
 
 def _edition(scene: Scene, job: Job) -> str:
-    """S3 prefix of the edition that a job's record names: equal requests have one."""
+    """S3 prefix of the edition that a job's record names: equal requests have one. Empty without a
+    record, as of jobs that were done before the state was emptied."""
     result = json.loads(scene.state.hget(keys.job(job.id), "result") or "{}")
+    if not result:
+        return ""
     return str(result["objects"]["preview"]["key"]).rpartition("/")[0] + "/"
 
 
