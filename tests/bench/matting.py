@@ -107,7 +107,8 @@ def main() -> None:
                 for contender in contenders:
                     marked = _marked(photos, f"{number} {clients} {contender.name}")
                     turns[contender.name, clients].append(contender.turn(marked, clients))
-                    print(_said(contender.name, clients, turns[contender.name, clients][-1]))
+                    line = _said(contender.name, clients, turns[contender.name, clients][-1])
+                    print(line, flush=True)
         memory = {contender.name: contender.pss_mib() for contender in contenders}
     _report(turns, memory)
 
