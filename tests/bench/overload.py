@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 from load import Answers, closed_loop, open_loop, request
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from processes import tree
 from stack import API_KEY, Stack
 
 from storage import keys
@@ -221,16 +221,10 @@ def wait_until_idle(stack: Stack) -> None:
         time.sleep(0.05)
 
 
-def tree(stack: Stack, name: str) -> list[psutil.Process]:
-    """A process and its children."""
-    process = psutil.Process(stack.processes[name].pid)
-    return [process, *process.children(recursive=True)]
-
-
 def rss_mib(stack: Stack) -> dict[str, float]:
     """Resident memory of each process with its children."""
     return {
-        name: sum(process.memory_info().rss for process in tree(stack, name)) / 2**20
+        name: sum(process.memory_info().rss for process in tree(stack.processes[name].pid)) / 2**20
         for name in PROCESSES
     }
 
@@ -242,7 +236,10 @@ def cpu_s(stack: Stack) -> dict[str, float]:
 
 def open_files(stack: Stack) -> dict[str, int]:
     """Open files of each process with its children."""
-    return {name: sum(process.num_fds() for process in tree(stack, name)) for name in PROCESSES}
+    return {
+        name: sum(process.num_fds() for process in tree(stack.processes[name].pid))
+        for name in PROCESSES
+    }
 
 
 def arrays_of(stack: Stack) -> int:

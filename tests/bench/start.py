@@ -16,13 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import psutil
 import redis
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 os.environ.setdefault("PIXELMILL_WEIGHTS_DIR", str(Path("var/weights").absolute()))
 from local_up import Up
+from processes import cpu_s, tree
 from stack import free_port
 
 GOAL_S = 6.0
@@ -68,11 +68,7 @@ def _started(folder: Path, port: int) -> Mapping[str, float]:
             time.sleep(0.05)
         up.predict().raise_for_status()
         came[PHOTO] = time.monotonic() - began
-        tree = [up.process.pid, *(p.pid for p in psutil.Process(up.process.pid).children(True))]
-        times = [psutil.Process(pid).cpu_times() for pid in tree]
-        came["CPU-s of all processes"] = sum(
-            t.user + t.system + t.children_user + t.children_system for t in times
-        )
+        came["CPU-s of all processes"] = cpu_s(tree(up.process.pid), with_ended=True)
         return came
     finally:
         up.stop()

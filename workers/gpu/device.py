@@ -168,7 +168,8 @@ class Device:
         if step.on != self.name or (loaded and not loaded.pays):
             return 1
         pixels = shape[-2] * shape[-1]
-        images = min(self._variant(name).max_batch, int(settings().batch_megapixels * 1e6 / pixels))
+        model = loaded.model if loaded else self._variant(name)
+        images = min(model.max_batch, int(settings().batch_megapixels * 1e6 / pixels))
         image_bytes = loaded.image_bytes.get(shape[-2:], 0) if loaded else 0
         if image_bytes and self._free_bytes is not None:
             images = min(images, int(self._free_bytes * MEMORY_SHARE / image_bytes))

@@ -68,13 +68,12 @@ def effect(profile: icc.Profile) -> Literal["none", "converts", "broken"]:
 def by_profile(profile: icc.Profile, depth: Any) -> Converter:
     """From an ICC profile to sRGB."""
     if profile.space == "CMYK":
-        convert = Transform(profile.data, "CMYK", np.uint8, **_TO_WIDE)
-        return lambda inks: _from_wide(convert(to_8_bits(inks)))
+        convert = _through_wide(Transform(profile.data, "CMYK", np.uint8, **_TO_WIDE))
+        return lambda inks: convert(to_8_bits(inks))
     if profile.space == "GRAY":
         return _by_grey(profile.data, depth)
     if profile.has_table:
-        into_wide = _quickest(profile.data, depth)
-        return lambda pixels: _from_wide(into_wide(pixels))
+        return _through_wide(_quickest(profile.data, depth))
     tables, matrix = _curves_and_matrix(profile.data, depth)
     return lambda pixels: encoded(cv2.transform(cv2.LUT(pixels, tables), matrix))
 
@@ -186,9 +185,10 @@ def _looked_up(table: NDArray[np.uint8]) -> Converter:
     return lambda grey: np.asarray(cv2.LUT(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), table))
 
 
-def _from_wide(values: Pixels) -> NDArray[np.uint8]:
-    """Values of 16 bits in _WIDE -> sRGB."""
-    return encoded(cv2.transform(cv2.LUT(values, _srgb_light()), _between(_WIDE, spaces.SRGB)))
+def _through_wide(into_wide: Transform) -> Converter:
+    """From what it takes, by its values of 16 bits in _WIDE, to sRGB."""
+    light, matrix = _srgb_light(), _between(_WIDE, spaces.SRGB)
+    return lambda pixels: encoded(cv2.transform(cv2.LUT(into_wide(pixels), light), matrix))
 
 
 def _quickest(profile: bytes, depth: Any) -> Transform:
