@@ -197,7 +197,7 @@ def _rembg(folder: Path) -> Iterator[Contender]:
             "rembg",
             url,
             lambda: tree(started.pid),
-            lambda photo: _form(f"{url}/api/remove?model=u2netp", boundary, photo),
+            lambda photo: _form(f"{url}/api/remove", boundary, photo),
         )
     finally:
         for process in tree(started.pid):
@@ -218,9 +218,10 @@ def _wait_for(url: str, started: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _form(url: str, boundary: str, photo: Photo) -> bytes:
-    """A form with one file."""
+    """A form with the network's name and the photo."""
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
     head = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\nu2netp\r\n'
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="photo.jpg"\r\n'
         "Content-Type: image/jpeg\r\n\r\n"
     )
