@@ -57,14 +57,20 @@ class Server(Up):
 
     def back_after(self) -> tuple[float, set[tuple[int, str]]]:
         """Seconds until work is done again, and what was answered until then."""
+        began = time.monotonic()
+        _, seen = self.done(time.time_ns())
+        return time.monotonic() - began, seen
+
+    def done(self, salt: int) -> tuple[httpx.Response, set[tuple[int, str]]]:
+        """The answer 200, and what was answered before it."""
         began, seen = time.monotonic(), set()
         while time.monotonic() - began < BACK_S:
             try:
-                answer = self.ask(time.time_ns())
+                answer = self.ask(salt)
             except httpx.HTTPError:
                 continue
             if answer.status_code == 200:
-                return time.monotonic() - began, seen
+                return answer, seen
             seen.add((answer.status_code, answer.json().get("error", {}).get("code", "")))
             time.sleep(0.1)
         raise AssertionError(f"no work {BACK_S} s later; answers were {seen}")
@@ -84,7 +90,8 @@ def test_an_emptied_state_is_prepared_again_by_itself(server: Server) -> None:
     with server.state() as state:
         state.flushall()
     back_s, seen = server.back_after()
-    again = server.ask(1)
+    # A web process may have known the key for a second longer than the state did.
+    again, seen_later = server.done(1)
     end = time.monotonic() + BACK_S
     while "the state Redis was empty" not in server.said and time.monotonic() < end:
         time.sleep(0.1)  # the account comes after the key
@@ -92,8 +99,8 @@ def test_an_emptied_state_is_prepared_again_by_itself(server: Server) -> None:
     login = {"user": "admin", "password": server.password}
     signed_in = httpx.post(f"{server.run['url']}/login", data=login)
 
-    print(f"work again after {back_s:.1f} s; until then {seen}")
-    assert seen <= {
+    print(f"work again after {back_s:.1f} s; until then {seen | seen_later}")
+    assert seen | seen_later <= {
         (401, "not_signed_in"),
         (503, "no_worker"),
         (503, "unavailable"),
@@ -101,7 +108,7 @@ def test_an_emptied_state_is_prepared_again_by_itself(server: Server) -> None:
     }
     assert (404, "no_model") not in seen
     assert before.status_code == 200
-    assert again.status_code == 200 and again.json()["cached"], "results are found again"
+    assert again.json()["cached"], "results are found again"
     assert gone == {404}
     assert signed_in.status_code < 400 and signed_in.cookies
     assert "the state Redis was empty" in server.said
