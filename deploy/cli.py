@@ -201,7 +201,7 @@ def new(
     from deploy import new_model
 
     file = new_model.write(name, folder)
-    print(f"Wrote {file}. PIXELMILL_MODEL_PATHS={file.parent.resolve()} pixelmill up serves it.")
+    print(f"Wrote {file}. {new_model.how_to_serve(file)} serves it.")
 
 
 @app.command(rich_help_panel=EXTEND, epilog="Example: pixelmill weights matting")

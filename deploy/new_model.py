@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tasks.errors import BadInput
+from tasks.models import registry
 
 TEMPLATE = Path(__file__).parent / "new_model.txt"
 
@@ -26,3 +27,10 @@ def write(name: str, folder: Path) -> Path:
     except OSError as error:
         raise BadInput(f"{file} cannot be written: {error.strerror}") from error
     return file
+
+
+def how_to_serve(file: Path) -> str:
+    """The command that serves the model of this file beside the built-in ones."""
+    folder = file.parent.resolve()
+    setting = "" if folder == registry.FOLDER else f"PIXELMILL_MODEL_PATHS={folder} "
+    return f"{setting}pixelmill up"

@@ -16,11 +16,13 @@ class OldLayout(StorageDown):
         )
 
 
-def refusal(name: str, error: Exception) -> str:
-    """What a Redis' error means for who runs it."""
+def refusal(name: str, error: Exception, script: str = "") -> str:
+    """What a Redis' error means for who runs it. `script`: the one whose code raised it."""
     text = str(error) or type(error).__name__
     if text.startswith("MISCONF"):
         return f"{name} takes no writes, as its disk is full or broken: {text}"
     if text.startswith("OOM"):
         return f"{name} takes no writes, as its memory (maxmemory) is full"
+    if script:
+        return f"{name} could not run {script}.lua: {text}"
     return f"{name} did not answer: {text}"

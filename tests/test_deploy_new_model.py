@@ -55,6 +55,13 @@ def test_the_code_of_the_documentation_loads_and_runs(folder: Path) -> None:
     assert code == new_model.TEMPLATE.read_text()
 
 
+def test_what_serves_a_new_model_is_said(folder: Path) -> None:
+    own = new_model.how_to_serve(new_model.write("own", folder))
+
+    assert own == f"PIXELMILL_MODEL_PATHS={folder} pixelmill up"
+    assert new_model.how_to_serve(registry.FOLDER / "built_in.py") == "pixelmill up"
+
+
 @pytest.mark.parametrize("name", ["Big", "two words", "_hidden", "1st", "../up"])
 def test_a_name_that_is_none_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(BadInput, match="not a name for a model"):

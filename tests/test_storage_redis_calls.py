@@ -23,6 +23,7 @@ from storage.redis.pool import Connections
 pytest_plugins = ["inprocess"]
 
 ECHO = calls.command(bytes.decode, "ECHO", "hello", kinds=calls.TEXT)
+FAILS = calls.script("jobs/release", int, [], {"no": "such argument"}, kinds=calls.NUMBER)
 
 
 @pytest.fixture
@@ -95,6 +96,16 @@ def test_a_dead_redis_is_storage_down_and_is_named(nobody: int) -> None:
 
         with pytest.raises(StorageDown, match="^the state Redis did not answer: "):
             link.do(ECHO)
+
+
+def test_a_script_that_fails_is_named(link: SyncRedis) -> None:
+    with pytest.raises(StorageDown, match="Redis could not run jobs/release.lua: "):
+        link.do(FAILS)
+
+
+async def test_a_script_that_fails_is_named_to_the_web(asyncs: AsyncRedis) -> None:
+    with pytest.raises(StorageDown, match="Redis could not run jobs/release.lua: "):
+        await asyncs.do(FAILS)
 
 
 async def test_a_dead_redis_is_storage_down_for_the_web(nobody: int) -> None:

@@ -35,7 +35,7 @@ def test_arguments_are_known_by_name_alone(path: Path) -> None:
 
     if path.stem != "arguments":
         assert "ARGV" not in text
-    assert not re.search(r"KEYS\[\d", text)
+    assert not re.search(r"KEYS\[\d", text), "name them: local user_runs, job = unpack(KEYS)"
     assert text.startswith("--"), "it says what it is for"
 
 

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from stack import REPOSITORY
 
 from tasks.errors import ModelFailure
 from tasks.models import registry
@@ -21,13 +23,15 @@ class ToyParams(Params):
     {field}: int = 1
 
 MODEL = Model(
-    title="{title}", kind="labels", params=ToyParams, bins=((8, 8),),
+    title="{title}", kind="{kind}", params=ToyParams, bins=((8, 8),),
     load=lambda weights, device: None,
     preprocess=lambda image, params: image,
     infer=lambda session, batch: list(batch),
     postprocess=lambda output, image, params, wanted: Output(),
 )
 '''
+
+PARTS = {"title": "Toy", "field": "sides", "kind": "labels"}
 
 Write = Callable[..., Path]
 
@@ -38,9 +42,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
     settings.cache_clear()
 
-    def write(name: str, text: str = "", *, title: str = "Toy", field: str = "sides") -> Path:
+    def write(name: str, text: str = "", **parts: str) -> Path:
         file = tmp_path / name
-        file.write_text(text or TOY.format(title=title, field=field))
+        file.write_text(text or TOY.format_map({**PARTS, **parts}))
         return file
 
     yield write
@@ -121,6 +125,28 @@ def test_a_file_without_a_model_is_refused(write: Write) -> None:
 
     with pytest.raises(ModelFailure, match="defines no MODEL"):
         registry.get("empty")
+
+
+def test_an_unknown_kind_is_refused(write: Write) -> None:
+    write("coloured.py", kind="colour")
+
+    with pytest.raises(ModelFailure, match="no kind 'colour'; there are: matte, boxes, labels"):
+        registry.get("coloured")
+
+
+def test_the_folder_of_the_built_in_models_may_be_named() -> None:
+    assert registry.names(str(registry.FOLDER)) == registry.names("")
+
+
+def test_the_import_contracts_name_every_built_in_model() -> None:
+    contracts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["importlinter"]
+    named = {contract["name"]: contract for contract in contracts["contracts"]}
+    alone = named["models never know each other"]["modules"]
+    unknown = named["web and the command line know models by the catalogue alone"]
+
+    models = {f"tasks.models.{name}" for name in registry.names("")}
+    assert set(alone) == models
+    assert models <= set(unknown["forbidden_modules"])
 
 
 @pytest.mark.parametrize("field", sorted(RESERVED))

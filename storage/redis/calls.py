@@ -87,7 +87,7 @@ class SyncRedis:
 
     def do(self, call: Call[T]) -> T:
         """The parsed answer of one call."""
-        with _mapped(self.name):
+        with _mapped(self.name, call.script):
             return call.parse(self._answer(call))
 
     def do_together(self, commands: Sequence[Call[T]]) -> list[T]:
@@ -171,7 +171,7 @@ class AsyncRedis:
         try:
             return call.parse(await self._answer(call))
         except (RedisError, OSError) as error:
-            raise _down(self.name, error) from error
+            raise _down(self.name, error, call.script) from error
 
     async def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -228,12 +228,12 @@ def _unless_error(answer: Any) -> Any:
 
 
 @contextmanager
-def _mapped(name: str) -> Any:
+def _mapped(name: str, script: str = "") -> Any:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise _down(name, error) from error
+        raise _down(name, error, script) from error
 
 
-def _down(name: str, error: Exception) -> StorageDown:
-    return StorageDown(refusal(name, error))
+def _down(name: str, error: Exception, script: str) -> StorageDown:
+    return StorageDown(refusal(name, error, script if isinstance(error, ResponseError) else ""))

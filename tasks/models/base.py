@@ -13,6 +13,9 @@ RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url"}
 """Names that a request itself uses; no field of Params may have one of them."""
 
 
+Kind = Literal["matte", "boxes", "labels"]
+
+
 class Params(BaseModel):
     """Base of every model's parameters, which make the form, the API's schema and the cache key."""
 
@@ -112,7 +115,10 @@ class Model:
     """A model. Its name is the name of its file."""
 
     title: str
-    kind: Literal["matte", "boxes", "labels"]
+    kind: Kind
+    """What an answer holds that the page draws. `matte`: the image `alpha`. `labels`:
+    `data["labels"]`, a list of `{label, score}`, the best first, which the command line says too.
+    `boxes`: `data["faces"]`, a list of `{box, label, score}`."""
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
     """(name of the weights -> safetensors file, torch device) -> session. Runs once per profile."""

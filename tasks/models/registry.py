@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 from tasks.errors import ModelFailure
 from tasks.message import PROBE
-from tasks.models.base import RESERVED, Model
+from tasks.models.base import RESERVED, Kind, Model
 from tasks.settings import settings
 
 FOLDER = Path(__file__).parent
@@ -97,8 +98,9 @@ def _file(name: str) -> Path:
 @cache  # called by every stage of every run
 def _files(paths: str) -> Mapping[str, Path]:
     files = {file.stem: file for file in _python_files(FOLDER) if file.stem not in NOT_MODELS}
-    for folder in filter(None, paths.split(":")):
-        for file in _python_files(Path(folder)):
+    folders = [Path(folder) for folder in paths.split(":") if folder]
+    for folder in folders:
+        for file in () if folder.resolve() == FOLDER else _python_files(folder):
             _check_name(file, files)
             files[file.stem] = file
     return files
@@ -138,6 +140,10 @@ def _load(name: str, file: Path) -> Model:
     model = getattr(module, "MODEL", None)
     if not isinstance(model, Model):
         raise ModelFailure(f"{file} defines no MODEL; expected MODEL = Model(...)")
+    if model.kind not in get_args(Kind):
+        raise ModelFailure(
+            f"{file}: no kind {model.kind!r}; there are: {', '.join(get_args(Kind))}"
+        )
     if taken := RESERVED & set(model.params.model_fields):
         raise ModelFailure(
             f"{file}: a parameter cannot be called {', '.join(sorted(taken))}; "
