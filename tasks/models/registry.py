@@ -16,7 +16,7 @@ from tasks.message import PROBE
 from tasks.models.base import RESERVED, Kind, Model
 from tasks.settings import settings
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).resolve().parent
 NOT_MODELS = frozenset(
     {
         "base",
@@ -99,8 +99,8 @@ def _file(name: str) -> Path:
 def _files(paths: str) -> Mapping[str, Path]:
     files = {file.stem: file for file in _python_files(FOLDER) if file.stem not in NOT_MODELS}
     folders = [Path(folder) for folder in paths.split(":") if folder]
-    for folder in folders:
-        for file in () if folder.resolve() == FOLDER else _python_files(folder):
+    for folder in (folder for folder in folders if folder.resolve() != FOLDER):
+        for file in _python_files(folder):
             _check_name(file, files)
             files[file.stem] = file
     return files

@@ -43,12 +43,12 @@ def main() -> None:
         what: statistics.median(one[what] for one in rounds)
         for what in sorted(rounds[-1], key=rounds[-1].__getitem__)
     }
-    cpu_s = medians.pop("CPU-s of all processes")
+    used_s = medians.pop("CPU-s of all processes")
     rows = [(what, f"{seconds:.1f}") for what, seconds in medians.items()]
     show(f"The second start, median of {options.rounds}", ("what", "s"), rows)
-    print(f"\nCPU until then: {cpu_s:.1f} s")
+    print(f"\nCPU until then: {used_s:.1f} s")
     verdict("to the first answered photo, s", round(medians[PHOTO], 2), GOAL_S)
-    save("start", {what: round(value, 2) for what, value in medians.items()} | {"cpu_s": cpu_s})
+    save("start", {what: round(value, 2) for what, value in medians.items()} | {"cpu_s": used_s})
 
 
 def _started(folder: Path, port: int) -> Mapping[str, float]:

@@ -40,7 +40,6 @@ MAX_PASSWORD = 256
 
 OBJECT_ID = re.compile("[0-9a-f]{32}")
 """The id of a job or an upload."""
-"""A model is named after its file, so its name is a Python identifier."""
 USER = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,63}")
 API_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
 EVENT_ID = re.compile(r"[0-9]{1,16}(\.[0-9]{1,6})?")
