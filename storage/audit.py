@@ -1,0 +1,131 @@
+"""The audit log: who did what, on which id, from where, and what came of it.
+
+An append-only stream in the state Redis. It holds ids and words of our own alone: no picture, no
+file name, no secret, and no client's whole address.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, Protocol
+
+from storage import keys
+from storage.redis.answers import fields, text
+from storage.redis.calls import ARRAY, NUMBER, TEXT, Call, command
+
+MOST = 1_000_000
+"""Events that are kept unless a setting says otherwise: about 200 MB of the state Redis."""
+MOST_TRIMMED = 10_000
+"""Events that one command removes."""
+KEPT_BITS = {4: 24, 6: 48}
+"""IP version -> leading bits of an address that are kept: those of a provider's customers, not of
+one of them."""
+
+
+class Actor(Protocol):
+    """Who did something: the Identity of a request, or COMMAND_LINE."""
+
+    @property
+    def user(self) -> str:
+        """The user's name; empty where nobody is known, as of a failed sign-in."""
+
+    @property
+    def kind(self) -> str:
+        """How the user was identified: `browser`, `account`, `key`, `proxy`, `oidc`, `cli`."""
+
+    @property
+    def address(self) -> str:
+        """The client's whole address; empty where there is none."""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Whoever may run `pixelmill` on a host of the installation."""
+
+    user: str = ""
+    kind: str = "cli"
+    address: str = ""
+
+
+COMMAND_LINE = CommandLine()
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of the log."""
+
+    id: str
+    """`milliseconds-number`: grows with every event."""
+    action: str
+    user: str
+    kind: str
+    target: str
+    network: str
+    """The network that the client's address is in: a /24 or a /48."""
+    outcome: str
+
+    @property
+    def at_ms(self) -> int:
+        """When it was recorded, by the clock of Redis."""
+        return int(self.id.partition("-")[0])
+
+
+def record(
+    action: str, identity: Actor, target: str, outcome: str, *, most: int = MOST
+) -> Call[str]:
+    """Append an event; answers its id.
+
+    `action`: what was done, as `key.add`. `target`: the id of what it was done to, or the name of
+    an account. `outcome`: `ok`, or the code of the error.
+    """
+    entry = {
+        "action": action,
+        "user": identity.user,
+        "kind": identity.kind,
+        "target": target,
+        "network": network_of(identity.address),
+        "outcome": outcome,
+    }
+    words = [word for pair in entry.items() for word in pair]
+    return command(text, "XADD", keys.AUDIT, "MAXLEN", "~", most, "*", *words, kinds=TEXT)
+
+
+def read(*, before: str = "+", since_ms: int = 0, most: int = 100) -> Call[list[Event]]:
+    """Events at or after `since_ms` and before the one with the id `before`, newest first."""
+    last = before if before == "+" else f"({before}"
+    words = ("XREVRANGE", keys.AUDIT, last, since_ms, "COUNT", most)
+    return command(_events, *words, kinds=ARRAY)
+
+
+def trim(before_ms: int) -> Call[int]:
+    """Remove at most MOST_TRIMMED events from before this time; answers how many.
+
+    Redis removes whole nodes of about a hundred events, so as many older ones may be left.
+    """
+    words = ("XTRIM", keys.AUDIT, "MINID", "~", before_ms, "LIMIT", MOST_TRIMMED)
+    return command(int, *words, kinds=NUMBER)
+
+
+def trim_last(before_ms: int) -> Call[int]:
+    """Remove all events from before this time: after `trim` has found none, about a hundred."""
+    return command(int, "XTRIM", keys.AUDIT, "MINID", "=", before_ms, kinds=NUMBER)
+
+
+def network_of(address: str) -> str:
+    """The /24 or /48 that an address is in; empty for what is no address."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    return str(ip_network((parsed, KEPT_BITS[parsed.version]), strict=False))
+
+
+def _events(answer: Sequence[Any]) -> list[Event]:
+    return [_event(text(event_id), fields(entry)) for event_id, entry in answer]
+
+
+def _event(event_id: str, entry: Mapping[str, str]) -> Event:
+    names = ("action", "user", "kind", "target", "network", "outcome")
+    return Event(event_id, *(entry.get(name, "") for name in names))
