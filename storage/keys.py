@@ -1,11 +1,8 @@
-"""Every Redis key, S3 key and cache key, built here and nowhere else, so that none can collide."""
+"""Every Redis key and S3 key, built here and nowhere else, so that none can collide."""
 
 import hashlib
-import hmac
-import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
 
 LAYOUT = 2
 """Version of the layout of all records in Redis; it is part of every key."""
@@ -30,7 +27,12 @@ RESULT_JOBS_PREFIX = f"{PREFIX}result-jobs:"
 UPLOAD_JOBS_PREFIX = f"{PREFIX}upload-jobs:"
 UPLOAD_PREFIX = f"{PREFIX}upload:"
 UPLOAD_OF_PREFIX = f"{PREFIX}upload-of:"
-API_KEY_PREFIX = f"{PREFIX}api-key:"
+API_KEY_PREFIX = f"{PREFIX}key:"
+USER_KEYS_PREFIX = f"{PREFIX}user-keys:"
+USER_PREFIX = f"{PREFIX}user:"
+QUOTA_PREFIX = f"{PREFIX}quota:"
+USAGE_PREFIX = f"{PREFIX}usage:"
+STORED_PREFIX = f"{PREFIX}stored:"
 WORKER_PREFIX = f"{PREFIX}worker:"
 MODEL_PREFIX = f"{PREFIX}model:"
 
@@ -74,7 +76,6 @@ RESULTS = "out/"
 """S3 prefix of results."""
 WEIGHTS = "models/"
 """S3 prefix of converted weights."""
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _EDITION = re.compile(rf"{RESULTS}[^/]+/[^/]+/([0-9]{{10}})-[0-9a-f]{{8}}/")
 
 
@@ -151,12 +152,32 @@ def upload_jobs(user: str, upload_id: str) -> str:
 
 def user(name: str) -> str:
     """Hash of an account: password hash and role."""
-    return f"{PREFIX}user:{name}"
+    return USER_PREFIX + name
 
 
 def api_key(secret: str) -> str:
-    """The user whom an API key belongs to; only the key's hash is stored."""
-    return f"{API_KEY_PREFIX}{hashlib.sha256(secret.encode()).hexdigest()}"
+    """Hash of an API key, which is known by its SHA-256 alone."""
+    return API_KEY_PREFIX + hashlib.sha256(secret.encode()).hexdigest()
+
+
+def user_keys(user: str) -> str:
+    """Hash: id of an API key of this user -> the key's SHA-256."""
+    return USER_KEYS_PREFIX + user
+
+
+def quota(payer: str) -> str:
+    """Hash of the quotas that were set for a payer alone: see storage/quotas.py."""
+    return QUOTA_PREFIX + payer
+
+
+def usage(payer: str) -> str:
+    """Hash: what a payer has used in the present hour and day."""
+    return USAGE_PREFIX + payer
+
+
+def stored(payer: str) -> str:
+    """Hash: seconds since 1970 at which objects of a payer expire -> their bytes."""
+    return STORED_PREFIX + payer
 
 
 def upload(user: str, upload_id: str) -> str:
@@ -236,46 +257,3 @@ def edition_made_s(key: str) -> int:
 def weights_object(sha256: str, name: str) -> str:
     """S3 key of a file of converted weights."""
     return f"{WEIGHTS}{sha256}/{name}"
-
-
-def request_key(
-    secret: str,
-    owner: str,
-    *,
-    image: str,
-    model: str,
-    weights: str,
-    code: str,
-    params: Mapping[str, object],
-    output: Sequence[str],
-) -> str:
-    """64 hex digits that are equal exactly for equal work of one owner.
-
-    `image` names the bytes: what the client claims of them. A secret keyed hash, so that nobody who
-    holds a picture can work out whether another user has sent it.
-    """
-    parts = [owner, image, model, weights, code, params, sorted(output)]
-    return _mac(secret, parts)
-
-
-def content_key(
-    secret: str,
-    scope: str,
-    *,
-    sha256: str,
-    model: str,
-    weights: str,
-    code: str,
-    params: Mapping[str, object],
-    output: Sequence[str],
-) -> str:
-    """64 hex digits that are equal exactly for equal work on equal bytes within `scope`.
-
-    `sha256` is of the bytes really read; `scope` a user, or empty for the whole installation.
-    """
-    parts = ["content", scope, sha256, model, weights, code, params, sorted(output)]
-    return _mac(secret, parts)
-
-
-def _mac(secret: str, parts: Sequence[object]) -> str:
-    return hmac.digest(secret.encode(), _CANONICAL.encode(parts).encode(), "sha256").hex()

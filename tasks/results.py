@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from storage import keys
+from storage import keys, request_keys
 from storage import results as cached_results
 from storage.errors import StorageDown
 from storage.jobs import endings
@@ -135,7 +135,7 @@ def _copied(spec: Spec, earlier: str) -> str | None:
 
 
 def _content_key(spec: Spec, sha256: str) -> str:
-    return keys.content_key(
+    return request_keys.content_key(
         settings().secret,
         spec.user if settings().cache_scope == "user" or _names_upload(spec) else "",
         sha256=sha256,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import keys
+from storage import keys, request_keys
 
 WORK = {
     "image": "sha256:1",
@@ -19,7 +19,7 @@ params = st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5
 
 
 def key(owner: str = "ada", secret: str = "of the tests", **changes: object) -> str:
-    return keys.request_key(secret, owner, **{**WORK, **changes})
+    return request_keys.request_key(secret, owner, **{**WORK, **changes})
 
 
 def test_equal_work_has_one_key() -> None:
@@ -57,7 +57,7 @@ def test_another_installation_has_another_key() -> None:
 
 def content_key(scope: str = "ada", sha256: str = "1", **changes: object) -> str:
     work = {name: value for name, value in WORK.items() if name != "image"} | changes
-    return keys.content_key("of the tests", scope, sha256=sha256, **work)
+    return request_keys.content_key("of the tests", scope, sha256=sha256, **work)
 
 
 @pytest.mark.parametrize(

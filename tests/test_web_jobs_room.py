@@ -17,7 +17,7 @@ from test_web_outage import without_workers
 
 from deploy.doctor import host
 from deploy.doctor import servers as server_checks
-from storage import catalogue, keys
+from storage import catalogue, keys, request_keys
 from storage import results as stored_results
 from storage.redis.calls import SyncRedis
 from web.jobs import parameters
@@ -94,7 +94,7 @@ def test_not_even_known_results_make_jobs_when_hardly_any_memory_is_left(mill: S
 def remember(mill: Stack, digest: str) -> None:
     """Put a result into the cache for this original, under the key that a request for it has."""
     card = SyncRedis(mill.state).do(catalogue.read()).models["toy"]
-    key = keys.request_key(
+    key = request_keys.request_key(
         mill.env["PIXELMILL_SECRET"],
         "tester",
         image=f"{digest}:original",

@@ -42,7 +42,7 @@ class Spec:
     """What the bytes must hash to, when the client declared it."""
     etag: str = ""
     image: str = ""
-    """How the request key names the image; see keys.request_key."""
+    """How the request key names the image; see request_keys.request_key."""
 
     def to_json(self) -> bytes:
         """The spec as it stands in the run's record."""

@@ -35,6 +35,7 @@ CONSTANTS: Mapping[str, Any] = {
     "SEEN": keys.SEEN,
     "WORKERS": keys.WORKERS,
     # Beginnings of keys.
+    "API_KEY": keys.API_KEY_PREFIX,
     "BROKER": keys.BROKER_PREFIX,
     "JOB": keys.JOB_PREFIX,
     "MEAN_STAGE_MS": keys.MEAN_STAGE_MS_PREFIX,
@@ -48,6 +49,7 @@ CONSTANTS: Mapping[str, Any] = {
     "UPLOAD": keys.UPLOAD_PREFIX,
     "UPLOAD_JOBS": keys.UPLOAD_JOBS_PREFIX,
     "UPLOAD_OF": keys.UPLOAD_OF_PREFIX,
+    "USER": keys.USER_PREFIX,
     "USER_JOBS": keys.USER_JOBS_PREFIX,
     "USER_RUNS": keys.USER_RUNS_PREFIX,
     "WAITING": keys.WAITING_PREFIX,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from storage import keys
+from storage import request_keys
 from storage.catalogue import ModelCard
 from storage.jobs.spec import Spec
 from tasks.errors import BadInput, JobError
@@ -96,7 +96,7 @@ def spec_of(submission: Submission, card: ModelCard) -> Spec:
 
 def with_key(spec: Spec) -> Spec:
     """The same spec with the request key of its contents."""
-    key = keys.request_key(
+    key = request_keys.request_key(
         settings().secret,
         spec.user,
         image=spec.image,
