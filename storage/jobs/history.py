@@ -1,7 +1,8 @@
 """The list of each user's jobs, by the time they were asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from storage import keys
 from storage.jobs import bounds
@@ -16,6 +17,54 @@ class JobListing:
     at_ms: float
     """Redis time."""
     job_ids: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs of a user are wanted."""
+
+    states: Collection[str] = ()
+    """Empty: whatever their state is."""
+    models: Collection[str] = ()
+    since_ms: float = 0
+    """Asked for at this time or later."""
+
+
+@dataclass(frozen=True)
+class HistoryPage:
+    """Some of a user's jobs, newest first."""
+
+    job_ids: Sequence[str]
+    next: str
+    """Where the next page begins; empty after the last one."""
+
+
+def list_jobs(
+    user: str,
+    wanted: Filter,
+    *,
+    before: str = "",
+    most: int,
+    look: int = bounds.MOST_LOOKED_AT,
+) -> Call[HistoryPage]:
+    """At most `most` of this user's jobs, found among the `look` newest from before `before`.
+
+    `before`: a time in ms, or `next` of an earlier page. A page with `next` may have no jobs.
+    """
+
+    def parse(answer: Sequence[Any]) -> HistoryPage:
+        next_before, *job_ids = texts(answer)
+        return HistoryPage(job_ids, next_before)
+
+    values = {
+        "since_ms": wanted.since_ms,
+        "before": before,
+        "states": dict.fromkeys(wanted.states, 1),
+        "models": dict.fromkeys(wanted.models, 1),
+        "most": most,
+        "look": look,
+    }
+    return script("jobs/list_jobs", parse, [keys.user_jobs(user)], values, kinds=ARRAY)
 
 
 def jobs_since(user: str, since_ms: float, most: int) -> Call[JobListing]:

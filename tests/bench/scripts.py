@@ -33,6 +33,7 @@ from storage.jobs import bounds, claims, endings, history, recovery, snapshots
 from storage.jobs import stats as job_stats
 from storage.jobs.claims import Limits, RunCost
 from storage.jobs.endings import End
+from storage.jobs.history import Filter
 from storage.jobs.queueing import EncodedMessage, enqueue, enqueue_claimed
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import Call
@@ -180,6 +181,12 @@ def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
     )
     yield Case("claim, hit", lambda turn: claim(next(bench.number), known=RESULT))
     yield Case("jobs_since", lambda turn: history.jobs_since("ada", 0, 100))
+    rare = Filter(states=["failed"], models=["toy"])
+    yield Case(
+        "list_jobs, none of them",
+        lambda turn: history.list_jobs("ada", rare, most=50),
+        units=bounds.MOST_LOOKED_AT,
+    )
     yield Case(
         "trim",
         lambda turn: history.trim(job_ttl_s=0),

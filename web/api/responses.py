@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict, cast
 
 import orjson
@@ -59,6 +60,7 @@ class JobBody(TypedDict):
     """schemas.Job."""
 
     id: str
+    created: str
     state: str
     model: str
     params: orjson.Fragment
@@ -129,6 +131,7 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
     error: ErrorRecord | None = orjson.loads(fields["error"]) if fields.get("error") else None
     return {
         "id": fields["id"],
+        "created": _date(fields["created"]),
         "state": state,
         "model": fields["model"],
         "params": orjson.Fragment(fields["params"]),  # JSON already
@@ -207,6 +210,11 @@ def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
     body["orientation"] = result.get("orientation", 1)  # results of earlier versions have none
     body["notes"] = described(result.get("notes", ()))
     return cast(ResultBody, {**body, "objects": images})
+
+
+def _date(ms: str) -> str:
+    """A time in ms since 1970, as RFC 3339 writes it."""
+    return datetime.fromtimestamp(float(ms) / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _timings(fields: Mapping[str, str]) -> Mapping[str, float]:

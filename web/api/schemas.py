@@ -1,5 +1,6 @@
 """Requests and answers of the API: for the OpenAPI document, and to validate requests."""
 
+from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, Literal
 
@@ -116,6 +117,7 @@ class Job(BaseModel):
     """What one user asked for, and how it is going."""
 
     id: str
+    created: datetime = Field(description="When it was asked for.")
     state: State
     model: str
     params: dict[str, Any]
@@ -132,6 +134,16 @@ class Job(BaseModel):
     timings_ms: dict[str, float]
     weights: str
     error: Error | None
+
+
+class Jobs(BaseModel):
+    """A page of your jobs, newest first."""
+
+    jobs: list[Job]
+    next: str | None = Field(
+        description="Send it as `cursor` for the next page; null on the last one. A page may have "
+        "fewer jobs than `limit`, or none, and still not be the last."
+    )
 
 
 class JobRequest(BaseModel):

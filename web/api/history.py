@@ -1,0 +1,63 @@
+"""GET /jobs: what you have asked for, newest first."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from tasks.errors import BadInput
+from web.api import responses, schemas
+from web.errors import json_response
+from web.jobs.history import MOST, Filter
+from web.jobs.service import service_of
+from web.middleware.hosts import origin_of
+from web.middleware.validation import EVENT_ID, matches
+
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
+
+_LIMIT = 20
+
+States = Annotated[
+    list[schemas.State], Query(max_length=8, description="Only jobs in one of these states.")
+]
+Models = Annotated[
+    list[Annotated[str, Query(max_length=64)]],
+    Query(max_length=16, description="Only jobs of one of these models."),
+]
+Since = Annotated[datetime | None, Query(description="Only jobs asked for at this time or later.")]
+Until = Annotated[datetime | None, Query(description="Only jobs asked for before this time.")]
+Limit = Annotated[int, Query(ge=1, le=MOST, description="Most jobs of a page.")]
+Cursor = Annotated[
+    str, Query(max_length=32, description="`next` of the page before; it replaces `until`.")
+]
+
+
+@router.get("/jobs", responses={200: {"model": schemas.Jobs}, **schemas.FAILURES})
+async def list_jobs(
+    request: Request,
+    state: States = [],  # noqa: B006 (FastAPI copies it)
+    model: Models = [],  # noqa: B006 (as above)
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = _LIMIT,
+    cursor: Cursor = "",
+) -> Response:
+    """Your jobs, newest first, for as long as they are kept."""
+    if cursor and not matches(EVENT_ID, cursor):
+        raise BadInput("cursor is not `next` of an earlier page", code="bad_request")
+    wanted = Filter(state, model, _ms(since) if since else 0)
+    before = cursor or (f"{_ms(until):.3f}" if until else "")
+    service = service_of(request)
+    page = await service.history.page(request.state.user, wanted, before, limit)
+    cards, origin = await responses.cards(request), origin_of(request)
+    jobs = [
+        responses.job(job, service.results, origin, cards.get(job.fields["model"]))
+        for job in page.jobs
+    ]
+    return json_response({"jobs": jobs, "next": page.next or None})
+
+
+def _ms(time: datetime) -> float:
+    """Milliseconds since 1970; a time without a zone is in UTC."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
