@@ -17,7 +17,8 @@ HEAD = """\
 
 def text() -> str:
     """The content of the file: defaults alone, so that no secret of this machine gets into it."""
-    entries = [_entry(name, field) for name, field in Settings.model_fields.items()]
+    fields = Settings.model_fields.items()
+    entries = [_entry(name, field) for name, field in fields if not field.deprecated]
     return "\n".join([HEAD, *entries])
 
 

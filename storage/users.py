@@ -3,13 +3,24 @@
 import hashlib
 import hmac
 import secrets
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from storage import keys
-from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, command
+from storage.redis.calls import ARRAY, MAYBE_TEXT, NUMBER, TEXT, Call, command
+
+Role = Literal["user", "admin"]
 
 N, R, P = 2**14, 8, 1
 """Cost parameters of scrypt (RFC 7914): checking a password takes about 40 ms and 16 MiB."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """What requests need to know of a user."""
+
+    role: Role
 
 
 def set_password(user: str, password: str, role: str = "admin") -> Call[Any]:
@@ -25,9 +36,9 @@ def password_hash(user: str) -> Call[str | None]:
     return command(_maybe_text, "HGET", keys.user(user), "password", kinds=MAYBE_TEXT)
 
 
-def role(user: str) -> Call[str | None]:
-    """The role of an account, such as `admin`; None if there is no such account."""
-    return command(_maybe_text, "HGET", keys.user(user), "role", kinds=MAYBE_TEXT)
+def account(user: str) -> Call[Account]:
+    """What is known of a user, who may have no account."""
+    return command(_account, "HMGET", keys.user(user), "role", kinds=ARRAY)
 
 
 def is_password(stored: str | None, password: str) -> bool:
@@ -52,6 +63,10 @@ def user_of_key(key: str) -> Call[str | None]:
 
 def _hash(password: str, salt: bytes) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=N, r=R, p=P)
+
+
+def _account(answer: Sequence[Any]) -> Account:
+    return Account("admin" if _maybe_text(answer[0]) == "admin" else "user")
 
 
 def _maybe_text(value: Any) -> str | None:

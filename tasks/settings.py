@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.imaging.guard import Limits
@@ -59,9 +59,11 @@ class Settings(BaseSettings):
     public_url: str = ""
     """Address of the page as users type it, for example https://mill.example.com. Requests for its
     host are accepted, and https makes cookies Secure. Empty: only loopback names are accepted."""
-    open: bool = True
-    """Open mode: whoever comes without a key or a cookie gets an identity of their own. False: a
-    key or a login is required."""
+    auth: Literal["open", "accounts"] = "open"
+    """How people are known; programs may always send an API key. `open`: each browser gets an
+    identity of its own. `accounts`: people sign in with a name and a password."""
+    open: str = Field(default="", deprecated=True)
+    """Became `auth`."""
     fetch_urls: bool = False
     """Whether a request may name the https address of a picture on the public internet (`?url=`),
     which the web process then fetches."""
@@ -217,6 +219,23 @@ class Settings(BaseSettings):
     """How long a worker that was told to stop continues its present work; what has not ended by
     then is requeued. systemd's TimeoutStopSec, Kubernetes' terminationGracePeriodSeconds and
     Docker's stop_grace_period should be at least 30 s longer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prefer_auth(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Where both are set, `auth` counts: `var/env` may still have what `open` once was."""
+        return {n: value for n, value in values.items() if n != "open" or "auth" not in values}
+
+    @field_validator("open")
+    @classmethod
+    def _refuse_open(cls, value: str) -> str:
+        """PIXELMILL_OPEN=false must not become an open installation unnoticed."""
+        if not value:
+            return value
+        raise ValueError(
+            "there is no such setting any more; set PIXELMILL_AUTH=accounts instead of `false`, "
+            "and PIXELMILL_AUTH=open instead of `true`"
+        )
 
     @cached_property
     def installation(self) -> str:

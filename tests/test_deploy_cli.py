@@ -87,6 +87,17 @@ def test_a_wrong_setting_is_named_and_its_value_kept_quiet(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
 
 
+def test_whoever_still_closes_open_mode_by_its_old_name_learns_the_new_one(tmp_path: Path) -> None:
+    done = pixelmill(tmp_path, "models", env={"PIXELMILL_OPEN": "false"})
+
+    assert done.returncode == 1
+    assert "PIXELMILL_OPEN" in done.stderr and "PIXELMILL_AUTH=accounts" in done.stderr
+    both = pixelmill(
+        tmp_path, "models", env={"PIXELMILL_OPEN": "false", "PIXELMILL_AUTH": "accounts"}
+    )
+    assert "PIXELMILL_OPEN" not in both.stderr, "a var/env of before does no harm"
+
+
 def test_models_without_a_server_end_as_a_sentence(tmp_path: Path) -> None:
     done = pixelmill(tmp_path, "models")
 

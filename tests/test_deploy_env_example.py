@@ -12,7 +12,8 @@ def test_the_file_matches_the_settings() -> None:
 
 def test_every_setting_is_there_with_its_sentence() -> None:
     for name, field in Settings.model_fields.items():
-        assert f"\n# PIXELMILL_{name.upper()}=" in env_example.text()
+        is_there = f"\n# PIXELMILL_{name.upper()}=" in env_example.text()
+        assert is_there != bool(field.deprecated), f"{name}: all but what is gone"
         assert field.description, f"{name} has no sentence"
 
 

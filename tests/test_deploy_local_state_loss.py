@@ -26,7 +26,7 @@ class Server(Up):
             "PIXELMILL_MODEL_PATHS": MODEL_PATHS,
             "PIXELMILL_DEVICE": "cpu",
             "PIXELMILL_TASK_EVENTS": "false",
-            "PIXELMILL_OPEN": "false",
+            "PIXELMILL_AUTH": "accounts",
         }
         super().__init__(folder, "--port", str(free_port()), env=env)
         self.wait_until_ready()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.connections.addresses import client_of, is_trusted, site
+from web.addresses import client_of, is_trusted, site
 from web.connections.shares import FairSemaphore, FairShares
 
 

@@ -7,12 +7,13 @@ from starlette.responses import PlainTextResponse
 from structlog.testing import capture_logs
 
 from web.middleware.access_log import AccessLog, shortened
+from web.middleware.identity import USER_SCOPES, Identity
 
 ID = "0123456789abcdef0123456789abcdef"
 
 
 async def app(scope, receive, send) -> None:
-    scope["state"] = {"user": "ada"}
+    scope["state"] = {"identity": Identity("ada", "key", "user", USER_SCOPES, None, "")}
     if scope["path"] == "/breaks":
         raise RuntimeError("of the application")
     await PlainTextResponse("hello", 202)(scope, receive, send)

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from web.middleware.identity import COOKIE_S, signed, user_of_cookie
+from tasks.settings import settings
+from web.middleware.cookies import COOKIE_S, signed, user_of_cookie
 
 USER = "u0123456789abcdef01234567"
 
@@ -53,3 +54,14 @@ def test_a_cookie_with_any_part_changed_names_nobody() -> None:
         f"{user}.{issued}.",
     ):
         assert user_of_cookie(changed) is None, changed
+
+
+def test_a_cookie_of_open_mode_names_nobody_where_people_sign_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cookie = signed(USER)
+    assert user_of_cookie(cookie)
+
+    monkeypatch.setattr(settings(), "auth", "accounts")
+
+    assert user_of_cookie(cookie) is None

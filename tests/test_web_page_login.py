@@ -18,7 +18,7 @@ def closed(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     web.ports |= {name: servers.ports[name] for name in ("state", "cache", "s3")}
     web.env |= {
         **{name: value for name, value in servers.env.items() if "_URL" in name},
-        "PIXELMILL_OPEN": "false",
+        "PIXELMILL_AUTH": "accounts",
         "PIXELMILL_PUBLIC_URL": "https://mill.example",
     }
     calls.SyncRedis(servers.state).do(users.set_password("admin", "right"))

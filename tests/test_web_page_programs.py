@@ -264,7 +264,7 @@ def closed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
     """A web process of the same installation that asks who is there; its address."""
     calls.SyncRedis(stack.state).do(users.set_password("admin", "right"))
     web = Stack(tmp_path_factory.mktemp("closed"))
-    web.env = {**stack.env, "PIXELMILL_OPEN": "false", "PIXELMILL_PORT": str(web.ports["web"])}
+    web.env = {**stack.env, "PIXELMILL_AUTH": "accounts", "PIXELMILL_PORT": str(web.ports["web"])}
     with web:
         web.start_web()
         yield web.url

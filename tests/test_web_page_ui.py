@@ -48,7 +48,7 @@ async def test_an_open_page_needs_no_identity(client: httpx.AsyncClient):
 
 
 async def test_a_closed_page_answers_401_to_strangers(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(settings(), "open", False)
+    monkeypatch.setattr(settings(), "auth", "accounts")
 
     async with client_of(lambda request: request.headers.get("user")) as client:
         assert (await client.get("/ui/")).status_code == 401

@@ -36,7 +36,7 @@ from web.maintenance.reaper import reaper
 from web.middleware.access_log import AccessLog
 from web.middleware.cors import Cors
 from web.middleware.event_routes import EventRoutes
-from web.middleware.identity import Identify, user_of
+from web.middleware.identity import Identify, Identities, page_user
 from web.middleware.json_body import CheckedBody
 from web.middleware.load_shedding import LoadShedding
 from web.middleware.page_routes import PageRoutes
@@ -91,6 +91,7 @@ def create() -> ASGIApp:
 
     app = _framework(lifespan)
     app.state.service, app.state.accounts = service, Accounts(state)
+    app.state.identities = Identities(app.state.accounts)
     app.state.s3_proxy = s3_proxy
     app.state.prober = Prober(service, state, s3)
     app.state.outage_check = OutageCheck(state, s3)
@@ -100,9 +101,9 @@ def create() -> ASGIApp:
     async def list_models() -> list[responses.ModelBody]:
         return responses.models(await service.catalogue.get())
 
-    mounted = ui.mount(app, list_models, user_of)
+    mounted = ui.mount(app, list_models, page_user)
     programs.prepare()
-    return _with_middleware(mounted, service, app.state.accounts)
+    return _with_middleware(mounted, service, app.state.identities)
 
 
 def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
@@ -129,7 +130,7 @@ def _add_routes(app: FastAPI, stats: StatsReader) -> None:
     add_docs(app)
 
 
-def _with_middleware(app: FastAPI, service: JobService, accounts: Accounts) -> ASGIApp:
+def _with_middleware(app: FastAPI, service: JobService, identities: Identities) -> ASGIApp:
     """The app behind pure ASGI middleware: Starlette's own wraps every message of an answer, which
     costs more than what these do."""
 
@@ -139,7 +140,7 @@ def _with_middleware(app: FastAPI, service: JobService, accounts: Accounts) -> A
 
     inner = PageRoutes(EventRoutes(app, events.job_events, events.all_events))
     checked = CheckedBody(inner, partial(routes.is_taken, app))
-    entrance: ASGIApp = Security(Identify(LoadShedding(checked, check), accounts))
+    entrance: ASGIApp = Security(Identify(LoadShedding(checked, check), identities))
     if settings().cors_origins:
         entrance = Cors(entrance)
     return AccessLog(entrance) if settings().access_log else entrance

@@ -13,14 +13,12 @@ from prometheus_client import Gauge
 from starlette.responses import Response
 
 from storage.errors import StorageDown
-from tasks.errors import JobError
 from tasks.loops import LOOPS, AsyncPeriodic
-from web.accounts import accounts_of
 from web.errors import json_response
 from web.jobs.service import service_of
 from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
-from web.middleware.identity import NotSignedIn, user_of
+from web.middleware.identity import identities_of
 
 PULSE_S = 1.0
 STALLED_S = 5.0
@@ -65,7 +63,7 @@ async def readyz(
     model that is served, how long each step took, and at which step it is stuck if it does not.
     """
     if deep:
-        await _check_admin(request)
+        await identities_of(request).resolve_admin(request)
     check: OutageCheck = request.app.state.outage_check
     # At the same time: a Redis that hangs is waited for once.
     outages, refusals = await asyncio.gather(check.outages(), _refusals(request))
@@ -87,22 +85,3 @@ async def _refusals(request: Request) -> list[str]:
     with suppress(StorageDown):  # an outage is reported beside this
         return stopping + [str(reason) for reason in await room.reasons()]
     return stopping
-
-
-class NotAdmin(JobError):
-    """The request comes from an account that is no admin."""
-
-    code = "not_allowed"
-    status = 403
-
-
-async def _check_admin(request: Request) -> None:
-    """Raises unless the API key, or else the cookie, is that of an account with the role admin."""
-    accounts = accounts_of(request)
-    kind, _, key = request.headers.get("authorization", "").partition(" ")
-    is_key = kind.lower() == "bearer"
-    user = await accounts.user_of_key(key.strip()) if is_key else user_of(request)
-    if user is None:
-        raise NotSignedIn("send the API key of an admin, or sign in as one")
-    if not await accounts.is_admin(user):
-        raise NotAdmin("this is for admins only")

@@ -45,7 +45,7 @@ class Scene(Stack):
             "PIXELMILL_THREADS": "1",
             "PIXELMILL_TASK_EVENTS": "false",
             "PIXELMILL_SCRATCH_DIR": str(scratch.folder),
-            "PIXELMILL_OPEN": "false",
+            "PIXELMILL_AUTH": "accounts",
             "PIXELMILL_MAX_IN_FLIGHT": "1000",  # two users stand for many
         }
         super().__init__(disk.folder, env)

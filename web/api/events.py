@@ -13,6 +13,7 @@ from web.api.jobs import checked_id
 from web.jobs.service import service_of
 from web.live import feed, sse
 from web.middleware.hosts import origin_of
+from web.middleware.identity import identity_of
 from web.middleware.validation import EVENT_ID, OBJECT_ID, matches
 from web.text import shown
 
@@ -26,7 +27,7 @@ MOST_NAMED = 100
 async def job_events(request: Request, job_id: str) -> Response:
     """A job's changes as server-sent events: `id` grows, `data` is the job; ends with the job."""
     watcher = service_of(request).watcher
-    snapshot = await watcher.get(request.state.user, checked_id(job_id))
+    snapshot = await watcher.get(identity_of(request).user, checked_id(job_id))
     render = await _renderer(request)
     seen = int(_last_event_id(request) or 0)
     return sse.EventStream(b"", sse.job_events(watcher.watch(snapshot), render, seen))
@@ -52,7 +53,7 @@ async def all_events(
         raise BadInput(f"{shown(malformed[0])} is not the id of a job", code="bad_request")
     render = await _renderer(request)
     since_ms = _last_event_id(request) or feed.NEVER
-    deltas = service_of(request).watcher.follow(request.state.user, named, since_ms)
+    deltas = service_of(request).watcher.follow(identity_of(request).user, named, since_ms)
     events = sse.UserEvents(deltas, render)
     # Awaited here, so that an unavailable Redis is a 503 and not a stream that breaks off.
     first = await anext(events)

@@ -17,6 +17,7 @@ from web.jobs.service import service_of
 from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission, UploadNeeded
 from web.jobs.uploads import SignedUpload, no_upload
 from web.live.watcher import no_job
+from web.middleware.identity import identity_of
 from web.middleware.validation import OBJECT_ID, matches
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
@@ -60,7 +61,7 @@ async def create_jobs(
 @router.get("/jobs/{job_id}", responses={200: {"model": schemas.Job}, **schemas.FAILURES})
 async def get_job(request: Request, job_id: str) -> Response:
     """How one of your jobs is going. The status is 200 whatever the job's state."""
-    snapshot = await service_of(request).get(request.state.user, checked_id(job_id))
+    snapshot = await service_of(request).get(identity_of(request).user, checked_id(job_id))
     return json_response(await responses.body(request, snapshot))
 
 
@@ -70,7 +71,7 @@ async def cancel_job(request: Request, job_id: str) -> Response:
 
     Work that other jobs wait for goes on. A job that has ended stays as it is.
     """
-    snapshot = await service_of(request).cancel(request.state.user, checked_id(job_id))
+    snapshot = await service_of(request).cancel(identity_of(request).user, checked_id(job_id))
     return json_response(await responses.body(request, snapshot))
 
 
@@ -80,7 +81,7 @@ async def delete_job(request: Request, job_id: str) -> Response:
 
     What other jobs of the same user share with it stays.
     """
-    await service_of(request).delete(request.state.user, checked_id(job_id))
+    await service_of(request).delete(identity_of(request).user, checked_id(job_id))
     return Response(status_code=204)
 
 
@@ -125,7 +126,7 @@ async def _by_hash(request: Request, body: schemas.JobRequest, idempotency_key: 
     try:
         return await service.submit(_submission(request, body, photo, idempotency_key))
     except UploadNeeded:
-        upload_id = await service.uploads.find(request.state.user, sha256, variant)
+        upload_id = await service.uploads.find(identity_of(request).user, sha256, variant)
         if not upload_id:
             raise
     photo = await _photo(request, upload_id)
@@ -135,14 +136,14 @@ async def _by_hash(request: Request, body: schemas.JobRequest, idempotency_key: 
 async def _photo(request: Request, upload_id: str) -> Photo:
     if not matches(OBJECT_ID, upload_id):
         raise no_upload(upload_id)
-    return await service_of(request).uploads.photo(request.state.user, upload_id)
+    return await service_of(request).uploads.photo(identity_of(request).user, upload_id)
 
 
 def _submission(
     request: Request, body: schemas.JobRequest, photo: Photo, idempotency_key: str
 ) -> Submission:
     return Submission(
-        request.state.user, body.model, photo, body.params, body.output or DEFAULT_OUTPUT,
+        identity_of(request).user, body.model, photo, body.params, body.output or DEFAULT_OUTPUT,
         body.priority, body.keep, body.deadline_s, idempotency_key,
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from web.api.received import Received
 from web.fetching.fetch import fetched
 from web.jobs.service import service_of
 from web.jobs.submission import Photo, Submission
+from web.middleware.identity import identity_of
 from web.middleware.validation import HEAD
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
@@ -99,7 +100,7 @@ async def _submit(
         asked, params = pictures.for_picture(wish, card, asked, params)
     photo = await _photo(request, received)
     submission = Submission(
-        request.state.user, model, photo, params, asked.outputs, asked.priority,
+        identity_of(request).user, model, photo, params, asked.outputs, asked.priority,
         asked.keep, asked.deadline_s, asked.idempotency_key,
     )  # fmt: skip
     snapshot = await service_of(request).submit(submission)

@@ -9,6 +9,7 @@ from web.errors import json_response
 from web.jobs.service import service_of
 from web.jobs.uploads import FileToSend, SignedUpload
 from web.middleware.hosts import origin_of
+from web.middleware.identity import identity_of
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
@@ -21,7 +22,9 @@ async def create_upload(request: Request, body: schemas.UploadRequest) -> Respon
 
 async def sign(request: Request, file: FileToSend) -> SignedUpload:
     """A new upload of the request's user, with an address under the origin that the client uses."""
-    return await service_of(request).uploads.sign(request.state.user, file, origin_of(request))
+    return await service_of(request).uploads.sign(
+        identity_of(request).user, file, origin_of(request)
+    )
 
 
 def file_to_send(body: schemas.UploadRequest | schemas.JobRequest, size: int) -> FileToSend:

@@ -14,7 +14,7 @@ from time import monotonic
 from starlette.types import Scope
 
 from tasks.settings import MIB, settings
-from web.connections.addresses import client_of, is_trusted
+from web.addresses import client_of, is_trusted
 from web.connections.shares import FairShares
 from web.jobs import counters
 from web.jobs.admission import Busy

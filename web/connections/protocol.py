@@ -14,8 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from tasks.errors import JobError
+from web.addresses import LOCAL, is_trusted, site
 from web.connections import refusals
-from web.connections.addresses import LOCAL, is_trusted, site
 from web.connections.limits import ConnectionLimiter
 from web.connections.memory import EVICT
 from web.connections.refusals import MAX_HEADER_BYTES, MAX_HEADERS

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from web.connections.addresses import is_trusted
+from web.addresses import is_trusted
 
 PARTS = 4
 """A client may hold at most one part in this many of what is free before it acquires more."""

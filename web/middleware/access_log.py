@@ -51,7 +51,7 @@ def shortened(path: str) -> str:
 
 
 def _fields(scope: Scope, status: int, sent: int, seconds: float) -> dict[str, Any]:
-    user = scope.get("state", {}).get("user", "")
+    identity = scope.get("state", {}).get("identity")
     return {
         "id": secrets.token_hex(4),
         "method": scope["method"],
@@ -59,5 +59,5 @@ def _fields(scope: Scope, status: int, sent: int, seconds: float) -> dict[str, A
         "status": status,  # 0: the client disconnected before there was an answer
         "ms": round(seconds * 1000, 1),
         "bytes": sent,
-        "user": hashlib.sha256(user.encode()).hexdigest()[:8] if user else "",
+        "user": hashlib.sha256(identity.user.encode()).hexdigest()[:8] if identity else "",
     }

@@ -1,50 +1,58 @@
-"""Identifies the user of a request: by API key, else by signed cookie, else (open mode) as new."""
+"""Who asks: the one place that resolves each request into an `Identity`.
 
-import hashlib
+By API key, else by cookie, else (open mode) as a new visitor. Endpoints ask `identity_of` and
+nothing else.
+"""
+
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Literal, cast
 
-import structlog
-from itsdangerous import BadSignature, TimestampSigner
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from storage.errors import StorageDown
-from tasks.errors import JobError, storage_unavailable
+from tasks.errors import JobError
 from tasks.settings import settings
-from web.accounts import Accounts
-from web.errors import error_response
+from web.accounts import Account, Accounts, Role
+from web.addresses import client_of
+from web.errors import error_response, storage_response
+from web.middleware.cookies import RENEW_S, set_cookie, user_of_cookie, value_of
 from web.middleware.hosts import may_be_foreign
-from web.middleware.page_routes import is_of_programs
+from web.middleware.page_routes import RUN, is_of_programs
 from web.middleware.validation import API_KEY, HEAD, matches
 from web.text import shown
 
-log = structlog.get_logger()
-
-COOKIE_S = 30 * 86_400
-"""A cookie is valid for this long after its issue."""
-RENEW_S = 86_400
-"""A cookie older than this is replaced by a new one."""
-KEY_CACHE_S = 10.0
-"""How long the user of an API key is cached, and so how long a revoked key may still work."""
-UNKNOWN_KEY_S = 1.0
-"""Unknown keys are cached for less time, since a key may be created or restored at any moment."""
-KEY_CACHE_SIZE = 10_000
 HUB_TOKEN = b"x-hf-authorization"
+PAGE = "/ui/"
+VISITOR = re.compile("u[0-9a-f]{24}")
+"""The user that a browser gets in open mode. No account may have such a name."""
+
+Kind = Literal["browser", "account", "key", "proxy", "oidc"]
+USER_SCOPES = frozenset({"run", "read"})
+ADMIN_SCOPES = frozenset({"run", "read", "admin"})
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A user, and the Set-Cookie value for the answer (empty: none)."""
+    """Who asks."""
 
     user: str
-    cookie: str = ""
+    """To whom jobs, uploads and results belong."""
+    kind: Kind
+    """By what they are known: `browser` is a visitor of open mode, known by nothing else."""
+    role: Role
+    scopes: frozenset[str]
+    """What they may do: `run` jobs, `read` results, `admin`."""
+    session: str | None
+    """Id of the session that the cookie belongs to, if it belongs to one."""
+    address: str
+    """Of the client: IPv4, or the /64 network of an IPv6 address; empty for a Unix socket."""
 
 
 class NotSignedIn(JobError):
@@ -54,84 +62,63 @@ class NotSignedIn(JobError):
     status = 401
 
 
-def cookie_name() -> str:
-    """A name per installation: browsers share cookies between all ports of a host."""
-    return f"pixelmill_{settings().installation}"
+class NotAllowed(JobError):
+    """The identity is known, and may not do this."""
+
+    code = "not_allowed"
+    status = 403
 
 
-def signed(user: str) -> str:
-    """The cookie's value: user, time of issue, signature."""
-    return _signer().sign(user).decode()
+def identity_of(request: Request) -> Identity:
+    """Who sent this request. `Identify` has resolved it for the API, the page and programs."""
+    return cast(Identity, request.state.identity)
 
 
-def user_of_cookie(value: str) -> tuple[str, float] | None:
-    """User and time of issue (Unix time in s), if the cookie is ours and not too old."""
-    known = _verified(value)
-    # Not by `max_age` of unsign(), which also refuses what another host's clock has signed ahead.
-    return known if known and time.time() - known[1] < COOKIE_S else None
+def identities_of(request: Request) -> "Identities":
+    """What resolves the requests of the app that serves this one."""
+    return cast(Identities, request.app.state.identities)
 
 
-@lru_cache(maxsize=4096)
-def _verified(value: str) -> tuple[str, float] | None:
-    """User and time of issue if the signature is ours. Browsers send the same cookie every time."""
-    try:
-        user, issued = _signer().unsign(value, return_timestamp=True)
-    except BadSignature:
-        return None
-    return user.decode(), issued.timestamp()
+def page_user(request: Request) -> str | None:
+    """The user whom `Identify` has found for a request of the page, where open mode is off."""
+    identity = request.scope.get("state", {}).get("identity")
+    return identity.user if isinstance(identity, Identity) else None
 
 
-def set_cookie(user: str) -> str:
-    """The Set-Cookie header that makes this browser this user."""
-    secure = "; Secure" if settings().public_url.startswith("https://") else ""
-    flags = f"Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Lax{secure}"
-    return f"{cookie_name()}={signed(user)}; {flags}"
+class Identities:
+    """Resolves requests into identities."""
 
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
 
-class Identify:
-    """Sets `state.user` of every request of the API or of programs that use Gradio's protocol.
+    async def resolve(self, scope: Scope) -> tuple[Identity, str]:
+        """Who sent the request, and the Set-Cookie value for the answer (empty: none).
 
-    The answer to a new visitor gets a cookie.
-
-    Pure ASGI: Starlette's function middleware would halve the rate of cache hits.
-    """
-
-    def __init__(self, app: ASGIApp, accounts: Accounts) -> None:
-        self.app, self.accounts = app, accounts
-        self._keys: dict[str, tuple[float, str | None]] = {}
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Identify the user, or answer 401; the page itself redirects to the sign-in form."""
-        path = scope["path"] if scope["type"] == "http" else ""
-        if path == "/ui/" and not settings().open and user_of(Request(scope)) is None:
-            await RedirectResponse("/login")(scope, receive, send)
-            return
-        is_of_program = is_of_programs(path)
-        if not (is_of_program or path.startswith("/api/v1/")):
-            await self.app(scope, receive, send)
-            return
-        try:
-            identity = await self._identify(scope[HEAD], is_of_program)
-        except JobError as error:
-            await error_response(error)(scope, receive, send)
-            return
-        scope.setdefault("state", {})["user"] = identity.user
-        if identity.cookie:
-            send = _with_cookie(send, identity.cookie)
-        await self.app(scope, receive, send)
-
-    async def _identify(self, head: Mapping[bytes, bytes], is_of_program: bool) -> Identity:
+        Raises NotSignedIn, or StorageDown when the state Redis does not answer.
+        """
+        head: Mapping[bytes, bytes] = scope[HEAD]
         kind, _, key = head.get(b"authorization", b"").decode("ascii").partition(" ")
         if kind:
-            return Identity(await self._user_of_key(kind, key.strip()))
-        if is_of_program and (user := await self._user_of_token(head)):
-            return Identity(user)
-        known = user_of_cookie(_value(head.get(b"cookie", b"")))
-        if known:
+            return await self._of_key(kind, key.strip(), scope), ""
+        if is_of_programs(scope["path"]) and (identity := await self._of_token(head, scope)):
+            return identity, ""
+        if known := user_of_cookie(value_of(head.get(b"cookie", b""))):
             user, issued = known
             is_due = time.time() - issued > RENEW_S and not may_be_foreign(head)
-            return Identity(user, set_cookie(user) if is_due else "")
-        if not settings().open:
+            return await self._of_cookie(user, scope), set_cookie(user) if is_due else ""
+        return self._visitor(scope)
+
+    async def resolve_admin(self, request: Request) -> Identity:
+        """As `resolve`, for admins alone. Raises NotSignedIn or NotAllowed for others."""
+        identity, _ = await self.resolve(request.scope)
+        if identity.kind == "browser":
+            raise NotSignedIn("send the API key of an admin, or sign in as one")
+        if identity.role != "admin":
+            raise NotAllowed("this is for admins only")
+        return identity
+
+    def _visitor(self, scope: Scope) -> tuple[Identity, str]:
+        if settings().auth != "open":
             raise NotSignedIn(
                 "sign in, or send an API key",
                 hint="Open /login, or send `Authorization: Bearer <key>`.",
@@ -139,39 +126,78 @@ class Identify:
         user = f"u{secrets.token_hex(12)}"
         # A browser does not send our cookie with requests that other sites cause. The visitor only
         # seems to be new then, and a new cookie would replace the one that they have.
-        return Identity(user, "" if may_be_foreign(head) else set_cookie(user))
+        cookie = "" if may_be_foreign(scope[HEAD]) else set_cookie(user)
+        return _browser(user, scope), cookie
 
-    async def _user_of_token(self, head: Mapping[bytes, bytes]) -> str | None:
+    async def _of_cookie(self, user: str, scope: Scope) -> Identity:
+        if VISITOR.fullmatch(user):
+            return _browser(user, scope)
+        return _of_account(user, "account", await self._accounts.account(user), scope)
+
+    async def _of_token(self, head: Mapping[bytes, bytes], scope: Scope) -> Identity | None:
         """Whom the `token` of Gradio's client stands for; None for one that is not ours: without
         being asked, the client sends to everybody the token of the hub that its user has."""
         kind, _, key = head.get(HUB_TOKEN, b"").decode("latin-1").partition(" ")
         try:
-            return await self._user_of_key(kind, key.strip()) if key else None
+            return await self._of_key(kind, key.strip(), scope) if key else None
         except NotSignedIn:
             return None
 
-    async def _user_of_key(self, kind: str, key: str) -> str:
+    async def _of_key(self, kind: str, key: str, scope: Scope) -> Identity:
         if kind.lower() != "bearer":
             raise NotSignedIn(
                 f"the authorization scheme {shown(kind)} is not supported; send `Bearer <key>`"
             )
-        if not matches(API_KEY, key):
-            raise _unknown_key()
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        known = self._keys.get(digest)
-        if known is None or known[0] < time.monotonic():
-            try:
-                user = await self.accounts.user_of_key(key)
-            except StorageDown as error:
-                log.warning("API key not looked up", reason=str(error))
-                raise storage_unavailable() from error
-            if len(self._keys) >= KEY_CACHE_SIZE:
-                self._keys.clear()
-            keep_s = UNKNOWN_KEY_S if user is None else KEY_CACHE_S
-            known = self._keys[digest] = (time.monotonic() + keep_s, user)
-        if known[1] is None:
-            raise _unknown_key()
-        return known[1]
+        user = await self._accounts.user_of_key(key) if matches(API_KEY, key) else None
+        if user is None:
+            raise NotSignedIn("this API key is not known", hint="Check the key for typing errors.")
+        return _of_account(user, "key", await self._accounts.account(user), scope)
+
+
+class Identify:
+    """Sets `state.identity` of every request of the API or of programs that use Gradio's protocol.
+
+    The answer to a new visitor gets a cookie.
+
+    Pure ASGI: Starlette's function middleware would halve the rate of cache hits.
+    """
+
+    def __init__(self, app: ASGIApp, identities: Identities) -> None:
+        self.app, self._identities = app, identities
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Identify the user, or answer 401; the page itself redirects to the sign-in form."""
+        path = scope["path"] if scope["type"] == "http" else ""
+        if not _needs_identity(path):
+            await self.app(scope, receive, send)
+            return
+        try:
+            identity, cookie = await self._identities.resolve(scope)
+        except NotSignedIn as error:
+            answer = RedirectResponse("/login") if path == PAGE else error_response(error)
+            await answer(scope, receive, send)
+            return
+        except StorageDown as error:
+            await storage_response(error, path)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["identity"] = identity
+        await self.app(scope, receive, _with_cookie(send, cookie) if cookie else send)
+
+
+def _needs_identity(path: str) -> bool:
+    """Gradio draws the page and its form; where open mode is off, for those who have signed in."""
+    if path.startswith("/api/v1/") or is_of_programs(path):
+        return True
+    return path in (PAGE, RUN) and settings().auth != "open"
+
+
+def _browser(user: str, scope: Scope) -> Identity:
+    return Identity(user, "browser", "user", USER_SCOPES, None, client_of(scope))
+
+
+def _of_account(user: str, kind: Kind, account: Account, scope: Scope) -> Identity:
+    scopes = ADMIN_SCOPES if account.role == "admin" else USER_SCOPES
+    return Identity(user, kind, account.role, scopes, None, client_of(scope))
 
 
 def _with_cookie(send: Send, cookie: str) -> Send:
@@ -181,40 +207,3 @@ def _with_cookie(send: Send, cookie: str) -> Send:
         await send(message)
 
     return with_cookie
-
-
-def user_of(request: Request) -> str | None:
-    """The user that the cookie of a request to the page names, if it is valid."""
-    known = user_of_cookie(request.cookies.get(cookie_name(), ""))
-    return known[0] if known else None
-
-
-def own_cookie(values: Sequence[bytes]) -> bytes:
-    """Our cookie out of the Cookie headers of a request, as `name=value`; empty if there is none.
-
-    The headers may also have cookies of other applications on this host, with any content.
-    """
-    for value in values:
-        if match := _own_cookie_pattern().search(value):
-            return match[1]
-    return b""
-
-
-@lru_cache(maxsize=1)
-def _own_cookie_pattern() -> re.Pattern[bytes]:
-    name = re.escape(cookie_name().encode())
-    return re.compile(rb"(?:^|;)[ \t]*(" + name + rb"=[A-Za-z0-9._@+-]{1,200})[ \t]*(?:;|$)")
-
-
-def _value(cookie: bytes) -> str:
-    return cookie.partition(b"=")[2].decode("ascii")
-
-
-def _unknown_key() -> NotSignedIn:
-    return NotSignedIn("this API key is not known", hint="Check the key for typing errors.")
-
-
-@lru_cache(maxsize=1)
-def _signer() -> TimestampSigner:
-    # itsdangerous uses SHA-1 unless it is told otherwise.
-    return TimestampSigner(settings().secret, salt="cookie", digest_method=hashlib.sha256)

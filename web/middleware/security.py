@@ -15,9 +15,9 @@ from web.adapting import adapted
 from web.errors import error_response
 from web.jobs import counters
 from web.middleware import validation
+from web.middleware.cookies import own_cookie
 from web.middleware.cors import is_allowed
 from web.middleware.hosts import SAFE_METHODS, is_authorised, is_foreign, origin_at, refuse_host
-from web.middleware.identity import own_cookie
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/metrics/workers"})
 """Monitoring systems ask these with any Host or none; they start no work and sign no URLs."""

@@ -7,7 +7,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from web.accounts import accounts_of
 from web.errors import json_response
-from web.middleware.identity import NotSignedIn, cookie_name, set_cookie
+from web.middleware.cookies import cookie_name, set_cookie
+from web.middleware.identity import NotSignedIn
 from web.middleware.page_routes import LOGIN
 from web.middleware.validation import MAX_PASSWORD, USER, is_text, matches
 

@@ -33,7 +33,7 @@ def mount(
         app,
         page(models),
         path=PATH,
-        auth_dependency=None if settings().open else user_of,
+        auth_dependency=None if settings().auth == "open" else user_of,
         theme=_theme(),
         head=_head(),
         show_error=True,

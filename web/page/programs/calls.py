@@ -20,6 +20,7 @@ from web.jobs.service import JobService, service_of
 from web.jobs.sessions import Event
 from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission
 from web.jobs.uploads import no_upload
+from web.middleware.identity import identity_of
 from web.middleware.validation import OBJECT_ID, is_text, matches
 from web.page.programs.description import DEFAULT_MODEL
 
@@ -79,7 +80,7 @@ async def _submit(request: Request, asked: _Asked, photo: Photo) -> Event:
         card = await service.catalogue.card(asked.model)
         output = MATTE_OUTPUT if card["kind"] == "matte" else DEFAULT_OUTPUT
     submission = Submission(
-        request.state.user, asked.model, photo, asked.params, output,
+        identity_of(request).user, asked.model, photo, asked.params, output,
         keep=False,  # a program that has gone wants nothing more
     )  # fmt: skip
     snapshot = await service.submit(submission)
@@ -90,7 +91,7 @@ async def _uploaded(request: Request, path: str) -> Photo:
     upload_id = path.partition("/")[0]
     if not matches(OBJECT_ID, upload_id):
         raise no_upload(upload_id)
-    return await service_of(request).uploads.photo(request.state.user, upload_id)
+    return await service_of(request).uploads.photo(identity_of(request).user, upload_id)
 
 
 def _photo(data: bytes, *, is_checked: bool) -> Photo:

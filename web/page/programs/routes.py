@@ -16,6 +16,7 @@ from web.errors import json_response
 from web.jobs.service import service_of
 from web.jobs.sessions import Event
 from web.middleware.hosts import origin_of, own_origin
+from web.middleware.identity import identity_of
 from web.middleware.page_routes import GRADIO
 from web.middleware.validation import OBJECT_ID, matches
 from web.page.programs import calls
@@ -64,7 +65,7 @@ async def upload(request: Request) -> Response:
     service = service_of(request)
     async with body_of(request) as received:
         with service.limiter.in_progress(), service.limiter.waiting_for_s3():
-            upload_id = await calls.store(service, request.state.user, received.picture)
+            upload_id = await calls.store(service, identity_of(request).user, received.picture)
     return json_response([f"{upload_id}/photo"])
 
 
@@ -76,7 +77,7 @@ async def join(request: Request, call: Call) -> Response:
     except JobError as error:
         event = Event(error=error_record(error))
     sessions = service_of(request).sessions
-    event_id = await sessions.add(request.state.user, call.session_hash, event)
+    event_id = await sessions.add(identity_of(request).user, call.session_hash, event)
     return json_response({"event_id": event_id})
 
 
@@ -88,7 +89,7 @@ async def data(request: Request, session: Session) -> Response:
     messages = SessionMessages(
         service.sessions,
         service.watcher,
-        request.state.user,
+        identity_of(request).user,
         session,
         lambda snapshot: responses.job(
             snapshot, service.results, origin, cards.get(snapshot.fields["model"])
@@ -103,7 +104,7 @@ async def picture(request: Request, job_id: str, name: str, file: str) -> Respon
     if not matches(OBJECT_ID, job_id):
         raise _no_picture()
     service = service_of(request)
-    snapshot = await service.get(request.state.user, job_id)
+    snapshot = await service.get(identity_of(request).user, job_id)
     job = responses.job(snapshot, service.results, origin_of(request), None)
     found = job["result"] and job["result"]["objects"].get(name)
     if not found:
@@ -114,7 +115,7 @@ async def picture(request: Request, job_id: str, name: str, file: str) -> Respon
 @router.post(f"{GRADIO}cancel")
 async def cancel(request: Request, body: Cancellation) -> Response:
     """Cancel the job of an event."""
-    service, user = service_of(request), request.state.user
+    service, user = service_of(request), identity_of(request).user
     event = (await service.sessions.events(user, body.session_hash)).get(body.event_id)
     if event and event.job_id:
         await service.cancel(user, event.job_id)
