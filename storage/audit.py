@@ -4,6 +4,7 @@ An append-only stream in the state Redis. It holds ids and words of our own alon
 file name, no secret, and no client's whole address.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -35,7 +36,7 @@ class Actor(Protocol):
 
     @property
     def address(self) -> str:
-        """The client's whole address; empty where there is none."""
+        """The client's whole address, or a network; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def trim_last(before_ms: int) -> Call[int]:
 def network_of(address: str) -> str:
     """The /24 or /48 that an address is in; empty for what is no address."""
     try:
-        parsed = ip_address(address.partition("%")[0])
+        parsed = ip_address(re.split("[%/]", address)[0])
     except ValueError:
         return ""
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:

@@ -28,6 +28,8 @@ UPLOAD_JOBS_PREFIX = f"{PREFIX}upload-jobs:"
 UPLOAD_PREFIX = f"{PREFIX}upload:"
 UPLOAD_OF_PREFIX = f"{PREFIX}upload-of:"
 API_KEY_PREFIX = f"{PREFIX}key:"
+SHARE_PREFIX = f"{PREFIX}share:"
+USER_SHARES_PREFIX = f"{PREFIX}user-shares:"
 USER_KEYS_PREFIX = f"{PREFIX}user-keys:"
 USER_PREFIX = f"{PREFIX}user:"
 QUOTA_PREFIX = f"{PREFIX}quota:"
@@ -178,6 +180,16 @@ def usage(payer: str) -> str:
 def stored(payer: str) -> str:
     """Hash: seconds since 1970 at which objects of a payer expire -> their bytes."""
     return STORED_PREFIX + payer
+
+
+def share(share_id: str) -> str:
+    """Hash of one link to a picture."""
+    return SHARE_PREFIX + share_id
+
+
+def user_shares(user: str) -> str:
+    """Sorted set of the ids of a user's links, by when they expire, in ms."""
+    return USER_SHARES_PREFIX + user
 
 
 def upload(user: str, upload_id: str) -> str:

@@ -206,6 +206,9 @@ class Settings(BaseSettings):
     """How long a job can be queried after its end."""
     upload_ttl_s: int = 24 * 3600
     """How long an upload can be used. The bucket should keep `in/` a day longer."""
+    share_days: float = Field(30, ge=0, le=365)
+    """Longest life in days of a link that shows one picture to whoever has it; no link outlives its
+    picture. 0: users cannot make such links."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
     log_mib: float = Field(64, ge=1)

@@ -6,6 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from web.api import responses, schemas
+from web.api.shares import ShareBody
 from web.errors import ErrorBody
 from web.jobs.uploads import SignedUpload
 
@@ -18,6 +19,7 @@ from web.jobs.uploads import SignedUpload
         (responses.ModelBody, schemas.ModelCard),
         (ErrorBody, schemas.Error),
         (SignedUpload, schemas.Upload),
+        (ShareBody, schemas.Share),
     ],
     ids=lambda kind: kind.__name__,
 )

@@ -23,7 +23,7 @@ from tasks.clients import objects
 from tasks.settings import settings
 from web import health, metrics, routes
 from web.accounts import Accounts
-from web.api import events, history, jobs, models, predict, responses, uploads
+from web.api import events, history, jobs, models, predict, responses, shares, uploads
 from web.errors import add_handlers
 from web.jobs.service import JobService
 from web.jobs.stats import StatsReader
@@ -55,7 +55,7 @@ GC_THRESHOLD = 20_000
 """How many objects are allocated before the garbage collector looks for cycles among them. Nearly
 all objects of a request are freed without it; at Python's 700, it took an eighth of the CPU of an
 event stream."""
-ROUTED = (predict, jobs, history, uploads, events, models, login, programs, health)
+ROUTED = (predict, jobs, history, shares, uploads, events, models, login, programs, health)
 """Modules with routes, those that are asked most first: a path is matched against each in turn."""
 
 

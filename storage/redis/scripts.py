@@ -46,6 +46,7 @@ CONSTANTS: Mapping[str, Any] = {
     "RUN": keys.RUN_PREFIX,
     "RUN_EVENTS": keys.RUN_EVENTS_PREFIX,
     "RUN_JOBS": keys.RUN_JOBS_PREFIX,
+    "SHARE": keys.SHARE_PREFIX,
     "UPLOAD": keys.UPLOAD_PREFIX,
     "UPLOAD_JOBS": keys.UPLOAD_JOBS_PREFIX,
     "UPLOAD_OF": keys.UPLOAD_OF_PREFIX,

@@ -12,6 +12,7 @@ from web.errors import json_response
 from web.jobs.history import MOST, Filter
 from web.jobs.service import service_of
 from web.middleware.hosts import origin_of
+from web.middleware.identity import identity_of
 from web.middleware.validation import EVENT_ID, matches
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
@@ -49,7 +50,7 @@ async def list_jobs(
     wanted = Filter(state, model, _ms(since) if since else 0)
     before = cursor or (f"{_ms(until):.3f}" if until else "")
     service = service_of(request)
-    page = await service.history.page(request.state.user, wanted, before, limit)
+    page = await service.history.page(identity_of(request).user, wanted, before, limit)
     cards, origin = await responses.cards(request), origin_of(request)
     jobs = [
         responses.job(job, service.results, origin, cards.get(job.fields["model"]))

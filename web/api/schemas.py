@@ -146,6 +146,37 @@ class Jobs(BaseModel):
     )
 
 
+class ShareRequest(BaseModel):
+    """Which picture a link shows, and for how long."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    object: str = Field(max_length=64, description="Its name in the job's `result.objects`.")
+    expires_s: int = Field(
+        default=7 * 86_400,
+        ge=1,
+        le=366 * 86_400,
+        description="Seconds for which the link works, at most until the result is removed.",
+    )
+
+
+class Share(BaseModel):
+    """A link to one picture."""
+
+    id: str
+    job: str
+    object: str
+    url: str = Field(description="Whoever has it sees the picture, without a key or a cookie.")
+    created: datetime
+    expires: datetime
+
+
+class Shares(BaseModel):
+    """Your links that still work."""
+
+    shares: list[Share]
+
+
 class JobRequest(BaseModel):
     """Name the image in one of three ways: `upload`, `uploads`, or `sha256` and `variant`."""
 
@@ -246,6 +277,8 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """Answers that every route may give, for the OpenAPI document."""
+SHARES_OFF: dict[str, Any] = {"model": Failure, "description": "This server makes no links."}
+TOO_MANY_SHARES: dict[str, Any] = {"model": Failure, "description": "You have as many as one may."}
 JOB: dict[int | str, dict[str, Any]] = {
     200: {"model": Job, "description": "The job has ended."},
     202: {"model": Job, "description": "The job is under way."},

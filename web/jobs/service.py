@@ -23,6 +23,7 @@ from web.jobs.publisher import Publisher
 from web.jobs.results import Results
 from web.jobs.room import Room
 from web.jobs.sessions import Sessions
+from web.jobs.shares import Shares
 from web.jobs.starter import RunStarter
 from web.jobs.submission import DEADLINES_S, Submission, UploadNeeded, idempotency, spec_of
 from web.jobs.uploads import Uploads
@@ -40,7 +41,7 @@ class JobService:
         self._pubsub = pubsub
         self.room, self.limiter = Room(state), Limiter()
         self.catalogue = CachedCatalogue(state)
-        self.sessions = Sessions(state)
+        self.sessions, self.shares = Sessions(state), Shares(state)
         self.uploads = Uploads(state, objects, self.room.check_new)
         self.results = Results(cache, objects)
         self.history = History(state, self.catalogue.read_jobs)
@@ -75,7 +76,9 @@ class JobService:
         return await self.get(user, job_id)
 
     async def delete(self, user: str, job_id: str) -> None:
-        """Delete a job, and its result and upload if no other job of this user needs them."""
+        """Delete a job and its links, and its result and upload if no other job of this user needs
+        them."""
+        await self.shares.revoke_of_job(user, job_id)
         call = endings.delete(job_id, user, job_ttl_s=settings().job_ttl_s)
         deleted = await self._state.do(call)
         if deleted is None:

@@ -104,7 +104,7 @@ class Security:
     def _kind(self, path: str) -> str:
         if path.startswith("/api/"):
             return "api"
-        if path.startswith(self._objects):
+        if path.startswith((self._objects, "/s/")):
             return "object"
         return {"ui": "page", "docs": "docs", "login": "form", "logout": "form"}.get(
             path[1:].partition("/")[0], "api"
