@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy import settings_error
+from deploy import audit, settings_error
 from deploy.client import command
 from deploy.client.command import AsJson, Key, Url
 from deploy.failure import fail
@@ -254,6 +254,11 @@ def doctor(
     from deploy.doctor import report
 
     raise SystemExit(report.main(as_json=as_json, with_jobs=probe))
+
+
+app.command(rich_help_panel=CARE, epilog="Example: pixelmill audit --since 2026-11-01 --json")(
+    audit.audit
+)
 
 
 @app.command(rich_help_panel=CARE, epilog="Example: pixelmill backup /safe/accounts.json")

@@ -7,6 +7,7 @@ file name, no secret, and no client's whole address.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Protocol
 
@@ -71,6 +72,20 @@ class Event:
         return int(self.id.partition("-")[0])
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which events are wanted; empty: all."""
+
+    user: str = ""
+    action: str = ""
+    since_ms: int = 0
+
+    def lets_pass(self, event: Event) -> bool:
+        """Whether this event is wanted; `action` may be the beginning of one, as `key`."""
+        of_action = f"{event.action}.".startswith(f"{self.action}.") if self.action else True
+        return of_action and (not self.user or event.user == self.user)
+
+
 def record(
     action: str, identity: Actor, target: str, outcome: str, *, most: int = MOST
 ) -> Call[str]:
@@ -98,6 +113,12 @@ def read(*, before: str = "+", since_ms: int = 0, most: int = 100) -> Call[list[
     return command(_events, *words, kinds=ARRAY)
 
 
+def read_on(*, after: str = "", since_ms: int = 0, most: int = 100) -> Call[list[Event]]:
+    """Events at or after `since_ms` and after the one with the id `after`, oldest first."""
+    first = f"({after}" if after else since_ms
+    return command(_events, "XRANGE", keys.AUDIT, first, "+", "COUNT", most, kinds=ARRAY)
+
+
 def trim(before_ms: int) -> Call[int]:
     """Remove at most MOST_TRIMMED events from before this time; answers how many.
 
@@ -121,6 +142,21 @@ def network_of(address: str) -> str:
     if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped:
         parsed = parsed.ipv4_mapped
     return str(ip_network((parsed, KEPT_BITS[parsed.version]), strict=False))
+
+
+def as_json(event: Event) -> dict[str, str]:
+    """An event with the names of the API."""
+    at = datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return {
+        "id": event.id,
+        "at": at,
+        "user": event.user,
+        "kind": event.kind,
+        "action": event.action,
+        "target": event.target,
+        "network": event.network,
+        "outcome": event.outcome,
+    }
 
 
 def _events(answer: Sequence[Any]) -> list[Event]:

@@ -209,6 +209,11 @@ class Settings(BaseSettings):
     share_days: float = Field(30, ge=0, le=365)
     """Longest life in days of a link that shows one picture to whoever has it; no link outlives its
     picture. 0: users cannot make such links."""
+    audit_days: float = Field(90, gt=0)
+    """How long an event stays in the audit log, in days."""
+    audit_events: int = Field(500_000, ge=1000)
+    """Most events of the audit log: about 150 bytes each in the state Redis. The oldest are removed
+    first."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
     log_mib: float = Field(64, ge=1)

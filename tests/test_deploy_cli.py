@@ -15,8 +15,8 @@ from deploy import cli
 
 PIXELMILL = [sys.executable, "-W", "error", "-m", "deploy.cli"]
 COMMANDS = (
-    "up", "init", "web", "worker", "run", "mcp", "models", "weights", "train", "doctor", "backup",
-    "restore",
+    "up", "init", "web", "worker", "run", "mcp", "models", "weights", "train", "doctor", "audit",
+    "backup", "restore",
 )  # fmt: skip
 
 

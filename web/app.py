@@ -23,12 +23,14 @@ from tasks.clients import objects
 from tasks.settings import settings
 from web import health, metrics, routes
 from web.accounts import Accounts
-from web.api import events, history, jobs, models, predict, responses, shares, uploads
+from web.api import audit, events, history, jobs, models, predict, responses, shares, uploads
+from web.audit import AuditLog
 from web.errors import add_handlers
 from web.jobs.service import JobService
 from web.jobs.stats import StatsReader
 from web.limits import CACHE_LIMIT_S, STATE_LIMIT_S
 from web.live.pubsub import PubSub
+from web.maintenance.audit_trim import audit_trim
 from web.maintenance.expired_objects import expired_objects
 from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
@@ -55,7 +57,7 @@ GC_THRESHOLD = 20_000
 """How many objects are allocated before the garbage collector looks for cycles among them. Nearly
 all objects of a request are freed without it; at Python's 700, it took an eighth of the CPU of an
 event stream."""
-ROUTED = (predict, jobs, history, shares, uploads, events, models, login, programs, health)
+ROUTED = (predict, jobs, history, shares, uploads, events, models, audit, login, programs, health)
 """Modules with routes, those that are asked most first: a path is matched against each in turn."""
 
 
@@ -74,6 +76,7 @@ def create() -> ASGIApp:
         loops = [
             reaper(state, service.catalogue),
             expired_objects(state, objects()),
+            audit_trim(state),
             health.pulse(),
         ]
         pubsub.start()
@@ -92,7 +95,7 @@ def create() -> ASGIApp:
     app = _framework(lifespan)
     app.state.service, app.state.accounts = service, Accounts(state)
     app.state.identities = Identities(app.state.accounts)
-    app.state.s3_proxy = s3_proxy
+    app.state.s3_proxy, app.state.audit = s3_proxy, AuditLog(state)
     app.state.prober = Prober(service, state, s3)
     app.state.outage_check = OutageCheck(state, s3)
     _add_routes(app, StatsReader(state))

@@ -12,6 +12,7 @@ from tasks.errors import BadInput
 from web.api import responses, schemas
 from web.api.routing import ParsedRoute
 from web.api.uploads import file_to_send, sign
+from web.audit import audit_of
 from web.errors import ErrorBody, error_body, json_response
 from web.jobs.service import service_of
 from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission, UploadNeeded
@@ -81,7 +82,9 @@ async def delete_job(request: Request, job_id: str) -> Response:
 
     What other jobs of the same user share with it stays.
     """
-    await service_of(request).delete(identity_of(request).user, checked_id(job_id))
+    identity = identity_of(request)
+    await service_of(request).delete(identity.user, checked_id(job_id))
+    await audit_of(request).record("job.delete", identity, job_id)
     return Response(status_code=204)
 
 

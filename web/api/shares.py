@@ -12,6 +12,7 @@ from web.api import schemas
 from web.api.jobs import checked_id
 from web.api.pictures import Proxy
 from web.api.routing import ParsedRoute
+from web.audit import audit_of
 from web.errors import json_response
 from web.jobs.service import service_of
 from web.jobs.shares import Share, no_link, token_of
@@ -51,6 +52,7 @@ async def create_share(request: Request, job_id: str, body: schemas.ShareRequest
     service = service_of(request)
     job = await service.get(identity_of(request).user, checked_id(job_id))
     share = await service.shares.add(job, body.object, body.expires_s)
+    await audit_of(request).record("share.add", identity_of(request), share.id)
     return json_response(_body(share, own_origin(request)), 201)
 
 
@@ -69,7 +71,9 @@ async def revoke_share(request: Request, share_id: str) -> Response:
     """End a link at once."""
     if not matches(OBJECT_ID, share_id):
         raise BadInput(f"no link {shown(share_id)}", code="no_share", status=404)
-    await service_of(request).shares.revoke(identity_of(request).user, share_id)
+    identity = identity_of(request)
+    await service_of(request).shares.revoke(identity.user, share_id)
+    await audit_of(request).record("share.revoke", identity, share_id)
     return Response(status_code=204)
 
 
