@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
-  lock chaos load soak clean
+  lock chaos load soak fuzz clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -102,6 +102,9 @@ load: .venv/.installed-test ## saturation and twice as much on a no-op model; va
 
 soak: .venv/.installed-test ## 15 minutes of good and odd traffic of 50 identities, every answer checked; var/bench/soak.json
 	$(BIN)/python tests/bench/soak.py $(ARGS)
+
+fuzz: .venv/.installed-test ## thousands of requests made from the OpenAPI document, in each mode of sign-in (ARGS="--mode open")
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 ##@ House-keeping
 

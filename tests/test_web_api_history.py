@@ -72,7 +72,17 @@ def test_the_history_of_another_user_is_empty(browser: httpx.Client, stack: Stac
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=51", "state=lost", "since=yesterday", "cursor=x", "cursor=-1"]
+    "query",
+    [
+        "limit=0",
+        "limit=51",
+        "state=lost",
+        "since=yesterday",
+        "until=0.5",
+        "since=5",
+        "cursor=x",
+        "cursor=-1",
+    ],
 )
 def test_a_wrong_filter_is_told_so(browser: httpx.Client, query: str) -> None:
     answer = browser.get(f"{JOBS}?{query}")

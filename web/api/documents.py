@@ -8,6 +8,11 @@ from web.api.options import OptionFields
 from web.api.received import PICTURE_NAMES
 from web.jobs.uploads import MEDIA_TYPES
 
+_EXAMPLE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAGklEQVR42mM8UaHBQApgYiARjGoY1TB0NAAAgJwBiHEH"
+    "VqAAAAAASUVORK5CYII="
+)
+"""An orange square of 16 x 16 pixels."""
 _BINARY = {"type": "string", "format": "binary"}
 _FIELDS = {"description": "Any other field is an option or a parameter, as in the query."}
 _FORM = {
@@ -35,18 +40,26 @@ _JSON = {
         },
         "additionalProperties": _FIELDS,
     },
-    "example": {"image": "data:image/png;base64,iVBORw0KGgo...", "output": "cutout", "wait": 60},
+    "example": {"image": f"data:image/png;base64,{_EXAMPLE}"},
 }
 _RAW = {
     kind: {"schema": _BINARY} for kind in (*MEDIA_TYPES, "application/octet-stream")
 }  # fmt: skip
+
+
+def _in_query(field: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an option. A query has no null: an option that may be null is left out."""
+    schema = {key: value for key, value in field.items() if key not in ("description", "anyOf")}
+    kinds = field.get("anyOf", [{}])
+    return {**schema, **next(kind for kind in kinds if kind.get("type") != "null")}
+
 
 _OPTIONS: list[dict[str, Any]] = [
     {
         "name": name,
         "in": "query",
         "required": False,
-        "schema": {key: value for key, value in field.items() if key != "description"},
+        "schema": _in_query(field),
         "description": field.get("description", ""),
     }
     for name, field in OptionFields.model_json_schema()["properties"].items()
@@ -55,7 +68,7 @@ _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "schema": {"type": "string", "maxLength": schemas.MAX_KEY, "title": "Idempotency-Key"},
+    "schema": {"type": "string", "maxLength": schemas.MAX_KEY, "pattern": schemas.KEY_PATTERN},
     "description": schemas.KEY_TEXT,
 }
 BODY: dict[str, Any] = {

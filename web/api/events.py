@@ -1,6 +1,6 @@
 """Server-sent events: the changes of one job, or of all jobs of a user."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -19,12 +19,46 @@ from web.text import shown
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
+
+_JOB = {"$ref": "#/components/schemas/Job"}
+_GONE = {
+    "description": "Of the event `gone`.",
+    "type": "object",
+    "required": ["id"],
+    "additionalProperties": False,
+    "properties": {"id": {"type": "string"}},
+}
+STREAM: dict[int | str, dict[str, Any]] = {
+    **schemas.FAILURES,
+    200: {
+        "description": "Server-sent events, whose `data` is a job as JSON.",
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "description": "One event.",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "event": {"enum": ["message", "gone"]},
+                        "data": {
+                            "type": "string",
+                            "contentMediaType": "application/json",
+                            "contentSchema": {"anyOf": [_JOB, _GONE]},
+                        },
+                    },
+                }
+            }
+        },
+    },
+}
+"""Answers of both routes."""
 MOST_NAMED = 100
 """How many ended jobs the request for a stream may name."""
+JOB = OBJECT_ID.pattern
 
 
-@router.get("/jobs/{job_id}/events", responses=schemas.FAILURES)
-async def job_events(request: Request, job_id: str) -> Response:
+@router.get("/jobs/{job_id}/events", responses=STREAM, response_class=Response)
+async def job_events(request: Request, job_id: schemas.JobId) -> Response:
     """A job's changes as server-sent events: `id` grows, `data` is the job; ends with the job."""
     watcher = service_of(request).watcher
     snapshot = await watcher.get(identity_of(request).user, checked_id(job_id))
@@ -33,11 +67,15 @@ async def job_events(request: Request, job_id: str) -> Response:
     return sse.EventStream(b"", sse.job_events(watcher.watch(snapshot), render, seen))
 
 
-@router.get("/events", responses=schemas.FAILURES)
+@router.get("/events", responses=STREAM, response_class=Response)
 async def all_events(
     request: Request,
     jobs: Annotated[
-        str, Query(description="Comma-separated ids of ended jobs to be included.")
+        str,
+        Query(
+            description="Comma-separated ids of ended jobs to be included.",
+            json_schema_extra={"pattern": f"^({JOB}(,{JOB})*)?$"},
+        ),
     ] = "",
 ) -> Response:
     """All your jobs as one stream of server-sent events: `data` is a job.

@@ -1,9 +1,11 @@
 """GET /jobs: what you have asked for, newest first."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from tasks.errors import BadInput
@@ -18,19 +20,35 @@ from web.middleware.validation import EVENT_ID, matches
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
 _LIMIT = 20
+_NUMBER = re.compile(r"[+-]?[0-9]*[.]?[0-9]*([eE][+-]?[0-9]+)?")
 
 States = Annotated[
     list[schemas.State], Query(max_length=8, description="Only jobs in one of these states.")
 ]
 Models = Annotated[
-    list[Annotated[str, Query(max_length=64)]],
+    list[Annotated[str, Query(max_length=64, json_schema_extra=schemas.MODEL_NAME)]],
     Query(max_length=16, description="Only jobs of one of these models."),
 ]
-Since = Annotated[datetime | None, Query(description="Only jobs asked for at this time or later.")]
-Until = Annotated[datetime | None, Query(description="Only jobs asked for before this time.")]
+
+
+def _is_date(text: str) -> str:
+    """Raises ValueError for a number, of which nobody could say whether it is in s or in ms."""
+    if _NUMBER.fullmatch(text):
+        raise ValueError("a date and a time were expected, as in 2026-11-29T12:00:00Z")
+    return text
+
+
+Time = Annotated[datetime, BeforeValidator(_is_date)]
+Since = Annotated[Time | None, Query(description="Only jobs asked for at this time or later.")]
+Until = Annotated[Time | None, Query(description="Only jobs asked for before this time.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Most jobs of a page.")]
 Cursor = Annotated[
-    str, Query(max_length=32, description="`next` of the page before; it replaces `until`.")
+    str,
+    Query(
+        max_length=32,
+        description="`next` of the page before; it replaces `until`.",
+        json_schema_extra={"pattern": f"^({EVENT_ID.pattern})?$"},
+    ),
 ]
 
 

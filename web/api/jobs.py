@@ -60,14 +60,14 @@ async def create_jobs(
 
 
 @router.get("/jobs/{job_id}", responses={200: {"model": schemas.Job}, **schemas.FAILURES})
-async def get_job(request: Request, job_id: str) -> Response:
+async def get_job(request: Request, job_id: schemas.JobId) -> Response:
     """How one of your jobs is going. The status is 200 whatever the job's state."""
     snapshot = await service_of(request).get(identity_of(request).user, checked_id(job_id))
     return json_response(await responses.body(request, snapshot))
 
 
 @router.post("/jobs/{job_id}/cancel", responses={200: {"model": schemas.Job}, **schemas.FAILURES})
-async def cancel_job(request: Request, job_id: str) -> Response:
+async def cancel_job(request: Request, job_id: schemas.JobId) -> Response:
     """Cancel a job: `cancelling` until the worker that computes it confirms, else `cancelled`.
 
     Work that other jobs wait for goes on. A job that has ended stays as it is.
@@ -77,7 +77,7 @@ async def cancel_job(request: Request, job_id: str) -> Response:
 
 
 @router.delete("/jobs/{job_id}", status_code=204, responses=schemas.FAILURES)
-async def delete_job(request: Request, job_id: str) -> Response:
+async def delete_job(request: Request, job_id: schemas.JobId) -> Response:
     """Cancel a job if it has not ended, and delete it, its result and its upload.
 
     What other jobs of the same user share with it stays.

@@ -13,8 +13,10 @@ from tasks.errors import BadInput
 from tasks.message import Priority
 from tasks.models.base import RESERVED
 from web.api import schemas
-from web.jobs.submission import DEFAULT_OUTPUT
+from web.jobs.submission import DEFAULT_OUTPUT, OUTPUTS
 from web.text import sentence, shown
+
+NAME = f"({'|'.join(OUTPUTS)})"
 
 
 class Options(NamedTuple):
@@ -49,10 +51,15 @@ class OptionFields(BaseModel):
         default="",
         max_length=schemas.MAX_OUTPUT,
         description="Comma-separated names of what to make.",
+        json_schema_extra={"pattern": f"^({NAME}(,{NAME})*)?$"},
     )
     keep: bool = schemas.KEEP
     deadline_s: float | None = schemas.DEADLINE
-    url: str = Field(default="", description=schemas.URL_TEXT)
+    url: str = Field(
+        default="",
+        description=schemas.URL_TEXT,
+        json_schema_extra={"pattern": "^(https?://[!-~]+)?$"},
+    )
 
 
 DEFAULTS = Options(**OptionFields().model_dump(), idempotency_key="")

@@ -43,7 +43,7 @@ class Submitted(NamedTuple):
 )
 @router.put("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
 @router.post("/predict/{model}", responses=documents.ANSWERS, openapi_extra=documents.BODY)
-async def predict(request: Request, model: str) -> Response:
+async def predict(request: Request, model: schemas.ModelName) -> Response:
     """Send an image, get its job; with `Accept: image/png` and the like, get the picture itself.
 
     Each other query parameter is one of the model's. A form or JSON may hold all of them as fields.

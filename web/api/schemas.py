@@ -4,12 +4,14 @@ from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from fastapi import Header, Query
+from fastapi import Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from storage.catalogue import GONE_S
 from tasks.message import Priority
 from web.jobs.submission import LONGEST_DEADLINE_S, OUTPUTS
+from web.jobs.uploads import ALIASES, MEDIA_TYPES
+from web.middleware.validation import OBJECT_ID
 
 PREFIX = "/api/v1"
 TAGS: list[str | Enum] = ["pixelmill"]
@@ -45,6 +47,7 @@ Wait = Annotated[
 ]
 MAX_KEY = 200
 """Characters of an Idempotency-Key."""
+KEY_PATTERN = "^[!-~]([ -~]*[!-~])?$"
 KEY_TEXT = "The same request with the same key within a day gets the same job."
 IdempotencyKey = Annotated[
     str,
@@ -52,14 +55,31 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         max_length=MAX_KEY,
         description=KEY_TEXT,
+        json_schema_extra={"pattern": KEY_PATTERN},
     ),
 ]
+# What follows is for readers of the document. A name or an id of another form is answered 404, as
+# one of something that does not exist, and not as a parameter that is wrong.
+ID: dict[str, Any] = {"pattern": f"^{OBJECT_ID.pattern}$"}
+MODEL_NAME: dict[str, Any] = {"pattern": "^[a-z_][a-z0-9_]{0,63}$"}
+JobId = Annotated[str, Path(description="The id of one of your jobs.", json_schema_extra=ID)]
+ModelName = Annotated[
+    str, Path(description="One of the names in GET /models.", json_schema_extra=MODEL_NAME)
+]
+UploadId = Annotated[str, Field(max_length=64, json_schema_extra=ID)]
+ONE_IMAGE: dict[str, Any] = {
+    "oneOf": [
+        {"required": [name], "properties": {name: {"type": kind}}}
+        for name, kind in (("upload", "string"), ("uploads", "array"), ("sha256", "string"))
+    ]
+}
 URL_TEXT = "Address of the image, instead of its bytes; only where the server allows that."
 SIZE = Field(gt=0, description="Bytes that will be sent; signed into the address.")
 TYPE = Field(
     default="image/jpeg",
     pattern="^image/[a-z0-9.+-]{1,32}$",
     description="Content-Type that will be sent; signed into the address.",
+    json_schema_extra={"enum": [*MEDIA_TYPES, *ALIASES]},
 )
 
 
@@ -151,7 +171,11 @@ class ShareRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    object: str = Field(max_length=64, description="Its name in the job's `result.objects`.")
+    object: str = Field(
+        max_length=64,
+        description="Its name in the job's `result.objects`.",
+        json_schema_extra={"pattern": "^[a-z0-9_-]+$"},
+    )
     expires_s: int = Field(
         default=7 * 86_400,
         ge=1,
@@ -200,14 +224,12 @@ class Audit(BaseModel):
 class JobRequest(BaseModel):
     """Name the image in one of three ways: `upload`, `uploads`, or `sha256` and `variant`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=ONE_IMAGE)
 
-    model: str = Field(max_length=64)
+    model: str = Field(max_length=64, json_schema_extra=MODEL_NAME)
     params: dict[str, Any] = Field(default={}, max_length=100)
-    upload: str | None = Field(default=None, max_length=64, description="Id of an upload.")
-    uploads: list[Annotated[str, Field(max_length=64)]] | None = Field(
-        default=None, min_length=1, max_length=16
-    )
+    upload: UploadId | None = Field(default=None, description="Id of an upload.")
+    uploads: list[UploadId] | None = Field(default=None, min_length=1, max_length=16)
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     variant: str = VARIANT
     size: int | None = Field(

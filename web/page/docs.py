@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from web.api.openapi import add_document
+
 ASSETS = "/docs/assets"
 PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Pixelmill: API</title>
@@ -26,7 +28,8 @@ START = """SwaggerUIBundle({
 
 
 def add_docs(app: FastAPI) -> None:
-    """Add the page and the files it needs."""
+    """Add the page, the document that it shows and the files that it needs."""
+    add_document(app)
     assets = StaticFiles(directory=str(files("fastapi_swagger") / "resources"))
     app.mount(ASSETS, assets, "docs-assets")
 
