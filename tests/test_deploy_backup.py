@@ -7,7 +7,8 @@ import redis
 from stack import Stack
 
 from deploy import backup
-from storage import users
+from storage import api_keys, users
+from storage.redis.calls import SyncRedis
 from tasks.errors import BadInput
 from tasks.settings import settings
 
@@ -21,25 +22,23 @@ def test_accounts_and_keys_come_back_from_a_backup(
     file = tmp_path / "accounts.json"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
-        for call in (
-            users.set_password("ada", "correct horse"),
-            users.add_key("key-of-ada", "ada"),
-        ):
-            client.execute_command(*call.words)
+        link = SyncRedis(client)
+        link.do(users.set_password("ada", "correct horse"))
+        link.do(api_keys.add("key-of-ada", "ada", scopes=["read"]))
         client.set("px2:job:1", "no account")
         written = backup.backup(file)
         client.flushdb()
         read = backup.restore(file)
-        stored, owner = (
-            client.execute_command(*call.words).decode()
-            for call in (users.password_hash("ada"), users.user_of_key("key-of-ada"))
-        )
+        stored, key = link.do(users.password_hash("ada")), link.do(api_keys.look_up("key-of-ada"))
+        listed = link.do(api_keys.of_user("ada"))
         jobs = client.exists("px2:job:1")
         client.flushdb()
     settings.cache_clear()
 
-    assert (written, read, jobs) == (2, 2, 0)
-    assert users.is_password(stored, "correct horse") and owner == "ada"
+    assert (written, read, jobs) == (3, 3, 0)
+    assert users.is_password(stored, "correct horse")
+    assert key and (key.user, key.scopes) == ("ada", {"read"})
+    assert [item.id for item in listed] == [key.id]
     assert file.stat().st_mode & 0o777 == 0o600
     assert "correct horse" not in file.read_text() and "key-of-ada" not in file.read_text()
 

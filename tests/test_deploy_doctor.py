@@ -15,7 +15,7 @@ from stack import REPOSITORY, Stack
 from deploy.doctor import host, report, web, workers
 from deploy.doctor import servers as server_checks
 from deploy.doctor.finding import GIB, Finding
-from storage import users
+from storage import api_keys, users
 from storage.redis.calls import SyncRedis
 from tasks.settings import Settings, read
 from workers.pinning import Gpu
@@ -301,7 +301,7 @@ def test_a_no_op_job_shows_whether_work_gets_through(
 ) -> None:
     link = SyncRedis(stack.state)
     link.do(users.set_password("ada", "secret"))
-    link.do(users.add_key("key-of-ada", "ada"))
+    link.do(api_keys.add("key-of-ada", "ada"))
     (tmp_path / "run.json").write_text(json.dumps({"url": stack.url, "api_key": "key-of-ada"}))
     here = read(None, var_dir=tmp_path)
 

@@ -69,7 +69,7 @@ def test_no_account_is_made_beside_old_records(
     old: None, link: SyncRedis, state: "redis.Redis", s3: S3Objects
 ) -> None:
     with pytest.raises(OldLayout):
-        bootstrap.prepare(link, s3, password="secret", api_key="pm_key")
+        bootstrap.prepare(link, s3, password="secret")
 
     assert link.do(users.password_hash("admin")) is None
     assert not state.exists(keys.PREPARED)

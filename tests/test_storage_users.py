@@ -1,4 +1,4 @@
-"""Accounts, passwords and API keys."""
+"""Accounts and passwords."""
 
 import pytest
 import redis
@@ -52,23 +52,8 @@ def test_passwords_beyond_ascii_work(link: SyncRedis) -> None:
     assert users.is_password(link.do(users.password_hash("ada")), "pä߀wörd")
 
 
-def test_a_key_names_its_user(link: SyncRedis) -> None:
-    link.do(users.add_key("key-of-ada", "ada"))
-
-    assert link.do(users.user_of_key("key-of-ada")) == "ada"
-
-
-def test_an_unknown_key_names_nobody(link: SyncRedis) -> None:
-    assert link.do(users.user_of_key("made-up")) is None
-
-
-def test_neither_password_nor_key_can_be_read_from_redis(
-    link: SyncRedis, state: "redis.Redis"
-) -> None:
+def test_a_password_cannot_be_read_from_redis(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(users.set_password("ada", "correct horse"))
-    link.do(users.add_key("key-of-ada", "ada"))
 
-    names = state.keys("*")
-    stored = [str(state.hgetall(name)) for name in names if state.type(name) == "hash"]
-    assert not any("correct horse" in text for text in stored)
-    assert not any("key-of-ada" in name for name in names)
+    stored = [str(state.hgetall(name)) for name in state.keys("*")]
+    assert stored and not any("correct horse" in text for text in stored)

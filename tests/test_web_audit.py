@@ -9,7 +9,7 @@ import pytest
 import redis
 from stack import Stack
 
-from storage import audit, keys, users
+from storage import api_keys, audit, keys
 from storage.audit import COMMAND_LINE
 from storage.redis.calls import AsyncRedis, SyncRedis
 from tasks.settings import settings
@@ -98,7 +98,7 @@ def admin(stack: Stack) -> Iterator[httpx.Client]:
     """Somebody whose key is that of an admin."""
     link, key = SyncRedis(stack.state), "key-of-an-admin-who-reads-the-audit-log"
     stack.state.hset(keys.user("auditor"), mapping={"role": "admin", "password": "none"})
-    link.do(users.add_key(key, "auditor"))
+    link.do(api_keys.add(key, "auditor"))
     headers = {"authorization": f"Bearer {key}"}
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60) as client:
         yield client

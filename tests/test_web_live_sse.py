@@ -14,7 +14,7 @@ import runs
 from runs import Job
 from stack import API_KEY, Stack
 
-from storage import users
+from storage import api_keys
 from storage.errors import StorageDown
 from storage.redis.calls import SyncRedis
 from web.live.sse import EventStream
@@ -28,7 +28,7 @@ def webs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str]
     """Servers and two web processes: a stack, and the address of the second."""
     with Stack(tmp_path_factory.mktemp("events")) as stack:
         stack.start_servers()
-        SyncRedis(stack.state).do(users.add_key(STRANGER, "eve"))
+        SyncRedis(stack.state).do(api_keys.add(STRANGER, "eve"))
         stack.start_web()
         yield stack, stack.start_another_web()
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from stack import API_KEY, MODEL_PATHS, Stack
 
-from storage import keys, users
+from storage import api_keys, keys, users
 from storage.redis.calls import SyncRedis
 from web.maintenance.probe import USER
 
@@ -31,7 +31,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         link.do(users.set_password("ada", "secret"))
         link.do(users.set_password("bob", "secret", role="user"))
         for key, user in ((ADMIN_KEY, "ada"), ("key-of-bob", "bob")):
-            link.do(users.add_key(key, user))
+            link.do(api_keys.add(key, user))
         yield mill
 
 

@@ -7,13 +7,14 @@ from starlette.responses import PlainTextResponse
 from structlog.testing import capture_logs
 
 from web.middleware.access_log import AccessLog, shortened
-from web.middleware.identity import USER_SCOPES, Identity
+from web.middleware.identity import Identity
+from web.middleware.scopes import ALL_SCOPES
 
 ID = "0123456789abcdef0123456789abcdef"
 
 
 async def app(scope, receive, send) -> None:
-    scope["state"] = {"identity": Identity("ada", "key", "user", USER_SCOPES, None, "")}
+    scope["state"] = {"identity": Identity("ada", "key", "user", ALL_SCOPES, None, "")}
     if scope["path"] == "/breaks":
         raise RuntimeError("of the application")
     await PlainTextResponse("hello", 202)(scope, receive, send)

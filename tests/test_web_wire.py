@@ -9,7 +9,7 @@ import httpx
 import pytest
 from stack import API_KEY, Stack
 
-from storage import keys, users
+from storage import api_keys, keys
 from storage.jobs import claims
 from storage.jobs.spec import Spec
 from storage.redis.calls import SyncRedis
@@ -32,7 +32,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("web")) as stack:
         stack.start_servers()
         stack.start_web()
-        SyncRedis(stack.state).do(users.add_key(STRANGER, "stranger"))
+        SyncRedis(stack.state).do(api_keys.add(STRANGER, "stranger"))
         yield stack
 
 

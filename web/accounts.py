@@ -1,7 +1,6 @@
-"""Accounts and API keys, as routes and middleware ask for them."""
+"""Accounts, as routes and middleware ask for them."""
 
 import asyncio
-import hashlib
 from typing import cast
 
 from starlette.requests import Request
@@ -13,10 +12,8 @@ from storage.users import Role as Role
 from web.short_cache import ShortCache
 
 KNOWN_S = 3.0
-"""How long a process goes on using what it knows of a key or an account, and so how long a revoked
-key or a disabled account may still work."""
-UNKNOWN_S = 1.0
-"""Unknown keys are cached for less time, since a key may be created or restored at any moment."""
+"""How long a process goes on using what it knows of an account, and so how long a disabled account
+may still work."""
 
 
 class Accounts:
@@ -24,16 +21,7 @@ class Accounts:
 
     def __init__(self, state: AsyncRedis) -> None:
         self._state = state
-        self._owners: ShortCache[str | None] = ShortCache()
         self._accounts: ShortCache[Account] = ShortCache()
-
-    async def user_of_key(self, key: str) -> str | None:
-        """The user whom an API key belongs to; None if there is no such key."""
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        if known := self._owners.get(digest):
-            return known[0]
-        user = await self._state.do(users.user_of_key(key))
-        return self._owners.keep(digest, user, UNKNOWN_S if user is None else KNOWN_S)
 
     async def account(self, user: str) -> Account:
         """What is known of a user; users who have no account have the role `user`."""

@@ -23,7 +23,8 @@ from tasks.clients import objects
 from tasks.settings import settings
 from web import health, metrics, routes
 from web.accounts import Accounts
-from web.api import audit, events, history, jobs, models, predict, responses, shares, uploads
+from web.api import audit, events, history, jobs, me, models, predict, responses, shares, uploads
+from web.api_keys import ApiKeys
 from web.audit import AuditLog
 from web.errors import add_handlers
 from web.jobs.service import JobService
@@ -57,7 +58,20 @@ GC_THRESHOLD = 20_000
 """How many objects are allocated before the garbage collector looks for cycles among them. Nearly
 all objects of a request are freed without it; at Python's 700, it took an eighth of the CPU of an
 event stream."""
-ROUTED = (predict, jobs, history, shares, uploads, events, models, audit, login, programs, health)
+ROUTED = (
+    predict,
+    jobs,
+    history,
+    shares,
+    uploads,
+    events,
+    models,
+    me,
+    audit,
+    login,
+    programs,
+    health,
+)
 """Modules with routes, those that are asked most first: a path is matched against each in turn."""
 
 
@@ -94,8 +108,10 @@ def create() -> ASGIApp:
 
     app = _framework(lifespan)
     app.state.service, app.state.accounts = service, Accounts(state)
-    app.state.identities = Identities(app.state.accounts)
-    app.state.s3_proxy, app.state.audit = s3_proxy, AuditLog(state)
+    app.state.audit = AuditLog(state)
+    app.state.api_keys = ApiKeys(state, app.state.audit)
+    app.state.identities = Identities(app.state.accounts, app.state.api_keys)
+    app.state.s3_proxy = s3_proxy
     app.state.prober = Prober(service, state, s3)
     app.state.outage_check = OutageCheck(state, s3)
     _add_routes(app, StatsReader(state))

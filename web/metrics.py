@@ -20,7 +20,7 @@ from tasks import queues
 from tasks.errors import JobError
 from tasks.loops import LOOPS
 from tasks.message import PROBE
-from web.accounts import accounts_of
+from web.api_keys import api_keys_of
 from web.errors import json_response
 from web.jobs import counters
 from web.jobs.service import service_of
@@ -182,4 +182,5 @@ async def _has_key(request: Request) -> bool:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not matches(API_KEY, key.strip()):
         return False
-    return await accounts_of(request).user_of_key(key.strip()) is not None
+    found = await api_keys_of(request).find(key.strip())
+    return found is not None and "read" in found.scopes

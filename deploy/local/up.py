@@ -25,7 +25,7 @@ from deploy.supervision import probes
 from deploy.supervision.log_files import Limits
 from deploy.supervision.process import CannotStart, created_at, stop_leftovers
 from deploy.supervision.supervisor import Supervisor, shorten_stop_on_signals
-from storage import catalogue, keys
+from storage import api_keys, catalogue, keys
 from storage.errors import StorageDown
 from storage.redis.calls import NUMBER, SyncRedis, command
 from storage.s3.objects import S3Objects
@@ -185,8 +185,8 @@ class Local:
             region=settings.s3_region,
         )
         state.do(catalogue.forget_workers())
-        password, api_key = installation.admin_password, installation.api_key
-        bootstrap.prepare(state, store, password=password, api_key=api_key)
+        bootstrap.prepare(state, store, password=installation.admin_password)
+        state.do(api_keys.add(installation.api_key, "admin", name="pixelmill up"))
 
     def _start_programs(self, installation: Installation) -> None:
         env, start = self._env, self.supervisor.start

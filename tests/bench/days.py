@@ -37,7 +37,7 @@ from processes import tree
 from stack import API_KEY
 
 from deploy.local import servers
-from storage import users
+from storage import api_keys
 from storage.redis import calls
 
 DAY_S = float(os.environ.setdefault("BENCH_DAY_S", "75"))
@@ -67,9 +67,9 @@ class TenDays(ShortDays):
         self.start_redis("cache", *_options(servers.CACHE_CONFIG))
         self.start_s3()
         link = calls.SyncRedis(self.state)
-        link.do(users.add_key(API_KEY, "tester"))
+        link.do(api_keys.add(API_KEY, "tester"))
         for number in range(USERS):
-            link.do(users.add_key(f"key-{number}", f"user-{number}"))
+            link.do(api_keys.add(f"key-{number}", f"user-{number}"))
 
 
 class Day:

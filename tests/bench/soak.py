@@ -36,7 +36,7 @@ import odd
 from short_days import ShortDays
 from stack import REPOSITORY, Stack
 
-from storage import users
+from storage import api_keys
 from storage.redis.calls import SyncRedis
 
 MODELS = Path(__file__).parent / "models"
@@ -319,7 +319,7 @@ def _key(stack: Stack, number: int) -> dict[str, str]:
     if number % 2:
         return {}
     key = f"key-{secrets.token_hex(12)}"
-    SyncRedis(stack.state).do(users.add_key(key, f"soak-{number}"))
+    SyncRedis(stack.state).do(api_keys.add(key, f"soak-{number}"))
     return {"Authorization": f"Bearer {key}"}
 
 

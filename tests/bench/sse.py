@@ -27,7 +27,7 @@ import httpx
 import runs
 from stack import API_KEY, Stack, free_port
 
-from storage import users
+from storage import api_keys
 from storage.jobs import endings
 from storage.jobs.endings import End
 from storage.redis.calls import AsyncRedis, SyncRedis
@@ -106,7 +106,7 @@ async def _tabs(stack: Stack, count: int) -> Tally:
     """A user and a stream of theirs each."""
     keys = [f"key-{secrets.token_hex(8)}" for _ in range(count)]
     for key in keys:
-        SyncRedis(stack.state).do(users.add_key(key, f"user-{key}"))
+        SyncRedis(stack.state).do(api_keys.add(key, f"user-{key}"))
     return await _ours(stack, [f"user-{key}" for key in keys], keys, lambda job: "/api/v1/events")
 
 

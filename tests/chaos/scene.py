@@ -19,7 +19,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from stack import Stack, free_port
 
-from storage import catalogue, keys, users
+from storage import api_keys, catalogue, keys
 from storage.redis import calls
 
 HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ class Scene(Stack):
     def add_keys(self) -> None:
         """Let the owners in."""
         for key, owner in {**self.keys, self.api_key: "tester"}.items():
-            calls.SyncRedis(self.state).do(users.add_key(key, owner))
+            calls.SyncRedis(self.state).do(api_keys.add(key, owner))
 
     def start_s3(self) -> None:
         super().start_s3()

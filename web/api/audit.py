@@ -14,7 +14,8 @@ from tasks.errors import BadInput
 from web.api import schemas
 from web.audit import Filter, as_json, audit_of
 from web.errors import json_response
-from web.middleware.identity import NotAllowed, identity_of
+from web.middleware.identity import identity_of
+from web.middleware.scopes import NotAllowed
 from web.middleware.validation import matches
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)

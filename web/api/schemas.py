@@ -310,6 +310,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failure, "description": why}
     for status, why in {
         401: "Not signed in (only where open mode is off).",
+        403: "The API key lacks a scope, or a page of another site may not do this.",
         404: "There is no such model, upload or job, or it is not yours.",
         413: "The file is too large.",
         415: "Not an image type that is accepted.",

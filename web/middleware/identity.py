@@ -21,10 +21,13 @@ from tasks.errors import JobError
 from tasks.settings import settings
 from web.accounts import Account, Accounts, Role
 from web.addresses import client_of
+from web.api_keys import ApiKeys
 from web.errors import error_response, storage_response
+from web.middleware import scopes
 from web.middleware.cookies import RENEW_S, set_cookie, user_of_cookie, value_of
 from web.middleware.hosts import may_be_foreign
 from web.middleware.page_routes import RUN, is_of_programs
+from web.middleware.scopes import ALL_SCOPES, NotAllowed
 from web.middleware.validation import API_KEY, HEAD, matches
 from web.text import shown
 
@@ -34,8 +37,6 @@ VISITOR = re.compile("u[0-9a-f]{24}")
 """The user that a browser gets in open mode. No account may have such a name."""
 
 Kind = Literal["browser", "account", "key", "proxy", "oidc"]
-USER_SCOPES = frozenset({"run", "read"})
-ADMIN_SCOPES = frozenset({"run", "read", "admin"})
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Identity:
     """By what they are known: `browser` is a visitor of open mode, known by nothing else."""
     role: Role
     scopes: frozenset[str]
-    """What they may do: `run` jobs, `read` results, `admin`."""
+    """What they may do, by web/middleware/scopes.py. A key may have fewer than people have."""
     session: str | None
     """Id of the session that the cookie belongs to, if it belongs to one."""
     address: str
@@ -60,13 +61,6 @@ class NotSignedIn(JobError):
 
     code = "not_signed_in"
     status = 401
-
-
-class NotAllowed(JobError):
-    """The identity is known, and may not do this."""
-
-    code = "not_allowed"
-    status = 403
 
 
 def identity_of(request: Request) -> Identity:
@@ -88,8 +82,8 @@ def page_user(request: Request) -> str | None:
 class Identities:
     """Resolves requests into identities."""
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+    def __init__(self, accounts: Accounts, api_keys: ApiKeys) -> None:
+        self._accounts, self._api_keys = accounts, api_keys
 
     async def resolve(self, scope: Scope) -> tuple[Identity, str]:
         """Who sent the request, and the Set-Cookie value for the answer (empty: none).
@@ -115,6 +109,7 @@ class Identities:
             raise NotSignedIn("send the API key of an admin, or sign in as one")
         if identity.role != "admin":
             raise NotAllowed("this is for admins only")
+        scopes.check("admin", identity.scopes)
         return identity
 
     def _visitor(self, scope: Scope) -> tuple[Identity, str]:
@@ -148,10 +143,14 @@ class Identities:
             raise NotSignedIn(
                 f"the authorization scheme {shown(kind)} is not supported; send `Bearer <key>`"
             )
-        user = await self._accounts.user_of_key(key) if matches(API_KEY, key) else None
-        if user is None:
-            raise NotSignedIn("this API key is not known", hint="Check the key for typing errors.")
-        return _of_account(user, "key", await self._accounts.account(user), scope)
+        found = await self._api_keys.find(key) if matches(API_KEY, key) else None
+        if found is None or found.has_expired(time.time() * 1000):
+            raise NotSignedIn(
+                "this API key is not known, or it has ended",
+                hint="Check the key for typing errors, or make another.",
+            )
+        role: Role = "admin" if found.role == "admin" else "user"
+        return Identity(found.user, "key", role, found.scopes, None, client_of(scope))
 
 
 class Identify:
@@ -180,6 +179,11 @@ class Identify:
         except StorageDown as error:
             await storage_response(error, path)(scope, receive, send)
             return
+        try:
+            scopes.check(scopes.needed(scope["method"], path), identity.scopes)
+        except NotAllowed as error:
+            await error_response(error)(scope, receive, send)
+            return
         scope.setdefault("state", {})["identity"] = identity
         await self.app(scope, receive, _with_cookie(send, cookie) if cookie else send)
 
@@ -192,12 +196,11 @@ def _needs_identity(path: str) -> bool:
 
 
 def _browser(user: str, scope: Scope) -> Identity:
-    return Identity(user, "browser", "user", USER_SCOPES, None, client_of(scope))
+    return Identity(user, "browser", "user", ALL_SCOPES, None, client_of(scope))
 
 
 def _of_account(user: str, kind: Kind, account: Account, scope: Scope) -> Identity:
-    scopes = ADMIN_SCOPES if account.role == "admin" else USER_SCOPES
-    return Identity(user, kind, account.role, scopes, None, client_of(scope))
+    return Identity(user, kind, account.role, ALL_SCOPES, None, client_of(scope))
 
 
 def _with_cookie(send: Send, cookie: str) -> Send:

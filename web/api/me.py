@@ -1,0 +1,142 @@
+"""Me: who asks, what they may do, and their API keys."""
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal, TypedDict
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from tasks.errors import BadInput
+from web.api import me_schemas, schemas
+from web.api.routing import ParsedRoute
+from web.api_keys import MOST_KEYS, SCOPES, ApiKey, api_keys_of
+from web.errors import json_response
+from web.middleware.identity import Identity, identity_of
+from web.middleware.scopes import NotAllowed
+from web.middleware.validation import KEY_ID, matches
+from web.text import shown
+
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
+
+DAY_MS = 86_400_000
+
+
+class MeBody(TypedDict):
+    """me_schemas.Me."""
+
+    user: str
+    kind: str
+    role: Literal["user", "admin"]
+    scopes: Sequence[str]
+
+
+class KeyBody(TypedDict):
+    """me_schemas.Key."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: Sequence[str]
+    created: str
+    expires: str | None
+    last_used: str | None
+
+
+class NewKeyBody(KeyBody):
+    """me_schemas.NewKey."""
+
+    key: str
+
+
+@router.get("/me", responses={200: {"model": me_schemas.Me}, **schemas.FAILURES})
+async def get_me(request: Request) -> Response:
+    """Who you are to this server, and what you may do."""
+    identity = identity_of(request)
+    body: MeBody = {
+        "user": identity.user,
+        "kind": identity.kind,
+        "role": identity.role,
+        "scopes": _in_order(identity.scopes),
+    }
+    return json_response(body)
+
+
+@router.get("/me/keys", responses={200: {"model": me_schemas.Keys}, **schemas.FAILURES})
+async def list_keys(request: Request) -> Response:
+    """Your API keys, the oldest first. The keys themselves are not known to the server."""
+    found = await api_keys_of(request).of_user(identity_of(request).user)
+    return json_response({"keys": [_key(key) for key in found]})
+
+
+@router.post(
+    "/me/keys",
+    status_code=201,
+    responses={
+        **schemas.FAILURES,
+        201: {"model": me_schemas.NewKey},
+        409: {"model": schemas.Failure, "description": "You have too many keys."},
+    },
+)
+async def add_key(request: Request, body: me_schemas.KeyRequest) -> Response:
+    """Make an API key. The answer is the only one that has the key itself.
+
+    A key can make others with the scopes that it has itself, and with no more.
+    """
+    identity = identity_of(request)
+    _check_scopes(identity, body.scopes)
+    expires_ms = int(time.time() * 1000 + body.days * DAY_MS) if body.days else 0
+    made = await api_keys_of(request).add(
+        identity, name=body.name, scopes=body.scopes, expires_ms=expires_ms
+    )
+    if made is None:
+        raise BadInput(
+            f"you have {MOST_KEYS} API keys already",
+            code="too_many_keys",
+            status=409,
+            hint="Delete some that are not in use.",
+        )
+    secret, key = made
+    new: NewKeyBody = {**_key(key), "key": secret}
+    return json_response(new, 201, {"cache-control": "no-store"})
+
+
+@router.delete("/me/keys/{key_id}", status_code=204, responses=schemas.FAILURES)
+async def revoke_key(request: Request, key_id: str) -> Response:
+    """End one of your API keys: within five seconds, no process accepts it any more."""
+    is_revoked = matches(KEY_ID, key_id) and await api_keys_of(request).revoke(
+        identity_of(request), key_id
+    )
+    if not is_revoked:
+        raise BadInput(f"no API key {shown(key_id)}", code="no_key", status=404)
+    return Response(status_code=204)
+
+
+def _check_scopes(identity: Identity, wanted: Sequence[str]) -> None:
+    """Raises NotAllowed for scopes that the identity itself does not have."""
+    if missing := [scope for scope in wanted if scope not in identity.scopes]:
+        raise NotAllowed(
+            f"this API key cannot make one with the scope `{missing[0]}`, as it lacks that itself",
+            code="missing_scope",
+        )
+
+
+def _key(key: ApiKey) -> KeyBody:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": _in_order(key.scopes),
+        "created": _date(key.created_ms),
+        "expires": _date(key.expires_ms) if key.expires_ms else None,
+        "last_used": _date(key.used_ms) if key.used_ms else None,
+    }
+
+
+def _in_order(scopes: frozenset[str]) -> list[str]:
+    return [scope for scope in SCOPES if scope in scopes]
+
+
+def _date(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,71 @@
+"""What `/me` takes and answers: for the OpenAPI document, and to validate requests."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from web.api_keys import DEFAULT_SCOPES, Scope
+
+MAX_NAME = 64
+LONGEST_DAYS = 3650
+
+
+class Me(BaseModel):
+    """Who you are to this server, and what you may do."""
+
+    user: str
+    kind: Literal["browser", "account", "key", "proxy", "oidc"] = Field(
+        description="By what you are known; `browser` by a cookie alone."
+    )
+    role: Literal["user", "admin"]
+    scopes: list[Scope] = Field(description="What this key may do; people may do all.")
+
+
+class Key(BaseModel):
+    """An API key, without the key itself."""
+
+    id: str
+    name: str
+    prefix: str = Field(description="How the key begins, to tell it from others.")
+    scopes: list[Scope]
+    created: datetime
+    expires: datetime | None = Field(description="Null: never.")
+    last_used: datetime | None = Field(description="To the minute; null: never.")
+
+
+class NewKey(Key):
+    """A key that was just made."""
+
+    key: str = Field(description="The key itself. It is shown this once, and stored as a hash.")
+
+
+class Keys(BaseModel):
+    """Your API keys, the oldest first."""
+
+    keys: list[Key]
+
+
+class KeyRequest(BaseModel):
+    """The API key that is to be made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(
+        default="",
+        max_length=MAX_NAME,
+        pattern=r"^[^\r\n\t]*$",
+        description="What you call it, for example `laptop`.",
+    )
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)] = Field(
+        default=list(DEFAULT_SCOPES),
+        description="`read` sees jobs, results and models; `run` hands in work, cancels and "
+        "deletes it; `admin` manages keys and data, and whatever else your role allows.",
+    )
+    days: float | None = Field(
+        default=None,
+        gt=0,
+        le=LONGEST_DAYS,
+        allow_inf_nan=False,
+        description="Days until it expires; without it, it does not.",
+    )
