@@ -29,12 +29,12 @@ def png(array: Pixels, profile: bytes = b"") -> bytes:
     return cv2.imencode(".png", clean, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def webp(array: Pixels, profile: bytes = b"", quality: int = 90) -> bytes:
+def webp(array: Pixels, profile: bytes = b"") -> bytes:
     """WebP."""
     if profile or array.shape[2:] not in ((3,), (4,)):
-        options = {"quality": quality, "method": 2, "alpha_quality": 80, "exact": False}
+        options = {"quality": 90, "method": 2, "alpha_quality": 80, "exact": False}
         return _by_pillow(array, "WEBP", profile, **options)
-    writer = WebpWriter(array.shape[0], array.shape[1], array.shape[2] == 4, quality)
+    writer = WebpWriter(array.shape[0], array.shape[1], array.shape[2] == 4)
     writer.write(_without_hidden_colour(array))
     return writer.close()
 
