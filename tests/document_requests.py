@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 from stack import REPOSITORY, Stack
 
-from storage import users
+from storage import api_keys
 from storage.redis import calls
 
 FOLDER = REPOSITORY / "tests" / "fuzz"
@@ -41,7 +41,7 @@ class Outcome:
 
 def run(stack: Stack, url: str, *options: str) -> Outcome:
     """Send requests as a user with a key; `options` are those of `schemathesis run`."""
-    calls.SyncRedis(stack.state).do(users.add_key(KEY, "fuzzer"))
+    calls.SyncRedis(stack.state).do(api_keys.add(KEY, "fuzzer"))
     config = ["--config-file", str(FOLDER / "schemathesis.toml")]
     address = [f"{url}/openapi.json", "--header", f"Authorization: Bearer {KEY}", "--no-color"]
     done = subprocess.run(

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal, TypedDict
+from typing import Annotated, Literal, TypedDict
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
 from tasks.errors import BadInput
@@ -21,6 +21,13 @@ from web.text import shown
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
 DAY_MS = 86_400_000
+KeyId = Annotated[
+    str,
+    Path(
+        description="The id of one of your API keys.",
+        json_schema_extra={"pattern": f"^{KEY_ID.pattern}$"},
+    ),
+]
 
 
 class MeBody(TypedDict):
@@ -103,7 +110,7 @@ async def add_key(request: Request, body: me_schemas.KeyRequest) -> Response:
 
 
 @router.delete("/me/keys/{key_id}", status_code=204, responses=schemas.FAILURES)
-async def revoke_key(request: Request, key_id: str) -> Response:
+async def revoke_key(request: Request, key_id: KeyId) -> Response:
     """End one of your API keys: within five seconds, no process accepts it any more."""
     is_revoked = matches(KEY_ID, key_id) and await api_keys_of(request).revoke(
         identity_of(request), key_id
