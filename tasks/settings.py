@@ -104,13 +104,15 @@ class Settings(BaseSettings):
     cpu_processes: int = 0
     """Processes of a cpu worker. 0: one per core."""
     threads: int = 0
-    """torch threads of a gpu worker. 0: the cores divided by the gpu workers started together."""
+    """Threads of networks that a gpu worker runs on the CPU. 0: the cores divided by the gpu
+    workers started together."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Arithmetic of networks on a GPU. `auto`: bfloat16 where the GPU has it, else float16."""
     cpu_engine: Literal["auto", "torch", "mnn"] = "auto"
     """What runs the built-in networks where inference runs on the CPU. `auto`: MNN where its
-    package is installed, which takes about half of torch's time. `torch`: the reference. All
-    gpu workers of a model need one engine: set `torch` where some have a GPU and some none."""
+    package is installed, which takes about half of torch's time, and torch is not loaded. `torch`:
+    the reference. All gpu workers of a model need one engine: set `torch` where some have a GPU and
+    some none."""
     compile: bool = False
     """Whether networks are compiled (torch.compile). Each bin is compiled at the start, which takes
     minutes."""

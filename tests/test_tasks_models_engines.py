@@ -15,16 +15,18 @@ import torch
 from tasks import compatibility
 from tasks.compatibility import OtherVersion
 from tasks.errors import Unavailable
-from tasks.imaging.types import Tensor
+from tasks.imaging.types import Image, Tensor
 from tasks.models import classify, engines, matting, registry, weights
 from tasks.models.base import CpuNetwork, Model, Weight
 from tasks.models.matting import Matting
+from tasks.models.nets import mnn
 from tasks.settings import settings
 from tasks.training import convert
-from workers.gpu.engine import choose_engine, with_engine
+from workers.gpu.engine import by_engine
 
 GOLDEN = Path(__file__).parent / "golden"
 WEIGHTS = Path(os.environ.get("PIXELMILL_WEIGHTS_DIR", GOLDEN.parents[1] / "var" / "weights"))
+SIDES = {"matting": 320, "classify": 224, "facemask-detector": 320, "facemask-classifier": 112}
 SMALL = Weight(member="small.safetensors", sha256="5" * 64, licence="MIT")
 
 
@@ -56,9 +58,9 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv("PIXELMILL_CPU_ENGINE", setting)
         settings.cache_clear()
         monkeypatch.setattr(
-            "workers.gpu.engine.find_spec", lambda name: object() if installed else None
+            "tasks.models.engines.find_spec", lambda name: object() if installed else None
         )
-        return choose_engine(device)
+        return engines.choose(device, settings())
 
     yield chosen
     settings.cache_clear()
@@ -89,23 +91,34 @@ def test_an_engine_that_is_asked_for_and_missing_is_an_error(choose: Any) -> Non
 def test_the_cpu_network_takes_the_place_of_the_models(model: Model) -> None:
     first = replace(model, weights={"lite0": model.weights["lite0"]})
 
-    made = with_engine(first, "mnn", 3)
+    made, engine = by_engine(first, "mnn", 3)
 
+    assert engine == "mnn"
     assert made.weights == {"lite0": SMALL}
     assert made.max_batch == 1
     assert made.load({"lite0": Path("x")}, "cpu") == "['lite0'] by 3"
-    [answer] = made.infer(None, torch.ones(1, 3, 2, 2))
-    assert torch.equal(answer, torch.full((3, 2, 2), 2.0))
+    [answer] = made.infer(None, np.ones((1, 3, 2, 2), np.float32))
+    assert np.array_equal(answer, np.full((3, 2, 2), 2.0))
+
+
+@pytest.mark.parametrize("name", ["matting", "classify", "facemask"])
+def test_what_a_built_in_model_needs_without_a_gpu_comes_with_the_code(name: str) -> None:
+    used = engines.weights(registry.variant(name), "mnn")
+
+    assert all(weight.is_own for weight in used.values())
+    assert {path.name for path in registry.FOLDER.glob("*.mnn")} >= {
+        weight.member for weight in used.values()
+    }
 
 
 def test_a_profile_without_a_cpu_network_stays_with_torch(model: Model) -> None:
     large = replace(model, weights={"large": model.weights["large"]})
 
-    assert with_engine(large, "mnn", 1) is large
+    assert by_engine(large, "mnn", 1) == (large, "torch")
 
 
 def test_torch_runs_the_models_own_network(model: Model) -> None:
-    assert with_engine(model, "torch", 1) is model
+    assert by_engine(model, "torch", 1) == (model, "torch")
 
 
 def test_results_of_two_engines_have_different_weights(model: Model) -> None:
@@ -164,14 +177,91 @@ def test_matting_by_mnn_agrees_with_torch(prepared: Tensor, by_mnn: Any) -> None
     assert np.abs(ours - reference.numpy()).mean() < 0.002
 
 
-def test_the_recipe_makes_the_network_that_is_shipped(
-    prepared: Tensor, by_mnn: Any, tmp_path: Path
-) -> None:
-    convert.main(["--out", str(tmp_path / "made.mnn")])
+def photo(name: str) -> Image:
+    """One of the golden photos, RGB."""
+    pixels = cv2.imread(str(GOLDEN / f"{name}.jpg"), cv2.IMREAD_COLOR_RGB)
+    assert pixels is not None
+    return np.asarray(pixels, np.uint8)
 
-    [made] = matting.infer_cpu(matting.load_cpu({"fast": tmp_path / "made.mnn"}, 1), prepared[None])
-    [shipped] = matting.infer_cpu(by_mnn, prepared[None])
-    assert np.array_equal(made, shipped)
+
+def answers(name: str, image: Image) -> tuple[Tensor, Tensor]:
+    """What a model's network says of a photo by torch and by MNN."""
+    model = registry.variant(name)
+    fast, engine = by_engine(model, "mnn", 1)
+    assert engine == "mnn"
+    prepared = model.preprocess(image, model.params())[None]
+    reference = model.load(fetched(model), "cpu")
+    [ours] = fast.infer(fast.load(fetched(fast), "cpu"), prepared)
+    return model.infer(reference, torch.from_numpy(prepared))[0].numpy(), ours
+
+
+def fetched(model: Model) -> dict[str, Path]:
+    return {key: weights.fetch(weight, WEIGHTS) for key, weight in model.weights.items()}
+
+
+@pytest.mark.parametrize("name", ["chelsea", "coffee", "astronaut"])
+def test_classify_by_mnn_agrees_with_torch(name: str) -> None:
+    reference, ours = answers("classify", photo(name))
+
+    assert ours.shape == reference.shape and ours.dtype == np.float32
+    assert ours.argmax() == reference.argmax()
+    assert np.abs(ours - reference).max() < 0.01
+
+
+@pytest.mark.parametrize("size", [(512, 512), (1400, 1050)], ids=["small", "large"])
+def test_facemask_by_mnn_finds_the_faces_that_torch_finds(size: tuple[int, int]) -> None:
+    image = np.asarray(cv2.resize(photo("astronaut"), size), np.uint8)
+
+    reference, ours = answers("facemask", image)
+
+    assert ours.shape == reference.shape and ours.dtype == np.float32
+    [sure] = reference[reference[:, 4] >= 0.5]
+    [found] = ours[ours[:, 4] >= 0.5]
+    assert np.abs(found[:4] - sure[:4]).max() < 2
+    assert np.abs(found[4:] - sure[4:]).max() < 0.03
+
+
+def test_facemask_by_mnn_finds_nobody_where_nobody_is() -> None:
+    _, ours = answers("facemask", photo("coffee"))
+
+    assert not (ours[:, 4] >= 0.5).any()
+
+
+def test_a_face_at_the_border_is_seen_by_both_engines_alike() -> None:
+    image = photo("astronaut")[40:, 180:]  # the face is cut by the border
+
+    reference, ours = answers("facemask", np.ascontiguousarray(image))
+
+    rows = reference[reference[:, 4] >= 0.3]
+    assert len(rows)
+    assert np.abs(ours[: len(rows)] - rows)[:, 4:].max() < 0.05
+
+
+@pytest.mark.parametrize("model", ["classify", "facemask", "matting"])
+def test_the_recipe_makes_the_networks_that_are_shipped(model: str, tmp_path: Path) -> None:
+    convert.main([model, "--out", str(tmp_path)])
+
+    files = sorted(tmp_path.glob("*.mnn"))
+    assert files
+    for made in files:
+        session = mnn.load(registry.FOLDER / made.name, 1)
+        shape = (1, 3, SIDES[made.stem], SIDES[made.stem])
+        image = np.random.default_rng(0).uniform(-2, 2, shape).astype(np.float32)
+        assert np.array_equal(mnn.run(mnn.load(made, 1), image), mnn.run(session, image))
+
+
+def test_a_picture_of_another_size_is_run_at_its_size_and_leaves_the_next_one_alone() -> None:
+    detector = mnn.load(registry.FOLDER / "facemask-detector.mnn", 1)
+    small, wide, large = (
+        np.random.default_rng(0).uniform(0, 255, (1, 3, *size)).astype(np.float32)
+        for size in ((320, 320), (96, 160), (736, 704))
+    )
+    before = mnn.run(detector, small)
+
+    sizes = [mnn.run(detector, image).shape[2:] for image in (wide, large)]
+
+    assert sizes == [(24, 40), (184, 176)]
+    assert np.array_equal(mnn.run(detector, small), before)
 
 
 def test_pictures_of_one_batch_do_not_mix(prepared: Tensor, by_mnn: Any) -> None:

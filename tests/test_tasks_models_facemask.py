@@ -20,15 +20,8 @@ from tasks.imaging.types import Image
 from tasks.models import facemask, weights, wheels
 from tasks.models.base import Weight
 from tasks.models.nets.centerface import CenterFace, from_onnx
-from tasks.models.nets.facemask import (
-    CROP,
-    Classifier,
-    cut,
-    pyramid,
-    settled,
-    square,
-    suppress,
-)
+from tasks.models.nets.facemask import Classifier, cut, pyramid
+from tasks.models.nets.faces import CROP, settled, square, suppress
 from tasks.postprocess import _in_upload_pixels
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.models import facemask as model
 from tasks.models import weights
-from tasks.models.nets.facemask import CROP, MARGIN
+from tasks.models.nets.faces import CROP, MARGIN
 from tasks.settings import settings
 from tasks.training.facemask import augmentation, calibration, data, fit
 from tasks.training.facemask.__main__ import main

@@ -1,11 +1,15 @@
 """What a full memory looks like, and which accelerator is chosen."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from tasks.errors import Unavailable
-from workers.gpu.accelerator import Cpu, Cuda, choose, is_full
+from workers import pinning
+from workers.gpu.accelerator import Cpu, choose, is_full
+from workers.gpu.cuda import Cuda
 
 
 @pytest.mark.parametrize(
@@ -31,21 +35,37 @@ def test_torchs_own_words_for_a_full_memory_of_the_cpu_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "is_there", "chosen"),
+    ("wanted", "has_driver", "is_there", "chosen"),
     [
-        ("cpu", True, "cpu"),
-        ("cpu", False, "cpu"),
-        ("auto", True, "cuda"),
-        ("auto", False, "cpu"),
-        ("cuda", True, "cuda"),
+        ("cpu", True, True, "cpu"),
+        ("cpu", True, False, "cpu"),
+        ("auto", True, True, "cuda"),
+        ("auto", True, False, "cpu"),
+        ("auto", False, False, "cpu"),
+        ("cuda", True, True, "cuda"),
+        ("cuda", False, True, "cuda"),
     ],
 )
 def test_the_device_is_what_is_wanted_or_there(
-    monkeypatch: pytest.MonkeyPatch, wanted: str, is_there: bool, chosen: str
+    monkeypatch: pytest.MonkeyPatch, wanted: str, has_driver: bool, is_there: bool, chosen: str
 ) -> None:
+    monkeypatch.setattr(pinning, "gpus", lambda: ["a GPU"] if has_driver else [])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
 
     assert choose(wanted, "float16").name == chosen
+
+
+def test_torch_is_asked_for_a_gpu_that_only_torch_knows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pinning, "gpus", list)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(pinning, "DRIVERS", (tmp_path / "kfd",))
+    before = choose("auto", "float16").name
+
+    (tmp_path / "kfd").touch()
+
+    assert (before, choose("auto", "float16").name) == ("cpu", "cuda")
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_is_no_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -455,7 +455,7 @@ def test_each_bin_is_compiled_for_itself_and_takes_any_number_of_images(
         made.append(compiler(net))
         return made[-1]
 
-    monkeypatch.setattr(device_module.torch, "compile", compile)
+    monkeypatch.setattr(torch, "compile", compile)
     monkeypatch.setenv("PIXELMILL_COMPILE", "true")
     plug_in("compiled", answer="session(batch)", session="torch.nn.ReLU()")
     device = Device(Cpu())

@@ -14,6 +14,8 @@ from tasks.errors import Unavailable
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+DRIVERS = (Path("/dev/kfd"), Path("/dev/nvmap"))
+"""GPUs that torch may know and NVIDIA's library does not: AMD's, and those of Jetson boards."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ def usable() -> list[Gpu]:
         return gpus()
     numbers = {int(word) for word in visible.split(",") if word.strip().isdecimal()}
     return [gpu for gpu in gpus() if gpu.number in numbers]
+
+
+def has_driver() -> bool:
+    """Whether there may be a GPU, which torch is then asked for."""
+    return bool(gpus()) or any(path.exists() for path in DRIVERS)
 
 
 def pin(number: int) -> None:

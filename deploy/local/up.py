@@ -201,14 +201,20 @@ class Local:
         # The gpu workers import torch meanwhile; a lock makes them wait for what is being fetched.
         for program in gpu_workers.programs(self.settings, env=env):
             start(program, probes.worker(state_url, gpu_workers.READY_S))
-        if self._fetching.wait():
+        if self._fetching and self._fetching.wait():
             raise CannotStart(
                 "the models' weights could not be downloaded; the reason is printed above"
             )
 
-    def _fetch_weights(self) -> "subprocess.Popen[bytes]":
-        """Fetch them in a process of its own, as converting them needs torch; it prints here."""
-        command = [sys.executable, "-m", "deploy.cli", "weights"]
+    def _fetch_weights(self) -> "subprocess.Popen[bytes] | None":
+        """Fetch them in a process of its own, as converting them needs torch; it prints here.
+
+        None where all come with the code: those of the built-in models for the CPU engine.
+        """
+        has_others = self.settings.profiles or self.settings.model_paths
+        if not has_others and gpu_workers.engine(self.settings) == "mnn":
+            return None
+        command = [sys.executable, "-m", "deploy.cli", "weights", "--here"]
         served = {
             "PIXELMILL_MODELS": self.settings.models,
             "PIXELMILL_PROFILES": self.settings.profiles,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.imaging import geometry
 from tasks.imaging.types import Image, Tensor
-from tasks.models.base import Model, Output, Params, Weight
+from tasks.models.base import CpuNetwork, Model, Output, Params, Weight
 from tasks.models.nets.imagenet import LABELS
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
@@ -68,6 +68,22 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
         return list(torch.softmax(scores, dim=1))
 
 
+def load_cpu(weights: Mapping[str, Path], threads: int) -> Any:
+    """The network as MNN runs it."""
+    from tasks.models.nets import mnn
+
+    return mnn.load(weights["lite0"], threads)
+
+
+def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
+    """What `infer` does, by MNN: N x 3 x 224 x 224 -> N of 1000 probabilities."""
+    from tasks.models.nets import mnn
+
+    scores = mnn.run(session, batch)
+    raised = np.exp(scores - scores.max(1, keepdims=True))
+    return list(raised / raised.sum(1, keepdims=True))
+
+
 def postprocess(output: Tensor, image: Image, params: Classify, wanted: Sequence[str]) -> Output:
     """1000 probabilities -> the most likely labels with their scores."""
     best = np.argsort(-output, kind="stable")[: params.top]
@@ -103,6 +119,19 @@ MODEL = Model(
             bytes=17364911,
         )
     },
+    cpu=CpuNetwork(
+        load_cpu,
+        infer_cpu,
+        {
+            # `python -m tasks.training.convert classify` makes it of the weights above.
+            "lite0": Weight(
+                member="classify.mnn",
+                sha256="fcb5767d99b1d771102861a4273b77551630a8b834cafaaf976ac4733d20f581",
+                licence="Apache-2.0",
+                bytes=9324356,
+            )
+        },
+    ),
     licence="Apache-2.0",
     intended_use="Names the main thing in a photo, out of ImageNet's 1000 classes: animals, tools, "
     "food, vehicles. It knows no other classes, so it also names what it has never seen.",

@@ -8,6 +8,7 @@ says what they were trained on and what they cannot do.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
@@ -15,7 +16,8 @@ import numpy as np
 
 from tasks.imaging import draw, geometry
 from tasks.imaging.types import Image, Tensor
-from tasks.models.base import Model, Output, Weight
+from tasks.models.base import CpuNetwork, Model, Output, Weight
+from tasks.models.nets.faces import CROP, probabilities, settled
 from tasks.models.previews import PreviewParams
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
@@ -34,6 +36,7 @@ SHOWN_FROM = 0.5
 MAX_FACES = 128
 """Most faces per photo."""
 PREVIEW_SIDE = 1024
+NO_RATES = np.zeros((0, 4), np.float32)
 
 
 class Facemask(PreviewParams):
@@ -48,7 +51,8 @@ class Session:
     detector: Any
     classifier: Any
     calibration: Sequence[float]
-    """Factor and shift of the mask's margin, then of the face's; factor of the heat's logit."""
+    """Factor and shift of the mask's margin, then of the face's; factor of the heat's logit. Empty
+    where the classifier has it inside."""
 
 
 class MaskDetail(TypedDict):
@@ -75,7 +79,7 @@ def load(weights: Mapping[str, Path], device: str) -> Session:
     import torch
     from safetensors.torch import load_file
 
-    from tasks.models.nets.facemask import CROP, Classifier
+    from tasks.models.nets.facemask import Classifier
 
     state = load_file(weights["classifier"], device=device)
     calibration = [float(value) for value in state.pop("calibration")]
@@ -124,46 +128,51 @@ def infer(session: Session, batch: "torch.Tensor") -> Sequence[Any]:
     """
     import torch
 
-    from tasks.models.nets.facemask import cut, find_faces, pyramid, settled
+    from tasks.models.nets.facemask import cut, find_faces, pyramid, rates
 
     with torch.inference_mode():
         levels = pyramid(batch.contiguous(memory_format=torch.channels_last))
         found = find_faces(session.detector, levels, DETECTED_FROM, MAX_FACES)
-        answers = torch.zeros(len(found), MAX_FACES, 7)
         crops = [cut(levels, n, box) for n, boxes in enumerate(found) for box in boxes]
-        if crops:
-            faces = torch.stack(crops).contiguous(memory_format=torch.channels_last)
-            logits = session.classifier(faces).float().cpu()
-            heat = torch.from_numpy(np.concatenate([boxes[:, 4] for boxes in found]))
-            rates = torch.stack(probabilities(logits, heat, session.calibration), dim=1)
-            at = 0
-            for n, boxes in enumerate(found):
-                answers[n, : len(boxes), :4] = torch.from_numpy(settled(boxes))
-                answers[n, : len(boxes), 4:] = rates[at : at + len(boxes)]
-                at += len(boxes)
-    return list(answers)
+        if not crops:
+            return list(torch.zeros(len(found), MAX_FACES, 7))
+        stacked = torch.stack(crops).contiguous(memory_format=torch.channels_last)
+        rated = rates(session.classifier(stacked).float().cpu(), session.calibration).numpy()
+    answers, at = [], 0
+    for boxes in found:
+        answers.append(torch.from_numpy(_answer(boxes, rated[at : at + len(boxes)])))
+        at += len(boxes)
+    return answers
 
 
-def margins(logits: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """N x 4 scores -> margins: of a mask (even worn wrongly) over none, of a face over no face."""
-    mask = logits[:, [0, 2]].logsumexp(1)
-    face = logits[:, :3].logsumexp(1)
-    return mask - logits[:, 1], face - logits[:, 3]
+def load_cpu(weights: Mapping[str, Path], threads: int) -> Session:
+    """Both networks as MNN runs them; the classifier's has its calibration inside."""
+    from tasks.models.nets import mnn
+
+    detector, classifier = (weights[name] for name in ("centerface", "classifier"))
+    return Session(mnn.load(detector, threads), mnn.load(classifier, threads), ())
 
 
-def probabilities(
-    logits: "torch.Tensor", heat: "torch.Tensor", calibration: Sequence[float]
-) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
-    """(face, mask if it is a face, worn wrongly if it is a mask), each N values from 0 to 1.
+def infer_cpu(session: Session, batch: Tensor) -> Sequence[Tensor]:
+    """What `infer` does, by MNN: N x 3 x H x W -> N of MAX_FACES x 7."""
+    from tasks.models.nets import mnn
+    from tasks.models.nets.faces_mnn import cut, find_faces, pyramid
 
-    `logits`: N x 4 scores of the classifier; `heat`: N scores of the detector.
-    """
-    mask_factor, mask_shift, factor, shift, heat_factor = calibration
-    wearing, facing = margins(logits)
-    seen = heat.clamp(0.01, 0.99).logit() * heat_factor
-    face = (facing * factor + shift + seen).sigmoid()
-    mask = (wearing * mask_factor + mask_shift).sigmoid()
-    return face, mask, (logits[:, 2] - logits[:, 0]).sigmoid()
+    answers = []
+    for photo in batch:
+        levels = pyramid(photo)
+        boxes = find_faces(partial(mnn.run, session.detector), levels, DETECTED_FROM, MAX_FACES)
+        crops = [mnn.run(session.classifier, cut(levels, box)[None]) for box in boxes]
+        answers.append(_answer(boxes, np.concatenate([NO_RATES, *crops])))
+    return answers
+
+
+def _answer(boxes: Tensor, rated: Tensor) -> Tensor:
+    """Boxes and rates of one photo's faces -> MAX_FACES x 7."""
+    answer = np.zeros((MAX_FACES, 7), np.float32)
+    answer[: len(boxes), :4] = settled(boxes)
+    answer[: len(boxes), 4:] = np.stack(probabilities(rated, boxes[:, 4]), axis=1)
+    return answer
 
 
 def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence[str]) -> Output:
@@ -250,6 +259,25 @@ MODEL = Model(
             bytes=1451844,
         ),
     },
+    cpu=CpuNetwork(
+        load_cpu,
+        infer_cpu,
+        {
+            # `python -m tasks.training.convert facemask` makes them of the weights above.
+            "centerface": Weight(
+                member="facemask-detector.mnn",
+                sha256="1329837f4179e101750209839d8904773f8a020175951a97248bb9785a7aa58f",
+                licence="MIT (CenterFace)",
+                bytes=3691740,
+            ),
+            "classifier": Weight(
+                member="facemask-classifier.mnn",
+                sha256="0fe92c1ed10e63e19178c744db6c0f0283d03a3022ce772fed0eded224dceff5",
+                licence="Apache-2.0",
+                bytes=1485248,
+            ),
+        },
+    ),
     licence="MIT (detector), Apache-2.0 (classifier)",
     intended_use="Shows where faces are and whether each wears a face mask, to count or to remind. "
     "It recognises nobody. Not for decisions about a person that nobody has checked.",

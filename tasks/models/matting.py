@@ -156,7 +156,7 @@ MODEL = Model(
         load_cpu,
         infer_cpu,
         {
-            # `python -m tasks.training.convert` makes it of the weights above.
+            # `python -m tasks.training.convert matting` makes it of the weights above.
             "fast": Weight(
                 member="matting.mnn",
                 sha256="d810269fccee5f9768da7d7b500dd28468a019ebf932cdb768728370252912b2",

@@ -1,6 +1,6 @@
 """Starts a gpu worker: pins the GPU, loads and warms the models, then takes messages.
 
-torch is imported only after the GPU has been pinned, so modules that need it are imported late.
+torch is imported only after the GPU has been pinned, and only where a network needs it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import structlog
 
 from storage.catalogue import ModelCard, WorkerInfo
 from tasks.errors import JobError, Unavailable
-from tasks.models import registry
+from tasks.models import engines, registry
 from tasks.queues import gpu_queue
 from tasks.settings import names_in, settings
 from workers import boot, pinning
@@ -53,25 +53,21 @@ def _pin(number: int) -> None:
 
 
 def _device(number: int | None) -> "Device":
-    import torch
-
     from workers.gpu.accelerator import choose
     from workers.gpu.device import Device
-    from workers.gpu.engine import choose_engine
 
     if number is None:
         accelerator = choose(settings().device, settings().precision)
     else:
         accelerator = choose("cuda", settings().precision, f"--gpu {number}")
     threads = pinning.threads(settings().threads)
-    torch.set_num_threads(threads)
-    engine = choose_engine(accelerator.name)
+    engine = engines.choose(accelerator.name, settings())
     device = Device(accelerator, engine=engine, threads=threads)
     log.info(
         "device chosen",
         device=device.name,
         engine=engine,
-        gpu=torch.cuda.get_device_name() if device.name == "cuda" else None,
+        gpu=device.main.gpu,
         threads=threads,
         cores=pinning.cores(),
     )

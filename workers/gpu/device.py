@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import structlog
-import torch
 from numpy.typing import NDArray
 
 from tasks.clients import objects
@@ -20,9 +19,9 @@ from tasks.models.base import Inferred, Model
 from tasks.models.engines import Engine
 from tasks.settings import settings
 from workers.gpu import cost
-from workers.gpu.accelerator import Accelerator, Cpu, is_full
+from workers.gpu.accelerator import Accelerator, Cpu, CpuArrays, is_full, set_torch_threads
 from workers.gpu.cost import Cost
-from workers.gpu.engine import with_engine
+from workers.gpu.engine import by_engine
 from workers.gpu.fallback import Arrays, Bin, FallbackChain, Step
 from workers.gpu.loaded import Loaded
 from workers.gpu.warmup import ms_since, warm_up
@@ -46,10 +45,11 @@ class Device:
         end: Callable[[int], Any] = os._exit,
         *,
         engine: Engine = "torch",
-        threads: int = 1,
+        threads: int = 0,
     ) -> None:
         """`end` is called with an exit code when the device can no longer be used. `engine` runs
-        the networks that have one for it, with so many `threads`."""
+        the networks that have one for it. `threads`: of networks on the CPU; 0: the engine's
+        default."""
         self.main, self.engine, self._threads = main, engine, threads
         self.loaded: dict[str, Loaded] = {}
         """Variant (`matting`, `matting:quality`) -> model, warm on the main accelerator."""
@@ -128,8 +128,9 @@ class Device:
 
     def _run_probe(self, arrays: Arrays) -> list[Inferred | Exception]:
         """The arrays themselves, copied to the device and back."""
+        on = self.main if self.engine == "torch" else CpuArrays()
         try:
-            outputs = self.main.take(list(self.main.put(_batch(arrays, arrays[0].shape))))
+            outputs = on.take(list(on.put(_batch(arrays, arrays[0].shape))))
         except Exception as error:
             self._end_if_lost(self.main, error)
             raise
@@ -221,7 +222,7 @@ class Device:
 
     def _variant(self, name: str) -> Model:
         """A model or profile, as this device's engine runs it."""
-        return with_engine(registry.variant(name), self.engine, self._threads)
+        return by_engine(registry.variant(name), self.engine, self._threads)[0]
 
     def _on(self, name: str, accelerator: Accelerator) -> Loaded:
         """A model on an accelerator, loaded the first time that it is asked for."""
@@ -229,11 +230,12 @@ class Device:
             return self.loaded[name]
         key = name, accelerator.name
         if key not in self._fallbacks:
-            model = self._variant(name)
-            session = model.load(self._files[name], accelerator.name)
-            if isinstance(session, torch.nn.Module):
-                session = accelerator.prepare(session.eval())
-            self._fallbacks[key] = Loaded(model, session, accelerator, Cost(FIRST_GUESS))
+            model, engine = by_engine(registry.variant(name), self.engine, self._threads)
+            if engine == "torch":
+                set_torch_threads(self._threads)
+            on = accelerator if engine == "torch" else CpuArrays()
+            session = on.prepare(model.load(self._files[name], on.name))
+            self._fallbacks[key] = Loaded(model, session, on, Cost(FIRST_GUESS))
         return self._fallbacks[key]
 
 

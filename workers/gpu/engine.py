@@ -1,57 +1,27 @@
-"""What runs the networks of this worker: torch, the reference, or MNN where there is no GPU."""
+"""How a model's network is run by the engine of this worker."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 
-import structlog
-import torch
-
-from tasks.errors import Unavailable
-from tasks.imaging.types import Tensor
 from tasks.models import engines
 from tasks.models.base import Model
 from tasks.models.engines import Engine
-from tasks.settings import settings
-
-log = structlog.get_logger()
 
 
-def choose_engine(device: str) -> Engine:
-    """The engine of a worker whose device is `cpu` or `cuda`, as the setting `cpu_engine` says.
+def by_engine(variant: Model, engine: Engine, threads: int) -> tuple[Model, Engine]:
+    """A model or one of its profiles as this engine runs it, and what runs it then: torch, where
+    it has no network for the engine.
 
-    Raises Unavailable if the setting asks for MNN and its package is missing.
-    """
-    wanted = settings().cpu_engine
-    if device != "cpu" or wanted == "torch":
-        return "torch"
-    if find_spec("MNN"):
-        return "mnn"
-    if wanted == "mnn":
-        raise Unavailable(
-            "PIXELMILL_CPU_ENGINE=mnn, but the package mnn is not installed",
-            hint="Install it (there is none for some systems), or set PIXELMILL_CPU_ENGINE=auto.",
-        )
-    log.warning("networks run by torch", reason="the package mnn is not installed")
-    return "torch"
-
-
-def with_engine(variant: Model, engine: Engine, threads: int) -> Model:
-    """A model or one of its profiles as this engine runs it; unchanged where it has no network for
-    it. `infer` takes and returns torch tensors in either case, over the same memory. MNN's sessions
-    have room for one image, so that a batch would only let its first image wait for the last.
+    With MNN, `infer` takes and returns arrays. Its sessions have room for one image, so that a
+    batch would only let its first image wait for the last.
     """
     network = variant.cpu
     if engine == "torch" or network is None or not set(variant.weights) <= set(network.weights):
-        return variant
-    return replace(
+        return variant, "torch"
+    model = replace(
         variant,
-        load=lambda files, device: network.load(files, threads),
-        infer=lambda session, batch: _tensors(network.infer(session, batch.numpy())),
+        load=lambda files, device: network.load(files, max(1, threads)),
+        infer=network.infer,
         weights=engines.weights(variant, engine),
         max_batch=1,
     )
-
-
-def _tensors(arrays: Sequence[Tensor]) -> list[torch.Tensor]:
-    return [torch.from_numpy(array) for array in arrays]
+    return model, engine

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tasks.models.base import Model
@@ -32,7 +31,7 @@ class Loaded:
     def infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         """N x C x H x W -> N arrays."""
         session = self.compiled.get(batch.shape[2:], self.session)
-        with torch.inference_mode(), self.on.precision():
+        with self.on.precision():
             outputs = self.model.infer(session, self.on.put(batch))
         return [_own_memory(output, batch) for output in self.on.take(outputs)]
 

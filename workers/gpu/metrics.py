@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import psutil
-import torch
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -74,6 +73,8 @@ def batch_sizes(sizes: Mapping[tuple[Any, int], int], models: Iterable[str] = ()
 
 def _gpu_memory() -> dict[str, int]:
     """Memory of this process's GPU; empty until torch uses it."""
+    import torch
+
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no type for it
         return {}
     free, total = torch.cuda.mem_get_info()

@@ -1,9 +1,9 @@
-"""Runs every bin of a model once before the worker takes work, and measures time and memory."""
+"""Runs a model before the worker takes work, every bin once where that makes later runs faster, and
+measures time and memory."""
 
 import time
 
 import numpy as np
-import torch
 
 from tasks.settings import settings
 from workers.gpu.accelerator import is_full
@@ -24,10 +24,9 @@ def warm_up(loaded: Loaded) -> tuple[float, list[tuple[int, int]]]:
     """
     model = loaded.model
     too_large: list[tuple[int, int]] = []
-    if settings().compile and isinstance(loaded.session, torch.nn.Module):
-        # One compiled form per size; the number of images stays open.
-        loaded.compiled = {bin: torch.compile(loaded.session) for bin in model.bins}
-    for bin in model.bins:
+    if settings().compile:
+        _compile(loaded)
+    for bin in model.bins if loaded.on.learns_sizes else ():
         try:
             _warm_bin(loaded, bin)
         except Exception as error:
@@ -42,6 +41,14 @@ def ms_since(began: float) -> float:
     return (time.perf_counter() - began) * 1000
 
 
+def _compile(loaded: Loaded) -> None:
+    """One compiled form per size; the number of images stays open."""
+    import torch
+
+    if isinstance(loaded.session, torch.nn.Module):
+        loaded.compiled = {bin: torch.compile(loaded.session) for bin in loaded.model.bins}
+
+
 def _warm_bin(loaded: Loaded, bin: tuple[int, int]) -> None:
     _run(loaded, bin, 1)
     if loaded.compiled:
@@ -54,14 +61,15 @@ def _warm_bin(loaded: Loaded, bin: tuple[int, int]) -> None:
 def _measure(loaded: Loaded, bin: tuple[int, int]) -> float:
     """Learn what one and two images cost; ms of one."""
     share = loaded.share(bin)
-    one_ms = two_ms = _best_ms(loaded, bin, 1)
+    one_ms = _best_ms(loaded, bin, 1)
+    two_ms, loaded.pays = 2 * one_ms, False
     try:
-        two_ms = _best_ms(loaded, bin, 2)
-        loaded.pays = two_ms < GAIN * 2 * one_ms
+        if loaded.model.max_batch > 1:
+            two_ms = _best_ms(loaded, bin, 2)
+            loaded.pays = two_ms < GAIN * 2 * one_ms
     except Exception as error:
         if not is_full(error):
             raise
-        two_ms, loaded.pays = 2 * one_ms, False
     loaded.cost = Cost([(share, one_ms), (2 * share, two_ms)])
     return one_ms
 

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-STRIDE = 4
-"""Input pixels per cell of the output."""
 ENCODER = (
     # blocks, stride, expansion, channels
     (1, 1, 1, 16),

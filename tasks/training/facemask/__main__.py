@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from tasks.models.nets.facemask import CLASSES
+from tasks.models.nets.faces import CLASSES
 from tasks.training.facemask.calibration import calibrate
 from tasks.training.facemask.data import Sample, collect
 from tasks.training.facemask.fit import out, train

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.models.nets.facemask import CROP, MARGIN
+from tasks.models.nets.faces import CROP, MARGIN
 from tasks.training.facemask.data import BARE, CONTEXT, MASK, NOTHING, Sample
 
 

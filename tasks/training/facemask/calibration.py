@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from tasks.imaging import geometry
-from tasks.models import facemask
-from tasks.models.nets.facemask import CROP, Classifier
+from tasks.models.nets.facemask import Classifier, margins
+from tasks.models.nets.faces import CROP
 from tasks.training.facemask.data import BARE, CONTEXT, NOTHING, Sample
 
 
@@ -55,7 +55,7 @@ def calibrate(net: Classifier, samples: Sequence[Sample]) -> list[float]:
     usual = torch.tensor([1.0, 0.0, 1.0, 0.0, 0.3])
     values = usual.clone().requires_grad_()
     optimiser = torch.optim.LBFGS([values], max_iter=200, line_search_fn="strong_wolfe")
-    wearing, facing = facemask.margins(logits)
+    wearing, facing = margins(logits)
 
     def closure() -> Any:
         optimiser.zero_grad()

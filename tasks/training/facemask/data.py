@@ -17,7 +17,8 @@ from rich.progress import track
 
 from tasks.imaging import geometry
 from tasks.models import facemask, weights
-from tasks.models.nets.facemask import find_faces, pyramid, square
+from tasks.models.nets.facemask import find_faces, pyramid
+from tasks.models.nets.faces import square
 from tasks.settings import settings
 
 CONTEXT = 1.6

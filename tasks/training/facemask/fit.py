@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from tasks.models import registry, weights
-from tasks.models.nets.facemask import CLASSES, Classifier
+from tasks.models.nets.facemask import Classifier
+from tasks.models.nets.faces import CLASSES
 from tasks.training.facemask.augmentation import augmented
 from tasks.training.facemask.calibration import scores
 from tasks.training.facemask.data import NOTHING, Sample

@@ -1,0 +1,99 @@
+"""What the face-mask detector does with its networks' answers, whatever runs them: NumPy alone."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLASSES = ("facemask", "no facemask", "worn incorrectly", "no face")
+CROP = 112
+"""Side of what the classifier sees of a face."""
+MARGIN = 0.15
+"""Around a face's box, as share of its longer side, on each side of the square that is cut."""
+GREY = 114.0
+TOP, BOTTOM = 0.15, 0.08
+"""How much lower than CenterFace's a face's upper and lower edge are, as shares of its height:
+CenterFace takes hair with it and leaves out the chin. Medians over the training pictures."""
+STRIDE = 4
+"""Input pixels per cell of the detector's maps."""
+SMALLEST = 8
+"""Faces of fewer pixels (of the working size) are not looked for."""
+
+
+def boxes_at(
+    values: NDArray[np.float32], cells: NDArray[np.int64], stride: int
+) -> NDArray[np.float32]:
+    """Values of the detector's maps at these cells (row, column) -> N x 5 (x1, y1, x2, y2, score).
+
+    `stride`: pixels of level 0 per cell.
+    """
+    heat, *sizes, down, across = values.T
+    heights, widths = (np.exp(np.clip(size, -4, 6)) * stride for size in sizes)
+    y, x = (cells[:, 0] + down + 0.5) * stride, (cells[:, 1] + across + 0.5) * stride
+    sides = [x - widths / 2, y - heights / 2, x + widths / 2, y + heights / 2]
+    boxes = np.stack([*sides, heat], axis=1).astype(np.float32)
+    large_enough: NDArray[np.float32] = boxes[np.minimum(heights, widths) >= SMALLEST]
+    return large_enough
+
+
+def suppress(
+    boxes: NDArray[np.float32], most: int, overlap: float = 0.35, inside: float = 0.7
+) -> NDArray[np.float32]:
+    """Non-maximum suppression of N x 5 boxes: the best first, none that overlaps (intersection over
+    union) or lies inside (intersection over the smaller one) a better one by more than said."""
+    left = boxes[np.argsort(-boxes[:, 4], kind="stable")]
+    kept: list[NDArray[np.float32]] = []
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(best)
+        low = np.maximum(left[:, :2], best[:2])
+        high = np.minimum(left[:, 2:4], best[2:4])
+        common = np.prod(np.clip(high - low, 0, None), axis=1)
+        areas = np.prod(left[:, 2:4] - left[:, :2], axis=1)
+        own = np.prod(best[2:4] - best[:2])
+        union = areas + own - common
+        left = left[(common <= overlap * union) & (common <= inside * np.minimum(areas, own))]
+    return np.array(kept, np.float32).reshape(-1, 5)
+
+
+def settled(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """N x 4 boxes of CenterFace -> from forehead to chin, as people draw them. The classifier has
+    learned from the former, so this is for the answer alone."""
+    heights = boxes[:, 3] - boxes[:, 1]
+    moved = boxes[:, :4].copy()
+    moved[:, 1] += TOP * heights
+    moved[:, 3] += BOTTOM * heights
+    return moved
+
+
+def square(box: Sequence[float] | NDArray[np.float32]) -> tuple[float, float, float]:
+    """(left, top, side) of the square around a box that the classifier sees."""
+    x1, y1, x2, y2 = (float(value) for value in box[:4])
+    side = max(x2 - x1, y2 - y1) * (1 + 2 * MARGIN)
+    return (x1 + x2 - side) / 2, (y1 + y2 - side) / 2, side
+
+
+def place(box: NDArray[np.float32], levels: int) -> tuple[int, int, int, int]:
+    """(level, left, top, side) of the square that the classifier sees of a face, from the level
+    where it is nearest to twice CROP; in pixels of that level."""
+    left, top, side = square(box)
+    k = min(levels - 1, max(0, math.floor(math.log2(max(side, 1) / (2 * CROP))) + 1))
+    return k, round(left / 2**k), round(top / 2**k), max(2, round(side / 2**k))
+
+
+def probabilities(
+    rates: NDArray[np.float32], heat: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """(face, mask if it is a face, worn wrongly if it is a mask), each N values from 0 to 1.
+
+    `rates`: N x 4 of `nets.facemask.rates`; `heat`: N scores of the detector.
+    """
+    seen = np.clip(heat, 0.01, 0.99)
+    logit = np.log(seen / (1 - seen))
+    wearing, facing, wrongly, factor = rates.T
+    return _sigmoid(facing + factor * logit), _sigmoid(wearing), _sigmoid(wrongly)
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -80, 80))), np.float32)

@@ -1,0 +1,72 @@
+"""The two steps of the face-mask detector for MNN: one photo at a time, in arrays of NumPy."""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from tasks.imaging.types import Tensor
+from tasks.models.nets.faces import CROP, GREY, STRIDE, boxes_at, place, suppress
+
+Run = Callable[[Tensor], Tensor]
+"""1 x 3 x H x W -> what a network says of it."""
+
+
+def pyramid(photo: Tensor) -> list[Tensor]:
+    """3 x H x W at its size, at half and, from 1280 on, at a quarter. Sides are multiples of 32,
+    grey below and to the right."""
+    levels = [photo]
+    while max(levels[-1].shape[1:]) > 320:
+        levels.append(_halved(levels[-1]))
+    return [_padded(level) for level in levels]
+
+
+def find_faces(
+    detector: Run, levels: Sequence[Tensor], threshold: float, most: int
+) -> NDArray[np.float32]:
+    """Up to `most` boxes x1, y1, x2, y2, score in pixels of level 0."""
+    found = []
+    for k, level in enumerate(levels):
+        [maps] = detector(level[None])
+        heat = maps[0]
+        peaks = heat == cv2.dilate(heat, np.ones((3, 3), np.uint8))
+        cells = np.argwhere((heat > threshold) & peaks)
+        values = maps[:, cells[:, 0], cells[:, 1]].T
+        found.append(boxes_at(values, cells, STRIDE * 2**k))
+    return suppress(np.concatenate(found), most)
+
+
+def cut(levels: Sequence[Tensor], box: NDArray[np.float32]) -> Tensor:
+    """3 x CROP x CROP of one face."""
+    k, x, y, side = place(box, len(levels))
+    level = levels[k]
+    height, width = level.shape[1:]
+    square = np.full((3, side, side), GREY, np.float32)
+    top, left = max(0, y), max(0, x)
+    bottom, right = min(height, y + side), min(width, x + side)
+    if bottom > top and right > left:
+        square[:, top - y : bottom - y, left - x : right - x] = level[:, top:bottom, left:right]
+    return np.stack([_scaled(plane) for plane in square])
+
+
+def _halved(level: Tensor) -> Tensor:
+    """The means of 2 x 2 pixels."""
+    height, width = (side // 2 * 2 for side in level.shape[1:])
+    rows = level[:, 0:height:2] + level[:, 1:height:2]
+    return np.asarray((rows[:, :, 0:width:2] + rows[:, :, 1:width:2]) / 4, np.float32)
+
+
+def _padded(level: Tensor) -> Tensor:
+    height, width = level.shape[1:]
+    margins = ((0, 0), (0, -height % 32), (0, -width % 32))
+    if not any(after for _, after in margins):
+        return level
+    return np.pad(level, margins, constant_values=GREY)
+
+
+def _scaled(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A square at CROP x CROP, bilinearly with antialiasing, as torch does it (after Pillow)."""
+    scaled = Picture.fromarray(plane).resize((CROP, CROP), Picture.Resampling.BILINEAR)
+    return np.asarray(scaled, np.float32)
