@@ -33,7 +33,8 @@ class Actor(Protocol):
 
     @property
     def kind(self) -> str:
-        """How the user was identified: `browser`, `account`, `key`, `proxy`, `oidc`, `cli`."""
+        """How the user was identified: `browser`, `account`, `key`, `proxy`, `oidc`, `cli`;
+        `system`: nobody, as when what was asked for is done."""
 
     @property
     def address(self) -> str:
@@ -41,15 +42,17 @@ class Actor(Protocol):
 
 
 @dataclass(frozen=True)
-class CommandLine:
-    """Whoever may run `pixelmill` on a host of the installation."""
+class Nobody:
+    """An actor who is no user."""
 
+    kind: str
     user: str = ""
-    kind: str = "cli"
     address: str = ""
 
 
-COMMAND_LINE = CommandLine()
+COMMAND_LINE = Nobody("cli")
+"""Whoever may run `pixelmill` on a host of the installation."""
+SYSTEM = Nobody("system")
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,10 @@ REAPER_LOCK = f"{PREFIX}reaper-lock"
 """Lock: one web process at a time looks for lost runs."""
 EXPIRY_LOCK = f"{PREFIX}expiry-lock"
 """Lock: one web process at a time deletes expired objects."""
+ERASURES = f"{PREFIX}erasures"
+"""Hash: user whose data are being erased -> 1 if the account goes too, else 0."""
+ERASURE_LOCK = f"{PREFIX}erasure-lock"
+"""Lock: one process at a time erases."""
 EXPIRY_PROGRESS = f"{PREFIX}expiry-progress"
 """Hash: S3 prefix -> key up to which expired objects have been deleted in this round."""
 HISTORIES = f"{PREFIX}histories"
@@ -242,14 +246,24 @@ def probed() -> str:
     return f"{PREFIX}probed"
 
 
+def uploads_folder(user: str) -> str:
+    """S3 prefix of all uploads of a user."""
+    return f"{UPLOADS}{user}/"
+
+
+def results_folder(user: str) -> str:
+    """S3 prefix of all results of a user."""
+    return f"{RESULTS}{user}/"
+
+
 def upload_object(user: str, upload_id: str) -> str:
     """S3 key of an upload's bytes."""
-    return f"{UPLOADS}{user}/{upload_id}"
+    return f"{uploads_folder(user)}{upload_id}"
 
 
 def result_folder(user: str, request_key: str) -> str:
     """S3 prefix of everything that came of one request: all editions of its result."""
-    return f"{RESULTS}{user}/{request_key}/"
+    return f"{results_folder(user)}{request_key}/"
 
 
 def edition_folder(user: str, request_key: str, made_s: int) -> str:

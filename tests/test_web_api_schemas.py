@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from web.api import responses, schemas
+from web.api import responses, schemas, share_schemas
 from web.api.shares import ShareBody
 from web.errors import ErrorBody
 from web.jobs.uploads import SignedUpload
@@ -19,7 +19,7 @@ from web.jobs.uploads import SignedUpload
         (responses.ModelBody, schemas.ModelCard),
         (ErrorBody, schemas.Error),
         (SignedUpload, schemas.Upload),
-        (ShareBody, schemas.Share),
+        (ShareBody, share_schemas.Share),
     ],
     ids=lambda kind: kind.__name__,
 )

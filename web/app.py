@@ -23,7 +23,19 @@ from tasks.clients import objects
 from tasks.settings import settings
 from web import health, metrics, routes
 from web.accounts import Accounts
-from web.api import audit, events, history, jobs, me, models, predict, responses, shares, uploads
+from web.api import (
+    audit,
+    events,
+    history,
+    jobs,
+    me,
+    me_data,
+    models,
+    predict,
+    responses,
+    shares,
+    uploads,
+)
 from web.api_keys import ApiKeys
 from web.audit import AuditLog
 from web.errors import add_handlers
@@ -32,6 +44,7 @@ from web.jobs.stats import StatsReader
 from web.limits import CACHE_LIMIT_S, STATE_LIMIT_S
 from web.live.pubsub import PubSub
 from web.maintenance.audit_trim import audit_trim
+from web.maintenance.erasure import Eraser
 from web.maintenance.expired_objects import expired_objects
 from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
@@ -67,6 +80,7 @@ ROUTED = (
     events,
     models,
     me,
+    me_data,
     audit,
     login,
     programs,
@@ -91,6 +105,7 @@ def create() -> ASGIApp:
             reaper(state, service.catalogue),
             expired_objects(state, objects()),
             audit_trim(state),
+            Eraser(state, cache, objects()).loop(),
             health.pulse(),
         ]
         pubsub.start()

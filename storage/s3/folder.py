@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from heapq import nsmallest
@@ -56,6 +57,16 @@ class FolderObjects:
         for path in list(files_below(os.path.dirname(start))):
             if path.startswith(start):
                 os.unlink(path)
+
+    def erase_page(self, prefix: str) -> int:
+        """Remove every object whose key starts so, and the folders; answers how many."""
+        paths = files_below(self._prefix + os.path.dirname(prefix))
+        going = [path for path in paths if path.startswith(self._prefix + prefix)]
+        for path in going:
+            os.unlink(path)
+        if prefix.endswith("/"):
+            shutil.rmtree(self._prefix + prefix, ignore_errors=True)
+        return len(going)
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` files of `prefix` whose keys come after `after`, in order."""

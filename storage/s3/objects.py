@@ -11,6 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from storage.errors import StorageDown
+from storage.s3 import erasure
 from storage.s3.fast_path import Direct
 
 PRESIGN_S = 900
@@ -63,6 +64,10 @@ class Objects(Protocol):
 
     def delete_all(self, prefix: str) -> None:
         """Remove every object whose key starts so."""
+
+    def erase_page(self, prefix: str) -> int:
+        """Remove some objects whose keys start so, and every earlier version of them that the
+        server keeps; answers how many there were: 0 if none is left."""
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` objects of `prefix` whose keys come after `after`, in order."""
@@ -136,6 +141,10 @@ class S3Objects:
             for listed in page:
                 self.delete(listed.key)
             after = page[-1].key
+
+    def erase_page(self, prefix: str) -> int:
+        """Remove some objects whose keys start so, and their versions; answers how many."""
+        return erasure.erase_page(self._client, self.bucket, prefix)
 
     def page(self, prefix: str, after: str, most: int) -> list[Listed]:
         """The first `most` objects of `prefix` whose keys come after `after`, in order."""

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from tasks.errors import BadInput
-from web.api import schemas
+from web.api import audit_schemas, schemas
 from web.audit import Filter, as_json, audit_of
 from web.errors import json_response
 from web.middleware.identity import identity_of
@@ -42,7 +42,7 @@ Wanted = Annotated[Filter, Depends(_filter)]
 
 
 @router.get(
-    "/audit", responses={200: {"model": schemas.Audit}, **schemas.FAILURES, 403: _FORBIDDEN}
+    "/audit", responses={200: {"model": audit_schemas.Audit}, **schemas.FAILURES, 403: _FORBIDDEN}
 )
 async def list_events(
     request: Request,

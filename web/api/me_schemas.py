@@ -69,3 +69,9 @@ class KeyRequest(BaseModel):
         allow_inf_nan=False,
         description="Days until it expires; without it, it does not.",
     )
+
+
+class Erasure(BaseModel):
+    """Whether anything of yours is left."""
+
+    state: Literal["erasing", "erased"]

@@ -166,61 +166,6 @@ class Jobs(BaseModel):
     )
 
 
-class ShareRequest(BaseModel):
-    """Which picture a link shows, and for how long."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    object: str = Field(
-        max_length=64,
-        description="Its name in the job's `result.objects`.",
-        json_schema_extra={"pattern": "^[a-z0-9_-]+$"},
-    )
-    expires_s: int = Field(
-        default=7 * 86_400,
-        ge=1,
-        le=366 * 86_400,
-        description="Seconds for which the link works, at most until the result is removed.",
-    )
-
-
-class Share(BaseModel):
-    """A link to one picture."""
-
-    id: str
-    job: str
-    object: str
-    url: str = Field(description="Whoever has it sees the picture, without a key or a cookie.")
-    created: datetime
-    expires: datetime
-
-
-class Shares(BaseModel):
-    """Your links that still work."""
-
-    shares: list[Share]
-
-
-class AuditEvent(BaseModel):
-    """Something that somebody did."""
-
-    id: str
-    at: datetime
-    user: str = Field(description="Empty where nobody is known, as at a failed sign-in.")
-    kind: str = Field(description="By what the user was known, or `cli`.")
-    action: str
-    target: str = Field(description="The id or the account that it was done to; may be empty.")
-    network: str = Field(description="The /24 or /48 network that it came from.")
-    outcome: str = Field(description="`ok`, or the code of the error.")
-
-
-class Audit(BaseModel):
-    """A page of the audit log, newest first."""
-
-    events: list[AuditEvent]
-    next: str | None = Field(description="Send it as `cursor` for the next page.")
-
-
 class JobRequest(BaseModel):
     """Name the image in one of three ways: `upload`, `uploads`, or `sha256` and `variant`."""
 
@@ -320,8 +265,6 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """Answers that every route may give, for the OpenAPI document."""
-SHARES_OFF: dict[str, Any] = {"model": Failure, "description": "This server makes no links."}
-TOO_MANY_SHARES: dict[str, Any] = {"model": Failure, "description": "You have as many as one may."}
 JOB: dict[int | str, dict[str, Any]] = {
     200: {"model": Job, "description": "The job has ended."},
     202: {"model": Job, "description": "The job is under way."},

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tasks.errors import BadInput
 from tasks.settings import settings
-from web.api import schemas
+from web.api import schemas, share_schemas
 from web.api.jobs import checked_id
 from web.api.pictures import Proxy
 from web.api.routing import ParsedRoute
@@ -31,7 +31,7 @@ router = APIRouter(tags=schemas.TAGS, route_class=ParsedRoute)
 
 
 class ShareBody(TypedDict):
-    """schemas.Share."""
+    """share_schemas.Share."""
 
     id: str
     job: str
@@ -44,10 +44,10 @@ class ShareBody(TypedDict):
 @router.post(
     f"{schemas.PREFIX}/jobs/{{job_id}}/shares",
     status_code=201,
-    response_model=schemas.Share,
-    responses={**schemas.FAILURES, 403: schemas.SHARES_OFF, 409: schemas.TOO_MANY_SHARES},
+    response_model=share_schemas.Share,
+    responses={**schemas.FAILURES, 403: share_schemas.OFF, 409: share_schemas.TOO_MANY},
 )
-async def create_share(request: Request, job_id: str, body: schemas.ShareRequest) -> Response:
+async def create_share(request: Request, job_id: str, body: share_schemas.ShareRequest) -> Response:
     """Make a link that shows one picture of a job to whoever has the link, and nothing else."""
     service = service_of(request)
     job = await service.get(identity_of(request).user, checked_id(job_id))
@@ -57,7 +57,7 @@ async def create_share(request: Request, job_id: str, body: schemas.ShareRequest
 
 
 @router.get(
-    f"{schemas.PREFIX}/shares", responses={200: {"model": schemas.Shares}, **schemas.FAILURES}
+    f"{schemas.PREFIX}/shares", responses={200: {"model": share_schemas.Shares}, **schemas.FAILURES}
 )
 async def list_shares(request: Request) -> Response:
     """Your links that still work, the last to expire first."""

@@ -17,6 +17,7 @@ from tasks.errors import BadInput
 from tasks.settings import settings
 from web.jobs import admission, counters, parameters
 from web.jobs.catalogue import CachedCatalogue
+from web.jobs.erasure import Erasures
 from web.jobs.history import History
 from web.jobs.limiter import Limiter
 from web.jobs.publisher import Publisher
@@ -44,6 +45,7 @@ class JobService:
         self.sessions, self.shares = Sessions(state), Shares(state)
         self.uploads = Uploads(state, objects, self.room.check_new)
         self.results = Results(cache, objects)
+        self.erasures = Erasures(state)
         self.history = History(state, self.catalogue.read_jobs)
         self.watcher = JobWatcher(pubsub, state, self.catalogue.read_jobs)
         self.starter = RunStarter(state, self.uploads, Publisher(state), self.limiter)

@@ -40,6 +40,11 @@ def set_cookie(user: str) -> str:
     return f"{cookie_name()}={signed(user)}; {flags}"
 
 
+def end_cookie() -> str:
+    """The Set-Cookie header that makes this browser nobody."""
+    return f"{cookie_name()}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+
+
 def own_cookie(values: Sequence[bytes]) -> bytes:
     """Our cookie out of the Cookie headers of a request, as `name=value`; empty if there is none.
 

@@ -1,0 +1,120 @@
+"""Erasure of all that belongs to a user: who waits for it, and which keys are theirs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from storage import keys
+from storage.redis.answers import fields, text, texts
+from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
+
+NAMED = (
+    "user-runs", "user-jobs", "user-shares", "user-keys", "upload", "upload-of", "upload-jobs",
+    "idempotency", "session", "stored",
+)  # fmt: skip
+"""Kinds of keys that have the user's name in their own name, `px2:<kind>:<user>`."""
+NAMED_OF_ACCOUNT = ("user", "quota", "usage")
+"""Those that stay while the account does: its limits must not be lifted by an erasure."""
+NOTED = ("job", "run", "share", "key")
+"""Kinds of hashes that have the user's name in their field `user`."""
+LOOK = 500
+"""Keys that one script looks at."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a part of all keys has of some users."""
+
+    keys: Sequence[str]
+    running: int
+    """Their runs that have not ended; those are not among the keys."""
+    next: str
+    """Where the next part begins; empty after the last one."""
+
+
+def request(user: str, *, with_account: bool) -> Call[int]:
+    """Note that all data of this user are to be erased."""
+    words = ("HSET", keys.ERASURES, user, int(with_account))
+    return command(int, *words, kinds=NUMBER)
+
+
+def requested() -> Call[Mapping[str, bool]]:
+    """The users whose data are to be erased -> whether their accounts are, too."""
+
+    def parse(answer: Any) -> Mapping[str, bool]:
+        return {user: flag == "1" for user, flag in fields(answer).items()}
+
+    return command(parse, "HGETALL", keys.ERASURES, kinds=FIELDS)
+
+
+def is_requested(user: str) -> Call[bool]:
+    """Whether the data of this user are still being erased."""
+    return command(bool, "HEXISTS", keys.ERASURES, user, kinds=NUMBER)
+
+
+def done(user: str) -> Call[int]:
+    """Note that nothing of this user is left."""
+    return command(int, "HDEL", keys.ERASURES, user, kinds=NUMBER)
+
+
+def lock(life_ms: int) -> Call[bool]:
+    """Whether this process may erase from now on, for as long as it lengthens the lock."""
+    words = ("SET", keys.ERASURE_LOCK, 1, "NX", "PX", life_ms)
+    return command(bool, *words, kinds=MAYBE_TEXT)
+
+
+def lengthen_lock(life_ms: int) -> Call[int]:
+    """Hold the lock for so long from now on."""
+    return command(int, "PEXPIRE", keys.ERASURE_LOCK, life_ms, kinds=NUMBER)
+
+
+def unlock() -> Call[int]:
+    """Let another process erase."""
+    return command(int, "DEL", keys.ERASURE_LOCK, kinds=NUMBER)
+
+
+def oldest_jobs(user: str, most: int) -> Call[list[str]]:
+    """Ids in a user's history."""
+    return command(texts, "ZRANGE", keys.user_jobs(user), 0, most - 1, kinds=ARRAY)
+
+
+def forget_entries(user: str, job_ids: Sequence[str]) -> Call[int]:
+    """Take jobs out of a user's history, whose records may be gone."""
+    return command(int, "ZREM", keys.user_jobs(user), *job_ids, kinds=NUMBER)
+
+
+def forget_history(user: str) -> Call[int]:
+    """Take a user out of those who have a history."""
+    return command(int, "ZREM", keys.HISTORIES, user, kinds=NUMBER)
+
+
+def find_owned(users: Mapping[str, bool], cursor: str = "", *, look: int = LOOK) -> Call[Found]:
+    """What a part of all keys of a Redis, state or cache, has of these users, as `requested` names
+    them: of their accounts only where those go too."""
+
+    def parse(answer: Sequence[Any]) -> Found:
+        next_cursor, running, *found = answer
+        after, names = text(next_cursor), texts(found)
+        going = [name for name in names if not _stays(name, users)]
+        return Found(going, int(running), "" if after == "0" else after)
+
+    values = {
+        "cursor": cursor or "0",
+        "count": look,
+        "users": dict.fromkeys(users, 1),
+        "named": dict.fromkeys((*NAMED, *NAMED_OF_ACCOUNT), 1),
+        "noted": dict.fromkeys(NOTED, 1),
+        "results": keys.RESULTS,
+    }
+    return script("find_owned", parse, [], values, kinds=ARRAY)
+
+
+def _stays(name: str, users: Mapping[str, bool]) -> bool:
+    """Whether this key belongs to an account that stays."""
+    kind, user = name.split(":")[1:3]
+    return kind in NAMED_OF_ACCOUNT and not users.get(user)
+
+
+def remove(names: Sequence[str]) -> Call[int]:
+    """Remove these keys."""
+    return command(int, "UNLINK", *names, kinds=NUMBER)
