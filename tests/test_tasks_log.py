@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from stack import REPOSITORY
 
+SECRET = "GET /bucket/key?X-Amz-Signature=00112233"
 FULL = Path("/dev/full")
 """Every write to it fails: no space left on device."""
 
@@ -25,3 +26,19 @@ def test_a_log_that_cannot_be_written_fails_nobody() -> None:
         )
 
     assert out.stdout == b"went on\n"
+
+
+@pytest.mark.parametrize("library", ["botocore.auth", "urllib3.connectionpool", "httpx"])
+def test_libraries_do_not_log_whole_requests_whatever_the_level(library: str) -> None:
+    code = (
+        "import logging; from tasks.log import configure; configure('debug')\n"
+        "logging.basicConfig(level='DEBUG')\n"  # as Celery does
+        f"logging.getLogger({library!r}).info({SECRET!r})\n"
+        "logging.getLogger('other').debug('heard')"
+    )
+
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True
+    )
+
+    assert "heard" in out.stderr and SECRET not in out.stderr

@@ -205,6 +205,22 @@ def test_a_server_that_refuses_is_unavailable(
     assert weight.url in str(caught.value) and caught.value.hint
 
 
+def test_neither_logs_nor_errors_repeat_a_token_of_an_address(
+    weight: Weight, server: Server, tmp_path: Path
+) -> None:
+    server.cuts = [100_000]
+    secret = replace(weight, url=f"{server.url}/net.safetensors?token=geheim")
+    with capture_logs() as lines:
+        weights.fetch(secret, tmp_path / "first")
+    server.status = 403
+
+    with pytest.raises(Unavailable) as error:
+        weights.fetch(secret, tmp_path / "second")
+
+    assert f"{server.url}/net.safetensors" in str(lines) and "geheim" not in str(lines)
+    assert server.url in str(error.value) and "geheim" not in str(error.value)
+
+
 def test_where_downloads_are_forbidden_nothing_is_asked(
     weight: Weight, server: Server, tmp_path: Path
 ) -> None:

@@ -6,9 +6,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from structlog.testing import capture_logs
 
-from web.middleware.access_log import AccessLog, shortened
+from web.middleware.access_log import AccessLog
 from web.middleware.identity import Identity
 from web.middleware.scopes import ALL_SCOPES
+from web.text import logged
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -47,4 +48,18 @@ async def test_one_that_breaks_is_logged_as_well() -> None:
 
 
 def test_long_paths_are_cut() -> None:
-    assert len(shortened("/x" * 500)) == 80
+    assert len(logged("/x" * 500)) == 80
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/api/v1/predict/toy/my passport.jpg", "/api/v1/predict/toy/*"),
+        ("/s/Zm9vYmFyYmF6cXV4", "/s/*"),
+        ("/pixelmill/in/ada/photo", "/pixelmill/*"),
+        ("/ui/gradio_api/file=holiday.png", "/ui/gradio_api/file=*"),
+        (f"/api/v1/jobs/{ID}/events", "/api/v1/jobs/*/events"),
+    ],
+)
+def test_a_path_is_logged_without_names_of_files_and_links(path: str, told: str) -> None:
+    assert logged(path) == told

@@ -14,7 +14,7 @@ from storage.errors import StorageDown
 from tasks.errors import BadInput, JobError, Unavailable, storage_unavailable
 from web import routes
 from web.jobs.admission import Busy
-from web.text import sentence, shown
+from web.text import logged, sentence, shown
 
 log = structlog.get_logger()
 RETRY_AFTER_S = 5
@@ -72,7 +72,7 @@ def error_response(error: JobError) -> Response:
 
 def storage_response(error: StorageDown, path: str) -> Response:
     """The answer while a Redis or S3 is unavailable."""
-    log.warning("storage down", path=path, reason=str(error))
+    log.warning("storage down", path=logged(path), reason=str(error))
     return error_response(storage_unavailable())
 
 
@@ -139,7 +139,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        log.error("unhandled exception", path=request.url.path, exc_info=error)
+        log.error("unhandled exception", path=logged(request.url.path), exc_info=error)
         return error_response(
             JobError("the server failed", hint="The log of the web process says more.")
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,12 @@ class Params(BaseModel):
     """Base of every model's parameters, which make the form, the API's schema and the cache key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def shown_address(url: str) -> str:
+    """An address for logs and messages: without a name, a password or a signature."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,9 @@ class Weight:
     @property
     def source(self) -> str:
         """Where the file comes from, for messages."""
-        return self.url or f"{self.hub or self.package} {self.version}, {self.member}"
+        if self.url:
+            return shown_address(self.url)
+        return f"{self.hub or self.package} {self.version}, {self.member}"
 
     @property
     def stored_sha256(self) -> str:

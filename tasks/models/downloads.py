@@ -17,7 +17,7 @@ import httpx
 import structlog
 
 from tasks.errors import ModelFailure, Unavailable
-from tasks.models.base import Weight
+from tasks.models.base import Weight, shown_address
 from tasks.models.wheels import Progress
 
 PAUSES_S = (1.0, 2.0, 4.0)
@@ -36,6 +36,11 @@ class Address(NamedTuple):
     url: str
     headers: Mapping[str, str]
 
+    @property
+    def shown(self) -> str:
+        """The address for logs and messages."""
+        return shown_address(self.url)
+
 
 def read(weight: Weight, part: Path, report: Progress) -> bytes:
     """The bytes of the weight's file, which passes through `part`.
@@ -48,7 +53,7 @@ def read(weight: Weight, part: Path, report: Progress) -> bytes:
     is_continued = part.exists()
     data = _fetched(weight, address, part, report)
     if is_continued and _sha256(data) != weight.sha256:
-        log.warning("continued download is wrong; downloaded again", url=address.url)
+        log.warning("continued download is wrong; downloaded again", url=address.shown)
         data = _fetched(weight, address, part, report)
     _check(weight, address, data)
     return data
@@ -66,7 +71,7 @@ def _fetched(weight: Weight, address: Address, part: Path, report: Progress) -> 
             failures = 0 if _size(part) > size else failures + 1
             if failures > len(PAUSES_S):
                 raise _unavailable(address, str(error) or type(error).__name__) from error
-            log.warning("download interrupted", url=address.url, reason=str(error))
+            log.warning("download interrupted", url=address.shown, reason=str(error))
             time.sleep(PAUSES_S[max(0, failures - 1)])
     data = part.read_bytes()
     part.unlink()
@@ -129,7 +134,7 @@ def _answer(address: Address, done: int) -> Iterator[httpx.Response]:
 def _check(weight: Weight, address: Address, data: bytes) -> None:
     if (actual := _sha256(data)) != weight.sha256:
         raise ModelFailure(
-            f"wrong weights at {address.url}: expected sha256 {weight.sha256}, got {actual}",
+            f"wrong weights at {address.shown}: expected sha256 {weight.sha256}, got {actual}",
             hint="The server has another file than the one this model was tested with; find out "
             "why before you trust it.",
         )
@@ -143,7 +148,7 @@ def _refused(address: Address, status: int) -> Unavailable:
 
 def _unavailable(address: Address, reason: str) -> Unavailable:
     return Unavailable(
-        f"the weights at {address.url} could not be downloaded: {reason}",
+        f"the weights at {address.shown} could not be downloaded: {reason}",
         hint="Check the network and the address, or copy the weights folder of a machine that has "
         "them; workers also read them from S3.",
     )

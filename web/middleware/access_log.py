@@ -1,7 +1,6 @@
 """The access log: one line per request, without ids or secrets; enabled by PIXELMILL_ACCESS_LOG."""
 
 import hashlib
-import re
 import secrets
 from time import perf_counter
 from typing import Any
@@ -9,10 +8,7 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ID = re.compile(r"[0-9a-f]{16,}")
-"""Ids in a path. Readers of the log must not learn which job or upload a request was about."""
-MAX_PATH = 80
-"""Characters of a path that are logged."""
+from web.text import logged
 
 log = structlog.get_logger("access")
 
@@ -45,17 +41,12 @@ class AccessLog:
             log.info("request", **_fields(scope, status, sent, perf_counter() - started_s))
 
 
-def shortened(path: str) -> str:
-    """The path with its ids replaced by `*`, cut to MAX_PATH characters."""
-    return ID.sub("*", path)[:MAX_PATH]
-
-
 def _fields(scope: Scope, status: int, sent: int, seconds: float) -> dict[str, Any]:
     identity = scope.get("state", {}).get("identity")
     return {
         "id": secrets.token_hex(4),
         "method": scope["method"],
-        "path": shortened(scope["path"]),
+        "path": logged(scope["path"]),
         "status": status,  # 0: the client disconnected before there was an answer
         "ms": round(seconds * 1000, 1),
         "bytes": sent,
