@@ -10,6 +10,7 @@ PATTERNS = {
     "a signed address": rb"X-Amz-(?:Credential|Security-Token|Algorithm)=",
     "the start of a signed request": rb"AWS4-HMAC-SHA256",
     "an API key": rb"(?i)bearer[ \"':=]+(?!<|\*)[A-Za-z0-9._~+/=-]{6,}",
+    "a key of ours": rb"pm_[A-Za-z0-9_-]{12,}",  # lists of keys show less of each
     "a cookie": rb"pixelmill_[0-9a-f]{6,}=[A-Za-z0-9._@+-]{8,}",
     "a password in an address": rb"://[^/\s:@\"']*:(?!\*+@)[^/\s@\"']+@",
     "a picture": rb"\xff\xd8\xff|\\xff\\xd8\\xff|\x89PNG|\\x89PNG|/9j/4AAQ|iVBORw0KGgo",

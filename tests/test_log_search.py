@@ -143,6 +143,7 @@ def test_the_logs_of_an_installation_that_breaks_tell_no_secret(
         b"url=http://host/x?X-Amz-Credential=key%2F2026",
         b"StringToSign: AWS4-HMAC-SHA256",
         b"headers={'authorization': 'Bearer abcdefgh'}",
+        b"event=asked key=pm_0123456789abcdefghij",
         b"cookie: pixelmill_0123456789=u0123.aBcD.signature",
         b"connected to redis://:geheim@127.0.0.1:6379",
         b"body=b'\\xff\\xd8\\xff\\xe0'",
@@ -164,6 +165,7 @@ def test_a_line_that_tells_a_secret_is_found(tmp_path: Path, line: bytes) -> Non
     [
         b"Connected to tasks.celery_transport:Transport://:**@127.0.0.1:33435/0",
         b"event=request path=/api/v1/predict/toy/* status=200",
+        b"event=revoked key=pm_0123456",
         b"result alpha.png and preview.webp removed",
         b"the header authorization is not well formed",
     ],
