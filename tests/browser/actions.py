@@ -1,10 +1,29 @@
 """What a person does on the page."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page
+
+TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff"}
+SIDE = 320
+
+
+def as_file(picture: Image.Image, kind: str, **options: Any) -> dict[str, Any]:
+    """The picture as a file to pick."""
+    data = io.BytesIO()
+    picture.save(data, kind, **options)
+    return {"name": f"a.{kind.lower()}", "mimeType": TYPES[kind], "buffer": data.getvalue()}
+
+
+def bottle() -> Image.Image:
+    """A red bottle on a light wall, higher than wide, with a blue foot that shows what is up."""
+    picture = Image.new("RGB", (240, SIDE), (235, 232, 226))
+    picture.paste((200, 30, 30), (80, 60, 160, 300))
+    picture.paste((30, 40, 160), (80, 240, 160, 300))
+    return picture
 
 
 def pick(page: Page, *files: Any) -> None:

@@ -360,7 +360,7 @@ def test_the_threshold_hides_boxes_without_a_request(page: Page):
 
     page.locator("#alone .threshold input").fill("0.75")
 
-    expect(page.locator("#alone .boxes div")).to_have_text(["facemask 90 %"])
+    expect(page.locator("#alone .boxes span")).to_have_text(["facemask 90 %"])
     assert page.traffic.requests == []
 
 

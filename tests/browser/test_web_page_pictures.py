@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from actions import downloaded, drawn, pick
+from actions import SIDE, as_file, bottle, downloaded, drawn, pick
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from playwright.sync_api import Page, Route, expect
@@ -17,8 +17,6 @@ from deploy.client.folders import ENDINGS
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 ASTRONAUT = EXAMPLES / "astronaut.jpg"
-TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff"}
-SIDE = 320
 
 READ_ROWS = """async (files) => {
     const { uprightOf } = await import("/static/photos.js");
@@ -34,21 +32,6 @@ READ_ROWS = """async (files) => {
     return read;
 }"""
 """Reads data: addresses as the page reads a photo, seven rows at a time."""
-
-
-def as_file(picture: Image.Image, kind: str, **options: Any) -> dict[str, Any]:
-    """The picture as a file to pick."""
-    data = io.BytesIO()
-    picture.save(data, kind, **options)
-    return {"name": f"a.{kind.lower()}", "mimeType": TYPES[kind], "buffer": data.getvalue()}
-
-
-def bottle() -> Image.Image:
-    """A red bottle on a light wall, higher than wide, with a blue foot that shows what is up."""
-    picture = Image.new("RGB", (240, SIDE), (235, 232, 226))
-    picture.paste((200, 30, 30), (80, 60, 160, 300))
-    picture.paste((30, 40, 160), (80, 240, 160, 300))
-    return picture
 
 
 def turned(picture: Image.Image, orientation: int) -> tuple[Image.Image, Image.Exif]:

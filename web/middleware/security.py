@@ -37,8 +37,10 @@ DOCS_POLICY = (
 FORM_POLICY = f"default-src 'none'; style-src 'self'; {_ALL_PAGES}"
 OBJECT_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 """For objects in S3: whatever type a file claims to have, the browser runs no code in it."""
+STATIC_POLICY = "default-src 'none'; script-src 'self'; frame-ancestors 'none'"
+"""For scripts, on which a policy has an effect if a worker runs them: it may load its modules."""
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-"""For JSON, and for scripts and styles, on which a policy has no effect."""
+"""For JSON, on which a policy has no effect."""
 HSTS = "max-age=31536000"
 
 
@@ -106,9 +108,13 @@ class Security:
             return "api"
         if path.startswith((self._objects, "/s/")):
             return "object"
-        return {"ui": "page", "docs": "docs", "login": "form", "logout": "form"}.get(
-            path[1:].partition("/")[0], "api"
-        )
+        return {
+            "ui": "page",
+            "static": "static",
+            "docs": "docs",
+            "login": "form",
+            "logout": "form",
+        }.get(path[1:].partition("/")[0], "api")
 
 
 def _keep_own_cookie(scope: Scope, head: dict[bytes, bytes]) -> None:
@@ -141,6 +147,7 @@ def _headers_by_kind() -> dict[str, list[tuple[bytes, bytes]]]:
         "page": PAGE_POLICY.format(objects=objects),
         "docs": DOCS_POLICY,
         "form": FORM_POLICY,
+        "static": STATIC_POLICY,
         "object": OBJECT_POLICY,
         "api": API_POLICY,
     }

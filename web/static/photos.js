@@ -21,9 +21,8 @@ const TURNS = {
 
 /** A canvas and its context. `isRead`: its pixels will be read, so it is kept in the CPU's memory. */
 export function canvasOf(width, height, isRead = false, options = {}) {
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
+  const canvas = globalThis.document ? document.createElement("canvas") : new OffscreenCanvas(width, height);
+  Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d", { willReadFrequently: isRead, ...options });
   context.imageSmoothingQuality = "high";
   return [canvas, context];

@@ -8,12 +8,13 @@ const QUALITY = 0.92;
 /** `97 %`, near 0 and 1 `99.7 %`; rounded down there, so that only certainty is 100 %. */
 export const percent = (share) => `${share >= 0.01 && share < 0.99 ? Math.round(share * 100) : Math.floor(share * 1000) / 10} %`;
 
-/** Canvas -> Blob; rejects if the canvas is too large for this browser. */
-export function written(canvas, type, quality = QUALITY) {
-  return new Promise((resolve, reject) => {
-    const made = (blob) => (blob?.type === type ? resolve(blob) : reject(new Error(`no ${type} in this browser`)));
-    canvas.toBlob(made, type, quality);
-  });
+/** Canvas -> Blob; rejects if the canvas is too large for this browser, or cannot be written as that type. */
+export async function written(canvas, type, quality = QUALITY) {
+  const blob = canvas.convertToBlob
+    ? await canvas.convertToBlob({ type, quality })
+    : await new Promise((resolve) => canvas.toBlob(resolve, type, quality));
+  if (blob?.type !== type) throw new Error(`no ${type} in this browser`);
+  return blob;
 }
 
 const known = new Map();

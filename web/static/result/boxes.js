@@ -1,8 +1,9 @@
-/** Boxes on a photo: on the screen, and in the file that a person downloads. */
+/** Boxes on a photo: their colours, the places of their labels, and the file that a person downloads. */
 
 import { canvasOf } from "../photos.js";
 import { percent } from "../pictures.js";
-import { make } from "../state.js";
+
+const MOST_STEPS = 8; // heights of a label by which it may be moved away
 
 // White text on each has a contrast of at least 4.5 : 1.
 const PALETTE = ["#0b7468", "#b93a22", "#6a45c9", "#8a5c00", "#1f66b0", "#a03279"];
@@ -15,20 +16,26 @@ export function boxed(source, boxes, colours, scale) {
   context.lineWidth = line;
   context.font = `600 ${line * 6}px system-ui, sans-serif`;
   context.textBaseline = "bottom";
-  for (const { box, label, score } of boxes) {
-    const [x1, y1, x2, y2] = box.map((edge) => edge * scale);
-    const text = `${label} ${percent(score)}`;
-    context.fillStyle = context.strokeStyle = colours.get(label);
+  const scaled = boxes.map(({ box }) => box.map((edge) => edge * scale));
+  const texts = boxes.map(textOf);
+  const sizes = texts.map((text) => [context.measureText(text).width + line * 4, line * 9]);
+  const places = labelPlaces(scaled, sizes, canvas);
+  boxes.forEach(({ label }, i) => {
+    const [x1, y1, x2, y2] = scaled[i];
+    context.strokeStyle = colours.get(label);
     context.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    const top = Math.max(y1, line * 9);
-    const wide = context.measureText(text).width + line * 4;
-    const left = Math.max(0, Math.min(x1 - line / 2, canvas.width - wide));
-    context.fillRect(left, top - line * 9, wide, line * 9);
+  });
+  boxes.forEach(({ label }, i) => {
+    const [[left, top], [wide, high]] = [places[i], sizes[i]];
+    context.fillStyle = colours.get(label);
+    context.fillRect(left, top, wide, high);
     context.fillStyle = "#fff";
-    context.fillText(text, left + line * 2, top - line);
-  }
+    context.fillText(texts[i], left + line * 2, top + high - line);
+  });
   return canvas;
 }
+
+export const textOf = ({ label, score }) => `${label} ${percent(score)}`;
 
 /** Label -> colour, the same for the same set of labels. */
 export function coloursOf(boxes) {
@@ -36,26 +43,24 @@ export function coloursOf(boxes) {
   return new Map(labels.map((label, index) => [label, PALETTE[index % PALETTE.length]]));
 }
 
-/** Boxes over a picture of width x height; positions in percent, so that they scale with it. */
-export function drawBoxes(root, boxes, colours, { width, height }) {
-  const share = (part, whole) => `${(100 * part) / whole}%`;
-  root.replaceChildren(
-    ...boxes.map(({ box: [x1, y1, x2, y2], label, score }) => {
-      const box = make("<div><span></span></div>");
-      Object.assign(box.style, {
-        left: share(x1, width),
-        top: share(y1, height),
-        width: share(x2 - x1, width),
-        height: share(y2 - y1, height),
-      });
-      box.style.setProperty("--colour", colours.get(label));
-      // The label has to stay inside the photo, since the rest is clipped.
-      box.classList.toggle("end", x1 + x2 > width);
-      box.classList.toggle("under", y1 < height / 12);
-      box.firstChild.textContent = `${label} ${percent(score)}`;
-      return box;
-    }),
-  );
+/**
+ * Where the labels go, as [left, top] each: above their boxes, or else below, or as near as they lie on no other.
+ * `sizes`: [width, height] of each label, in the units of the boxes and of the picture of `width` x `height`.
+ */
+export function labelPlaces(boxes, sizes, { width, height }) {
+  const taken = [];
+  return boxes.map(([x1, y1, x2, y2], i) => {
+    const [across, down] = sizes[i];
+    const inside = (left, top) => [Math.max(0, Math.min(width - across, left)), Math.max(0, Math.min(height - down, top))];
+    const [near, far] = [y1 - down, y2];
+    const wishes = [[x1, near], [x2 - across, near], [x1, far], [x2 - across, far]];
+    for (let step = 1; step <= MOST_STEPS; step++) wishes.push([x1, near - step * down], [x1, far + step * down]);
+    const free = ([left, top]) => !taken.some(([l, t, w, h]) => left < l + w && l < left + across && top < t + h && t < top + down);
+    const places = wishes.map((wish) => inside(...wish));
+    const place = places.find(free) ?? places[0];
+    taken.push([...place, across, down]);
+    return place;
+  });
 }
 
 /** `2 facemask, 1 no facemask`. */

@@ -2,25 +2,37 @@
 
 import { canvasOf, fit, Upright } from "../photos.js";
 import { blurredGround } from "./blur.js";
+import { isShaped, reachOf, shaped } from "./edge.js";
 import { between, Enlarger, greatest } from "./enlarge.js";
+import { KeptRows } from "./rows.js";
+import { mend, strokeRows } from "./strokes.js";
 
 const WORK_SIDE = 2048; // the server finds the subject at this size
 const SUBJECT = 13; // an alpha from which on a pixel belongs to the subject
-const STRIP_PIXELS = 2 ** 20; // computed at a time: little memory, and the page stays alive in between
+const STRIP_PIXELS = 2 ** 19; // computed at a time: little memory, and others get their turn in between
+/** What a person has changed of a matte: its edge, and strokes of the brush. */
+const UNCHANGED = { softness: 0, shift: 0, strokes: [] };
 
 export class Cutout {
   /**
    * `source`: the photo. `alpha`: the server's grey picture of any size, or null if `source` is cut out already.
    * `edges`: the server's colours near soft edges (those of the subject above, of the ground below), or null.
+   * `change`: {softness, shift, strokes}. `common`: what cut-outs that differ in their change alone have in common.
    */
-  constructor(source, alpha, edges) {
-    Object.assign(this, { source, alpha, edges, width: source.width, height: source.height });
+  constructor(source, alpha, edges, change = UNCHANGED, common = {}) {
+    Object.assign(this, { source, alpha, edges, change, common, width: source.width, height: source.height });
+    this.isChanged = isShaped(change) || change.strokes.length > 0;
+  }
+
+  /** The same with another change. */
+  changed(change) {
+    return new Cutout(this.source, this.alpha, this.edges, change, this.common);
   }
 
   /** The same, at most `longest` pixels a side. */
   scaled(longest) {
     const source = this.source.scaled(longest);
-    return source === this.source ? this : new Cutout(source, this.alpha, this.edges);
+    return source === this.source ? this : new Cutout(source, this.alpha, this.edges, this.change, { blurred: this.common.blurred });
   }
 
   /** Yields [top, rows as RGBA with straight alpha] from `top` to `bottom`. RGB is 0 where alpha is. */
@@ -28,41 +40,70 @@ export class Cutout {
     const count = Math.max(1, Math.floor(STRIP_PIXELS / this.width));
     for (; top < bottom; top += count) {
       yield [top, this.rows(top, Math.min(count, bottom - top))];
-      await new Promise((resolve) => setTimeout(resolve)); // other things of the page get their turn
+      await new Promise((resolve) => setTimeout(resolve)); // other things get their turn
     }
   }
 
   /** {left, top, right, bottom} of the subject in a picture of {width, height}, which may be smaller; null without. */
   subject() {
     if (this.found === undefined) {
-      const [width, height] = fit(this.alpha ?? this, WORK_SIDE);
+      const [width, height] = fit(this.isChanged ? this : (this.alpha ?? this), WORK_SIDE);
       const outline = outlineOf(this.alphaAt(width, height), width);
       this.found = outline && { ...outline, width, height };
     }
     return this.found;
   }
 
-  /** What is to be seen, at any size: one byte per pixel. */
+  /** What is to be seen, at any size that is not larger: one byte per pixel. */
   alphaAt(width, height) {
+    if (!this.isChanged) return this.foundAlphaAt(width, height);
+    const small = this.scaled(Math.max(width, height));
+    return alphaBytes(small.rows(0, small.height));
+  }
+
+  /** The same before all changes. */
+  foundAlphaAt(width, height) {
     return greyRows(this.alpha ?? alphaOf(this.source, width, height), { width, height }, 0, height);
   }
 
   /** The photo's ground, blurred, as a small picture; `null` where there is no photo but only what was cut out. */
   get blurredGround() {
-    if (this.alpha) this.blurred ??= blurredGround(this.source, (...size) => this.alphaAt(...size));
-    return this.blurred ?? null;
+    const { common } = this;
+    if (this.alpha) common.blurred ??= blurredGround(this.source, (...size) => this.foundAlphaAt(...size));
+    return common.blurred ?? null;
   }
 
   rows(top, count) {
     const pixels = this.source.rows(top, count);
-    if (!this.alpha) return pixels;
-    const mattes = this.isEnlarged() ? this.enlarger.strip(top, overWhite(pixels, this.source.isOpaque)) : this.matteOf(pixels, top);
-    if (this.edges) removeGround(pixels, mattes, this.edges, this, top);
-    for (let i = 0, at = 3; i < mattes.length; i++, at += 4) {
-      pixels[at] = (pixels[at] * mattes[i]) / 255;
-      if (!pixels[at]) pixels[at - 3] = pixels[at - 2] = pixels[at - 1] = 0;
-    }
+    if (!this.alpha && !this.isChanged) return pixels;
+    const strokes = strokeRows(this.change.strokes, this.width, this.height, top, count);
+    const kept = strokes && pixels.slice();
+    const [found, left] = this.isChanged ? this.changedMattes(top, count, strokes) : Array(2).fill(this.foundMattes(top, pixels));
+    if (this.edges) removeGround(pixels, found, this.edges, this, top);
+    if (strokes) putBack(pixels, kept, strokes);
+    finish(pixels, left, !this.alpha);
     return pixels;
+  }
+
+  /** [mattes that the model has found, those with the person's changes] of `count` rows from `top` on. */
+  changedMattes(top, count, strokes) {
+    const { width, height, change, common } = this;
+    const longest = Math.max(width, height);
+    const reach = isShaped(change) ? reachOf(change, longest) : 0;
+    const [from, to] = [Math.max(0, top - reach), Math.min(height, top + count + reach)];
+    const make = (first, rows) => new Uint8ClampedArray(this.foundMattes(first, this.source.rows(first, rows)));
+    common.mattes ??= new KeptRows(width, height, make);
+    const around = common.mattes.rows(from, to);
+    const own = (map) => map.slice((top - from) * width, (top - from + count) * width);
+    const left = own(isShaped(change) ? shaped(around, width, change, longest) : around);
+    if (strokes) mend(left, strokes);
+    return [own(around), left];
+  }
+
+  /** What the model has left of each pixel; of a source that is cut out already, its alpha. */
+  foundMattes(top, pixels) {
+    if (!this.alpha) return alphaBytes(pixels);
+    return this.isEnlarged() ? this.enlarger.strip(top, overWhite(pixels, this.source.isOpaque)) : this.matteOf(pixels, top);
   }
 
   isEnlarged() {
@@ -76,7 +117,29 @@ export class Cutout {
   }
 
   get enlarger() {
-    return (this.enlarging ??= new Enlarger(smallMatte(this.source, this.alpha), this.width, this.height));
+    return (this.common.enlarger ??= new Enlarger(smallMatte(this.source, this.alpha), this.width, this.height));
+  }
+}
+
+function alphaBytes(pixels) {
+  const alphas = new Uint8Array(pixels.length / 4);
+  for (let i = 0; i < alphas.length; i++) alphas[i] = pixels[4 * i + 3];
+  return alphas;
+}
+
+/** The photo's own colours again where the brush has kept something. */
+function putBack(pixels, photo, strokes) {
+  for (let at = 0; at < pixels.length; at += 4) {
+    const share = (strokes[at] * strokes[at + 3]) / 65025;
+    if (share) for (let i = at; i < at + 3; i++) pixels[i] += (photo[i] - pixels[i]) * share;
+  }
+}
+
+/** Write mattes into the alpha of pixels; `isWhole`: the mattes have the pixels' own alpha in them. */
+function finish(pixels, mattes, isWhole) {
+  for (let i = 0, at = 3; i < mattes.length; i++, at += 4) {
+    pixels[at] = isWhole && pixels[at] ? mattes[i] : (pixels[at] * mattes[i]) / 255;
+    if (!pixels[at]) pixels[at - 3] = pixels[at - 2] = pixels[at - 1] = 0;
   }
 }
 

@@ -3,38 +3,31 @@
 import { canWrite, TYPES } from "../pictures.js";
 import { lookParams } from "../state.js";
 import { send } from "../upload.js";
-import { boxOf, composed, encoded } from "./compose.js";
-import { pngOf } from "./png.js";
-import { createdPicture, fullCutout, objectOf } from "./sources.js";
-
-const SAFE_SIDE = 2048; // a canvas that every browser can hold
+import { isShaped } from "./edge.js";
+import { createdPicture, objectOf, openForFiles } from "./sources.js";
 
 /** A finished item's cut-out as a file: `kind` is one of TYPES, or `mask`; `say` gets what to know of it, in words. */
-export async function blobOf(item, look, kind, say) {
-  if (kind === "mask") return maskOf(item, look);
-  if (!(await canWrite(TYPES[kind]))) return byServer(item, look, kind, say);
-  const cutout = await fullCutout(item);
-  if (look.background === "blur" && !cutout.blurredGround) return byServer(item, look, kind, say);
-  const asked = kind === "jpeg" && !look.background ? { ...look, background: "#ffffff" } : look;
-  return madeHere(cutout, asked, TYPES[kind]).catch(() => {
-    say(`Too large for this browser: made with at most ${SAFE_SIDE} pixels a side.`);
-    return madeHere(cutout.scaled(SAFE_SIDE), asked, TYPES[kind]);
-  });
+export async function blobOf(renderer, { item, opened, look, strokes }, kind, say) {
+  if (kind !== "mask" && !(await canWrite(TYPES[kind]))) return byServer(item, look, strokes, kind, say);
+  if (look.background === "blur" && !opened.isMadeHere) return byServer(item, look, strokes, kind, say);
+  const key = await openForFiles(renderer, item, opened);
+  const { blob, isSmaller } = await renderer.call("file", { key, look, strokes, kind });
+  if (isSmaller) say("Too large for this browser: made with at most 2048 pixels a side.");
+  return blob;
 }
 
-async function madeHere(cutout, look, type) {
-  return encoded(composed(cutout, look, boxOf(cutout, look)), type);
+/** Whether the server can make the same: it knows nothing of the brush, of edges, of shadows and of places. */
+function isKnownToServer({ background, fit, at, edge, shadow }, strokes) {
+  const isPlaced = background === "picture" && (fit !== "cover" || at.x !== 0.5 || at.y !== 0.5);
+  return !strokes.length && !isShaped(edge) && !shadow.strength && !isPlaced;
 }
 
-async function maskOf(item, look) {
-  const cutout = await fullCutout(item).catch(() => null);
-  if (!cutout) return objectOf(item, "alpha");
-  return pngOf(composed(cutout, { ...look, background: "" }, boxOf(cutout, look)), 1);
-}
-
-async function byServer(item, look, kind, say) {
+async function byServer(item, look, strokes, kind, say) {
+  if (!isKnownToServer(look, strokes)) {
+    throw new Error(`only the server can write this file, and it has no brush, edge or shadow. Choose PNG, or undo those`);
+  }
   say("The server makes this file; one moment.");
-  const ground = look.background === "picture" ? { background: await send(look.file, item.controller.signal) } : {};
+  const ground = look.background === "picture" ? { background: await send(look.picture.file, item.controller.signal) } : {};
   const picture = await createdPicture(item, { ...lookParams(look), ...ground, format: kind }, "cutout", true);
   say(picture.type === TYPES[kind] ? "" : `Too large for ${kind.toUpperCase()}: the server made another format.`);
   return picture;

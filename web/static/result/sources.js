@@ -1,18 +1,42 @@
-/** From an item to pictures: the person's own photo, the server's objects, and the cut-out made of both. */
+/** From an item to what the renderer needs: the person's own photo, and the server's objects. */
 
 import { call, follow } from "../api.js";
-import { TURNED_HERE } from "../headers.js";
-import { bitmapOf, fit, Upright, uprightOf } from "../photos.js";
+import { headerOf, TURNED_HERE } from "../headers.js";
+import { fit, uprightOf } from "../photos.js";
 import { submit } from "../upload.js";
-import { Cutout, edgesOf } from "./cutout.js";
 
 /** Notes of a result which say that the server has read the photo otherwise than browsers do. */
 const READ_OTHERWISE = ["adobe_rgb_by_exif", "tone_mapped", "cut_short"];
 
-/** The person's own photo; after a reload its small copy; null if the browser cannot read it. */
-export async function original({ photo, thumb, job }) {
-  if (photo.file) return uprightOf(turnedAsByServer(photo, job?.result));
-  return thumb ? new Upright(await bitmapOf(await (await fetch(thumb)).blob()), 1, false) : null;
+let keys = 0;
+const keyOf = (item) => (item.key ??= `item-${++keys}`);
+
+/** Open the item's own photo in the renderer: {key, size}; the size is null if this browser cannot read it. */
+export async function openPhoto(renderer, item) {
+  const key = keyOf(item);
+  const photo = await photoOf(item);
+  let size = await renderer.call("open", { key, photo });
+  if (photo && !size) size = await renderer.call("open", { key, photo: await decodedHere(item.photo) });
+  return { key, size };
+}
+
+/** What the renderer needs of a photo; after a reload its small copy; null without both. */
+async function photoOf({ photo, thumb, job }) {
+  if (!photo.file) return thumb ? { file: await (await fetch(thumb)).blob() } : null;
+  photo.header ??= headerOf(new Uint8Array(await photo.file.arrayBuffer()));
+  const { file, header } = turnedAsByServer(photo, job?.result);
+  return { file, header };
+}
+
+/** What only the page itself can decode: a JPEG without its end. */
+async function decodedHere(photo) {
+  const upright = await uprightOf(photo);
+  if (!upright) return null;
+  const { orientation, isOpaque, width, height } = upright;
+  if (orientation === 1) return { bitmap: await createImageBitmap(upright.stored), isOpaque };
+  const canvas = new OffscreenCanvas(width, height);
+  upright.draw(canvas.getContext("2d"), width, height);
+  return { bitmap: canvas.transferToImageBitmap(), isOpaque };
 }
 
 /** Where the server has turned the file otherwise than this page would, the page follows it. */
@@ -26,55 +50,61 @@ function turnedAsByServer(photo, result) {
 }
 
 /** A sentence if the photo as drawn here is not what the server had, so that nothing of it would fit; else "". */
-export function misfitOf({ photo, job }, source) {
+function misfitOf({ photo, job }, size) {
   const { width, height } = job.result;
-  if (!photo.variant || !photo.file || !source || !width) return "";
-  const shrunk = fit(source, Math.max(width, height));
+  if (!photo.variant || !photo.file || !size || !width) return "";
+  const shrunk = fit(size, Math.max(width, height));
   const slack = photo.variant === "original" ? 0 : 1; // a shrunk photo's shorter side was rounded
   if (Math.abs(shrunk[0] - width) <= slack && Math.abs(shrunk[1] - height) <= slack) return "";
   return (
-    `This browser draws the photo at ${source.width} × ${source.height}, but the server read it as ` +
+    `This browser draws the photo at ${size.width} × ${size.height}, but the server read it as ` +
     `${width} × ${height}. What you see and download is the server's picture.`
   );
 }
 
-/** The photo as it may be shown beside the result: null where it does not fit. */
-export async function fittingSource(item) {
-  const source = await original(item).catch(() => null);
-  const misfit = misfitOf(item, source);
-  return { source: misfit ? null : source, misfit };
+/**
+ * Open a finished item in the renderer: {key, size, misfit, hasCutout, isMadeHere}. `isMadeHere`: its cut-out is made
+ * of the person's own photo; else it is the server's preview, and files are made of the server's cut-out.
+ */
+export async function openResult(renderer, item) {
+  const { key, size } = await openPhoto(renderer, item);
+  const misfit = misfitOf(item, size);
+  if (misfit) await renderer.call("open", { key, photo: null });
+  const { objects = {}, kind } = item.job.result;
+  const isMadeHere = Boolean(!misfit && canMakeHere(item, size));
+  const parts = kind === "boxes" ? {} : isMadeHere ? await matteOf(item) : await previewOf(item);
+  await renderer.call("give", { key, job: item.job.id, parts });
+  const hasCutout = Boolean(parts.alpha || parts.cut);
+  return { key, size: misfit ? null : size, misfit, hasCutout, isMadeHere, hasMatte: Boolean(objects.alpha) };
 }
 
-/** The cut-out that is shown: made here from the person's own photo, or else the server's preview; null without. */
-export async function shownCutout(item, source) {
-  if (canMakeHere(item, source)) return cutoutHere(item, source);
+async function matteOf(item) {
+  const hasEdges = item.job.result.objects.edge_colours;
+  const [alpha, edges] = await Promise.all([objectOf(item, "alpha"), hasEdges && objectOf(item, "edge_colours")]);
+  return { alpha, edges };
+}
+
+async function previewOf(item) {
   const { objects = {} } = item.job.result;
   const name = objects.preview ? "preview" : Object.keys(objects)[0];
-  return name ? new Cutout(new Upright(await readable(item, name), 1, false), null, null) : null;
+  return name ? { cut: await objectOf(item, name) } : {};
 }
 
-/** The cut-out at the photo's full size, for downloads; at least at the size that the server has. */
-export async function fullCutout(item) {
-  const { source } = await fittingSource(item);
-  if (canMakeHere(item, source)) return cutoutHere(item, source);
-  if (!item.job.result.objects.alpha) return shownCutout(item, source);
-  const picture = await createdPicture(item, {}, "cutout-png");
-  return new Cutout(new Upright(await bitmapOf(picture), 1, false), null, null);
+/** The key under which the renderer makes files of a result that `opened` has shown: at the largest size there is. */
+export async function openForFiles(renderer, item, { key, isMadeHere, hasMatte }) {
+  if (isMadeHere || !hasMatte) return key;
+  const cut = await createdPicture(item, {}, "cutout-png");
+  const full = `${key}-full`;
+  await renderer.call("open", { key: full, photo: null });
+  await renderer.call("give", { key: full, job: item.job.id, parts: { cut } });
+  return full;
 }
 
-function canMakeHere({ photo, job }, source) {
+function canMakeHere({ photo, job }, size) {
   const { objects = {}, notes = [] } = job.result;
   const isReadOtherwise = notes.some(({ code }) => READ_OTHERWISE.includes(code));
-  return Boolean(photo.file && source && objects.alpha && !isReadOtherwise);
+  return Boolean(photo.file && size && objects.alpha && !isReadOtherwise);
 }
-
-async function cutoutHere(item, source) {
-  const hasEdges = item.job.result.objects.edge_colours;
-  const [alpha, edges] = await Promise.all([readable(item, "alpha"), hasEdges && readable(item, "edge_colours")]);
-  return new Cutout(source, new Upright(alpha), edges ? edgesOf(edges) : null);
-}
-
-const readable = async (item, name) => bitmapOf(await objectOf(item, name));
 
 /** An object of the result as a Blob. */
 export async function objectOf(item, name) {

@@ -1,18 +1,21 @@
-/** Shows one result: before and after, backgrounds, zoom, boxes, labels, downloads. */
+/** Shows one result: before and after, the tools, zoom, boxes, labels, downloads. */
 
-import { bitmapOf, canvasOf, fit, Upright } from "../photos.js";
-import { save, TYPES, written } from "../pictures.js";
+import { canWrite, save, TYPES } from "../pictures.js";
 import { changed, state } from "../state.js";
-import { boxed, coloursOf, countsOf, drawBoxes } from "./boxes.js";
-import { boxOf, composed, drawn, groundPicture, PLAIN } from "./compose.js";
+import { t, translated } from "../words.js";
+import { coloursOf, countsOf } from "./boxes.js";
+import { Brush, BRUSH } from "./brush.js";
+import { PLAIN } from "./compose.js";
 import { blobOf } from "./downloads.js";
 import { gestures } from "./gestures.js";
-import { drawLabels, drawNotes } from "./overlays.js";
-import { createdPicture, fittingSource, original, shownCutout } from "./sources.js";
-import { TOOLS, Tools } from "./tools.js";
+import { drawBoxes, drawLabels, drawNotes } from "./overlays.js";
+import { Position } from "./position.js";
+import { Latest, Renderer } from "./renderer.js";
+import { createdPicture, openPhoto, openResult } from "./sources.js";
+import { Mover, TOOLS, Tools } from "./tools.js";
 
-const SHOWN_SIDE = 1600;
-const MAX_ZOOM = 10;
+const DRAFT_SIDE = 900; // of what is drawn while a slider moves
+const SHARP_MS = 120; // without a change, after which it is drawn sharply
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", c: "copy", d: "png" };
 const STEPS = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 };
 
@@ -29,12 +32,14 @@ const MARKUP = `
     <span class="side side-before" aria-hidden="true">Before</span>
     <span class="side side-after" aria-hidden="true">After</span>
     <div class="zoom" role="group" aria-label="Zoom">
+      <button type="button" data-act="hold" title="Hold to see the photo as it was">Hold to compare</button>
       <button type="button" data-act="out" aria-label="Zoom out">−</button>
       <button type="button" data-act="fit" title="Fit to the window">100 %</button>
       <button type="button" data-act="in" aria-label="Zoom in">+</button>
     </div>
   </div>
 </div>
+${BRUSH}
 <ol class="labels" aria-label="What the photo shows"></ol>
 <div role="status"><ul class="notes"></ul></div>
 ${TOOLS}
@@ -44,21 +49,33 @@ ${TOOLS}
 export class Viewer {
   constructor(root) {
     this.root = root;
-    this.say = (sentence) => (this.find(".said").textContent = sentence);
+    this.say = (sentence) => (this.find(".said").textContent = sentence && t(sentence));
     this.threshold = 0.5;
     this.latest = 0; // number of the latest call of showResult or showPhoto
-    this.shown = {}; // {item, result, source, misfit, cutout, box, before, after, boxes, colours}
+    this.shown = { boxes: [], opened: {}, box: { width: 1, height: 1 }, size: { width: 1, height: 1 } };
     root.innerHTML = MARKUP;
-    this.frame = this.find(".frame");
-    this.reset();
-    this.listen();
+    translated(root);
+    this.renderer = new Renderer();
+    this.previews = new Latest((asked) => this.renderer.call("preview", asked));
+    this.position = new Position(root, (isZoomed) => isZoomed && this.shown.boxes.length && this.drawBoxes());
     this.look = PLAIN;
-    this.tools = new Tools(this.find(".tools"), {
-      say: this.say,
-      onLook: (look) => this.setLook(look).catch((error) => this.say(`That failed: ${error.message}`)),
-      onThreshold: (share) => {
-        this.threshold = share;
-        this.draw();
+    const onLook = (look) => this.setLook(look);
+    const onThreshold = (share) => this.draw((this.threshold = share));
+    const onTool = (name) => this.use(name);
+    this.tools = new Tools(this.find(".tools"), { say: this.say, onLook, onThreshold, onTool });
+    this.mover = new Mover(this.tools, this.position, () => this.shown.box);
+    this.brush = this.newBrush();
+    this.listen();
+  }
+
+  newBrush() {
+    return new Brush(this.root, this.position, {
+      canvases: () => ({ cut: this.find(".cut"), before: this.shown.opened.size && this.find(".before") }),
+      shown: () => this.shown,
+      onChange: () => this.refresh(),
+      onToggle: (isOn) => {
+        if (!isOn && this.tool === this.brush) this.tools.use("brush", false);
+        if (this.look.isCropped) this.refresh(); // the whole picture is mended
       },
     });
   }
@@ -70,18 +87,17 @@ export class Viewer {
   /** Show the result of a finished item, unless another picture is asked for meanwhile. */
   async showResult(item) {
     const number = ++this.latest;
+    const opened = await openResult(this.renderer, item);
+    const canAvif = await canWrite(TYPES.avif);
+    const pictures = await this.preview(item, opened);
+    if (number !== this.latest || !pictures) return;
     const { result } = item.job;
-    const { source, misfit } = await fittingSource(item);
-    const cutout = result.kind === "boxes" ? null : (await shownCutout(item, source))?.scaled(SHOWN_SIDE);
-    const small = source?.scaled(SHOWN_SIDE);
-    const pictures = await this.picturesOf(small, cutout);
-    if (number !== this.latest) return;
     const boxes = result.data?.faces ?? [];
-    if (this.shown.item !== item) this.reset();
+    if (this.shown.item !== item) this.leave();
     this.say("");
-    this.shown = { item, result, source: small, misfit, cutout, boxes, colours: coloursOf(boxes), ...pictures };
+    this.shown = { item, result, opened, boxes, colours: coloursOf(boxes), canAvif, ...pictures };
+    this.paint();
     this.draw();
-    await this.drawGround();
     this.root.dataset.drawn = item.job.id;
   }
 
@@ -89,115 +105,131 @@ export class Viewer {
   async showPhoto(item) {
     const number = ++this.latest;
     delete this.root.dataset.drawn;
-    const source = await original(item).catch(() => null);
+    const opened = await openPhoto(this.renderer, item).catch(() => ({ size: null }));
+    const pictures = opened.size ? await this.renderer.call("preview", { key: opened.key, look: PLAIN, strokes: [] }) : {};
     if (number !== this.latest) return;
-    this.shown = { item, boxes: [], ...(await this.picturesOf(source, null)) };
-    this.reset();
+    this.shown = { ...this.shown, item, result: null, opened: {}, boxes: [], after: null, below: null, before: null, ...pictures };
+    this.leave();
+    this.paint();
     this.draw();
   }
 
-  /** {box, before, after}: what the frame shows of the photo and of its cut-out, cropped as is chosen. */
-  async picturesOf(source, cutout) {
-    const [width, height] = fit(cutout ?? source ?? { width: 1, height: 1 }, SHOWN_SIDE);
-    const box = cutout ? boxOf(cutout, this.look) : { left: 0, top: 0, width, height };
-    const after = cutout && (await drawn(composed(cutout, PLAIN, box)));
-    return { box, after, before: source && cropped(source, { width, height }, box) };
+  /** Another picture comes: the tools that belong to the last one are put away. */
+  leave() {
+    this.position.reset();
+    if (this.tool) this.tools.use("brush", false);
+  }
+
+  /** What the renderer draws of an item under the present look; null if a later call has overtaken this one. */
+  async preview(item, { key, isMadeHere, hasCutout }, side) {
+    const look = this.brush.isOn ? { ...this.look, isCropped: false } : this.look;
+    if (hasCutout && look.background === "blur" && !isMadeHere) {
+      await this.renderer.call("giveBlurred", { key, blob: await createdPicture(item, { background: "blur" }, "preview") });
+    }
+    return this.previews.run({ key, look, strokes: item.strokes ?? [], side });
+  }
+
+  /** Draw the present item anew: small at once, and sharply when nothing has changed for a moment. */
+  async refresh() {
+    const { item, opened } = this.shown;
+    const { strokes } = item;
+    if (!opened.hasCutout) return;
+    clearTimeout(this.sharpening);
+    const draw = async (side) => {
+      const pictures = await this.preview(item, opened, side);
+      // A stroke that was painted meanwhile would vanish until the next picture comes.
+      if (!pictures || this.shown.item !== item || this.brush.stroke || item.strokes !== strokes) return;
+      if (side) return this.paint({ ...this.shown, ...pictures, before: this.shown.before });
+      const moved = JSON.stringify(pictures.box) !== JSON.stringify(this.shown.box);
+      Object.assign(this.shown, pictures);
+      if (moved) this.position.reset();
+      this.paint();
+      this.draw();
+    };
+    const fail = (error) => this.say(`That failed: ${error.message}`);
+    this.sharpening = setTimeout(() => draw().catch(fail), SHARP_MS);
+    if (!this.look.isCropped && !this.brush.isOn) await draw(DRAFT_SIDE).catch(fail);
+  }
+
+  /** Put the pictures on the screen. */
+  paint({ before, after, below } = this.shown) {
+    show(this.find(".before"), before);
+    show(this.find(".cut"), after);
+    show(this.find(".ground"), below);
+    this.find(".after").hidden = !after;
+    this.find(".after").style.background = after && this.look.background.startsWith("#") ? this.look.background : "";
   }
 
   draw() {
-    const { item, result, box, before, after, boxes, colours, misfit } = this.shown;
+    const { item, result, box, before, after, boxes, colours, opened } = this.shown;
     if (!item) return;
     const shape = before || after ? box : sizeOf(result, item.photo);
     this.root.dataset.kind = result?.kind ?? "busy";
     this.root.dataset.compare = Boolean(before && after);
     this.frame.style.setProperty("--ratio", shape.width / shape.height);
-    show(this.find(".before"), before);
-    show(this.find(".cut"), after);
-    this.find(".after").hidden = !after;
     for (const [act, is] of Object.entries(possibleActs(this.shown))) this.find(`[data-act=${act}]`).hidden = !is;
-    drawBoxes(this.find(".boxes"), this.visibleBoxes(), colours, result ?? shape);
+    this.find("[data-tool=brush]").hidden = !after;
+    this.drawBoxes();
     this.find(".counts").textContent = result?.kind === "boxes" ? countsOf(this.visibleBoxes(), colours.keys()) : "";
     drawLabels(this.find(".labels"), result?.data?.labels ?? []);
-    drawNotes(this.find(".notes"), [misfit, ...(result?.notes ?? []).map(({ message }) => message)]);
-    this.place();
+    drawNotes(this.find(".notes"), [opened.misfit, ...(result?.notes ?? []).map(({ message }) => message)]);
+    this.position.place();
   }
 
-  async drawGround() {
-    const { look, shown } = this;
-    const { item, cutout } = shown;
-    const isColour = look.background.startsWith("#");
-    if (cutout && look.background === "blur" && !cutout.blurredGround) {
-      cutout.blurred = new Upright(await bitmapOf(await createdPicture(item, { background: "blur" }, "preview")));
-    }
-    if (this.shown !== shown || this.look !== look) return;
-    this.find(".after").style.background = isColour ? look.background : "";
-    show(this.find(".ground"), cutout && look.background && !isColour ? groundPicture(cutout, look, shown.box) : null);
+  drawBoxes() {
+    const { result, box, colours } = this.shown;
+    drawBoxes(this.find(".boxes"), this.visibleBoxes(), colours, result ?? box, this.position.zoom);
   }
 
   visibleBoxes() {
     return this.shown.boxes.filter(({ score }) => score >= this.threshold);
   }
 
-  // --- Position of the picture and of the border ---
-
-  reset() {
-    Object.assign(this, { zoom: 1, x: 0, y: 0, split: 0.5 });
-  }
-
-  /** Write the position to CSS. The border stays where it is while the picture moves below it. */
-  place() {
-    const { width, height } = this.frame.getBoundingClientRect();
-    const within = (offset, side) => Math.min(0, Math.max(side * (1 - this.zoom), offset));
-    this.x = within(this.x, width);
-    this.y = within(this.y, height);
-    this.find(".pan").style.transform = `translate(${this.x}px, ${this.y}px) scale(${this.zoom})`;
-    const border = (this.split * width - this.x) / this.zoom;
-    this.root.style.setProperty("--clip", this.root.dataset.compare === "true" ? `${border}px` : "0px");
-    this.root.style.setProperty("--split", `${this.split * 100}%`);
-    this.root.style.setProperty("--unzoom", 1 / this.zoom);
-    this.find(".split").setAttribute("aria-valuenow", Math.round(this.split * 100));
-    this.frame.classList.toggle("zoomed", this.zoom > 1);
-    this.find("[data-act=fit]").textContent = `${Math.round(this.zoom * 100)} %`;
-  }
-
-  /** Zoom so that the point (x, y) of the frame stays where it is. */
-  zoomBy(factor, x = this.frame.clientWidth / 2, y = this.frame.clientHeight / 2) {
-    const next = Math.min(MAX_ZOOM, Math.max(1, this.zoom * factor));
-    this.x = x - ((x - this.x) * next) / this.zoom;
-    this.y = y - ((y - this.y) * next) / this.zoom;
-    this.zoom = next;
-    this.place();
-  }
-
-  moveBy(x, y) {
-    this.x += x;
-    this.y += y;
-    this.place();
-  }
-
-  splitAt(share) {
-    this.split = Math.min(1, Math.max(0, share));
-    this.place();
-  }
-
   // --- Actions ---
+
+  get frame() {
+    return this.find(".frame");
+  }
 
   listen() {
     this.root.addEventListener("click", ({ target }) => this.act(target.closest("[data-act]")?.dataset.act));
-    this.find(".stage").addEventListener("keydown", (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || !this.shown.result) return;
-      const step = event.target.matches(".split") && STEPS[event.key];
-      if (step) this.splitAt(this.split + step);
-      else if (KEYS[event.key]) this.act(KEYS[event.key]);
-      else return;
-      event.preventDefault();
+    this.root.addEventListener("keydown", (event) => {
+      if (!this.shown.result || !event.target.closest(".stage, .brush")) return;
+      if (this.tool?.key(event) || this.key(event)) event.preventDefault();
     });
-    gestures(this.frame, this);
-    new ResizeObserver(() => this.place()).observe(this.frame);
+    this.listenToHold(this.find("[data-act=hold]"));
+    gestures(this.frame, this.position, () => this.tool);
+    new ResizeObserver(() => this.position.place()).observe(this.frame);
+  }
+
+  /** Whether a key has done something. */
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !event.target.closest(".stage")) return false;
+    const step = event.target.matches(".split") && STEPS[event.key];
+    if (step) this.position.splitAt(this.position.split + step);
+    else if (KEYS[event.key]) this.act(KEYS[event.key]);
+    return Boolean(step || KEYS[event.key]);
+  }
+
+  /** While the button is held, by pointer or by key, the photo is shown as it was. */
+  listenToHold(button) {
+    const hold = (isHeld) => (this.root.dataset.held = isHeld);
+    button.addEventListener("pointerdown", () => hold(true));
+    button.addEventListener("keydown", ({ key }) => [" ", "Enter"].includes(key) && hold(true));
+    for (const end of ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"]) button.addEventListener(end, () => hold(false));
+  }
+
+  /** Take up the brush or what moves the background; null: neither. */
+  use(name) {
+    this.tool = { brush: this.brush, move: this.mover }[name] ?? null;
+    this.root.dataset.using = name ?? "none";
+    if (this.brush.isOn !== (name === "brush")) this.brush.toggle(name === "brush");
+    if (name) this.find(".stage").focus({ preventScroll: true });
   }
 
   async act(name) {
-    const moves = { in: () => this.zoomBy(1.5), out: () => this.zoomBy(1 / 1.5), fit: () => this.zoomBy(0) };
+    const { position } = this;
+    const moves = { in: () => position.zoomBy(1.5), out: () => position.zoomBy(1 / 1.5), fit: () => position.zoomBy(0) };
     if (moves[name]) moves[name]();
     const button = name && !moves[name] && this.find(`.downloads [data-act=${name}]`);
     if (!button || button.hidden || button.getAttribute("aria-busy") === "true") return;
@@ -206,33 +238,23 @@ export class Viewer {
     try {
       await (name === "copy" ? this.copy() : this.download(name));
     } catch (error) {
-      this.say(`That failed: ${error.message}`);
+      this.say(`${t("That failed:")} ${error.message}`);
     } finally {
       button.removeAttribute("aria-busy");
     }
   }
 
-  async setLook(look) {
-    const { isCropped, margin } = this.look;
+  setLook(look) {
     this.look = state.look = look;
     changed(); // `For programs` shows it
-    if (look.isCropped !== isCropped || (isCropped && look.margin !== margin)) await this.crop();
-    this.drawGround();
-  }
-
-  async crop() {
-    const { shown, look } = this;
-    if (!shown.cutout) return;
-    const pictures = await this.picturesOf(shown.source, shown.cutout);
-    if (this.shown !== shown || this.look !== look) return; // another photo or margin is shown by now
-    Object.assign(shown, pictures);
-    this.reset();
-    this.draw();
+    return this.refresh();
   }
 
   async copy() {
-    const picture = this.file("png");
-    await navigator.clipboard.write([new ClipboardItem({ "image/png": picture })]);
+    if (!navigator.clipboard?.write) {
+      return this.say("Browsers copy pictures only on https addresses. Download it, or copy it by a right click on a saved file.");
+    }
+    await navigator.clipboard.write([new ClipboardItem({ "image/png": this.file("png") })]);
     this.say("Copied.");
   }
 
@@ -246,11 +268,13 @@ export class Viewer {
 
   /** The result at the size of the person's own file, or at the largest that there is. */
   async file(kind) {
-    const { item, result, colours } = this.shown;
+    const { item, result, opened, colours } = this.shown;
     if (kind === "json") return new Blob([JSON.stringify(item.job, null, 2)]);
-    if (result.kind !== "boxes") return blobOf(item, this.look, kind, this.say);
-    const source = await original(item);
-    return written(boxed(source, this.visibleBoxes(), colours, source.width / result.width), TYPES[kind]);
+    if (result.kind !== "boxes") {
+      return blobOf(this.renderer, { item, opened, look: this.look, strokes: item.strokes ?? [] }, kind, this.say);
+    }
+    const asked = { key: opened.key, boxes: this.visibleBoxes(), colours: [...colours], width: result.width, type: TYPES[kind] };
+    return (await this.renderer.call("boxedFile", asked)).blob;
   }
 }
 
@@ -259,18 +283,11 @@ function sizeOf(result, photo) {
   return [result, photo.size].find((size) => size?.width) ?? { width: 3, height: 1 };
 }
 
-/** The part `box` of a photo that is `width` x `height` on the screen. */
-function cropped(source, { width, height }, box) {
-  const [canvas, context] = canvasOf(box.width, box.height);
-  source.draw(context, width, height, -box.left, -box.top);
-  return canvas;
-}
-
 /** Which buttons have something to give. */
-function possibleActs({ result, source, cutout }) {
-  const isMade = Boolean(cutout) || (result?.kind === "boxes" && Boolean(source)); // there is a picture to download
+function possibleActs({ result, before, after }) {
+  const isMade = Boolean(after) || (result?.kind === "boxes" && Boolean(before)); // there is a picture to download
   const alpha = result?.objects?.alpha;
-  return { mask: alpha, avif: alpha, webp: cutout, jpeg: cutout, png: isMade, copy: isMade && navigator.clipboard?.write };
+  return { mask: alpha, avif: alpha, webp: after, jpeg: after, png: isMade, copy: isMade, hold: before && after };
 }
 
 function show(canvas, picture) {

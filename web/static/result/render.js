@@ -1,0 +1,147 @@
+/** What takes long: cut-outs for the screen and for files. Runs in a worker (worker.js), or in the page without one. */
+
+import { bitmapOf, canvasOf, fit, Upright, uprightOf } from "../photos.js";
+import { TYPES, written } from "../pictures.js";
+import { boxed } from "./boxes.js";
+import { belowPicture, boxOf, composed, drawn, encoded, PLAIN } from "./compose.js";
+import { Cutout, edgesOf } from "./cutout.js";
+import { pngOf } from "./png.js";
+
+const SHOWN_SIDE = 1600;
+const SAFE_SIDE = 2048; // a canvas that every browser can hold
+const MOST_HELD = 3; // items of which something is kept
+const KEEP_MS = 10_000; // for which a whole decoded photo is kept after it was last used
+
+const held = new Map(); // key -> {photo, parts, whole, timer, shown, latest}
+const grounds = new Map(); // id of a background picture -> Upright
+
+/** Take a photo: {file, header}, or {bitmap, isOpaque}, or null. Answers with its size; null if it cannot be decoded. */
+async function open({ key, photo }) {
+  const entry = held.get(key) ?? { photo: null, parts: {}, shown: new Map() };
+  held.delete(key);
+  held.set(key, entry); // the latest is the last
+  for (const other of [...held.keys()].slice(0, -MOST_HELD)) drop(other);
+  if (signOf(photo) !== signOf(entry.photo)) reset(entry, { photo, parts: {}, job: null });
+  const { source } = await whole(entry);
+  return source && { width: source.width, height: source.height };
+}
+
+const signOf = (photo) => photo && JSON.stringify([photo.file?.size, photo.header?.orientation, photo.bitmap?.width, photo.id]);
+
+/** What there is besides the photo, as Blobs: {alpha, edges} of the server, or its `cut` picture. */
+async function give({ key, job, parts }) {
+  const entry = held.get(key);
+  if (entry.job !== job) reset(entry, { parts, job });
+}
+
+/** The photo's blurred ground, made by the server, where it cannot be made here. */
+async function giveBlurred({ key, blob }) {
+  const entry = held.get(key);
+  entry.parts.blurred = blob;
+  reset(entry, {});
+}
+
+function reset(entry, values) {
+  clearTimeout(entry.timer);
+  Object.assign(entry, { whole: null, shown: new Map(), latest: null }, values);
+}
+
+function drop(key) {
+  clearTimeout(held.get(key)?.timer);
+  held.delete(key);
+}
+
+/** {source, cutout} of an item at full size, either null; forgotten when it was not used for a while. */
+function whole(entry) {
+  clearTimeout(entry.timer);
+  entry.timer = setTimeout(() => (entry.whole = null), KEEP_MS);
+  return (entry.whole ??= decoded(entry));
+}
+
+async function decoded({ photo, parts: { alpha, edges, cut, blurred } }) {
+  const source = photo && (photo.bitmap ? new Upright(photo.bitmap, 1, photo.isOpaque) : await uprightOf({ ...photo }));
+  const [grey, colours, finished, ground] = await Promise.all([alpha, edges, cut, blurred].map((blob) => blob && bitmapOf(blob)));
+  const picture = finished ? new Upright(finished, 1, false) : source;
+  const cutout = (grey || finished) && new Cutout(picture, grey ? new Upright(grey) : null, colours ? edgesOf(colours) : null);
+  if (ground) cutout.common.blurred = new Upright(ground);
+  return { source, cutout };
+}
+
+/** The same with at most `side` pixels a side, which is kept as long as the item. */
+async function small(entry, side) {
+  if (!entry.shown.has(side)) {
+    const { source, cutout } = await whole(entry);
+    entry.shown.set(side, { source: source?.scaled(side), cutout: cutout?.scaled(side) });
+  }
+  return entry.shown.get(side);
+}
+
+/** The cut-out with the person's changes; the last one is kept, as it knows its subject and its mattes. */
+function changed(entry, cutout, look, strokes) {
+  const change = { ...look.edge, strokes };
+  const sign = JSON.stringify([cutout.width, change]);
+  if (entry.latest?.sign !== sign || entry.latest.from !== cutout) {
+    entry.latest = { sign, from: cutout, cut: cutout.changed(change) };
+  }
+  return entry.latest.cut;
+}
+
+/**
+ * Pictures for the screen: {size, box, before, after, below}, cropped to `box` of a picture of `size`. Each is null
+ * where there is nothing: no photo, no cut-out, no background but one of a colour.
+ */
+async function preview({ key, look, strokes, side = SHOWN_SIDE }) {
+  const entry = held.get(key);
+  const { source, cutout } = await small(entry, side);
+  const [width, height] = fit(cutout ?? source ?? { width: 1, height: 1 }, side);
+  const all = { size: { width, height }, box: { left: 0, top: 0, width, height }, after: null, below: null };
+  if (!cutout) return { ...all, before: source && part(source, all.size, all.box) };
+  const cut = changed(entry, cutout, look, strokes);
+  const box = boxOf(cut, look);
+  const before = source && part(source, all.size, box);
+  const after = bitmapOfCanvas(await drawn(composed(cut, PLAIN, box)));
+  const below = belowPicture(cut, await withPicture(look), box);
+  return { ...all, box, before, after, below: below && bitmapOfCanvas(below) };
+}
+
+/** The part `box` of a photo that is `width` x `height` on the screen. */
+function part(source, { width, height }, box) {
+  const [canvas, context] = canvasOf(box.width, box.height);
+  source.draw(context, width, height, -box.left, -box.top);
+  return bitmapOfCanvas(canvas);
+}
+
+const bitmapOfCanvas = (canvas) => canvas.transferToImageBitmap?.() ?? canvas;
+
+/** The look with its picture decoded. */
+async function withPicture(look) {
+  if (look.background !== "picture") return look;
+  const { id, file } = look.picture;
+  if (!grounds.has(id)) grounds.set(id, await uprightOf({ file }));
+  return { ...look, picture: grounds.get(id) };
+}
+
+/** A file of the cut-out: `kind` is one of TYPES, or `mask`. {blob, isSmaller}: it had to be made smaller. */
+async function file({ key, look, strokes, kind }) {
+  const entry = held.get(key);
+  const cut = (await whole(entry)).cutout.changed({ ...look.edge, strokes });
+  if (kind === "mask") return { blob: await maskOf(cut, look) };
+  const asked = await withPicture(kind === "jpeg" && !look.background ? { ...look, background: "#ffffff" } : look);
+  const made = (cutout) => encoded(composed(cutout, asked, boxOf(cutout, asked)), TYPES[kind]);
+  return made(cut).then(
+    (blob) => ({ blob, isSmaller: false }),
+    async () => ({ blob: await made(cut.scaled(SAFE_SIDE)), isSmaller: true }),
+  );
+}
+
+function maskOf(cut, look) {
+  return pngOf(composed(cut, { ...PLAIN, isCropped: look.isCropped, margin: look.margin }, boxOf(cut, look)), 1);
+}
+
+/** The photo with boxes drawn on it, as a file. */
+async function boxedFile({ key, boxes, colours, width, type }) {
+  const { source } = await whole(held.get(key));
+  return { blob: await written(boxed(source, boxes, new Map(colours), source.width / width), type) };
+}
+
+export const calls = { open, give, giveBlurred, preview, file, boxedFile };

@@ -1,0 +1,3 @@
+/** The page's texts in Chinese (simplified), by their English. */
+
+export const TEXTS = {};
