@@ -121,7 +121,8 @@ def positions(queue: str, priority: str) -> str:
 
 
 def waiting(variant: str, priority: str) -> str:
-    """Sorted set of the runs (keys of their hashes) that have yet to go through their model.
+    """Sorted set of the runs (keys of their hashes) that have yet to go through their model, by
+    their start tags (shared_lua/fair.lua).
 
     `variant`: the model, or model:profile where that has a cost of its own.
     """

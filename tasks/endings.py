@@ -57,18 +57,16 @@ def release(errors: Mapping[RunRef, JobError]) -> list[End]:
     return [failed(ref, error) for (ref, error), is_released in pairs if not is_released]
 
 
-def restart(refs: Sequence[RunRef], message: Message) -> None:
+def restart(refs: Sequence[RunRef]) -> None:
     """Send runs through all stages again, as new attempts; Work.array limits how often."""
     if not refs:
         return
-    attempts = state().do(recovery.requeue(refs, job_ttl_s=settings().job_ttl_s, restart=True))
-    encoded = []
+    call = recovery.requeue(
+        refs, job_ttl_s=settings().job_ttl_s, tickets=envelope.tickets(), restart=True
+    )
+    attempts = state().do(call)
     for ref, attempt in zip(refs, attempts, strict=True):
         log.warning("array lost, run restarted", run=ref.key[:12], attempt=attempt)
-        if attempt:
-            again = new_message(message["model"], message["priority"], [RunRef(ref.key, attempt)])
-            encoded.append(envelope.first(again))
-    state().do(enqueue(encoded))
     delete_arrays(refs)
 
 

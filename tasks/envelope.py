@@ -1,23 +1,25 @@
-"""Writes preprocess -> inference -> postprocess as the messages that Celery's canvas would send.
+"""Writes the messages of the stages preprocess -> inference -> postprocess as Celery would.
 
-A canvas costs half a millisecond per message and sends over a connection of its own. Written here,
+Celery's canvas costs half a millisecond per message and a connection of its own. Written here,
 a message is bytes, and one Lua script queues it in the same step that records the end of a stage:
 no crash can come between the two. A test compares each field with what Celery itself writes.
 """
 
 from base64 import b64encode
+from functools import cache
 from typing import Any, TypedDict
 from uuid import uuid4
 
 import orjson
 
 from storage import keys
-from storage.jobs.queueing import EncodedMessage
-from tasks.message import Message, Priority
-from tasks.queues import CELERY_PRIORITY, STAGES, broker_queue
+from storage.jobs.queueing import TICKET_ID, EncodedMessage, Tickets
+from storage.states import PRIORITIES
+from tasks.message import Message, Priority, new_message
+from tasks.queues import CELERY_PRIORITY, STAGES, broker_queue, stage_after
 
 
-class SignatureOptions(TypedDict):
+class Options(TypedDict):
     """Where Celery sends a task."""
 
     queue: str
@@ -25,86 +27,66 @@ class SignatureOptions(TypedDict):
     task_id: str
 
 
-class Signature(TypedDict):
-    """One link of a chain, as Celery serialises it."""
-
-    task: str
-    args: list[Any]
-    kwargs: dict[str, Any]
-    options: SignatureOptions
-    subtask_type: str | None
-    immutable: bool
+NO_CANVAS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+"""What follows a task is no part of its message: `following` knows the next stage."""
 
 
-def first(message: Message) -> EncodedMessage:
-    """The message that starts the chain for these runs."""
-    return _from(STAGES[0], message)
-
-
-def following(request: Any, message: Message) -> EncodedMessage | None:
-    """The message for the next stage of the chain that a task's `request` is part of."""
-    if not request.chain:
+def following(stage: str, request: Any, message: Message) -> EncodedMessage | None:
+    """The message for the stage after `stage`, which `request` is at; None after the last."""
+    after = stage_after(stage)
+    if not after:
         return None
-    *rest, link = request.chain
-    return _encoded(link, rest, message, root=request.root_id, parent=request.id)
+    return _encoded(after, message, root=request.root_id, parent=request.id)
 
 
 def same(request: Any, message: Message) -> EncodedMessage:
     """A message for the stage that `request` is at, with some of its runs."""
-    return _from(request.task, message, root=request.root_id, parent=request.parent_id)
+    return _encoded(request.task, message, root=request.root_id, parent=request.parent_id)
 
 
-def _from(
-    stage: str, message: Message, root: str = "", parent: str | None = None
-) -> EncodedMessage:
-    stages = STAGES[STAGES.index(stage) :]
-    link, *rest = (_link(name, message["model"], message["priority"]) for name in stages)
-    root = root or link["options"]["task_id"]
-    return _encoded(link, rest[::-1], message, root=root, parent=parent)
+@cache
+def tickets() -> Tickets:
+    """Priority -> the message that calls a cpu worker to the backlog of that priority."""
+    return {priority: _ticket(priority) for priority in PRIORITIES}
 
 
-def _link(stage: str, model: str, priority: Priority) -> Signature:
-    options: SignatureOptions = {
-        "queue": broker_queue(stage, model),
-        "priority": CELERY_PRIORITY[(stage, priority)],
-        "task_id": str(uuid4()),
-    }
-    return {
-        "task": stage,
-        "args": [],
-        "kwargs": {},
-        "options": options,
-        "subtask_type": None,
-        "immutable": False,
-    }
+def _ticket(priority: Priority) -> EncodedMessage:
+    message = new_message("", priority, [])
+    return _encoded(STAGES[0], message, id=TICKET_ID, tag=TICKET_ID, root=TICKET_ID)
 
 
 def _encoded(
-    link: Signature,
-    rest: list[Signature],
+    stage: str,
     message: Message,
     *,
     root: str,
     parent: str | None = None,
+    id: str = "",
+    tag: str = "",
 ) -> EncodedMessage:
     """Celery's message protocol 2 inside kombu's Redis envelope."""
-    queue, celery_priority = link["options"]["queue"], link["options"]["priority"]
-    embedded = {"callbacks": None, "errbacks": None, "chain": rest, "chord": None}
+    options: Options = {
+        "queue": broker_queue(stage, message["model"]),
+        "priority": CELERY_PRIORITY[(stage, message["priority"])],
+        "task_id": id or str(uuid4()),
+    }
     envelope = {
-        "body": b64encode(orjson.dumps([[message], {}, embedded])).decode(),
+        "body": b64encode(orjson.dumps([[message], {}, NO_CANVAS])).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
-        "headers": _headers(link, message, root, parent),
-        "properties": _properties(link["options"]),
+        "headers": _headers(stage, options["task_id"], message, root, parent),
+        "properties": _properties(options, tag or str(uuid4())),
     }
-    return EncodedMessage(keys.queue(queue, celery_priority), orjson.dumps(envelope))
+    return EncodedMessage(keys.queue(options["queue"], options["priority"]), orjson.dumps(envelope))
 
 
-def _headers(link: Signature, message: Message, root: str, parent: str | None) -> dict[str, object]:
+def _headers(
+    stage: str, id: str, message: Message, root: str, parent: str | None
+) -> dict[str, object]:
     return {
         "lang": "py",
-        "task": link["task"],
-        "id": link["options"]["task_id"],
+        "task": stage,
+        "id": id,
         "shadow": None,
         "eta": None,
         "expires": None,
@@ -115,7 +97,7 @@ def _headers(link: Signature, message: Message, root: str, parent: str | None) -
         "root_id": root,
         "parent_id": parent,
         # What Flower shows of the arguments.
-        "argsrepr": f"({message['model']}, {len(message['runs'])} run(s))",
+        "argsrepr": _shown(message),
         "kwargsrepr": "{}",
         "origin": "pixelmill",
         "ignore_result": True,
@@ -125,7 +107,7 @@ def _headers(link: Signature, message: Message, root: str, parent: str | None) -
     }
 
 
-def _properties(options: SignatureOptions) -> dict[str, object]:
+def _properties(options: Options, tag: str) -> dict[str, object]:
     return {
         "correlation_id": options["task_id"],
         "reply_to": "",
@@ -133,5 +115,9 @@ def _properties(options: SignatureOptions) -> dict[str, object]:
         "delivery_info": {"exchange": "", "routing_key": options["queue"]},
         "priority": options["priority"],
         "body_encoding": "base64",
-        "delivery_tag": str(uuid4()),
+        "delivery_tag": tag,
     }
+
+
+def _shown(message: Message) -> str:
+    return f"({message['model']}, {len(message['runs'])} run(s))" if message["runs"] else "(ticket)"

@@ -1,5 +1,7 @@
 """What travels in the queue: the ids of some runs of one model and priority. Never pixels or names.
 
+A message without runs is a *ticket*: the cpu worker that gets it takes runs from the backlog.
+
 Every version of Pixelmill reads `v` and `runs`, so that a worker can release runs that a newer
 version has queued.
 """
@@ -14,6 +16,9 @@ from tasks.errors import JobError, Unavailable
 Priority = Literal["interactive", "batch"]
 MAX_RUNS = 16
 """Runs of one message."""
+MAX_PREPROCESS_MS = 20.0
+"""A message holds up its runs until the last of them is preprocessed, so only cheap runs share one.
+"""
 PROBE = "probe@"
 """Prefix of a probe's model: `probe@matting` goes through the queue and the device of `matting`,
 and computes nothing there."""
@@ -46,6 +51,11 @@ def new_message(model: str, priority: Priority, refs: Sequence[RunRef]) -> Messa
         "priority": priority,
         "runs": [(ref.key, ref.attempt) for ref in refs],
     }
+
+
+def is_ticket(message: Message) -> bool:
+    """Whether it names no runs: whoever gets it takes those whose turn it is then."""
+    return not message["runs"]
 
 
 def run_refs(message: Message) -> list[RunRef]:

@@ -33,7 +33,7 @@ def broker_queue(stage: str, model: str) -> str:
 
 def broker_queue_after(stage: str, model: str) -> str:
     """The broker queue of the stage that follows; empty after the last one."""
-    following = _stage_after(stage)
+    following = stage_after(stage)
     return broker_queue(following, model) if following else ""
 
 
@@ -44,9 +44,10 @@ def stage_queue(stage: str, model: str) -> str:
 
 def stage_queue_after(stage: str, model: str) -> str:
     """The same of the stage that follows; empty after the last one."""
-    following = _stage_after(stage)
+    following = stage_after(stage)
     return stage_queue(following, model) if following else ""
 
 
-def _stage_after(stage: str) -> str:
+def stage_after(stage: str) -> str:
+    """The stage that follows; empty after the last one."""
     return (*STAGES, "")[STAGES.index(stage) + 1]

@@ -4,7 +4,7 @@ Every run is fenced: a stage works only on runs whose attempt is still the prese
 stage was started for a run is counted, since a picture may bring the worker down.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,13 +13,16 @@ from celery import Task
 from celery.exceptions import Reject
 
 from storage.errors import StorageDown
+from storage.jobs import backlog
 from storage.jobs.endings import End
 from storage.jobs.spec import VERSION, RunRef
 from storage.jobs.stages import StageStart
 from tasks import compatibility, endings, envelope
+from tasks.clients import state
 from tasks.compatibility import OtherVersion
 from tasks.errors import JobError, ModelFailure, Unavailable
-from tasks.message import Message, is_newer, new_message, run_refs
+from tasks.message import Message, is_newer, is_ticket, new_message, run_refs
+from tasks.queues import STAGES
 from tasks.retry import retry
 from tasks.settings import settings
 from tasks.stage import Leases, Stage
@@ -65,33 +68,42 @@ def run_stage(task: "Task[Any, Any]", stage: Stage, message: Message, step: Step
     except StorageDown as error:
         log.warning("message requeued", stage=stage.name, reason=str(error))
         raise Reject(str(error), requeue=True) from error
-    request.chain = None  # the next stage's message is queued already; Celery would do it again
+    request.chain = None  # of an older version's message: Celery would queue the next one again
 
 
 def _run(request: Any, stage: Stage, message: Message, step: Step) -> None:
-    refs = run_refs(message)
+    refs, ticket = run_refs(message), ""
     if is_newer(message):
         newer = OtherVersion(f"message of version {message['v']}; this worker knows {VERSION}")
         endings.finish(endings.release(dict.fromkeys(refs, newer)))
         return
-    live = _begin(stage, message, refs)
-    if len(refs) > 1 and any(answer.starts > 1 for answer in live.values()):
+    if is_ticket(message):
+        ticket = request.id
+        taken = stage.take(ticket, message["priority"])
+        message = new_message(taken.model, message["priority"], list(taken.runs))
+        live = _live(taken.runs)
+    else:
+        live = _live(dict(zip(refs, stage.begin(message, refs), strict=True)))
+    if len(message["runs"]) > 1 and any(answer.starts > 1 for answer in live.values()):
         # One of its runs may have brought a worker down. On its own, only that one does so again.
         endings.split(request, message, list(live))
         return
     outcomes = _outcomes(stage, message, live, step)
-    _leave(outcomes, message)
-    if onward := [ref for ref, outcome in outcomes.items() if outcome is None]:
+    _leave(outcomes)
+    onward = [ref for ref, outcome in outcomes.items() if outcome is None]
+    if onward:
         following = new_message(message["model"], message["priority"], onward)
-        stage.end(message, onward, envelope.following(request, following))
+        stage.end(message, onward, envelope.following(stage.name, request, following), ticket)
+    if len(onward) < len(message["runs"]) and stage.name != STAGES[-1]:
+        # Those that left make room for others.
+        state().do(backlog.call_workers(envelope.tickets(), "" if onward else ticket))
 
 
-def _begin(stage: Stage, message: Message, refs: Sequence[RunRef]) -> dict[RunRef, StageStart]:
+def _live(answers: Mapping[RunRef, StageStart]) -> dict[RunRef, StageStart]:
     """The runs that are this stage's to work on. What is left of those that have ended goes."""
-    answers = list(zip(refs, stage.begin(message, refs), strict=True))
-    if ended := [ref for ref, answer in answers if answer.has_ended]:
+    if ended := [ref for ref, answer in answers.items() if answer.has_ended]:
         delete_arrays(ended)
-    return {ref: answer for ref, answer in answers if answer.is_live}
+    return {ref: answer for ref, answer in answers.items() if answer.is_live}
 
 
 def _outcomes(
@@ -111,7 +123,7 @@ def _outcomes(
     return outcomes
 
 
-def _leave(outcomes: Mapping[RunRef, Settled], message: Message) -> None:
+def _leave(outcomes: Mapping[RunRef, Settled]) -> None:
     """End, release and restart the runs that do not go on to the next stage."""
     ends = [
         outcome if isinstance(outcome, End) else End(ref, "done", outcome)
@@ -125,7 +137,7 @@ def _leave(outcomes: Mapping[RunRef, Settled], message: Message) -> None:
     }
     endings.finish(ends + endings.release(errors))
     lost = [ref for ref, outcome in outcomes.items() if isinstance(outcome, ArrayGone)]
-    endings.restart(lost, message)
+    endings.restart(lost)
 
 
 def _start(ref: RunRef, answer: StageStart, step: Step) -> Outcome | Callable[[], Outcome]:

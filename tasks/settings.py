@@ -183,6 +183,9 @@ class Settings(BaseSettings):
     max_in_flight: int = 64
     """Most runs of one user that are in progress. Above this, a request is answered 429. Equal
     requests are one run."""
+    role_weights: str = Field("user=1,admin=1", pattern=r"^((user|admin)=\d+(\.\d+)?(,|$))+$")
+    """How much of the workers one user gets beside others who wait in the same priority, by role:
+    with `user=1,admin=3` an admin gets three times as much as a user."""
     max_joined: int = Field(50, ge=1, le=100)
     """Most jobs that wait for one run, as equal requests do. Above this, a request is answered 429
     until the run has ended."""
@@ -265,6 +268,13 @@ class Settings(BaseSettings):
             max_scans=self.max_jpeg_scans,
             max_segments=self.max_parts,
         )
+
+    @cached_property
+    def weights(self) -> dict[str, float]:
+        """Role -> weight of a user's share of the workers."""
+        pairs = (pair.split("=") for pair in names_in(self.role_weights))
+        given = {role: float(weight) for role, weight in pairs}
+        return {"user": 1.0, "admin": 1.0} | {role: max(w, 0.01) for role, w in given.items()}
 
     @property
     def weights_path(self) -> Path:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from storage.jobs import stages
+from storage.jobs import backlog, stages
+from storage.jobs.backlog import Taken
 from storage.jobs.queueing import EncodedMessage
 from storage.jobs.spec import RunRef
 from storage.jobs.stages import StageStart
-from tasks import queues
+from tasks import envelope, queues
 from tasks.clients import state
-from tasks.message import EXPIRED, Message
+from tasks.message import EXPIRED, MAX_PREPROCESS_MS, MAX_RUNS, Message, Priority
 from tasks.settings import settings
 
 RENEW_S = 4.0
@@ -44,6 +45,22 @@ class Stage:
             )
         )
 
+    def take(self, ticket: str, priority: Priority) -> Taken:
+        """Take the runs whose turn it is from the backlog: this stage, the first, has begun."""
+        return state().do(
+            backlog.take(
+                ticket,
+                priority,
+                most=MAX_RUNS,
+                most_ms=MAX_PREPROCESS_MS,
+                state=self.state,
+                progress=self.begins,
+                tickets=envelope.tickets(),
+                job_ttl_s=settings().job_ttl_s,
+                expired=EXPIRED,
+            )
+        )
+
     def heartbeat(self, refs: Sequence[RunRef]) -> None:
         """Renew the leases of these runs. A run that was cancelled ends here."""
         state().do(
@@ -51,9 +68,16 @@ class Stage:
         )
 
     def end(
-        self, message: Message, refs: Sequence[RunRef], following: EncodedMessage | None
+        self,
+        message: Message,
+        refs: Sequence[RunRef],
+        following: EncodedMessage | None,
+        ticket: str = "",
     ) -> None:
-        """Record that the stage has ended and, in the same step, queue the next stage's message."""
+        """Record that the stage has ended and, in the same step, queue the next stage's message.
+
+        `ticket`: the id of the one that the runs were taken for.
+        """
         model = message["model"]
         state().do(
             stages.end_stage(
@@ -68,6 +92,8 @@ class Stage:
                 message=following,
                 job_ttl_s=settings().job_ttl_s,
                 expired=EXPIRED,
+                tickets=envelope.tickets(),
+                ticket=ticket,
             )
         )
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import pytest
 import redis
 
-from storage import catalogue, keys
+from storage import backlog_keys, catalogue
 from storage.jobs import endings
 from storage.jobs.endings import End
 from storage.jobs.spec import RunRef
@@ -89,11 +89,10 @@ def submission() -> Submission:
 
 @pytest.fixture
 def queued(state: "redis.Redis") -> Callable[[], int]:
-    """How many messages are in the cpu queue."""
+    """How many runs are in the backlog."""
 
     def count() -> int:
-        priorities = ("", "\x06\x163", "\x06\x166", "\x06\x169")
-        return sum(state.llen(f"{keys.BROKER_PREFIX}cpu{priority}") for priority in priorities)
+        return sum(state.zcard(name) for name in state.keys(backlog_keys.backlog("*", "*")))
 
     return count
 

@@ -34,6 +34,7 @@ class Stack:
 
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.web_command = [sys.executable, "-m", "web"]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.secrets = {API_KEY}
         """What must not be in its logs, beside what `log_search` looks for in all of them."""
@@ -108,13 +109,13 @@ class Stack:
 
     def start_web(self) -> None:
         """One web process."""
-        self.start("web", [sys.executable, "-m", "web"])
+        self.start("web", self.web_command)
         self.wait_for("web", lambda: httpx.get(f"{self.url}/healthz").status_code == 200)
 
     def start_another_web(self) -> str:
         """A second web process on the same servers; its address."""
         port = free_port()
-        self.start("web-2", [sys.executable, "-m", "web"], {"PIXELMILL_PORT": str(port)})
+        self.start("web-2", self.web_command, {"PIXELMILL_PORT": str(port)})
         url = f"http://127.0.0.1:{port}"
         self.wait_for("web-2", lambda: httpx.get(f"{url}/healthz").status_code == 200)
         return url

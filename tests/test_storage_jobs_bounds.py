@@ -7,12 +7,12 @@ import redis
 import runs
 from many_jobs import JOB_TTL_S, RESULT, Timed, claim, do_all, request_key
 
-from storage import keys
+from storage import backlog_keys, keys
 from storage.jobs import claims, endings, history, recovery
 from storage.jobs import stats as job_stats
+from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.claims import Claim, Limits
 from storage.jobs.endings import LATER, End
-from storage.jobs.queueing import EncodedMessage, enqueue_claimed
 from storage.jobs.recovery import Lost
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import Call, SyncRedis
@@ -119,7 +119,8 @@ def test_pages_of_the_stats_are_added_up(raw: "redis.Redis", link: SyncRedis) ->
 
 def test_lost_runs_are_found_on_every_page(raw: "redis.Redis", link: SyncRedis) -> None:
     refs = many_runs(raw, 25)
-    do_all(raw, (enqueue_claimed(EncodedMessage("q", b""), [ref]) for ref in refs))
+    do_all(raw, (enqueue_claimed(ref) for ref in refs))
+    raw.delete(*raw.keys(backlog_keys.backlog("*", "*")))
 
     lost_runs: list[Lost] = []
     for _ in range(2):  # suspect at the first look, lost at the second

@@ -7,10 +7,10 @@ import pytest
 import redis
 from job_calls import KEY, Calls, expire_lease, published, spec
 
-from storage import keys
+from storage import backlog_keys, keys
 from storage.jobs import bounds, claims, history, recovery
+from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.claims import NO_LIMITS, Claim
-from storage.jobs.queueing import EncodedMessage, enqueue_claimed
 from storage.jobs.spec import VERSION, NewerVersion, RunRef, spec_from_json
 
 pytest_plugins = ["inprocess", "job_calls"]
@@ -37,26 +37,26 @@ def test_equal_work_is_joined(calls: Calls) -> None:
 def test_a_job_that_joins_is_told_the_upload_until_the_run_is_queued(calls: Calls) -> None:
     ref = RunRef(KEY, calls.claim("j1").attempt)
     before = calls.claim("j2").payload
-    calls.link.do(enqueue_claimed(EncodedMessage("q", b"text"), [ref]))
+    calls.link.do(enqueue_claimed(ref))
 
     after = calls.claim("j3").payload
 
     assert (before, after) == ("upload-kkkk", "")
 
 
-def test_a_message_is_sent_once(calls: Calls, state: "redis.Redis") -> None:
+def test_a_run_goes_into_the_backlog_once(calls: Calls, state: "redis.Redis") -> None:
     ref = RunRef(KEY, calls.claim("j1").attempt)
 
-    sent = [calls.link.do(enqueue_claimed(EncodedMessage("q", b"text"), [ref])) for _ in range(2)]
+    added = [calls.link.do(enqueue_claimed(ref)) for _ in range(2)]
 
-    assert (sent, state.llen("q")) == ([True, False], 1)
+    assert (added, state.zcard(backlog_keys.backlog("toy", "batch"))) == ([True, False], 1)
 
 
-def test_the_message_of_a_stale_run_is_not_sent(calls: Calls, state: "redis.Redis") -> None:
+def test_a_stale_run_does_not_go_into_the_backlog(calls: Calls) -> None:
     ref = RunRef(KEY, calls.claim("j1").attempt)
     calls.link.do(recovery.requeue([ref], job_ttl_s=60))
 
-    assert not calls.link.do(enqueue_claimed(EncodedMessage("q", b"text"), [ref]))
+    assert not calls.link.do(enqueue_claimed(ref))
 
 
 def test_new_work_is_refused_while_scratch_is_full_and_known_work_is_not(calls: Calls) -> None:
@@ -151,7 +151,7 @@ def test_the_same_claim_sent_twice_starts_one_run(calls: Calls, state: "redis.Re
     again = calls.claim("j1")
 
     assert (again.verdict, again.attempt) == ("start", first.attempt)
-    assert state.hget(keys.positions("cpu", "batch"), "next") == "1"
+    assert state.zcard(keys.waiting("toy", "batch")) == 1
     assert state.smembers(keys.run_jobs(KEY)) == {"j1"}
 
 
@@ -159,6 +159,7 @@ def test_a_waiting_run_is_joined_although_its_lease_is_over(
     calls: Calls, state: "redis.Redis"
 ) -> None:
     first = calls.claim("j1")
+    calls.link.do(enqueue_claimed(RunRef(KEY, first.attempt)))
     expire_lease(state)
 
     claim = calls.claim("j2")
@@ -166,23 +167,43 @@ def test_a_waiting_run_is_joined_although_its_lease_is_over(
     assert (claim.verdict, claim.attempt) == ("join", first.attempt)
 
 
-def test_an_overtaken_run_is_started_again_once_its_lease_is_over(
+def test_a_run_that_nobody_brought_is_started_again_once_its_lease_is_over(
     calls: Calls, state: "redis.Redis"
 ) -> None:
     first = calls.claim("j1")
-    later = RunRef("later", calls.claim("j2", "later").attempt)
-    calls.begin_stage(later)
+    joins = calls.claim("j2").verdict
     expire_lease(state)
 
     claim = calls.claim("j3")
 
+    assert joins == "join"
     assert (claim.verdict, claim.attempt) == ("start", first.attempt + 1)
 
 
+def overtake_in_its_second_queue(calls: Calls) -> int:
+    """Its attempt; a later run has begun the stage that it waits for."""
+    first, later = calls.claim("j1"), calls.claim("j2", "later")
+    refs = RunRef(KEY, first.attempt), RunRef("later", later.attempt)
+    for ref in refs:
+        calls.begin_stage(ref)
+        calls.end_stage(ref)
+    calls.begin_stage(refs[1], stage="inference")
+    return first.attempt
+
+
+def test_an_overtaken_run_is_started_again_once_its_lease_is_over(
+    calls: Calls, state: "redis.Redis"
+) -> None:
+    attempt = overtake_in_its_second_queue(calls)
+    expire_lease(state)
+
+    claim = calls.claim("j3")
+
+    assert (claim.verdict, claim.attempt) == ("start", attempt + 1)
+
+
 def test_an_overtaken_run_with_a_lease_is_joined(calls: Calls) -> None:
-    calls.claim("j1")
-    later = RunRef("later", calls.claim("j2", "later").attempt)
-    calls.begin_stage(later)
+    overtake_in_its_second_queue(calls)
 
     assert calls.claim("j3").verdict == "join"
 

@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from storage import keys
 from storage import uploads as stored_uploads
 from storage.jobs import bounds, claims, endings, history, recovery
+from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.claims import Claim
 from storage.jobs.endings import Deleted, End
-from storage.jobs.queueing import EncodedMessage, enqueue_claimed
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
 from storage.states import ENDED
@@ -279,7 +279,7 @@ class Holds(RuleBasedStateMachine):
     def is_queued(self, key: str) -> None:
         if key in self.runs:
             ref = RunRef(key, self.runs[key].number)
-            self.calls.link.do(enqueue_claimed(EncodedMessage("queue", b"message"), [ref]))
+            self.calls.link.do(enqueue_claimed(ref))
 
     @rule(key=st.sampled_from(REQUESTS), data=st.data())
     def is_taken_over(self, key: str, data: st.DataObject) -> None:

@@ -152,11 +152,13 @@ def test_a_run_that_starts_late_does_not_move_the_mark_back(
 ) -> None:
     early = RunRef("early", calls.claim("j1", "early").attempt)
     late = RunRef("late", calls.claim("j2", "late").attempt)
-    calls.begin_stage(late)
+    calls.begin_stage(early, late)
+    calls.end_stage(early, late)
+    calls.begin_stage(late, stage="inference")
 
-    calls.begin_stage(early)
+    calls.begin_stage(early, stage="inference")
 
-    assert state.hget(keys.positions("cpu", "batch"), "started") == "2"
+    assert state.hget(keys.positions("gpu.toy", "batch"), "started") == "2"
 
 
 @pytest.mark.measures_time

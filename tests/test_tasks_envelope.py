@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import redis
-from celery import chain as canvas
+import runs
 
 from storage import keys
+from storage.jobs import backlog
 from storage.jobs.queueing import EncodedMessage, enqueue
 from storage.jobs.spec import RunRef
 from storage.redis.calls import SyncRedis
@@ -29,37 +30,24 @@ def opened(text: bytes | str) -> tuple[dict[str, Any], Any]:
     return outer, json.loads(base64.b64decode(outer["body"]))
 
 
-def links(embedded: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """A chain without ids and without what only Celery's own sending needs."""
-    kept = []
-    for link in embedded or []:
-        options = {name: link["options"][name] for name in ("queue", "priority")}
-        kept.append({**link, "options": options})
-    return kept
+def first(message: Message) -> EncodedMessage:
+    return envelope.same(
+        SimpleNamespace(task="preprocess", root_id="root", parent_id=None), message
+    )
 
 
 @pytest.fixture
 def celerys(in_process: None, state: "redis.Redis") -> dict[str, Any]:
-    """The same chain as Celery's canvas sends it."""
-    app.loader.import_default_modules()  # canvas asks the tasks themselves
-    arguments = {"preprocess": [MESSAGE], "inference": [], "postprocess": []}
-    canvas(
-        app.signature(
-            stage,
-            args=arguments[stage],
-            options={
-                "queue": queues.broker_queue(stage, "toy"),
-                "priority": queues.CELERY_PRIORITY[(stage, "batch")],
-            },
-        )
-        for stage in queues.STAGES
-    ).apply_async()
+    """The same message as Celery sends it."""
+    app.loader.import_default_modules()
+    priority = queues.CELERY_PRIORITY["preprocess", "batch"]
+    app.signature("preprocess", args=[MESSAGE]).apply_async(queue="cpu", priority=priority)
     [name] = state.keys(f"{keys.BROKER_PREFIX}cpu*")
     return {"queue": name, "text": state.lindex(name, 0)}
 
 
 def test_a_first_message_is_celerys_own_in_every_field(celerys: dict[str, Any]) -> None:
-    encoded = envelope.first(MESSAGE)
+    encoded = first(MESSAGE)
     ours, our_body = opened(encoded.text)
     theirs, their_body = opened(celerys["text"])
 
@@ -74,30 +62,27 @@ def test_a_first_message_is_celerys_own_in_every_field(celerys: dict[str, Any]) 
     assert {k: v for k, v in ours["properties"].items() if k not in varying} == {
         k: v for k, v in theirs["properties"].items() if k not in varying
     }
-    assert our_body[:2] == their_body[:2]
-    assert {**our_body[2], "chain": links(our_body[2]["chain"])} == {
-        **their_body[2],
-        "chain": links(their_body[2]["chain"]),
-    }
+    assert our_body == their_body
 
 
 def test_the_ids_of_a_message_agree() -> None:
-    outer, _ = opened(envelope.first(MESSAGE).text)
+    outer, _ = opened(first(MESSAGE).text)
 
     id = outer["headers"]["id"]
-    assert outer["headers"]["root_id"] == outer["properties"]["correlation_id"] == id
+    assert outer["properties"]["correlation_id"] == id
     assert outer["properties"]["delivery_tag"] != id
 
 
 def walk(message: Message) -> list[tuple[str, dict[str, Any]]]:
     """(queue, envelope) of every message of a chain, in order."""
-    encoded: EncodedMessage | None = envelope.first(message)
+    encoded: EncodedMessage | None = first(message)
     seen = []
     while encoded:
-        outer, body = opened(encoded.text)
+        outer, _ = opened(encoded.text)
         seen.append((encoded.queue, outer))
-        request = SimpleNamespace(chain=body[2]["chain"], **outer["headers"])
-        encoded = envelope.following(request, message)
+        encoded = envelope.following(
+            outer["headers"]["task"], SimpleNamespace(**outer["headers"]), message
+        )
     return seen
 
 
@@ -114,26 +99,24 @@ def test_a_chain_goes_through_its_three_stages_and_ends() -> None:
 def test_a_chain_shows_as_one_family() -> None:
     heads = [outer["headers"] for _, outer in walk(MESSAGE)]
 
-    assert {head["root_id"] for head in heads} == {heads[0]["id"]}
+    assert {head["root_id"] for head in heads} == {"root"}
     assert [head["parent_id"] for head in heads] == [None, heads[0]["id"], heads[1]["id"]]
 
 
 def test_interactive_messages_are_served_before_batches() -> None:
-    [(first, _), (second, _), (third, _)] = walk(
-        new_message("toy", "interactive", [RunRef("a", 1)])
-    )
+    seen = walk(new_message("toy", "interactive", [RunRef("a", 1)]))
 
-    assert (first, second, third) == ("px2:q:cpu\x06\x163", "px2:q:gpu.toy", "px2:q:cpu")
+    assert tuple(queue for queue, _ in seen) == ("px2:q:cpu\x06\x163", "px2:q:gpu.toy", "px2:q:cpu")
 
 
 def test_the_fullest_message_stays_small() -> None:
     full = new_message("a_rather_long_name", "interactive", [RunRef("f" * 64, 99)] * MAX_RUNS)
 
-    assert len(envelope.first(full).text) < 4096
+    assert len(first(full).text) < 4096
 
 
 def test_celery_reads_what_was_posted(in_process: None, link: SyncRedis) -> None:
-    link.do(enqueue([envelope.first(MESSAGE)]))
+    link.do(enqueue([first(MESSAGE)]))
 
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("cpu")
@@ -142,3 +125,34 @@ def test_celery_reads_what_was_posted(in_process: None, link: SyncRedis) -> None
 
     assert received.headers["task"] == "preprocess"
     assert received.payload[0] == [json.loads(json.dumps(MESSAGE))]
+
+
+def test_a_ticket_names_no_runs_and_lies_in_its_priority(in_process: None) -> None:
+    seen = {}
+    for priority, ticket in envelope.tickets().items():
+        outer, body = opened(ticket.text)
+        seen[priority] = (ticket.queue, outer["headers"]["task"], body[0][0]["runs"])
+
+    assert seen == {
+        "interactive": ("px2:q:cpu\x06\x163", "preprocess", []),
+        "batch": ("px2:q:cpu\x06\x169", "preprocess", []),
+    }
+
+
+def test_each_ticket_that_is_queued_has_an_id_of_its_own(
+    in_process: None, link: SyncRedis, state: "redis.Redis"
+) -> None:
+    link.do(backlog.set_credits(2, {}))
+    for name in ("a", "b"):
+        job = runs.claim(link, name)
+        link.do(backlog.enqueue_claimed(job.ref, 0, envelope.tickets()))
+
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("cpu")
+        received = [queue.get(timeout=5) for _ in range(2)]
+        for message in received:
+            message.ack()
+
+    ids = [message.headers["id"] for message in received]
+    tags = [message.delivery_tag for message in received]
+    assert len(set(ids)) == 2 and tags == ids

@@ -14,15 +14,15 @@ import runs
 from celery.exceptions import Reject
 from stack import MODEL_PATHS
 
-from storage import keys
+from storage import backlog_keys, keys
 from storage import results as stored_results
 from storage.errors import StorageDown
-from storage.jobs import bounds, claims, endings, recovery, stages
+from storage.jobs import backlog, bounds, claims, endings, recovery, stages
 from storage.jobs.result import StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
-from tasks import clients, envelope, queues, results
+from tasks import clients, queues, results
 from tasks.errors import BadInput, Unavailable
 from tasks.message import Message, new_message
 from tasks.models import registry, weights
@@ -71,11 +71,9 @@ def view(link: SyncRedis) -> Callable[[str], Snapshot]:
 
 @pytest.fixture
 def task() -> Any:
-    """What Celery hands to a bound task; the rest of the chain is in its request."""
-    first = json.loads(envelope.first(carry()).text)
-    embedded = json.loads(base64.b64decode(first["body"]))[2]
+    """What Celery hands to a bound task; `chain` is of an older version's message."""
     ids = {"id": "preprocess-1", "root_id": "preprocess-1", "parent_id": None}
-    request = SimpleNamespace(task="preprocess", chain=embedded["chain"], **ids)
+    request = SimpleNamespace(task="preprocess", chain=[{"task": "inference"}], **ids)
     return SimpleNamespace(request=request)
 
 
@@ -399,7 +397,7 @@ def test_a_state_redis_that_is_away_gives_the_message_back(
             run_stage(task, STAGE, carry(ref), lambda work: None)
 
     assert caught.value.requeue
-    assert [link["task"] for link in task.request.chain] == ["postprocess", "inference"]
+    assert task.request.chain, "the message comes again as it was"
 
 
 def test_runs_that_wait_for_a_slow_one_of_their_message_keep_their_leases(
@@ -468,10 +466,7 @@ def test_the_last_stage_moves_a_run_into_no_queue(
 ) -> None:
     run_stage(task, LAST, carry(claim("a")), lambda work: '{"kind":"labels"}')
 
-    assert sorted(state.keys(f"{keys.POSITIONS_PREFIX}*")) == [
-        keys.positions("cpu", "batch"),
-        keys.positions("post", "batch"),
-    ]
+    assert state.keys(f"{keys.POSITIONS_PREFIX}*") == []
 
 
 def test_a_stage_that_has_ended_is_not_done_again(
@@ -503,7 +498,7 @@ def test_a_list_that_comes_again_is_split(
     assert queued("inference") == []
 
 
-def test_what_was_split_goes_through_the_whole_chain(
+def test_what_was_split_belongs_to_the_same_root(
     task: Any, claim: Callable[[str], RunRef], state: "redis.Redis"
 ) -> None:
     refs = [claim("a"), claim("b")]
@@ -516,8 +511,6 @@ def test_what_was_split_goes_through_the_whole_chain(
         "preprocess",
         "preprocess-1",
     )
-    embedded = json.loads(base64.b64decode(envelope["body"]))[2]
-    assert [link["task"] for link in embedded["chain"]] == ["postprocess", "inference"]
 
 
 def test_a_run_whose_array_is_gone_has_a_new_number_and_the_old_one_stops(
@@ -528,9 +521,9 @@ def test_a_run_whose_array_is_gone_has_a_new_number_and_the_old_one_stops(
     run_stage(task, STAGE, carry(ref), needs_an_array)
     run_stage(task, STAGE, carry(ref), lambda work: pytest.fail("it is stale"))
 
-    assert queued("preprocess") == [wire(RunRef("a", ref.attempt + 1))]
     assert queued("inference") == []
     assert view("a").state == "queued"
+    assert list(STAGE.take("ticket", "batch").runs) == [RunRef("a", ref.attempt + 1)]
 
 
 @pytest.mark.parametrize("stage", [STAGE, LAST], ids=lambda stage: stage.name)
@@ -592,13 +585,13 @@ def test_only_the_run_whose_array_is_gone_starts_again(
     run_stage(task, STAGE, carry(whole, lost), needs_an_array)
 
     assert queued("inference") == [wire(whole)]
-    assert queued("preprocess") == [wire(RunRef("lost", lost.attempt + 1))]
+    assert list(STAGE.take("ticket", "batch").runs) == [RunRef("lost", lost.attempt + 1)]
     left = {path.name.split("-")[2] for path in settings().scratch_dir.glob("pixelmill-*")}
     assert left == {"whole"}, "what the lost run had beside it is of no use any more"
 
 
 def test_a_stale_run_does_not_start_again(
-    task: Any, claim: Callable[[str], RunRef], queued: Queued, link: SyncRedis
+    task: Any, claim: Callable[[str], RunRef], link: SyncRedis
 ) -> None:
     ref = claim("a")
 
@@ -608,7 +601,8 @@ def test_a_stale_run_does_not_start_again(
 
     run_stage(task, STAGE, carry(ref), step)
 
-    assert queued("preprocess") == []
+    assert list(STAGE.take("ticket", "batch").runs) == [RunRef("a", ref.attempt + 1)]
+    assert not STAGE.take("another", "batch").runs
 
 
 def test_what_is_stored_after_its_job_was_deleted_is_erased(
@@ -629,3 +623,64 @@ def test_what_is_stored_after_its_job_was_deleted_is_erased(
 
     assert clients.objects().page(keys.result_folder("ada", "a"), "", 10) == []
     assert clients.results().do(stored_results.read("a")) is None
+
+
+# Tickets
+
+
+def ready(link: SyncRedis, *refs: RunRef) -> None:
+    for ref in refs:
+        link.do(backlog.enqueue_claimed(ref))
+
+
+def test_a_ticket_brings_the_runs_whose_turn_it_is(
+    task: Any, claim: Callable[[str], RunRef], queued: Queued, link: SyncRedis
+) -> None:
+    refs = [claim("a"), claim("b")]
+    ready(link, *refs)
+
+    run_stage(task, STAGE, carry(), lambda work: None)
+
+    assert queued("inference") == [wire(*refs)]
+
+
+def test_a_ticket_without_anything_to_take_does_nothing(task: Any, queued: Queued) -> None:
+    run_stage(task, STAGE, carry(), lambda work: pytest.fail("nothing is there"))
+
+    assert queued("inference") == []
+
+
+def test_a_ticket_that_comes_again_brings_the_same_runs_one_by_one(
+    task: Any, claim: Callable[[str], RunRef], queued: Queued, link: SyncRedis
+) -> None:
+    """The worker died: one of them may have killed it."""
+    refs = [claim("a"), claim("b")]
+    ready(link, *refs)
+    STAGE.take(task.request.id, "batch")
+    ready(link, claim("later"))
+
+    run_stage(task, STAGE, carry(), lambda work: pytest.fail("nothing may run"))
+
+    assert queued("preprocess")[-2:] == [wire(ref) for ref in refs]
+
+
+def test_a_ticket_whose_runs_have_ended_is_forgotten(
+    task: Any, claim: Callable[[str], RunRef], link: SyncRedis, state: "redis.Redis"
+) -> None:
+    ready(link, claim("goes-on"))
+    run_stage(task, STAGE, carry(), lambda work: None)
+    ready(link, claim("ends"))
+    run_stage(task, STAGE, carry(), lambda work: "{}")
+
+    assert state.keys(backlog_keys.ticket_runs("*")) == []
+
+
+def test_runs_that_end_before_their_model_make_room_for_others(
+    task: Any, claim: Callable[[str], RunRef], queued: Queued, link: SyncRedis
+) -> None:
+    link.do(backlog.set_credits(1, {"toy": 1}))
+    ready(link, claim("a"), claim("b"))
+
+    run_stage(task, STAGE, carry(), lambda work: "{}")
+
+    assert [message["runs"] for message in queued("preprocess")] == [[]], "a ticket"

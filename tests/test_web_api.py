@@ -79,13 +79,13 @@ def test_the_same_bytes_again_are_answered_without_a_task(
     stack: Stack, browser: httpx.Client, fresh: bytes
 ) -> None:
     first = predict(browser, fresh).json()
-    taken = stack.state.hget("px2:positions:cpu:interactive", "next")
+    taken = stack.state.hget("px2:positions:gpu.toy:interactive", "next")
 
     again = predict(browser, fresh).json()
 
     assert not first["cached"] and again["cached"]
     assert again["id"] != first["id"] and again["state"] == "done"
-    assert stack.state.hget("px2:positions:cpu:interactive", "next") == taken
+    assert stack.state.hget("px2:positions:gpu.toy:interactive", "next") == taken
 
 
 def test_another_parameter_is_another_result(browser: httpx.Client, fresh: bytes) -> None:
@@ -133,14 +133,14 @@ def test_equal_requests_at_a_time_are_one_run(
     stack: Stack, browser: httpx.Client, fresh: bytes
 ) -> None:
     browser.get("/api/v1/models")  # the cookie
-    before = int(stack.state.hget("px2:positions:cpu:interactive", "next") or 0)
+    before = int(stack.state.hget("px2:positions:gpu.toy:interactive", "next") or 0)
 
     jobs = [predict(browser, fresh, wait=0).json() for _ in range(5)]
 
     assert len({job["id"] for job in jobs}) == 5
-    assert int(stack.state.hget("px2:positions:cpu:interactive", "next")) == before + 1
     ends = [browser.get(f"/api/v1/jobs/{job['id']}/events").text for job in jobs]
     assert all('"state":"done"' in end for end in ends)
+    assert int(stack.state.hget("px2:positions:gpu.toy:interactive", "next")) == before + 1
 
 
 @pytest.mark.parametrize(

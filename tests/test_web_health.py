@@ -12,9 +12,9 @@ import httpx
 import pytest
 from stack import Stack
 
-from storage import catalogue, keys
+from storage import backlog_keys, catalogue, keys
 from storage.jobs import claims
-from storage.jobs.queueing import EncodedMessage, enqueue_claimed
+from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import SyncRedis
 
@@ -94,12 +94,12 @@ def until(true: Callable[[], object], seconds: float = 20) -> float:
 
 
 def lost_run(mill: Stack, key: str) -> SyncRedis:
-    """A run whose message has vanished."""
+    """A run that has vanished from the backlog."""
     link = SyncRedis(mill.state)
     spec = Spec(key, "u", "toy", {}, [], "upload", "w", "c")
     claim = link.do(claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
-    link.do(enqueue_claimed(EncodedMessage("px2:q:elsewhere", b""), [RunRef(key, claim.attempt)]))
-    mill.state.delete("px2:q:elsewhere")
+    link.do(enqueue_claimed(RunRef(key, claim.attempt)))
+    mill.state.delete(backlog_keys.backlog("toy", "batch"))
     return link
 
 

@@ -9,10 +9,10 @@ import pytest
 import runs
 from stack import Stack
 
-from storage import keys
+from storage import backlog_keys, keys
 from storage.jobs import claims, endings, recovery
+from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.endings import End
-from storage.jobs.queueing import EncodedMessage, enqueue_claimed
 from storage.jobs.recovery import Lost
 from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
@@ -24,8 +24,7 @@ def claimed(servers: Stack, key: str) -> tuple[calls.SyncRedis, RunRef]:
     claim = link.do(claims.claim(f"job-{key}", spec, priority="batch", job_ttl_s=60))
     assert claim.verdict == "start"
     ref = RunRef(key, claim.attempt)
-    link.do(enqueue_claimed(EncodedMessage("px2:q:elsewhere", b""), [ref]))
-    servers.state.delete("px2:q:elsewhere")
+    link.do(enqueue_claimed(ref))
     return link, ref
 
 
@@ -43,8 +42,9 @@ def end(link: calls.SyncRedis, ref: RunRef) -> None:
     link.do(endings.finish([End(ref, "done", "{}")], job_ttl_s=60))
 
 
-def test_a_run_whose_message_is_gone_is_lost(servers: Stack) -> None:
+def test_a_run_that_waits_nowhere_is_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "gone")
+    servers.state.delete(backlog_keys.backlog("noop", "batch"))
 
     [lost] = lost_runs(link, servers)
 
@@ -83,26 +83,47 @@ def test_only_one_of_two_requeues_a_run(servers: Stack) -> None:
     end(link, RunRef("twice", ref.attempt + 1))
 
 
-def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
+def test_a_run_that_waits_in_the_backlog_is_left_alone(servers: Stack) -> None:
     link, ref = claimed(servers, "waits")
-    servers.state.lpush("px2:q:cpu\x06\x169", "a message")
 
     lost = lost_runs(link, servers)
 
-    servers.state.delete("px2:q:cpu\x06\x169")
+    assert lost == []
+    end(link, ref)
+
+
+def to_inference(link: calls.SyncRedis, ref: RunRef) -> None:
+    """It waits for its second stage."""
+    link.do(runs.begin_stage([ref], "preprocess"))
+    end = runs.end_stage(
+        [ref], "preprocess", model="noop", next_queue="gpu.noop", next_broker_queue="gpu.noop"
+    )
+    link.do(end)
+
+
+def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
+    link, ref = claimed(servers, "queued")
+    to_inference(link, ref)
+    servers.state.lpush("px2:q:gpu.noop", "a message")
+
+    lost = lost_runs(link, servers)
+
+    servers.state.delete("px2:q:gpu.noop")
     assert lost == []
     end(link, ref)
 
 
 def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "overtaken")
-    servers.state.lpush("px2:q:cpu\x06\x169", "a message")
     _, later = claimed(servers, "later")
-    link.do(runs.begin_stage([later], "preprocess"))
+    to_inference(link, ref)
+    to_inference(link, later)
+    servers.state.lpush("px2:q:gpu.noop", "a message")
+    link.do(runs.begin_stage([later], "inference", queue="gpu.noop"))
 
     lost = lost_runs(link, servers)
 
-    servers.state.delete("px2:q:cpu\x06\x169")
+    servers.state.delete("px2:q:gpu.noop")
     assert [run.ref.key for run in lost] == ["overtaken"]
     end(link, lost[0].ref)
     end(link, later)

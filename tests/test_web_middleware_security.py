@@ -53,7 +53,8 @@ def code(data: bytes) -> str:
 
 
 def queued(stack: Stack) -> int:
-    return int(stack.state.hget("px2:positions:cpu:interactive", "next") or 0)
+    """Tickets so far: a run that starts on an idle installation calls for one."""
+    return int(stack.state.get("px2:ticket-count") or 0)
 
 
 # Origin

@@ -17,6 +17,8 @@ METRICS_TTL_MS = 2 * 86_400_000
 KEEP_ALIVE_MS = 30_000
 """How long a job with keep=False lives after it was last looked at."""
 IDEMPOTENCY_MS = 86_400_000
+TICKET_TTL_MS = 3_600_000
+"""How long is known which runs were taken for a ticket whose worker has vanished."""
 MAX_RELEASES = 20
 """How often a run is released to another worker. Each time costs GRACE_MS or a little more, so a
 run waits for at least a minute for the end of an upgrade."""

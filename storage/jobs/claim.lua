@@ -1,11 +1,14 @@
--- Needs time, holds.
+-- Needs time, holds, events.
 -- Give a job its run, and write the job's record.
 -- KEYS: the run, the jobs that wait for it, the job, jobs of the user, runs of the user, the runs that
 --   wait as this one would, record of the upload, record of the idempotency key
 -- Arguments: version (of the record), job_id, user, model, variant, priority, request_key, params (JSON),
 --   weights, upload (its id), spec (JSON), limits (Limits), known_result (JSON, or ''), keep (1 or 0),
+--   flow (whose share of the workers it uses), charge (its cost, divided by the weight of the flow),
+--   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
+--   backlog at once; else nil),
 --   idempotency (digest of what is asked for; '': without a key), and in ms: lease, job_ttl, run_ttl,
---   negative_ttl, metrics_ttl, deadline, keep_alive, idempotency_ttl
+--   negative_ttl, metrics_ttl, deadline, keep_alive, idempotency_ttl; and those of tickets.lua
 -- Answers {verdict, attempt, payload, Redis time in ms}: see Claim in claims.py.
 local run_name, run_jobs, job_name, history, user_runs, waiting, upload_record, idempotency_record = unpack(KEYS)
 local id, model, priority = arguments.job_id, arguments.model, arguments.priority
@@ -62,6 +65,8 @@ if arguments.known_result ~= '' then return hit(0, arguments.known_result) end
 
 -- Only here, as a hit need not make these functions.
 -- Insert wait.
+-- Insert fair.
+-- Insert tickets.
 
 local run = read(run_name, 'attempt', 'state', 'lease', 'result', 'error', 'ended', 'starter', 'lasting', 'queue',
   'priority', 'position', 'respecified', 'unqueued', 'upload', 'cancelled', 'deadline', 'result_key', 'degraded')
@@ -90,7 +95,9 @@ local function wait_for_run()
 end
 
 -- Waiting is not dying: a run whose turn has not come is alive, however old its lease.
+local line = priority .. ':' .. model
 local function is_waiting()
+  if run.queue == 'cpu' then return redis.call('ZSCORE', BACKLOG .. run.priority .. ':' .. model, run_name) end
   if not run.queue or not run.position then return false end
   local started = redis.call('HGET', POSITIONS .. run.queue .. ':' .. run.priority, 'started')
   return tonumber(run.position) > tonumber(started or 0)
@@ -140,11 +147,13 @@ local function refusal()
   end
   local all = 0
   for variant in pairs(limits.costs) do all = all + still_in(WAITING .. variant .. ':' .. priority) end
-  local _, wait_ms = wait_for('+inf', arguments.variant, priority, limits.costs)
   if all >= limits.waiting then
+    local _, wait_ms = wait_for('+inf', arguments.variant, priority, limits.costs)
     local room_in_ms = wait_ms * (all - limits.waiting + 1) / math.max(all, 1)
     return {limit = 'waiting', value = all, room_in_ms = room_in_ms}
   end
+  local tag = as_tag(next_tag(line, arguments.flow))
+  local _, wait_ms = wait_for('(' .. tag, arguments.variant, priority, limits.costs)
   if wait_ms > limits.wait_ms then
     return {limit = 'wait_ms', value = wait_ms, room_in_ms = wait_ms - limits.wait_ms}
   end
@@ -183,21 +192,31 @@ for _, other in ipairs(redis.call('SMEMBERS', run_jobs)) do
     deadline = math.max(deadline, tonumber(run.deadline or 0))
   end
 end
-local position = redis.call('HINCRBY', POSITIONS .. 'cpu:' .. priority, 'next', 1)
+local tag = new_tag(line, arguments.flow, arguments.charge)
+if attempt > 1 and run.priority then  -- an earlier attempt may have stopped anywhere
+  redis.call('ZREM', BACKLOG .. run.priority .. ':' .. model, run_name)
+  leave_model(run_name, {priority = run.priority, model = model, variant = arguments.variant})
+end
 redis.call('DEL', run_name)
 redis.call('HSET', run_name, 'v', arguments.version, 'attempt', attempt, 'state', 'queued', 'stage', '', 'progress', 0,
   'version', attempt * 1000, 'lease', as_text(now + arguments.lease_ms), 'starter', id, 'spec', arguments.spec,
   'upload', upload, 'broker_queue', 'cpu', 'queue', 'cpu', 'priority', priority, 'model', model,
-  'variant', arguments.variant, 'user', arguments.user, 'position', position, 'claimed', now_text,
-  'waiting_since', now_text, 'unqueued', '1', 'deadline', as_text(deadline))
+  'variant', arguments.variant, 'user', arguments.user, 'flow', arguments.flow, 'charge', arguments.charge,
+  'tag', tag, 'claimed', now_text, 'waiting_since', now_text, 'deadline', as_text(deadline))
 redis.call('PEXPIRE', run_name, arguments.run_ttl_ms)
 redis.call('ZADD', ACTIVE, now, arguments.request_key)
-redis.call('ZADD', waiting, now, run_name)
+redis.call('ZADD', waiting, tag, run_name)
 redis.call('ZADD', user_runs, now, run_name)
 redis.call('PEXPIRE', user_runs, arguments.run_ttl_ms)
 write_job({upload}, {'state', 'queued', 'cached', '0', 'attempt', attempt})
 redis.call('SADD', run_jobs, id)
 redis.call('PEXPIRE', run_jobs, arguments.run_ttl_ms)
 wait_for_run()
+if arguments.preprocess_ms then
+  redis.call('HSET', run_name, 'preprocess_ms', arguments.preprocess_ms)
+  add_to_backlog(run_name, priority, model, tag)
+else
+  redis.call('HSET', run_name, 'unqueued', 1)
+end
 if are_others then redis.call('PUBLISH', RUN_EVENTS .. arguments.request_key, '{"state":"queued"}') end
 return {'start', attempt, '', now_text}

@@ -1,5 +1,6 @@
 """Gives a job its run: an answer that is known, a run under way, or a new one."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import orjson
 
 from storage import keys
 from storage.jobs import bounds
+from storage.jobs.queueing import Tickets, of_tickets
 from storage.jobs.spec import VERSION, RunRef, Spec
 from storage.redis.answers import text
 from storage.redis.calls import ARRAY, NUMBER, Call, command, script
@@ -22,8 +24,8 @@ class Claim:
 
     verdict: Verdict
     """`hit`, `failed`: the answer is known. `join`: an equal run is under way. `start`: the job has
-    a run of its own, which its process brings into the queue. `busy`: refused. `again`: the
-    idempotency key was used before, `mismatch`: and for another request."""
+    a run of its own, which its process brings into the backlog, unless it was `ready`. `busy`:
+    refused. `again`: the idempotency key was used before, `mismatch`: and for another request."""
     attempt: int
     payload: str
     """JSON of the result (hit), the error (failed) or the Refusal (busy); a job id (again,
@@ -66,6 +68,27 @@ NO_LIMITS = Limits(in_flight=2**31, waiting=2**31, wait_ms=2**31, costs={})
 
 
 @dataclass(frozen=True)
+class Flow:
+    """Whose part of the workers a run uses, and how much of it."""
+
+    name: str = ""
+    """Runs of one name are served in order. Empty: a hash of the user; the user's own name would
+    stay for up to an hour after an erasure."""
+    charge: float = 1.0
+    """The run's cost, as a multiple of that of the model's first profile, divided by the weight of
+    the flow."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a run needs that can go into the backlog at once."""
+
+    preprocess_ms: float
+    """How long its first stage takes, about."""
+    tickets: Tickets
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why a claim found the system busy."""
 
@@ -96,12 +119,15 @@ def claim(
     deadline_s: float = bounds.DEADLINE_S,
     keep: bool = True,
     idempotency: tuple[str, str] | None = None,
+    flow: Flow = Flow(),
+    ready: Ready | None = None,
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
     `variant`: the entry of the limits' costs that the run counts as, else its model.
     `known_result`: its JSON, which makes the claim a hit. With `keep` False the job lives only
-    while somebody looks at it. `idempotency`: (key, digest of what is asked for).
+    while somebody looks at it. `idempotency`: (key, digest of what is asked for). `ready`: the
+    bytes are stored already, and a run that starts goes into the backlog at once.
     """
     variant = variant or spec.model
     names = _names(job_id, spec, variant, priority)
@@ -118,7 +144,7 @@ def claim(
         "idempotency_ttl_ms": bounds.IDEMPOTENCY_MS,
     }
     if not known_result:  # nothing of this is needed for a hit
-        values |= _of_new_run(spec, limits)
+        values |= _of_new_run(spec, limits) | _of_backlog(spec, flow, ready)
     if idempotency:
         names.append(keys.idempotency(spec.user, idempotency[0]))
     return script("jobs/claim", _claim, names, values, kinds=ARRAY)
@@ -157,6 +183,17 @@ def _of_new_run(spec: Spec, limits: Limits) -> dict[str, Any]:
         "negative_ttl_ms": bounds.NEGATIVE_TTL_MS,
         "keep_alive_ms": bounds.KEEP_ALIVE_MS,
     }
+
+
+def _of_backlog(spec: Spec, flow: Flow, ready: Ready | None) -> dict[str, Any]:
+    values = {"flow": flow.name or _hash(spec.user), "charge": flow.charge}
+    if ready is None:
+        return values
+    return values | {"preprocess_ms": ready.preprocess_ms} | of_tickets(ready.tickets)
+
+
+def _hash(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()[:24]
 
 
 def _claim(answer: Sequence[Any]) -> Claim:

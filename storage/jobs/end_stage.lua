@@ -4,12 +4,19 @@
 -- KEYS: list of the message ('': none is to be queued), positions of the next queue (after the last
 --   stage there is none)
 -- Arguments: runs (each {key, attempt}), model, state, progress, lease_ms, next_queue, next_broker_queue,
---   message, and those of stage.lua
+--   message, ticket (id of the one that the runs were taken for; '': none), and those of stage.lua and
+--   tickets.lua
 -- Answers 1 per run, or the answer of live_run.
 local list, next_positions = unpack(KEYS)
 local stage = arguments.stage
 local began_field = 'began:' .. stage
 local lease, is_handed_on, answers = as_text(now + arguments.lease_ms), false, {}
+
+-- There is room in front of the model again.
+local function call_next()
+-- Insert tickets.
+  if not call_worker('interactive') then call_worker('batch') end
+end
 
 local function finish(ref, run)
   local name, version = RUN .. ref.key, tonumber(run.version) + 1
@@ -20,7 +27,7 @@ local function finish(ref, run)
   end
   redis.call('HSET', name, 'progress', arguments.progress, 'version', version, 'lease', lease,
     ended_attempt, ref.attempt, 'ms:' .. stage, as_text(ms), 'waiting_since', now_text, unpack(place))
-  if stage == 'inference' then redis.call('ZREM', waiting_set(run), name) end
+  if stage == 'inference' then leave_model(name, run) end
   publish(ref.key, arguments.state, version)
   is_handed_on = true
 end
@@ -30,8 +37,10 @@ for i, ref in ipairs(arguments.runs) do
   if run then finish(ref, run) end
   answers[i] = run and 1 or answer
 end
+if arguments.ticket ~= '' then redis.call('DEL', TICKET_RUNS .. arguments.ticket) end
 if is_handed_on and stage == 'inference' then
   redis.call('HSET', MEAN_STAGE_MS .. arguments.model, 'inferred', now_text)
+  call_next()
 end
 if is_handed_on and list ~= '' then redis.call('LPUSH', list, arguments.message) end
 return answers

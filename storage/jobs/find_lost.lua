@@ -1,7 +1,8 @@
 -- Needs time, page.
--- Find runs whose message or worker is lost, a page at a time. A waiting run is lost when, for
--- `grace_ms`, its queue has been empty or later runs have started before it; a running one when its
--- lease ran out. Waiting is not dying: a long queue is neither.
+-- Find runs whose message or worker is lost, a page at a time. A run that waits for its first stage is lost
+-- when, for `grace_ms`, it has not been in the backlog; one that waits for a later stage when its queue has
+-- been empty or later runs have started before it; a running one when its lease ran out. Waiting is not
+-- dying: a long queue is neither.
 -- A clock that was set back leaves times behind that lie in the future: a lock, a lease or a suspicion
 -- that is longer than any is given begins again now.
 -- Arguments: lock_ms (of the first page), lease_ms, grace_ms, after, most
@@ -38,9 +39,10 @@ local function bound_times(name, run)
   end
 end
 
-local function is_suspect(run)
+local function is_suspect(name, run)
   -- It runs, or a web process is still bringing its bytes: the lease decides.
   if not run.waiting_since or run.waiting_since == '' or run.unqueued then return tonumber(run.lease) < now end
+  if run.queue == 'cpu' then return not redis.call('ZSCORE', BACKLOG .. run.priority .. ':' .. run.model, name) end
   return is_empty(run.broker_queue) or tonumber(run.position) < highest_started(run.queue .. ':' .. run.priority)
 end
 
@@ -53,7 +55,7 @@ for _, key in ipairs(request_keys) do
   bound_times(name, run)
   if not run.attempt or ENDED[run.state] then
     redis.call('ZREM', ACTIVE, key)
-  elseif not is_suspect(run) then
+  elseif not is_suspect(name, run) then
     if run.suspect_since then redis.call('HDEL', name, 'suspect_since') end
   elseif not run.suspect_since then
     redis.call('HSET', name, 'suspect_since', now_text)

@@ -1,10 +1,14 @@
-"""Puts messages of the broker into its queues."""
+"""Messages of the broker, as scripts queue them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
-from storage.jobs.spec import RunRef
 from storage.redis.calls import NUMBER, Call, script
+
+TICKET_ID = "TICKET_ID"
+"""Where the id of a ticket goes in its message."""
 
 
 @dataclass(frozen=True)
@@ -16,21 +20,23 @@ class EncodedMessage:
     text: bytes
 
 
+Tickets = Mapping[str, EncodedMessage]
+"""Priority -> the message that calls a cpu worker to its backlog, with TICKET_ID for its id."""
+
+NO_TICKETS: Tickets = MappingProxyType({})
+"""Nobody is called: the reaper does so within a second."""
+
+
+def of_tickets(tickets: Tickets) -> dict[str, Any]:
+    """The arguments of every script that may queue a ticket: see shared_lua/tickets.lua."""
+    if not tickets:
+        return {}
+    texts = {f"ticket_{priority}": ticket.text for priority, ticket in tickets.items()}
+    return {"ticket_lists": {name: ticket.queue for name, ticket in tickets.items()}, **texts}
+
+
 def enqueue(messages: Sequence[EncodedMessage]) -> Call[int]:
     """Queue all of these messages or none; answers how many they are."""
     lists = [message.queue for message in messages]
     texts = [message.text.decode() for message in messages]
     return script("jobs/enqueue", int, lists, {"messages": texts}, kinds=NUMBER)
-
-
-def enqueue_claimed(message: EncodedMessage, refs: Sequence[RunRef]) -> Call[int]:
-    """Queue the message of runs that were just claimed.
-
-    Answers how many messages its list has now, this one included; 0 if all of the runs are stale or
-    were queued before.
-
-    Until it is queued, a run belongs to the process of the job that started it, which may still be
-    bringing the bytes, for as long as the lease lasts.
-    """
-    values = {"message": message.text, "runs": refs}
-    return script("jobs/enqueue_claimed", int, [message.queue], values, kinds=NUMBER)

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from storage.jobs import bounds
 from storage.jobs.endings import ending
+from storage.jobs.queueing import NO_TICKETS, Tickets, of_tickets
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.answers import ints, text
 from storage.redis.calls import ARRAY, Call, script
@@ -78,15 +79,16 @@ def requeue(
     specs: Sequence[Spec | None] = (),
     *,
     job_ttl_s: int,
+    tickets: Tickets = NO_TICKETS,
     restart: bool = False,
 ) -> Call[list[int]]:
-    """Give at most bounds.MOST_REQUEUED runs a new attempt, as if just claimed; the caller enqueues
-    them.
+    """Give at most bounds.MOST_REQUEUED runs a new attempt and put them into the backlog.
 
     Answers the new attempt of each; 0 if the run is stale, or cancelled: it ends here.
 
     A run that gets a spec computes that from now on, and its result is no longer that of its key.
-    With `restart` no worker has died: the stages the run went through count as never started.
+    With `restart` no worker has died: the stages the run went through count as never started. Else
+    the run is taken alone from now on.
     """
     runs = [
         _to_requeue(ref, spec) for ref, spec in zip(refs, specs or [None] * len(refs), strict=True)
@@ -95,6 +97,7 @@ def requeue(
         "runs": runs,
         "lease_ms": bounds.LEASE_MS,
         "restart": restart,
+        **of_tickets(tickets),
         **ending(job_ttl_s),
     }
     return script("jobs/requeue", ints, [], values, kinds=ARRAY)

@@ -7,7 +7,7 @@ local lease, answers = as_text(now + arguments.lease_ms), {}
 
 local function release(ref)
   local name = RUN .. ref.key
-  local run = read(name, 'attempt', 'state', 'releases')
+  local run = read(name, 'attempt', 'state', 'releases', 'priority', 'model')
   local releases = tonumber(run.releases or 0) + 1
   local is_stale = tonumber(run.attempt or 0) ~= ref.attempt or ENDED[run.state]
   if is_stale or releases > arguments.most then return 0 end
@@ -16,6 +16,9 @@ local function release(ref)
   for _, stage in ipairs(STAGES) do
     redis.call('HDEL', name, 'starts:' .. stage, 'ended_attempt:' .. stage)
   end
+  local line = run.priority .. ':' .. run.model
+  redis.call('ZREM', BACKLOG .. line, name)
+  redis.call('ZREM', TAKEN .. line, name)
   publish(ref.key, 'queued', redis.call('HINCRBY', name, 'version', 1))
   return 1
 end

@@ -1,8 +1,9 @@
--- Needs ending.
--- Give runs a new attempt, as if they had just been claimed; the caller queues them.
+-- Needs ending, fair, tickets.
+-- Give runs a new attempt, as if they had just been claimed, and put them into the backlog.
 -- Arguments: runs (each {key, attempt, and if it is to compute something else from now on: spec (JSON),
 --   request_key, weights and upload of that}), lease_ms, restart (no worker has died: starts so far count
---   as none, restarts are counted instead), and those of ending.lua
+--   as none, restarts are counted instead; else a worker takes each alone from now on, as it may be what
+--   kills them), and those of ending.lua and tickets.lua
 -- Answers per run its new attempt; 0 if it is stale, or was cancelled: it ends here.
 local lease, answers = as_text(now + arguments.lease_ms), {}
 
@@ -27,19 +28,26 @@ end
 
 local function requeue(ref)
   local key, name = ref.key, RUN .. ref.key
-  local run = read(name, 'attempt', 'state', 'cancelled', 'priority', 'variant', 'model')
+  local run = read(name, 'attempt', 'state', 'cancelled', 'priority', 'variant', 'model', 'flow', 'charge')
   if tonumber(run.attempt or 0) ~= ref.attempt or ENDED[run.state] then return 0 end
   if run.cancelled then
     end_run(key, CANCELLATION)
     return 0
   end
   local attempt = ref.attempt + 1
-  local position = redis.call('HINCRBY', POSITIONS .. 'cpu:' .. run.priority, 'next', 1)
+  local line = run.priority .. ':' .. run.model
+  local tag = new_tag(line, run.flow or key, tonumber(run.charge or 1))  -- behind what its user has waiting
   redis.call('HSET', name, 'attempt', attempt, 'state', 'queued', 'stage', '', 'progress', 0, 'broker_queue', 'cpu',
-    'queue', 'cpu', 'position', position, 'waiting_since', now_text, 'lease', lease)
-  redis.call('HDEL', name, 'suspect_since', 'unqueued')
-  if arguments.restart then forget_starts(name) end
-  redis.call('ZADD', waiting_set(run), now, name)  -- behind those who wait now
+    'queue', 'cpu', 'tag', tag, 'waiting_since', now_text, 'lease', lease)
+  redis.call('HDEL', name, 'suspect_since', 'unqueued', 'position')
+  if arguments.restart then
+    forget_starts(name)
+  else
+    redis.call('HSET', name, 'alone', 1)
+  end
+  redis.call('ZADD', waiting_set(run), tag, name)
+  redis.call('ZREM', TAKEN .. line, name)
+  add_to_backlog(name, run.priority, run.model, tag)
   if ref.spec then respecify(key, ref) end
   publish(key, 'queued', redis.call('HINCRBY', name, 'version', 1))
   return attempt

@@ -7,7 +7,7 @@ from typing import Any
 from storage import keys
 from storage.jobs import bounds
 from storage.jobs.endings import ending
-from storage.jobs.queueing import EncodedMessage
+from storage.jobs.queueing import NO_TICKETS, EncodedMessage, Tickets, of_tickets
 from storage.jobs.spec import RunRef
 from storage.redis.answers import ints, text
 from storage.redis.calls import ARRAY, NUMBER, Call, script
@@ -61,7 +61,7 @@ def begin_stage(
         **ending(job_ttl_s),
     }
     names = [keys.positions(queue, priority)]
-    return script("jobs/begin_stage", _starts, names, values, kinds=ARRAY)
+    return script("jobs/begin_stage", starts, names, values, kinds=ARRAY)
 
 
 def heartbeat(
@@ -94,11 +94,14 @@ def end_stage(
     message: EncodedMessage | None,
     job_ttl_s: int,
     expired: str,
+    tickets: Tickets = NO_TICKETS,
+    ticket: str = "",
 ) -> Call[list[int]]:
     """A stage has ended for these runs; renews their leases. Answers as heartbeat does.
 
     Queues the message for the next stage in the same step, unless all runs are stale: no crash can
-    come between. `next_queue` and `next_broker_queue` are empty after the last stage.
+    come between. `next_queue` and `next_broker_queue` are empty after the last stage. `ticket`: the
+    id of the one that the runs were taken for. `tickets`: the end of inference calls for more runs.
     """
     values = {
         "runs": refs,
@@ -109,8 +112,10 @@ def end_stage(
         "next_queue": next_queue,
         "next_broker_queue": next_broker_queue,
         "message": message.text if message else b"",
+        "ticket": ticket,
         "lease_ms": bounds.LEASE_MS,
         "expired": expired.encode(),
+        **(of_tickets(tickets) if stage == "inference" else {}),
         **ending(job_ttl_s),
     }
     next_names = [keys.positions(next_queue, priority)] if next_queue else []
@@ -124,5 +129,6 @@ def forget_start(refs: Sequence[RunRef], stage: str) -> Call[int]:
     return script("jobs/forget_start", int, [], values, kinds=NUMBER)
 
 
-def _starts(answers: Sequence[Any]) -> list[StageStart]:
+def starts(answers: Sequence[Any]) -> list[StageStart]:
+    """What a script says of the runs whose stage begins."""
     return [StageStart(int(n), text(spec), *map(int, more)) for n, spec, *more in answers]

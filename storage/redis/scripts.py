@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from storage import keys, states
+from storage import backlog_keys, keys, states
 
 _NEEDS = re.compile(r"-- Needs ((?:\w+(?:, )?)+)\.\n")
 _INSERT = re.compile(r"-- Insert (\w+)\.\n")
@@ -28,15 +28,20 @@ CONSTANTS: Mapping[str, Any] = {
     "ACTIVE": keys.ACTIVE,
     "CANCELLED": keys.CANCELLED,
     "DEADLINES": keys.DEADLINES,
+    "CREDITS": backlog_keys.CREDITS,
     "HISTORIES": keys.HISTORIES,
     "KEEP_ALIVES": keys.KEEP_ALIVES,
     "MODELS": keys.MODELS,
     "REAPER_LOCK": keys.REAPER_LOCK,
     "SEEN": keys.SEEN,
+    "TICKET_COUNT": backlog_keys.TICKET_COUNT,
+    "VIRTUAL_TIMES": backlog_keys.VIRTUAL_TIMES,
     "WORKERS": keys.WORKERS,
     # Beginnings of keys.
     "API_KEY": keys.API_KEY_PREFIX,
+    "BACKLOG": backlog_keys.BACKLOG_PREFIX,
     "BROKER": keys.BROKER_PREFIX,
+    "FINISH_TAGS": backlog_keys.FINISH_TAGS_PREFIX,
     "JOB": keys.JOB_PREFIX,
     "MEAN_STAGE_MS": keys.MEAN_STAGE_MS_PREFIX,
     "METRICS": keys.METRICS_PREFIX,
@@ -47,6 +52,9 @@ CONSTANTS: Mapping[str, Any] = {
     "RUN_EVENTS": keys.RUN_EVENTS_PREFIX,
     "RUN_JOBS": keys.RUN_JOBS_PREFIX,
     "SHARE": keys.SHARE_PREFIX,
+    "TAKEN": backlog_keys.TAKEN_PREFIX,
+    "TICKET_RUNS": backlog_keys.TICKET_RUNS_PREFIX,
+    "TURNS": backlog_keys.TURNS_PREFIX,
     "UPLOAD": keys.UPLOAD_PREFIX,
     "UPLOAD_JOBS": keys.UPLOAD_JOBS_PREFIX,
     "UPLOAD_OF": keys.UPLOAD_OF_PREFIX,

@@ -6,3 +6,9 @@ end
 
 -- As which variant a run waits: its own, else its model.
 local function waiting_set(record) return WAITING .. (record.variant or record.model) .. ':' .. record.priority end
+
+-- A run that was taken has been through its model, or will not go there.
+local function leave_model(name, record)
+  redis.call('ZREM', waiting_set(record), name)
+  redis.call('ZREM', TAKEN .. record.priority .. ':' .. record.model, name)
+end

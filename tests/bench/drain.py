@@ -23,11 +23,10 @@ from stack import REPOSITORY, Stack
 
 from storage import catalogue, keys
 from storage.jobs import claims
-from storage.jobs.queueing import enqueue
+from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
 from tasks import envelope
-from tasks.message import new_message
 
 RUNS = int(os.environ.get("BENCH_JOBS", "64"))
 A_MESSAGE = 4
@@ -104,11 +103,8 @@ def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[RunRe
         spec = Spec(key, "bench", MODEL, {}, ["alpha"], upload, card["weights"], card["code"])
         claim = claims.claim(key[32:], spec, priority="batch", job_ttl_s=3600, deadline_s=900)
         refs.append(RunRef(key, link.do(claim).attempt))
-    letters = [
-        envelope.first(new_message(MODEL, "batch", refs[at : at + A_MESSAGE]))
-        for at in range(0, len(refs), A_MESSAGE)
-    ]
-    link.do(enqueue(letters))
+    for ref in refs:
+        link.do(enqueue_claimed(ref, 20 / A_MESSAGE, envelope.tickets()))
     return refs
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
@@ -27,14 +28,14 @@ import runs
 from many_jobs import JOB_TTL_S, Timed, claim, do_all, request_key
 from stack import Stack
 
-from storage import catalogue, keys
+from storage import backlog_keys, catalogue, keys
 from storage import uploads as stored_uploads
-from storage.jobs import bounds, claims, endings, history, recovery, snapshots
+from storage.jobs import backlog, bounds, claims, endings, history, recovery, snapshots
 from storage.jobs import stats as job_stats
 from storage.jobs.claims import Limits, RunCost
 from storage.jobs.endings import End
 from storage.jobs.history import Filter
-from storage.jobs.queueing import EncodedMessage, enqueue, enqueue_claimed
+from storage.jobs.queueing import EncodedMessage, enqueue
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import Call
 from storage.redis.connection import Word
@@ -54,6 +55,7 @@ RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 
 VARIANTS = [f"model-{number}" for number in range(10)]
 COSTS = {name: RunCost(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
 ENCODED = EncodedMessage("cpu", b"x" * 2000)
+TICKETS = {"interactive": ENCODED, "batch": ENCODED}
 LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, costs=COSTS, joined=JOINED)
 
 
@@ -141,7 +143,9 @@ def main() -> None:
         bench = Bench(stack)
         jobs = [f"{number:032x}" for number in range(JOBS)]
         do_all(bench.redis, (claim(number, known=RESULT) for number in range(JOBS)))
-        bench.measure("one user", chain(of_one_user(bench, jobs), of_messages(bench)))
+        bench.measure(
+            "one user", chain(of_one_user(bench, jobs), of_messages(bench), of_backlog(bench))
+        )
         bench.redis.flushall(asynchronous=True)
         do_all(
             bench.redis, (claim(number, user=f"user-{number % USERS}") for number in range(JOBS))
@@ -150,7 +154,7 @@ def main() -> None:
             claim(FIRST + number, user=f"user-{number % USERS}", known="") for number in range(RUNS)
         )
         do_all(bench.redis, waiting)
-        bench.measure("many users", chain(of_all(bench), of_messages(bench)))
+        bench.measure("many users", chain(of_all(bench), of_messages(bench), of_backlog(bench)))
     report(bench)
 
 
@@ -241,9 +245,7 @@ def of_messages(bench: Bench) -> Iterable[Case]:
         "begin_stage, 16 expired runs", lambda turn: _begin_stage(full), fill_and_expire, JOINED
     )
     yield Case("release, 16 runs", lambda turn: recovery.release(full), fill, MESSAGE)
-    yield Case(
-        "enqueue_claimed, 16 runs", lambda turn: enqueue_claimed(ENCODED, full), fill, MESSAGE
-    )
+
     yield Case("enqueue, 16 messages", lambda turn: enqueue([ENCODED] * MESSAGE), units=MESSAGE)
     yield Case(
         "replace_upload, a run of 50 jobs", lambda turn: _replace_upload(full[0]), fill, JOINED
@@ -273,6 +275,28 @@ def of_messages(bench: Bench) -> Iterable[Case]:
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
 
 
+def of_backlog(bench: Bench) -> Iterable[Case]:
+    """Scripts that put runs into the backlog and take them out again."""
+    full: list[RunRef] = []
+
+    def fill(turn: int) -> None:
+        bench.redis.delete(backlog_keys.backlog("toy", "batch"))
+        full[:] = bench.runs(MESSAGE, joined=JOINED)
+
+    def fill_backlog(turn: int) -> None:
+        fill(turn)
+        do_all(bench.redis, (backlog.enqueue_claimed(ref) for ref in full))
+
+    def fill_backlog_and_expire(turn: int) -> None:
+        fill_backlog(turn)
+        for ref in full:
+            bench.redis.hset(keys.run(ref.key), "deadline", 1)
+
+    yield Case("enqueue_claimed", lambda turn: backlog.enqueue_claimed(full[0], 1, TICKETS), fill)
+    yield Case("take, 16 runs", _take, fill_backlog, MESSAGE)
+    yield Case("take, 16 expired runs", _take, fill_backlog_and_expire, JOINED)
+
+
 def of_all(bench: Bench) -> Iterable[Case]:
     """Scripts that look at all runs, workers or models."""
     for worker in range(200):
@@ -299,6 +323,13 @@ def of_all(bench: Bench) -> Iterable[Case]:
     yield Case("catalogue, 200 workers", lambda turn: catalogue.read(), units=200)
     yield Case("announce", lambda turn: catalogue.announce("worker-0", about, cards))
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
+
+
+def _take(turn: int) -> Call[Any]:
+    return backlog.take(
+        f"bench-{turn}-{time.time_ns()}", "batch", most=MESSAGE, most_ms=20, state="preprocessing",
+        progress=0.05, tickets=TICKETS, job_ttl_s=JOB_TTL_S, expired=EXPIRED,
+    )  # fmt: skip
 
 
 def _begin_stage(refs: Sequence[RunRef]) -> Call[Any]:

@@ -14,6 +14,7 @@ from web.api.routing import ParsedRoute
 from web.api.uploads import file_to_send, sign
 from web.audit import audit_of
 from web.errors import ErrorBody, error_body, json_response
+from web.fair_share import share_of
 from web.jobs.service import service_of
 from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission, UploadNeeded
 from web.jobs.uploads import SignedUpload, no_upload
@@ -145,9 +146,10 @@ async def _photo(request: Request, upload_id: str) -> Photo:
 def _submission(
     request: Request, body: schemas.JobRequest, photo: Photo, idempotency_key: str
 ) -> Submission:
+    identity = identity_of(request)
     return Submission(
-        identity_of(request).user, body.model, photo, body.params, body.output or DEFAULT_OUTPUT,
-        body.priority, body.keep, body.deadline_s, idempotency_key,
+        identity.user, body.model, photo, body.params, body.output or DEFAULT_OUTPUT,
+        body.priority, body.keep, body.deadline_s, idempotency_key, share_of(identity),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from web.api import accept, documents, hints, options, pictures, responses, sche
 from web.api.body import body_of, kind_of
 from web.api.options import Options
 from web.api.received import Received
+from web.fair_share import share_of
 from web.fetching.fetch import fetched
 from web.jobs.service import service_of
 from web.jobs.submission import Photo, Submission
@@ -99,9 +100,10 @@ async def _submit(
         card = await service_of(request).catalogue.card(model)
         asked, params = pictures.for_picture(wish, card, asked, params)
     photo = await _photo(request, received)
+    identity = identity_of(request)
     submission = Submission(
-        identity_of(request).user, model, photo, params, asked.outputs, asked.priority,
-        asked.keep, asked.deadline_s, asked.idempotency_key,
+        identity.user, model, photo, params, asked.outputs, asked.priority,
+        asked.keep, asked.deadline_s, asked.idempotency_key, share_of(identity),
     )  # fmt: skip
     snapshot = await service_of(request).submit(submission)
     return Submitted(snapshot, asked, received.filename or _name_in_path(request))

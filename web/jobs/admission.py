@@ -5,7 +5,7 @@ from math import ceil
 from typing import Any
 
 from storage.catalogue import Catalogue, ModelCard, ProfileCard
-from storage.jobs.claims import Limits, Refusal, RunCost
+from storage.jobs.claims import Flow, Limits, Refusal, RunCost
 from storage.jobs.snapshots import Snapshot
 from storage.states import STAGES
 from tasks.errors import Unavailable
@@ -39,7 +39,7 @@ def costs(catalogue: Catalogue) -> Costs:
     """
     serving = {name: _serving(catalogue, name) for name in catalogue.models}
     cards = {name: card for card in catalogue.models.values() for name in _variants(card)}
-    processes = _cpu_processes(catalogue)
+    processes = cpu_processes(catalogue)
     matrix: dict[str, dict[str, RunCost]] = {}
     for name in cards:
         own, matrix[name] = serving[_model(name)], {}
@@ -72,6 +72,19 @@ def limits(
         scratch=scratch,
         joined=settings().max_joined,
     )
+
+
+def flow(costs: Costs, variant: str, name: str, weight: float) -> Flow:
+    """What a run of this variant costs a flow of this weight."""
+    own = costs.get(variant, {})
+    first, cost = own.get(_model(variant)), own.get(variant)
+    times = _run_ms(cost) / _run_ms(first) if first and cost else 1.0
+    # Rounded, as measured costs change a little all the time: equal runs must cost the same.
+    return Flow(name, max(round(times * 4), 1) / 4 / weight)
+
+
+def _run_ms(cost: RunCost) -> float:
+    return cost.b_ms + cost.a_ms / cost.max_batch or 1.0
 
 
 def scratch(catalogue: Catalogue) -> tuple[int, int]:
@@ -152,7 +165,8 @@ def _serving(catalogue: Catalogue, model: str) -> set[int]:
     return {number for number, worker in numbered if queue in worker["queues"]} or {-1}
 
 
-def _cpu_processes(catalogue: Catalogue) -> int:
+def cpu_processes(catalogue: Catalogue) -> int:
+    """How many runs all live cpu workers work on at a time; at least 1."""
     cpu_workers = (worker for worker in catalogue.workers if "cpu" in worker["queues"])
     return sum(worker.get("processes", 1) for worker in cpu_workers) or 1
 

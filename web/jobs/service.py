@@ -8,11 +8,12 @@ from starlette.requests import Request
 
 from storage.catalogue import ModelCard
 from storage.jobs import claims, endings
-from storage.jobs.claims import Claim
+from storage.jobs.claims import Claim, Ready
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis
 from storage.s3.asynchronous import AsyncObjects
+from tasks import envelope
 from tasks.errors import BadInput
 from tasks.settings import settings
 from web.jobs import admission, counters, parameters
@@ -25,7 +26,7 @@ from web.jobs.results import Results
 from web.jobs.room import Room
 from web.jobs.sessions import Sessions
 from web.jobs.shares import Shares
-from web.jobs.starter import RunStarter
+from web.jobs.starter import RunStarter, preprocess_ms
 from web.jobs.submission import DEADLINES_S, Submission, UploadNeeded, idempotency, spec_of
 from web.jobs.uploads import Uploads
 from web.live.pubsub import PubSub
@@ -115,6 +116,7 @@ class JobService:
         job_id = secrets.token_hex(16)
         variant = admission.variant(card, spec.params)
         priority, costs = submission.priority, self.catalogue.costs
+        ready = _ready(submission, card)
         claim = await self._state.do(
             claims.claim(
                 job_id,
@@ -127,13 +129,15 @@ class JobService:
                 deadline_s=submission.deadline_s or DEADLINES_S[priority],
                 keep=submission.keep,
                 idempotency=idempotency(submission, spec),
+                flow=admission.flow(costs, variant, submission.share.flow, submission.share.weight),
+                ready=ready,
             )
         )
         if claim.verdict == "again":
             return await self.get(submission.user, claim.payload)
         _refuse(submission, claim)
         ref = RunRef(spec.request_key, claim.attempt)
-        if claim.verdict == "start":
+        if claim.verdict == "start" and ready is None:
             await self.starter.start(submission, card, ref, spec)
         elif self._is_to_be_taken_over(submission, claim, ref):
             await self.starter.take_over(submission, card, ref, spec, job_id)
@@ -148,6 +152,14 @@ class JobService:
 def service_of(request: Request) -> JobService:
     """The service of the app that serves this request."""
     return cast(JobService, request.app.state.service)
+
+
+def _ready(submission: Submission, card: ModelCard) -> Ready | None:
+    """What a run needs to go into the backlog with its claim; None if its bytes must be stored
+    first."""
+    if submission.photo.data:
+        return None
+    return Ready(preprocess_ms(card, submission.photo), envelope.tickets())
 
 
 def _refuse(submission: Submission, claim: Claim) -> None:

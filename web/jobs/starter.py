@@ -1,4 +1,4 @@
-"""Starts claimed runs: stores their bytes where workers read them, then queues them."""
+"""Starts claimed runs: stores their bytes where workers read them; then they are in the backlog."""
 
 import asyncio
 import json
@@ -86,9 +86,7 @@ class RunStarter:
             await self._uploads.store(submission.user, upload_id, submission.photo)
 
     async def _queue(self, submission: Submission, card: ModelCard, ref: RunRef) -> None:
-        cost_ms = _preprocess_ms(card, submission.photo)
-        pending = PendingRun(submission.model, submission.priority, ref, cost_ms)
-        await self.publisher.publish(pending)
+        await self.publisher.publish(PendingRun(ref, preprocess_ms(card, submission.photo)))
 
     async def _end(self, ref: RunRef, error: Exception, submission: Submission) -> None:
         """End a run that never reached the queue, so that those who joined it do not wait."""
@@ -100,6 +98,6 @@ class RunStarter:
                 await self._state.do(claims.forget_idempotency_key(submission.user, key))
 
 
-def _preprocess_ms(card: ModelCard, photo: Photo) -> float:
+def preprocess_ms(card: ModelCard, photo: Photo) -> float:
     """Estimated time of a run's preprocessing, from the size of its file."""
     return 1.0 if card["decode"] == "none" else 5.0 + photo.size / 40_000

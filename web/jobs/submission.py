@@ -45,6 +45,15 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class FairShare:
+    """Whose part of the workers a job uses while others wait too, and how large that part is."""
+
+    flow: str = ""
+    """Runs of one flow are served in order. Empty: the user."""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Submission:
     """One job that a user asks for."""
 
@@ -61,6 +70,7 @@ class Submission:
     """Seconds from now until it fails as expired; None: DEADLINES_S of its priority."""
     idempotency_key: str = ""
     """Submitted again with the same key, the same user gets the same job."""
+    share: FairShare = FairShare()
 
 
 class UploadNeeded(JobError):

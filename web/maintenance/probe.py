@@ -124,8 +124,7 @@ class Prober:
             )
         with report.step("queue"):
             ref = RunRef(spec.request_key, claim.attempt)
-            pending = PendingRun(spec.model, "interactive", ref, 1.0)
-            await self._service.starter.publisher.publish(pending)
+            await self._service.starter.publisher.publish(PendingRun(ref, 1.0))
 
     async def _wait(self, report: Report, job_id: str, limit_s: float) -> None:
         began = monotonic()

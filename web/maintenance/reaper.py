@@ -1,27 +1,26 @@
 """Ends or requeues, once a second, work that no other process would notice.
 
-That is: runs whose message or worker is lost, and jobs whose deadline is over.
+That is: runs whose message or worker is lost, jobs whose deadline is over, and a backlog to which
+no ticket calls a worker.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
 
 import structlog
 
 from storage.catalogue import ModelCard
 from storage.errors import StorageDown
-from storage.jobs import bounds, endings, history, recovery
-from storage.jobs.queueing import enqueue
+from storage.jobs import backlog, bounds, endings, history, recovery
 from storage.jobs.recovery import Lost
-from storage.jobs.spec import NewerVersion, RunRef, Spec, spec_from_json
+from storage.jobs.spec import NewerVersion, Spec, spec_from_json
 from storage.redis.calls import AsyncRedis, Call
 from tasks import envelope
 from tasks.errors import BadInput
 from tasks.loops import AsyncPeriodic
-from tasks.message import EXPIRED, Priority, new_message
+from tasks.message import EXPIRED
 from tasks.settings import settings
-from web.jobs import counters, parameters
+from web.jobs import counters, credits, parameters
 from web.jobs.catalogue import CachedCatalogue
 from web.jobs.submission import with_key
 
@@ -45,6 +44,7 @@ async def reap(state: AsyncRedis, catalogue: CachedCatalogue) -> None:
     try:
         await expire_jobs(state)
         await requeue_lost(state, catalogue)
+        await keep_going(state, catalogue)
     except StorageDown as error:
         log.warning("lost runs not looked for", reason=str(error))
 
@@ -63,13 +63,18 @@ async def _repeat(state: AsyncRedis, call: Call[int], most: int) -> None:
             return
 
 
+async def keep_going(state: AsyncRedis, catalogue: CachedCatalogue) -> None:
+    """Write how much may wait between backlog and devices, and call workers where tickets were
+    lost."""
+    current = await catalogue.get()
+    await state.do(backlog.set_credits(credits.tickets(current), credits.runs(current)))
+    await state.do(backlog.call_workers(envelope.tickets()))
+
+
 async def requeue_lost(
     state: AsyncRedis, catalogue: CachedCatalogue, grace_ms: int = bounds.GRACE_MS
 ) -> int:
-    """Queue lost runs again, each as a new attempt in a message of its own; answers how many.
-
-    A crash between the two steps leaves a run that waits without a message, and so is lost again.
-    """
+    """Put lost runs back into the backlog, each as a new attempt; answers how many."""
     count, after = 0, ""
     while True:
         every_ms = int(EVERY_S * 900)
@@ -87,19 +92,14 @@ async def _requeue(state: AsyncRedis, catalogue: CachedCatalogue, lost: Sequence
     cards = (await catalogue.get()).models
     specs = [updated(run.spec, cards.get(run.model)) for run in lost]
     refs = [run.ref for run in lost]
-    attempts = await state.do(recovery.requeue(refs, specs, job_ttl_s=settings().job_ttl_s))
-    messages = []
+    call = recovery.requeue(refs, specs, job_ttl_s=settings().job_ttl_s, tickets=envelope.tickets())
+    attempts, count = await state.do(call), 0
     for run, attempt in zip(lost, attempts, strict=True):
         if attempt:
+            count += 1
             counters.LEASES_LOST.labels(run.model).inc()
             log.warning("lost run requeued", run=run.ref.key[:12], attempt=attempt, model=run.model)
-            # One run per message: this one may be what crashes workers.
-            ref = RunRef(run.ref.key, attempt)
-            messages.append(
-                envelope.first(new_message(run.model, cast(Priority, run.priority), [ref]))
-            )
-    await state.do(enqueue(messages))
-    return len(messages)
+    return count
 
 
 def updated(text: str, card: ModelCard | None) -> Spec | None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from tasks.errors import BadInput, JobError
 from tasks.imaging import guard
 from tasks.settings import settings
+from web.fair_share import share_of
 from web.fetching.fetch import fetched
 from web.jobs.service import JobService, service_of
 from web.jobs.sessions import Event
@@ -79,9 +80,11 @@ async def _submit(request: Request, asked: _Asked, photo: Photo) -> Event:
     if not output:
         card = await service.catalogue.card(asked.model)
         output = MATTE_OUTPUT if card["kind"] == "matte" else DEFAULT_OUTPUT
+    identity = identity_of(request)
     submission = Submission(
-        identity_of(request).user, asked.model, photo, asked.params, output,
+        identity.user, asked.model, photo, asked.params, output,
         keep=False,  # a program that has gone wants nothing more
+        share=share_of(identity),
     )  # fmt: skip
     snapshot = await service.submit(submission)
     return Event(snapshot.fields["id"], stem=asked.stem, wanted=tuple(output))

@@ -1,0 +1,61 @@
+-- Needs begin, fair, tickets.
+-- A cpu worker has a ticket: it takes runs of one model from the backlog, in fair order, and their first
+-- stage begins. While others may be taken, another ticket is queued. A ticket that was delivered before
+-- brings the runs that it was taken for: its worker may have died of one of them.
+-- Arguments: ticket (its id), priority, most (runs), most_ms (of their first stage together), ticket_ttl_ms,
+--   and those of begin.lua and tickets.lua
+-- Answers {model, then per run {key, attempt, and what begin_stage.lua answers}}; the model is '' without runs.
+local priority = arguments.priority
+local record = TICKET_RUNS .. arguments.ticket
+
+-- The names of runs that may be worked on together: few, quick, and none that lost a worker before.
+local function together(scored, room)
+  local names, last_tag, spent_ms = {}, nil, 0
+  for i = 1, #scored, 2 do
+    local run = read(scored[i], 'preprocess_ms', 'alone')
+    spent_ms = spent_ms + tonumber(run.preprocess_ms or 0)
+    local is_full = #names == math.min(arguments.most, room) or spent_ms > arguments.most_ms or run.alone
+    if #names > 0 and is_full then break end
+    names[#names + 1], last_tag = scored[i], scored[i + 1]
+    if run.alone then break end
+  end
+  return names, last_tag
+end
+
+local function taken_from(model, room)
+  local line, refs = priority .. ':' .. model, {}
+  local scored = redis.call('ZRANGE', BACKLOG .. line, 0, arguments.most - 1, 'WITHSCORES')
+  local names, last_tag = together(scored, room)
+  redis.call('ZREM', BACKLOG .. line, unpack(names))
+  redis.call('ZADD', TURNS .. priority, 'XX', now, model)
+  advance(line, tonumber(last_tag))
+  for i, name in ipairs(names) do
+    redis.call('ZADD', TAKEN .. line, now, name)
+    refs[i] = {key = string.sub(name, #RUN + 1), attempt = tonumber(redis.call('HGET', name, 'attempt') or 0)}
+  end
+  return refs
+end
+
+local function taken_before(text)
+  local before = cjson.decode(text)
+  return before.model, before.refs
+end
+
+local earlier, model, refs, room = redis.call('GET', record)
+if earlier then
+  model, refs = taken_before(earlier)
+else
+  model, room = next_model(priority)
+  if not model then return {''} end
+  refs = taken_from(model, room)
+  redis.call('SET', record, cjson.encode({model = model, refs = refs}), 'PX', arguments.ticket_ttl_ms)
+end
+local answers = {model}
+for i, ref in ipairs(refs) do
+  local run, answer = live_to_begin(ref)
+  local begun = run and begin(ref, run, #refs) or {answer, ''}
+  if not run then redis.call('ZREM', TAKEN .. priority .. ':' .. model, RUN .. ref.key) end
+  answers[i + 1] = {ref.key, ref.attempt, unpack(begun)}
+end
+call_worker(priority)
+return answers
