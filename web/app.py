@@ -26,6 +26,7 @@ from web.accounts import Accounts
 from web.api import (
     audit,
     events,
+    export,
     history,
     jobs,
     me,
@@ -81,6 +82,7 @@ ROUTED = (
     models,
     me,
     me_data,
+    export,
     audit,
     login,
     programs,

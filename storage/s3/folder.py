@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from heapq import nsmallest
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
 from storage.s3.objects import Listed, Stat
@@ -28,6 +29,10 @@ class FolderObjects:
         if etag and etag != _etag(data):
             raise FileNotFoundError(key)
         return data
+
+    def open(self, key: str) -> BinaryIO:
+        """The file, to be read in parts and closed."""
+        return open(self._prefix + key, "rb")
 
     def put(self, key: str, data: bytes, content_type: str) -> str:
         """Store the bytes; answers their ETag."""

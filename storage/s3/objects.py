@@ -41,11 +41,24 @@ class Listed:
     """When it was written, in seconds since 1970, by the server's clock."""
 
 
+class Reader(Protocol):
+    """An open object. Raises StorageDown if the server breaks off."""
+
+    def read(self, size: int) -> bytes:
+        """At most so many bytes; empty at the end."""
+
+    def close(self) -> None:
+        """Give up what has not been read."""
+
+
 class Objects(Protocol):
     """A flat key -> bytes store. A missing key is FileNotFoundError, a dead one StorageDown."""
 
     def get(self, key: str, etag: str = "") -> bytes:
         """The bytes; with `etag`, FileNotFoundError when they are no longer those."""
+
+    def open(self, key: str) -> Reader:
+        """The object, to be read in parts and closed."""
 
     def put(self, key: str, data: bytes, content_type: str) -> str:
         """Store the bytes; answers their ETag."""
@@ -113,6 +126,10 @@ class S3Objects:
             return bytes(response["Body"].read())
         except (BotoCoreError, OSError) as error:
             raise StorageDown(f"S3 broke off while reading {key}: {error}") from error
+
+    def open(self, key: str) -> Reader:
+        """The object, to be read in parts and closed."""
+        return _Body(key, self._do("get_object", key)["Body"])
 
     def put(self, key: str, data: bytes, content_type: str) -> str:
         """Store the bytes; answers their ETag."""
@@ -213,6 +230,22 @@ class S3Objects:
             raise StorageDown(f"S3 refused {operation} {key}: {error}") from error
         except (BotoCoreError, OSError) as error:
             raise StorageDown(f"S3 did not answer {operation} {key}: {error}") from error
+
+
+class _Body:
+    """The Reader of an answer of boto3."""
+
+    def __init__(self, key: str, body: Any) -> None:
+        self._key, self._body = key, body
+
+    def read(self, size: int) -> bytes:
+        try:
+            return bytes(self._body.read(size))
+        except (BotoCoreError, OSError) as error:
+            raise StorageDown(f"S3 broke off while reading {self._key}: {error}") from error
+
+    def close(self) -> None:
+        self._body.close()
 
 
 @lru_cache(maxsize=64)

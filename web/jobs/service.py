@@ -19,6 +19,7 @@ from tasks.settings import settings
 from web.jobs import admission, counters, parameters
 from web.jobs.catalogue import CachedCatalogue
 from web.jobs.erasure import Erasures
+from web.jobs.export import Exports
 from web.jobs.history import History
 from web.jobs.limiter import Limiter
 from web.jobs.publisher import Publisher
@@ -46,7 +47,7 @@ class JobService:
         self.sessions, self.shares = Sessions(state), Shares(state)
         self.uploads = Uploads(state, objects, self.room.check_new)
         self.results = Results(cache, objects)
-        self.erasures = Erasures(state)
+        self.erasures, self.exports = Erasures(state), Exports(state, objects)
         self.history = History(state, self.catalogue.read_jobs)
         self.watcher = JobWatcher(pubsub, state, self.catalogue.read_jobs)
         self.starter = RunStarter(state, self.uploads, Publisher(state), self.limiter)
