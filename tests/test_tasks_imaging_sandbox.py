@@ -14,7 +14,7 @@ import pytest
 
 from tasks.errors import BadInput, ModelFailure, Unavailable
 from tasks.imaging import helper as fork_helper
-from tasks.imaging import sandbox
+from tasks.imaging import sandbox, shared_memory
 
 SMALL = sandbox.Allowance(memory_bytes=200 * 2**20, cpu_s=0.3, wall_s=1.5)
 LARGE = sandbox.Allowance(memory_bytes=2**30, cpu_s=30, wall_s=60)
@@ -122,9 +122,53 @@ def test_work_that_does_not_exist_is_our_fault():
 
 
 def test_a_child_cannot_see_the_picture_before():
-    run("write", memory_bytes=2**20)
+    for _ in range(2):
+        run("write", memory_bytes=2**20)
 
-    assert run("look", memory_bytes=2**20)[0] == {"sum": 0}
+        assert run("look", memory_bytes=2**20)[0] == {"sum": 0}
+
+
+def test_a_child_cannot_see_the_bytes_of_a_longer_file_before():
+    run("nothing", b"x" * 2**20, memory_bytes=2**20)
+
+    assert run("look", memory_bytes=2**21)[0] == {"sum": 0}
+
+
+def test_an_array_in_use_is_not_written_to_by_the_next_child():
+    first = run("write")[1][:3]
+    second = run("write")[1]
+    second[:3] = 1
+
+    assert first.tolist() == [7, 8, 9]
+
+
+@on_linux
+def test_memory_is_used_again_once_nobody_has_its_array():
+    address = run("write")[1].ctypes.data
+
+    assert run("write")[1].ctypes.data == address
+
+
+@on_linux
+def test_a_process_forked_with_an_array_neither_clears_nor_lends_it():
+    memory = run("write")[1]
+    child = os.fork()
+    if child == 0:
+        del memory
+        os._exit(len(shared_memory._spare))
+
+    assert os.waitpid(child, 0)[1] == 0
+    assert memory[:3].tolist() == [7, 8, 9]
+
+
+@on_linux
+def test_a_forked_process_has_no_memory_that_its_parent_keeps():
+    run("write")
+    child = os.fork()
+    if child == 0:
+        os._exit(len(shared_memory._spare))
+
+    assert os.waitpid(child, 0)[1] == 0
 
 
 # What a child that was taken over can do
@@ -272,13 +316,14 @@ def test_a_caller_that_is_interrupted_leaves_no_child():
         signal.signal(signal.SIGUSR1, handler)
 
 
-def test_the_shared_memory_cannot_be_cut_short_under_the_caller():
-    file = sandbox._shared_file(4096, 0, b"")
+@pytest.mark.parametrize("size", [4096, shared_memory.MOST_KEPT + 1])
+def test_the_shared_memory_cannot_be_cut_short_under_the_caller(size):
+    lent = shared_memory.lend(size)
     try:
         with pytest.raises(PermissionError):
-            os.ftruncate(file, 0)
+            os.ftruncate(lent.file, 0)
     finally:
-        os.close(file)
+        lent.close()
 
 
 def test_arrays_live_as_long_as_they_are_used():

@@ -34,6 +34,8 @@ MAX_REPORT_BYTES = 4096
 FILES = 3
 """Sent with each request: the memory, the pipe for the report, the socket for the child's pid."""
 _REAP_MS = 1000
+_POPULATE = getattr(mmap, "MAP_POPULATE", 0)
+"""Maps all pages of memory that exist already, which costs less than one after the other."""
 
 for _encoding in ("ascii", "latin_1", "cp1252", "utf_8", "utf_16", "utf_16_be", "utf_16_le"):
     codecs.lookup(_encoding)  # imported now, since a confined child can open no file
@@ -121,7 +123,8 @@ def _child(
     """Do the work, report, and end the process."""
     result: dict[str, Any]
     try:
-        shared = np.frombuffer(mmap.mmap(memory, request["size"]), np.uint8)
+        flags = mmap.MAP_SHARED | (_POPULATE if request["is_held"] else 0)
+        shared = np.frombuffer(mmap.mmap(memory, request["size"], flags=flags), np.uint8)
         output, given = np.split(shared, [request["memory_bytes"]])
         data = given.tobytes()
         confinement.confine(report, confinement.Allowance(**request["allowance"]), parent)

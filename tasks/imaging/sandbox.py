@@ -7,29 +7,21 @@ do. A piece costs about 3 ms of CPU more than the work alone.
 
 import atexit
 import contextlib
-import fcntl
 import json
-import mmap
 import os
 import select
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tasks.errors import BadInput, ModelFailure, Unavailable
-from tasks.imaging import fork_server, helper
+from tasks.imaging import fork_server, helper, shared_memory
 from tasks.imaging.confinement import Allowance
 from tasks.imaging.helper import Helper, HelperGone
-
-Memory = NDArray[np.uint8]
-"""Bytes that this process and the child share."""
+from tasks.imaging.shared_memory import Memory
 
 TRIES = 2
 """Attempts for a piece: a process may have been killed, for example since memory ran out."""
@@ -54,16 +46,19 @@ class _Child:
     handle: int | None
     """Its pidfd, which unlike a pid is never used again for another process."""
 
-    def end(self) -> None:
-        """Kill it and wait until it is gone, so that the shared memory no longer changes."""
+    def end(self) -> bool:
+        """Kill it and wait until it is gone, so that the shared memory no longer changes. Whether
+        it is known to be gone."""
+        is_gone = False
         with contextlib.suppress(ProcessLookupError):
             if self.handle is None:
                 os.kill(self.pid, signal.SIGKILL)
             else:
                 signal.pidfd_send_signal(self.handle, signal.SIGKILL)
-                _wait(self.handle, time.monotonic() + helper.END_S)
+                is_gone = _wait(self.handle, time.monotonic() + helper.END_S)
         if self.handle is not None:
             os.close(self.handle)
+        return is_gone
 
 
 def start(work: str) -> None:
@@ -112,47 +107,36 @@ def _run(
     allowance: Allowance,
 ) -> tuple[dict[str, Any], Memory]:
     size, began = memory_bytes + len(data) or 1, time.monotonic()
-    file = _shared_file(size, memory_bytes, data)
+    lent = shared_memory.lend(size)
     try:
+        lent.put(data, memory_bytes)
         request = {
             "work": work,
             "arguments": arguments,
             "size": size,
             "memory_bytes": memory_bytes,
+            "is_held": lent.kept is not None,
             "allowance": asdict(allowance),
         }
-        report = _report(forker, json.dumps(request).encode(), file, allowance.wall_s)
+        message = json.dumps(request).encode()
+        report, has_ended = _report(forker, message, lent.file, allowance.wall_s)
         if not report and forker.is_gone():
             raise HelperGone
         if not report and time.monotonic() - began < allowance.cpu_s / 2:
             raise _DiedEarly
-        return _answer(report), np.frombuffer(mmap.mmap(file, size), np.uint8)[:memory_bytes]
-    finally:
-        os.close(file)
+        answer = _answer(report)
+    except BaseException:
+        lent.close()
+        raise
+    return answer, lent.memory(memory_bytes, is_final=has_ended)
 
 
-def _shared_file(size: int, at: int, data: bytes) -> int:
-    """A file in memory of a fixed size, with the data behind its first `at` bytes."""
-    if hasattr(os, "memfd_create"):
-        file = os.memfd_create("picture", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    else:
-        with tempfile.TemporaryFile() as temporary:
-            file = os.dup(temporary.fileno())
-    os.ftruncate(file, size)
-    if hasattr(os, "memfd_create"):  # truncating a file that we have mapped would end this process
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(file, view, at)
-        at, view = at + written, view[written:]
-    return file
-
-
-def _report(forker: Helper, request: bytes, memory: int, wall_s: float) -> bytes:
-    """The child's report; empty if it died or took too long. The child is gone afterwards."""
+def _report(forker: Helper, request: bytes, memory: int, wall_s: float) -> tuple[bytes, bool]:
+    """The child's report, empty if it died or took too long, and whether it is known to be gone
+    afterwards. It has been killed in any case."""
     control, theirs = socket.socketpair()
     reader, writer = os.pipe()
-    child = None
+    child, has_ended = None, False
     try:
         with theirs:
             try:
@@ -160,12 +144,13 @@ def _report(forker: Helper, request: bytes, memory: int, wall_s: float) -> bytes
             finally:
                 os.close(writer)
         child = _forked(control)
-        return _read(reader, time.monotonic() + wall_s)
+        report = _read(reader, time.monotonic() + wall_s)
     finally:
         os.close(reader)
         with control, contextlib.suppress(HelperGone, Unavailable, ModelFailure):
             # If we were interrupted while the helper forked, the child exists or soon will.
-            (child or _forked(control)).end()
+            has_ended = (child or _forked(control)).end()
+    return report, has_ended
 
 
 def _forked(control: socket.socket) -> _Child:
