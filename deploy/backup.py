@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from deploy.private_file import write_private
-from storage import keys
+from storage import keys, users
 from storage.errors import StorageDown, refusal
 from tasks.errors import BadInput
 from tasks.settings import settings
@@ -50,6 +50,9 @@ def restore(file: Path) -> int:
                 pipe.delete(name).hset(name, mapping=value)
             else:
                 pipe.set(name, value)
+            if name.startswith(keys.USER_PREFIX):
+                # Sessions that were ended since the backup do not come back.
+                pipe.hset(name, "epoch", users.new_epoch())
             pipe.execute()
     return len(records)
 

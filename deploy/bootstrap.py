@@ -6,6 +6,7 @@ import redis
 
 from storage import api_keys, keys, schema, users
 from storage.redis.calls import TEXT, SyncRedis, command
+from storage.redis.durable import do_durably
 from storage.s3.objects import S3Objects
 from tasks.clients import objects
 from tasks.errors import BadInput
@@ -21,7 +22,7 @@ def prepare(state: SyncRedis, store: S3Objects, *, password: str) -> tuple[bool,
     schema.refuse_old_layout(state)
     is_new = state.do(users.password_hash("admin")) is None
     if is_new:
-        state.do(users.set_password("admin", password))
+        do_durably(state, users.set_password("admin", password))
     has_made = store.ensure_bucket()
     # Last, so that a preparation that was interrupted is done again.
     state.do(command(bool, "SET", keys.PREPARED, 1, kinds=TEXT))

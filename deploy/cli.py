@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy import api_keys, audit, settings_error
+from deploy import api_keys, audit, settings_error, users
 from deploy.client import command
 from deploy.client.command import AsJson, Key, Url
 from deploy.failure import fail
@@ -251,6 +251,7 @@ def train(
     os.execv(sys.executable, [sys.executable, "-m", module, "--data", str(data), *context.args])
 
 
+app.add_typer(users.app, name="users", rich_help_panel=CARE)
 app.add_typer(api_keys.app, name="keys", rich_help_panel=CARE)
 
 

@@ -13,7 +13,7 @@ NAMED = (
     "idempotency", "session", "stored",
 )  # fmt: skip
 """Kinds of keys that have the user's name in their own name, `px2:<kind>:<user>`."""
-NAMED_OF_ACCOUNT = ("user", "quota", "usage")
+NAMED_OF_ACCOUNT = ("user", "quota", "usage", "web-session", "web-sessions")
 """Those that stay while the account does: its limits must not be lifted by an erasure."""
 NOTED = ("job", "run", "share", "key")
 """Kinds of hashes that have the user's name in their field `user`."""

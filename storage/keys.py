@@ -158,8 +158,23 @@ def upload_jobs(user: str, upload_id: str) -> str:
 
 
 def user(name: str) -> str:
-    """Hash of an account: password hash and role."""
+    """Hash of a user: role, password hash, epoch of the sessions, whether it is disabled."""
     return USER_PREFIX + name
+
+
+def session(user: str, session_id: str) -> str:
+    """Hash of one session: a browser that a user has signed in on; expires."""
+    return f"{PREFIX}web-session:{user}:{session_id}"
+
+
+def sessions(user: str) -> str:
+    """Sorted set of the ids of a user's sessions, by when they began, in ms."""
+    return f"{PREFIX}web-sessions:{user}"
+
+
+def sign_in_tries(counted_for: str) -> str:
+    """Hash: wrong sign-ins of an account, an address or a browser, and when the next is allowed."""
+    return f"{PREFIX}sign-in-tries:{counted_for}"
 
 
 def api_key(secret: str) -> str:

@@ -1,19 +1,23 @@
-"""Accounts in the state Redis: passwords as scrypt hashes."""
+"""Users in the state Redis: who has an account, with which password and role.
 
-import hashlib
-import hmac
+A user of another sign-in (OpenID, a proxy) has a record too once they were here: without a
+password, but with a role, and it can be disabled. A visitor of open mode has none.
+"""
+
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from storage import keys
-from storage.redis.calls import ARRAY, MAYBE_TEXT, NUMBER, Call, command
+from storage import keys, passwords
+from storage.redis.answers import fields as as_fields
+from storage.redis.answers import maybe_text
+from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
 
 Role = Literal["user", "admin"]
-
-N, R, P = 2**14, 8, 1
-"""Cost parameters of scrypt (RFC 7914): checking a password takes about 40 ms and 16 MiB."""
+ROLES: tuple[Role, ...] = ("user", "admin")
+Kind = Literal["account", "oidc", "proxy"]
+"""By what a user signs in: a password of ours, an OpenID provider, or a proxy in front."""
 
 
 @dataclass(frozen=True)
@@ -21,43 +25,147 @@ class Account:
     """What requests need to know of a user."""
 
     role: Role
+    is_disabled: bool = False
+    exists: bool = True
 
 
-def set_password(user: str, password: str, role: str = "admin") -> Call[Any]:
-    """Create an account, or replace the password and role of an existing one."""
-    salt = secrets.token_bytes(16)
-    stored = f"{salt.hex()}:{_hash(password, salt).hex()}"
-    words = ("HSET", keys.user(user), "password", stored, "role", role)
-    return command(bool, *words, kinds=NUMBER)
+@dataclass(frozen=True)
+class Credentials:
+    """What a sign-in with a password needs to know of a user."""
+
+    password: str | None
+    """Its hash; None if there is no such account, or none with a password."""
+    epoch: str
+    """Changes whenever all sessions are ended: one of another epoch does not count."""
+    is_disabled: bool
 
 
-def password_hash(user: str) -> Call[str | None]:
-    """The stored hash, for `is_password`; None if there is no such account."""
-    return command(_maybe_text, "HGET", keys.user(user), "password", kinds=MAYBE_TEXT)
+NOBODY = Credentials(None, "", False)
+
+
+@dataclass(frozen=True)
+class User:
+    """What an admin sees of a user."""
+
+    name: str
+    role: Role
+    kind: Kind
+    is_disabled: bool
+    created_ms: float
+    signed_in_ms: float
+    """0: never."""
+
+
+def add(user: str, password: str, role: Role = "user") -> Call[bool]:
+    """Make an account; False if there is one of this name."""
+    fields = {"password": passwords.hashed(password), "role": role, "kind": "account"}
+    return _change(user, fields, must="be_new")
+
+
+def set_password(user: str, password: str, role: Role = "admin") -> Call[bool]:
+    """Make an account, or replace the password and role of an existing one and end its sessions."""
+    fields = {"password": passwords.hashed(password), "role": role, "kind": "account"}
+    return _change(user, fields | _ended_sessions())
+
+
+def replace_password(user: str, stored: str, password: str) -> Call[bool]:
+    """Replace the password whose hash is `stored` and end all sessions; False if another is set."""
+    fields = {"password": passwords.hashed(password)} | _ended_sessions()
+    return _change(user, fields, stored=stored)
+
+
+def reset_password(user: str, password: str) -> Call[bool]:
+    """Replace the password, whatever it was, and end all sessions; False: there is no account."""
+    fields = {"password": passwords.hashed(password), "kind": "account"} | _ended_sessions()
+    return _change(user, fields, must="exist")
+
+
+def rehash(user: str, stored: str, password: str) -> Call[bool]:
+    """Replace an outdated hash of the same password."""
+    return _change(user, {"password": passwords.hashed(password)}, stored=stored)
+
+
+def set_role(user: str, role: Role) -> Call[bool]:
+    """Change the role and end all sessions; False if there is no such user."""
+    return _change(user, {"role": role} | _ended_sessions(), must="exist")
+
+
+def set_disabled(user: str, is_disabled: bool) -> Call[bool]:
+    """Disable or enable a user and end all sessions; False if there is no such user."""
+    state = {"disabled": "1" if is_disabled else ""}
+    return _change(user, state | _ended_sessions(), must="exist")
+
+
+def end_sessions(user: str) -> Call[bool]:
+    """End all sessions of a user everywhere; False if there is no such user."""
+    return _change(user, _ended_sessions(), must="exist")
 
 
 def account(user: str) -> Call[Account]:
     """What is known of a user, who may have no account."""
-    return command(_account, "HMGET", keys.user(user), "role", kinds=ARRAY)
+    words = ("HMGET", keys.user(user), "role", "disabled", "created")
+    return command(_account, *words, kinds=ARRAY)
 
 
-def is_password(stored: str | None, password: str) -> bool:
-    """Whether this is the password whose hash is `stored`.
-
-    Without an account (None) this takes just as long, so that the time does not reveal which
-    accounts exist.
-    """
-    salt, _, digest = (stored or f"{'00' * 16}:").partition(":")
-    return hmac.compare_digest(_hash(password, bytes.fromhex(salt)).hex(), digest)
+def credentials(user: str) -> Call[Credentials]:
+    """What a sign-in needs; NOBODY if there is no such account."""
+    words = ("HMGET", keys.user(user), "password", "epoch", "disabled")
+    return command(_credentials, *words, kinds=ARRAY)
 
 
-def _hash(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=N, r=R, p=P)
+def password_hash(user: str) -> Call[str | None]:
+    """The stored hash, for `passwords.is_password`; None if there is no such account."""
+    return command(maybe_text, "HGET", keys.user(user), "password", kinds=MAYBE_TEXT)
+
+
+def user(name: str) -> Call[User | None]:
+    """All that an admin may see of a user; None if there is none of this name."""
+
+    def parse(answer: Any) -> User | None:
+        record = as_fields(answer)
+        return _user(name, record) if record else None
+
+    return command(parse, "HGETALL", keys.user(name), kinds=FIELDS)
+
+
+def new_epoch() -> str:
+    """An epoch that no session has: all those of before are ended."""
+    return secrets.token_hex(8)
+
+
+def _ended_sessions() -> dict[str, str]:
+    return {"epoch": new_epoch()}
+
+
+def _change(
+    user: str,
+    fields: Mapping[str, str],
+    *,
+    must: Literal["exist", "be_new", ""] = "",
+    stored: str = "",
+) -> Call[bool]:
+    values = {"fields": fields, "must": must, "stored": stored}
+    return script("change_user", bool, [keys.user(user)], values, kinds=NUMBER)
 
 
 def _account(answer: Sequence[Any]) -> Account:
-    return Account("admin" if _maybe_text(answer[0]) == "admin" else "user")
+    role, disabled, created = (maybe_text(word) for word in answer)
+    exists = role is not None or created is not None
+    return Account("admin" if role == "admin" else "user", disabled == "1", exists)
 
 
-def _maybe_text(value: Any) -> str | None:
-    return value.decode() if isinstance(value, bytes) else value
+def _credentials(answer: Sequence[Any]) -> Credentials:
+    password, epoch, disabled = (maybe_text(word) for word in answer)
+    return Credentials(password or None, epoch or "", disabled == "1")
+
+
+def _user(name: str, record: Mapping[str, str]) -> User:
+    kind = record.get("kind", "account")
+    return User(
+        name=name,
+        role="admin" if record.get("role") == "admin" else "user",
+        kind=kind if kind in ("oidc", "proxy") else "account",  # type: ignore[arg-type]  # one of three
+        is_disabled=record.get("disabled") == "1",
+        created_ms=float(record.get("created", 0)),
+        signed_in_ms=float(record.get("signed_in", 0)),
+    )

@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     auth: Literal["open", "accounts"] = "open"
     """How people are known; programs may always send an API key. `open`: each browser gets an
     identity of its own. `accounts`: people sign in with a name and a password."""
+    session_idle_hours: float = Field(24, gt=0)
+    """A session ends when it was not used for so long. People sign in again then."""
+    session_days: float = Field(7, gt=0)
+    """A session ends so long after its sign-in, whatever happens."""
     open: str = Field(default="", deprecated=True)
     """Became `auth`."""
     fetch_urls: bool = False

@@ -7,7 +7,7 @@ import redis
 from stack import Stack
 
 from deploy import backup
-from storage import api_keys, users
+from storage import api_keys, passwords, users
 from storage.redis.calls import SyncRedis
 from tasks.errors import BadInput
 from tasks.settings import settings
@@ -36,7 +36,7 @@ def test_accounts_and_keys_come_back_from_a_backup(
     settings.cache_clear()
 
     assert (written, read, jobs) == (3, 3, 0)
-    assert users.is_password(stored, "correct horse")
+    assert passwords.is_password(stored, "correct horse")
     assert key and (key.user, key.scopes) == ("ada", {"read"})
     assert [item.id for item in listed] == [key.id]
     assert file.stat().st_mode & 0o777 == 0o600

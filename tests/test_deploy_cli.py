@@ -16,7 +16,7 @@ from deploy import cli
 PIXELMILL = [sys.executable, "-W", "error", "-m", "deploy.cli"]
 COMMANDS = (
     "up", "init", "web", "worker", "run", "mcp", "models", "weights", "train", "doctor", "audit",
-    "backup", "restore", "keys",
+    "backup", "restore", "keys", "users",
 )  # fmt: skip
 
 

@@ -1,27 +1,32 @@
-"""Accounts, as routes and middleware ask for them."""
+"""Accounts and sessions, as routes and middleware ask for them."""
 
-import asyncio
 from typing import cast
 
 from starlette.requests import Request
 
-from storage import users
+from storage import sessions, users
 from storage.redis.calls import AsyncRedis
-from storage.users import Account as Account  # for those who import no storage
+from storage.redis.durable import DurableRedis
+from storage.sessions import Known as Known  # for those who import no storage
+from storage.sessions import Life, id_of
+from storage.sessions import Session as Session
+from storage.users import Account as Account
 from storage.users import Role as Role
+from tasks.settings import settings
 from web.short_cache import ShortCache
 
-KNOWN_S = 3.0
-"""How long a process goes on using what it knows of an account, and so how long a disabled account
-may still work."""
+KNOWN_S = 2.0
+"""How long a process goes on using what it knows of a session or an account, and so how long one
+that was ended or disabled may still work."""
 
 
 class Accounts:
     """The accounts in the state Redis. Each method raises StorageDown when that does not answer."""
 
-    def __init__(self, state: AsyncRedis) -> None:
-        self._state = state
+    def __init__(self, state: AsyncRedis, durable: DurableRedis) -> None:
+        self._state, self._durable = state, durable
         self._accounts: ShortCache[Account] = ShortCache()
+        self._sessions: ShortCache[Known | None] = ShortCache()
 
     async def account(self, user: str) -> Account:
         """What is known of a user; users who have no account have the role `user`."""
@@ -30,13 +35,36 @@ class Accounts:
         account = await self._state.do(users.account(user))
         return self._accounts.keep(user, account, KNOWN_S)
 
-    async def is_password(self, user: str | None, password: str) -> bool:
-        """Whether this is the password of this account.
+    async def session(self, user: str, session_id: str) -> Known | None:
+        """A session, if it still counts."""
+        if known := self._sessions.get(session_id):
+            # The id says nothing of whose it is; the record's key does.
+            return known[0] if known[0] is None or known[0].user == user else None
+        call = sessions.use(user, session_id, mode=settings().auth, life=life())
+        return self._sessions.keep(session_id, await self._state.do(call), KNOWN_S)
 
-        Takes as long for an account that does not exist, and for None, a name that none can have.
-        """
-        stored = None if user is None else await self._state.do(users.password_hash(user))
-        return await asyncio.to_thread(users.is_password, stored, password)
+    async def sessions(self, user: str) -> list[Session]:
+        """The sessions of a user, newest first."""
+        return await self._state.do(sessions.of_user(user))
+
+    async def end_session(self, user: str, session_id: str) -> bool:
+        """End a session; False if the user has none of this id."""
+        self._sessions.forget(session_id)
+        return await self._durable.do(sessions.end(user, session_id))
+
+    async def end_sessions(self, user: str) -> None:
+        """End all sessions of a user, in all web processes."""
+        await self._durable.do(users.end_sessions(user))
+        self._sessions.clear()
+
+
+session_id_of = id_of
+"""The id of the session that a token belongs to."""
+
+
+def life() -> Life:
+    """How long sessions last."""
+    return Life(settings().session_idle_hours * 3600, settings().session_days * 86_400)
 
 
 def accounts_of(request: Request) -> Accounts:

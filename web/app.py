@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from storage.redis.calls import AsyncRedis
+from storage.redis.durable import DurableRedis
 from storage.s3.asynchronous import AsyncObjects
 from tasks.clients import objects
 from tasks.settings import settings
@@ -58,10 +59,11 @@ from web.middleware.json_body import CheckedBody
 from web.middleware.load_shedding import LoadShedding
 from web.middleware.page_routes import PageRoutes
 from web.middleware.security import Security
-from web.page import login, ui
+from web.page import account, login, ui
 from web.page.docs import add_docs
 from web.page.programs import routes as programs
 from web.s3_proxy import S3Proxy
+from web.sign_in import SignIn
 
 DESCRIPTION = """Send a photo, get a cut-out, boxes or labels.
 
@@ -85,6 +87,7 @@ ROUTED = (
     export,
     audit,
     login,
+    account,
     programs,
     health,
 )
@@ -124,8 +127,10 @@ def create() -> ASGIApp:
         await s3_proxy.close()
 
     app = _framework(lifespan)
-    app.state.service, app.state.accounts = service, Accounts(state)
+    durable = DurableRedis(settings().state_url, "the state Redis")
+    app.state.service, app.state.accounts = service, Accounts(state, durable)
     app.state.audit = AuditLog(state)
+    app.state.sign_in = SignIn(state, durable, app.state.audit)
     app.state.api_keys = ApiKeys(state, app.state.audit)
     app.state.identities = Identities(app.state.accounts, app.state.api_keys)
     app.state.s3_proxy = s3_proxy

@@ -27,6 +27,10 @@ class ShortCache(Generic[T]):
         self._entries[key] = (monotonic() + seconds, value)
         return value
 
+    def clear(self) -> None:
+        """Ask again for everything."""
+        self._entries.clear()
+
     def forget(self, key: str) -> None:
         """Ask again when it is wanted next."""
         self._entries.pop(key, None)

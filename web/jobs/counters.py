@@ -14,6 +14,7 @@ CLOSED = Counter(
     "pixelmill_connections_closed", "Connections that a web process closed, by reason.", ["reason"]
 )
 LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and queued again.", ["model"])
+SIGN_INS = Counter("pixelmill_sign_ins", "Sign-ins, by their outcome.", ["outcome"])
 
 REJECTED = Counter(
     "pixelmill_rejected_requests",
@@ -29,6 +30,8 @@ REJECTIONS = (
     "unknown_host",
     "unsupported_type",
 )
+SIGN_IN_OUTCOMES = ("ok", "wrong", "disabled", "too_many_tries", "refused")
+"""The last one: by the OpenID provider, or for what it says."""
 VERDICTS = ("hit", "failed", "join", "start", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "new_in_progress")
 LIMITS_BEFORE_ROUTING = (
@@ -49,6 +52,8 @@ def create_series(models: Iterable[str]) -> None:
         REFUSED.labels("", limit)
     for reason in REASONS:
         CLOSED.labels(reason)
+    for outcome in SIGN_IN_OUTCOMES:
+        SIGN_INS.labels(outcome)
     for code in REJECTIONS:
         REJECTED.labels(code)
     for model in models:

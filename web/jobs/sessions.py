@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import orjson
 
-from storage import sessions
+from storage import gradio_sessions
 from storage.redis.calls import AsyncRedis
 from tasks.message import ErrorRecord
 from web.jobs.admission import Busy
@@ -36,23 +36,23 @@ class Sessions:
         """The id of a new event of this session. Raises Busy if it has too many."""
         event_id = secrets.token_hex(16)
         text = orjson.dumps(asdict(event)).decode()
-        if not await self._state.do(sessions.add(user, session, event_id, text)):
+        if not await self._state.do(gradio_sessions.add(user, session, event_id, text)):
             raise Busy(
                 "this session waits for too many jobs",
                 limit="session",
-                value=sessions.MOST_EVENTS,
+                value=gradio_sessions.MOST_EVENTS,
                 retry_after_s=5,
             )
         return event_id
 
     async def events(self, user: str, session: str) -> Mapping[str, Event]:
         """All events whose end this session was not told yet, by id."""
-        stored = await self._state.do(sessions.events(user, session))
+        stored = await self._state.do(gradio_sessions.events(user, session))
         return {event_id: _event(text) for event_id, text in stored.items()}
 
     async def remove(self, user: str, session: str, event_id: str) -> None:
         """Forget an event whose end the session was told."""
-        await self._state.do(sessions.remove(user, session, event_id))
+        await self._state.do(gradio_sessions.remove(user, session, event_id))
 
 
 def _event(text: str) -> Event:

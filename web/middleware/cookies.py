@@ -1,7 +1,12 @@
-"""The cookie that says which user a browser is: its name, its signature, and how long it holds."""
+"""The cookies of browsers: their names and values, what is signed, and how long they hold.
+
+A visitor of open mode has a signed name. Whoever has signed in has the token of a session
+(storage/sessions.py), so that it can be ended.
+"""
 
 import hashlib
 import re
+import secrets
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,6 +19,11 @@ COOKIE_S = 30 * 86_400
 """A cookie is valid for this long after its issue."""
 RENEW_S = 86_400
 """A cookie older than this is replaced by a new one."""
+SESSION = "s."
+"""What the values of sessions begin with; no visitor's name does."""
+KNOWN = "_known"
+"""End of the name of a second cookie: that of a browser that has signed in before."""
+KNOWN_S = 180 * 86_400
 
 
 def cookie_name() -> str:
@@ -35,30 +45,71 @@ def user_of_cookie(value: str) -> tuple[str, float] | None:
 
 def set_cookie(user: str) -> str:
     """The Set-Cookie header that makes this browser this user."""
-    secure = "; Secure" if settings().public_url.startswith("https://") else ""
-    flags = f"Path=/; Max-Age={COOKIE_S}; HttpOnly; SameSite=Lax{secure}"
-    return f"{cookie_name()}={signed(user)}; {flags}"
+    return _set(cookie_name(), signed(user), COOKIE_S)
+
+
+def set_session(user: str, token: str) -> str:
+    """The Set-Cookie header that makes this browser's session the one of this token."""
+    life_s = int(settings().session_days * 86_400)
+    return _set(cookie_name(), f"{SESSION}{user}.{token}", life_s)
+
+
+def session_of_cookie(value: str) -> tuple[str, str] | None:
+    """User and token, if the cookie is that of a session; whether it counts, the record says."""
+    if not value.startswith(SESSION):
+        return None
+    user, _, token = value.removeprefix(SESSION).rpartition(".")
+    return (user, token) if user and token else None
 
 
 def end_cookie() -> str:
-    """The Set-Cookie header that makes this browser nobody."""
-    return f"{cookie_name()}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+    """The Set-Cookie header that removes the cookie."""
+    return _set(cookie_name(), "", 0)
 
 
-def own_cookie(values: Sequence[bytes]) -> bytes:
-    """Our cookie out of the Cookie headers of a request, as `name=value`; empty if there is none.
+def set_known_browser(user: str) -> str:
+    """The Set-Cookie header by which the sign-in form knows a browser that has signed in before."""
+    value = _signer(KNOWN).sign(f"{user}.{secrets.token_hex(12)}").decode()
+    return _set(cookie_name() + KNOWN, value, KNOWN_S, path="/login")
+
+
+def known_browser(cookie: bytes, user: str) -> str:
+    """A word of its own for a browser that has signed in as this user before, else empty."""
+    value = value_of(cookie, KNOWN)
+    try:
+        stored, issued = _signer(KNOWN).unsign(value, return_timestamp=True)
+    except BadSignature:
+        return ""
+    name, _, word = stored.decode().rpartition(".")
+    is_valid = name == user and time.time() - issued.timestamp() < KNOWN_S
+    return word if is_valid else ""
+
+
+def own_cookies(values: Sequence[bytes]) -> bytes:
+    """Our cookies out of the Cookie headers of a request; empty if there are none.
 
     The headers may also have cookies of other applications on this host, with any content.
     """
+    found: dict[bytes, bytes] = {}
     for value in values:
-        if match := _own_cookie_pattern().search(value):
-            return match[1]
-    return b""
+        for match in _own_cookie_pattern().finditer(value):
+            found.setdefault(match[1], match[2])
+    return b"; ".join([name + b"=" + value for name, value in found.items()])
 
 
-def value_of(cookie: bytes) -> str:
-    """The value in what `own_cookie` returns."""
-    return cookie.partition(b"=")[2].decode("ascii")
+def value_of(cookie: bytes, suffix: str = "") -> str:
+    """The value of our cookie whose name ends so, in what `own_cookies` returns; else empty."""
+    if not suffix and b";" not in cookie:  # nearly always
+        name, _, value = cookie.partition(b"=")
+        return value.decode("ascii") if name == cookie_name().encode() else ""
+    wanted = f"{cookie_name()}{suffix}".encode()
+    pairs = (pair.partition(b"=") for pair in cookie.split(b"; "))
+    return next((value.decode("ascii") for name, _, value in pairs if name == wanted), "")
+
+
+def _set(name: str, value: str, life_s: int, path: str = "/") -> str:
+    secure = "; Secure" if settings().public_url.startswith("https://") else ""
+    return f"{name}={value}; Path={path}; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}"
 
 
 @lru_cache(maxsize=4096)
@@ -73,8 +124,8 @@ def _verified(value: str, auth: str) -> tuple[str, float] | None:
 
 @lru_cache(maxsize=1)
 def _own_cookie_pattern() -> re.Pattern[bytes]:
-    name = re.escape(cookie_name().encode())
-    return re.compile(rb"(?:^|;)[ \t]*(" + name + rb"=[A-Za-z0-9._@+-]{1,200})[ \t]*(?:;|$)")
+    name = re.escape(cookie_name().encode()) + rb"(?:" + KNOWN.encode() + rb")?"
+    return re.compile(rb"(?:^|;)[ \t]*(" + name + rb")=([A-Za-z0-9._@+-]{1,200})[ \t]*(?=;|$)")
 
 
 @lru_cache(maxsize=4)

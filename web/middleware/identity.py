@@ -1,7 +1,7 @@
 """Who asks: the one place that resolves each request into an `Identity`.
 
-By API key, else by cookie, else (open mode) as a new visitor. Endpoints ask `identity_of` and
-nothing else.
+By API key, else by the session of a sign-in, else (open mode) as a visitor. Endpoints ask
+`identity_of` and nothing else.
 """
 
 import re
@@ -19,12 +19,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from storage.errors import StorageDown
 from tasks.errors import JobError
 from tasks.settings import settings
-from web.accounts import Account, Accounts, Role
+from web.accounts import Accounts, Role, session_id_of
 from web.addresses import client_of
 from web.api_keys import ApiKeys
 from web.errors import error_response, storage_response
 from web.middleware import scopes
-from web.middleware.cookies import RENEW_S, set_cookie, user_of_cookie, value_of
+from web.middleware.cookies import (
+    RENEW_S,
+    session_of_cookie,
+    set_cookie,
+    user_of_cookie,
+    value_of,
+)
 from web.middleware.hosts import may_be_foreign
 from web.middleware.page_routes import RUN, is_of_programs
 from web.middleware.scopes import ALL_SCOPES, NotAllowed
@@ -33,6 +39,7 @@ from web.text import shown
 
 HUB_TOKEN = b"x-hf-authorization"
 PAGE = "/ui/"
+ACCOUNT = "/account"
 VISITOR = re.compile("u[0-9a-f]{24}")
 """The user that a browser gets in open mode. No account may have such a name."""
 
@@ -96,11 +103,10 @@ class Identities:
             return await self._of_key(kind, key.strip(), scope), ""
         if is_of_programs(scope["path"]) and (identity := await self._of_token(head, scope)):
             return identity, ""
-        if known := user_of_cookie(value_of(head.get(b"cookie", b""))):
-            user, issued = known
-            is_due = time.time() - issued > RENEW_S and not may_be_foreign(head)
-            return await self._of_cookie(user, scope), set_cookie(user) if is_due else ""
-        return self._visitor(scope)
+        cookie = value_of(head[b"cookie"]) if b"cookie" in head else ""
+        if identity := await self._of_session(cookie, scope):
+            return identity, ""
+        return self._visitor(cookie, scope)
 
     async def resolve_admin(self, request: Request) -> Identity:
         """As `resolve`, for admins alone. Raises NotSignedIn or NotAllowed for others."""
@@ -112,22 +118,33 @@ class Identities:
         scopes.check("admin", identity.scopes)
         return identity
 
-    def _visitor(self, scope: Scope) -> tuple[Identity, str]:
+    def _visitor(self, cookie: str, scope: Scope) -> tuple[Identity, str]:
+        """A visitor of open mode, whose cookie is renewed while they come."""
         if settings().auth != "open":
             raise NotSignedIn(
                 "sign in, or send an API key",
                 hint="Open /login, or send `Authorization: Bearer <key>`.",
             )
-        user = f"u{secrets.token_hex(12)}"
+        known = user_of_cookie(cookie)
+        is_known = known is not None and VISITOR.fullmatch(known[0]) is not None
+        user, issued = known if known and is_known else (f"u{secrets.token_hex(12)}", 0)
         # A browser does not send our cookie with requests that other sites cause. The visitor only
         # seems to be new then, and a new cookie would replace the one that they have.
-        cookie = "" if may_be_foreign(scope[HEAD]) else set_cookie(user)
-        return _browser(user, scope), cookie
+        is_due = time.time() - issued > RENEW_S and not may_be_foreign(scope[HEAD])
+        identity = Identity(user, "browser", "user", ALL_SCOPES, None, client_of(scope))
+        return identity, set_cookie(user) if is_due else ""
 
-    async def _of_cookie(self, user: str, scope: Scope) -> Identity:
-        if VISITOR.fullmatch(user):
-            return _browser(user, scope)
-        return _of_account(user, "account", await self._accounts.account(user), scope)
+    async def _of_session(self, cookie: str, scope: Scope) -> Identity | None:
+        """Whoever has signed in on this browser; None if the session has ended."""
+        named = session_of_cookie(cookie)
+        if named is None:
+            return None
+        user, token = named
+        session_id = session_id_of(token)
+        known = await self._accounts.session(user, session_id)
+        if known is None:
+            return None
+        return Identity(user, known.kind, known.role, ALL_SCOPES, session_id, client_of(scope))
 
     async def _of_token(self, head: Mapping[bytes, bytes], scope: Scope) -> Identity | None:
         """Whom the `token` of Gradio's client stands for; None for one that is not ours: without
@@ -173,7 +190,8 @@ class Identify:
         try:
             identity, cookie = await self._identities.resolve(scope)
         except NotSignedIn as error:
-            answer = RedirectResponse("/login") if path == PAGE else error_response(error)
+            is_page = path in (PAGE, ACCOUNT)
+            answer = RedirectResponse("/login") if is_page else error_response(error)
             await answer(scope, receive, send)
             return
         except StorageDown as error:
@@ -190,17 +208,9 @@ class Identify:
 
 def _needs_identity(path: str) -> bool:
     """Gradio draws the page and its form; where open mode is off, for those who have signed in."""
-    if path.startswith("/api/v1/") or is_of_programs(path):
+    if path.startswith(("/api/v1/", ACCOUNT)) or is_of_programs(path):
         return True
     return path in (PAGE, RUN) and settings().auth != "open"
-
-
-def _browser(user: str, scope: Scope) -> Identity:
-    return Identity(user, "browser", "user", ALL_SCOPES, None, client_of(scope))
-
-
-def _of_account(user: str, kind: Kind, account: Account, scope: Scope) -> Identity:
-    return Identity(user, kind, account.role, ALL_SCOPES, None, client_of(scope))
 
 
 def _with_cookie(send: Send, cookie: str) -> Send:

@@ -20,7 +20,8 @@ from web.middleware.validation import HEAD, MAX_JSON_BYTES, check_json
 PARSED = "pixelmill.json"
 """Key of the ASGI scope for the value of a JSON body, so that no route parses it again."""
 
-FORMS = frozenset({"/login", "/logout", LOGIN})
+FORMS = ("/login", "/logout", "/account", LOGIN)
+"""Paths, and beginnings of paths, that take the form of a page instead of JSON."""
 FORM_TYPE = b"application/x-www-form-urlencoded"
 JSON_TYPE = b"application/json"
 
@@ -87,7 +88,7 @@ async def _read(head: dict[bytes, bytes], receive: Receive) -> bytes:
 def _checked(body: bytes, path: str, head: dict[bytes, bytes]) -> Any:
     """The value of a JSON body; None for a form."""
     media_type = head.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    wanted = FORM_TYPE if path in FORMS else JSON_TYPE
+    wanted = FORM_TYPE if path.startswith(FORMS) else JSON_TYPE
     if media_type != wanted:
         raise BadInput(
             f"the body must be {wanted.decode()}",

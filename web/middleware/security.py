@@ -15,7 +15,7 @@ from web.adapting import adapted
 from web.errors import error_response
 from web.jobs import counters
 from web.middleware import validation
-from web.middleware.cookies import own_cookie
+from web.middleware.cookies import own_cookies
 from web.middleware.cors import is_allowed
 from web.middleware.hosts import SAFE_METHODS, is_authorised, is_foreign, origin_at, refuse_host
 
@@ -41,6 +41,11 @@ STATIC_POLICY = "default-src 'none'; script-src 'self'; frame-ancestors 'none'"
 """For scripts, on which a policy has an effect if a worker runs them: it may load its modules."""
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 """For JSON, on which a policy has no effect."""
+_KINDS = {
+    "ui": "page", "static": "static", "docs": "docs",
+    "login": "form", "logout": "form", "account": "form",
+}  # fmt: skip
+"""First word of a path -> which policy it gets."""
 HSTS = "max-age=31536000"
 
 
@@ -83,7 +88,7 @@ class Security:
                 hint="Use the page of this address itself, or a program with an API key.",
             )
         if b"cookie" in head:
-            _keep_own_cookie(scope, head)
+            _keep_own_cookies(scope, head)
         scope[validation.HEAD] = head
 
     def _check_host(self, scope: Scope, head: dict[bytes, bytes]) -> None:
@@ -108,18 +113,12 @@ class Security:
             return "api"
         if path.startswith((self._objects, "/s/")):
             return "object"
-        return {
-            "ui": "page",
-            "static": "static",
-            "docs": "docs",
-            "login": "form",
-            "logout": "form",
-        }.get(path[1:].partition("/")[0], "api")
+        return _KINDS.get(path[1:].partition("/")[0], "api")
 
 
-def _keep_own_cookie(scope: Scope, head: dict[bytes, bytes]) -> None:
+def _keep_own_cookies(scope: Scope, head: dict[bytes, bytes]) -> None:
     """Drop the cookies of other applications on this host unread: they may contain anything."""
-    cookie = own_cookie([value for name, value in scope["headers"] if name == b"cookie"])
+    cookie = own_cookies([value for name, value in scope["headers"] if name == b"cookie"])
     if cookie == head[b"cookie"]:
         return
     others = [header for header in scope["headers"] if header[0] != b"cookie"]

@@ -1,48 +1,47 @@
-"""Sign-in with a name and a password: the form, and the cookie that a correct password gets."""
+"""Sign-in with a name and a password, and the end of a session."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
+from tasks.errors import JobError, Unavailable
 from web.accounts import accounts_of
-from web.errors import json_response
-from web.middleware.cookies import cookie_name, set_cookie
-from web.middleware.identity import NotSignedIn
+from web.errors import json_response, retry_after
+from web.middleware import cookies
+from web.middleware.identity import NotSignedIn, identities_of
 from web.middleware.page_routes import LOGIN
-from web.middleware.validation import MAX_PASSWORD, USER, is_text, matches
+from web.middleware.validation import HEAD, MAX_PASSWORD, USER, is_text, matches
+from web.page.html import alert, document
+from web.sign_in import client_in, sign_in_of
 
 router = APIRouter(include_in_schema=False)
 
-PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>Pixelmill: sign in</title>
-<link rel="stylesheet" href="/static/login.css">
-<main><h1>Pixelmill</h1><p role="alert">{message}</p>
-<form method="post"><label>Name <input name="user" autocomplete="username" required value="admin">
-</label><label>Password <input name="password" type="password" autocomplete="current-password"
-required autofocus></label><button>Sign in</button></form></main></html>"""
-
-
-SIGN_OUT = """<!doctype html><html lang="en"><meta charset="utf-8">
-<meta name="viewport" content="width=device-width"><title>Pixelmill: sign out</title>
-<link rel="stylesheet" href="/static/login.css">
-<main><h1>Pixelmill</h1><form method="post"><button>Sign out</button></form></main></html>"""
+FORM = """<h1>Pixelmill</h1>{alert}
+<form method="post"><label>Name <input name="user" autocomplete="username" required autofocus
+autocapitalize="none" spellcheck="false"></label><label>Password <input name="password"
+type="password" autocomplete="current-password" required></label><button>Sign in</button></form>"""
+SIGN_OUT = """<h1>Pixelmill</h1><form method="post"><button>Sign out</button></form>"""
 
 
 @router.get("/login")
 async def form() -> Response:
     """The sign-in form."""
-    return HTMLResponse(PAGE.format(message=""))
+    return document("sign in", FORM.format(alert=""))
 
 
 @router.post("/login")
 async def sign_in(
     request: Request, user: Annotated[str, Form()], password: Annotated[str, Form()]
 ) -> Response:
-    """Check the password; if it is right, set the cookie and redirect to the page."""
-    if not await _is_right(request, user, password):
-        return HTMLResponse(PAGE.format(message="Name or password is wrong."), 401)
-    return RedirectResponse("/ui/", 303, {"set-cookie": set_cookie(user)})
+    """Check the password; if it is right, begin a session and redirect to the page."""
+    try:
+        token = await _token(request, user, password)
+    except JobError as error:
+        return _refusal(error)
+    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookies.set_session(user, token)})
+    answer.headers.append("set-cookie", cookies.set_known_browser(user))
+    return answer
 
 
 @router.post(LOGIN)
@@ -50,26 +49,40 @@ async def sign_program_in(
     request: Request, username: Annotated[str, Form()], password: Annotated[str, Form()]
 ) -> Response:
     """What `gradio_client` sends for `auth=(name, password)`: the answer has the cookie."""
-    if not await _is_right(request, username, password):
-        raise NotSignedIn("name or password is wrong")
-    return json_response({"success": True}, headers={"set-cookie": set_cookie(username)})
+    token = await _token(request, username, password)
+    cookie = cookies.set_session(username, token)
+    return json_response({"success": True}, headers={"set-cookie": cookie})
 
 
 @router.get("/logout")
 async def ask() -> Response:
     """A form with a button: a link on another site cannot sign anybody out."""
-    return HTMLResponse(SIGN_OUT)
+    return document("sign out", SIGN_OUT)
 
 
 @router.post("/logout")
-async def sign_out() -> Response:
-    """Delete the cookie and redirect to the sign-in form."""
-    expired = f"{cookie_name()}=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
-    return RedirectResponse("/login", 303, {"set-cookie": expired})
+async def sign_out(request: Request) -> Response:
+    """End the session, delete the cookie and redirect to the sign-in form."""
+    try:
+        identity, _ = await identities_of(request).resolve(request.scope)
+    except NotSignedIn:
+        identity = None
+    if identity and identity.session:
+        await accounts_of(request).end_session(identity.user, identity.session)
+    return RedirectResponse("/login", 303, {"set-cookie": cookies.end_cookie()})
 
 
-async def _is_right(request: Request, user: str, password: str) -> bool:
+async def _token(request: Request, user: str, password: str) -> str:
     is_valid = matches(USER, user) and is_text(password, MAX_PASSWORD)
-    # Checked even if it is invalid, so that the answer takes equally long.
-    name, word = (user, password) if is_valid else (None, "")
-    return await accounts_of(request).is_password(name, word) and is_valid
+    browser = cookies.known_browser(request.scope[HEAD].get(b"cookie", b""), user)
+    client = client_in(request, browser)
+    return await sign_in_of(request).by_password(
+        user, password if is_valid else "", client, is_valid=is_valid
+    )
+
+
+def _refusal(error: JobError) -> Response:
+    message = f"{str(error).capitalize()}. {error.hint or ''}"
+    seconds = error.retry_after_s if isinstance(error, Unavailable) else 0
+    headers = retry_after(error.status, seconds)
+    return document("sign in", FORM.format(alert=alert(message)), error.status, headers)

@@ -1,0 +1,134 @@
+"""The page of one's account: its password, and the browsers that are signed in."""
+
+from datetime import UTC, datetime
+from html import escape
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request
+from starlette.responses import RedirectResponse, Response
+
+from tasks.errors import BadInput, JobError
+from web.accounts import Session, accounts_of
+from web.middleware import cookies
+from web.middleware.identity import Identity, identity_of
+from web.middleware.validation import MAX_PASSWORD, OBJECT_ID, is_text, matches
+from web.page.html import alert, document
+from web.sign_in import WeakPassword, WrongPassword, client_in, sign_in_of
+
+router = APIRouter(prefix="/account", include_in_schema=False)
+
+PAGE = """<h1>{user}</h1><p>{about}</p>{alert}{password}
+<h2>Signed in on</h2><ul>{sessions}</ul>
+<form method="post" action="/account/sessions/end-all"><button>Sign out everywhere</button></form>
+<p><a href="/ui/">Back to the photos</a></p>"""
+PASSWORD = """<h2>Change the password</h2>
+<form method="post" action="/account/password">
+<input type="hidden" name="username" autocomplete="username" value="{user}">
+<label>Present password <input name="old" type="password" autocomplete="current-password" required>
+</label><label>New password <input name="new" type="password" autocomplete="new-password"
+minlength="8" maxlength="256" required></label><button>Change</button></form>"""
+SESSION = """<li><strong>{agent}</strong><br>{network} since {began}, last used {seen}{mark}
+<form method="post" action="/account/sessions/end"><input type="hidden" name="id" value="{id}">
+<button>Sign out</button></form></li>"""
+BACK = '<p><a href="/ui/">Back to the photos</a></p>'
+DONE = "The password was changed. All other browsers are signed out."
+
+
+@router.get("")
+async def show(request: Request) -> Response:
+    """The page; visitors of open mode are asked to sign in."""
+    identity = identity_of(request)
+    if identity.kind == "browser":
+        return RedirectResponse("/login", 303)
+    return await _page(request, "")
+
+
+@router.post("/password")
+async def change(
+    request: Request, old: Annotated[str, Form()], new: Annotated[str, Form()]
+) -> Response:
+    """Change the password: this browser gets a new session, all others are signed out."""
+    identity = _signed_in(request)
+    if identity.kind != "account":
+        raise BadInput("this account has no password here", code="bad_request")
+    client = client_in(request, _browser(request, identity))
+    try:
+        _check_text(old, new)
+        await sign_in_of(request).change_password(identity.user, old, new, client)
+        token = await sign_in_of(request).by_password(identity.user, new, client, is_valid=True)
+    except JobError as error:
+        status = 422 if isinstance(error, WrongPassword) else error.status
+        return await _page(request, _sentence(error), status)
+    answer = document("account", f"<h1>{escape(identity.user)}</h1><p>{DONE}</p>{BACK}")
+    answer.headers.append("set-cookie", cookies.set_session(identity.user, token))
+    return answer
+
+
+@router.post("/sessions/end")
+async def end(request: Request, id: Annotated[str, Form()]) -> Response:
+    """Sign one browser out."""
+    identity = _signed_in(request)
+    if not matches(OBJECT_ID, id):
+        raise BadInput("this is not the id of a session", code="bad_request")
+    await accounts_of(request).end_session(identity.user, id)
+    return RedirectResponse("/account" if id != identity.session else "/login", 303)
+
+
+@router.post("/sessions/end-all")
+async def end_all(request: Request) -> Response:
+    """Sign all browsers out, this one too."""
+    await accounts_of(request).end_sessions(_signed_in(request).user)
+    return RedirectResponse("/login", 303, {"set-cookie": cookies.end_cookie()})
+
+
+def _signed_in(request: Request) -> Identity:
+    """Who has signed in here. An API key changes no password and ends no session."""
+    identity = identity_of(request)
+    if identity.session is None:
+        raise JobError("sign in first", code="not_signed_in", status=401, hint="Open /login.")
+    return identity
+
+
+def _check_text(old: str, new: str) -> None:
+    if not is_text(new, MAX_PASSWORD) or not is_text(old, MAX_PASSWORD):
+        raise WeakPassword(
+            f"a password has at most {MAX_PASSWORD} characters and no control characters"
+        )
+
+
+def _browser(request: Request, identity: Identity) -> str:
+    """Whoever is signed in is no stranger: wrong tries count for this session alone."""
+    return identity.session or ""
+
+
+async def _page(request: Request, message: str, status: int = 200) -> Response:
+    identity = identity_of(request)
+    sessions = await accounts_of(request).sessions(identity.user)
+    user = escape(identity.user)
+    body = PAGE.format(
+        user=user,
+        about="Admin" if identity.role == "admin" else "User",
+        alert=alert(message),
+        password=PASSWORD.format(user=user) if identity.kind == "account" else "",
+        sessions="".join(_row(session, identity) for session in sessions),
+    )
+    return document("account", body, status)
+
+
+def _row(session: Session, identity: Identity) -> str:
+    return SESSION.format(
+        id=escape(session.id),
+        agent=escape(session.agent or "a program"),
+        network=escape(session.network or "this machine"),
+        began=_time(session.began_ms),
+        seen=_time(session.seen_ms),
+        mark=" (this browser)" if session.id == identity.session else "",
+    )
+
+
+def _time(at_ms: float) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _sentence(error: JobError) -> str:
+    return f"{str(error).capitalize()}. {error.hint or ''}"
