@@ -87,6 +87,8 @@ def _run(request: Any, stage: Stage, message: Message, step: Step) -> None:
     if len(message["runs"]) > 1 and any(answer.starts > 1 for answer in live.values()):
         # One of its runs may have brought a worker down. On its own, only that one does so again.
         endings.split(request, message, list(live))
+        if ticket:
+            state().do(backlog.call_workers(envelope.tickets(), ticket))
         return
     outcomes = _outcomes(stage, message, live, step)
     _leave(outcomes)

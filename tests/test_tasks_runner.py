@@ -651,7 +651,11 @@ def test_a_ticket_without_anything_to_take_does_nothing(task: Any, queued: Queue
 
 
 def test_a_ticket_that_comes_again_brings_the_same_runs_one_by_one(
-    task: Any, claim: Callable[[str], RunRef], queued: Queued, link: SyncRedis
+    task: Any,
+    claim: Callable[[str], RunRef],
+    queued: Queued,
+    link: SyncRedis,
+    state: "redis.Redis",
 ) -> None:
     """The worker died: one of them may have killed it."""
     refs = [claim("a"), claim("b")]
@@ -661,7 +665,23 @@ def test_a_ticket_that_comes_again_brings_the_same_runs_one_by_one(
 
     run_stage(task, STAGE, carry(), lambda work: pytest.fail("nothing may run"))
 
-    assert queued("preprocess")[-2:] == [wire(ref) for ref in refs]
+    a_ticket, *split = queued("preprocess")
+    assert a_ticket["runs"] == [], "for the later one"
+    assert split == [wire(ref) for ref in refs]
+    assert state.keys(backlog_keys.ticket_runs("*")) == []
+
+
+def test_a_ticket_that_a_stop_puts_back_does_not_count_as_a_start(
+    task: Any, claim: Callable[[str], RunRef], queued: Queued, link: SyncRedis
+) -> None:
+    refs = [claim("a"), claim("b")]
+    ready(link, *refs)
+    STAGE.take(task.request.id, "batch")
+
+    link.do(stages.forget_start([], STAGE.name, ticket=task.request.id))
+    run_stage(task, STAGE, carry(), lambda work: None)
+
+    assert queued("inference") == [wire(*refs)], "together, as before"
 
 
 def test_a_ticket_whose_runs_have_ended_is_forgotten(

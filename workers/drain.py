@@ -89,4 +89,5 @@ def _forget_starts(held: Iterable[Any]) -> None:
         if message.headers["id"] in started:
             [carried], *_ = message.payload
             stage = message.headers["task"]
-            clients.state().do(stages.forget_start(messages.run_refs(carried), stage))
+            refs, id = messages.run_refs(carried), message.headers["id"]
+            clients.state().do(stages.forget_start(refs, stage, ticket=id))

@@ -123,9 +123,12 @@ def end_stage(
     return script("jobs/end_stage", ints, names, values, kinds=ARRAY)
 
 
-def forget_start(refs: Sequence[RunRef], stage: str) -> Call[int]:
-    """Do not count the last start of this stage: a worker that stops puts the runs back."""
-    values = {"runs": refs, "stage": stage}
+def forget_start(refs: Sequence[RunRef], stage: str, *, ticket: str = "") -> Call[int]:
+    """Do not count the last start of this stage: a worker that stops puts the runs back.
+
+    Of a ticket, which names no runs, those that it was taken for. Answers how many they are.
+    """
+    values = {"runs": refs, "stage": stage, "ticket": ticket}
     return script("jobs/forget_start", int, [], values, kinds=NUMBER)
 
 

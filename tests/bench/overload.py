@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from processes import tree
 from stack import API_KEY, Stack
 
-from storage import keys
+from storage import backlog_keys, keys
 from tasks.settings import read
 
 MODELS = Path(__file__).parent / "models"
@@ -39,6 +39,7 @@ PROCESSES = ("web", "cpu-worker", "gpu-worker", "state", "cache")
 LASTING = (
     keys.BROKER_PREFIX, keys.POSITIONS_PREFIX, keys.MEAN_STAGE_MS_PREFIX,
     f"{keys.METRICS_PREFIX}noop:all", keys.MODEL_PREFIX, keys.user(""), keys.API_KEY_PREFIX,
+    backlog_keys.VIRTUAL_TIMES, backlog_keys.TICKET_COUNT, backlog_keys.CREDITS,
 )  # fmt: skip
 """Prefixes of keys that have no time to live and do not grow with the number of jobs."""
 
