@@ -14,13 +14,17 @@ from tasks import pictures
 from tasks.app import app
 from tasks.clients import objects, scratch
 from tasks.imaging.sinks import Encoded
+from tasks.imaging.thumbnail import thumbnail
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
 from tasks.results import cache_batch, new_edition, save, to_json
 from tasks.runner import run_stage
+from tasks.settings import settings
 from tasks.stage import Stage
 from tasks.work import NO_UPLOAD, UploadInfo, Work
 
+THUMBNAIL = "thumbnail-256"
+"""Its name in the edition; no picture of a model has that."""
 STAGE = Stage("postprocess", "postprocessing", 0.85, 1.0)
 
 
@@ -50,6 +54,8 @@ def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
         "objects": _store(edition, made.pictures),
         "data": {**_in_upload_pixels(output.data, image, upload["width"]), **made.data},
     }
+    if small := _thumbnail(work, image, output.images.get("alpha")):
+        result["thumbnail"] = _store(edition, {THUMBNAIL: small})[THUMBNAIL]
     if is_degraded:  # not saved: the next attempt may find the device free
         return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
     return save(work.spec, edition, result, cache)
@@ -68,6 +74,13 @@ def _image(work: Work) -> tuple[Image, UploadInfo]:
     if work.model.decode == "none":
         return NO_IMAGE, NO_UPLOAD
     return np.asarray(work.array("image"), np.uint8), work.upload_info()
+
+
+def _thumbnail(work: Work, image: Image, matte: Any) -> Encoded | None:
+    """The small picture for lists of jobs; None where there is no photo, or none is wanted."""
+    if not image.size or not settings().thumbnails:
+        return None
+    return thumbnail(image, matte if work.model.kind == "matte" else None)
 
 
 def _in_upload_pixels(data: Mapping[str, Any], image: Image, width: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from storage import keys, request_keys
 from storage import results as cached_results
 from storage.errors import StorageDown
 from storage.jobs import endings
-from storage.jobs.result import StoredResult
+from storage.jobs.result import StoredObject, StoredResult
 from storage.jobs.spec import Spec
 from storage.redis.calls import MAYBE_TEXT, TEXT, Batch, SyncRedis, command
 from tasks.clients import objects, results, state
@@ -81,6 +81,12 @@ def erase(request_key: str) -> None:
         results().do(cached_results.forget(result_key))
 
 
+def pictures_of(result: StoredResult) -> list[StoredObject]:
+    """All objects of a result, its thumbnail included."""
+    small = result.get("thumbnail")
+    return [*result["objects"].values(), *([small] if small else [])]
+
+
 def restore(spec: Spec) -> str | None:
     """The result of the same request, if only the cache has lost it: a listing instead of a run."""
     if not _cache_may_lack_results():
@@ -125,7 +131,7 @@ def _copied(spec: Spec, earlier: str) -> str | None:
     if result is None:
         return None
     try:
-        for image in result["objects"].values():
+        for image in pictures_of(result):
             copied = edition + image["key"].rpartition("/")[2]
             objects().copy(image["key"], copied)
             image["key"] = copied

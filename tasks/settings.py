@@ -112,6 +112,9 @@ class Settings(BaseSettings):
     workers started together."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Arithmetic of networks on a GPU. `auto`: bfloat16 where the GPU has it, else float16."""
+    thumbnails: bool = True
+    """Whether a small picture (256 pixels) is made of each result, for lists of jobs. It is kept as
+    long as the result, and shows the photo also where the result itself is no picture."""
     cpu_engine: Literal["auto", "torch", "mnn"] = "auto"
     """What runs the built-in networks where inference runs on the CPU. `auto`: MNN where its
     package is installed, which takes about half of torch's time, and torch is not loaded. `torch`:

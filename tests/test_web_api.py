@@ -64,6 +64,20 @@ def test_a_photo_becomes_a_clean_cutout(browser: httpx.Client, photo: bytes) -> 
     assert set(job["timings_ms"]) == {"queued", "preprocess", "inference", "postprocess"}
 
 
+def test_a_result_has_a_thumbnail_that_goes_with_it(browser: httpx.Client, photo: bytes) -> None:
+    job = predict(browser, photo, "matting", output="mask").json()
+
+    thumbnail = job["result"]["thumbnail"]
+    picture = Image.open(io.BytesIO(httpx.get(thumbnail["url"]).content))
+    assert "thumbnail" not in job["result"]["objects"]
+    assert (picture.format, picture.mode, picture.size) == ("WEBP", "RGBA", (256, 256))
+    assert (thumbnail["width"], thumbnail["height"]) == picture.size
+
+    browser.delete(f"/api/v1/jobs/{job['id']}").raise_for_status()
+
+    assert httpx.get(thumbnail["url"]).status_code == 404
+
+
 def test_a_cutout_hides_nothing_under_its_transparent_parts(
     browser: httpx.Client, photo: bytes
 ) -> None:

@@ -30,5 +30,7 @@ class StoredResult(TypedDict):
     """Codes of tasks/imaging/notes.py."""
     degraded: NotRequired[bool]
     """Made by the fallback; such a result is not saved."""
+    thumbnail: NotRequired[StoredObject]
+    """A small picture of it, for lists of jobs."""
     made_s: NotRequired[int]
     """When it was saved, in seconds since 1970."""

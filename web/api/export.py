@@ -116,7 +116,9 @@ def _job(job: Snapshot, service: JobService) -> dict[str, Any]:
             name: file_name(job.fields["user"], image["key"])
             for name, image in stored["objects"].items()
         }
-        body["result"] = {**body["result"], "objects": files}
+        small = stored.get("thumbnail")
+        file = file_name(job.fields["user"], small["key"]) if small else None
+        body["result"] = {**body["result"], "objects": files, "thumbnail": file}
     return body
 
 

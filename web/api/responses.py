@@ -10,7 +10,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from storage.catalogue import BatchCost, Catalogue, ModelCard
-from storage.jobs.result import StoredResult
+from storage.jobs.result import StoredObject, StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from tasks.errors import JobError
@@ -44,6 +44,7 @@ class ResultBody(TypedDict):
     orientation: int
     notes: list[Note]
     objects: Mapping[str, ObjectBody]
+    thumbnail: ObjectBody | None
     data: Mapping[str, Any]
     degraded: NotRequired[bool]
 
@@ -196,19 +197,21 @@ def _ms_per_image(cost_ms: BatchCost) -> float:
 
 
 def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
-    images: dict[str, ObjectBody] = {
-        name: {
+    def shown(image: StoredObject) -> ObjectBody:
+        return {
             "url": results.address(image["key"], origin, image["type"]),
             "type": image["type"],
             "width": image["width"],
             "height": image["height"],
             "bytes": image["bytes"],
         }
-        for name, image in result["objects"].items()
-    }
+
+    images = {name: shown(image) for name, image in result["objects"].items()}
+    small = result.get("thumbnail")
     body = {name: value for name, value in result.items() if name != "made_s"}
     body["orientation"] = result.get("orientation", 1)  # results of earlier versions have none
     body["notes"] = described(result.get("notes", ()))
+    body["thumbnail"] = shown(small) if small else None
     return cast(ResultBody, {**body, "objects": images})
 
 

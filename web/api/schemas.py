@@ -130,6 +130,9 @@ class Result(BaseModel):
     )
     notes: list[Note] = Field(description="What to know of how the file was read or written.")
     objects: dict[str, Object]
+    thumbnail: Object | None = Field(
+        description="A WebP of at most 256 pixels a side, for lists; null where there is no photo."
+    )
     data: dict[str, Any]
 
 
