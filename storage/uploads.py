@@ -1,12 +1,15 @@
 """Records of uploads: what a user has sent, and which original it was made from."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from storage import keys
-from storage.redis.answers import fields, flat, maybe_text
-from storage.redis.calls import FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
+from storage.redis.answers import fields, flat, maybe_text, text
+from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
 from storage.redis.connection import Word
+
+_ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
 def write(
@@ -28,6 +31,19 @@ def write(
 def read(user: str, upload_id: str) -> Call[dict[str, str]]:
     """An upload's record; empty if this user has no such upload."""
     return command(fields, "HGETALL", keys.upload(user, upload_id), kinds=FIELDS)
+
+
+def in_use(after: str = "", most: int = 250) -> Call[tuple[set[tuple[str, str]], str]]:
+    """(user, id) of the uploads that runs under way read, a page of runs at a time, and where the
+    next page begins; empty after the last one."""
+
+    def parse(answer: Sequence[Any]) -> tuple[set[tuple[str, str]], str]:
+        next_after, *runs = answer
+        # In the parameters of a run there may be other uploads, such as its background.
+        named = {(text(user), found) for user, spec in runs for found in _ID.findall(text(spec))}
+        return named, text(next_after)
+
+    return script("jobs/uploads_in_use", parse, [], {"after": after, "most": most}, kinds=ARRAY)
 
 
 def find(user: str, sha256: str, variant: str) -> Call[str | None]:

@@ -212,12 +212,13 @@ class Settings(BaseSettings):
     each with a copy; whoever has a picture can then tell by the speed that somebody sent it
     before."""
     result_ttl_s: int = 6 * 24 * 3600
-    """How long a result is cached. The bucket should keep `out/` longer, by a day or by
-    `job_ttl_s`."""
+    """How long a result is cached. It is removed from S3 later, by a day or by `job_ttl_s`,
+    whichever is longer: by default after 7 days."""
     job_ttl_s: int = 24 * 3600
     """How long a job can be queried after its end."""
     upload_ttl_s: int = 24 * 3600
-    """How long an upload can be used. The bucket should keep `in/` a day longer."""
+    """How long an upload can be used. Then it is removed from S3, unless a job still waits for
+    it."""
     share_days: float = Field(30, ge=0, le=365)
     """Longest life in days of a link that shows one picture to whoever has it; no link outlives its
     picture. 0: users cannot make such links."""

@@ -162,6 +162,38 @@ async def test_old_objects_go_and_young_ones_stay(
     assert left(store[0], "out/", "ada") == ["out/ada/0001/preview.png"]
 
 
+async def test_an_upload_stays_while_a_job_waits_for_it_or_has_it_as_background(
+    store: tuple[Objects, Path], state_link: AsyncRedis, link: SyncRedis
+) -> None:
+    objects, root = store
+    photo, ground, unused = ("a" * 32, "b" * 32, "c" * 32)
+    for upload_id in (photo, ground, unused):
+        key = keys.upload_object("zoe", upload_id)
+        objects.put(key, b"bytes", "image/png")
+        os.utime(root / key, (time.time() - OLD_S,) * 2)
+    wait_until_seen(objects, {keys.upload_object("zoe", unused): time.time() - OLD_S})
+    spec = Spec(KEY, "zoe", "toy", {"background": ground}, ["alpha"], photo, "sha256:w", "c")
+    claim = link.do(claims.claim("job", spec, priority="batch", job_ttl_s=60))
+
+    await delete_expired(store, state_link)
+    meanwhile = left(objects, "in/", "zoe")
+    link.do(endings.finish([End(RunRef(KEY, claim.attempt), "done", "{}")], job_ttl_s=60))
+    await delete_expired(store, state_link)
+
+    assert meanwhile == [keys.upload_object("zoe", photo), keys.upload_object("zoe", ground)]
+    assert left(objects, "in/", "zoe") == []
+
+
+async def test_an_upload_is_kept_for_a_day(
+    store: tuple[Objects, Path], state_link: AsyncRedis
+) -> None:
+    put_objects(store, "eve", [23 * 3600, 25 * 3600])
+
+    await delete_expired(store, state_link)
+
+    assert left(store[0], "in/", "eve") == ["in/eve/0000"]
+
+
 async def test_results_live_longer_than_uploads(
     store: tuple[Objects, Path], state_link: AsyncRedis
 ) -> None:

@@ -13,6 +13,7 @@ from web.api import me_schemas, schemas
 from web.api.routing import ParsedRoute
 from web.api_keys import MOST_KEYS, SCOPES, ApiKey, api_keys_of
 from web.errors import json_response
+from web.jobs.retention import Retention, retention
 from web.middleware.identity import Identity, identity_of
 from web.middleware.scopes import NotAllowed
 from web.middleware.validation import KEY_ID, matches
@@ -37,6 +38,7 @@ class MeBody(TypedDict):
     kind: str
     role: Literal["user", "admin"]
     scopes: Sequence[str]
+    kept: Retention
 
 
 class KeyBody(TypedDict):
@@ -66,6 +68,7 @@ async def get_me(request: Request) -> Response:
         "kind": identity.kind,
         "role": identity.role,
         "scopes": _in_order(identity.scopes),
+        "kept": retention(),
     }
     return json_response(body)
 

@@ -11,6 +11,14 @@ MAX_NAME = 64
 LONGEST_DAYS = 3650
 
 
+class Kept(BaseModel):
+    """How long what you have here is kept, in seconds."""
+
+    uploads_s: int = Field(description="From when the photo was sent.")
+    results_s: int = Field(description="From when the result was made.")
+    jobs_s: int = Field(description="From when the job ended.")
+
+
 class Me(BaseModel):
     """Who you are to this server, and what you may do."""
 
@@ -20,6 +28,7 @@ class Me(BaseModel):
     )
     role: Literal["user", "admin"]
     scopes: list[Scope] = Field(description="What this key may do; people may do all.")
+    kept: Kept
 
 
 class Key(BaseModel):

@@ -1,9 +1,28 @@
 """How long what belongs to a user is kept, as users are told."""
 
+from typing import TypedDict
+
 from tasks.settings import settings
 
 SIGNED_S = 86_400
 """Results live this much longer than they are cached: a signed address may still be in use."""
+
+
+class Retention(TypedDict):
+    """me_schemas.Kept."""
+
+    uploads_s: int
+    results_s: int
+    jobs_s: int
+
+
+def retention() -> Retention:
+    """What `GET /me` and the page say."""
+    return {
+        "uploads_s": upload_life_s(),
+        "results_s": result_life_s(),
+        "jobs_s": settings().job_ttl_s,
+    }
 
 
 def upload_life_s() -> int:

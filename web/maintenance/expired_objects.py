@@ -8,16 +8,16 @@ its own (rclone refuses them).
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import structlog
 
-from storage import keys
+from storage import keys, uploads
 from storage.errors import StorageDown
 from storage.redis.calls import MAYBE_TEXT, NUMBER, AsyncRedis, command
 from storage.s3.objects import Listed, Objects
 from tasks.loops import AsyncPeriodic, progress
-from tasks.settings import settings
+from web.jobs import retention
 
 EVERY_S = 60.0
 ALLOWED_S = 600.0
@@ -25,9 +25,6 @@ PAGE = 1000
 """Objects per listing."""
 PAGES = 10
 """Pages per turn while there is something to delete."""
-MARGIN_S = 86_400
-"""Objects live this much longer than their records: a signed address may still be in use."""
-
 log = structlog.get_logger()
 
 
@@ -67,9 +64,8 @@ async def delete_next_pages(state: AsyncRedis, objects: Objects, now_s: float) -
 def lifetimes() -> Mapping[str, float]:
     """S3 prefix -> seconds that its objects live."""
     return {
-        keys.UPLOADS: settings().upload_ttl_s + MARGIN_S,
-        # A job that is answered by a result on its last day refers to it as long as a job lives.
-        keys.RESULTS: settings().result_ttl_s + max(settings().job_ttl_s, MARGIN_S),
+        keys.UPLOADS: retention.upload_life_s(),
+        keys.RESULTS: retention.result_life_s(),
     }
 
 
@@ -77,21 +73,32 @@ async def _delete_page(
     state: AsyncRedis, objects: Objects, prefix: str, age_s: float, now_s: float
 ) -> int:
     after = await state.do(command(_text, "HGET", keys.EXPIRY_PROGRESS, prefix, kinds=MAYBE_TEXT))
-    last, deleted = await asyncio.to_thread(_delete_old, objects, prefix, after, age_s, now_s)
-    await state.do(command(bool, "HSET", keys.EXPIRY_PROGRESS, prefix, last, kinds=NUMBER))
-    return deleted
-
-
-def _delete_old(
-    objects: Objects, prefix: str, after: str, age_s: float, now_s: float
-) -> tuple[str, int]:
-    """Where the next page begins, empty after the last one, and how many objects were deleted."""
-    page = objects.page(prefix, after, PAGE)
+    page = await asyncio.to_thread(objects.page, prefix, after, PAGE)
     old = [item.key for item in page if _made_s(item, now_s) < now_s - age_s]
+    if old and prefix == keys.UPLOADS:
+        needed = await _uploads_in_use(state)
+        old = [key for key in old if key not in needed]
+    await asyncio.to_thread(_delete, objects, old)
+    last = page[-1].key if len(page) == PAGE else ""
+    await state.do(command(bool, "HSET", keys.EXPIRY_PROGRESS, prefix, last, kinds=NUMBER))
+    return len(old)
+
+
+async def _uploads_in_use(state: AsyncRedis) -> set[str]:
+    """Objects of uploads that jobs wait for, which may do so for longer than uploads are kept."""
+    needed: set[str] = set()
+    after = ""
+    while True:
+        named, after = await state.do(uploads.in_use(after))
+        needed |= {keys.upload_object(user, upload_id) for user, upload_id in named}
+        if not after:
+            return needed
+
+
+def _delete(objects: Objects, old: Sequence[str]) -> None:
     for key in old:
         objects.delete(key)
         progress()
-    return (page[-1].key if len(page) == PAGE else ""), len(old)
 
 
 def _made_s(listed: Listed, now_s: float) -> float:
