@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Accounts: add, list, disable, enable, reset, role, sign-out.",
+    help="Users: add, list, disable, enable, reset, role, sign-in, sign-out.",
     epilog="Example: pixelmill users add ada",
 )
 
@@ -102,6 +102,21 @@ def role(
     print(f"{name} is {'an admin' if role == 'admin' else 'a user'} now")
 
 
+@app.command("sign-in", epilog="Example: pixelmill users sign-in ada oidc")
+def sign_in(
+    name: Name,
+    kind: Annotated[
+        Literal["account", "oidc", "proxy"],
+        typer.Argument(help="`account`: by a password, which `reset` sets."),
+    ],
+) -> None:
+    """Let a user sign in otherwise: at the OpenID provider, by the proxy, or by a password."""
+    from storage import users
+
+    _change("user.sign_in", name, users.set_kind(name, kind))
+    print(f"{name} signs in by {kind} from now on; a password was removed, and all sessions ended")
+
+
 @app.command("sign-out", epilog="Example: pixelmill users sign-out ada")
 def sign_out(name: Name) -> None:
     """End all sessions of a user, in all browsers."""
@@ -155,8 +170,7 @@ def _keys(pattern: str) -> Iterator[str]:
 
 def _check_name(name: str) -> None:
     from tasks.errors import BadInput
-    from web.middleware.identity import VISITOR
-    from web.middleware.validation import USER, matches
+    from web.middleware.validation import USER, VISITOR, matches
 
     if not matches(USER, name):
         raise BadInput(

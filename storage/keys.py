@@ -172,6 +172,11 @@ def sessions(user: str) -> str:
     return f"{PREFIX}web-sessions:{user}"
 
 
+def oidc_sign_in(state: str) -> str:
+    """JSON of a sign-in on its way to the OpenID provider and back; only a hash of its state."""
+    return f"{PREFIX}oidc:{hashlib.sha256(state.encode()).hexdigest()}"
+
+
 def sign_in_tries(counted_for: str) -> str:
     """Hash: wrong sign-ins of an account, an address or a browser, and when the next is allowed."""
     return f"{PREFIX}sign-in-tries:{counted_for}"

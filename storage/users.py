@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from storage import keys, passwords
 from storage.redis.answers import fields as as_fields
-from storage.redis.answers import maybe_text
+from storage.redis.answers import maybe_text, texts
 from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
 
 Role = Literal["user", "admin"]
@@ -38,6 +38,16 @@ class Credentials:
     epoch: str
     """Changes whenever all sessions are ended: one of another epoch does not count."""
     is_disabled: bool
+
+
+@dataclass(frozen=True)
+class Provided:
+    """What became of a user whom somebody else names."""
+
+    outcome: str
+    """`ok`, `disabled`, or `taken`: another user has this name."""
+    role: Role
+    epoch: str
 
 
 NOBODY = Credentials(None, "", False)
@@ -94,6 +104,30 @@ def set_disabled(user: str, is_disabled: bool) -> Call[bool]:
     """Disable or enable a user and end all sessions; False if there is no such user."""
     state = {"disabled": "1" if is_disabled else ""}
     return _change(user, state | _ended_sessions(), must="exist")
+
+
+def set_kind(user: str, kind: Kind) -> Call[bool]:
+    """Let a user sign in otherwise from now on; the first one whom it names so is bound to it.
+
+    A password is forgotten, and all sessions end. False if there is no such user.
+    """
+    fields = {"kind": kind, "subject": "", "password": ""} | _ended_sessions()
+    return _change(user, fields, must="exist")
+
+
+def provision(user: str, kind: Kind, subject: str = "", role: Role | None = None) -> Call[Provided]:
+    """Make the record of a user whom an OpenID provider or a proxy names, or find it.
+
+    `subject`: what the provider calls them for ever. `role`: what it says that they may do, which
+    counts from now on; None: it says nothing of that.
+    """
+    values = {"kind": kind, "subject": subject, "role": role or "", "epoch": new_epoch()}
+
+    def parse(answer: Sequence[Any]) -> Provided:
+        outcome, of_user, epoch = texts(answer)
+        return Provided(outcome, "admin" if of_user == "admin" else "user", epoch)
+
+    return script("provision_user", parse, [keys.user(user)], values, kinds=ARRAY)
 
 
 def end_sessions(user: str) -> Call[bool]:

@@ -6,15 +6,17 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
+from tasks.auth_settings import AuthSettings
+from tasks.auth_settings import names_in as names_in
 from tasks.imaging.guard import Limits
 
 MIB = 2**20
 
 
-class Settings(BaseSettings):
+class Settings(AuthSettings):
     """What is set in the environment wins over `.env`, then `var/env` (written by `pixelmill up`),
     then the defaults below."""
 
@@ -59,15 +61,6 @@ class Settings(BaseSettings):
     public_url: str = ""
     """Address of the page as users type it, for example https://mill.example.com. Requests for its
     host are accepted, and https makes cookies Secure. Empty: only loopback names are accepted."""
-    auth: Literal["open", "accounts"] = "open"
-    """How people are known; programs may always send an API key. `open`: each browser gets an
-    identity of its own. `accounts`: people sign in with a name and a password."""
-    session_idle_hours: float = Field(24, gt=0)
-    """A session ends when it was not used for so long. People sign in again then."""
-    session_days: float = Field(7, gt=0)
-    """A session ends so long after its sign-in, whatever happens."""
-    open: str = Field(default="", deprecated=True)
-    """Became `auth`."""
     fetch_urls: bool = False
     """Whether a request may name the https address of a picture on the public internet (`?url=`),
     which the web process then fetches."""
@@ -241,23 +234,6 @@ class Settings(BaseSettings):
     then is requeued. systemd's TimeoutStopSec, Kubernetes' terminationGracePeriodSeconds and
     Docker's stop_grace_period should be at least 30 s longer."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _prefer_auth(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Where both are set, `auth` counts: `var/env` may still have what `open` once was."""
-        return {n: value for n, value in values.items() if n != "open" or "auth" not in values}
-
-    @field_validator("open")
-    @classmethod
-    def _refuse_open(cls, value: str) -> str:
-        """PIXELMILL_OPEN=false must not become an open installation unnoticed."""
-        if not value:
-            return value
-        raise ValueError(
-            "there is no such setting any more; set PIXELMILL_AUTH=accounts instead of `false`, "
-            "and PIXELMILL_AUTH=open instead of `true`"
-        )
-
     @cached_property
     def installation(self) -> str:
         """Short name of this installation, for the names of cookies (which ignore ports) and of
@@ -288,11 +264,6 @@ class Settings(BaseSettings):
     def weights_path(self) -> Path:
         """Folder of converted weights."""
         return self.weights_dir or self.var_dir / "weights"
-
-
-def names_in(text: str) -> list[str]:
-    """The names of a comma-separated list."""
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @cache

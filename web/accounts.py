@@ -11,6 +11,7 @@ from storage.sessions import Known as Known  # for those who import no storage
 from storage.sessions import Life, id_of
 from storage.sessions import Session as Session
 from storage.users import Account as Account
+from storage.users import Provided
 from storage.users import Role as Role
 from tasks.settings import settings
 from web.short_cache import ShortCache
@@ -26,6 +27,7 @@ class Accounts:
     def __init__(self, state: AsyncRedis, durable: DurableRedis) -> None:
         self._state, self._durable = state, durable
         self._accounts: ShortCache[Account] = ShortCache()
+        self._provided: ShortCache[Provided] = ShortCache()
         self._sessions: ShortCache[Known | None] = ShortCache()
 
     async def account(self, user: str) -> Account:
@@ -34,6 +36,14 @@ class Accounts:
             return known[0]
         account = await self._state.do(users.account(user))
         return self._accounts.keep(user, account, KNOWN_S)
+
+    async def provided(self, user: str, role: Role | None) -> Provided:
+        """The record of a user whom the proxy names, made if need be."""
+        key = f"{user} {role}"
+        if known := self._provided.get(key):
+            return known[0]
+        provided = await self._state.do(users.provision(user, "proxy", role=role))
+        return self._provided.keep(key, provided, KNOWN_S)
 
     async def session(self, user: str, session_id: str) -> Known | None:
         """A session, if it still counts."""

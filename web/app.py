@@ -136,6 +136,8 @@ def create() -> ASGIApp:
     app.state.s3_proxy = s3_proxy
     app.state.prober = Prober(service, state, s3)
     app.state.outage_check = OutageCheck(state, s3)
+    if settings().auth == "oidc":
+        _add_oidc(app, state)
     _add_routes(app, StatsReader(state))
     app.add_route(f"/{settings().s3_bucket}/{{key:path}}", s3_proxy.forward, ["GET", "HEAD", "PUT"])
 
@@ -169,6 +171,14 @@ def _add_routes(app: FastAPI, stats: StatsReader) -> None:
     _add_metrics(app, stats)
     _add_files(app)
     add_docs(app)
+
+
+def _add_oidc(app: FastAPI, state: AsyncRedis) -> None:
+    from web import oidc  # other modes do without the memory of what this imports
+    from web.page import oidc as routes_of_oidc
+
+    app.state.oidc = oidc.Oidc(state)
+    app.router.routes.extend(routes_of_oidc.router.routes)
 
 
 def _with_middleware(app: FastAPI, service: JobService, identities: Identities) -> ASGIApp:

@@ -41,6 +41,17 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Whom an OpenID provider names."""
+
+    user: str
+    subject: str
+    """Issuer and `sub`: no other person ever has the same."""
+    role: users.Role | None
+    """By PIXELMILL_ADMIN_GROUPS; None where that is not set."""
+
+
+@dataclass(frozen=True)
 class _Actor:
     """Who the audit log says did it."""
 
@@ -60,6 +71,13 @@ class Disabled(JobError):
     """The password is right, but an admin has disabled the account."""
 
     code = "account_disabled"
+    status = 403
+
+
+class NameTaken(JobError):
+    """A provider names somebody as another user is named already."""
+
+    code = "sign_in_refused"
     status = 403
 
 
@@ -114,6 +132,24 @@ class SignIn:
             raise Disabled("this account is disabled", hint="Ask an admin.")
         await self._note("ok", user, kind, client, user)
         return token
+
+    async def by_provider(self, person: Person, client: Client) -> str:
+        """The token of a new session of somebody whom the OpenID provider names.
+
+        Raises Disabled, or NameTaken if another user has this name.
+        """
+        call = users.provision(person.user, "oidc", person.subject, person.role)
+        provided = await self._durable.do(call)
+        if provided.outcome == "taken":
+            await self._note("refused", person.user, "oidc", client, person.user)
+            raise NameTaken(
+                "another user of this installation has your name",
+                hint="If that is you, an admin can run `pixelmill users sign-in NAME oidc`.",
+            )
+        if provided.outcome == "disabled":
+            await self._note("disabled", person.user, "oidc", client, person.user)
+            raise Disabled("this account is disabled", hint="Ask an admin.")
+        return await self.begin(person.user, provided.epoch, "oidc", client)
 
     async def change_password(self, user: str, old: str, new: str, client: Client) -> None:
         """Replace a password and end all sessions of the user.

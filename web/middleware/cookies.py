@@ -24,6 +24,9 @@ SESSION = "s."
 KNOWN = "_known"
 """End of the name of a second cookie: that of a browser that has signed in before."""
 KNOWN_S = 180 * 86_400
+OIDC = "_oidc"
+"""The same of a third one: that of a browser that is on its way to the OpenID provider and back."""
+OIDC_S = 600
 
 
 def cookie_name() -> str:
@@ -71,6 +74,11 @@ def set_known_browser(user: str) -> str:
     """The Set-Cookie header by which the sign-in form knows a browser that has signed in before."""
     value = _signer(KNOWN).sign(f"{user}.{secrets.token_hex(12)}").decode()
     return _set(cookie_name() + KNOWN, value, KNOWN_S, path="/login")
+
+
+def set_oidc(state: str) -> str:
+    """The Set-Cookie header that ties a sign-in at the provider to this browser; empty: removes."""
+    return _set(cookie_name() + OIDC, state, OIDC_S if state else 0, path="/login")
 
 
 def known_browser(cookie: bytes, user: str) -> str:
@@ -124,7 +132,7 @@ def _verified(value: str, auth: str) -> tuple[str, float] | None:
 
 @lru_cache(maxsize=1)
 def _own_cookie_pattern() -> re.Pattern[bytes]:
-    name = re.escape(cookie_name().encode()) + rb"(?:" + KNOWN.encode() + rb")?"
+    name = re.escape(cookie_name().encode()) + rf"(?:{KNOWN}|{OIDC})?".encode()
     return re.compile(rb"(?:^|;)[ \t]*(" + name + rb")=([A-Za-z0-9._@+-]{1,200})[ \t]*(?=;|$)")
 
 

@@ -1,10 +1,9 @@
 """Who asks: the one place that resolves each request into an `Identity`.
 
-By API key, else by the session of a sign-in, else (open mode) as a visitor. Endpoints ask
-`identity_of` and nothing else.
+By API key, else by the session of a sign-in or by a proxy, else (open mode) as a visitor. Endpoints
+ask `identity_of` and nothing else.
 """
 
-import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -33,15 +32,14 @@ from web.middleware.cookies import (
 )
 from web.middleware.hosts import may_be_foreign
 from web.middleware.page_routes import RUN, is_of_programs
+from web.middleware.proxy_header import named_by_proxy
 from web.middleware.scopes import ALL_SCOPES, NotAllowed
-from web.middleware.validation import API_KEY, HEAD, matches
+from web.middleware.validation import API_KEY, HEAD, VISITOR, matches
 from web.text import shown
 
 HUB_TOKEN = b"x-hf-authorization"
 PAGE = "/ui/"
 ACCOUNT = "/account"
-VISITOR = re.compile("u[0-9a-f]{24}")
-"""The user that a browser gets in open mode. No account may have such a name."""
 
 Kind = Literal["browser", "account", "key", "proxy", "oidc"]
 
@@ -103,6 +101,8 @@ class Identities:
             return await self._of_key(kind, key.strip(), scope), ""
         if is_of_programs(scope["path"]) and (identity := await self._of_token(head, scope)):
             return identity, ""
+        if settings().auth == "proxy":
+            return await self._of_proxy(scope), ""
         cookie = value_of(head[b"cookie"]) if b"cookie" in head else ""
         if identity := await self._of_session(cookie, scope):
             return identity, ""
@@ -133,6 +133,23 @@ class Identities:
         is_due = time.time() - issued > RENEW_S and not may_be_foreign(scope[HEAD])
         identity = Identity(user, "browser", "user", ALL_SCOPES, None, client_of(scope))
         return identity, set_cookie(user) if is_due else ""
+
+    async def _of_proxy(self, scope: Scope) -> Identity:
+        """Whom the proxy in front names."""
+        named = named_by_proxy(scope)
+        if named is None:
+            raise NotSignedIn(
+                "the proxy of this installation says who you are, and it did not",
+                hint="Use the address of the proxy, or send `Authorization: Bearer <key>`.",
+            )
+        user, role = named
+        provided = await self._accounts.provided(user, role)
+        if provided.outcome == "taken":
+            hint = "An admin can change that by `pixelmill users sign-in NAME proxy`."
+            raise NotAllowed(f"{shown(user)} is a user who does not sign in by a proxy", hint=hint)
+        if provided.outcome == "disabled":
+            raise NotAllowed(f"the account {shown(user)} is disabled", hint="Ask an admin.")
+        return Identity(user, "proxy", provided.role, ALL_SCOPES, None, client_of(scope))
 
     async def _of_session(self, cookie: str, scope: Scope) -> Identity | None:
         """Whoever has signed in on this browser; None if the session has ended."""
@@ -196,6 +213,9 @@ class Identify:
             return
         except StorageDown as error:
             await storage_response(error, path)(scope, receive, send)
+            return
+        except JobError as error:
+            await error_response(error)(scope, receive, send)
             return
         try:
             scopes.check(scopes.needed(scope["method"], path), identity.scopes)

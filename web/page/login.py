@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from tasks.errors import JobError, Unavailable
+from tasks.errors import BadInput, JobError, Unavailable
+from tasks.settings import settings
 from web.accounts import accounts_of
 from web.errors import json_response, retry_after
 from web.middleware import cookies
@@ -21,13 +22,19 @@ FORM = """<h1>Pixelmill</h1>{alert}
 <form method="post"><label>Name <input name="user" autocomplete="username" required autofocus
 autocapitalize="none" spellcheck="false"></label><label>Password <input name="password"
 type="password" autocomplete="current-password" required></label><button>Sign in</button></form>"""
+BODIES = {
+    "oidc": '<h1>Pixelmill</h1><p><a class="button" href="/login/start">Sign in</a></p>',
+    "proxy": "<h1>Pixelmill</h1><p>The proxy of this installation signs you in. "
+    "Open its address.</p>",
+}
+"""Of the modes in which no password is asked for here."""
 SIGN_OUT = """<h1>Pixelmill</h1><form method="post"><button>Sign out</button></form>"""
 
 
 @router.get("/login")
 async def form() -> Response:
-    """The sign-in form."""
-    return document("sign in", FORM.format(alert=""))
+    """The sign-in form, or where else to sign in."""
+    return document("sign in", BODIES.get(settings().auth, FORM.format(alert="")))
 
 
 @router.post("/login")
@@ -73,6 +80,8 @@ async def sign_out(request: Request) -> Response:
 
 
 async def _token(request: Request, user: str, password: str) -> str:
+    if settings().auth in BODIES:
+        raise BadInput("no password is asked for here", code="bad_request", hint="Open /login.")
     is_valid = matches(USER, user) and is_text(password, MAX_PASSWORD)
     browser = cookies.known_browser(request.scope[HEAD].get(b"cookie", b""), user)
     client = client_in(request, browser)

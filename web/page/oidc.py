@@ -1,0 +1,64 @@
+"""The way to the OpenID provider and back."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from tasks.errors import BadInput, JobError
+from tasks.settings import settings
+from web.middleware import cookies
+from web.middleware.hosts import own_origin
+from web.middleware.validation import HEAD
+from web.oidc import CALLBACK, failed, oidc_of
+from web.page.html import alert, document
+from web.sign_in import client_in, sign_in_of
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/login/start")
+async def start(request: Request) -> Response:
+    """Send the browser to the provider."""
+    try:
+        url, state = await oidc_of(request).begin(_callback(request))
+    except JobError as error:
+        return refusal(error)
+    return RedirectResponse(url, 303, {"set-cookie": cookies.set_oidc(state)})
+
+
+@router.get(CALLBACK)
+async def finish(request: Request, state: str = "", code: str = "", error: str = "") -> Response:
+    """The provider has sent the browser back: begin a session, or say why not."""
+    try:
+        _check_browser(request, state)
+        if error or not code:
+            raise failed()
+        person = await oidc_of(request).finish(_callback(request), state, code)
+        token = await sign_in_of(request).by_provider(person, client_in(request))
+    except JobError as failure:
+        return refusal(failure)
+    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookies.set_session(person.user, token)})
+    answer.headers.append("set-cookie", cookies.set_oidc(""))
+    return answer
+
+
+def refusal(error: JobError) -> Response:
+    """Why nobody was signed in, and a way to try again."""
+    message = f"{str(error).capitalize()}. {error.hint or ''}"
+    again = '<p><a class="button" href="/login/start">Sign in</a></p>'
+    return document("sign in", f"<h1>Pixelmill</h1>{alert(message)}{again}", error.status)
+
+
+def _check_browser(request: Request, state: str) -> None:
+    """Another's link to this address signs nobody in as that other."""
+    cookie = request.scope[HEAD].get(b"cookie", b"")
+    if not state or cookies.value_of(cookie, cookies.OIDC) != state:
+        raise BadInput(
+            "this sign-in did not begin in this browser, or it took too long",
+            code="bad_request",
+            status=400,
+            hint="Sign in again.",
+        )
+
+
+def _callback(request: Request) -> str:
+    return f"{settings().public_url.rstrip('/') or own_origin(request)}{CALLBACK}"
