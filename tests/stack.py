@@ -110,15 +110,21 @@ class Stack:
     def start_web(self) -> None:
         """One web process."""
         self.start("web", self.web_command)
-        self.wait_for("web", lambda: httpx.get(f"{self.url}/healthz").status_code == 200)
+        self._wait_for_web("web", self.url)
 
     def start_another_web(self) -> str:
         """A second web process on the same servers; its address."""
         port = free_port()
         self.start("web-2", self.web_command, {"PIXELMILL_PORT": str(port)})
         url = f"http://127.0.0.1:{port}"
-        self.wait_for("web-2", lambda: httpx.get(f"{url}/healthz").status_code == 200)
+        self._wait_for_web("web-2", url)
         return url
+
+    def _wait_for_web(self, name: str, url: str) -> None:
+        """Until a web process answers, and then until it has made the page."""
+        headers = {"Authorization": f"Bearer {API_KEY}"}
+        self.wait_for(name, lambda: httpx.get(f"{url}/healthz").status_code == 200)
+        self.wait_for(name, lambda: httpx.get(f"{url}/ui/", headers=headers, timeout=START_S))
 
     def start_all(self) -> Self:
         """Everything, and every model of the gpu worker live; nothing if one of them fails."""

@@ -22,7 +22,7 @@ from stack import REPOSITORY, Stack
 
 LIST_ROUTES = """
 import json
-from web.app import create
+from web.app import _make_page, create
 
 def walk(routes, prefix):
     for route in routes:
@@ -38,7 +38,7 @@ def walk(routes, prefix):
 app = create()
 while hasattr(app, "app"):
     app = app.app
-print("ROUTES", json.dumps(list(walk(app.routes, ""))))
+print("ROUTES", json.dumps([*walk(app.routes, ""), *walk(_make_page(None).routes, "")]))
 """
 ODD_ESCAPED = ["%00", "%ff%fe", "%ed%a0%80", "%0d%0aX-Injected:1", "%1b%5b31m", "..%2f..%2fx",
                "%5c..%5c", "%e2%80%ae", "a" * 300, "a" * 3000,

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -14,13 +14,15 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import ASGIApp
 
+from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
 from storage.redis.durable import DurableRedis
 from storage.s3.asynchronous import AsyncObjects
 from tasks.clients import objects
+from tasks.queues import gpu_queue
 from tasks.settings import settings
 from web import health, metrics, routes
 from web.accounts import Accounts
@@ -59,7 +61,8 @@ from web.middleware.json_body import CheckedBody
 from web.middleware.load_shedding import LoadShedding
 from web.middleware.page_routes import PageRoutes
 from web.middleware.security import Security
-from web.page import account, login, ui
+from web.page import account, gradio_imports, login
+from web.page.deferred import DeferredPage
 from web.page.docs import add_docs
 from web.page.programs import routes as programs
 from web.s3_proxy import S3Proxy
@@ -70,6 +73,8 @@ DESCRIPTION = """Send a photo, get a cut-out, boxes or labels.
 `POST /api/v1/predict/{model}` with the image as body is all it takes; the cookie or the key that
 you send makes the result yours."""
 
+PAGE = "/ui"
+STATIC = Path(__file__).parent / "static"
 GC_THRESHOLD = 20_000
 """How many objects are allocated before the garbage collector looks for cycles among them. Nearly
 all objects of a request are freed without it; at Python's 700, it took an eighth of the CPU of an
@@ -117,9 +122,12 @@ def create() -> ASGIApp:
         for loop in loops:
             loop.start()
         gc.collect()
-        gc.freeze()  # Gradio's half a million objects are not looked at again
+        gc.freeze()  # what has been imported is not looked at again
         gc.set_threshold(GC_THRESHOLD)
+        beginning = asyncio.create_task(page.begin(partial(_is_a_model_live, service)))
         yield
+        beginning.cancel()
+        await page.stop()
         for loop in loops:
             await loop.stop()
         await pubsub.stop()
@@ -141,12 +149,30 @@ def create() -> ASGIApp:
     _add_routes(app, StatsReader(state))
     app.add_route(f"/{settings().s3_bucket}/{{key:path}}", s3_proxy.forward, ["GET", "HEAD", "PUT"])
 
+    page = app.state.page = DeferredPage(partial(_make_page, service))
+    app.mount(PAGE, page)
+    return _with_middleware(app, service, app.state.identities)
+
+
+def _make_page(service: JobService) -> FastAPI:
+    """The page on an app of its own. Imports Gradio."""
+    with gradio_imports.left_out():
+        from web.page import ui
+        from web.page.programs import description
+
     async def list_models() -> list[responses.ModelBody]:
         return responses.models(await service.catalogue.get())
 
-    mounted = ui.mount(app, list_models, page_user)
-    programs.prepare()
-    return _with_middleware(mounted, service, app.state.identities)
+    mounted = ui.mount(FastAPI(openapi_url=None), list_models, page_user)
+    description.describe()  # takes long enough to be noticed by requests
+    return mounted
+
+
+async def _is_a_model_live(service: JobService) -> bool:
+    with suppress(StorageDown):
+        catalogue = await service.catalogue.get()
+        return any(catalogue.is_live(gpu_queue(name)) for name in catalogue.models)
+    return False
 
 
 def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
@@ -218,14 +244,18 @@ def _add_metrics(app: FastAPI, stats: StatsReader) -> None:
         """The addresses of the workers' own metrics, for Prometheus' http_sd_configs."""
         return await metrics.show_workers(request)
 
-    @app.get("/ui", include_in_schema=False)
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return FileResponse(STATIC / "icon.svg")  # Gradio leaves this path to the outer app
+
+    @app.get(PAGE, include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
-        return RedirectResponse("/ui/")
+        return RedirectResponse(f"{PAGE}/")
 
 
 def _add_files(app: FastAPI) -> None:
-    static = Revalidated(directory=str(files("web") / "static"))
+    static = Revalidated(directory=STATIC)
     app.mount("/static", GZipMiddleware(static), "static")
     examples = Path(str(files("web"))).parent / "examples"
     if examples.is_dir():

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import gradio as gr
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse
 
 from tasks.settings import settings
 from web.page import components, handlers
@@ -24,11 +23,6 @@ def mount(
     user_of: Callable[[Request], str | None],
 ) -> FastAPI:
     """Mount the page at /ui. It answers 401 if `user_of` returns None, except in open mode."""
-
-    @app.get("/favicon.ico", include_in_schema=False)
-    async def icon() -> FileResponse:
-        return FileResponse(STATIC / "icon.svg")  # Gradio leaves this path to the outer app
-
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         page(models),

@@ -23,9 +23,9 @@ from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission
 from web.jobs.uploads import no_upload
 from web.middleware.identity import identity_of
 from web.middleware.validation import OBJECT_ID, is_text, matches
-from web.page.programs.description import DEFAULT_MODEL
 
 UNKNOWN_TYPE = "application/octet-stream"
+DEFAULT_MODEL = "matting"
 MATTE_OUTPUT = ("cutout",)
 MAX_STEM = 60
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")

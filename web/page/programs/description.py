@@ -6,14 +6,13 @@ of the installed Gradio, and the page carries none of it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import gradio as gr
 
 from tasks.settings import MIB, settings
-
-PREFIX = "/gradio_api"
-DEFAULT_MODEL = "matting"
+from web.page.programs.calls import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,9 @@ def run(image: Any, model: Any, params: Any, output: Any) -> None:
     makes none) and the job with its data as JSON."""
 
 
+@cache
 def describe() -> Description:
-    """The description of `/run`."""
+    """The description of `/run`, made once."""
     blocks: gr.Blocks = gr.Blocks(title="Pixelmill", analytics_enabled=False)
     with blocks:
         inputs = [

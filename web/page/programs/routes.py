@@ -1,7 +1,6 @@
 """The routes of Gradio's protocol that programs use, and no others."""
 
-from functools import cache
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
@@ -19,12 +18,16 @@ from web.middleware.hosts import origin_of, own_origin
 from web.middleware.identity import identity_of
 from web.middleware.page_routes import GRADIO
 from web.middleware.validation import OBJECT_ID, matches
+from web.page.deferred import DeferredPage
 from web.page.programs import calls
 from web.page.programs.answers import GradioStream, SessionMessages
 from web.page.programs.calls import Call
-from web.page.programs.description import PREFIX, Description, describe
+
+if TYPE_CHECKING:  # it imports Gradio
+    from web.page.programs.description import Description
 
 router = APIRouter(include_in_schema=False, route_class=ParsedRoute)
+PREFIX = "/gradio_api"
 READ = ["GET", "HEAD"]
 Session = Annotated[str, Query(alias="session_hash", pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
@@ -36,27 +39,24 @@ class Cancellation(BaseModel):
     event_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
-def prepare() -> None:
-    """Make the description, which takes long enough to be noticed by requests."""
-    _description()
-
-
 @router.api_route("/ui/config", methods=READ)
 async def config(request: Request) -> Response:
     """What `Client("http://.../ui/")` asks for first. Its cookie is the client's identity."""
-    return json_response(_description().config_at(f"{own_origin(request)}/ui", PREFIX))
+    description = await _description(request)
+    return json_response(description.config_at(f"{own_origin(request)}/ui", PREFIX))
 
 
 @router.api_route("/config", methods=READ)
 async def config_of_root(request: Request) -> Response:
     """The same for `Client("http://.../")`."""
-    return json_response(_description().config_at(own_origin(request), GRADIO.rstrip("/")))
+    description = await _description(request)
+    return json_response(description.config_at(own_origin(request), GRADIO.rstrip("/")))
 
 
 @router.api_route(f"{GRADIO}info", methods=READ)
-async def info() -> Response:
+async def info(request: Request) -> Response:
     """The endpoints: one."""
-    return json_response(_description().info)
+    return json_response((await _description(request)).info)
 
 
 @router.post(f"{GRADIO}upload")
@@ -132,6 +132,9 @@ def _no_picture() -> BadInput:
     return BadInput("there is no such picture", code="not_found", status=404)
 
 
-@cache
-def _description() -> Description:
+async def _description(request: Request) -> "Description":
+    page: DeferredPage = request.app.state.page
+    await page.ready()
+    from web.page.programs.description import describe
+
     return describe()
