@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Users: add, list, disable, enable, reset, role, sign-in, sign-out.",
+    help="Users: add, list, disable, enable, reset, role, sign-in, sign-out, erase.",
     epilog="Example: pixelmill users add ada",
 )
 
@@ -124,6 +124,25 @@ def sign_out(name: Name) -> None:
 
     _change("user.sign_out", name, users.end_sessions(name))
     print(f"all sessions of {name} have ended")
+
+
+@app.command(epilog="Example: pixelmill users erase ada --yes")
+def erase(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether this is meant.")] = False,
+) -> None:
+    """Erase a user for ever: account, keys, jobs, uploads, results, links.
+
+    A visitor of open mode is named as the audit log shows them.
+    """
+    from deploy import erasure
+    from web.middleware.validation import USER, matches
+
+    if not matches(USER, name):
+        raise typer.BadParameter(f"{name!r} cannot be a name")
+    if not yes:
+        typer.confirm(f"Erase {name} and all that belongs to them?", abort=True)
+    print(f"nothing of {name} is left after {erasure.erase(name):.0f} s")
 
 
 def _change(action: str, name: str, call: "Call[bool]") -> None:

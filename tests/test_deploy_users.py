@@ -3,11 +3,13 @@
 import json
 
 import pytest
+import redis
 from typer.testing import CliRunner, Result
 
 from deploy.cli import app
-from storage import audit, passwords, users
+from storage import api_keys, audit, keys, passwords, users
 from storage.redis.calls import SyncRedis
+from storage.s3.objects import S3Objects
 from tasks.errors import BadInput
 
 pytest_plugins = ["inprocess"]
@@ -77,6 +79,31 @@ def test_accounts_are_changed_and_the_audit_log_says_so(link: SyncRedis) -> None
         "user.role", "user.disable", "user.enable", "user.reset", "user.sign_out",
     ]  # fmt: skip
     assert {(event.kind, event.target, event.outcome) for event in events} == {("cli", "ada", "ok")}
+
+
+def test_a_user_is_erased_with_the_account_and_everything(
+    link: SyncRedis, state: "redis.Redis", s3: S3Objects
+) -> None:
+    link.do(users.add("ada", "correct horse"))
+    link.do(users.add("adam", "correct horse"))
+    link.do(api_keys.add("key-of-ada-for-this-test-alone-1234", "ada"))
+    s3.put(keys.upload_object("ada", "u1"), b"x", "image/png")
+
+    done = run("erase", "ada", "--yes")
+
+    assert done.exit_code == 0 and "nothing of ada is left" in done.output
+    left = [name for name in state.scan_iter() if name != keys.AUDIT]
+    assert keys.user("adam") in left
+    assert not [name for name in left if "ada" in name.replace("adam", "")]
+    assert s3.page(keys.uploads_folder("ada"), "", 10) == []
+    assert [event.action for event in link.do(audit.read(most=2))] == ["data.erased", "data.erase"]
+
+
+def test_nobody_is_erased_by_a_slip_of_the_finger(link: SyncRedis) -> None:
+    link.do(users.add("ada", "correct horse"))
+
+    assert run("erase", "ada").exit_code != 0
+    assert link.do(users.user("ada"))
 
 
 def test_an_account_is_not_added_twice(link: SyncRedis) -> None:
