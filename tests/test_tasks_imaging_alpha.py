@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.imaging import alpha, geometry
+from tasks.imaging import alpha, edge_colours, geometry
 from tasks.imaging.parts import busy
 
 FRONT, BACK = np.array([150, 90, 40]), np.array([180, 190, 230])
@@ -86,7 +86,7 @@ def test_the_front_loses_the_colour_behind_it():
     matte = (truth * 255).round().astype(np.uint8)
     soft = (matte > 25) & (matte < 230)
 
-    front = alpha.foreground(photo, matte)
+    front = edge_colours.foreground(photo, matte)
 
     before = np.abs(photo[soft] - FRONT).mean()
     assert np.abs(front[soft] - FRONT).mean() <= 0.35 * before
@@ -97,7 +97,7 @@ def test_the_front_changes_only_soft_pixels():
     matte = (truth * 255).round().astype(np.uint8)
     kept = photo.copy()
 
-    front = alpha.foreground(photo, matte)
+    front = edge_colours.foreground(photo, matte)
 
     sure = (matte == 0) | (matte == 255)
     assert (front[sure] == photo[sure]).all()
@@ -108,13 +108,13 @@ def test_the_front_changes_only_soft_pixels():
 def test_without_soft_pixels_the_image_is_as_it_was(value):
     photo, _ = scene(64)
 
-    assert (alpha.foreground(photo, np.full((64, 64), value, np.uint8)) == photo).all()
+    assert (edge_colours.foreground(photo, np.full((64, 64), value, np.uint8)) == photo).all()
 
 
 def test_a_matte_that_is_soft_everywhere_is_no_trouble():
     photo, _ = scene(64)
 
-    front = alpha.foreground(photo, np.full((64, 64), 128, np.uint8))
+    front = edge_colours.foreground(photo, np.full((64, 64), 128, np.uint8))
 
     assert front.shape == photo.shape
 
@@ -123,7 +123,7 @@ def test_a_cutout_has_no_colour_where_it_is_transparent():
     photo, truth = scene(256)
     matte = (truth * 255).round().astype(np.uint8)
 
-    rgba = alpha.cutout(photo, matte)
+    rgba = edge_colours.cutout(photo, matte)
 
     assert (rgba[..., 3] == matte).all()
     assert (rgba[matte == 0] == 0).all()
@@ -134,7 +134,7 @@ def test_tiny_images_work():
     for height, width in ((1, 1), (1, 40), (16, 640)):
         photo = np.full((height, width, 3), 90, np.uint8)
         refined = alpha.refine(np.full((320, 320), 0.5, np.float32), photo)
-        assert alpha.cutout(photo, refined).shape == (height, width, 4)
+        assert edge_colours.cutout(photo, refined).shape == (height, width, 4)
 
 
 # What is computed part by part has the values of the whole
@@ -193,11 +193,11 @@ def test_colours_that_are_cleaned_part_by_part_are_those_of_the_whole(height, wi
     photo = np.random.default_rng(2).integers(0, 256, (height, width, 3), np.uint8)
     matte = np.rint(blob(height, width, kind) * 255).astype(np.uint8)
 
-    front = alpha.foreground(photo, matte)
+    front = edge_colours.foreground(photo, matte)
 
     ahead, behind = (
         np.rint(cv2.resize(near.astype(np.float32), (width, height))).reshape(photo.shape)
-        for near in alpha.near_colours(photo, matte)
+        for near in edge_colours.near_colours(photo, matte)
     )
     a = matte[..., None] / 255
     plain = np.clip(ahead + a * (photo - a * ahead - (1 - a) * behind), 0, 255)

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from tasks.imaging import alpha as mattes
-from tasks.imaging import codec, cutouts, geometry, guard
+from tasks.imaging import codec, cutouts, edge_colours, geometry, guard
 from tasks.imaging.cutouts import Look, Subject
 from tasks.imaging.enlarge import Enlarger
 from tasks.imaging.frame import Frame
@@ -313,4 +312,4 @@ def test_own_alpha_limits_the_crop():
 
     frame = cutouts.frame_of(subject, (100, 100), Look(crop="subject", margin=0))
 
-    assert frame.right <= 50 and mattes.is_soft(alpha)
+    assert frame.right <= 50 and edge_colours.is_soft(alpha)

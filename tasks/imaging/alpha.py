@@ -1,4 +1,4 @@
-"""From a coarse matte to a cut-out: edges that follow the photo, colours without the background.
+"""From a coarse matte to a fine one, with edges that follow the photo; and what alpha shows.
 
 Everything is float32 and uses box filters only, so the time depends on the pixels, not the radius.
 """
@@ -31,11 +31,6 @@ _EPSILON = 3e-4
 """Smallest variance of the guide (0..1, squared) that counts as an edge."""
 _WORK_SIDES = (256, 1024)
 """The filter's statistics are computed at the coarse matte's size, within these limits."""
-_WIDE_SIDE, _WIDE_PART = 256, 16
-"""Size at which the wide blur is computed; that size divided by its radius."""
-_NEAR_SIDE, _NEAR_RADIUS = 512, (2, 2)
-"""Size at which the narrow blur is computed, and its radius."""
-_LEAST_WEIGHT = 1e-3
 
 
 def refine(alpha: NDArray[Any], image: Image) -> Alpha:
@@ -47,7 +42,7 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     height, width = image.shape[:2]
     work_side = min(max(*alpha.shape, _WORK_SIDES[0]), _WORK_SIDES[1])
     work_height, work_width = geometry.fit(height, width, work_side)
-    coarse = geometry.resize(_as_matte(alpha), work_height, work_width)
+    coarse = geometry.resize(as_matte(alpha), work_height, work_width)
     guide = geometry.resize(image, work_height, work_width)
     wide, narrow = (
         _radius(alpha.shape[:2], coarse.shape, pixels) for pixels in (_RADIUS, _SOLID_RADIUS)
@@ -61,54 +56,11 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     return fine
 
 
-def foreground(image: Image, alpha: Alpha) -> Image:
-    """The foreground's colours: at soft edges, the background's share is removed.
-
-    Blur fusion in two passes (Forte, ICIP 2021), with the blurs at a smaller size. Where alpha is 0
-    or 255, the image is unchanged.
-    """
-    if not is_soft(alpha):
-        return image
-    height, width = alpha.shape
-    made = image.copy()
-    decontaminate(made, alpha, near_colours(image, alpha), slice(0, height), (height, width))
-    return made
-
-
-def is_soft(alpha: Alpha) -> bool:
-    """Whether a pixel is neither 0 nor 255."""
-    return bool(((alpha > 0) & (alpha < 255)).any())
-
-
-def decontaminate(
-    image: Image, alpha: Alpha, near: tuple[Image, Image], rows: slice, size: tuple[int, int]
-) -> None:
-    """Remove the ground's share from the soft pixels of these rows of a picture, in place.
-
-    `near`: the colours of subject and ground around each pixel of the whole (`near_colours`).
-    `size`: (height, width) of the whole. Where alpha is 0 or 255, the image is unchanged.
-    """
-    soft = np.asarray(cv2.inRange(alpha, 1, 254), np.uint8)
-    if not soft.any():
-        return
-    wide = [cv2.cvtColor(each, cv2.COLOR_RGB2RGBA).astype(np.float32) for each in near]
-    for part in busy(soft):
-        place = slice(rows.start + part[0].start, rows.start + part[0].stop), part[1]
-        front, back = (np.rint(enlarged(each, place, size)) for each in wide)
-        made = _fused(image[part], alpha[part], front, back)
-        cv2.copyTo(made, soft[part], image[part])
-
-
 def over_white(image: Image, alpha: Alpha) -> Image:
     """The image over white, where alpha shows it."""
     share = cv2.cvtColor(np.ascontiguousarray(alpha), cv2.COLOR_GRAY2RGB)
     ink = cv2.multiply(cv2.bitwise_not(image), share, scale=1 / 255)
     return np.asarray(cv2.bitwise_not(ink), np.uint8)
-
-
-def cutout(image: Image, alpha: Alpha) -> Cutout:
-    """RGBA with the foreground's colours; RGB is zero where alpha is zero."""
-    return with_alpha(foreground(image, alpha), alpha)
 
 
 def with_alpha(image: Image, alpha: Alpha) -> Cutout:
@@ -123,7 +75,8 @@ def without_hidden_colour(rgba: NDArray[Any]) -> Cutout:
     return np.asarray(cv2.copyTo(rgba, cv2.extractChannel(rgba, 3)), np.uint8)
 
 
-def _as_matte(alpha: NDArray[Any]) -> Matte:
+def as_matte(alpha: NDArray[Any]) -> Matte:
+    """Alpha as float32 of 0..1, from uint8 or from such values."""
     matte = alpha.astype(np.float32)
     return matte / 255 if alpha.dtype == np.uint8 else np.clip(matte, 0, 1)
 
@@ -232,69 +185,3 @@ def _settled(fine: Matte, sure: Matte) -> Matte:
     """Restore 0 and 1 where the coarse matte is sure."""
     front, rest = np.maximum(sure, 0), 1 + np.minimum(sure, 0)
     return np.asarray((fine + front * (1 - fine)) * rest, np.float32)
-
-
-def _fused(image: Image, alpha: Alpha, front: NDArray[Any], back: NDArray[Any]) -> Image:
-    """`_fuse` for H x W x 3 and an alpha of 0..255. `front` and `back` have a fourth channel that
-    is not used: four are computed faster than three."""
-    share = cv2.cvtColor(_as_matte(alpha), cv2.COLOR_GRAY2RGBA)
-    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-    made = cv2.convertScaleAbs(_fuse(pixels, share, front, back))
-    return np.asarray(cv2.cvtColor(made, cv2.COLOR_RGBA2RGB), np.uint8)
-
-
-def _fuse(
-    pixels: NDArray[Any], share: NDArray[Any], front: NDArray[Any], back: NDArray[Any]
-) -> NDArray[Any]:
-    """The front's colours, 0..255, with which front over back gives the pixels (Forte, equation
-    4: front + share (pixels - share front - (1 - share) back)). All have the same shape."""
-    fused: NDArray[Any] = pixels.astype(np.float32)
-    fused -= back
-    fused -= share * (front - back)
-    fused *= share
-    fused += front
-    return np.clip(fused, 0, 255, out=fused)
-
-
-def _shares(image: Image, alpha: Alpha) -> tuple[Image, Image]:
-    """The parts of front and back in each pixel: image x alpha, and the rest."""
-    front = cv2.multiply(image, cv2.cvtColor(alpha, cv2.COLOR_GRAY2RGB), scale=1 / 255)
-    return np.asarray(front, np.uint8), np.asarray(cv2.subtract(image, front), np.uint8)
-
-
-def near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
-    """Colours of subject and ground around each pixel, longest side at most 512.
-
-    Wide blurs, fused with the image, and blurred narrowly again.
-    """
-    height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _NEAR_SIDE)
-    pixels, small = (geometry.resize(each, height, width) for each in (image, alpha))
-    front, back = (
-        cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
-        for colours in _wide_colours(pixels, small)
-    )
-    matte = cv2.cvtColor(_as_matte(small), cv2.COLOR_GRAY2RGB)
-    front = _colour(matte * _fuse(pixels, matte, front, back), matte, _NEAR_RADIUS)
-    rest = 1 - matte
-    back = _colour(rest * back, rest, _NEAR_RADIUS)
-    return front.astype(np.uint8), back.astype(np.uint8)
-
-
-def _wide_colours(image: Image, alpha: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Front and back colour around each pixel, from far enough away to include something sure.
-
-    The shares are shrunk, not the colours, so neither leaks into the other.
-    """
-    height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _WIDE_SIDE)
-    front, back = (geometry.resize(share, height, width) for share in _shares(image, alpha))
-    small = _as_matte(geometry.resize(alpha, height, width))
-    matte = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
-    radius = (max(2, max(height, width) // _WIDE_PART),) * 2
-    return _colour(front, matte, radius), _colour(back, 1 - matte, radius)
-
-
-def _colour(share: NDArray[Any], weight: NDArray[Any], radius: Radius) -> NDArray[Any]:
-    """The mean colour over a box, weighted by how much of it each pixel contains: H x W x 3."""
-    mean = box_mean(share.astype(np.float32, copy=False), radius)
-    mean /= box_mean(weight, radius) + np.float32(_LEAST_WEIGHT)
-    return np.clip(mean, 0, 255, out=mean)

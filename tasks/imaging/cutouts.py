@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 
 from tasks.imaging import alpha as mattes
-from tasks.imaging import geometry
+from tasks.imaging import edge_colours, geometry
+from tasks.imaging.edge_colours import Near
 from tasks.imaging.enlarge import Enlarger
 from tasks.imaging.frame import Frame
 from tasks.imaging.geometry import Pixels
@@ -26,6 +27,8 @@ CUTOUTS = {"cutout": "", **{f"cutout-{form}": form for form in ("png", "webp", "
 NAMES = ("alpha", "mask", "preview", "edge_colours", *CUTOUTS)
 _SUBJECT = 13
 """Alpha, of 255, from which a pixel counts as the subject's where it is cropped to."""
+_ROWS = 128
+"""Rows that are worked on together: few enough to stay in a processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -116,16 +119,20 @@ class _Painter:
     def rows(self, strips: Iterable[Pixels]) -> Iterator[tuple[Alpha, Pixels | None]]:
         frame, top = self.frame, 0
         enlarger = _Fitted.of(self.subject, frame)
-        near = mattes.near_colours(self.subject.photo, self.subject.matte) if self.paints else None
+        near = self._near() if self.paints else None
         for strip in strips:
             first, last = max(top, frame.top), min(top + len(strip), frame.bottom)
-            if first < last:
-                rows = strip[first - top : last - top]
-                yield self._painted(rows, first, enlarger, near)
+            for at in range(first, last, _ROWS):
+                rows = strip[at - top : min(at + _ROWS, last) - top]
+                yield self._painted(rows, at, enlarger, near)
             top += len(strip)
 
+    def _near(self) -> Near:
+        near = edge_colours.near_colours(self.subject.photo, self.subject.matte)
+        return edge_colours.four_channels(near)
+
     def _painted(
-        self, rows: Pixels, top: int, fitted: "_Fitted", near: tuple[Image, Image] | None
+        self, rows: Pixels, top: int, fitted: "_Fitted", near: Near | None
     ) -> tuple[Alpha, Pixels | None]:
         photo = rows[..., :3].copy()
         own = rows[..., 3] if rows.shape[2] == 4 else None
@@ -134,7 +141,7 @@ class _Painter:
         columns = slice(self.frame.left, self.frame.right)
         if near is None:
             return np.ascontiguousarray(alpha[:, columns]), None
-        mattes.decontaminate(
+        edge_colours.decontaminate(
             photo,
             matte,
             near,
@@ -226,7 +233,7 @@ def _scaled(frame: Frame, scale: float, height: int, width: int) -> tuple[int, i
 
 def _edge_colours(subject: Subject, frame: Frame, look: Look, backdrop: Image | None) -> Encoded:
     """The colours of the subject near soft edges, and below them those of the ground."""
-    stacked = np.vstack(mattes.near_colours(subject.photo, subject.matte))
+    stacked = np.vstack(edge_colours.near_colours(subject.photo, subject.matte))
     sink = sink_of("webp-lossless", *stacked.shape)
     sink.write(stacked)
     return sink.close()

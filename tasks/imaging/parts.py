@@ -10,7 +10,7 @@ from tasks.imaging.types import Alpha
 
 Part = tuple[slice, slice]
 """Rows and columns."""
-_TILE = (32, 64)
+_TILE = (64, 64)
 """Rows and columns: small enough to follow an outline, large enough to be worth a call."""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
 import numpy as np
 from pydantic import Field
 
@@ -98,7 +99,7 @@ def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[
     """1 x 320 x 320 -> the matte at the image's size."""
     matte = saliency.clean(output[0], image) if params.clean else output[0]
     full = _enlarge(matte, image, params.refine)
-    coverage = round(float(full.mean()) / 255, 4)
+    coverage = round(cv2.mean(full)[0] / 255, 4)
     return Output(data={"coverage": coverage}, images={"alpha": full})
 
 

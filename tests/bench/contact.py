@@ -13,7 +13,7 @@ from composites import EXAMPLES
 from PIL import Image, ImageDraw, ImageFont
 from quality import Profile
 
-from tasks.imaging import alpha as mattes
+from tasks.imaging import edge_colours
 from tasks.models import matting
 from tasks.models.matting import Matting
 
@@ -45,7 +45,7 @@ def row(profile: Profile, name: str) -> Pixels:
     """The photo and its cut-out on each background, side by side."""
     photo = read(name)
     matte = matting.postprocess(profile.map(photo), photo, Matting(), ()).images["alpha"]
-    own, share = mattes.foreground(photo, matte), matte[..., None] / 255
+    own, share = edge_colours.foreground(photo, matte), matte[..., None] / 255
     laid = [own * share + behind * (1 - share) for behind in backgrounds(name, photo.shape)]
     size = (WIDTH, round(WIDTH * photo.shape[0] / photo.shape[1]))
     tiles = [np.asarray(tile, np.float32) for tile in (photo, *laid)]

@@ -12,7 +12,7 @@ from contact import PLAIN, Pixels, read
 from PIL import Image, ImageDraw, ImageFont
 from quality import Profile
 
-from tasks.imaging import alpha
+from tasks.imaging import edge_colours
 from tasks.models import matting
 from tasks.models.matting import Matting
 
@@ -39,7 +39,7 @@ def row(profile: Profile, name: str, crop: tuple[int, int, int, int]) -> Pixels:
     coarse = profile.map(photo)
     plain = cv2.resize(coarse[0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR) * 255
     refined = matting.postprocess(coarse, photo, Matting(), ()).images["alpha"]
-    own = alpha.foreground(photo, refined)
+    own = edge_colours.foreground(photo, refined)
     tiles = [photo, *(over(photo, plain, background) for background in PLAIN.values())]
     tiles += [over(own, refined, background) for background in PLAIN.values()]
     return np.hstack([tile[top : top + height, left : left + width] for tile in tiles])

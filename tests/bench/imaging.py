@@ -24,7 +24,7 @@ from PIL import Image
 from table import save as save_figures
 from table import show, verdict
 
-from tasks.imaging import alpha, codec, decoder, encode, guard, sandbox
+from tasks.imaging import alpha, codec, decoder, edge_colours, encode, guard, sandbox
 from tasks.imaging import helper as fork_helper
 from workers import environment
 
@@ -247,7 +247,7 @@ def bench_postprocess(repeats: int) -> Figures:
         refined = alpha.refine(small, large)
         for name, work in (
             ("refine", lambda i=large: alpha.refine(small, i)),
-            ("cutout", lambda i=large, a=refined: alpha.cutout(i, a)),
+            ("cutout", lambda i=large, a=refined: edge_colours.cutout(i, a)),
         ):
             figures[f"{name}_{side}_cpu_ms"] = measure(work, repeats)[0]
     return figures
