@@ -175,6 +175,8 @@ def mcp(
 
 model_commands = typer.Typer(epilog="Example: pixelmill models --json")
 app.add_typer(model_commands, name="models", rich_help_panel=EXTEND)
+app.add_typer(users.app, name="users", rich_help_panel=CARE)
+app.add_typer(api_keys.app, name="keys", rich_help_panel=CARE)
 
 
 @model_commands.callback(invoke_without_command=True)
@@ -249,10 +251,6 @@ def train(
 
     module = f"tasks.training.{model}"
     os.execv(sys.executable, [sys.executable, "-m", module, "--data", str(data), *context.args])
-
-
-app.add_typer(users.app, name="users", rich_help_panel=CARE)
-app.add_typer(api_keys.app, name="keys", rich_help_panel=CARE)
 
 
 @app.command(rich_help_panel=CARE, epilog="Example: pixelmill doctor --json")

@@ -78,7 +78,7 @@ def _state() -> SyncRedis:
 
 
 def _check_account(link: SyncRedis, user: str) -> None:
-    if link.do(users.password_hash(user)) is None:
+    if link.do(users.user(user)) is None:
         raise BadInput(f"no account {user!r}")
 
 

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from deploy import user_quota
+
 if TYPE_CHECKING:
     from storage.redis.calls import Call
     from storage.users import User
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Users: add, list, disable, enable, reset, role, sign-in, sign-out, erase.",
+    help="Users: add, list, disable, enable, reset, role, quota, sign-in, sign-out, erase.",
     epilog="Example: pixelmill users add ada",
+)
+
+app.command(epilog="Example: pixelmill users quota ada --images-per-day 500 --stored-mib 2000")(
+    user_quota.quota
 )
 
 Name = Annotated[str, typer.Argument(help="Name of the user.")]

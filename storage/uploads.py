@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from storage import keys
@@ -12,6 +13,16 @@ from storage.redis.connection import Word
 _ID = re.compile(r"\b[0-9a-f]{32}\b")
 
 
+@dataclass(frozen=True)
+class Stored:
+    """Bytes of an upload that count as stored."""
+
+    payer: str
+    bytes: int
+    is_counted: bool
+    """Whether they were counted before the record is written: storage/quotas.py."""
+
+
 def write(
     user: str,
     upload_id: str,
@@ -19,12 +30,18 @@ def write(
     *,
     ttl_s: int,
     original: tuple[str, str] | None = None,
+    stored: Stored | None = None,
 ) -> Call[Any]:
-    """Write an upload's record; `original` = (sha256, variant) once its bytes are really there."""
+    """Write an upload's record; `original` = (sha256, variant) once its bytes are really there.
+
+    `stored`: for whom its bytes count as stored until the record expires; None: for nobody.
+    """
     names = [keys.upload(user, upload_id)]
     if original:
         names.append(keys.upload_of(user, *original))
     values = {"ttl_ms": ttl_s * 1000, "upload_id": upload_id, "record": flat(record)}
+    if stored:
+        values["stored"] = stored
     return script("uploads", lambda answer: answer, names, values, kinds=NUMBER)
 
 

@@ -10,7 +10,7 @@ if not record.user then return nil end
 local expires = tonumber(record.expires)
 if expires > 0 and expires <= now then return nil end
 local account = read(USER .. record.user, 'role', 'disabled')
-if account.disabled then return nil end
+if account.disabled and account.disabled ~= '' then return nil end
 if math.abs(now - tonumber(record.used or 0)) >= arguments.every_ms then
   redis.call('HSET', key, 'used', string.format('%.0f', now))
 end

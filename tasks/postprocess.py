@@ -17,7 +17,7 @@ from tasks.imaging.sinks import Encoded
 from tasks.imaging.thumbnail import thumbnail
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
-from tasks.results import cache_batch, new_edition, save, to_json
+from tasks.results import cache_batch, new_edition, save, saved_end, to_json
 from tasks.runner import run_stage
 from tasks.settings import settings
 from tasks.stage import Stage
@@ -35,8 +35,8 @@ def postprocess(self: "Task[Any, Any]", message: Message) -> None:
     run_stage(self, STAGE, message, lambda work: conclude(work, cache))
 
 
-def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
-    """Store one run's images: its result's JSON, or the function that waits until it is saved.
+def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
+    """Store one run's images: the function that waits until its result is saved.
 
     A degraded result ends the run at once.
     """
@@ -58,7 +58,8 @@ def conclude(work: Work, cache: Batch[Any]) -> str | End | Callable[[], str]:
         result["thumbnail"] = _store(edition, {THUMBNAIL: small})[THUMBNAIL]
     if is_degraded:  # not saved: the next attempt may find the device free
         return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
-    return save(work.spec, edition, result, cache)
+    saved = save(work.spec, edition, result, cache)
+    return lambda: saved_end(work.ref, saved())
 
 
 def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from celery import Task
 
+from storage.jobs.endings import End
 from storage.redis.calls import Batch
 from tasks import uploads
 from tasks.app import app
@@ -14,7 +15,7 @@ from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import PROBE, Message
-from tasks.results import cache_batch, restore, reuse
+from tasks.results import cache_batch, restore, reuse, saved_end
 from tasks.runner import run_stage
 from tasks.settings import settings
 from tasks.stage import Stage
@@ -33,7 +34,7 @@ def preprocess(self: "Task[Any, Any]", message: Message) -> None:
     run_stage(self, STAGE, message, lambda work: prepare(work, cache))
 
 
-def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], str | None]:
+def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], End | None]:
     """Read one upload: its result's JSON if that exists, else the function that continues."""
     restored = restore(work.spec)
     if restored:
@@ -45,11 +46,12 @@ def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], str | None]:
         return lambda: None
     reused = reuse(work.spec, _checked_sha256(work, data), cache)
 
-    def finish() -> str | None:
+    def finish() -> End | None:
         result = reused()
         if result is None:
             _put_input(work, data)
-        return result
+            return None
+        return saved_end(work.ref, result)
 
     return finish
 

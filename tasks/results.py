@@ -21,8 +21,9 @@ from storage import keys, request_keys
 from storage import results as cached_results
 from storage.errors import StorageDown
 from storage.jobs import endings
+from storage.jobs.endings import End
 from storage.jobs.result import StoredObject, StoredResult
-from storage.jobs.spec import Spec
+from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import MAYBE_TEXT, TEXT, Batch, SyncRedis, command
 from tasks.clients import objects, results, state
 from tasks.models.cutouts import UPLOAD_ID
@@ -63,6 +64,19 @@ def save(spec: Spec, edition: str, result: StoredResult, cache: Batch[Any]) -> C
     payload = to_json({**result, "made_s": made_s})
     objects().put(edition + RESULT, payload.encode(), "application/json")
     return _cached(spec.request_key, payload, settings().result_ttl_s, cache)
+
+
+def saved_end(ref: RunRef, payload: str) -> End:
+    """The end of a run whose result, this JSON, was saved for it and not for an earlier run."""
+    result: StoredResult = json.loads(payload)
+    return End(
+        ref,
+        "done",
+        payload,
+        stored_bytes=sum(image["bytes"] for image in pictures_of(result)),
+        made_s=result.get("made_s", 0),
+        stored_ttl_s=settings().result_ttl_s,
+    )
 
 
 def to_json(result: StoredResult) -> str:

@@ -12,11 +12,12 @@ from pydantic_settings import SettingsConfigDict
 from tasks.auth_settings import AuthSettings
 from tasks.auth_settings import names_in as names_in
 from tasks.imaging.guard import Limits
+from tasks.user_settings import UserSettings
 
 MIB = 2**20
 
 
-class Settings(AuthSettings):
+class Settings(AuthSettings, UserSettings):
     """What is set in the environment wins over `.env`, then `var/env` (written by `pixelmill up`),
     then the defaults below."""
 
@@ -180,12 +181,6 @@ class Settings(AuthSettings):
     answered 429."""
     max_wait_batch_s: float = 3000
     """The same in the priority `batch`."""
-    max_in_flight: int = 64
-    """Most runs of one user that are in progress. Above this, a request is answered 429. Equal
-    requests are one run."""
-    role_weights: str = Field("user=1,admin=1", pattern=r"^((user|admin)=\d+(\.\d+)?(,|$))+$")
-    """How much of the workers one user gets beside others who wait in the same priority, by role:
-    with `user=1,admin=3` an admin gets three times as much as a user."""
     max_joined: int = Field(50, ge=1, le=100)
     """Most jobs that wait for one run, as equal requests do. Above this, a request is answered 429
     until the run has ended."""
@@ -212,9 +207,6 @@ class Settings(AuthSettings):
     upload_ttl_s: int = 24 * 3600
     """How long an upload can be used. Then it is removed from S3, unless a job still waits for
     it."""
-    share_days: float = Field(30, ge=0, le=365)
-    """Longest life in days of a link that shows one picture to whoever has it; no link outlives its
-    picture. 0: users cannot make such links."""
     audit_days: float = Field(90, gt=0)
     """How long an event stays in the audit log, in days."""
     audit_events: int = Field(500_000, ge=1000)

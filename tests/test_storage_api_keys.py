@@ -112,9 +112,12 @@ def test_a_key_has_the_role_of_its_account(link: SyncRedis, state: "redis.Redis"
 def test_the_keys_of_a_disabled_account_open_nothing(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(api_keys.add(SECRET, "ada"))
 
-    state.hset(keys.user("ada"), "disabled", 1)
+    state.hset(keys.user("ada"), "disabled", "1")
+    disabled = link.do(api_keys.look_up(SECRET))
+    state.hset(keys.user("ada"), "disabled", "")
 
-    assert link.do(api_keys.look_up(SECRET)) is None
+    assert disabled is None
+    assert link.do(api_keys.look_up(SECRET)), "it is enabled again"
 
 
 def test_a_user_has_a_hundred_keys_at_most(link: SyncRedis) -> None:

@@ -12,6 +12,7 @@ from storage.jobs import bounds, claims, history, recovery
 from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.claims import NO_LIMITS, Claim
 from storage.jobs.spec import VERSION, NewerVersion, RunRef, spec_from_json
+from storage.quotas import NO_QUOTAS, Use
 
 pytest_plugins = ["inprocess", "job_calls"]
 
@@ -319,3 +320,23 @@ def test_each_job_that_waits_is_published_on_its_users_channel(
 
         messages = [stream.get_message(timeout=0.2) for _ in range(4)]
     assert [message["data"] for message in messages if message] == ["j1"]
+
+
+def test_a_new_run_uses_quotas_and_says_what_is_left(calls: Calls) -> None:
+    use = Use("payer", {**NO_QUOTAS, "images_per_hour": 2}, images=1, bytes=7, stored_ttl_s=60)
+
+    def asked(job: str, key: str) -> Claim:
+        call = claims.claim(job, spec(key), priority="batch", job_ttl_s=60, use=use)
+        return calls.link.do(call)
+
+    first, joined, second, refused = (
+        asked("j1", "one"), asked("j2", "one"), asked("j3", "two"), asked("j4", "three")
+    )  # fmt: skip
+
+    left = {item.name: item for item in second.allowances}
+    assert [item.verdict for item in (first, joined, second)] == ["start", "join", "start"]
+    assert (left["images_per_hour"].used, left["images_per_hour"].left) == (2, 0)
+    assert (left["stored_bytes"].used, left["jobs_in_flight"].used) == (14, 2)
+    refusal = claims.refusal(refused)
+    assert (refusal.limit, refusal.value, refusal.most) == ("images_per_hour", 2, 2)
+    assert refusal.room_in_ms == pytest.approx(3_600_000, abs=2000)

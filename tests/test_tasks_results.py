@@ -100,7 +100,8 @@ Compute = Callable[[Work], dict[str, object] | None]
 def prepare(work: Work) -> str | None:
     """The first stage of one run: its result, if that is known already."""
     begun = preprocess.prepare(work, results.cache_batch())
-    return begun if isinstance(begun, str) else begun()
+    outcome = begun() if callable(begun) else begun
+    return outcome.payload if isinstance(outcome, End) else outcome
 
 
 def conclude(work: Work) -> str:
@@ -109,7 +110,7 @@ def conclude(work: Work) -> str:
     if isinstance(begun, End):
         assert begun.degraded
         return begun.payload
-    return begun if isinstance(begun, str) else begun()
+    return begun().payload
 
 
 def stored_keys(s3: S3Objects, work: Work, name: str) -> list[str]:
@@ -231,6 +232,17 @@ def test_what_is_adopted_lies_in_the_runs_own_folder(
     assert s3.get(own) == stored(s3, first, "preview.png")
     assert s3.stat(own).type == "image/png"
     assert json.loads(stored(s3, second, "result.json")) == adopted
+
+
+def test_what_is_copied_counts_as_stored_once_more(ask: Ask, computed: Compute) -> None:
+    computed(ask("ada", "first"))
+
+    begun = preprocess.prepare(ask("ada", "second"), results.cache_batch())
+
+    end = begun() if callable(begun) else None
+    assert isinstance(end, End)
+    copied = results.pictures_of(json.loads(end.payload))
+    assert end.stored_bytes == sum(picture["bytes"] for picture in copied) > 0
 
 
 def test_an_adopted_result_is_remembered_for_its_own_request(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from web.api import responses, schemas, share_schemas
+from web.api import me, me_schemas, responses, schemas, share_schemas
 from web.api.shares import ShareBody
 from web.errors import ErrorBody
 from web.jobs.uploads import SignedUpload
@@ -15,6 +15,10 @@ from web.jobs.uploads import SignedUpload
     ("body", "schema"),
     [
         (responses.JobBody, schemas.Job),
+        (me.MeBody, me_schemas.Me),
+        (me.LimitBody, me_schemas.Limit),
+        (me.KeyBody, me_schemas.Key),
+        (me.NewKeyBody, me_schemas.NewKey),
         (responses.ObjectBody, schemas.Object),
         (responses.ModelBody, schemas.ModelCard),
         (ErrorBody, schemas.Error),

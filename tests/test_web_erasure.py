@@ -131,10 +131,10 @@ def test_an_account_stays_and_its_keys_go(stack: Stack) -> None:
         refused = client.get("/api/v1/jobs")
 
     assert refused.status_code == 401
-    assert [text.split()[0] for text in traces(stack, "erased-user")] == [
-        keys.user("erased-user").encode()
-    ]
-    stack.state.delete(keys.user("erased-user"))
+    names = [keys.usage("erased-user"), keys.user("erased-user")]
+    left = sorted(text.split()[0] for text in traces(stack, "erased-user"))
+    assert left == [name.encode() for name in names], "the account, and what it has used"
+    stack.state.delete(*names)
 
 
 @pytest.fixture

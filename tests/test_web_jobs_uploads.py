@@ -6,6 +6,7 @@ from storage import keys
 from storage import uploads as stored_uploads
 from storage.redis.calls import SyncRedis
 from storage.s3.objects import S3Objects, Stat
+from storage.uploads import Stored
 from web.jobs.service import JobService
 from web.jobs.submission import Photo
 from web.jobs.uploads import FileToSend
@@ -18,7 +19,7 @@ async def test_an_upload_is_remembered_by_its_original(
 ) -> None:
     photo = Photo("abc:web-2048", 5, media_type="image/png")
 
-    await service.uploads.record("ada", "u1", photo, '"etag"')
+    await service.uploads.record("ada", "u1", photo, '"etag"', Stored("ada", 5, False))
 
     assert link.do(stored_uploads.find("ada", "abc", "web-2048")) == "u1"
     record = link.do(stored_uploads.read("ada", "u1"))
@@ -28,7 +29,8 @@ async def test_an_upload_is_remembered_by_its_original(
 async def test_an_object_that_s3_shows_only_a_moment_after_its_put_is_found(
     service: JobService, s3: S3Objects, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = await service.uploads.sign("ada", FileToSend(5, "image/png", None, ""), s3.url)
+    file = FileToSend(5, "image/png", None, "")
+    place, _ = await service.uploads.sign("ada", "ada", file, s3.url)
     s3.put(keys.upload_object("ada", place["id"]), b"bytes", "image/png")
     look, looks = s3.stat, iter([False, True])
 

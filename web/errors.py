@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from storage.errors import StorageDown
 from tasks.errors import BadInput, JobError, Unavailable, storage_unavailable
-from web import routes
+from web import rate_limit, routes
 from web.jobs.admission import Busy
 from web.text import logged, sentence, shown
 
@@ -67,7 +67,10 @@ def error_response(error: JobError) -> Response:
     """The answer to a request that failed with this error."""
     seconds = error.retry_after_s if isinstance(error, Unavailable) else RETRY_AFTER_S
     body = {"error": error_body(error)}
-    return json_response(body, error.status, retry_after(error.status, seconds))
+    headers = retry_after(error.status, seconds) or {}
+    if isinstance(error, Busy):
+        headers |= rate_limit.exceeded(error.limit, error.value, error.retry_after_s)
+    return json_response(body, error.status, headers)
 
 
 def storage_response(error: StorageDown, path: str) -> Response:

@@ -8,8 +8,9 @@
 --   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
 --   backlog at once; else nil),
 --   idempotency (digest of what is asked for; '': without a key), and in ms: lease, job_ttl, run_ttl,
---   negative_ttl, metrics_ttl, deadline, keep_alive, idempotency_ttl; and those of tickets.lua
--- Answers {verdict, attempt, payload, Redis time in ms}: see Claim in claims.py.
+--   negative_ttl, metrics_ttl, deadline, keep_alive, idempotency_ttl; and those of tickets.lua and quotas.lua
+-- Answers {verdict, attempt, payload, Redis time in ms}: see Claim in claims.py. A new run's answer goes on
+-- with what is left of each quota.
 local run_name, run_jobs, job_name, history, user_runs, waiting, upload_record, idempotency_record = unpack(KEYS)
 local id, model, priority = arguments.job_id, arguments.model, arguments.priority
 local upload, limits = arguments.upload, arguments.limits
@@ -67,6 +68,7 @@ if arguments.known_result ~= '' then return hit(0, arguments.known_result) end
 -- Insert wait.
 -- Insert fair.
 -- Insert tickets.
+-- Insert quotas.
 
 local run = read(run_name, 'attempt', 'state', 'lease', 'result', 'error', 'ended', 'starter', 'lasting', 'queue',
   'priority', 'position', 'respecified', 'unqueued', 'upload', 'cancelled', 'deadline', 'result_key', 'degraded')
@@ -132,6 +134,7 @@ if under_way then
   return {'join', attempt, run.unqueued and run.upload or '', now_text}
 end
 
+local quotas, usage = quotas_of_payer(), used_by_payer()
 local SCRATCH_ROOM_MS = 5000  -- that often workers say how full it is
 
 -- Which limit new work would exceed, where that stands, and in how many ms there will be room; or nil.
@@ -142,9 +145,13 @@ local function refusal()
     return {limit = 'scratch', value = used, room_in_ms = SCRATCH_ROOM_MS, most = most}
   end
   local of_user, oldest = still_in(user_runs)
-  if of_user >= limits.in_flight then
-    return {limit = 'in_flight', value = of_user, room_in_ms = oldest and wait_of(oldest) or 0}
+  local in_flight = quotas.jobs_in_flight
+  if in_flight > 0 and of_user >= in_flight then
+    local room_in_ms = oldest and wait_of(oldest) or 0
+    return {limit = 'in_flight', value = of_user, room_in_ms = room_in_ms, most = in_flight}
   end
+  local over = exceeded(quotas, usage)
+  if over then return over end
   local all = 0
   for variant in pairs(limits.costs) do all = all + still_in(WAITING .. variant .. ':' .. priority) end
   if all >= limits.waiting then
@@ -162,6 +169,7 @@ end
 if attempt == 0 or has_ended then  -- else it was admitted before, and its worker is lost
   local refused = refusal()
   if refused then return busy(refused) end
+  note_use(usage)
 end
 
 -- A job that waited for an earlier attempt waits for this one: for its result, and for the bytes of its
@@ -201,14 +209,15 @@ redis.call('DEL', run_name)
 redis.call('HSET', run_name, 'v', arguments.version, 'attempt', attempt, 'state', 'queued', 'stage', '', 'progress', 0,
   'version', attempt * 1000, 'lease', as_text(now + arguments.lease_ms), 'starter', id, 'spec', arguments.spec,
   'upload', upload, 'broker_queue', 'cpu', 'queue', 'cpu', 'priority', priority, 'model', model,
-  'variant', arguments.variant, 'user', arguments.user, 'flow', arguments.flow, 'charge', arguments.charge,
-  'tag', tag, 'claimed', now_text, 'waiting_since', now_text, 'deadline', as_text(deadline))
+  'variant', arguments.variant, 'user', arguments.user, 'payer', payer, 'flow', arguments.flow,
+  'charge', arguments.charge, 'tag', tag, 'claimed', now_text, 'waiting_since', now_text,
+  'deadline', as_text(deadline))
 redis.call('PEXPIRE', run_name, arguments.run_ttl_ms)
 redis.call('ZADD', ACTIVE, now, arguments.request_key)
 redis.call('ZADD', waiting, tag, run_name)
 redis.call('ZADD', user_runs, now, run_name)
 redis.call('PEXPIRE', user_runs, arguments.run_ttl_ms)
-write_job({upload}, {'state', 'queued', 'cached', '0', 'attempt', attempt})
+write_job({upload}, {'state', 'queued', 'cached', '0', 'attempt', attempt, 'payer', payer})
 redis.call('SADD', run_jobs, id)
 redis.call('PEXPIRE', run_jobs, arguments.run_ttl_ms)
 wait_for_run()
@@ -219,4 +228,4 @@ else
   redis.call('HSET', run_name, 'unqueued', 1)
 end
 if are_others then redis.call('PUBLISH', RUN_EVENTS .. arguments.request_key, '{"state":"queued"}') end
-return {'start', attempt, '', now_text}
+return {'start', attempt, '', now_text, unpack(allowances(quotas, usage, redis.call('ZCARD', user_runs)))}

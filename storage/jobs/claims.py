@@ -12,6 +12,8 @@ from storage import keys
 from storage.jobs import bounds
 from storage.jobs.queueing import Tickets, of_tickets
 from storage.jobs.spec import VERSION, RunRef, Spec
+from storage.quota_kinds import Name
+from storage.quotas import NO_QUOTAS, Allowance, Use, allowances
 from storage.redis.answers import text
 from storage.redis.calls import ARRAY, NUMBER, Call, command, script
 
@@ -33,6 +35,8 @@ class Claim:
     still be bringing; empty once the run is queued."""
     at_ms: float
     """Redis time."""
+    allowances: Sequence[Allowance] = ()
+    """What is left of each quota; only of a new run."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Limits:
     """What a new run must stay within, or it is refused."""
 
     in_flight: int
-    """Runs of its user that are under way, of all models and priorities."""
+    """Runs of its payer that are under way, of all models and priorities; 0 for no limit. A quota
+    of the payer's own replaces it."""
     waiting: int
     """Runs of its priority that have yet to go through their model."""
     wait_ms: float
@@ -92,8 +97,8 @@ class Ready:
 class Refusal:
     """Why a claim found the system busy."""
 
-    limit: Literal["in_flight", "waiting", "wait_ms", "scratch", "joined"]
-    """The field of Limits that the run would exceed."""
+    limit: Literal["in_flight", "waiting", "wait_ms", "scratch", "joined"] | Name
+    """The field of Limits, or the quota, that the run would exceed."""
     value: float
     """Its present value."""
     room_in_ms: float
@@ -121,16 +126,18 @@ def claim(
     idempotency: tuple[str, str] | None = None,
     flow: Flow = Flow(),
     ready: Ready | None = None,
+    use: Use | None = None,
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
     `variant`: the entry of the limits' costs that the run counts as, else its model.
     `known_result`: its JSON, which makes the claim a hit. With `keep` False the job lives only
     while somebody looks at it. `idempotency`: (key, digest of what is asked for). `ready`: the
-    bytes are stored already, and a run that starts goes into the backlog at once.
+    bytes are stored already, and a run that starts goes into the backlog at once. `use`: what a new
+    run uses of quotas; None: nothing.
     """
     variant = variant or spec.model
-    names = _names(job_id, spec, variant, priority)
+    names = _names(job_id, spec, variant, priority, use.payer if use else spec.user)
     values = _of_spec(spec) | {
         "job_id": job_id,
         "variant": variant,
@@ -144,19 +151,20 @@ def claim(
         "idempotency_ttl_ms": bounds.IDEMPOTENCY_MS,
     }
     if not known_result:  # nothing of this is needed for a hit
-        values |= _of_new_run(spec, limits) | _of_backlog(spec, flow, ready)
+        values |= _of_new_run(spec, limits, use or Use(spec.user, NO_QUOTAS))
+        values |= _of_backlog(spec, flow, ready)
     if idempotency:
         names.append(keys.idempotency(spec.user, idempotency[0]))
     return script("jobs/claim", _claim, names, values, kinds=ARRAY)
 
 
-def _names(job_id: str, spec: Spec, variant: str, priority: str) -> list[str]:
+def _names(job_id: str, spec: Spec, variant: str, priority: str, payer: str) -> list[str]:
     return [
         keys.run(spec.request_key),
         keys.run_jobs(spec.request_key),
         keys.job(job_id),
         keys.user_jobs(spec.user),
-        keys.user_runs(spec.user),
+        keys.user_runs(payer),
         keys.waiting(variant, priority),
         keys.upload(spec.user, spec.upload),
     ]
@@ -174,8 +182,11 @@ def _of_spec(spec: Spec) -> dict[str, Any]:
     }
 
 
-def _of_new_run(spec: Spec, limits: Limits) -> dict[str, Any]:
+def _of_new_run(spec: Spec, limits: Limits, use: Use) -> dict[str, Any]:
+    used = use.arguments()
+    used["quotas"] = {**used["quotas"], "jobs_in_flight": limits.in_flight}
     return {
+        **used,
         "spec": spec.to_json(),
         "limits": limits,
         "lease_ms": bounds.LEASE_MS,
@@ -197,8 +208,9 @@ def _hash(user: str) -> str:
 
 
 def _claim(answer: Sequence[Any]) -> Claim:
-    verdict, attempt, payload, at_ms = answer
-    return Claim(text(verdict), int(attempt), text(payload), float(at_ms))
+    verdict, attempt, payload, at_ms, *left = answer
+    of_quotas = allowances(left) if left else ()
+    return Claim(text(verdict), int(attempt), text(payload), float(at_ms), of_quotas)
 
 
 def replace_upload(ref: RunRef, spec: Spec, job_id: str) -> Call[bool]:

@@ -37,6 +37,12 @@ class End:
     """A failure that the same bytes would meet again: remembered for bounds.NEGATIVE_TTL_MS."""
     degraded: bool = False
     """Whether a fallback model made the result: it is no answer for the next equal request."""
+    stored_bytes: int = 0
+    """What was stored for this result, and not for an earlier run."""
+    made_s: int = 0
+    """When, in seconds since 1970."""
+    stored_ttl_s: int = 0
+    """For how long."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,14 @@ def expire(error: str, *, job_ttl_s: int, most: int = bounds.MOST_EXPIRED) -> Ca
     return script("jobs/expire", int, [], values, kinds=NUMBER)
 
 
-def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
-    """Cancel a job if it is under way, and forget it; None if this user has no such job."""
+def delete(
+    job_id: str, user: str, *, job_ttl_s: int, result_ttl_s: int = 0
+) -> Call[Deleted | None]:
+    """Cancel a job if it is under way, and forget it; None if this user has no such job.
+
+    What is deleted with it counts no longer as stored. `result_ttl_s`: how long results are kept;
+    0: they were not counted.
+    """
 
     def parse(answer: Any) -> Deleted | None:
         if answer is None:
@@ -98,7 +110,8 @@ def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
         request_key, is_free, uploads = answer
         return Deleted(text(request_key), bool(is_free), texts(uploads))
 
-    values = {"job_id": job_id, "user": user, **ending(job_ttl_s)}
+    ttl = {"result_ttl_ms": result_ttl_s * 1000}
+    values = {"job_id": job_id, "user": user, **ttl, **ending(job_ttl_s)}
     return script("jobs/delete", parse, [], values, kinds=MAYBE_ARRAY)
 
 

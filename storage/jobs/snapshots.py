@@ -9,6 +9,7 @@ import orjson
 from storage import keys
 from storage.jobs import bounds
 from storage.jobs.claims import RunCost
+from storage.quotas import Allowance
 from storage.redis.calls import TEXT, Call, script
 from storage.states import ENDED
 
@@ -29,6 +30,8 @@ class Snapshot:
     """How long the present stage has run; negative while the run waits for one."""
     shown: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
     """What a web process has made of it for its readers, by their origin."""
+    allowances: Sequence[Allowance] = ()
+    """Of a job that has just been claimed: what is left of its payer's quotas."""
 
     @property
     def state(self) -> str:

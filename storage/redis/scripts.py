@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from storage import backlog_keys, keys, states
+from storage import backlog_keys, keys, quota_kinds, states
 
 _NEEDS = re.compile(r"-- Needs ((?:\w+(?:, )?)+)\.\n")
 _INSERT = re.compile(r"-- Insert (\w+)\.\n")
@@ -47,6 +47,7 @@ CONSTANTS: Mapping[str, Any] = {
     "METRICS": keys.METRICS_PREFIX,
     "MODEL": keys.MODEL_PREFIX,
     "POSITIONS": keys.POSITIONS_PREFIX,
+    "QUOTA": keys.QUOTA_PREFIX,
     "RESULT_JOBS": keys.RESULT_JOBS_PREFIX,
     "RUN": keys.RUN_PREFIX,
     "RUN_EVENTS": keys.RUN_EVENTS_PREFIX,
@@ -55,9 +56,11 @@ CONSTANTS: Mapping[str, Any] = {
     "TAKEN": backlog_keys.TAKEN_PREFIX,
     "TICKET_RUNS": backlog_keys.TICKET_RUNS_PREFIX,
     "TURNS": backlog_keys.TURNS_PREFIX,
+    "STORED": keys.STORED_PREFIX,
     "UPLOAD": keys.UPLOAD_PREFIX,
     "UPLOAD_JOBS": keys.UPLOAD_JOBS_PREFIX,
     "UPLOAD_OF": keys.UPLOAD_OF_PREFIX,
+    "USAGE": keys.USAGE_PREFIX,
     "USER": keys.USER_PREFIX,
     "USER_JOBS": keys.USER_JOBS_PREFIX,
     "USER_RUNS": keys.USER_RUNS_PREFIX,
@@ -68,8 +71,12 @@ CONSTANTS: Mapping[str, Any] = {
     "CPU_STAGES": states.CPU_STAGES,
     "ENDED": dict.fromkeys(states.END_STATES, True),
     "PRIORITY_SUFFIXES": [keys.priority_suffix(step) for step in keys.CELERY_PRIORITIES],
+    "QUOTAS": quota_kinds.NAMES,
     "STAGES": states.STAGES,
+    "STORED_GRAINS": quota_kinds.GRAINS,
     "TIMED_STAGES": states.TIMED_STAGES,
+    "WINDOWS_MS": quota_kinds.WINDOWS_MS,
+    "WINDOW_QUOTAS": quota_kinds.WINDOW_QUOTAS,
 }
 """What Lua knows by these names."""
 

@@ -1,4 +1,4 @@
--- Needs time, events, holds, metrics.
+-- Needs time, events, holds, metrics, stored.
 -- Ends runs and jobs: the one way to do it.
 -- Arguments: job_ttl_ms, run_ttl_ms and metrics_ttl_ms, how long their records live from now on.
 
@@ -69,13 +69,14 @@ local CANCELLATION = {state = 'cancelled', payload = ''}
 
 -- The fields of a run that its end needs, and others.
 local function read_run(key, ...)
-  return read(RUN .. key, 'attempt', 'stage', 'model', 'priority', 'user', 'cancelled', 'version', 'ms:queued',
+  return read(RUN .. key, 'attempt', 'stage', 'model', 'priority', 'user', 'payer', 'cancelled', 'version', 'ms:queued',
     'ms:preprocess', 'ms:inference', 'ms:postprocess', 'began:preprocess', 'began:inference', 'began:postprocess',
     'runs:preprocess', 'runs:postprocess', 'variant', ...)
 end
 
 -- End a run that has not ended, and every job that waits for it. One that nobody waits for any more is
--- cancelled, whatever came of it. `ending`: {state, payload (JSON), lasting, degraded}.
+-- cancelled, whatever came of it. `ending`: {state, payload (JSON), lasting, degraded, stored_bytes, made_s,
+-- stored_ttl_s}.
 -- With `sums`, the caller records the metrics once all runs have ended; `run` is what `read_run` has
 -- read. Answers how many jobs it ended.
 local function end_run(key, ending, sums, run)
@@ -93,7 +94,11 @@ local function end_run(key, ending, sums, run)
   redis.call('ZREM', ACTIVE, key)
   redis.call('ZREM', BACKLOG .. run.priority .. ':' .. run.model, RUN .. key)
   leave_model(RUN .. key, run)
-  redis.call('ZREM', USER_RUNS .. (run.user or ''), RUN .. key)
+  local payer = run.payer or run.user or ''
+  redis.call('ZREM', USER_RUNS .. payer, RUN .. key)
+  if (ending.stored_bytes or 0) > 0 and ending.state == 'done' then
+    store(payer, ending.stored_bytes, expires_s(ending.made_s * 1000, ending.stored_ttl_s * 1000))
+  end
   publish(key, ending.state, version)
   local own = sums or new_sums()
   local code = ending.state == 'failed' and cjson.decode(ending.payload).code

@@ -1,6 +1,7 @@
 """Jobs: create by an upload or a hash, read, cancel, delete."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import TypedDict
 
 from fastapi import APIRouter, Request
@@ -9,18 +10,21 @@ from starlette.responses import Response
 from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from tasks.errors import BadInput
+from web import rate_limit
 from web.api import responses, schemas
 from web.api.routing import ParsedRoute
 from web.api.uploads import file_to_send, sign
 from web.audit import audit_of
 from web.errors import ErrorBody, error_body, json_response
 from web.fair_share import share_of
+from web.jobs.quotas import Allowance
 from web.jobs.service import service_of
 from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission, UploadNeeded
 from web.jobs.uploads import SignedUpload, no_upload
 from web.live.watcher import no_job
 from web.middleware.identity import identity_of
 from web.middleware.validation import OBJECT_ID, matches
+from web.payer import payer_of
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
@@ -110,12 +114,18 @@ async def _several(
         for number, photo in enumerate(photos)
     )
     snapshots = await asyncio.gather(*submitted)
+    headers = rate_limit.headers(max((item.allowances for item in snapshots), key=_used))
     snapshots = list(
         await asyncio.gather(*(service.watcher.wait(snapshot, wait) for snapshot in snapshots))
     )
     bodies = [await responses.body(request, snapshot) for snapshot in snapshots]
     under_way = any(item["state"] not in ENDED for item in bodies)
-    return json_response(bodies, 202 if under_way else 200)
+    return json_response(bodies, 202 if under_way else 200, headers)
+
+
+def _used(allowances: Sequence[Allowance]) -> int:
+    """Grows with each claim of one payer."""
+    return sum(item.used for item in allowances)
 
 
 async def _by_upload(request: Request, body: schemas.JobRequest, idempotency_key: str) -> Snapshot:
@@ -150,6 +160,7 @@ def _submission(
     return Submission(
         identity.user, body.model, photo, body.params, body.output or DEFAULT_OUTPUT,
         body.priority, body.keep, body.deadline_s, idempotency_key, share_of(identity),
+        payer_of(identity),
     )  # fmt: skip
 
 
@@ -162,5 +173,5 @@ async def _upload_needed(
             "Send it again with the file's `size` in bytes and its `type` to get an address."
         )
         return {"error": error_body(error), "upload": None}
-    upload = await sign(request, file_to_send(body, body.size))
+    upload, _ = await sign(request, file_to_send(body, body.size))
     return {"error": error_body(error), "upload": upload}

@@ -1,7 +1,7 @@
 """Me: who asks, what they may do, and their API keys."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypedDict
 
@@ -13,10 +13,13 @@ from web.api import me_schemas, schemas
 from web.api.routing import ParsedRoute
 from web.api_keys import MOST_KEYS, SCOPES, ApiKey, api_keys_of
 from web.errors import json_response
+from web.jobs.quotas import Allowance
 from web.jobs.retention import Retention, retention
+from web.jobs.service import service_of
 from web.middleware.identity import Identity, identity_of
 from web.middleware.scopes import NotAllowed
 from web.middleware.validation import KEY_ID, matches
+from web.payer import payer_of
 from web.text import shown
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
@@ -31,6 +34,16 @@ KeyId = Annotated[
 ]
 
 
+class LimitBody(TypedDict):
+    """me_schemas.Limit."""
+
+    limit: int | None
+    used: int
+    left: int | None
+    window_s: int | None
+    resets_in_s: int | None
+
+
 class MeBody(TypedDict):
     """me_schemas.Me."""
 
@@ -39,6 +52,7 @@ class MeBody(TypedDict):
     role: Literal["user", "admin"]
     scopes: Sequence[str]
     kept: Retention
+    limits: Mapping[str, LimitBody]
 
 
 class KeyBody(TypedDict):
@@ -61,7 +75,7 @@ class NewKeyBody(KeyBody):
 
 @router.get("/me", responses={200: {"model": me_schemas.Me}, **schemas.FAILURES})
 async def get_me(request: Request) -> Response:
-    """Who you are to this server, and what you may do."""
+    """Who you are to this server, what you may do, and what is left of your quotas."""
     identity = identity_of(request)
     body: MeBody = {
         "user": identity.user,
@@ -69,6 +83,10 @@ async def get_me(request: Request) -> Response:
         "role": identity.role,
         "scopes": _in_order(identity.scopes),
         "kept": retention(),
+        "limits": {
+            item.name: _limit(item)
+            for item in await service_of(request).quotas.read(payer_of(identity))
+        },
     }
     return json_response(body)
 
@@ -130,6 +148,16 @@ def _check_scopes(identity: Identity, wanted: Sequence[str]) -> None:
             f"this API key cannot make one with the scope `{missing[0]}`, as it lacks that itself",
             code="missing_scope",
         )
+
+
+def _limit(item: Allowance) -> LimitBody:
+    return {
+        "limit": item.most or None,
+        "used": item.used,
+        "left": item.left if item.most else None,
+        "window_s": item.window_s or None,
+        "resets_in_s": item.resets_in_s or None,
+    }
 
 
 def _key(key: ApiKey) -> KeyBody:

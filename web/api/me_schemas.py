@@ -19,6 +19,30 @@ class Kept(BaseModel):
     jobs_s: int = Field(description="From when the job ended.")
 
 
+class Limit(BaseModel):
+    """A quota, and what is left of it."""
+
+    limit: int | None = Field(description="The most, in images, bytes or jobs; null: no limit.")
+    used: int
+    left: int | None = Field(description="Null: no limit.")
+    window_s: int | None = Field(description="Seconds of its window; null: it has none.")
+    resets_in_s: int | None = Field(
+        description="Seconds until there is more: its window ends, or the first of what is stored "
+        "expires. Null: nothing is used."
+    )
+
+
+class Limits(BaseModel):
+    """All quotas. New runs count, known results do not."""
+
+    images_per_hour: Limit
+    images_per_day: Limit
+    bytes_per_hour: Limit
+    bytes_per_day: Limit
+    stored_bytes: Limit = Field(description="Of uploads and results that are kept at present.")
+    jobs_in_flight: Limit
+
+
 class Me(BaseModel):
     """Who you are to this server, and what you may do."""
 
@@ -29,6 +53,9 @@ class Me(BaseModel):
     role: Literal["user", "admin"]
     scopes: list[Scope] = Field(description="What this key may do; people may do all.")
     kept: Kept
+    limits: Limits = Field(
+        description="In open mode those of your address, and otherwise your own."
+    )
 
 
 class Key(BaseModel):

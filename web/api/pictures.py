@@ -81,16 +81,25 @@ def _check_type(name: str, wish: Wish, is_matte: bool) -> None:
 
 
 async def answer(
-    request: Request, snapshot: Snapshot, wish: Wish, output: str, filename: str
+    request: Request,
+    snapshot: Snapshot,
+    wish: Wish,
+    output: str,
+    filename: str,
+    limits: Mapping[str, str],
 ) -> Response:
-    """The picture of a job that is done. Raises BadInput (406) if it has none that is wanted."""
+    """The picture of a job that is done. Raises BadInput (406) if it has none that is wanted.
+
+    `limits`: further headers.
+    """
     result: StoredResult = orjson.loads(snapshot.fields["result"])
     image = _object(result, output)
     _check_taken(wish, image["type"], output, result.get("notes", []))
     origin = settings().s3_url.rstrip("/")
     url = service_of(request).results.address(image["key"], origin, image["type"])
     proxy = cast(Proxy, request.app.state.s3_proxy)
-    return await proxy.picture(request, url, _headers(snapshot, result, output, filename))
+    headers = {**_headers(snapshot, result, output, filename), **limits}
+    return await proxy.picture(request, url, headers)
 
 
 def _check_taken(wish: Wish, media_type: str, output: str, notes: Sequence[str]) -> None:

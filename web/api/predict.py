@@ -13,6 +13,7 @@ from storage.jobs.snapshots import Snapshot
 from tasks.errors import BadInput
 from tasks.imaging import guard
 from tasks.settings import settings
+from web import rate_limit
 from web.api import accept, documents, hints, options, pictures, responses, schemas
 from web.api.body import body_of, kind_of
 from web.api.options import Options
@@ -23,6 +24,7 @@ from web.jobs.service import service_of
 from web.jobs.submission import Photo, Submission
 from web.middleware.identity import identity_of
 from web.middleware.validation import HEAD
+from web.payer import payer_of
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
@@ -51,12 +53,13 @@ async def predict(request: Request, model: schemas.ModelName) -> Response:
     """
     wish = accept.wish_of(request.scope[HEAD].get(b"accept", b""))
     submitted = await _submitted(request, model, wish)
+    limits = rate_limit.headers(submitted.snapshot.allowances)
     snapshot = await service_of(request).watcher.wait(submitted.snapshot, submitted.options.wait)
     if wish and snapshot.state == "done":
         name = submitted.options.outputs[0]
-        return await pictures.answer(request, snapshot, wish, name, submitted.filename)
+        return await pictures.answer(request, snapshot, wish, name, submitted.filename, limits)
     body = await responses.body(request, snapshot)
-    return responses.job_response(body, snapshot, VARY)
+    return responses.job_response(body, snapshot, {**VARY, **limits})
 
 
 async def _submitted(request: Request, model: str, wish: accept.Wish | None) -> Submitted:
@@ -104,6 +107,7 @@ async def _submit(
     submission = Submission(
         identity.user, model, photo, params, asked.outputs, asked.priority,
         asked.keep, asked.deadline_s, asked.idempotency_key, share_of(identity),
+        payer_of(identity),
     )  # fmt: skip
     snapshot = await service_of(request).submit(submission)
     return Submitted(snapshot, asked, received.filename or _name_in_path(request))

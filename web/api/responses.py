@@ -17,6 +17,7 @@ from tasks.errors import JobError
 from tasks.imaging.notes import Note, described
 from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
+from web import rate_limit
 from web.errors import json_response, retry_after
 from web.jobs import admission
 from web.jobs.results import Results
@@ -105,8 +106,9 @@ class ModelBody(TypedDict):
 
 async def answer(request: Request, snapshot: Snapshot, wait_s: float) -> Response:
     """The job's answer, once it has ended or `wait_s` have passed."""
+    limits = rate_limit.headers(snapshot.allowances)
     snapshot = await service_of(request).watcher.wait(snapshot, wait_s)
-    return job_response(await body(request, snapshot), snapshot, {})
+    return job_response(await body(request, snapshot), snapshot, limits)
 
 
 async def body(request: Request, snapshot: Snapshot) -> JobBody:

@@ -7,6 +7,7 @@ from typing import Any
 from storage.catalogue import Catalogue, ModelCard, ProfileCard
 from storage.jobs.claims import Flow, Limits, Refusal, RunCost
 from storage.jobs.snapshots import Snapshot
+from storage.quota_kinds import NAMES as QUOTAS
 from storage.states import STAGES
 from tasks.errors import Unavailable
 from tasks.message import Priority
@@ -97,6 +98,8 @@ def scratch(catalogue: Catalogue) -> tuple[int, int]:
 
 def busy(refusal: Refusal, priority: Priority) -> Busy:
     """The error for a claim that was refused."""
+    if refusal.limit in QUOTAS:
+        return _over_quota(refusal)
     if refusal.limit == "in_flight":
         name, what = "max_in_flight", f"{refusal.value:.0f} of your runs are under way"
     elif refusal.limit == "waiting":
@@ -107,7 +110,7 @@ def busy(refusal: Refusal, priority: Priority) -> Busy:
         name, what = "scratch_mib", _full_scratch(refusal)
     else:
         name, what = f"max_wait_{priority}_s", f"the wait would be {refusal.value / 1000:.1f} s"
-    value = round(refusal.most / MIB, 1) or getattr(settings(), name)
+    value = _value(refusal, name)
     unit = " s" if name.endswith("_s") else " MiB" if name.endswith("_mib") else ""
     retry_after_s = max(1, ceil(refusal.room_in_ms / 1000))
     return Busy(
@@ -115,6 +118,30 @@ def busy(refusal: Refusal, priority: Priority) -> Busy:
         limit=name,
         value=value,
         retry_after_s=retry_after_s,
+    )
+
+
+def _value(refusal: Refusal, name: str) -> float:
+    if name == "max_in_flight":
+        return refusal.most or settings().max_in_flight  # it may be the user's own
+    return round(refusal.most / MIB, 1) or float(getattr(settings(), name))
+
+
+def _over_quota(refusal: Refusal) -> Busy:
+    """Names the quota as /me does, in images or bytes."""
+    name = refusal.limit
+    what, _, window = name.partition("_per_")
+    used, most = (
+        (f"{refusal.value:.0f} images", f"{refusal.most:.0f}")
+        if what == "images"
+        else (f"{refusal.value / MIB:.1f} MiB", f"{refusal.most / MIB:g} MiB")
+    )
+    of_window = f"were used of this {window}'s quota" if window else "are stored for you"
+    return Busy(
+        f"{used} {of_window}; the limit is {most}",
+        limit=name,
+        value=refusal.most,
+        retry_after_s=max(1, ceil(refusal.room_in_ms / 1000)),
     )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from prometheus_client import Counter
 
+from storage.quota_kinds import NAMES as QUOTAS
+
 CLAIMS = Counter(
     "pixelmill_claims", "Submitted jobs, by the outcome of their claim.", ["model", "verdict"]
 )
@@ -33,7 +35,7 @@ REJECTIONS = (
 SIGN_IN_OUTCOMES = ("ok", "wrong", "disabled", "too_many_tries", "refused")
 """The last one: by the OpenID provider, or for what it says."""
 VERDICTS = ("hit", "failed", "join", "start", "busy")
-LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "new_in_progress")
+LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "new_in_progress", *QUOTAS[:-1])
 LIMITS_BEFORE_ROUTING = (
     "in_progress", "bodies_mib", "transfers", "fetches", "stopping", "min_free_mib",
     "state_memory_mib",

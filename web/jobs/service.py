@@ -16,13 +16,14 @@ from storage.s3.asynchronous import AsyncObjects
 from tasks import envelope
 from tasks.errors import BadInput
 from tasks.settings import settings
-from web.jobs import admission, counters, parameters
+from web.jobs import admission, counters, parameters, quotas
 from web.jobs.catalogue import CachedCatalogue
 from web.jobs.erasure import Erasures
 from web.jobs.export import Exports
 from web.jobs.history import History
 from web.jobs.limiter import Limiter
 from web.jobs.publisher import Publisher
+from web.jobs.quotas import QuotaBook
 from web.jobs.results import Results
 from web.jobs.room import Room
 from web.jobs.sessions import Sessions
@@ -45,7 +46,8 @@ class JobService:
         self.room, self.limiter = Room(state), Limiter()
         self.catalogue = CachedCatalogue(state)
         self.sessions, self.shares = Sessions(state), Shares(state)
-        self.uploads = Uploads(state, objects, self.room.check_new)
+        self.quotas = QuotaBook(state)
+        self.uploads = Uploads(state, objects, self.room.check_new, self.quotas)
         self.results = Results(cache, objects)
         self.erasures, self.exports = Erasures(state), Exports(state, objects)
         self.history = History(state, self.catalogue.read_jobs)
@@ -83,7 +85,12 @@ class JobService:
         """Delete a job and its links, and its result and upload if no other job of this user needs
         them."""
         await self.shares.revoke_of_job(user, job_id)
-        call = endings.delete(job_id, user, job_ttl_s=settings().job_ttl_s)
+        call = endings.delete(
+            job_id,
+            user,
+            job_ttl_s=settings().job_ttl_s,
+            result_ttl_s=settings().result_ttl_s,
+        )
         deleted = await self._state.do(call)
         if deleted is None:
             raise no_job(job_id)
@@ -132,6 +139,7 @@ class JobService:
                 idempotency=idempotency(submission, spec),
                 flow=admission.flow(costs, variant, submission.share.flow, submission.share.weight),
                 ready=ready,
+                use=quotas.of_image(submission.paid_by, len(submission.photo.data)),
             )
         )
         if claim.verdict == "again":
@@ -196,4 +204,4 @@ def _new_snapshot(job_id: str, submission: Submission, spec: Spec, claim: Claim)
         fields["result"] = claim.payload
     if claim.verdict == "failed":
         fields["error"] = claim.payload
-    return Snapshot(fields)
+    return Snapshot(fields, allowances=claim.allowances)

@@ -11,6 +11,7 @@ from storage.jobs import claims, endings
 from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis
+from storage.uploads import Stored
 from tasks.errors import JobError, Unavailable, storage_unavailable
 from tasks.message import error_record
 from tasks.settings import settings
@@ -45,7 +46,7 @@ class RunStarter:
         try:
             with self._start_of(ref):
                 if submission.photo.data:
-                    await self._store(submission, spec.upload)
+                    await self._store(submission, spec.upload, is_counted=True)
                 await self._queue(submission, card, ref)
         except (StorageDown, Unavailable) as error:
             ending = asyncio.create_task(self._end(ref, error, submission))
@@ -64,7 +65,7 @@ class RunStarter:
         It may also still be at it: so this stores the bytes as an upload of its own.
         """
         with self._start_of(ref):
-            await self._store(submission, spec.upload)
+            await self._store(submission, spec.upload, is_counted=False)
             await self._state.do(claims.replace_upload(ref, spec, job_id))
             await self._queue(submission, card, ref)
 
@@ -81,9 +82,12 @@ class RunStarter:
         finally:
             self._starting.discard(ref.key)
 
-    async def _store(self, submission: Submission, upload_id: str) -> None:
+    async def _store(self, submission: Submission, upload_id: str, *, is_counted: bool) -> None:
+        """`is_counted`: whether the claim has counted the bytes as stored."""
+        photo = submission.photo
+        stored = Stored(submission.paid_by, len(photo.data), is_counted)
         with self._limiter.waiting_for_s3():
-            await self._uploads.store(submission.user, upload_id, submission.photo)
+            await self._uploads.store(submission.user, upload_id, photo, stored)
 
     async def _queue(self, submission: Submission, card: ModelCard, ref: RunRef) -> None:
         await self.publisher.publish(PendingRun(ref, preprocess_ms(card, submission.photo)))

@@ -71,6 +71,13 @@ class Submission:
     idempotency_key: str = ""
     """Submitted again with the same key, the same user gets the same job."""
     share: FairShare = FairShare()
+    payer: str = ""
+    """Whose quotas it uses; empty: the user's."""
+
+    @property
+    def paid_by(self) -> str:
+        """Whose quotas it uses."""
+        return self.payer or self.user
 
 
 class UploadNeeded(JobError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal, TypedDict
@@ -13,8 +13,10 @@ from storage.redis.calls import AsyncRedis
 from storage.redis.connection import Word
 from storage.s3.asynchronous import AsyncObjects
 from storage.s3.objects import PRESIGN_S, SHOWN_S, Stat
+from storage.uploads import Stored
 from tasks.errors import BadInput
 from tasks.settings import MIB, settings
+from web.jobs.quotas import Allowance, QuotaBook
 from web.jobs.submission import Photo
 from web.text import shown
 
@@ -58,14 +60,24 @@ class Uploads:
     """The uploads that pass through one web process."""
 
     def __init__(
-        self, state: AsyncRedis, objects: AsyncObjects, check_room: Callable[[], Awaitable[None]]
+        self,
+        state: AsyncRedis,
+        objects: AsyncObjects,
+        check_room: Callable[[], Awaitable[None]],
+        quotas: QuotaBook,
     ) -> None:
         """`check_room` raises Unavailable where nothing new is accepted."""
         self._state, self._objects, self._check_room = state, objects, check_room
+        self._quotas = quotas
         self._cached: dict[tuple[str, str], tuple[float, Mapping[str, str]]] = {}
 
-    async def sign(self, user: str, file: FileToSend, origin: str) -> SignedUpload:
-        """A new upload of this user: a record, and an address under `origin` to PUT the file to."""
+    async def sign(
+        self, user: str, payer: str, file: FileToSend, origin: str
+    ) -> tuple[SignedUpload, Sequence[Allowance]]:
+        """A new upload of this user: a record, and an address under `origin` to PUT the file to.
+
+        Also what is left of the payer's quotas. Raises BadInput, or Busy above a quota.
+        """
         _check_size(file.size)
         if ALIASES.get(file.media_type, file.media_type) not in MEDIA_TYPES:
             names = ", ".join(MEDIA_TYPES)
@@ -84,12 +96,17 @@ class Uploads:
             "state": "signed",
         }
         ttl_s = min(SIGNED_TTL_S, settings().upload_ttl_s)
-        await self._state.do(stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s))
+        allowances = await self._quotas.use_bytes(payer, file.size, ttl_s)
+        stored = Stored(payer, file.size, is_counted=True)
+        await self._state.do(
+            stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s, stored=stored)
+        )
         key = keys.upload_object(user, upload_id)
         url = self._objects.objects.presign_put(key, origin, file.media_type, file.size)
         headers = {"Content-Type": file.media_type}
-        return {"id": upload_id, "url": url, "method": "PUT", "headers": headers,
-                "expires_s": PRESIGN_S}  # fmt: skip
+        signed: SignedUpload = {"id": upload_id, "url": url, "method": "PUT", "headers": headers,
+                                "expires_s": PRESIGN_S}  # fmt: skip
+        return signed, allowances
 
     async def photo(self, user: str, upload_id: str) -> Photo:
         """The photo in an upload whose bytes have arrived.
@@ -106,27 +123,32 @@ class Uploads:
             identity, int(record["size"]), upload_id, media_type=record["type"],
             body_sha256=declared, etag=record.get("etag", ""),
         )  # fmt: skip
-        return photo if record["state"] == "there" else await self._confirmed(user, photo)
+        if record["state"] == "there":
+            return photo
+        return await self._confirmed(user, record.get("payer") or user, photo)
 
     async def find(self, user: str, sha256: str, variant: str) -> str | None:
         """The id of this user's upload of that original, if its bytes are there."""
         return await self._state.do(stored_uploads.find(user, sha256, variant))
 
-    async def receive(self, user: str, photo: Photo) -> str:
+    async def receive(self, user: str, payer: str, photo: Photo) -> str:
         """Store bytes that came before the job that will name them; returns the upload's id."""
         _check_size(photo.size)
         await self._check_room()
+        await self._quotas.use_bytes(payer, photo.size, settings().upload_ttl_s)
         upload_id = secrets.token_hex(16)
-        await self.store(user, upload_id, photo)
+        await self.store(user, upload_id, photo, Stored(payer, photo.size, is_counted=True))
         return upload_id
 
-    async def store(self, user: str, upload_id: str, photo: Photo) -> None:
+    async def store(self, user: str, upload_id: str, photo: Photo, stored: Stored) -> None:
         """Store the bytes that came with a request where workers read them, and record that."""
         key = keys.upload_object(user, upload_id)
         etag = await self._objects.do(lambda s3: s3.put(key, photo.data, photo.media_type))
-        await self.record(user, upload_id, photo, etag)
+        await self.record(user, upload_id, photo, etag, stored)
 
-    async def record(self, user: str, upload_id: str, photo: Photo, etag: str) -> None:
+    async def record(
+        self, user: str, upload_id: str, photo: Photo, etag: str, stored: Stored
+    ) -> None:
         """Record an upload whose bytes are there."""
         sha256, _, variant = photo.identity.partition(":")
         original = (sha256, variant) if variant else None
@@ -140,7 +162,9 @@ class Uploads:
         }
         ttl_s = settings().upload_ttl_s
         await self._state.do(
-            stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s, original=original)
+            stored_uploads.write(
+                user, upload_id, fields, ttl_s=ttl_s, original=original, stored=stored
+            )
         )
 
     async def delete(self, user: str, upload_id: str) -> None:
@@ -161,7 +185,7 @@ class Uploads:
             self._cached[(user, upload_id)] = (monotonic() + CACHED_S, record)
         return record
 
-    async def _confirmed(self, user: str, photo: Photo) -> Photo:
+    async def _confirmed(self, user: str, payer: str, photo: Photo) -> Photo:
         """The photo with the size and ETag of its object in S3, which is recorded."""
         key = keys.upload_object(user, photo.upload)
         try:
@@ -175,7 +199,8 @@ class Uploads:
             ) from error
         _check_size(stat.size)
         confirmed = replace(photo, size=stat.size, etag=stat.etag)
-        await self.record(user, photo.upload, confirmed, stat.etag)
+        stored = Stored(payer, stat.size, is_counted=False)
+        await self.record(user, photo.upload, confirmed, stat.etag, stored)
         return confirmed
 
     async def _stat(self, key: str) -> Stat:

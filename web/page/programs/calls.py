@@ -21,8 +21,9 @@ from web.jobs.service import JobService, service_of
 from web.jobs.sessions import Event
 from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission
 from web.jobs.uploads import no_upload
-from web.middleware.identity import identity_of
+from web.middleware.identity import Identity, identity_of
 from web.middleware.validation import OBJECT_ID, is_text, matches
+from web.payer import payer_of
 
 UNKNOWN_TYPE = "application/octet-stream"
 DEFAULT_MODEL = "matting"
@@ -51,15 +52,15 @@ class _Asked:
     """Name of the photo without its ending."""
 
 
-async def store(service: JobService, user: str, data: bytes) -> str:
+async def store(service: JobService, identity: Identity, data: bytes) -> str:
     """Store the bytes of a photo as an upload of this user; returns its id.
 
     They may be no photo at all: the job that names them will say so. Gradio's client would show
     its user nothing of an upload that is refused but its status.
     """
     photo = await asyncio.to_thread(_photo, data, is_checked=False)
-    known = await service.uploads.find(user, photo.body_sha256, "original")
-    return known or await service.uploads.receive(user, photo)
+    known = await service.uploads.find(identity.user, photo.body_sha256, "original")
+    return known or await service.uploads.receive(identity.user, payer_of(identity), photo)
 
 
 async def submit(request: Request, call: Call) -> Event:
@@ -85,6 +86,7 @@ async def _submit(request: Request, asked: _Asked, photo: Photo) -> Event:
         identity.user, asked.model, photo, asked.params, output,
         keep=False,  # a program that has gone wants nothing more
         share=share_of(identity),
+        payer=payer_of(identity),
     )  # fmt: skip
     snapshot = await service.submit(submission)
     return Event(snapshot.fields["id"], stem=asked.stem, wanted=tuple(output))

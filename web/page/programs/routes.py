@@ -65,7 +65,7 @@ async def upload(request: Request) -> Response:
     service = service_of(request)
     async with body_of(request) as received:
         with service.limiter.in_progress(), service.limiter.waiting_for_s3():
-            upload_id = await calls.store(service, identity_of(request).user, received.picture)
+            upload_id = await calls.store(service, identity_of(request), received.picture)
     return json_response([f"{upload_id}/photo"])
 
 
