@@ -27,9 +27,9 @@ from storage import keys
 from storage.redis.scripts import source
 
 MANY = int(os.environ.get("BENCH_JOBS", "500"))
-EACH = 150
+EACH = MANY * 3 // 10
 """Jobs of each of two users."""
-WINDOW = 100
+WINDOW = EACH * 2 // 3
 """Runs after the second user's first, of which each should get half."""
 PHOTOS = {"fair": 20, "fifo": 3}
 DEVICE_MS = 60
@@ -56,9 +56,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for side in ("fair", "fifo"):
             with _side(Path(folder) / side, side) as bench:
-                measured = {**bench.one_photo(), **bench.two_users()}
+                measured = bench.one_photo() | bench.two_users()
                 if side == "fair":
                     measured |= bench.cost()
+                print(side, {name: round(value, 3) for name, value in measured.items()}, flush=True)
                 figures |= {f"{side}_{name}": round(value, 3) for name, value in measured.items()}
     _report(figures)
     save("fair", figures)
@@ -119,11 +120,11 @@ class Bench:
         }  # fmt: skip
 
     def two_users(self) -> Figures:
-        """What part of the runs the first of two batch users gets while jobs of both wait."""
+        """What part of the runs the first of two batch users gets once the second has come."""
         first = {self._submit(0, "batch")[0] for _ in range(EACH)}
         second = [self._submit(1, "batch") for _ in range(EACH)]
         self._until(self._is_idle)
-        claimed = self._claimed_ms(second[-1][1])
+        claimed = self._claimed_ms(second[0][1])
         since = [salt for salt, at in self._begun().items() if at > claimed][:WINDOW]
         return {"first_share": Counter(salt in first for salt in since)[True] / len(since)}
 

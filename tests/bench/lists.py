@@ -2,8 +2,8 @@
 
 Part one: runs of a no-op model are claimed, then queued in messages of 1, 4, 8 and 16, and the time
 is taken until the last has ended. The sizes take turns, so that a slow minute of the machine hits
-all alike. Part two: clients that each send one photo and wait for it; the publisher puts into one
-message what is claimed while the last one is on its way.
+all alike. Part two: clients that each send one photo and wait for it; a worker takes together what
+waits when it is free.
 """
 
 import itertools
