@@ -46,6 +46,18 @@ def made(work: Work, output: Output, image: Image, upload: UploadInfo) -> Made:
     return Made(encoded | _named(cut.pictures), _crop(work, cut, upload), _notes(work, cut))
 
 
+def needs_file(work: Work, image: Image, upload: UploadInfo) -> bool:
+    """Whether the pictures are made from the upload itself, and not from the image that was worked
+    on: it has more pixels than that, transparency, or colours that are kept."""
+    if work.model.kind != "matte":
+        return False
+    if _has_own_colours(work, upload):
+        return True
+    size = upload["height"], upload["width"]
+    is_larger = max(geometry.fit(*size, _params(work).max_side or max(size))) > max(image.shape[:2])
+    return is_larger and not cutouts.SMALL.keys() >= set(work.spec.output) & set(cutouts.NAMES)
+
+
 def _encoded(full_name: str, picture: Any, preview: str) -> tuple[str, Encoded]:
     """A model's own picture, in the format that its name ends in.
 
@@ -64,19 +76,21 @@ def _cut_out(work: Work, matte: Alpha, image: Image, upload: UploadInfo) -> Comp
     fields = params.model_dump(include=set(Look.__dataclass_fields__))
     look, names = Look(**fields), [name for name in work.spec.output if name in cutouts.NAMES]
     backdrop = _backdrop(work, look)
-    has_own_colours = upload["has_alpha"] or params.colour == "keep"
-    subject = Subject(image, matte)
-    frame = cutouts.frame_of(subject, (upload["height"], upload["width"]), look)
-    is_larger = max(frame.height, frame.width) > max(image.shape[:2])
-    if has_own_colours or (is_larger and not cutouts.SMALL.keys() >= set(names)):
-        data, limits = uploads.read(work.spec), settings().guard_limits
-        photo = None if has_own_colours else image
+    if needs_file(work, image, upload):
+        data, limits = work.file(), settings().guard_limits
+        photo = None if _has_own_colours(work, upload) else image
         return codec.compose(
             data, guard.check(data, limits), matte, backdrop, look, names,
             keeps=params.colour == "keep", photo=photo, limits=limits,
         )  # fmt: skip
+    subject = Subject(image, matte)
+    frame = cutouts.frame_of(subject, (upload["height"], upload["width"]), look)
     photo = geometry.resize(image, frame.height, frame.width)
     return Composed(cutouts.compose([photo], subject, frame, look, names, backdrop), frame)
+
+
+def _has_own_colours(work: Work, upload: UploadInfo) -> bool:
+    return upload["has_alpha"] or _params(work).colour == "keep"
 
 
 def _params(work: Work) -> CutoutParams:

@@ -8,7 +8,7 @@ from celery import Task
 
 from storage.jobs.endings import End
 from storage.redis.calls import Batch
-from tasks import uploads
+from tasks import pictures, uploads
 from tasks.app import app
 from tasks.clients import scratch
 from tasks.errors import WrongBytes
@@ -19,7 +19,7 @@ from tasks.results import cache_batch, restore, reuse, saved_end
 from tasks.runner import run_stage
 from tasks.settings import settings
 from tasks.stage import Stage
-from tasks.work import Work
+from tasks.work import UploadInfo, Work
 
 MAX_SIDE = 2048
 """Longest side in pixels that is worked on; larger uploads are decoded to this size."""
@@ -67,15 +67,16 @@ def _decode(work: Work, data: bytes) -> Image:
     limits = settings().guard_limits
     decoded = codec.decode(data, guard.check(data, limits), MAX_SIDE, limits=limits)
     scratch().put(work.scratch("image"), decoded.image)
-    work.put_upload_info(
-        {
-            "width": decoded.width,
-            "height": decoded.height,
-            "orientation": decoded.orientation,
-            "has_alpha": decoded.alpha is not None,
-            "notes": decoded.notes,
-        }
-    )
+    info: UploadInfo = {
+        "width": decoded.width,
+        "height": decoded.height,
+        "orientation": decoded.orientation,
+        "has_alpha": decoded.alpha is not None,
+        "notes": decoded.notes,
+    }
+    work.put_upload_info(info)
+    if pictures.needs_file(work, decoded.image, info):
+        work.keep_file(data)
     return decoded.image
 
 

@@ -1,6 +1,7 @@
 """One run inside a stage: its model, its parameters, and its arrays between the stages."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypedDict
@@ -10,7 +11,9 @@ import orjson
 from numpy.typing import NDArray
 
 from storage import scratch
+from storage.errors import StorageDown
 from storage.jobs.spec import RunRef, Spec
+from tasks import uploads
 from tasks.clients import scratch as scratch_store
 from tasks.errors import Unavailable
 from tasks.models import registry
@@ -19,7 +22,7 @@ from tasks.settings import settings
 
 MAX_RESTARTS = 2
 """How often a run starts again because one of its arrays was lost."""
-ARRAYS = ("image", "upload", "input", "output", "degraded")
+ARRAYS = ("image", "file", "upload", "input", "output", "degraded")
 
 
 class UploadInfo(TypedDict):
@@ -91,6 +94,18 @@ class Work:
         """Store what postprocess needs to know of the upload."""
         array = np.frombuffer(orjson.dumps(info), np.uint8)
         scratch_store().put(self.scratch("upload"), array)
+
+    def keep_file(self, data: bytes) -> None:
+        """Keep the upload's bytes for postprocess, if there is room."""
+        with suppress(StorageDown):
+            scratch_store().put(self.scratch("file"), np.frombuffer(data, np.uint8))
+
+    def file(self) -> bytes:
+        """The upload's bytes: those that were kept, else those in S3. Raises WrongBytes if they
+        are gone or have changed."""
+        with suppress(FileNotFoundError, StorageDown):
+            return scratch_store().get(self.scratch("file")).tobytes()
+        return uploads.read(self.spec)
 
     def upload_info(self) -> UploadInfo:
         """What preprocess has stored. Raises as `array` does."""

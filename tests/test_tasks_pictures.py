@@ -62,6 +62,42 @@ def made(store: Callable[[bytes], str]) -> Callable[..., Made]:
     return make
 
 
+@pytest.mark.parametrize(
+    ("mode", "width", "names", "params", "kept"),
+    [
+        ("RGB", 2600, ["cutout"], {}, True),
+        ("RGB", 2600, ["cutout"], {"max_side": 2048}, False),
+        ("RGB", 2600, ["preview"], {}, False),
+        ("RGB", 64, ["cutout"], {}, False),
+        ("RGB", 64, ["cutout"], {"colour": "keep"}, True),
+        ("RGBA", 64, ["cutout"], {}, True),
+    ],
+)
+def test_bytes_that_postprocess_needs_are_read_from_s3_once(
+    store: Callable[[bytes], str],
+    s3: S3Objects,
+    mode: str,
+    width: int,
+    names: list[str],
+    params: Mapping[str, Any],
+    kept: bool,
+) -> None:
+    data = photo(mode, width, 90)
+    upload = store(data)
+    spec = Spec(secrets.token_hex(32), "ada", "matting", dict(params), names, upload, "w", "c")
+    work = Work(RunRef(spec.request_key, 1), spec)
+    begun = preprocess.prepare(work, results.cache_batch())
+    assert callable(begun) and begun() is None
+
+    s3.delete(keys.upload_object("ada", upload))
+
+    if kept:
+        assert work.file() == data
+    else:
+        with pytest.raises(WrongBytes):
+            work.file()
+
+
 def size(made: Made, name: str) -> tuple[int, int]:
     return made.pictures[name].width, made.pictures[name].height
 
