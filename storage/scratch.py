@@ -13,17 +13,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import redis
-from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from storage import keys
 from storage.errors import StorageDown
 from storage.private_files import new_file, open_file, own_file, write_all
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, SyncRedis, command
+
+if TYPE_CHECKING:  # `pixelmill up` and web processes use the stores, and never an array
+    from numpy.typing import NDArray
 
 TTL_S = 3600
 NOT_SHARED = (
@@ -32,10 +33,6 @@ NOT_SHARED = (
 )
 MAPPED_ABOVE = 256 * 1024
 """Files of more bytes are mapped into memory; a smaller one is copied, which costs less."""
-HEADER_BYTES = 64
-"""Bytes before the pixels, which say dtype and shape; a multiple of 64, so that the pixels are
-aligned. (The header of np.save is a Python literal; parsing it took a tenth of a small job's CPU.)
-"""
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,10 @@ class Usage:
 class Scratch(Protocol):
     """Stores arrays by name for a short time."""
 
-    def put(self, name: str, array: NDArray[np.generic]) -> None:
+    def put(self, name: str, array: "NDArray[Any]") -> None:
         """Store an array. Raises StorageDown if there is no room for it."""
 
-    def get(self, name: str) -> NDArray[np.generic]:
+    def get(self, name: str) -> "NDArray[Any]":
         """The array, read-only. Raises FileNotFoundError if there is none of this name."""
 
     def delete(self, *names: str) -> None:
@@ -87,7 +84,7 @@ class FolderScratch:
         self.folder = folder
         self._prefix = str(folder / "pixelmill-")  # building a Path for each array takes longer
 
-    def put(self, name: str, array: NDArray[np.generic]) -> None:
+    def put(self, name: str, array: "NDArray[Any]") -> None:
         """Store an array. Raises StorageDown if the folder is full."""
         try:
             with new_file(self._path(name)) as file:
@@ -98,7 +95,7 @@ class FolderScratch:
                 self.delete(name)
             raise StorageDown(f"no room for scratch arrays in {self.folder}: {error}") from error
 
-    def get(self, name: str) -> NDArray[np.generic]:
+    def get(self, name: str) -> "NDArray[Any]":
         """The array, read-only. A large one is mapped into memory and not copied."""
         with own_file(self._path(name)) as file:
             if os.fstat(file.fileno()).st_size > MAPPED_ABOVE:
@@ -183,12 +180,12 @@ class RedisScratch:
         # connection again and take the rest for the next answer; SyncRedis closes it.
         self._link = SyncRedis(client, "the scratch Redis")
 
-    def put(self, name: str, array: NDArray[np.generic]) -> None:
+    def put(self, name: str, array: "NDArray[Any]") -> None:
         """Store an array for at most TTL_S. Raises StorageDown if Redis does not take it."""
         words = ("SET", keys.scratch(name), b"".join(_packed(array)), "EX", TTL_S)
         self._link.do(command(bool, *words, kinds=TEXT))
 
-    def get(self, name: str) -> NDArray[np.generic]:
+    def get(self, name: str) -> "NDArray[Any]":
         """The array, read-only."""
         call: Call[bytes | None]
         call = command(lambda answer: answer, "GET", keys.scratch(name), kinds=MAYBE_TEXT)
@@ -229,14 +226,14 @@ class HostScratch:
         """`far` is None without a scratch Redis; `is_shared` says whether all workers are here."""
         self.near, self.far, self._is_shared = near, far, is_shared
 
-    def put(self, name: str, array: NDArray[np.generic]) -> None:
+    def put(self, name: str, array: "NDArray[Any]") -> None:
         """Store an array where every worker can read it.
 
         Raises StorageDown if there is no such place, or no room in it.
         """
         self._best().put(name, array)
 
-    def get(self, name: str) -> NDArray[np.generic]:
+    def get(self, name: str) -> "NDArray[Any]":
         """The array, from either store: other workers may have started or ended since `put`."""
         try:
             return self.near.get(name)
@@ -284,17 +281,13 @@ def _mapped() -> Iterator[None]:
         raise StorageDown(f"the scratch Redis did not answer: {error}") from error
 
 
-def _packed(array: NDArray[np.generic]) -> tuple[bytes, memoryview]:
-    """HEADER_BYTES that say `dtype shape`, then the pixels."""
-    shape = ",".join(map(str, array.shape))
-    header = f"{array.dtype.str} {shape}".encode().ljust(HEADER_BYTES)
-    if len(header) > HEADER_BYTES or array.dtype.hasobject:
-        raise ValueError(f"scratch stores no array of this kind: {array.dtype} {array.shape}")
-    return header, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+def _packed(array: "NDArray[Any]") -> tuple[bytes, memoryview]:
+    from storage import arrays
+
+    return arrays.packed(array)
 
 
-def _unpacked(data: bytes | mmap.mmap) -> NDArray[np.generic]:
-    """The array in these bytes; read-only, as it is not copied."""
-    dtype, shape = data[:HEADER_BYTES].decode().split(" ")[:2]
-    sides = [int(side) for side in shape.split(",") if side]
-    return np.frombuffer(data, np.dtype(dtype), offset=HEADER_BYTES).reshape(sides)
+def _unpacked(data: bytes | mmap.mmap) -> "NDArray[Any]":
+    from storage import arrays
+
+    return arrays.unpacked(data)

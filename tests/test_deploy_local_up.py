@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -73,11 +74,21 @@ def test_no_password_stands_on_a_command_line(up: Up) -> None:
     assert not [line for line in lines for secret in secrets if secret in line]
 
 
+def shown_by_flower(url: str, login: tuple[str, str]) -> str:
+    """Its page of workers, once both are on it: Flower starts last."""
+    text, end = "", time.monotonic() + 60
+    while not ("cpu-" in text and "gpu-" in text) and time.monotonic() < end:
+        time.sleep(0.25)
+        with suppress(httpx.TransportError):
+            text = httpx.get(url, auth=login).text
+    return text
+
+
 def test_flower_shows_workers_and_tasks_to_those_who_sign_in(up: Up) -> None:
-    assert up.predict().status_code == 200
     url, login = str(up.run["flower_url"]), ("admin", up.password)
 
-    workers = httpx.get(f"{url}/workers", auth=login).text
+    workers = shown_by_flower(f"{url}/workers", login)
+    assert up.predict().status_code == 200
     for _ in range(40):  # events come in batches
         tasks = httpx.get(f"{url}/api/tasks", auth=login).json()
         names = {task["name"] for task in tasks.values()}

@@ -12,7 +12,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import scratch
+from storage import arrays, scratch
 from storage.errors import StorageDown
 from storage.scratch import MAPPED_ABOVE, FolderScratch, HostScratch, RedisScratch, Scratch
 
@@ -136,7 +136,7 @@ def test_usage_counts_the_bytes_of_this_installation(tmp_path: Path) -> None:
 
     usage = store.usage("mill")
 
-    assert usage.used == 1000 + scratch.HEADER_BYTES
+    assert usage.used == 1000 + arrays.HEADER_BYTES
     assert usage.room > usage.used
 
 

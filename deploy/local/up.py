@@ -109,6 +109,7 @@ class Local:
         self._start_programs(installation)
         is_live = self._are_models_live
         self.supervisor.wait_for("a model", lambda: is_live(installation), gpu_workers.READY_S)
+        self._start_flower(installation)
         self.supervisor.mark_ready()
         logs, seconds = self.supervisor.logs, time.monotonic() - began
         welcome.show(console, self.settings, installation, url=url, logs=logs, seconds=seconds)
@@ -194,9 +195,6 @@ class Local:
         start(programs.web(env), probes.web(self._page_url))
         cpu_worker = programs.cpu_worker(env, gpu_workers.drain_s(self.settings))
         start(cpu_worker, probes.worker(state_url, CPU_READY_S))
-        if self.settings.task_events:
-            flower = programs.flower(env, installation.flower_port, installation.admin_password)
-            start(flower, probes.http_server(f"{installation.flower_url}/"))
         self._fetching = self._fetch_weights()
         # The gpu workers import torch meanwhile; a lock makes them wait for what is being fetched.
         for program in gpu_workers.programs(self.settings, env=env):
@@ -205,6 +203,12 @@ class Local:
             raise CannotStart(
                 "the models' weights could not be downloaded; the reason is printed above"
             )
+
+    def _start_flower(self, own: Installation) -> None:
+        """Last, as no photo waits for it."""
+        if self.settings.task_events:
+            flower = programs.flower(self._env, own.flower_port, own.admin_password)
+            self.supervisor.start(flower, probes.http_server(f"{own.flower_url}/"))
 
     def _fetch_weights(self) -> "subprocess.Popen[bytes] | None":
         """Fetch them in a process of its own, as converting them needs torch; it prints here.

@@ -6,9 +6,9 @@ from functools import lru_cache
 from time import monotonic
 from typing import Any, Protocol
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 
 from storage.errors import StorageDown
 from storage.s3 import erasure
@@ -261,10 +261,17 @@ def _client(url: str, *, key: str, secret: str, region: str, timeout_s: float) -
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    return _session(key, secret).client("s3", endpoint_url=url, region_name=region, config=config)
+    session = _session(key, secret)
+    return session.create_client("s3", endpoint_url=url, region_name=region, config=config)
 
 
 @lru_cache(maxsize=64)
 def _session(key: str, secret: str) -> Any:
-    """Without a key of its own it takes the machine's: environment, profile, role."""
-    return boto3.Session(aws_access_key_id=key or None, aws_secret_access_key=secret or None)
+    """Without a key of its own it takes the machine's: environment, profile, role.
+
+    botocore's: boto3 would only add transfers in parts and resources, 0.1 s of CPU at import.
+    """
+    session: Any = Session()
+    if key or secret:
+        session.set_credentials(key, secret)
+    return session
