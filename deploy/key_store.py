@@ -12,6 +12,7 @@ from storage import api_keys, audit, users
 from storage.api_keys import DEFAULT_SCOPES, MOST_KEYS, SCOPES, ApiKey
 from storage.audit import COMMAND_LINE
 from storage.redis.calls import SyncRedis
+from storage.redis.durable import do_durably
 from tasks.errors import BadInput
 from tasks.settings import settings
 
@@ -28,7 +29,7 @@ def add(user: str, *, name: str, scopes: Sequence[str] | None, days: float | Non
     secret = api_keys.new_secret()
     expires_ms = int(time.time() * 1000 + days * DAY_MS) if days else 0
     call = api_keys.add(secret, user, name=name, scopes=wanted, expires_ms=expires_ms)
-    added = link.do(call)
+    added = do_durably(link, call)
     if added is None:
         raise BadInput(f"{user} has {MOST_KEYS} API keys already", hint="Revoke some of them.")
     _record(link, "key.add", user, added.id)
@@ -43,7 +44,7 @@ def listed(user: str) -> list[ApiKey]:
 
 def revoke(user: str, key_id: str) -> bool:
     """End a key; False if the account has no such key."""
-    is_revoked = _state().do(api_keys.revoke(user, key_id))
+    is_revoked = do_durably(_state(), api_keys.revoke(user, key_id))
     if is_revoked:
         _record(_state(), "key.revoke", user, key_id)
     return is_revoked

@@ -10,6 +10,7 @@ from storage.audit import COMMAND_LINE
 from storage.quota_kinds import NAMES, Name
 from storage.quotas import Allowance
 from storage.redis.calls import SyncRedis
+from storage.redis.durable import do_durably
 from tasks.errors import BadInput
 from tasks.settings import MIB, settings
 from web.jobs.quotas import defaults
@@ -23,7 +24,7 @@ def set_quota(user: str, name: str, value: float | None) -> None:
     if value and not most:
         raise BadInput(f"{value} is less than 1")
     call = quotas.unset_own(user, kind) if value is None else quotas.set_own(user, kind, most)
-    link.do(call)
+    do_durably(link, call)
     link.do(audit.record(f"quota.{kind}", replace(COMMAND_LINE), user, "ok"))
 
 

@@ -16,6 +16,7 @@ from storage.api_keys import ApiKey as ApiKey
 from storage.api_keys import Scope as Scope
 from storage.audit import Actor
 from storage.redis.calls import AsyncRedis
+from storage.redis.durable import DurableRedis
 from web.audit import AuditLog
 from web.short_cache import ShortCache
 
@@ -29,8 +30,8 @@ UNKNOWN_S = 1.0
 class ApiKeys:
     """The API keys in the state Redis. Each method raises StorageDown when that does not answer."""
 
-    def __init__(self, state: AsyncRedis, log: AuditLog) -> None:
-        self._state, self._log = state, log
+    def __init__(self, state: AsyncRedis, durable: DurableRedis, log: AuditLog) -> None:
+        self._state, self._durable, self._log = state, durable, log
         self._known: ShortCache[ApiKey | None] = ShortCache()
 
     async def find(self, secret: str) -> ApiKey | None:
@@ -54,7 +55,7 @@ class ApiKeys:
         """
         secret = api_keys.new_secret()
         call = api_keys.add(secret, actor.user, name=name, scopes=scopes, expires_ms=expires_ms)
-        added = await self._state.do(call)
+        added = await self._durable.do(call)
         if added is None:
             await self._log.record("key.add", actor, "", "too_many_keys")
             return None
@@ -63,7 +64,7 @@ class ApiKeys:
 
     async def revoke(self, actor: Actor, key_id: str) -> bool:
         """End a key of this user; False if there is no such key."""
-        is_revoked = await self._state.do(api_keys.revoke(actor.user, key_id))
+        is_revoked = await self._durable.do(api_keys.revoke(actor.user, key_id))
         await self._log.record("key.revoke", actor, key_id, "ok" if is_revoked else "no_key")
         return is_revoked
 

@@ -62,6 +62,7 @@ from web.middleware.load_shedding import LoadShedding
 from web.middleware.page_routes import PageRoutes
 from web.middleware.security import Security
 from web.page import account, gradio_imports, login
+from web.page import api_keys as keys_page
 from web.page.deferred import DeferredPage
 from web.page.docs import add_docs
 from web.page.programs import routes as programs
@@ -93,6 +94,7 @@ ROUTED = (
     audit,
     login,
     account,
+    keys_page,
     programs,
     health,
 )
@@ -139,7 +141,7 @@ def create() -> ASGIApp:
     app.state.service, app.state.accounts = service, Accounts(state, durable)
     app.state.audit = AuditLog(state)
     app.state.sign_in = SignIn(state, durable, app.state.audit)
-    app.state.api_keys = ApiKeys(state, app.state.audit)
+    app.state.api_keys = ApiKeys(state, durable, app.state.audit)
     app.state.identities = Identities(app.state.accounts, app.state.api_keys)
     app.state.s3_proxy = s3_proxy
     app.state.prober = Prober(service, state, s3)

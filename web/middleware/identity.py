@@ -40,6 +40,7 @@ from web.text import shown
 HUB_TOKEN = b"x-hf-authorization"
 PAGE = "/ui/"
 ACCOUNT = "/account"
+KEYS = "/account/keys"
 
 Kind = Literal["browser", "account", "key", "proxy", "oidc"]
 
@@ -207,7 +208,7 @@ class Identify:
         try:
             identity, cookie = await self._identities.resolve(scope)
         except NotSignedIn as error:
-            is_page = path in (PAGE, ACCOUNT)
+            is_page = path in (PAGE, ACCOUNT, KEYS)
             answer = RedirectResponse("/login") if is_page else error_response(error)
             await answer(scope, receive, send)
             return

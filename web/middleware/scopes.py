@@ -5,7 +5,10 @@ from web.api_keys import SCOPES, Scope
 from web.middleware.hosts import SAFE_METHODS
 
 ALL_SCOPES: frozenset[str] = frozenset(SCOPES)
-MANAGEMENT = tuple(f"/api/v1/{name}" for name in ("me/keys", "me/data", "users", "audit"))
+MANAGEMENT = (
+    "/account",
+    *(f"/api/v1/{name}" for name in ("me/keys", "me/data", "users", "audit")),
+)
 """Paths that manage an account or the installation, and all below them; reading is part of it."""
 
 
@@ -30,5 +33,5 @@ def check(wanted: Scope, scopes: frozenset[str]) -> None:
         raise NotAllowed(
             f"this API key lacks the scope `{wanted}`; it has: {own}",
             code="missing_scope",
-            hint="Make a key with that scope: POST /api/v1/me/keys, or `pixelmill keys add`.",
+            hint="Make a key with that scope: at /account/keys, or by `pixelmill keys add`.",
         )

@@ -34,7 +34,7 @@ DOCS_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     f"img-src 'self' data:; object-src 'none'; {_ALL_PAGES}"
 )
-FORM_POLICY = f"default-src 'none'; style-src 'self'; {_ALL_PAGES}"
+FORM_POLICY = f"default-src 'none'; style-src 'self'; img-src 'self'; {_ALL_PAGES}"
 OBJECT_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
 """For objects in S3: whatever type a file claims to have, the browser runs no code in it."""
 STATIC_POLICY = "default-src 'none'; script-src 'self'; frame-ancestors 'none'"

@@ -2,6 +2,7 @@
 
 import { listModels } from "./api.js";
 import { run } from "./items.js";
+import { mountQuota } from "./quota.js";
 import { changed, chooseModel, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
 
 export { mountWorkbench } from "./workbench.js";
@@ -14,7 +15,7 @@ export function mountHeader(element) {
   const root = element.querySelector(".pm-header");
   root.append(
     make(`<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
-      <nav><a href="/docs">API</a><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
+      <nav><a href="/account/keys">API keys</a><a href="/docs">API</a><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
   );
   const stored = localStorage.getItem(THEME);
   if (stored) document.body.classList.toggle("dark", stored === "dark");
@@ -85,6 +86,7 @@ export function mountRunBar(element) {
     make(`<label class="switch"><input type="checkbox"><span><b>Send originals</b>
       Otherwise photos above 2048 px are shrunk first, which is faster; downloads keep their full size.</span></label>`),
   );
+  mountQuota(root);
   const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
   const stale = () => state.items.filter((item) => isStale(item) && !isBusy(item));
   root.querySelector("[data-run=one]").onclick = () => run(state.current);
