@@ -3,9 +3,14 @@
 import gradio as gr
 
 from tasks.settings import settings
+from web.jobs.retention import retention
 
 PAGE = "/static/page.js"
 """The module with one `mount...` function per mount point."""
+_ERASE = """
+const [button, status] = element.querySelectorAll("button, [role=status]");
+button.onclick = () => import("/static/data/erase.js").then((page) => page.erase(button, status));
+"""
 
 
 def header() -> gr.HTML:
@@ -26,6 +31,32 @@ def run_bar() -> gr.HTML:
 def workbench() -> gr.HTML:
     """The drop zone, the photos, their progress and results."""
     return _mount_point("workbench", f"mountWorkbench(element, {settings().max_upload_mib:g})")
+
+
+def privacy() -> gr.HTML:
+    """How long photos and results are kept, and what one can do about one's data."""
+    kept = retention()
+    line = (
+        f"Photos that you send are removed after {_duration(kept['uploads_s'])}, results after "
+        f"{_duration(kept['results_s'])}."
+    )
+    return gr.HTML(
+        value="",
+        html_template=f'<p class="pm-privacy">{line} <a href="/api/v1/me/export" download>Download '
+        'my data</a> <button type="button">Delete my data</button> <span role="status"></span></p>',
+        css_template="",
+        js_on_load=_ERASE,
+        apply_default_css=False,
+        elem_id="pm-privacy",
+    )
+
+
+def _duration(seconds: int) -> str:
+    """In words, such as `24 hours` or `7 days`."""
+    for name, length_s in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length_s:
+            return f"{round(seconds / length_s)} {name}"
+    return f"{seconds} seconds"
 
 
 def _mount_point(name: str, call: str) -> gr.HTML:
