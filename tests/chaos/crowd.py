@@ -19,7 +19,7 @@ from tasks.imaging import encode
 ENDED = ("done", "failed", "cancelled")
 LIMIT_S = 120.0
 """Whoever was told that the job is accepted is told within this time how it ended."""
-OBJECTS = {"preview.png", "result.json"}
+OBJECTS = {"preview.png", "result.json", "thumbnail-256.webp"}
 
 # As fragile_decoder.py and models/stamp.py have them; neither is imported here.
 SIDES = (48, 64)
