@@ -17,8 +17,8 @@ NAMED_OF_ACCOUNT = ("user", "quota", "usage", "web-session", "web-sessions")
 """Those that stay while the account does: its limits must not be lifted by an erasure."""
 NOTED = ("job", "run", "share", "key")
 """Kinds of hashes that have the user's name in their field `user`."""
-LOOK = 500
-"""Keys that one script looks at."""
+LOOK = 200
+"""Keys that one script looks at: it must stay below 20 ms on a busy machine too."""
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,18 @@ local running = 0
 -- The user whose folder in S3 a text names.
 local function owner_in(text) return text and string.match(text, arguments.results .. '([^/]+)/') end
 
-local function read_as_text(key, last)
-  return redis.call('TYPE', key).ok == 'string' and redis.call('GETRANGE', key, 0, last) or nil
+-- The answer, if it is a text: a key may be of another type than its name says.
+local function text_of(...)
+  local answer = redis.pcall(...)
+  return type(answer) == 'string' and answer or nil
 end
-
-local function is_hash(key) return redis.call('TYPE', key).ok == 'hash' end
 
 local function owner_of(key)
   local kind, name = string.match(key, '^[^:]+:([^:]+):([^:]+)')
   if not kind then return nil end
   if arguments.named[kind] then return name end
-  if arguments.noted[kind] then return is_hash(key) and redis.call('HGET', key, 'user') or nil end
-  if kind == 'result' or kind == 'result-location' then return owner_in(read_as_text(key, 1000)) end
+  if arguments.noted[kind] then return text_of('HGET', key, 'user') end
+  if kind == 'result' or kind == 'result-location' then return owner_in(text_of('GETRANGE', key, 0, 1000)) end
 end
 
 local function is_under_way(key)
