@@ -22,11 +22,37 @@ from storage.redis import calls
 
 FOLDER = REPOSITORY / "tests" / "fuzz"
 KEY = "key-of-the-fuzzer"
-MODES: Mapping[str, Mapping[str, str]] = {
-    "open": {},
-    "accounts": {"PIXELMILL_AUTH": "accounts"},
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How users are known."""
+
+    settings: Mapping[str, str]
+    """Of the web process."""
+    header: str = f"Authorization: Bearer {KEY}"
+    """By which the requests are known."""
+    options: tuple[str, ...] = ()
+    """Of `schemathesis run`."""
+
+
+MODES: Mapping[str, Mode] = {
+    "open": Mode({}),
+    "accounts": Mode({"PIXELMILL_AUTH": "accounts"}),
+    "oidc": Mode(
+        {
+            "PIXELMILL_AUTH": "oidc",
+            "PIXELMILL_OIDC_ISSUER": "http://127.0.0.1:9",
+            "PIXELMILL_OIDC_CLIENT_ID": "pixelmill",
+        }
+    ),
+    "proxy": Mode(
+        {"PIXELMILL_AUTH": "proxy", "PIXELMILL_PROXY_ADDRESSES": "127.0.0.1"},
+        "X-Forwarded-User: fuzzer",
+        # It is sent with each request, as by a proxy. test_web_api_openapi.py asks without it.
+        ("--exclude-checks", "ignored_auth"),
+    ),
 }
-"""How users are known -> settings of the web process."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +65,20 @@ class Outcome:
     """What it printed: each failure, and how to send that request again."""
 
 
-def run(stack: Stack, url: str, *options: str) -> Outcome:
-    """Send requests as a user with a key; `options` are those of `schemathesis run`."""
+def run(stack: Stack, url: str, mode: Mode, *options: str) -> Outcome:
+    """Send requests as a user; `options` are those of `schemathesis run`."""
     calls.SyncRedis(stack.state).do(api_keys.add(KEY, "fuzzer"))
     config = ["--config-file", str(FOLDER / "schemathesis.toml")]
-    address = [f"{url}/openapi.json", "--header", f"Authorization: Bearer {KEY}", "--no-color"]
+    address = [f"{url}/openapi.json", "--header", mode.header, "--no-color"]
     done = subprocess.run(
-        [str(Path(sys.executable).parent / "schemathesis"), *config, "run", *address, *options],
+        [
+            str(Path(sys.executable).parent / "schemathesis"),
+            *config,
+            "run",
+            *address,
+            *mode.options,
+            *options,
+        ],
         cwd=stack.folder,
         env={**os.environ, "PYTHONPATH": f"{REPOSITORY}:{FOLDER}"},
         capture_output=True,

@@ -3,17 +3,20 @@
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
-import document_requests
 import httpx
 import jsonschema
 import pytest
+from document_requests import MODES, run, works
 from stack import API_KEY, Stack, free_port
 
 from web.api.openapi import operations
 
 KEY = {"Authorization": f"Bearer {API_KEY}"}
+CLOSED = ("accounts", "proxy")
+"""`oidc` differs in how a session begins alone; `make fuzz` tries it too."""
 ID = "0123456789abcdef" * 2
 
 
@@ -24,15 +27,20 @@ def document(stack: Stack) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def closed(stack: Stack) -> Iterator[str]:
-    """A web process for which everybody has to sign in."""
-    port = str(free_port())
-    env = {**document_requests.MODES["accounts"], "PIXELMILL_PORT": port}
-    stack.start("web-closed", [sys.executable, "-m", "web"], env)
-    url = f"http://127.0.0.1:{port}"
-    stack.wait_for("web-closed", lambda: httpx.get(f"{url}/healthz").status_code == 200)
-    yield url
-    stack.kill("web-closed")
+def closed(stack: Stack) -> Iterator[dict[str, str]]:
+    """Addresses of web processes for which everybody has to be known."""
+    urls = {}
+    for mode in CLOSED:
+        port = str(free_port())
+        env = {**MODES[mode].settings, "PIXELMILL_PORT": port}
+        stack.start(f"web-{mode}", [sys.executable, "-m", "web"], env)
+        urls[mode] = f"http://127.0.0.1:{port}"
+    for mode, url in urls.items():
+        is_there = partial(lambda url: httpx.get(f"{url}/healthz").status_code == 200, url)
+        stack.wait_for(f"web-{mode}", is_there)
+    yield urls
+    for mode in CLOSED:
+        stack.kill(f"web-{mode}")
 
 
 def filled(path: str) -> str:
@@ -40,32 +48,34 @@ def filled(path: str) -> str:
 
 
 def test_requests_made_from_the_document_are_answered_as_it_says(stack: Stack) -> None:
-    outcome = document_requests.run(
-        stack, stack.url, "--max-examples", "4", "--generation-deterministic"
-    )
+    options = ["--max-examples", "4", "--generation-deterministic"]
+
+    outcome = run(stack, stack.url, MODES["open"], *options)
 
     assert not outcome.has_failed, outcome.text
     assert outcome.requests > 500
-    assert document_requests.works(stack)
+    assert works(stack)
 
 
+@pytest.mark.parametrize("mode", CLOSED)
 def test_requests_made_from_the_document_are_answered_as_it_says_where_all_sign_in(
-    stack: Stack, closed: str
+    stack: Stack, closed: dict[str, str], mode: str
 ) -> None:
-    phases = ["--phases", "examples,fuzzing", "--max-examples", "4"]
+    options = ["--phases", "fuzzing", "--max-examples", "3", "--generation-deterministic"]
 
-    outcome = document_requests.run(stack, closed, *phases, "--generation-deterministic")
+    outcome = run(stack, closed[mode], MODES[mode], *options)
 
     assert not outcome.has_failed, outcome.text
     assert outcome.requests > 30
-    assert document_requests.works(stack, closed)
+    assert works(stack, closed[mode])
 
 
+@pytest.mark.parametrize("mode", CLOSED)
 def test_every_route_is_closed_to_who_has_not_signed_in(
-    document: dict[str, Any], closed: str
+    document: dict[str, Any], closed: dict[str, str], mode: str
 ) -> None:
     answers = {
-        f"{method} {path}": httpx.request(method, closed + filled(path))
+        f"{method} {path}": httpx.request(method, closed[mode] + filled(path))
         for method, path, operation in operations(document)
         if operation.get("security") != []
     }
@@ -101,10 +111,12 @@ def test_the_document_names_both_ways_to_be_known(document: dict[str, Any]) -> N
     assert document["components"]["securitySchemes"]["cookie"]["name"].startswith("pixelmill_")
 
 
-def test_nobody_is_known_by_nothing_where_all_sign_in(closed: str) -> None:
-    document = httpx.get(f"{closed}/openapi.json").json()
+def test_nobody_is_known_by_nothing_where_all_sign_in(closed: dict[str, str]) -> None:
+    by_account, by_proxy = (httpx.get(f"{closed[mode]}/openapi.json").json() for mode in CLOSED)
 
-    assert document["security"] == [{"key": []}, {"cookie": []}]
+    assert by_account["security"] == [{"key": []}, {"cookie": []}]
+    assert by_proxy["security"] == [{"key": []}, {"cookie": []}, {"proxy": []}]
+    assert by_proxy["components"]["securitySchemes"]["proxy"]["name"] == "X-Forwarded-User"
 
 
 def test_streams_of_events_are_documented_as_such(document: dict[str, Any]) -> None:

@@ -1,9 +1,15 @@
-"""How a web process listens."""
+"""How a web process starts and listens."""
 
 import asyncio
+import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 import uvloop
+from stack import REPOSITORY
 
 from web.__main__ import listeners
 
@@ -39,3 +45,15 @@ async def _take_all() -> None:
             await asyncio.sleep(0)
     for closable in (*clients, *servers):
         closable.close()
+
+
+@pytest.mark.parametrize("secret", ["", "changeme"])
+def test_a_secret_that_could_be_guessed_is_refused(tmp_path: Path, secret: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PIXELMILL_SECRET": secret}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "web"], cwd=tmp_path, env=env, capture_output=True, text=True
+    )
+
+    assert ended.returncode == 1 and "PIXELMILL_SECRET has" in ended.stderr
+    assert not secret or secret not in ended.stderr

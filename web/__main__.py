@@ -20,6 +20,8 @@ ACCEPTS = 16
 UNSENT_BYTES = 262_144
 """The kernel buffers so much of an answer, or up to twice as much, for a client that does not read.
 Its default is 3 MB, which no limit of ours counts."""
+SHORTEST_SECRET = 16
+"""Characters."""
 STARTUP_FAILED = 3
 """Exit status, the same as that of uvicorn's own command."""
 _M_MMAP_THRESHOLD = -3
@@ -35,6 +37,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # noqa: TID251 (written, not read)
     os.environ["HF_HUB_OFFLINE"] = "1"  # noqa: TID251 (as above)
     configure(settings().log_level)
+    refuse_short_secret()
     refuse_old_layout("pixelmill web")
     give_large_blocks_back()
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the app handles it
@@ -57,6 +60,17 @@ def main() -> None:
     server.run(listeners(config.bind_socket()))
     if not server.started:
         sys.exit(STARTUP_FAILED)
+
+
+def refuse_short_secret() -> None:
+    """End the process where anybody could guess what signs cookies and links."""
+    length = len(settings().secret)
+    if length < SHORTEST_SECRET:
+        sys.exit(
+            f"PIXELMILL_SECRET has {length} characters, and needs {SHORTEST_SECRET} or more: it "
+            "signs cookies and links. Set it to the same random text on all hosts, for example to "
+            "what `openssl rand -hex 32` prints; `pixelmill up` makes one by itself."
+        )
 
 
 def give_large_blocks_back() -> None:

@@ -26,6 +26,10 @@ MOST_WAITING = 32
 """Sign-ins that may wait for that."""
 MIN_PASSWORD = 8
 """Characters of a new password."""
+OWN_WORDS = ("pixelmill", "matting", "cutout", "photo", "admin")
+"""What guessers of passwords of this application try first."""
+GUESSES = 10**7
+LONGEST_JUDGED = 64
 _NOT_SHOWN = re.compile(r"[^\x20-\x7e]")
 
 
@@ -217,6 +221,21 @@ def check_new_password(user: str, password: str) -> None:
         raise WeakPassword(f"a password has at least {MIN_PASSWORD} characters")
     if password.casefold() == user.casefold():
         raise WeakPassword("the password must not be the name")
+    if is_guessable(password, user):
+        raise WeakPassword(
+            "the password is too easy to guess",
+            hint="Avoid common passwords, names and rows of keys; a few words in a row do well.",
+        )
+
+
+def is_guessable(password: str, user: str) -> bool:
+    """Whether a guesser who knows common passwords, words, and this user's name finds it soon:
+    within 10^7 guesses, by Wheeler, zxcvbn, USENIX Security 2016."""
+    from zxcvbn import zxcvbn  # half a second, for its lists of words
+
+    # Its time grows with the square of the length, and so many characters are never guessed.
+    beginning = password[:LONGEST_JUDGED]
+    return float(zxcvbn(beginning, [user, *OWN_WORDS])["guesses"]) < GUESSES
 
 
 def _counted(name: str, client: Client) -> Counted:

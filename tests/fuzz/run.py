@@ -25,9 +25,10 @@ def main() -> int:
     for mode in [given.mode] if given.mode else MODES:
         with (
             tempfile.TemporaryDirectory() as folder,
-            Stack(Path(folder), {**env, **MODES[mode]}) as stack,
+            Stack(Path(folder), {**env, **MODES[mode].settings}) as stack,
         ):
-            outcome = run(stack.start_all(), stack.url, "--max-examples", str(given.examples))
+            examples = ["--max-examples", str(given.examples)]
+            outcome = run(stack.start_all(), stack.url, MODES[mode], *examples)
             is_well = works(stack)
         failed += outcome.has_failed or not is_well
         print(outcome.text if outcome.has_failed else "", end="")

@@ -59,14 +59,7 @@ def operations(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 
 def _completed(document: Document) -> Document:
-    schemes = document["components"].setdefault("securitySchemes", {})
-    schemes["key"] = {"type": "http", "scheme": "bearer", "description": "An API key."}
-    schemes["cookie"] = {"type": "apiKey", "in": "cookie", "name": cookie_name()}
-    document["security"] = [
-        {"key": []},
-        {"cookie": []},
-        *([{}] if settings().auth == "open" else []),
-    ]
+    _add_security(document)
     links = _links(document)
     for method, path, operation in operations(document):
         responses = operation["responses"]
@@ -80,6 +73,19 @@ def _completed(document: Document) -> Document:
             operation["security"] = []  # a link shows its picture to everybody
         _complete_parameters(operation)
     return document
+
+
+def _add_security(document: Document) -> None:
+    """The ways to be known; nobody needs one in open mode."""
+    auth = settings().auth
+    schemes = document["components"].setdefault("securitySchemes", {})
+    schemes["key"] = {"type": "http", "scheme": "bearer", "description": "An API key."}
+    schemes["cookie"] = {"type": "apiKey", "in": "cookie", "name": cookie_name()}
+    if auth == "proxy":
+        header, who = settings().proxy_user_header, "The proxy in front of this server sets it."
+        schemes["proxy"] = {"type": "apiKey", "in": "header", "name": header, "description": who}
+    document["security"] = [{name: []} for name in ("key", "cookie", "proxy") if name in schemes]
+    document["security"] += [{}] if auth == "open" else []
 
 
 def _add_refusals(responses: Document, refusals: Mapping[int, str]) -> None:

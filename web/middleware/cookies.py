@@ -29,9 +29,14 @@ OIDC = "_oidc"
 OIDC_S = 600
 
 
-def cookie_name() -> str:
-    """A name per installation: browsers share cookies between all ports of a host."""
-    return f"pixelmill_{settings().installation}"
+def cookie_name(suffix: str = "") -> str:
+    """A name per installation: browsers share cookies between all ports of a host.
+
+    Where people type https, it has a prefix by which a browser takes the cookie from this very host
+    over https alone: no neighbour of a domain can give a visitor another identity.
+    """
+    prefix = ("__Secure-" if suffix else "__Host-") if _is_https() else ""
+    return f"{prefix}pixelmill_{settings().installation}{suffix}"
 
 
 def signed(user: str) -> str:
@@ -73,12 +78,12 @@ def end_cookie() -> str:
 def set_known_browser(user: str) -> str:
     """The Set-Cookie header by which the sign-in form knows a browser that has signed in before."""
     value = _signer(KNOWN).sign(f"{user}.{secrets.token_hex(12)}").decode()
-    return _set(cookie_name() + KNOWN, value, KNOWN_S, path="/login")
+    return _set(cookie_name(KNOWN), value, KNOWN_S, path="/login")
 
 
 def set_oidc(state: str) -> str:
     """The Set-Cookie header that ties a sign-in at the provider to this browser; empty: removes."""
-    return _set(cookie_name() + OIDC, state, OIDC_S if state else 0, path="/login")
+    return _set(cookie_name(OIDC), state, OIDC_S if state else 0, path="/login")
 
 
 def known_browser(cookie: bytes, user: str) -> str:
@@ -110,13 +115,17 @@ def value_of(cookie: bytes, suffix: str = "") -> str:
     if not suffix and b";" not in cookie:  # nearly always
         name, _, value = cookie.partition(b"=")
         return value.decode("ascii") if name == cookie_name().encode() else ""
-    wanted = f"{cookie_name()}{suffix}".encode()
+    wanted = cookie_name(suffix).encode()
     pairs = (pair.partition(b"=") for pair in cookie.split(b"; "))
     return next((value.decode("ascii") for name, _, value in pairs if name == wanted), "")
 
 
+def _is_https() -> bool:
+    return settings().public_url.startswith("https://")
+
+
 def _set(name: str, value: str, life_s: int, path: str = "/") -> str:
-    secure = "; Secure" if settings().public_url.startswith("https://") else ""
+    secure = "; Secure" if _is_https() else ""
     return f"{name}={value}; Path={path}; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}"
 
 
@@ -132,8 +141,8 @@ def _verified(value: str, auth: str) -> tuple[str, float] | None:
 
 @lru_cache(maxsize=1)
 def _own_cookie_pattern() -> re.Pattern[bytes]:
-    name = re.escape(cookie_name().encode()) + rf"(?:{KNOWN}|{OIDC})?".encode()
-    return re.compile(rb"(?:^|;)[ \t]*(" + name + rb")=([A-Za-z0-9._@+-]{1,200})[ \t]*(?=;|$)")
+    names = b"|".join(re.escape(cookie_name(suffix).encode()) for suffix in ("", KNOWN, OIDC))
+    return re.compile(rb"(?:^|;)[ \t]*(" + names + rb")=([A-Za-z0-9._@+-]{1,200})[ \t]*(?=;|$)")
 
 
 @lru_cache(maxsize=4)

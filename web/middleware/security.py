@@ -22,31 +22,33 @@ from web.middleware.hosts import SAFE_METHODS, is_authorised, is_foreign, origin
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/metrics/workers"})
 """Monitoring systems ask these with any Host or none; they start no work and sign no URLs."""
 
-_ALL_PAGES = "frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
+_ALL_PAGES = "frame-ancestors 'none'; form-action 'self'"
+_BARE = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:{objects}; "
     "font-src 'self' data:; connect-src 'self' data: blob:{objects}; worker-src 'self' blob:; "
-    f"object-src 'none'; frame-src 'none'; {_ALL_PAGES}"
+    f"object-src 'none'; frame-src 'none'; base-uri 'self'; {_ALL_PAGES}"
 )
-"""For Gradio's page, which runs inline scripts and code from its configuration (`js_on_load`)."""
+"""For Gradio's page, which has a `base` of its own, and runs inline scripts and code from its
+configuration (`js_on_load`)."""
 DOCS_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    f"img-src 'self' data:; object-src 'none'; {_ALL_PAGES}"
+    f"img-src 'self' data:; object-src 'none'; base-uri 'none'; {_ALL_PAGES}"
 )
-FORM_POLICY = f"default-src 'none'; style-src 'self'; img-src 'self'; {_ALL_PAGES}"
-OBJECT_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+FORM_POLICY = f"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; {_ALL_PAGES}"
+OBJECT_POLICY = f"{_BARE}; sandbox"
 """For objects in S3: whatever type a file claims to have, the browser runs no code in it."""
-STATIC_POLICY = "default-src 'none'; script-src 'self'; frame-ancestors 'none'"
+STATIC_POLICY = f"{_BARE}; script-src 'self'"
 """For scripts, on which a policy has an effect if a worker runs them: it may load its modules."""
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+API_POLICY = _BARE
 """For JSON, on which a policy has no effect."""
 _KINDS = {
     "ui": "page", "static": "static", "docs": "docs",
     "login": "form", "logout": "form", "account": "form",
 }  # fmt: skip
 """First word of a path -> which policy it gets."""
-HSTS = "max-age=31536000"
+HSTS = "max-age=31536000; includeSubDomains"
 
 
 class Security:
