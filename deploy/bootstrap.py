@@ -56,6 +56,6 @@ def main(origin: str | None = None) -> None:
 
 def _print_admin(state: SyncRedis, password: str) -> None:
     secret = api_keys.new_secret()
-    state.do(api_keys.add(secret, "admin", name="pixelmill init"))
+    do_durably(state, api_keys.add(secret, "admin", name="pixelmill init"))
     print(f"account admin: password {password}\nAPI key: {secret}")
     print("Write both down: they are not shown again.")

@@ -48,6 +48,16 @@ def test_accounts_and_keys_survive_a_kill_right_after_the_answer(own: Stack) -> 
         assert link(own).do(api_keys.look_up(f"key-{number}")).user == f"ada-{number}"
 
 
+def test_a_key_that_was_revoked_stays_revoked_after_a_kill(own: Stack) -> None:
+    key = do_durably(link(own), api_keys.add("key-of-grace", "grace"))
+    assert key
+
+    assert do_durably(link(own), api_keys.revoke("grace", key.id))
+    kill_and_start(own)
+
+    assert link(own).do(api_keys.look_up("key-of-grace")) is None
+
+
 async def test_what_was_taken_back_does_not_return(own: Stack) -> None:
     durable = DurableRedis(own.env["PIXELMILL_STATE_URL"])
     state = AsyncRedis(own.env["PIXELMILL_STATE_URL"])

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -140,6 +141,32 @@ def test_a_session_that_is_ended_on_one_process_is_over_on_the_other(mill: Mill)
     assert answer.status_code == 303 and "Max-Age=0" in answer.headers["set-cookie"]
     assert not mill.is_in(browser)
     assert mill.seconds_until_out(browser, url=mill.other) < SEEN_WITHIN_S
+
+
+def test_an_open_stream_ends_with_its_session_or_key(mill: Mill) -> None:
+    name = mill.add("watches")
+    browser = mill.browser(name)
+    key = mill.link.do(api_keys.add("key-that-watches", name))
+    assert key
+    headers = {"Authorization": "Bearer key-that-watches"}
+
+    def seconds_until_end(client: httpx.Client, end: Callable[[], object], **more: Any) -> float:
+        with client.stream("GET", "/api/v1/events", **more) as stream:
+            parts = stream.iter_bytes()
+            assert stream.status_code == 200 and b"retry" in next(parts)
+            end()
+            began_s = time.monotonic()
+            for _ in parts:
+                pass
+            return time.monotonic() - began_s
+
+    with httpx.Client(base_url=mill.other, timeout=30) as program:
+        by_key = seconds_until_end(
+            program, lambda: mill.link.do(api_keys.revoke(name, key.id)), headers=headers
+        )
+    by_session = seconds_until_end(browser, lambda: mill.link.do(users.end_sessions(name)))
+
+    assert by_key < SEEN_WITHIN_S + 1 and by_session < SEEN_WITHIN_S
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ from web.middleware.event_routes import EventRoutes
 from web.middleware.identity import Identify, Identities, page_user
 from web.middleware.json_body import CheckedBody
 from web.middleware.load_shedding import LoadShedding
+from web.middleware.open_streams import OpenStreams
 from web.middleware.page_routes import PageRoutes
 from web.middleware.security import Security
 from web.page import account, gradio_imports, login
@@ -117,6 +118,7 @@ def create() -> ASGIApp:
             reaper(state, service.catalogue),
             expired_objects(state, objects()),
             audit_trim(state),
+            app.state.open_streams.loop(),
             Eraser(state, cache, objects()).loop(),
             health.pulse(),
         ]
@@ -143,6 +145,7 @@ def create() -> ASGIApp:
     app.state.sign_in = SignIn(state, durable, app.state.audit)
     app.state.api_keys = ApiKeys(state, durable, app.state.audit)
     app.state.identities = Identities(app.state.accounts, app.state.api_keys)
+    app.state.open_streams = OpenStreams(app.state.identities.user_of)
     app.state.s3_proxy = s3_proxy
     app.state.prober = Prober(service, state, s3)
     app.state.outage_check = OutageCheck(state, s3)
@@ -153,7 +156,8 @@ def create() -> ASGIApp:
 
     page = app.state.page = DeferredPage(partial(_make_page, service))
     app.mount(PAGE, page)
-    return _with_middleware(app, service, app.state.identities)
+    identify = partial(Identify, identities=app.state.identities, streams=app.state.open_streams)
+    return _with_middleware(app, service, identify)
 
 
 def _make_page(service: JobService) -> FastAPI:
@@ -209,7 +213,9 @@ def _add_oidc(app: FastAPI, state: AsyncRedis) -> None:
     app.router.routes.extend(routes_of_oidc.router.routes)
 
 
-def _with_middleware(app: FastAPI, service: JobService, identities: Identities) -> ASGIApp:
+def _with_middleware(
+    app: FastAPI, service: JobService, identify: Callable[[ASGIApp], ASGIApp]
+) -> ASGIApp:
     """The app behind pure ASGI middleware: Starlette's own wraps every message of an answer, which
     costs more than what these do."""
 
@@ -219,7 +225,7 @@ def _with_middleware(app: FastAPI, service: JobService, identities: Identities) 
 
     inner = PageRoutes(EventRoutes(app, events.job_events, events.all_events))
     checked = CheckedBody(inner, partial(routes.is_taken, app))
-    entrance: ASGIApp = Security(Identify(LoadShedding(checked, check), identities))
+    entrance: ASGIApp = Security(identify(LoadShedding(checked, check)))
     if settings().cors_origins:
         entrance = Cors(entrance)
     return AccessLog(entrance) if settings().access_log else entrance

@@ -31,6 +31,7 @@ from web.middleware.cookies import (
     value_of,
 )
 from web.middleware.hosts import may_be_foreign
+from web.middleware.open_streams import OpenStreams, is_stream
 from web.middleware.page_routes import RUN, is_of_programs
 from web.middleware.proxy_header import named_by_proxy
 from web.middleware.scopes import ALL_SCOPES, NotAllowed
@@ -108,6 +109,10 @@ class Identities:
         if identity := await self._of_session(cookie, scope):
             return identity, ""
         return self._visitor(cookie, scope)
+
+    async def user_of(self, scope: Scope) -> str:
+        """The user of a request, as `resolve` finds them."""
+        return (await self.resolve(scope))[0].user
 
     async def resolve_admin(self, request: Request) -> Identity:
         """As `resolve`, for admins alone. Raises NotSignedIn or NotAllowed for others."""
@@ -196,8 +201,8 @@ class Identify:
     Pure ASGI: Starlette's function middleware would halve the rate of cache hits.
     """
 
-    def __init__(self, app: ASGIApp, identities: Identities) -> None:
-        self.app, self._identities = app, identities
+    def __init__(self, app: ASGIApp, identities: Identities, streams: OpenStreams) -> None:
+        self.app, self._identities, self._streams = app, identities, streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Identify the user, or answer 401; the page itself redirects to the sign-in form."""
@@ -207,24 +212,20 @@ class Identify:
             return
         try:
             identity, cookie = await self._identities.resolve(scope)
-        except NotSignedIn as error:
-            is_page = path in (PAGE, ACCOUNT, KEYS)
-            answer = RedirectResponse("/login") if is_page else error_response(error)
-            await answer(scope, receive, send)
-            return
+            scopes.check(scopes.needed(scope["method"], path), identity.scopes)
         except StorageDown as error:
             await storage_response(error, path)(scope, receive, send)
             return
         except JobError as error:
-            await error_response(error)(scope, receive, send)
-            return
-        try:
-            scopes.check(scopes.needed(scope["method"], path), identity.scopes)
-        except NotAllowed as error:
-            await error_response(error)(scope, receive, send)
+            is_page = isinstance(error, NotSignedIn) and path in (PAGE, ACCOUNT, KEYS)
+            answer = RedirectResponse("/login") if is_page else error_response(error)
+            await answer(scope, receive, send)
             return
         scope.setdefault("state", {})["identity"] = identity
-        await self.app(scope, receive, _with_cookie(send, cookie) if cookie else send)
+        answering = self.app(scope, receive, _with_cookie(send, cookie) if cookie else send)
+        if identity.kind != "browser" and is_stream(path):
+            answering = self._streams.run(scope, identity.user, answering)
+        await answering
 
 
 def _needs_identity(path: str) -> bool:
