@@ -267,6 +267,23 @@ def test_the_page_lists_the_browsers_and_ends_one_or_all(mill: Mill) -> None:
     assert mill.seconds_until_out(first, url=mill.url) < SEEN_WITHIN_S
 
 
+def test_the_api_lists_the_browsers_and_ends_one_or_all(mill: Mill) -> None:
+    name = mill.add("by-the-api")
+    first, second = mill.browser(name), mill.browser(name)
+    stranger = mill.browser(mill.add("stranger-to-the-api"))
+    listed = first.get("/api/v1/me/sessions").json()["sessions"]
+    [of_second] = [item["id"] for item in listed if not item["is_this"]]
+
+    assert all(item["network"] == "127.0.0.0/24" and item["browser"] for item in listed)
+    assert stranger.delete(f"/api/v1/me/sessions/{of_second}").status_code == 404
+    assert first.delete(f"/api/v1/me/sessions/{of_second}").status_code == 204
+    assert first.delete(f"/api/v1/me/sessions/{of_second}").status_code == 404
+    assert mill.seconds_until_out(second, url=mill.url) < SEEN_WITHIN_S
+    assert mill.is_in(first) and mill.is_in(stranger)
+    assert first.delete("/api/v1/me/sessions").status_code == 204
+    assert mill.seconds_until_out(first, url=mill.other) < SEEN_WITHIN_S
+
+
 def test_nobody_ends_the_sessions_of_another_or_from_another_site(mill: Mill) -> None:
     ada, eve = mill.browser(mill.add("ada-2")), mill.browser(mill.add("eve"))
     [of_ada] = re.findall(r'name="id" value="([0-9a-f]{32})"', ada.get("/account").text)

@@ -7,7 +7,7 @@ from web.middleware.hosts import SAFE_METHODS
 ALL_SCOPES: frozenset[str] = frozenset(SCOPES)
 MANAGEMENT = (
     "/account",
-    *(f"/api/v1/{name}" for name in ("me/keys", "me/data", "users", "audit")),
+    *(f"/api/v1/{name}" for name in ("me/keys", "me/sessions", "me/data", "users", "audit")),
 )
 """Paths that manage an account or the installation, and all below them; reading is part of it."""
 

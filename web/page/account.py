@@ -20,7 +20,7 @@ router = APIRouter(prefix="/account", include_in_schema=False)
 PAGE = """<h1>{user}</h1><p>{about}</p>{alert}{password}
 <h2>Signed in on</h2><ul>{sessions}</ul>
 <form method="post" action="/account/sessions/end-all"><button>Sign out everywhere</button></form>
-<p><a href="/ui/">Back to the photos</a></p>"""
+<p><a href="/account/keys">API keys</a></p><p><a href="/ui/">Back to the photos</a></p>"""
 PASSWORD = """<h2>Change the password</h2>
 <form method="post" action="/account/password">
 <input type="hidden" name="username" autocomplete="username" value="{user}">
