@@ -383,6 +383,25 @@ def test_the_label_of_a_box_at_any_edge_is_seen_whole(page: Page):
     assert hidden == 0
 
 
+def test_labels_of_faces_near_each_other_do_not_cover_each_other(page: Page):
+    near = [[10, 30, 30, 60], [14, 30, 34, 60], [12, 34, 32, 64], [18, 31, 40, 62]]
+    faces = [{"box": box, "label": "no facemask", "score": 0.9} for box in near]
+    show(page, {"kind": "boxes", "data": {"faces": faces}})
+    expect(page.locator("#alone .boxes span")).to_have_count(4)
+
+    covered = page.evaluate(
+        """() => {
+            const labels = [...document.querySelectorAll("#alone .boxes span")];
+            const boxes = labels.map((label) => label.getBoundingClientRect());
+            return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) =>
+                a.left < b.right - 1 && b.left < a.right - 1
+                && a.top < b.bottom - 1 && b.top < a.bottom - 1)).length;
+        }"""
+    )
+
+    assert covered == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
 def test_nothing_sticks_out_on_a_telephone(page: Page, scheme: Any):

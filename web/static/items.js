@@ -1,37 +1,48 @@
 /** Takes photos from a file to a result. An item is {name, photo, request, phase, details, job, error, ...}. */
 
 import { ApiError, call, follow, listModels, retry } from "./api.js";
+import { forgetOriginal, keepOriginal, originalOf, startKeeping } from "./originals.js";
 import { canvasOf, fit, uprightOf } from "./photos.js";
 import { TYPES } from "./pictures.js";
 import { changed, isBusy, outputsOf, ready, request, state } from "./state.js";
 import { submit } from "./upload.js";
 
 const MAX_UPLOADS = 3;
+const MAX_JOBS = 32; // at the server at a time, which refuses more than its own limit
+const STORE_MS = 300;
+const MOST_ADDED = 25; // photos at a time
 const THUMB_SIDE = 480;
 const STORED = "pixelmill.items";
 
-export function add(files) {
-  const fresh = [...files].map((file) => ({
-    name: file.name || "pasted.png",
-    photo: { file },
-    url: URL.createObjectURL(file),
-  }));
-  state.items.push(...fresh);
-  state.current = fresh[0] ?? state.current;
-  fresh.forEach(run);
+/** Take photos: a few at once, and of very many the others in between, so that the page stays alive. */
+export async function add(files) {
+  const all = [...files];
+  for (let at = 0; at < all.length; at += MOST_ADDED) {
+    if (at) await new Promise((resolve) => setTimeout(resolve));
+    const fresh = all.slice(at, at + MOST_ADDED).map(itemOf);
+    state.items.push(...fresh);
+    if (!at) state.current = fresh[0];
+    changed();
+    fresh.forEach(run);
+  }
+}
+
+function itemOf(file) {
+  return { name: file.name || "pasted.png", photo: { file }, phase: "pending", details: {} };
 }
 
 /** Take an item to its result with the present model and parameters. An error is shown with the item. */
 export async function run(item) {
   item.controller?.abort();
   const { signal } = (item.controller = new AbortController());
-  Object.assign(item, { job: null, error: null, previewed: null, blobs: {}, sendMs: 0 });
+  Object.assign(item, { job: null, error: null, previewed: null, blobs: {}, sendMs: 0, isRestored: false });
   setPhase(item, "pending");
   await attempt(item, signal, async () => {
     await ready;
     item.request = request();
+    learnOwner();
     const job = await accepted(item, signal);
-    await Promise.all([watch(item, job, signal), keepThumb(item)]);
+    await Promise.all([watch(item, job, signal), keepThumb(item), keepPhoto(item)]);
   });
 }
 
@@ -45,21 +56,46 @@ export function stop(item) {
 export function remove(item) {
   if (isBusy(item)) abandon(item);
   if (item.url) URL.revokeObjectURL(item.url);
+  forgetOriginal(item.photo.stored);
   const at = state.items.indexOf(item);
   state.items.splice(at, 1);
   if (state.current === item) state.current = state.items[Math.min(at, state.items.length - 1)] ?? null;
-  store(state.items);
+  store();
   changed();
 }
 
-/** After a reload: the jobs of this tab, with the small copies of their photos. */
-export function restore() {
-  for (const item of stored()) {
+/** After a reload: the jobs of this tab, with their photos where those are still kept, else with small copies of them. */
+export async function restore() {
+  startKeeping();
+  const items = stored();
+  if (items.length && !(await areOurs(items))) return;
+  for (const item of items) {
     const { signal } = (item.controller = new AbortController());
     state.items.push(item);
-    attempt(item, signal, () => listModels().then(() => watch(item, item.job, signal)));
+    attempt(item, signal, async () => {
+      item.photo.file = await originalOf(item.photo.stored);
+      await listModels();
+      await watch(item, item.job, signal);
+    });
   }
   state.current = state.items.at(-1) ?? null;
+  if (items.length) changed();
+}
+
+/** Whether the items are those of who is signed in now. Another person's leave nothing behind, nor does whose they are. */
+async function areOurs(items) {
+  await listModels().catch(() => {});
+  await learnOwner();
+  if (!owner || items.every((item) => item.owner === owner)) return true; // an outage changes nobody
+  items.forEach((item) => forgetOriginal(item.photo.stored));
+  sessionStorage.removeItem(STORED);
+  return false;
+}
+
+let owner = null; // whose items these are
+
+async function learnOwner() {
+  owner ??= await call("GET", "/me").then(({ user }) => user, () => null);
 }
 
 /** Follow an item no further. */
@@ -89,7 +125,7 @@ async function watch(item, job, signal) {
   const onChange = (job) => {
     const fresh = item.job?.id !== job.id;
     item.job = job;
-    if (fresh) store(state.items);
+    if (fresh) store();
     if (job.state !== "done" && item.phase !== "cancelling") setPhase(item, job.state);
   };
   onChange(await follow(job, onChange, signal));
@@ -110,21 +146,31 @@ async function attempt(item, signal, work) {
 
 function setPhase(item, phase, details = {}) {
   Object.assign(item, { phase, details });
-  changed();
+  if (!isBusy(item)) wake();
+  changed(item);
 }
 
 let uploads = 0;
 const waiting = [];
 
+/** Waits until this item may be sent; items are sent in the order in which they asked. */
 async function acquire(signal) {
-  while (uploads >= MAX_UPLOADS) await new Promise((resolve) => waiting.push(resolve));
+  if (!hasRoom() || waiting.length) await new Promise((resolve) => waiting.push({ signal, resolve }));
   signal.throwIfAborted();
   uploads++;
 }
 
 function release() {
   uploads--;
-  waiting.splice(0).forEach((resolve) => resolve());
+  wake();
+}
+
+const hasRoom = () => uploads < MAX_UPLOADS && state.items.filter((item) => item.job && isBusy(item)).length < MAX_JOBS;
+
+/** Let the next one go on, if there is room; whoever was stopped meanwhile goes on too, to end. */
+function wake() {
+  for (let at = waiting.length - 1; at >= 0; at--) if (waiting[at].signal.aborted) waiting.splice(at, 1)[0].resolve();
+  if (waiting.length && hasRoom()) waiting.shift().resolve();
 }
 
 /** Make a small copy as a data: address for a reload; none if the browser cannot read the photo. */
@@ -134,21 +180,39 @@ async function keepThumb(item) {
   const [canvas, context] = canvasOf(...fit(upright, THUMB_SIDE));
   upright.draw(context, canvas.width, canvas.height);
   item.thumb = canvas.toDataURL(upright.isOpaque ? TYPES.jpeg : TYPES.webp, 0.75);
-  store(state.items);
-  changed();
+  store();
+  changed(item);
 }
 
-// --- What survives a reload of the tab: jobs and small copies of their photos ---
+/** Keep the photo for a reload, once it is sent. */
+async function keepPhoto({ photo }) {
+  if (!photo.file || photo.stored) return;
+  photo.stored = await keepOriginal(photo.file);
+  store();
+}
 
-function store(items) {
-  const kept = items
+// --- What survives a reload of the tab: jobs, small copies of their photos, strokes of the brush ---
+
+let storing;
+/** Store the items soon: once for all that changes meanwhile. */
+export function store() {
+  storing ??= setTimeout(storeNow, STORE_MS);
+}
+
+addEventListener("pagehide", () => storing && storeNow());
+
+function storeNow() {
+  storing = clearTimeout(storing);
+  const kept = state.items
     .filter((item) => item.job)
-    .map(({ name, thumb, request, job, photo: { sha256, size, variant, upload, sendOriginal } }) => ({
+    .map(({ name, thumb, request, strokes, job, photo: { sha256, size, variant, upload, sendOriginal, stored } }) => ({
+      owner,
       name,
       thumb,
       request,
+      strokes,
       job: { id: job.id, state: "queued" },
-      photo: { sha256, size, variant, upload, sendOriginal },
+      photo: { sha256, size, variant, upload, sendOriginal, stored },
     }));
   while (kept.length && !written(kept)) kept.shift(); // drop the oldest if the tab's storage is full
   if (!kept.length) sessionStorage.removeItem(STORED);
@@ -165,5 +229,5 @@ function written(kept) {
 
 function stored() {
   const items = JSON.parse(sessionStorage.getItem(STORED) ?? "[]");
-  return items.map((item) => ({ ...item, phase: "queued", details: {}, blobs: {}, sendMs: 0 }));
+  return items.map((item) => ({ ...item, phase: "queued", details: {}, blobs: {}, sendMs: 0, isRestored: true }));
 }

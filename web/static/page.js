@@ -3,7 +3,7 @@
 import { listModels } from "./api.js";
 import { run } from "./items.js";
 import { mountQuota } from "./quota.js";
-import { changed, chooseModel, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
+import { changed, chooseModel, gathered, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
 
 export { mountWorkbench } from "./workbench.js";
 
@@ -92,10 +92,12 @@ export function mountRunBar(element) {
   root.querySelector("[data-run=one]").onclick = () => run(state.current);
   all.onclick = () => stale().forEach(run);
   root.querySelector("input").onchange = ({ target }) => (state.sendOriginal = target.checked);
-  onChange(() => {
+  const draw = () => {
     const items = stale();
     again.hidden = !items.includes(state.current) || !modelNamed(state.model);
     all.hidden = items.length < 2;
     all.textContent = `Run all ${items.length}`;
-  });
+  };
+  onChange(gathered(draw));
+  draw();
 }

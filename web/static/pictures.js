@@ -25,11 +25,11 @@ export function canWrite(type) {
   return known.get(type);
 }
 
-/** Download a Blob as a file. */
-export function save(blob, name) {
+/** Download a Blob as a file; it stays for `keep_ms`, as browsers read it later. */
+export function save(blob, name, keep_ms = 10_000) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  setTimeout(() => URL.revokeObjectURL(link.href), keep_ms);
 }

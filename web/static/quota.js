@@ -1,7 +1,7 @@
 /** What is left of one's quotas, said before anything is sent. Without quotas nothing is shown. */
 
 import { call, listModels } from "./api.js";
-import { make, onChange, state } from "./state.js";
+import { gathered, make, onChange, state } from "./state.js";
 import { t } from "./words.js";
 
 const MIB = 2 ** 20;
@@ -21,11 +21,12 @@ export function mountQuota(root) {
     timer = setTimeout(() => show().catch(() => {}), PAUSE_MS);
   };
   listModels().then(later, later); // the first answer of the server says who this browser is
-  onChange(() => {
+  const watch = () => {
     const now = state.items.map((item) => item.phase).join();
     if (now !== phases) later();
     phases = now;
-  });
+  };
+  onChange(gathered(watch));
 }
 
 function sentence(limits) {

@@ -4,6 +4,7 @@ import { isOver } from "./api.js";
 
 export const state = { models: [], model: null, params: {}, items: [], current: null, sendOriginal: false, look: null };
 
+const GATHER_MS = 30;
 const drawers = new Set();
 
 let chosen;
@@ -16,13 +17,27 @@ export function chooseModel(name) {
   changed();
 }
 
-/** Call `draw` now and after every change. */
+/** Call `draw` now and after every change; after one of a single item with that item. */
 export function onChange(draw) {
   drawers.add(draw);
   draw();
 }
 
-export const changed = () => drawers.forEach((draw) => draw());
+/** Something has changed; `item`: nothing but that one. */
+export const changed = (item) => drawers.forEach((draw) => draw(item));
+
+/** A drawer that is called once for all changes of a frame, for what looks at all items. */
+export function gathered(draw) {
+  let isAsked = false;
+  return () => {
+    if (isAsked) return;
+    isAsked = true;
+    setTimeout(() => {
+      isAsked = false;
+      draw();
+    }, GATHER_MS);
+  };
+}
 export const modelNamed = (name) => state.models.find((model) => model.name === name);
 
 /** An element from our own markup. Text from elsewhere must be set by textContent. */

@@ -107,7 +107,7 @@ async function choose(photo, sendOriginal, onPhase) {
   }
   const { size, file, header } = photo;
   if (!size && !header.type) {
-    throw new ApiError("This file is not a photo that can be read here.", { hint: `Add a ${KNOWN}.` });
+    throw new ApiError("This file is not a photo that can be read here.", { hint: `Add a ${KNOWN}.`, code: "unsupported_type" });
   }
   const large = size && Math.max(size.width, size.height) > MAX_SIDE;
   const helps = size && (large || file.size > SMALL_BYTES);

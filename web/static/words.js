@@ -1,28 +1,21 @@
 /**
- * The page's language: each text stands in the code in English, which is its name in the catalogues of `texts/`.
- * `?lang=` chooses it and is remembered; else the browser's first language that there is a catalogue of.
+ * The page's language: each text stands in the code in English, which is its name in the catalogues. `?lang=` chooses
+ * it and is remembered; else it is the browser's first language that there is a catalogue of. So far there is none.
  */
 
 const STORED = "pixelmill.lang";
-const CATALOGUES = { zh: () => import("./texts/zh.js") };
+/** Modules with `TEXTS`, the texts by their English, by language. */
+const CATALOGUES = {};
 
-export const LANGUAGES = { en: "English", zh: "中文" };
+export const LANGUAGES = ["en", ...Object.keys(CATALOGUES)];
 export const language = chosen();
-document.documentElement.lang = language === "zh" ? "zh-Hans" : language;
+document.documentElement.lang = language;
 
 const catalogue = (await CATALOGUES[language]?.())?.TEXTS ?? {};
 
 /** The text in the page's language, with `{name}` replaced by `values.name`. */
 export function t(text, values = {}) {
   return (catalogue[text] ?? text).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
-}
-
-/** Another language for this browser, from the next load of the page on. */
-export function chooseLanguage(name) {
-  localStorage.setItem(STORED, name);
-  const address = new URL(location);
-  address.searchParams.delete("lang");
-  location.replace(address);
 }
 
 /** Put the texts and the texts of attributes below `root` into the page's language. */
@@ -48,8 +41,8 @@ function replaced(text) {
 
 function chosen() {
   const asked = new URLSearchParams(location.search).get("lang");
-  if (asked in LANGUAGES) localStorage.setItem(STORED, asked);
+  if (LANGUAGES.includes(asked)) localStorage.setItem(STORED, asked);
   const wanted = [localStorage.getItem(STORED), ...(navigator.languages ?? [])].filter(Boolean);
-  const known = wanted.map((name) => name.split("-")[0]).find((name) => name in LANGUAGES);
+  const known = wanted.map((name) => name.split("-")[0]).find((name) => LANGUAGES.includes(name));
   return known ?? "en";
 }

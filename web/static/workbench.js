@@ -1,11 +1,19 @@
 /** The main element: drop zone, the current photo with its progress and result, the strip of all photos. */
 
-import { add, remove, restore, run, stop } from "./items.js";
+import { batchBar } from "./batch.js";
+import { takeFiles } from "./intake.js";
+import { add, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
-import { changed, isBusy, lookParams, make, modelNamed, onChange, request, state } from "./state.js";
+import { gathered, isBusy, lookParams, make, modelNamed, onChange, request, state } from "./state.js";
+import { drawStrip, listenForKeys } from "./strip.js";
 
 const ACCEPT = "image/*,.jfif,.jpe,.mpo,.apng,.webp,.avif,.heic,.heif,.hif,.tif,.tiff,.bmp,.dib,.gif,.jxl";
-const SAMPLES = { astronaut: "An astronaut", chelsea: "A cat", coffee: "A cup of coffee" };
+const SAMPLES = {
+  astronaut: ["An astronaut", "/examples/astronaut.jpg"],
+  chelsea: ["A cat", "/examples/chelsea.jpg"],
+  coffee: ["A cup of coffee", "/examples/coffee.jpg"],
+  mask: ["A face with a drawn mask", "/static/samples/mask.jpg"],
+};
 
 const MARKUP = `<div>
   <label class="drop">
@@ -15,18 +23,20 @@ const MARKUP = `<div>
     <span>or <u>choose them</u>, or paste one</span>
     <small>JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF, JPEG XL</small>
   </label>
+  <p class="folder"><label>Add a folder <input type="file" webkitdirectory aria-label="Add a folder"></label></p>
   <p class="samples"><span>No photo? Try one of these.</span></p>
   <section class="bench" hidden>
     <header><h2></h2><span class="facts"></span><span class="badge" hidden>from cache</span></header>
     <div class="viewer"></div>
     <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
     <div class="error" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
-    <p class="reloaded note">The page was reloaded: downloads have the size in which the photo was sent. Add it again for its full size.</p>
+    <p class="reloaded note">The page was reloaded, and there was no room to keep the photo: downloads have the size in which it was sent. Add it again for its full size.</p>
     <ol class="stages" aria-label="Stages"></ol>
     <details class="programs"><summary>For programs</summary>
       <div class="tabs" role="group" aria-label="Show as"></div><pre tabindex="0"></pre><button type="button" data-do="copy">Copy</button>
     </details>
   </section>
+  <div class="all"></div>
   <ul class="strip" aria-label="Photos" hidden></ul>
   <p class="announcement" role="status"></p>
   <div class="overlay" hidden><b>Drop to start</b></div>
@@ -56,58 +66,31 @@ export function mountWorkbench(element, maxUploadMib) {
   const bench = drawBench(find, viewer, announce);
   const programs = drawPrograms(find(".programs"));
   restore();
-  onChange(() => {
+  const drawBatch = gathered(batchBar(find(".all")));
+  listenForKeys(find(".strip"));
+  onChange((item) => {
+    drawStrip(find(".strip"), item);
+    drawBatch();
+    if (state.current && (!item || item === state.current)) bench(state.current);
+    if (!item || item === state.current) programs();
+    if (item) return;
     root.dataset.empty = !state.items.length;
     for (const selector of [".bench", ".strip"]) find(selector).hidden = !state.items.length;
     find(".samples").hidden = state.items.length > 0;
     find(".drop b").textContent = state.items.length ? "Add photos" : "Drop photos here";
     find(".drop span").hidden = state.items.length > 0;
-    drawStrip(find(".strip"));
-    if (state.current) bench(state.current);
-    programs();
-  });
-}
-
-/** Photos can be dropped or pasted anywhere on the page, or chosen. */
-function takeFiles(root) {
-  const overlay = root.querySelector(".overlay");
-  const picker = root.querySelector("input[type=file]");
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  picker.onchange = () => {
-    add(picker.files);
-    picker.value = "";
-  };
-  let depth = 0; // the events come for every element below the pointer
-  const over = (step) => (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    depth = Math.max(0, depth + step);
-    overlay.hidden = depth === 0;
-  };
-  document.addEventListener("dragenter", over(1));
-  document.addEventListener("dragover", over(0));
-  document.addEventListener("dragleave", over(-1));
-  document.addEventListener("drop", (event) => {
-    over(-depth)(event);
-    if (!hasFiles(event)) return;
-    const { files } = event.dataTransfer;
-    const place = event.target.closest?.("[data-drop]"); // which wants a picture for itself
-    if (place) place.dispatchEvent(new CustomEvent("pm-files", { detail: files }));
-    else add(files);
-  });
-  document.addEventListener("paste", (event) => {
-    if (event.clipboardData?.files.length) add(event.clipboardData.files);
   });
 }
 
 function offerSamples(root) {
-  for (const [name, title] of Object.entries(SAMPLES)) {
-    const button = make(`<button type="button"><img alt="" loading="lazy" src="/examples/${name}.jpg"></button>`);
+  for (const [name, [title, address]] of Object.entries(SAMPLES)) {
+    const button = make(`<button type="button"><img alt="" width="76" height="58" src="/static/samples/${name}.webp"></button>`);
     button.setAttribute("aria-label", `Try it with: ${title}`);
     button.title = title;
-    button.querySelector("img").onerror = () => button.remove();
     button.onclick = async () => {
-      const blob = await (await fetch(`/examples/${name}.jpg`)).blob();
+      const answer = await fetch(address);
+      if (!answer.ok) return button.remove(); // an installation without the examples
+      const blob = await answer.blob();
       add([new File([blob], `${name}.jpg`, { type: blob.type })]);
     };
     root.append(button);
@@ -151,10 +134,10 @@ function drawBench(find, viewer, announce) {
   };
 }
 
-function factsOf({ photo, phase, sendMs, job }) {
+function factsOf({ photo, phase, sendMs, job, isRestored }) {
   const shape = photo.size ?? job?.result;
   const size = shape?.width && `${shape.width} × ${shape.height}`;
-  if (phase !== "done") return size || "";
+  if (phase !== "done" || isRestored) return size || "";
   const shrunk = photo.sent < photo.file?.size ? `${bytes(photo.file.size)} shrunk, ` : "";
   const sent = photo.file && (photo.sent ? `${shrunk}${bytes(photo.sent)} sent` : "nothing sent");
   const total = sendMs + Object.values(job.cached ? {} : job.timings_ms).reduce((sum, ms) => sum + ms, 0);
@@ -215,41 +198,3 @@ function pythonic(value) {
 }
 
 const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : value);
-
-/** One tile per photo. Tiles are never moved, since an element that moves loses the focus. */
-function drawStrip(strip) {
-  const tiles = new Map([...strip.children].map((tile) => [tile.item, tile]));
-  for (const [item, tile] of tiles) if (!state.items.includes(item)) tile.remove();
-  for (const item of state.items) {
-    if (!tiles.has(item)) strip.append(tileOf(item));
-    drawTile(tiles.get(item) ?? strip.lastChild, item);
-  }
-}
-
-function tileOf(item) {
-  const tile = make(`<li><button type="button" class="pick"><img alt=""><i></i></button>
-    <button type="button" class="remove">×</button></li>`);
-  tile.item = item;
-  tile.querySelector("img").onerror = ({ target }) => (target.hidden = true);
-  tile.querySelector(".pick").dataset.ending = item.name.split(".").pop().slice(0, 5);
-  tile.querySelector(".pick").onclick = () => {
-    state.current = item;
-    changed();
-  };
-  tile.querySelector(".remove").onclick = () => remove(item);
-  return tile;
-}
-
-function drawTile(tile, item) {
-  const preview = item.phase === "done" && item.job.result.objects?.preview?.url;
-  const [pick, image] = [tile.querySelector(".pick"), tile.querySelector("img")];
-  const source = (item.previewed ??= preview || null) ?? item.thumb ?? item.url;
-  if (source && image.getAttribute("src") !== source) {
-    image.hidden = false; // the photo itself may be one that this browser cannot show
-    image.src = source;
-  }
-  tile.dataset.phase = isBusy(item) ? "busy" : item.phase;
-  pick.setAttribute("aria-current", item === state.current);
-  pick.setAttribute("aria-label", `${item.name}: ${sentence(item)}`);
-  tile.querySelector(".remove").setAttribute("aria-label", `Remove ${item.name}`);
-}

@@ -2,11 +2,12 @@
 
 import { canvasOf } from "../photos.js";
 import { percent } from "../pictures.js";
+import { crcOf } from "./png.js";
 
 const MOST_STEPS = 8; // heights of a label by which it may be moved away
 
-// White text on each has a contrast of at least 4.5 : 1.
-const PALETTE = ["#0b7468", "#b93a22", "#6a45c9", "#8a5c00", "#1f66b0", "#a03279"];
+/** As tasks/imaging/draw.py has them: Okabe and Ito's, which people with any kind of colour vision tell apart. */
+const PALETTE = ["#009e73", "#d55e00", "#0072b2", "#f0e442", "#cc79a7", "#56b4e9"];
 
 /** `source` with boxes drawn on it; `scale` = pixels of the source per pixel of the boxes. */
 export function boxed(source, boxes, colours, scale) {
@@ -29,7 +30,7 @@ export function boxed(source, boxes, colours, scale) {
     const [[left, top], [wide, high]] = [places[i], sizes[i]];
     context.fillStyle = colours.get(label);
     context.fillRect(left, top, wide, high);
-    context.fillStyle = "#fff";
+    context.fillStyle = inkOn(colours.get(label));
     context.fillText(texts[i], left + line * 2, top + high - line);
   });
   return canvas;
@@ -37,10 +38,16 @@ export function boxed(source, boxes, colours, scale) {
 
 export const textOf = ({ label, score }) => `${label} ${percent(score)}`;
 
-/** Label -> colour, the same for the same set of labels. */
+/** Label -> colour: the same in every picture, here and on the server. */
 export function coloursOf(boxes) {
-  const labels = [...new Set(boxes.map(({ label }) => label))].sort();
-  return new Map(labels.map((label, index) => [label, PALETTE[index % PALETTE.length]]));
+  const bytes = (label) => new TextEncoder().encode(label);
+  return new Map(boxes.map(({ label }) => [label, PALETTE[(~crcOf(bytes(label), ~0) >>> 0) % PALETTE.length]]));
+}
+
+/** Black or white, whichever contrasts more with a colour (WCAG 2: relative luminance). */
+export function inkOn(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#000" : "#fff";
 }
 
 /**

@@ -16,6 +16,13 @@ export async function blobOf(renderer, { item, opened, look, strokes }, kind, sa
   return blob;
 }
 
+/** The name of a result's file. */
+export function nameOf({ name, job: { result } }, kind, blob) {
+  const what = { mask: "mask", json: "result" }[kind] ?? (result.objects?.alpha ? "cutout" : result.kind);
+  const ending = blob.type ? blob.type.split("/")[1] : kind; // the server may have written another format
+  return `${name.replace(/\.\w+$/, "")}-${what}.${ending === "jpeg" ? "jpg" : ending}`;
+}
+
 /** Whether the server can make the same: it knows nothing of the brush, of edges, of shadows and of places. */
 function isKnownToServer({ background, fit, at, edge, shadow }, strokes) {
   const isPlaced = background === "picture" && (fit !== "cover" || at.x !== 0.5 || at.y !== 0.5);

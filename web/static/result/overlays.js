@@ -2,7 +2,7 @@
 
 import { percent } from "../pictures.js";
 import { make } from "../state.js";
-import { labelPlaces, textOf } from "./boxes.js";
+import { inkOn, labelPlaces, textOf } from "./boxes.js";
 
 /**
  * Boxes over a picture of width x height; positions in percent, so that they scale with it. `zoom`: how much larger
@@ -25,6 +25,7 @@ export function drawBoxes(root, boxes, colours, { width, height }, zoom) {
     const label = make("<span></span>");
     label.textContent = textOf(box);
     label.style.setProperty("--colour", colours.get(box.label));
+    label.style.setProperty("--ink", inkOn(colours.get(box.label)));
     return label;
   });
   root.replaceChildren(...frames, ...labels);

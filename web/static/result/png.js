@@ -102,7 +102,8 @@ const CRCS = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
-function crcOf(bytes, crc) {
+/** CRC-32 of some bytes, which goes on from that of those before; the first is ~0, and the last one's complement counts. */
+export function crcOf(bytes, crc) {
   for (let i = 0; i < bytes.length; i++) crc = CRCS[(crc ^ bytes[i]) & 255] ^ (crc >>> 8);
   return crc;
 }

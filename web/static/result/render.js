@@ -5,12 +5,15 @@ import { TYPES, written } from "../pictures.js";
 import { boxed } from "./boxes.js";
 import { belowPicture, boxOf, composed, drawn, encoded, PLAIN } from "./compose.js";
 import { Cutout, edgesOf } from "./cutout.js";
-import { pngOf } from "./png.js";
+import { crcOf, pngOf } from "./png.js";
 
 const SHOWN_SIDE = 1600;
 const SAFE_SIDE = 2048; // a canvas that every browser can hold
 const MOST_HELD = 3; // items of which something is kept
 const KEEP_MS = 10_000; // for which a whole decoded photo is kept after it was last used
+
+const TILE_SIDES = [2400, 3600, 5400, 8100]; // so that not every step of the zoom shrinks the photo anew
+const PIECE = 2 ** 22; // bytes of a file that are read at a time
 
 const held = new Map(); // key -> {photo, parts, whole, timer, shown, latest}
 const grounds = new Map(); // id of a background picture -> Upright
@@ -43,7 +46,7 @@ async function giveBlurred({ key, blob }) {
 
 function reset(entry, values) {
   clearTimeout(entry.timer);
-  Object.assign(entry, { whole: null, shown: new Map(), latest: null }, values);
+  Object.assign(entry, { whole: null, scaled: null, shown: new Map(), latest: null }, values);
 }
 
 function drop(key) {
@@ -54,7 +57,7 @@ function drop(key) {
 /** {source, cutout} of an item at full size, either null; forgotten when it was not used for a while. */
 function whole(entry) {
   clearTimeout(entry.timer);
-  entry.timer = setTimeout(() => (entry.whole = null), KEEP_MS);
+  entry.timer = setTimeout(() => Object.assign(entry, { whole: null, scaled: null }), KEEP_MS);
   return (entry.whole ??= decoded(entry));
 }
 
@@ -104,6 +107,45 @@ async function preview({ key, look, strokes, side = SHOWN_SIDE }) {
   return { ...all, box, before, after, below: below && bitmapOfCanvas(below) };
 }
 
+/**
+ * What is seen of a picture that is shown larger than `preview` has it: {region, before, after}, at about `side` pixels of
+ * the whole picture's longer side. `seen`: {left, top, right, bottom} as shares of the box; null if there is no more to see.
+ */
+async function tile({ key, look, strokes, seen, side }) {
+  const entry = held.get(key);
+  const { source, cutout } = await whole(entry);
+  const full = cutout ?? source;
+  const most = full && Math.max(full.width, full.height);
+  if (!full || most <= SHOWN_SIDE) return null;
+  const scale = Math.min(most, TILE_SIDES.find((step) => step >= side) ?? most);
+  if (entry.scaled?.scale !== scale) entry.scaled = { scale, source: source?.scaled(scale), cutout: cutout?.scaled(scale) };
+  const { scaled } = entry;
+  const size = { width: (scaled.cutout ?? scaled.source).width, height: (scaled.cutout ?? scaled.source).height };
+  const cut = scaled.cutout?.changed({ ...look.edge, strokes });
+  const box = cut ? boxWithin(await small(entry, SHOWN_SIDE), look, strokes, size) : { left: 0, top: 0, ...size };
+  const region = partOf(box, seen);
+  const after = cut && bitmapOfCanvas(await drawn(composed(cut, PLAIN, region)));
+  return { seen: sharesOf(region, box), before: scaled.source && part(scaled.source, size, region), after };
+}
+
+/** The box that `preview` shows, in a picture of `size`. */
+function boxWithin({ cutout }, look, strokes, size) {
+  const box = boxOf(cutout.changed({ ...look.edge, strokes }), look);
+  const [across, down] = [size.width / cutout.width, size.height / cutout.height];
+  return { left: box.left * across, top: box.top * down, width: box.width * across, height: box.height * down };
+}
+
+/** Whole pixels of a box. */
+function partOf({ left, top, width, height }, seen) {
+  const [x, y] = [Math.floor(left + seen.left * width), Math.floor(top + seen.top * height)];
+  return { left: x, top: y, width: Math.ceil(left + seen.right * width) - x, height: Math.ceil(top + seen.bottom * height) - y };
+}
+
+function sharesOf(region, { left, top, width, height }) {
+  const [x, y] = [(region.left - left) / width, (region.top - top) / height];
+  return { left: x, top: y, right: x + region.width / width, bottom: y + region.height / height };
+}
+
 /** The part `box` of a photo that is `width` x `height` on the screen. */
 function part(source, { width, height }, box) {
   const [canvas, context] = canvasOf(box.width, box.height);
@@ -144,4 +186,11 @@ async function boxedFile({ key, boxes, colours, width, type }) {
   return { blob: await written(boxed(source, boxes, new Map(colours), source.width / width), type) };
 }
 
-export const calls = { open, give, giveBlurred, preview, file, boxedFile };
+/** The CRC-32 of a file. */
+async function crc({ blob }) {
+  let value = ~0;
+  for (let at = 0; at < blob.size; at += PIECE) value = crcOf(new Uint8Array(await blob.slice(at, at + PIECE).arrayBuffer()), value);
+  return { crc: ~value >>> 0 };
+}
+
+export const calls = { open, give, giveBlurred, preview, tile, file, boxedFile, crc };

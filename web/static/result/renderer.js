@@ -4,7 +4,12 @@ export class Renderer {
   /** Resolves with what the function `name` of render.js answers. */
   async call(name, argument) {
     this.connection ??= connected();
-    return (await this.connection)(name, argument);
+    return (await this.connection).call(name, argument);
+  }
+
+  /** End the worker; what it was asked for is never answered. */
+  async end() {
+    (await this.connection)?.end();
   }
 }
 
@@ -15,7 +20,7 @@ async function connected() {
   return new Promise((resolve) => {
     worker.onerror = () => resolve(here());
     worker.onmessage = ({ data: { isReady, id, answer, error } }) => {
-      if (isReady) return resolve((name, argument) => asked(worker, waiting, name, argument));
+      if (isReady) return resolve({ call: (name, argument) => asked(worker, waiting, name, argument), end: () => worker.terminate() });
       const { done, fail } = waiting.get(id);
       waiting.delete(id);
       if (error === undefined) done(answer);
@@ -26,7 +31,7 @@ async function connected() {
 
 async function here() {
   const { calls } = await import("./render.js");
-  return (name, argument) => calls[name](argument);
+  return { call: (name, argument) => calls[name](argument), end: () => {} };
 }
 
 let calls = 0;

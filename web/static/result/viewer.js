@@ -1,49 +1,26 @@
 /** Shows one result: before and after, the tools, zoom, boxes, labels, downloads. */
 
+import { store } from "../items.js";
 import { canWrite, save, TYPES } from "../pictures.js";
 import { changed, state } from "../state.js";
 import { t, translated } from "../words.js";
 import { coloursOf, countsOf } from "./boxes.js";
-import { Brush, BRUSH } from "./brush.js";
+import { Brush } from "./brush.js";
 import { PLAIN } from "./compose.js";
-import { blobOf } from "./downloads.js";
+import { Detail } from "./detail.js";
+import { blobOf, nameOf } from "./downloads.js";
+import { MARKUP, possibleActs, show, sizeOf } from "./frame.js";
 import { gestures } from "./gestures.js";
 import { drawBoxes, drawLabels, drawNotes } from "./overlays.js";
 import { Position } from "./position.js";
 import { Latest, Renderer } from "./renderer.js";
 import { createdPicture, openPhoto, openResult } from "./sources.js";
-import { Mover, TOOLS, Tools } from "./tools.js";
+import { Mover, Tools } from "./tools.js";
 
 const DRAFT_SIDE = 900; // of what is drawn while a slider moves
 const SHARP_MS = 120; // without a change, after which it is drawn sharply
 const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", c: "copy", d: "png" };
 const STEPS = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 };
-
-const MARKUP = `
-<div class="stage" tabindex="0" role="group" aria-label="Result">
-  <div class="frame">
-    <div class="pan">
-      <canvas class="before"></canvas>
-      <div class="after"><canvas class="ground"></canvas><canvas class="cut"></canvas></div>
-      <div class="boxes"></div>
-    </div>
-    <div class="split" role="slider" tabindex="0" aria-label="Border between before and after"
-      aria-valuemin="0" aria-valuemax="100" aria-valuenow="50"><i></i></div>
-    <span class="side side-before" aria-hidden="true">Before</span>
-    <span class="side side-after" aria-hidden="true">After</span>
-    <div class="zoom" role="group" aria-label="Zoom">
-      <button type="button" data-act="hold" title="Hold to see the photo as it was">Hold to compare</button>
-      <button type="button" data-act="out" aria-label="Zoom out">−</button>
-      <button type="button" data-act="fit" title="Fit to the window">100 %</button>
-      <button type="button" data-act="in" aria-label="Zoom in">+</button>
-    </div>
-  </div>
-</div>
-${BRUSH}
-<ol class="labels" aria-label="What the photo shows"></ol>
-<div role="status"><ul class="notes"></ul></div>
-${TOOLS}
-<p class="said" role="status"></p>`;
 
 /** A viewer in `root`. */
 export class Viewer {
@@ -57,7 +34,11 @@ export class Viewer {
     translated(root);
     this.renderer = new Renderer();
     this.previews = new Latest((asked) => this.renderer.call("preview", asked));
-    this.position = new Position(root, (isZoomed) => isZoomed && this.shown.boxes.length && this.drawBoxes());
+    this.position = new Position(root, (isZoomed) => {
+      if (isZoomed && this.shown.boxes.length) this.drawBoxes();
+      this.detail.renew();
+    });
+    this.detail = new Detail(root, this.position, this.renderer, () => this.askedOfDetail());
     this.look = PLAIN;
     const onLook = (look) => this.setLook(look);
     const onThreshold = (share) => this.draw((this.threshold = share));
@@ -72,7 +53,10 @@ export class Viewer {
     return new Brush(this.root, this.position, {
       canvases: () => ({ cut: this.find(".cut"), before: this.shown.opened.size && this.find(".before") }),
       shown: () => this.shown,
-      onChange: () => this.refresh(),
+      onChange: () => {
+        store();
+        this.refresh();
+      },
       onToggle: (isOn) => {
         if (!isOn && this.tool === this.brush) this.tools.use("brush", false);
         if (this.look.isCropped) this.refresh(); // the whole picture is mended
@@ -129,6 +113,13 @@ export class Viewer {
     return this.previews.run({ key, look, strokes: item.strokes ?? [], side });
   }
 
+  /** What the renderer needs to draw a part of the present result sharply; null while the brush paints on it. */
+  askedOfDetail() {
+    const { item, opened, result, box, size } = this.shown;
+    if (!result || !opened.key || this.brush.isOn) return null;
+    return { key: opened.key, look: this.look, strokes: item.strokes ?? [], shown: box.width, longer: Math.max(size.width, size.height) / box.width };
+  }
+
   /** Draw the present item anew: small at once, and sharply when nothing has changed for a moment. */
   async refresh() {
     const { item, opened } = this.shown;
@@ -153,6 +144,8 @@ export class Viewer {
 
   /** Put the pictures on the screen. */
   paint({ before, after, below } = this.shown) {
+    this.detail.cleared = null; // all is drawn anew
+    this.detail.renew();
     show(this.find(".before"), before);
     show(this.find(".cut"), after);
     show(this.find(".ground"), below);
@@ -259,11 +252,8 @@ export class Viewer {
   }
 
   async download(kind) {
-    const { item, result } = this.shown;
-    const what = { mask: "mask", json: "result" }[kind] ?? (result.objects.alpha ? "cutout" : result.kind);
     const blob = await this.file(kind);
-    const ending = blob.type ? blob.type.split("/")[1] : kind; // the server may have written another format
-    save(blob, `${item.name.replace(/\.\w+$/, "")}-${what}.${ending === "jpeg" ? "jpg" : ending}`);
+    save(blob, nameOf(this.shown.item, kind, blob));
   }
 
   /** The result at the size of the person's own file, or at the largest that there is. */
@@ -276,24 +266,4 @@ export class Viewer {
     const asked = { key: opened.key, boxes: this.visibleBoxes(), colours: [...colours], width: result.width, type: TYPES[kind] };
     return (await this.renderer.call("boxedFile", asked)).blob;
   }
-}
-
-/** The best guess at a picture's shape while there is none to show. */
-function sizeOf(result, photo) {
-  return [result, photo.size].find((size) => size?.width) ?? { width: 3, height: 1 };
-}
-
-/** Which buttons have something to give. */
-function possibleActs({ result, before, after }) {
-  const isMade = Boolean(after) || (result?.kind === "boxes" && Boolean(before)); // there is a picture to download
-  const alpha = result?.objects?.alpha;
-  return { mask: alpha, avif: alpha, webp: after, jpeg: after, png: isMade, copy: isMade, hold: before && after };
-}
-
-function show(canvas, picture) {
-  canvas.style.visibility = picture ? "" : "hidden";
-  if (!picture) return;
-  canvas.width = picture.width;
-  canvas.height = picture.height;
-  canvas.getContext("2d").drawImage(picture, 0, 0);
 }

@@ -1,0 +1,84 @@
+"""The page for everybody: axe finds nothing, in light and dark, in every state of a result."""
+
+from pathlib import Path
+from typing import Any
+
+import axe_playwright_python
+import pytest
+from actions import as_file, bottle, drawn, pick
+from playwright.sync_api import Page, expect
+
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def violations(page: Page) -> list[Any]:
+    """What axe finds, as the rule's name and the elements."""
+    page.add_script_tag(content=AXE.read_text())
+    return list(
+        page.evaluate(
+            """async () => {
+                const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+                return violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html)]);
+            }"""
+        )
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
+def test_axe_finds_nothing_in_any_state(page: Page, scheme: Any):
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    page.wait_for_selector(".pm-chooser :checked")
+    assert violations(page) == []
+
+    pick(page, as_file(bottle(), "PNG"), {"name": "a.jpg", "mimeType": "", "buffer": b"no photo"})
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(1)
+    drawn(page)
+    page.get_by_label("To subject").check()
+    page.get_by_text("Edge and shadow", exact=True).click()
+    page.get_by_role("slider", name="Strength").fill("0.5")
+    assert violations(page) == []
+
+    page.get_by_role("button", name="Brush").click()
+    assert violations(page) == []
+
+
+def test_every_sample_is_small_until_it_is_chosen(page: Page):
+    expect(page.locator(".samples img")).to_have_count(4)
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".samples img")]
+            .every(({ complete, naturalWidth }) => complete && naturalWidth)"""
+    )
+
+    loaded = page.evaluate(
+        """() => performance.getEntriesByType("resource")
+            .filter(({ name }) => /examples|samples/.test(name))
+            .map(({ encodedBodySize }) => encodedBodySize)"""
+    )
+
+    assert len(loaded) == 4
+    assert max(loaded) < 5000
+
+
+def test_a_zoomed_photo_is_drawn_from_its_own_pixels(page: Page):
+    stripes = bottle().resize((2400, 3200))
+    for y in range(0, 3200, 2):
+        stripes.paste((0, 0, 0), (0, y, 2400, y + 1))
+    pick(page, as_file(stripes, "PNG"))
+    drawn(page)
+
+    for _ in range(4):
+        page.get_by_role("button", name="Zoom in").click()
+
+    page.wait_for_selector(".pan > .tile:not([hidden])")
+    contrast = page.evaluate(
+        """() => {
+            const tile = document.querySelector(".pan > .tile");
+            const { data } = tile.getContext("2d").getImageData(20, 0, 1, tile.height);
+            const reds = Array.from({ length: tile.height }, (_, i) => data[4 * i]);
+            return Math.max(...reds) - Math.min(...reds);
+        }"""
+    )
+    assert contrast > 150, "stripes of one pixel, which the whole picture on the screen cannot show"

@@ -1,3 +1,0 @@
-/** The page's texts in Chinese (simplified), by their English. */
-
-export const TEXTS = {};
