@@ -1,10 +1,10 @@
 -- Needs time.
 -- Change an account, or make it.
 -- KEYS: the account
--- Arguments: fields (name -> value; an empty one is removed), must ('exist', 'be_new' or ''), stored (the hash of the password that
---   is replaced; '': whichever it is)
+-- Arguments: fields (name -> value; an empty one is removed), must ('exist', 'be_new' or ''),
+--   stored (the hash of the password that is replaced; '': whichever it is)
 -- Answers 1, or 0 if the account is not as it must be.
-local account = KEYS[1]
+local account = unpack(KEYS)
 local exists = redis.call('EXISTS', account) == 1
 if arguments.must == 'exist' and not exists or arguments.must == 'be_new' and exists then return 0 end
 if arguments.stored ~= '' and redis.call('HGET', account, 'password') ~= arguments.stored then return 0 end

@@ -4,7 +4,7 @@
 -- Arguments: kind, subject (what the provider calls the user; ''), role (that the provider gives; '': none),
 --   epoch (a new one)
 -- Answers {outcome, role, epoch}; outcome is 'ok', 'disabled', or 'taken' by another user of this name.
-local account = KEYS[1]
+local account = unpack(KEYS)
 local known = read(account, 'kind', 'subject', 'role', 'epoch', 'disabled')
 if not known.role then
   local role = arguments.role ~= '' and arguments.role or 'user'

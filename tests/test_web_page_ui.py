@@ -22,10 +22,10 @@ CARD = {
 }
 SCRIPTS = sorted(ui.STATIC.glob("*.js"))
 """Loaded with the page."""
-LATER = sorted((ui.STATIC / "result").glob("*.js"))
-"""Loaded with the first photo."""
+LATER = sorted(script for part in ("photo", "result") for script in (ui.STATIC / part).glob("*.js"))
+"""Loaded with the first photo: how it is sent; the viewer with brush, edge, shadow and grounds."""
 MOST_KIB = 22
-MOST_LATER_KIB = 24
+MOST_LATER_KIB = 51
 
 
 async def one_model() -> list[dict[str, Any]]:

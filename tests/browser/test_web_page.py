@@ -339,7 +339,7 @@ def test_labels_are_shown_as_bars(page: Page):
 def test_only_what_is_certain_is_shown_as_100_per_cent(page: Page):
     shown = page.evaluate(
         """async (scores) => {
-            const { percent } = await import("/static/pictures.js");
+            const { percent } = await import("/static/numbers.js");
             return scores.map(percent);
         }""",
         [0, 0.0042, 0.57, 0.99, 0.9974, 0.99999, 1],

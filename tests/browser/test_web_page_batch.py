@@ -51,7 +51,7 @@ def test_an_archive_of_very_many_files_on_plain_http_is_read_by_others(page: Pag
             """async () => {
                 Object.defineProperty(navigator, "storage", { value: undefined });
                 const { newSink, Zip } = await import("/static/batch/zip.js");
-                const { save } = await import("/static/pictures.js");
+                const { save } = await import("/static/photo/pictures.js");
                 const zip = new Zip(await newSink());
                 const hello = new Blob(["hello"]);
                 for (let i = 0; i < 65_600; i++) await zip.add("höhe.txt", hello, 0x3610a686);

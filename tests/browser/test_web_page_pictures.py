@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 ASTRONAUT = EXAMPLES / "astronaut.jpg"
 
 READ_ROWS = """async (files) => {
-    const { uprightOf } = await import("/static/photos.js");
+    const { uprightOf } = await import("/static/photo/photos.js");
     const read = [];
     for (const data of files) {
         const upright = await uprightOf({ file: await (await fetch(data)).blob() });

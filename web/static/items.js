@@ -1,18 +1,16 @@
 /** Takes photos from a file to a result. An item is {name, photo, request, phase, details, job, error, ...}. */
 
 import { ApiError, call, follow, listModels, retry } from "./api.js";
-import { forgetOriginal, keepOriginal, originalOf, startKeeping } from "./originals.js";
-import { canvasOf, fit, uprightOf } from "./photos.js";
-import { TYPES } from "./pictures.js";
 import { changed, isBusy, outputsOf, ready, request, state } from "./state.js";
-import { submit } from "./upload.js";
 
 const MAX_UPLOADS = 3;
 const MAX_JOBS = 32; // at the server at a time, which refuses more than its own limit
 const STORE_MS = 300;
 const MOST_ADDED = 25; // photos at a time
-const THUMB_SIDE = 480;
 const STORED = "pixelmill.items";
+
+const photoTools = () => import("./photo.js");
+const forgetOriginal = (id) => id && photoTools().then((tools) => tools.forgetOriginal(id));
 
 /** Take photos: a few at once, and of very many the others in between, so that the page stays alive. */
 export async function add(files) {
@@ -66,14 +64,14 @@ export function remove(item) {
 
 /** After a reload: the jobs of this tab, with their photos where those are still kept, else with small copies of them. */
 export async function restore() {
-  startKeeping();
+  photoTools().then(({ startKeeping }) => startKeeping());
   const items = stored();
   if (items.length && !(await areOurs(items))) return;
   for (const item of items) {
     const { signal } = (item.controller = new AbortController());
     state.items.push(item);
     attempt(item, signal, async () => {
-      item.photo.file = await originalOf(item.photo.stored);
+      item.photo.file = await (await photoTools()).originalOf(item.photo.stored);
       await listModels();
       await watch(item, item.job, signal);
     });
@@ -114,6 +112,7 @@ async function accepted(item, signal) {
   try {
     const onPhase = (phase, details) => setPhase(item, phase, details);
     const asked = { ...item.request, ...outputsOf(item.request.model) };
+    const { submit } = await photoTools();
     return await submit(item.photo, asked, { sendOriginal: state.sendOriginal, signal, onPhase });
   } finally {
     item.sendMs = performance.now() - started;
@@ -175,11 +174,9 @@ function wake() {
 
 /** Make a small copy as a data: address for a reload; none if the browser cannot read the photo. */
 async function keepThumb(item) {
-  const upright = !item.thumb && item.photo.file && (await uprightOf(item.photo));
-  if (!upright) return;
-  const [canvas, context] = canvasOf(...fit(upright, THUMB_SIDE));
-  upright.draw(context, canvas.width, canvas.height);
-  item.thumb = canvas.toDataURL(upright.isOpaque ? TYPES.jpeg : TYPES.webp, 0.75);
+  if (item.thumb || !item.photo.file) return;
+  item.thumb = await (await photoTools()).thumbnailOf(item.photo);
+  if (!item.thumb) return;
   store();
   changed(item);
 }
@@ -187,7 +184,7 @@ async function keepThumb(item) {
 /** Keep the photo for a reload, once it is sent. */
 async function keepPhoto({ photo }) {
   if (!photo.file || photo.stored) return;
-  photo.stored = await keepOriginal(photo.file);
+  photo.stored = await (await photoTools()).keepOriginal(photo.file);
   store();
 }
 

@@ -1,6 +1,6 @@
 /** The progress of an item: its stages as a bar, its phase as a sentence, its times once it is done. */
 
-import { percent } from "./pictures.js";
+import { percent } from "./numbers.js";
 
 const STAGES = { send: "Send", queued: "Queue", preprocess: "Prepare", inference: "Infer", postprocess: "Finish" };
 const STAGE_OF = { queued: "queued", preprocessing: "preprocess", inferring: "inference", postprocessing: "postprocess" };

@@ -1,6 +1,5 @@
 /** The main element: drop zone, the current photo with its progress and result, the strip of all photos. */
 
-import { batchBar } from "./batch.js";
 import { takeFiles } from "./intake.js";
 import { add, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
@@ -66,7 +65,11 @@ export function mountWorkbench(element, maxUploadMib) {
   const bench = drawBench(find, viewer, announce);
   const programs = drawPrograms(find(".programs"));
   restore();
-  const drawBatch = gathered(batchBar(find(".all")));
+  let bar; // over many photos: loaded with the second one
+  const drawBatch = gathered(() => {
+    if (state.items.length > 1) bar ??= import("./batch/bar.js").then(({ batchBar }) => batchBar(find(".all")));
+    bar?.then((draw) => draw());
+  });
   listenForKeys(find(".strip"));
   onChange((item) => {
     drawStrip(find(".strip"), item);

@@ -1,6 +1,6 @@
 /** All finished photos as one zip: their files are made a few at a time, and written as they are ready. */
 
-import { save, TYPES } from "../pictures.js";
+import { save, TYPES } from "../photo/pictures.js";
 import { state } from "../state.js";
 import { coloursOf } from "../result/boxes.js";
 import { PLAIN } from "../result/compose.js";

@@ -1,6 +1,6 @@
 /** The ground of a photo, blurred: where the subject was, it continues. As tasks/imaging/ground.py makes it. */
 
-import { canvasOf, fit, Upright } from "../photos.js";
+import { canvasOf, fit, Upright } from "../photo/photos.js";
 
 const SIDE = 512;
 const SIGMA = 10;

@@ -1,7 +1,7 @@
 /** Boxes on a photo: their colours, the places of their labels, and the file that a person downloads. */
 
-import { canvasOf } from "../photos.js";
-import { percent } from "../pictures.js";
+import { canvasOf } from "../photo/photos.js";
+import { percent } from "../numbers.js";
 import { crcOf } from "./png.js";
 
 const MOST_STEPS = 8; // heights of a label by which it may be moved away

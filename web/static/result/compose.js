@@ -1,7 +1,7 @@
 /** What becomes of a cut-out: its crop and its background, and the file that a person gets. */
 
-import { canvasOf } from "../photos.js";
-import { TYPES, written } from "../pictures.js";
+import { canvasOf } from "../photo/photos.js";
+import { TYPES, written } from "../photo/pictures.js";
 import { canWritePng, pngOf } from "./png.js";
 import { drawShadow, shadowOf } from "./shadow.js";
 

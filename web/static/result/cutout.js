@@ -1,6 +1,6 @@
 /** Computes a cut-out from the person's own photo: exactly the pixels that the server's own cut-outs have. */
 
-import { canvasOf, fit, Upright } from "../photos.js";
+import { canvasOf, fit, Upright } from "../photo/photos.js";
 import { blurredGround } from "./blur.js";
 import { isShaped, reachOf, shaped } from "./edge.js";
 import { between, Enlarger, greatest } from "./enlarge.js";

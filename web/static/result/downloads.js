@@ -1,8 +1,8 @@
 /** Files of a result: made here where that is possible, else by the server from the upload that it has. */
 
-import { canWrite, TYPES } from "../pictures.js";
+import { canWrite, TYPES } from "../photo/pictures.js";
 import { lookParams } from "../state.js";
-import { send } from "../upload.js";
+import { send } from "../photo/upload.js";
 import { isShaped } from "./edge.js";
 import { createdPicture, objectOf, openForFiles } from "./sources.js";
 

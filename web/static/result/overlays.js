@@ -1,6 +1,6 @@
 /** What is drawn on a picture and written below it: boxes, labels, notes. */
 
-import { percent } from "../pictures.js";
+import { percent } from "../numbers.js";
 import { make } from "../state.js";
 import { inkOn, labelPlaces, textOf } from "./boxes.js";
 

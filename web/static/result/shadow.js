@@ -1,6 +1,6 @@
 /** A soft shadow below a subject: its matte, blurred and moved down, in black. */
 
-import { canvasOf, fit, Upright } from "../photos.js";
+import { canvasOf, fit, Upright } from "../photo/photos.js";
 import { blurred } from "./edge.js";
 
 const SIDE = 512; // a shadow is too soft for more

@@ -1,9 +1,9 @@
 /** From an item to what the renderer needs: the person's own photo, and the server's objects. */
 
 import { call, follow } from "../api.js";
-import { headerOf, TURNED_HERE } from "../headers.js";
-import { fit, uprightOf } from "../photos.js";
-import { submit } from "../upload.js";
+import { headerOf, TURNED_HERE } from "../photo/headers.js";
+import { fit, uprightOf } from "../photo/photos.js";
+import { submit } from "../photo/upload.js";
 
 /** Notes of a result which say that the server has read the photo otherwise than browsers do. */
 const READ_OTHERWISE = ["adobe_rgb_by_exif", "tone_mapped", "cut_short"];

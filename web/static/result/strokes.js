@@ -4,7 +4,7 @@
  * the size as a share of its longer side.
  */
 
-import { canvasOf } from "../photos.js";
+import { canvasOf } from "../photo/photos.js";
 
 /** Widths of the lines that make a stroke with a soft rim, and how much each covers: 1/4, 1/2, 3/4, all of it. */
 const RINGS = [

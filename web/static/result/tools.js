@@ -1,7 +1,7 @@
 /** The tools below a result: background, crop, edge, shadow, formats. What is chosen stays for the next photo. */
 
-import { canvasOf, uprightOf } from "../photos.js";
-import { percent } from "../pictures.js";
+import { canvasOf, uprightOf } from "../photo/photos.js";
+import { percent } from "../numbers.js";
 import { t } from "../words.js";
 import { place, PLAIN } from "./compose.js";
 

@@ -1,7 +1,7 @@
 /** Shows one result: before and after, the tools, zoom, boxes, labels, downloads. */
 
 import { store } from "../items.js";
-import { canWrite, save, TYPES } from "../pictures.js";
+import { canWrite, save, TYPES } from "../photo/pictures.js";
 import { changed, state } from "../state.js";
 import { t, translated } from "../words.js";
 import { coloursOf, countsOf } from "./boxes.js";

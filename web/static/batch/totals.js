@@ -1,6 +1,6 @@
 /** What there is to say of many photos: how many are done, and how long the rest takes. */
 
-import { isBusy } from "./state.js";
+import { isBusy } from "../state.js";
 
 /** Codes of errors that another try does not mend: the file itself is wrong. */
 const LASTING = ["bad_input", "bad_image", "decode_failed", "unsupported_type", "too_large", "empty", "model_failure", "poison"];

@@ -1,12 +1,11 @@
-/** Shares in per cent, and pictures as files. */
+/** Pictures as files. */
 
-import { canvasOf } from "./photos.js";
+import { canvasOf, fit, uprightOf } from "./photos.js";
 
 export const TYPES = { png: "image/png", webp: "image/webp", jpeg: "image/jpeg", avif: "image/avif" };
 const QUALITY = 0.92;
-
-/** `97 %`, near 0 and 1 `99.7 %`; rounded down there, so that only certainty is 100 %. */
-export const percent = (share) => `${share >= 0.01 && share < 0.99 ? Math.round(share * 100) : Math.floor(share * 1000) / 10} %`;
+const THUMB_SIDE = 480;
+const THUMB_QUALITY = 0.75;
 
 /** Canvas -> Blob; rejects if the canvas is too large for this browser, or cannot be written as that type. */
 export async function written(canvas, type, quality = QUALITY) {
@@ -32,4 +31,13 @@ export function save(blob, name, keep_ms = 10_000) {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), keep_ms);
+}
+
+/** A small copy of a photo as a data: address; null if the browser cannot read the photo. */
+export async function thumbnailOf(photo) {
+  const upright = await uprightOf(photo);
+  if (!upright) return null;
+  const [canvas, context] = canvasOf(...fit(upright, THUMB_SIDE));
+  upright.draw(context, canvas.width, canvas.height);
+  return canvas.toDataURL(upright.isOpaque ? TYPES.jpeg : TYPES.webp, THUMB_QUALITY);
 }

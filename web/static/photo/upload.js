@@ -1,6 +1,6 @@
 /** Uploads a photo to S3 by a signed URL: hash, shrink if that helps, PUT. The web process gets no image bytes. */
 
-import { ApiError, call, retry } from "./api.js";
+import { ApiError, call, retry } from "../api.js";
 import { headerOf } from "./headers.js";
 import { canvasOf, fit, uprightOf } from "./photos.js";
 import { canWrite, TYPES, written } from "./pictures.js";

@@ -1,9 +1,9 @@
 /** The bar over many photos: how far they are, and what can be done with all of them. */
 
-import { run, stop } from "./items.js";
-import { duration } from "./progress.js";
-import { isBusy, make, state } from "./state.js";
-import { t } from "./words.js";
+import { run, stop } from "../items.js";
+import { duration } from "../progress.js";
+import { isBusy, make, state } from "../state.js";
+import { t } from "../words.js";
 import { canRetry, Pace, totalsOf } from "./totals.js";
 
 const MARKUP = `<div class="batch" hidden>
@@ -65,7 +65,7 @@ function zipButton(find) {
     controller = new AbortController();
     draw();
     try {
-      const { downloadAll } = await import("./batch/archive.js");
+      const { downloadAll } = await import("./archive.js");
       const onProgress = (done, count) => say(t("{done} of {count} files are in the archive.", { done, count }));
       const failed = await downloadAll(items, find("select").value, { signal: controller.signal, onProgress });
       say(failed.length ? t("These could not be made: {names}.", { names: failed.join(", ") }) : t("The archive is complete."));
