@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from stack import REPOSITORY, Stack
 
-from storage import api_keys, keys
+from storage import api_keys, keys, sessions, users
 from storage.redis.calls import SyncRedis
 
 sys.path.insert(0, str(REPOSITORY / "tests" / "bench"))
@@ -64,11 +64,22 @@ def owned(stack: Stack, ada: httpx.Client) -> dict[str, str]:
     assert isinstance(upload, bytes)
     key = ada.post("/api/v1/me/keys", json={}).json()
     return {
+        "session_id": session_of(stack, "ada-who-owns-it"),
         "job_id": job["id"],
         "share_id": share["id"],
         "key_id": key["id"],
         "upload": upload.decode(),
     }
+
+
+def session_of(stack: Stack, user: str) -> str:
+    """The id of a session of this user, who has an account too."""
+    link, token = SyncRedis(stack.state), sessions.new_token()
+    link.do(users.add(user, "a photo of nine herons"))
+    origin = sessions.Origin("account", "open", "127.0.0.0/24", "a browser")
+    epoch = link.do(users.credentials(user)).epoch
+    assert link.do(sessions.begin(user, token, epoch, origin, sessions.Life(600, 600)))
+    return sessions.id_of(token)
 
 
 def _client(stack: Stack, key: str, user: str) -> Iterator[httpx.Client]:
@@ -108,7 +119,9 @@ def still_there(ada: httpx.Client, owned: Mapping[str, str]) -> bool:
     job = ada.get(f"/api/v1/jobs/{owned['job_id']}").json()
     shares = [share["id"] for share in ada.get("/api/v1/shares").json()["shares"]]
     own_keys = [key["id"] for key in ada.get("/api/v1/me/keys").json()["keys"]]
-    return job["state"] == "done" and owned["share_id"] in shares and owned["key_id"] in own_keys
+    signed_in = [item["id"] for item in ada.get("/api/v1/me/sessions").json()["sessions"]]
+    assert owned["share_id"] in shares and owned["key_id"] in own_keys
+    return job["state"] == "done" and owned["session_id"] in signed_in
 
 
 def test_every_id_in_a_path_of_the_document_is_one_that_is_tried_here(

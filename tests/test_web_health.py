@@ -126,6 +126,7 @@ def test_a_publisher_that_raised_answers_503_and_then_works(mill: Stack) -> None
         link = SyncRedis(mill.state)
         link.do(catalogue.announce("cpu@host", {"queues": ["cpu"]}, {}))
         link.do(catalogue.announce("gpu@host", {"queues": ["gpu.toy"]}, {"toy": CARD}))
+        until(lambda: any(model["live"] for model in client.get("/api/v1/models").json()["models"]))
         answers = []
         for number in range(2):
             began = time.monotonic()
