@@ -1,6 +1,9 @@
 """What a person does on the page."""
 
 import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +47,22 @@ def downloaded(page: Page, button: str, folder: Path) -> Image.Image:
     waiting.value.save_as(path)
     with Image.open(path) as picture:
         return picture.copy()
+
+
+@contextmanager
+def tasks_ms(page: Page) -> Iterator[list[float]]:
+    """Fills the list with the CPU time of each task of the page's main thread, when it ends.
+
+    By the CPU's clock, as other programs make each task longer by that of the wall.
+    """
+    browser = page.context.browser
+    assert browser
+    browser.start_tracing(page=page, categories=["toplevel"])
+    tasks: list[float] = []
+    yield tasks
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    named = [event for event in events if event["name"] == "thread_name"]
+    main = [event for event in named if event["args"]["name"] == "CrRendererMain"]
+    threads = {(event["pid"], event["tid"]) for event in main}
+    timed = [event for event in events if "tdur" in event]
+    tasks += [event["tdur"] / 1000 for event in timed if (event["pid"], event["tid"]) in threads]
