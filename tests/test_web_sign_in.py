@@ -195,7 +195,7 @@ def test_what_an_admin_changes_ends_sessions_everywhere(
 
 
 def test_a_disabled_user_gets_in_by_no_way_until_enabled(mill: Mill) -> None:
-    name = mill.add("off")
+    name = mill.add("switched-off")
     mill.link.do(api_keys.add("key-of-off", name))
     key = {"Authorization": "Bearer key-of-off"}
     assert httpx.get(f"{mill.url}/api/v1/models", headers=key).status_code == 200
@@ -285,7 +285,7 @@ def test_the_api_lists_the_browsers_and_ends_one_or_all(mill: Mill) -> None:
 
 
 def test_nobody_ends_the_sessions_of_another_or_from_another_site(mill: Mill) -> None:
-    ada, eve = mill.browser(mill.add("ada-2")), mill.browser(mill.add("eve"))
+    ada, eve = mill.browser(mill.add("ada-2")), mill.browser(mill.add("eve-2"))
     [of_ada] = re.findall(r'name="id" value="([0-9a-f]{32})"', ada.get("/account").text)
     foreign = {"origin": "https://evil.example"}
 
