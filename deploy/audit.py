@@ -33,21 +33,16 @@ def audit(
     """Show who did what, on which id, from which network; with --json all of it, oldest first."""
     import json
 
-    import redis
-
     from storage import audit as log
-    from storage.redis.calls import SyncRedis
-    from tasks.settings import settings
+    from tasks.clients import state
 
-    client = redis.Redis.from_url(settings().state_url, socket_timeout=5)
-    state = SyncRedis(client, "the state Redis")
     since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0
     wanted = log.Filter(user, action, max(since_ms, 0))
     if as_json:
-        for event in oldest_first(state, wanted):
+        for event in oldest_first(state(), wanted):
             print(json.dumps(log.as_json(event)))
         return
-    for event in islice(newest_first(state, wanted), lines):
+    for event in islice(newest_first(state(), wanted), lines):
         print(line(event))
 
 

@@ -1,42 +1,40 @@
 """What `pixelmill users quota` does in the state Redis."""
 
 import json
-from dataclasses import replace
 
-import redis
-
-from storage import audit, quotas, users
+from deploy.accounts import check_account
+from storage import audit, quotas
 from storage.audit import COMMAND_LINE
 from storage.quota_kinds import NAMES, Name
 from storage.quotas import Allowance
-from storage.redis.calls import SyncRedis
 from storage.redis.durable import do_durably
+from tasks.clients import state
 from tasks.errors import BadInput
-from tasks.settings import MIB, settings
+from tasks.settings import MIB
 from web.jobs.quotas import defaults
 
 
 def set_quota(user: str, name: str, value: float | None) -> None:
     """Set one quota of an account, in images, MiB or jobs; 0: no limit, None: the default."""
-    link, kind = _state(), _kind(name)
-    _check_account(link, user)
+    kind = _kind(name)
+    check_account(user)
     most = round((value or 0) * (MIB if "bytes" in name else 1))
     if value and not most:
         raise BadInput(f"{value} is less than 1")
     call = quotas.unset_own(user, kind) if value is None else quotas.set_own(user, kind, most)
-    do_durably(link, call)
-    link.do(audit.record(f"quota.{kind}", replace(COMMAND_LINE), user, "ok"))
+    do_durably(state(), call)
+    state().do(audit.record(f"quota.{kind}", COMMAND_LINE, user, "ok"))
 
 
 def as_text(user: str) -> str:
     """All quotas of a user, one a line."""
-    own = _state().do(quotas.own(user))
+    own = state().do(quotas.own(user))
     return "\n".join(_line(item, is_own=item.name in own) for item in _read(user))
 
 
 def as_json(user: str) -> str:
     """All quotas of a user as JSON, in images, bytes and jobs."""
-    own = _state().do(quotas.own(user))
+    own = state().do(quotas.own(user))
     body = {
         item.name: {
             "limit": item.most or None,
@@ -50,9 +48,8 @@ def as_json(user: str) -> str:
 
 
 def _read(user: str) -> list[Allowance]:
-    link = _state()
-    _check_account(link, user)
-    return link.do(quotas.read(user, defaults()))
+    check_account(user)
+    return state().do(quotas.read(user, defaults()))
 
 
 def _line(item: Allowance, *, is_own: bool) -> str:
@@ -69,13 +66,3 @@ def _amount(name: str, value: int) -> str:
 def _kind(name: str) -> Name:
     [kind] = [kind for kind in NAMES if kind == name]
     return kind
-
-
-def _check_account(link: SyncRedis, user: str) -> None:
-    if link.do(users.user(user)) is None:
-        raise BadInput(f"no account {user!r}")
-
-
-def _state() -> SyncRedis:
-    client = redis.Redis.from_url(settings().state_url, socket_timeout=5)
-    return SyncRedis(client, "the state Redis")

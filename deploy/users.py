@@ -2,12 +2,12 @@
 
 import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from deploy import user_quota
+from deploy.client.command import AsJson
 
 if TYPE_CHECKING:
     from storage.redis.calls import Call
@@ -46,7 +46,7 @@ def add(name: Name, role: Role = "user", ask: Ask = False) -> None:
 
 @app.command("list", epilog="Example: pixelmill users list --json")
 def list_users(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the users: name, role, how they sign in, when last."""
     import json
@@ -222,4 +222,6 @@ def _show(password: str, ask: bool) -> None:
 
 
 def _day(at_ms: float) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}" if at_ms else "never"
+    from storage.times import day
+
+    return day(at_ms) if at_ms else "never"

@@ -5,13 +5,16 @@ SHA-256 without salt is enough, as a key is 256 random bits: nobody can try them
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from storage import keys
 from storage.redis.answers import fields
 from storage.redis.calls import ARRAY, MAYBE_ARRAY, NUMBER, Call, script
+from storage.times import rfc3339
+from storage.users import Role, as_role
 
 Scope = Literal["run", "read", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -26,6 +29,7 @@ SHORTEST = 32
 """A key with fewer characters shows nothing of itself."""
 MOST_KEYS = 100
 """Of one user."""
+DAY_MS = 86_400_000
 USED_EVERY_MS = 60_000
 """How often the time of a key's last use is written."""
 
@@ -48,12 +52,47 @@ class ApiKey:
     """0: never."""
     used_ms: int
     """To the minute; 0: never."""
-    role: str = "user"
+    role: Role = "user"
     """Of the account."""
 
     def has_expired(self, now_ms: float) -> bool:
         """Whether it opens nothing any more."""
         return bool(self.expires_ms) and self.expires_ms <= now_ms
+
+
+class KeyBody(TypedDict):
+    """web/api/me_schemas.py: Key."""
+
+    id: str
+    name: str
+    prefix: str
+    scopes: Sequence[Scope]
+    created: str
+    expires: str | None
+    last_used: str | None
+
+
+def as_json(key: ApiKey, timespec: Literal["seconds", "milliseconds"] = "milliseconds") -> KeyBody:
+    """A key with the names of the API."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": ordered(key.scopes),
+        "created": rfc3339(key.created_ms, timespec),
+        "expires": rfc3339(key.expires_ms, timespec) if key.expires_ms else None,
+        "last_used": rfc3339(key.used_ms, timespec) if key.used_ms else None,
+    }
+
+
+def ordered(scopes: Collection[str]) -> list[Scope]:
+    """Those of SCOPES that are among these."""
+    return [scope for scope in SCOPES if scope in scopes]
+
+
+def expiry_ms(days: float | None) -> int:
+    """When a key expires that is made now for so many days; 0: never, as without any days."""
+    return int(time.time() * 1000 + days * DAY_MS) if days else 0
 
 
 def new_secret() -> str:
@@ -84,7 +123,7 @@ def add(
         "user": user,
         "name": name,
         "prefix": secret[:SHOWN] if len(secret) >= SHORTEST else "",
-        "scopes": " ".join(scope for scope in SCOPES if scope in set(scopes)),
+        "scopes": " ".join(ordered(set(scopes))),
         "expires": str(expires_ms),
     }
     values = {"record": record, "digest": digest, "most": MOST_KEYS}
@@ -133,5 +172,5 @@ def _key(answer: Any) -> ApiKey:
         created_ms=int(record["created"]),
         expires_ms=int(record["expires"]),
         used_ms=int(record.get("used", 0)),
-        role=record.get("role", "user"),
+        role=as_role(record.get("role")),
     )

@@ -7,13 +7,13 @@ file name, no secret, and no client's whole address.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Protocol
 
 from storage import keys
 from storage.redis.answers import fields, text
 from storage.redis.calls import ARRAY, NUMBER, TEXT, Call, command
+from storage.times import rfc3339
 
 MOST = 1_000_000
 """Events that are kept unless a setting says otherwise: about 200 MB of the state Redis."""
@@ -149,10 +149,9 @@ def network_of(address: str) -> str:
 
 def as_json(event: Event) -> dict[str, str]:
     """An event with the names of the API."""
-    at = datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(timespec="milliseconds")
     return {
         "id": event.id,
-        "at": at,
+        "at": rfc3339(event.at_ms),
         "user": event.user,
         "kind": event.kind,
         "action": event.action,

@@ -14,7 +14,7 @@ from typing import Any
 from storage import keys
 from storage.redis.answers import texts
 from storage.redis.calls import ARRAY, NUMBER, Call, command, script
-from storage.users import Kind, Role
+from storage.users import Kind, Role, as_role
 
 MOST = 50
 """Sessions of a user at a time; a further sign-in ends the oldest one."""
@@ -105,7 +105,7 @@ def use(user: str, session_id: str, *, mode: str, life: Life) -> Call[Known | No
         if not answer:
             return None
         kind, role = texts(answer)
-        return Known(user, kind, "admin" if role == "admin" else "user")  # type: ignore[arg-type]  # as begun
+        return Known(user, kind, as_role(role))  # type: ignore[arg-type]  # as begun
 
     return script("use_session", parse, names, values, kinds=ARRAY)
 

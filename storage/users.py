@@ -20,6 +20,11 @@ Kind = Literal["account", "oidc", "proxy"]
 """By what a user signs in: a password of ours, an OpenID provider, or a proxy in front."""
 
 
+def as_role(text: str | None) -> Role:
+    """What a record says of a role; whoever is no admin is a user."""
+    return "admin" if text == "admin" else "user"
+
+
 @dataclass(frozen=True)
 class Account:
     """What requests need to know of a user."""
@@ -125,7 +130,7 @@ def provision(user: str, kind: Kind, subject: str = "", role: Role | None = None
 
     def parse(answer: Sequence[Any]) -> Provided:
         outcome, of_user, epoch = texts(answer)
-        return Provided(outcome, "admin" if of_user == "admin" else "user", epoch)
+        return Provided(outcome, as_role(of_user), epoch)
 
     return script("provision_user", parse, [keys.user(user)], values, kinds=ARRAY)
 
@@ -185,7 +190,7 @@ def _change(
 def _account(answer: Sequence[Any]) -> Account:
     role, disabled, created = (maybe_text(word) for word in answer)
     exists = role is not None or created is not None
-    return Account("admin" if role == "admin" else "user", disabled == "1", exists)
+    return Account(as_role(role), disabled == "1", exists)
 
 
 def _credentials(answer: Sequence[Any]) -> Credentials:
@@ -197,7 +202,7 @@ def _user(name: str, record: Mapping[str, str]) -> User:
     kind = record.get("kind", "account")
     return User(
         name=name,
-        role="admin" if record.get("role") == "admin" else "user",
+        role=as_role(record.get("role")),
         kind=kind if kind in ("oidc", "proxy") else "account",  # type: ignore[arg-type]  # one of three
         is_disabled=record.get("disabled") == "1",
         created_ms=float(record.get("created", 0)),

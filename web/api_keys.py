@@ -13,7 +13,11 @@ from storage.api_keys import (
 from storage.api_keys import MOST_KEYS as MOST_KEYS
 from storage.api_keys import SCOPES as SCOPES
 from storage.api_keys import ApiKey as ApiKey
+from storage.api_keys import KeyBody as KeyBody
 from storage.api_keys import Scope as Scope
+from storage.api_keys import as_json as as_json
+from storage.api_keys import expiry_ms as expiry_ms
+from storage.api_keys import ordered as ordered
 from storage.audit import Actor
 from storage.redis.calls import AsyncRedis
 from storage.redis.durable import DurableRedis

@@ -1,8 +1,6 @@
 """Me: who asks, what they may do, and their API keys."""
 
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Literal, TypedDict
 
 from fastapi import APIRouter, Path, Request
@@ -11,7 +9,7 @@ from starlette.responses import Response
 from tasks.errors import BadInput
 from web.api import me_schemas, schemas
 from web.api.routing import ParsedRoute
-from web.api_keys import MOST_KEYS, SCOPES, ApiKey, api_keys_of
+from web.api_keys import MOST_KEYS, KeyBody, api_keys_of, as_json, expiry_ms, ordered
 from web.errors import json_response
 from web.jobs.quotas import Allowance
 from web.jobs.retention import Retention, retention
@@ -24,7 +22,6 @@ from web.text import shown
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
-DAY_MS = 86_400_000
 KeyId = Annotated[
     str,
     Path(
@@ -55,18 +52,6 @@ class MeBody(TypedDict):
     limits: Mapping[str, LimitBody]
 
 
-class KeyBody(TypedDict):
-    """me_schemas.Key."""
-
-    id: str
-    name: str
-    prefix: str
-    scopes: Sequence[str]
-    created: str
-    expires: str | None
-    last_used: str | None
-
-
 class NewKeyBody(KeyBody):
     """me_schemas.NewKey."""
 
@@ -81,7 +66,7 @@ async def get_me(request: Request) -> Response:
         "user": identity.user,
         "kind": identity.kind,
         "role": identity.role,
-        "scopes": _in_order(identity.scopes),
+        "scopes": ordered(identity.scopes),
         "kept": retention(),
         "limits": {
             item.name: _limit(item)
@@ -95,7 +80,7 @@ async def get_me(request: Request) -> Response:
 async def list_keys(request: Request) -> Response:
     """Your API keys, the oldest first. The keys themselves are not known to the server."""
     found = await api_keys_of(request).of_user(identity_of(request).user)
-    return json_response({"keys": [_key(key) for key in found]})
+    return json_response({"keys": [as_json(key) for key in found]})
 
 
 @router.post(
@@ -114,9 +99,8 @@ async def add_key(request: Request, body: me_schemas.KeyRequest) -> Response:
     """
     identity = identity_of(request)
     _check_scopes(identity, body.scopes)
-    expires_ms = int(time.time() * 1000 + body.days * DAY_MS) if body.days else 0
     made = await api_keys_of(request).add(
-        identity, name=body.name, scopes=body.scopes, expires_ms=expires_ms
+        identity, name=body.name, scopes=body.scopes, expires_ms=expiry_ms(body.days)
     )
     if made is None:
         raise BadInput(
@@ -126,7 +110,7 @@ async def add_key(request: Request, body: me_schemas.KeyRequest) -> Response:
             hint="Delete some that are not in use.",
         )
     secret, key = made
-    new: NewKeyBody = {**_key(key), "key": secret}
+    new: NewKeyBody = {**as_json(key), "key": secret}
     return json_response(new, 201, {"cache-control": "no-store"})
 
 
@@ -158,23 +142,3 @@ def _limit(item: Allowance) -> LimitBody:
         "window_s": item.window_s or None,
         "resets_in_s": item.resets_in_s or None,
     }
-
-
-def _key(key: ApiKey) -> KeyBody:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "prefix": key.prefix,
-        "scopes": _in_order(key.scopes),
-        "created": _date(key.created_ms),
-        "expires": _date(key.expires_ms) if key.expires_ms else None,
-        "last_used": _date(key.used_ms) if key.used_ms else None,
-    }
-
-
-def _in_order(scopes: frozenset[str]) -> list[str]:
-    return [scope for scope in SCOPES if scope in scopes]
-
-
-def _date(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,12 +1,13 @@
 """The browsers on which one has signed in: to see them, and to sign them out."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from storage.times import rfc3339
 from tasks.errors import BadInput
 from web.accounts import Session, accounts_of
 from web.api import schemas
@@ -75,14 +76,10 @@ async def end_session(request: Request, session_id: SessionId) -> Response:
 def _body(session: Session, own: str | None) -> dict[str, object]:
     return {
         "id": session.id,
-        "began": _time(session.began_ms),
-        "last_used": _time(session.seen_ms),
-        "ends": _time(session.ends_ms),
+        "began": rfc3339(session.began_ms, "seconds"),
+        "last_used": rfc3339(session.seen_ms, "seconds"),
+        "ends": rfc3339(session.ends_ms, "seconds"),
         "network": session.network,
         "browser": session.agent,
         "is_this": session.id == own,
     }
-
-
-def _time(at_ms: float) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")

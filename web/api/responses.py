@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, NotRequired, TypedDict, cast
 
 import orjson
@@ -13,6 +12,7 @@ from storage.catalogue import BatchCost, Catalogue, ModelCard
 from storage.jobs.result import StoredObject, StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
+from storage.times import rfc3339
 from tasks.errors import JobError
 from tasks.imaging.notes import Note, described
 from tasks.message import ErrorRecord
@@ -134,7 +134,7 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
     error: ErrorRecord | None = orjson.loads(fields["error"]) if fields.get("error") else None
     return {
         "id": fields["id"],
-        "created": _date(fields["created"]),
+        "created": rfc3339(float(fields["created"])),
         "state": state,
         "model": fields["model"],
         "params": orjson.Fragment(fields["params"]),  # JSON already
@@ -215,11 +215,6 @@ def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
     body["notes"] = described(result.get("notes", ()))
     body["thumbnail"] = shown(small) if small else None
     return cast(ResultBody, {**body, "objects": images})
-
-
-def _date(ms: str) -> str:
-    """A time in ms since 1970, as RFC 3339 writes it."""
-    return datetime.fromtimestamp(float(ms) / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _timings(fields: Mapping[str, str]) -> Mapping[str, float]:

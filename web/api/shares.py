@@ -1,11 +1,11 @@
 """Links to single pictures: make, list, revoke, and what whoever has one sees."""
 
-from datetime import UTC, datetime
 from typing import Any, TypedDict, cast
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from storage.times import rfc3339
 from tasks.errors import BadInput
 from tasks.settings import settings
 from web.api import schemas, share_schemas
@@ -119,10 +119,6 @@ def _body(share: Share, origin: str) -> ShareBody:
         "job": share.job,
         "object": share.object,
         "url": f"{origin}{PATH}/{token_of(share.id)}",
-        "created": _date(share.created_ms),
-        "expires": _date(share.expires_ms),
+        "created": rfc3339(share.created_ms, "seconds"),
+        "expires": rfc3339(share.expires_ms, "seconds"),
     }
-
-
-def _date(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")

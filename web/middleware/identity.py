@@ -189,8 +189,7 @@ class Identities:
                 "this API key is not known, or it has ended",
                 hint="Check the key for typing errors, or make another.",
             )
-        role: Role = "admin" if found.role == "admin" else "user"
-        return Identity(found.user, "key", role, found.scopes, None, client_of(scope))
+        return Identity(found.user, "key", found.role, found.scopes, None, client_of(scope))
 
 
 class Identify:

@@ -1,7 +1,7 @@
 """Scopes: what an API key may do. Which request needs which scope is decided here alone."""
 
 from tasks.errors import JobError
-from web.api_keys import SCOPES, Scope
+from web.api_keys import SCOPES, Scope, ordered
 from web.middleware.hosts import SAFE_METHODS
 
 ALL_SCOPES: frozenset[str] = frozenset(SCOPES)
@@ -29,7 +29,7 @@ def needed(method: str, path: str) -> Scope:
 def check(wanted: Scope, scopes: frozenset[str]) -> None:
     """Raise NotAllowed unless the scope is among these."""
     if wanted not in scopes:
-        own = ", ".join(scope for scope in SCOPES if scope in scopes) or "none"
+        own = ", ".join(ordered(scopes)) or "none"
         raise NotAllowed(
             f"this API key lacks the scope `{wanted}`; it has: {own}",
             code="missing_scope",

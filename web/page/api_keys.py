@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from html import escape
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
+from storage.times import day
 from tasks.errors import BadInput
-from web.api_keys import DEFAULT_SCOPES, MOST_KEYS, SCOPES, ApiKey, api_keys_of
+from web.api.me_schemas import MAX_NAME
+from web.api_keys import DEFAULT_SCOPES, MOST_KEYS, SCOPES, ApiKey, api_keys_of, expiry_ms, ordered
 from web.middleware.identity import identity_of
 from web.middleware.scopes import check
 from web.middleware.validation import KEY_ID, is_text, matches
@@ -19,8 +20,6 @@ from web.page.html import alert, document
 router = APIRouter(prefix="/account/keys", include_in_schema=False)
 
 DAYS = (30, 90, 365)
-DAY_MS = 86_400_000
-MAX_NAME = 64
 MEANING = {
     "read": "see jobs, results and limits",
     "run": "hand in, cancel and delete work",
@@ -58,10 +57,9 @@ async def add(
         _check(name, days, scope)
     except BadInput as error:
         return await _page(request, alert(f"{str(error).capitalize()}."), error.status)
-    for wanted in SCOPES:
-        if wanted in scope:
-            check(wanted, identity.scopes)
-    expires_ms = int(time.time() * 1000 + int(days) * DAY_MS) if days else 0
+    for wanted in ordered(scope):
+        check(wanted, identity.scopes)
+    expires_ms = expiry_ms(int(days or 0))
     made = await api_keys_of(request).add(identity, name=name, scopes=scope, expires_ms=expires_ms)
     if made is None:
         message = f"You have {MOST_KEYS} keys already: revoke some that are not in use."
@@ -117,17 +115,13 @@ def _days(days: int | None) -> str:
 
 def _row(key: ApiKey) -> str:
     has_ended = key.has_expired(time.time() * 1000)
-    ends = f", {'ended' if has_ended else 'ends'} {_day(key.expires_ms)}" if key.expires_ms else ""
+    ends = f", {'ended' if has_ended else 'ends'} {day(key.expires_ms)}" if key.expires_ms else ""
     return KEY.format(
         id=escape(key.id),
         name=escape(key.name or "without a name"),
         prefix=escape(f"{key.prefix}…") if key.prefix else "",
-        scopes="may " + ", ".join(MEANING[scope] for scope in SCOPES if scope in key.scopes),
-        created=_day(key.created_ms),
-        used=f"last used {_day(key.used_ms)}" if key.used_ms else "never used",
+        scopes="may " + ", ".join(MEANING[scope] for scope in ordered(key.scopes)),
+        created=day(key.created_ms),
+        used=f"last used {day(key.used_ms)}" if key.used_ms else "never used",
         ends=ends,
     )
-
-
-def _day(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d}"

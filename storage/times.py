@@ -1,0 +1,14 @@
+"""Times as text. All of ours are in ms since 1970, by the clock of Redis."""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+
+def rfc3339(ms: float, timespec: Literal["seconds", "milliseconds"] = "milliseconds") -> str:
+    """The time for programs, in UTC, as RFC 3339 writes it."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec=timespec)
+
+
+def day(ms: float) -> str:
+    """The day for people, in UTC: `2026-11-29`."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}"
