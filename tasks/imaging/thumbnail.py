@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image as Picture
 
+from tasks.imaging import geometry
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.sinks import Encoded
 from tasks.imaging.types import Alpha, Image
@@ -19,8 +20,7 @@ def thumbnail(image: Image, matte: Alpha | None) -> Encoded:
 
     With a matte (H x W, 0..255, of any size) its transparency is that of the cut-out.
     """
-    scale = min(1.0, SIDE / max(image.shape[:2]))
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    height, width = geometry.fit(image.shape[0], image.shape[1], SIDE)
     small = _resized(image, height, width)
     if matte is not None:
         small = np.dstack([small, _resized(np.asarray(matte, np.uint8), height, width)])

@@ -12,7 +12,7 @@ from web.accounts import Session, accounts_of
 from web.middleware import cookies
 from web.middleware.identity import Identity, identity_of
 from web.middleware.validation import MAX_PASSWORD, OBJECT_ID, is_text, matches
-from web.page.html import alert, document
+from web.page.html import alert, document, sentence
 from web.sign_in import WeakPassword, WrongPassword, client_in, sign_in_of
 
 router = APIRouter(prefix="/account", include_in_schema=False)
@@ -58,7 +58,7 @@ async def change(
         token = await sign_in_of(request).by_password(identity.user, new, client, is_valid=True)
     except JobError as error:
         status = 422 if isinstance(error, WrongPassword) else error.status
-        return await _page(request, _sentence(error), status)
+        return await _page(request, sentence(error), status)
     answer = document("account", f"<h1>{escape(identity.user)}</h1><p>{DONE}</p>{BACK}")
     answer.headers.append("set-cookie", cookies.set_session(identity.user, token))
     return answer
@@ -123,7 +123,3 @@ def _row(session: Session, identity: Identity) -> str:
 
 def _time(at_ms: float) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
-
-
-def _sentence(error: JobError) -> str:
-    return f"{str(error).capitalize()}. {error.hint or ''}"

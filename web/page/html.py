@@ -4,6 +4,8 @@ from html import escape
 
 from starlette.responses import HTMLResponse
 
+from tasks.errors import JobError
+
 HEAD = (
     '<!doctype html><html lang="en"><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width"><title>Pixelmill: {title}</title>'
@@ -18,6 +20,11 @@ def document(
     """A page with this body, which is HTML; `title` is text. No copy of it is kept anywhere."""
     text = f"{HEAD.format(title=escape(title))}{body}</main></html>"
     return HTMLResponse(text, status, {"cache-control": "no-store", **(headers or {})})
+
+
+def sentence(error: JobError) -> str:
+    """What went wrong and what to do, for people."""
+    return f"{str(error).capitalize()}. {error.hint or ''}"
 
 
 def alert(message: str) -> str:

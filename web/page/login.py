@@ -13,7 +13,7 @@ from web.middleware import cookies
 from web.middleware.identity import NotSignedIn, identities_of
 from web.middleware.page_routes import LOGIN
 from web.middleware.validation import HEAD, MAX_PASSWORD, USER, is_text, matches
-from web.page.html import alert, document
+from web.page.html import alert, document, sentence
 from web.sign_in import client_in, sign_in_of
 
 router = APIRouter(include_in_schema=False)
@@ -91,7 +91,6 @@ async def _token(request: Request, user: str, password: str) -> str:
 
 
 def _refusal(error: JobError) -> Response:
-    message = f"{str(error).capitalize()}. {error.hint or ''}"
     seconds = error.retry_after_s if isinstance(error, Unavailable) else 0
     headers = retry_after(error.status, seconds)
-    return document("sign in", FORM.format(alert=alert(message)), error.status, headers)
+    return document("sign in", FORM.format(alert=alert(sentence(error))), error.status, headers)

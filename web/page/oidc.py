@@ -9,7 +9,7 @@ from web.middleware import cookies
 from web.middleware.hosts import own_origin
 from web.middleware.validation import HEAD
 from web.oidc import CALLBACK, failed, oidc_of
-from web.page.html import alert, document
+from web.page.html import alert, document, sentence
 from web.sign_in import client_in, sign_in_of
 
 router = APIRouter(include_in_schema=False)
@@ -43,9 +43,8 @@ async def finish(request: Request, state: str = "", code: str = "", error: str =
 
 def refusal(error: JobError) -> Response:
     """Why nobody was signed in, and a way to try again."""
-    message = f"{str(error).capitalize()}. {error.hint or ''}"
     again = '<p><a class="button" href="/login/start">Sign in</a></p>'
-    return document("sign in", f"<h1>Pixelmill</h1>{alert(message)}{again}", error.status)
+    return document("sign in", f"<h1>Pixelmill</h1>{alert(sentence(error))}{again}", error.status)
 
 
 def _check_browser(request: Request, state: str) -> None:

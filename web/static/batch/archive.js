@@ -1,10 +1,10 @@
 /** All finished photos as one zip: their files are made a few at a time, and written as they are ready. */
 
-import { save, TYPES } from "../photo/pictures.js";
+import { save } from "../photo/pictures.js";
 import { state } from "../state.js";
 import { coloursOf } from "../result/boxes.js";
 import { PLAIN } from "../result/compose.js";
-import { blobOf, nameOf } from "../result/downloads.js";
+import { blobOf, boxedBlobOf, nameOf } from "../result/downloads.js";
 import { Renderer } from "../result/renderer.js";
 import { openResult } from "../result/sources.js";
 import { newSink, sweep, Zip } from "./zip.js";
@@ -60,8 +60,7 @@ async function resultOf(renderer, item, kind) {
   const opened = await openResult(renderer, item);
   const boxes = result.data?.faces ?? [];
   if (result.kind === "boxes" && opened.size) {
-    const asked = { key: opened.key, boxes, colours: [...coloursOf(boxes)], width: result.width, type: TYPES[kind] };
-    return (await renderer.call("boxedFile", asked)).blob;
+    return boxedBlobOf(renderer, opened, { result, boxes, colours: coloursOf(boxes) }, kind);
   }
   if (!opened.hasCutout) return new Blob([JSON.stringify(item.job, null, 2)], { type: "application/json" });
   return blobOf(renderer, { item, opened, look: state.look ?? PLAIN, strokes: item.strokes ?? [] }, kind, () => {});

@@ -16,6 +16,12 @@ export async function blobOf(renderer, { item, opened, look, strokes }, kind, sa
   return blob;
 }
 
+/** A photo with boxes drawn on it as a file of `kind`. */
+export async function boxedBlobOf(renderer, { key }, { result, boxes, colours }, kind) {
+  const asked = { key, boxes, colours: [...colours], width: result.width, type: TYPES[kind] };
+  return (await renderer.call("boxedFile", asked)).blob;
+}
+
 /** The name of a result's file. */
 export function nameOf({ name, job: { result } }, kind, blob) {
   const what = { mask: "mask", json: "result" }[kind] ?? (result.objects?.alpha ? "cutout" : result.kind);

@@ -8,7 +8,7 @@ import { coloursOf, countsOf } from "./boxes.js";
 import { Brush } from "./brush.js";
 import { PLAIN } from "./compose.js";
 import { Detail } from "./detail.js";
-import { blobOf, nameOf } from "./downloads.js";
+import { blobOf, boxedBlobOf, nameOf } from "./downloads.js";
 import { MARKUP, possibleActs, show, sizeOf } from "./frame.js";
 import { gestures } from "./gestures.js";
 import { drawBoxes, drawLabels, drawNotes } from "./overlays.js";
@@ -263,7 +263,6 @@ export class Viewer {
     if (result.kind !== "boxes") {
       return blobOf(this.renderer, { item, opened, look: this.look, strokes: item.strokes ?? [] }, kind, this.say);
     }
-    const asked = { key: opened.key, boxes: this.visibleBoxes(), colours: [...colours], width: result.width, type: TYPES[kind] };
-    return (await this.renderer.call("boxedFile", asked)).blob;
+    return boxedBlobOf(this.renderer, opened, { result, boxes: this.visibleBoxes(), colours }, kind);
   }
 }
