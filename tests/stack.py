@@ -59,6 +59,11 @@ class Stack:
             **(env or {}),
         }
 
+    def use_servers_of(self, other: "Stack") -> None:
+        """Take the Redis and the S3 that another one has started."""
+        self.ports |= {name: other.ports[name] for name in ("state", "cache", "s3")}
+        self.env |= {name: value for name, value in other.env.items() if "_URL" in name}
+
     @property
     def state(self) -> "redis.Redis":
         """A client of the state Redis."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import itertools
 import json
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 import httpx
 import numpy as np
 import pytest
+from fresh import fresh_photo
 from PIL import Image
 from stack import REPOSITORY, Stack
 
@@ -31,16 +31,10 @@ def other(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-_colours = itertools.count()
-
-
 @pytest.fixture
 def fresh() -> bytes:
     """A small photo that nobody has sent before."""
-    number = next(_colours)
-    out = io.BytesIO()
-    Image.new("RGB", (64, 48), (number % 256, number // 256, 7)).save(out, "PNG")
-    return out.getvalue()
+    return fresh_photo()
 
 
 def predict(

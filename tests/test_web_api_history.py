@@ -1,19 +1,15 @@
 """GET /jobs through the real thing: pages, filters, and nobody else's jobs."""
 
-import io
-import itertools
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from fresh import fresh_photo
 from stack import Stack
 
 JOBS = "/api/v1/jobs"
-
-_colours = itertools.count(1000)
 
 
 @pytest.fixture
@@ -25,9 +21,7 @@ def browser(stack: Stack) -> Iterator[httpx.Client]:
 
 def done(client: httpx.Client, model: str = "toy") -> dict[str, Any]:
     """A job on a new photo, once it has ended."""
-    number, out = next(_colours), io.BytesIO()
-    Image.new("RGB", (64, 48), (number % 256, number // 256, 9)).save(out, "PNG")
-    answer = client.post(f"/api/v1/predict/{model}?wait=60", content=out.getvalue())
+    answer = client.post(f"/api/v1/predict/{model}?wait=60", content=fresh_photo())
     job: dict[str, Any] = answer.raise_for_status().json()
     return job
 

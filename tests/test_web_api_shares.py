@@ -1,7 +1,5 @@
 """Links to pictures through the real thing: what they show, to whom, and when they end."""
 
-import io
-import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -9,12 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from fresh import fresh_photo
 from stack import Stack
 
 from web.jobs.shares import TOKEN
-
-_colours = itertools.count(2000)
 
 
 @pytest.fixture
@@ -27,9 +23,7 @@ def browser(stack: Stack) -> Iterator[httpx.Client]:
 @pytest.fixture
 def job(browser: httpx.Client) -> dict[str, Any]:
     """A job of theirs that is done, with a picture."""
-    number, out = next(_colours), io.BytesIO()
-    Image.new("RGB", (64, 48), (number % 256, number // 256, 9)).save(out, "PNG")
-    answer = browser.post("/api/v1/predict/toy?wait=60", content=out.getvalue())
+    answer = browser.post("/api/v1/predict/toy?wait=60", content=fresh_photo())
     done: dict[str, Any] = answer.raise_for_status().json()
     return done
 

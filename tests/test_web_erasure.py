@@ -1,8 +1,8 @@
 """Whoever asks for it is forgotten: nothing of theirs is left in either Redis nor in S3."""
 
 import asyncio
-import io
 import itertools
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -11,8 +11,8 @@ import everything
 import httpx
 import pytest
 import redis
+from fresh import fresh_photo
 from job_calls import KEY, Calls
-from PIL import Image
 from stack import Stack
 
 from storage import api_keys, erasure, keys, results
@@ -29,8 +29,6 @@ WITHIN_S = 60
 AUDIT = frozenset({keys.AUDIT.encode()})
 """It says that there was an erasure, and of whom."""
 
-_colours = itertools.count(3000)
-
 
 @pytest.fixture
 def visitor(stack: Stack) -> Iterator[httpx.Client]:
@@ -44,16 +42,13 @@ def other(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-def photo() -> bytes:
-    number, out = next(_colours), io.BytesIO()
-    Image.new("RGB", (64, 48), (number % 256, number // 256, 9)).save(out, "PNG")
-    return out.getvalue()
-
-
 def predict(client: httpx.Client, model: str = "toy", **query: object) -> dict[str, Any]:
     asked: dict[str, Any] = {"wait": 60, **query}
     job: dict[str, Any] = client.post(
-        f"/api/v1/predict/{model}", content=photo(), params=asked, headers={"idempotency-key": "k"}
+        f"/api/v1/predict/{model}",
+        content=fresh_photo(),
+        params=asked,
+        headers={"idempotency-key": "k"},
     ).json()
     return job
 
@@ -80,13 +75,13 @@ def use_everything(client: httpx.Client) -> dict[str, Any]:
     share = {"object": next(iter(done["result"]["objects"]))}
     client.post(f"/api/v1/jobs/{done['id']}/shares", json=share).raise_for_status()
     predict(client, gain="much")
-    client.post("/api/v1/predict/toy?wait=60", content=photo()[:60])
-    data = photo()
+    client.post("/api/v1/predict/toy?wait=60", content=fresh_photo()[:60])
+    data = fresh_photo()
     asked = {"size": len(data), "type": "image/png"}
     upload = client.post("/api/v1/uploads", json=asked).raise_for_status().json()["upload"]
     httpx.put(upload["url"], content=data, headers=upload["headers"]).raise_for_status()
     client.post("/api/v1/uploads", json=asked).raise_for_status()
-    client.post("/api/v1/predict/slow?wait=0&prepare_s=8", content=photo()).raise_for_status()
+    client.post("/api/v1/predict/slow?wait=0&prepare_s=8", content=fresh_photo()).raise_for_status()
     return done
 
 
@@ -120,7 +115,7 @@ def test_a_visitor_who_was_forgotten_comes_as_somebody_new(
 
 
 def test_an_account_stays_and_its_keys_go(stack: Stack) -> None:
-    link, key = SyncRedis(stack.state), f"key-to-be-erased-{next(_colours)}"
+    link, key = SyncRedis(stack.state), f"key-to-be-erased-{secrets.token_hex(4)}"
     stack.state.hset(keys.user("erased-user"), mapping={"role": "user", "password": "none"})
     link.do(api_keys.add(key, "erased-user"))
     headers = {"authorization": f"Bearer {key}"}

@@ -1,7 +1,6 @@
 """What one has here, as an archive: complete, one's own, and sent in bounded memory."""
 
 import io
-import itertools
 import json
 import time
 import zipfile
@@ -11,12 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
+from fresh import fresh_photo
 from stack import Stack
 
 from storage.s3.objects import SHOWN_S
-
-_colours = itertools.count(4000)
 
 
 @pytest.fixture
@@ -26,10 +23,8 @@ def visitor(stack: Stack) -> Iterator[httpx.Client]:
 
 
 def predict(client: httpx.Client, model: str = "toy") -> dict[str, Any]:
-    number, out = next(_colours), io.BytesIO()
-    Image.new("RGB", (64, 48), (number % 256, number // 256, 9)).save(out, "PNG")
     job: dict[str, Any] = client.post(
-        f"/api/v1/predict/{model}?wait=60", content=out.getvalue()
+        f"/api/v1/predict/{model}?wait=60", content=fresh_photo()
     ).json()
     return job
 

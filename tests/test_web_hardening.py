@@ -24,9 +24,8 @@ OTHERS = [
 def behind_tls(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A web process that people reach by https, through a proxy, and where they sign in."""
     web = Stack(Path(tmp_path_factory.mktemp("tls")))
-    web.ports |= {name: servers.ports[name] for name in ("state", "cache", "s3")}
+    web.use_servers_of(servers)
     web.env |= {
-        **{name: value for name, value in servers.env.items() if "_URL" in name},
         "PIXELMILL_AUTH": "accounts",
         "PIXELMILL_PUBLIC_URL": "https://mill.example",
     }

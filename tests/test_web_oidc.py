@@ -60,8 +60,7 @@ class Mill:
 @pytest.fixture(scope="module")
 def mill(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
     web, port = Stack(Path(tmp_path_factory.mktemp("oidc"))), free_port()
-    web.ports |= {name: servers.ports[name] for name in ("state", "cache", "s3")}
-    web.env |= {name: value for name, value in servers.env.items() if "_URL" in name}
+    web.use_servers_of(servers)
     issuer = f"http://127.0.0.1:{port}"
     web.env |= {
         "PIXELMILL_AUTH": "oidc",

@@ -15,9 +15,8 @@ from storage.redis import calls
 def closed(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A web process that asks who is there; its address."""
     web = Stack(Path(tmp_path_factory.mktemp("closed")))
-    web.ports |= {name: servers.ports[name] for name in ("state", "cache", "s3")}
+    web.use_servers_of(servers)
     web.env |= {
-        **{name: value for name, value in servers.env.items() if "_URL" in name},
         "PIXELMILL_AUTH": "accounts",
         "PIXELMILL_PUBLIC_URL": "https://mill.example",
     }

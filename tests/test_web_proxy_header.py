@@ -23,8 +23,7 @@ pytest_plugins = ["inprocess"]
 def mill(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A web process that this machine stands in front of."""
     web = Stack(Path(tmp_path_factory.mktemp("proxy")))
-    web.ports |= {name: servers.ports[name] for name in ("state", "cache", "s3")}
-    web.env |= {name: value for name, value in servers.env.items() if "_URL" in name}
+    web.use_servers_of(servers)
     web.env |= {
         "PIXELMILL_AUTH": "proxy",
         "PIXELMILL_PROXY_ADDRESSES": "127.0.0.1",

@@ -71,8 +71,7 @@ class Mill:
 @pytest.fixture(scope="module")
 def mill(servers: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mill]:
     web = Stack(Path(tmp_path_factory.mktemp("accounts")))
-    web.ports |= {name: servers.ports[name] for name in ("state", "cache", "s3")}
-    web.env |= {name: value for name, value in servers.env.items() if "_URL" in name}
+    web.use_servers_of(servers)
     web.env |= {"PIXELMILL_AUTH": "accounts"}
     with web:
         web.start_web()
