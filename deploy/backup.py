@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from deploy.private_file import write_private
-from storage import keys, users
+from storage import keys, quota_keys, users
 from storage.errors import StorageDown, refusal
 from tasks.errors import BadInput
 from tasks.settings import settings
@@ -18,7 +18,12 @@ from tasks.settings import settings
 VERSION = 1
 PATTERNS = tuple(
     prefix + "*"
-    for prefix in (keys.USER_PREFIX, keys.API_KEY_PREFIX, keys.USER_KEYS_PREFIX, keys.QUOTA_PREFIX)
+    for prefix in (
+        keys.USER_PREFIX,
+        keys.API_KEY_PREFIX,
+        keys.USER_KEYS_PREFIX,
+        quota_keys.QUOTA_PREFIX,
+    )
 )
 
 Record = dict[str, str] | str

@@ -32,9 +32,6 @@ SHARE_PREFIX = f"{PREFIX}share:"
 USER_SHARES_PREFIX = f"{PREFIX}user-shares:"
 USER_KEYS_PREFIX = f"{PREFIX}user-keys:"
 USER_PREFIX = f"{PREFIX}user:"
-QUOTA_PREFIX = f"{PREFIX}quota:"
-USAGE_PREFIX = f"{PREFIX}usage:"
-STORED_PREFIX = f"{PREFIX}stored:"
 WORKER_PREFIX = f"{PREFIX}worker:"
 MODEL_PREFIX = f"{PREFIX}model:"
 
@@ -190,21 +187,6 @@ def api_key(secret: str) -> str:
 def user_keys(user: str) -> str:
     """Hash: id of an API key of this user -> the key's SHA-256."""
     return USER_KEYS_PREFIX + user
-
-
-def quota(payer: str) -> str:
-    """Hash of the quotas that were set for a payer alone: see storage/quotas.py."""
-    return QUOTA_PREFIX + payer
-
-
-def usage(payer: str) -> str:
-    """Hash: what a payer has used in the present hour and day."""
-    return USAGE_PREFIX + payer
-
-
-def stored(payer: str) -> str:
-    """Hash: seconds since 1970 at which objects of a payer expire -> their bytes."""
-    return STORED_PREFIX + payer
 
 
 def share(share_id: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from storage import keys
+from storage import quota_keys
 from storage.quota_kinds import NAMES, UNLIMITED, WINDOW_QUOTAS, WINDOWS_MS, Name
 from storage.redis.answers import fields
 from storage.redis.calls import ARRAY, FIELDS, NUMBER, Call, command, script
@@ -118,14 +118,14 @@ def own(payer: str) -> Call[dict[str, int]]:
     def parse(answer: Any) -> dict[str, int]:
         return {name: int(value) for name, value in fields(answer).items()}
 
-    return command(parse, "HGETALL", keys.quota(payer), kinds=FIELDS)
+    return command(parse, "HGETALL", quota_keys.quota(payer), kinds=FIELDS)
 
 
 def set_own(payer: str, name: Name, most: int) -> Call[int]:
     """Let this payer alone use so much; UNLIMITED for no limit."""
-    return command(int, "HSET", keys.quota(payer), name, most, kinds=NUMBER)
+    return command(int, "HSET", quota_keys.quota(payer), name, most, kinds=NUMBER)
 
 
 def unset_own(payer: str, name: Name) -> Call[int]:
     """Let the default hold for this payer again."""
-    return command(int, "HDEL", keys.quota(payer), name, kinds=NUMBER)
+    return command(int, "HDEL", quota_keys.quota(payer), name, kinds=NUMBER)

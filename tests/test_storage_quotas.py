@@ -5,7 +5,7 @@ import time
 import pytest
 import redis
 
-from storage import keys, quotas
+from storage import quota_keys, quotas
 from storage.quota_kinds import UNLIMITED
 from storage.quotas import NO_QUOTAS, Allowance, Exceeded, Use
 from storage.redis.calls import SyncRedis
@@ -73,7 +73,7 @@ def test_a_window_begins_with_the_first_use_and_ends_on_time(
     assert isinstance(refused, Exceeded)
     assert refused.room_in_ms == pytest.approx(seconds * 1000, abs=2000)
 
-    state.hset(keys.usage("ada"), f"{window}_ends", int(time.time() * 1000) - 1)
+    state.hset(quota_keys.usage("ada"), f"{window}_ends", int(time.time() * 1000) - 1)
 
     again = use(link, 1, **most)
     assert not isinstance(again, Exceeded)
@@ -83,7 +83,7 @@ def test_a_window_begins_with_the_first_use_and_ends_on_time(
 
 def test_a_window_that_ends_too_late_is_over(link: SyncRedis, state: "redis.Redis") -> None:
     use(link, 1)
-    state.hset(keys.usage("ada"), "hour_ends", int(time.time() * 1000) + 2 * 3_600_000)
+    state.hset(quota_keys.usage("ada"), "hour_ends", int(time.time() * 1000) + 2 * 3_600_000)
 
     assert left(link)["images_per_hour"].used == 0, "the clock of Redis was set back"
 
@@ -96,13 +96,13 @@ def test_stored_bytes_are_free_again_when_they_expire(
     assert isinstance(refused, Exceeded)
     assert DAY_S * 1000 - 2000 <= refused.room_in_ms <= (DAY_S + 3600) * 1000
 
-    [expires] = state.hkeys(keys.stored("ada"))
-    state.hdel(keys.stored("ada"), expires)
-    state.hset(keys.stored("ada"), int(time.time()) - 1, 100)
+    [expires] = state.hkeys(quota_keys.stored("ada"))
+    state.hdel(quota_keys.stored("ada"), expires)
+    state.hset(quota_keys.stored("ada"), int(time.time()) - 1, 100)
 
     assert not isinstance(use(link, 0, 100, stored_bytes=150), Exceeded)
     assert left(link)["stored_bytes"].used == 100
-    assert state.hlen(keys.stored("ada")) == 1
+    assert state.hlen(quota_keys.stored("ada")) == 1
 
 
 def test_what_is_stored_takes_few_fields(link: SyncRedis, state: "redis.Redis") -> None:
@@ -111,7 +111,7 @@ def test_what_is_stored_takes_few_fields(link: SyncRedis, state: "redis.Redis") 
             use(link, 0, 1, ttl_s=ttl_s)
 
     assert left(link)["stored_bytes"].used == 150
-    assert state.hlen(keys.stored("ada")) <= 6
+    assert state.hlen(quota_keys.stored("ada")) <= 6
 
 
 def test_a_payer_may_have_a_quota_of_its_own(link: SyncRedis) -> None:
@@ -146,5 +146,5 @@ def test_nobody_uses_what_is_anothers(link: SyncRedis) -> None:
 def test_usage_is_forgotten_by_itself(link: SyncRedis, state: "redis.Redis") -> None:
     use(link, 1, 10, ttl_s=DAY_S)
 
-    assert 0 < state.ttl(keys.usage("ada")) <= DAY_S
-    assert 0 < state.ttl(keys.stored("ada")) <= DAY_S + 3600
+    assert 0 < state.ttl(quota_keys.usage("ada")) <= DAY_S
+    assert 0 < state.ttl(quota_keys.stored("ada")) <= DAY_S + 3600

@@ -15,7 +15,7 @@ from fresh import fresh_photo
 from job_calls import KEY, Calls
 from stack import Stack
 
-from storage import api_keys, erasure, keys, results
+from storage import api_keys, erasure, keys, quota_keys, results
 from storage import uploads as stored_uploads
 from storage.jobs.spec import RunRef
 from storage.redis.calls import AsyncRedis, SyncRedis
@@ -126,7 +126,7 @@ def test_an_account_stays_and_its_keys_go(stack: Stack) -> None:
         refused = client.get("/api/v1/jobs")
 
     assert refused.status_code == 401
-    names = [keys.usage("erased-user"), keys.user("erased-user")]
+    names = [quota_keys.usage("erased-user"), keys.user("erased-user")]
     left = sorted(text.split()[0] for text in traces(stack, "erased-user"))
     assert left == [name.encode() for name in names], "the account, and what it has used"
     stack.state.delete(*names)

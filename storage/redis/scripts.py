@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from storage import backlog_keys, keys, quota_kinds, states
+from storage import backlog_keys, keys, quota_keys, quota_kinds, states
 
 _NEEDS = re.compile(r"-- Needs ((?:\w+(?:, )?)+)\.\n")
 _INSERT = re.compile(r"-- Insert (\w+)\.\n")
@@ -47,7 +47,7 @@ CONSTANTS: Mapping[str, Any] = {
     "METRICS": keys.METRICS_PREFIX,
     "MODEL": keys.MODEL_PREFIX,
     "POSITIONS": keys.POSITIONS_PREFIX,
-    "QUOTA": keys.QUOTA_PREFIX,
+    "QUOTA": quota_keys.QUOTA_PREFIX,
     "RESULT_JOBS": keys.RESULT_JOBS_PREFIX,
     "RUN": keys.RUN_PREFIX,
     "RUN_EVENTS": keys.RUN_EVENTS_PREFIX,
@@ -56,11 +56,11 @@ CONSTANTS: Mapping[str, Any] = {
     "TAKEN": backlog_keys.TAKEN_PREFIX,
     "TICKET_RUNS": backlog_keys.TICKET_RUNS_PREFIX,
     "TURNS": backlog_keys.TURNS_PREFIX,
-    "STORED": keys.STORED_PREFIX,
+    "STORED": quota_keys.STORED_PREFIX,
     "UPLOAD": keys.UPLOAD_PREFIX,
     "UPLOAD_JOBS": keys.UPLOAD_JOBS_PREFIX,
     "UPLOAD_OF": keys.UPLOAD_OF_PREFIX,
-    "USAGE": keys.USAGE_PREFIX,
+    "USAGE": quota_keys.USAGE_PREFIX,
     "USER": keys.USER_PREFIX,
     "USER_JOBS": keys.USER_JOBS_PREFIX,
     "USER_RUNS": keys.USER_RUNS_PREFIX,
