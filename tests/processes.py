@@ -25,5 +25,9 @@ def pss_mib(processes: Sequence[psutil.Process]) -> float:
 
 
 def _pss_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    """Nothing for a process that has just ended, as a sandbox's does."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
