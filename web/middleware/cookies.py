@@ -27,6 +27,8 @@ KNOWN_S = 180 * 86_400
 OIDC = "_oidc"
 """The same of a third one: that of a browser that is on its way to the OpenID provider and back."""
 OIDC_S = 600
+LANGUAGE = "pixelmill_lang"
+"""Name of the cookie of the language that was chosen, which the page's scripts read too."""
 
 
 def cookie_name(suffix: str = "") -> str:
@@ -115,9 +117,17 @@ def value_of(cookie: bytes, suffix: str = "") -> str:
     if not suffix and b";" not in cookie:  # nearly always
         name, _, value = cookie.partition(b"=")
         return value.decode("ascii") if name == cookie_name().encode() else ""
-    wanted = cookie_name(suffix).encode()
+    return _value(cookie, cookie_name(suffix))
+
+
+def chosen_language(cookie: bytes) -> str:
+    """What `?lang=` has chosen before, in what `own_cookies` returns; else empty."""
+    return _value(cookie, LANGUAGE)
+
+
+def _value(cookie: bytes, name: str) -> str:
     pairs = (pair.partition(b"=") for pair in cookie.split(b"; "))
-    return next((value.decode("ascii") for name, _, value in pairs if name == wanted), "")
+    return next((value.decode("ascii") for key, _, value in pairs if key == name.encode()), "")
 
 
 def _is_https() -> bool:
@@ -141,7 +151,8 @@ def _verified(value: str, auth: str) -> tuple[str, float] | None:
 
 @lru_cache(maxsize=1)
 def _own_cookie_pattern() -> re.Pattern[bytes]:
-    names = b"|".join(re.escape(cookie_name(suffix).encode()) for suffix in ("", KNOWN, OIDC))
+    known = [LANGUAGE, *map(cookie_name, ("", KNOWN, OIDC))]
+    names = b"|".join(re.escape(name.encode()) for name in known)
     return re.compile(rb"(?:^|;)[ \t]*(" + names + rb")=([A-Za-z0-9._@+-]{1,200})[ \t]*(?=;|$)")
 
 

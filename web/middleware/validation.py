@@ -57,6 +57,7 @@ HEADER_PATTERNS: dict[bytes, re.Pattern[bytes]] = {
     b"authorization": re.compile(rb"[\x20-\x7e]{1,1024}"),
     b"idempotency-key": re.compile(rb"[\x20-\x7e]{1,200}"),
     b"last-event-id": re.compile(rb"[\x20-\x7e]{0,64}"),
+    b"accept-language": re.compile(rb"[\x20-\x7e]{0,1024}"),
     b"range": re.compile(rb"[\x20-\x7e]{1,256}"),
     b"if-match": re.compile(rb"[\x20-\x7e]{1,1024}"),
     b"if-none-match": re.compile(rb"[\x20-\x7e]{1,1024}"),

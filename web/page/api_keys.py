@@ -15,7 +15,7 @@ from web.api_keys import DEFAULT_SCOPES, MOST_KEYS, SCOPES, ApiKey, api_keys_of,
 from web.middleware.identity import identity_of
 from web.middleware.scopes import check
 from web.middleware.validation import KEY_ID, is_text, matches
-from web.page.html import alert, document
+from web.page.html import alert, document, sentence
 
 router = APIRouter(prefix="/account/keys", include_in_schema=False)
 
@@ -56,7 +56,7 @@ async def add(
     try:
         _check(name, days, scope)
     except BadInput as error:
-        return await _page(request, alert(f"{str(error).capitalize()}."), error.status)
+        return await _page(request, alert(sentence(error)), error.status)
     for wanted in ordered(scope):
         check(wanted, identity.scopes)
     expires_ms = expiry_ms(int(days or 0))

@@ -5,9 +5,11 @@ from html import escape
 from starlette.responses import HTMLResponse
 
 from tasks.errors import JobError
+from web import words
+from web.words import t, translated
 
 HEAD = (
-    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<!doctype html><html lang="{tag}"><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width"><title>Pixelmill: {title}</title>'
     '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
     '<link rel="stylesheet" href="/static/login.css"><main>'
@@ -17,16 +19,35 @@ HEAD = (
 def document(
     title: str, body: str, status: int = 200, headers: dict[str, str] | None = None
 ) -> HTMLResponse:
-    """A page with this body, which is HTML; `title` is text. No copy of it is kept anywhere."""
-    text = f"{HEAD.format(title=escape(title))}{body}</main></html>"
+    """A page with this body, which is HTML; `title` is text. No copy of it is kept anywhere.
+
+    What there is of it in the catalogue is put into the page's language; text of users must stand
+    in an element with `translate="no"`.
+    """
+    head = HEAD.format(tag=words.tag(), title=escape(t(title)))
+    text = f"{head}{translated(body)}{_switch()}</main></html>"
     return HTMLResponse(text, status, {"cache-control": "no-store", **(headers or {})})
 
 
 def sentence(error: JobError) -> str:
     """What went wrong and what to do, for people."""
-    return f"{str(error).capitalize()}. {error.hint or ''}"
+    message = t(str(error))
+    return f"{message[:1].upper()}{message[1:]}{t('.')} {t(error.hint or '')}"
 
 
 def alert(message: str) -> str:
     """A line that says what went wrong; empty without a message."""
-    return f'<p role="alert">{escape(message)}</p>' if message else ""
+    return f'<p role="alert" translate="no">{escape(t(message))}</p>' if message else ""
+
+
+def _switch() -> str:
+    """Links to this page in the other languages."""
+    if not words.can_be_asked_again.get():
+        return ""
+    others = [code for code in words.LANGUAGES if code != words.language.get()]
+    links = [
+        f'<a href="?lang={code}" lang="{code}" hreflang="{code}" translate="no">'
+        f"{escape(words.name_of(code))}</a>"
+        for code in others
+    ]
+    return f'<nav class="languages">{" ".join(links)}</nav>'

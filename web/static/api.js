@@ -1,6 +1,9 @@
 /** Calls /api/v1: JSON in and out, errors with a message and a hint, retries while the server is busy. */
 
+import { language, t } from "./words.js";
+
 const BASE = "/api/v1";
+const MODELS = language === "en" ? "/models" : `/models?lang=${language}`; // with the texts of models
 const MAX_TRIES = 5;
 const MAX_WAIT_S = 30;
 const SILENT_S = 10; // a job without an event for this long is asked for
@@ -11,8 +14,8 @@ const MAX_POLL_ERRORS = 15;
 /** An error with a message, a hint on what to do, and the server's answer; status 0: no answer. */
 export class ApiError extends Error {
   constructor(message, { hint, code, status = 0, retryAfter = 0, body } = {}) {
-    super(asSentence(message));
-    Object.assign(this, { hint: hint && asSentence(hint), code, status, retryAfter, body });
+    super(asSentence(t(message)));
+    Object.assign(this, { hint: hint && asSentence(t(hint)), code, status, retryAfter, body });
   }
 
   /** Whether a retry may succeed. */
@@ -21,7 +24,7 @@ export class ApiError extends Error {
   }
 }
 
-const asSentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+const asSentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?。！？]$/.test(text) ? "" : t("."));
 
 export async function call(method, path, body, signal) {
   const response = await fetch(BASE + path, {
@@ -36,7 +39,7 @@ export async function call(method, path, body, signal) {
   const answer = await response.json().catch(() => null);
   if (response.ok) return answer;
   const { message, hint, code } = answer?.error ?? {};
-  throw new ApiError(message || `The server answered ${response.status}.`, {
+  throw new ApiError(message || t("The server answered {status}.", { status: String(response.status) }), {
     hint: hint || (response.status >= 500 ? "Try again in a moment." : ""),
     code,
     status: response.status,
@@ -70,7 +73,7 @@ export function pause(seconds, signal) {
 /** The models. This answer sets the identity cookie, so all other requests wait for the first one. */
 let models = null;
 export function listModels({ fresh = false } = {}) {
-  if (!models || fresh) models = retry(() => call("GET", "/models")).then((answer) => answer.models);
+  if (!models || fresh) models = retry(() => call("GET", MODELS)).then((answer) => answer.models);
   models.catch(() => (models = null));
   return models;
 }

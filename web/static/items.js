@@ -2,6 +2,7 @@
 
 import { ApiError, call, follow, listModels, retry } from "./api.js";
 import { changed, isBusy, outputsOf, ready, request, state } from "./state.js";
+import { t } from "./words.js";
 
 const MAX_UPLOADS = 3;
 const MAX_JOBS = 32; // at the server at a time, which refuses more than its own limit
@@ -137,7 +138,7 @@ async function attempt(item, signal, work) {
   } catch (error) {
     if (signal.aborted) return;
     const known = error instanceof ApiError;
-    item.error = known ? error : new ApiError(`Something went wrong: ${error.message}.`, { hint: "Try again." });
+    item.error = known ? error : new ApiError(t("Something went wrong: {reason}.", { reason: error.message }), { hint: "Try again." });
     setPhase(item, "failed");
     if (!known) throw error;
   }

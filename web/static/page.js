@@ -4,6 +4,7 @@ import { listModels } from "./api.js";
 import { run } from "./items.js";
 import { mountQuota } from "./quota.js";
 import { changed, chooseModel, gathered, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
+import { language, LANGUAGES, learn, t } from "./words.js";
 
 export { mountWorkbench } from "./workbench.js";
 
@@ -15,14 +16,21 @@ export function mountHeader(element) {
   const root = element.querySelector(".pm-header");
   root.append(
     make(`<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
-      <nav><a href="/account/keys">API keys</a><a href="/docs">API</a><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
+      <nav><a href="/account/keys">API keys</a><a href="/docs">API</a><span class="languages"></span><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
   );
+  root.querySelector(".languages").append(...otherLanguages());
   const stored = localStorage.getItem(THEME);
   if (stored) document.body.classList.toggle("dark", stored === "dark");
   root.querySelector("button").onclick = () => {
     const theme = document.body.classList.toggle("dark") ? "dark" : "light";
     localStorage.setItem(THEME, theme);
   };
+}
+
+/** Links to the page in the other languages; photos and results are still there then. */
+function otherLanguages() {
+  const others = Object.entries(LANGUAGES).filter(([code]) => code !== language);
+  return others.map(([code, name]) => make(`<a href="?lang=${code}" lang="${code}" hreflang="${code}">${name}</a>`));
 }
 
 /** Radio buttons for the models, refreshed; Gradio draws the form of the model named by `props.value`. */
@@ -37,6 +45,7 @@ export function mountChooser(element, props) {
     const models = await listModels(options);
     if (JSON.stringify(models) === JSON.stringify(state.models)) return;
     state.models = models;
+    models.forEach(({ texts }) => learn(texts));
     if (!state.model && models.length) select(first(models));
     root.replaceChildren(menu(models, select));
     changed();
@@ -66,8 +75,8 @@ function menu(models, select) {
   const fieldset = make(`<fieldset class="models"><legend>Model</legend></fieldset>`);
   for (const { name, title, intended_use, live } of models) {
     const card = make(`<label><input type="radio" name="pm-model"><b></b><em>not running</em><span></span></label>`);
-    card.querySelector("b").textContent = title;
-    card.querySelector("span").textContent = intended_use;
+    card.querySelector("b").textContent = t(title);
+    card.querySelector("span").textContent = t(intended_use);
     card.querySelector("em").hidden = live;
     const radio = card.querySelector("input");
     Object.assign(radio, { value: name, checked: name === state.model, onchange: () => select(name) });
@@ -96,7 +105,7 @@ export function mountRunBar(element) {
     const items = stale();
     again.hidden = !items.includes(state.current) || !modelNamed(state.model);
     all.hidden = items.length < 2;
-    all.textContent = `Run all ${items.length}`;
+    all.textContent = t("Run all {count}", { count: items.length });
   };
   onChange(gathered(draw));
   draw();

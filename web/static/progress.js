@@ -1,51 +1,52 @@
 /** The progress of an item: its stages as a bar, its phase as a sentence, its times once it is done. */
 
-import { percent } from "./numbers.js";
+import { number, percent } from "./numbers.js";
+import { t } from "./words.js";
 
 const STAGES = { send: "Send", queued: "Queue", preprocess: "Prepare", inference: "Infer", postprocess: "Finish" };
 const STAGE_OF = { queued: "queued", preprocessing: "preprocess", inferring: "inference", postprocessing: "postprocess" };
 
-export const bytes = (count) => (count >= 1e6 ? `${(count / 1e6).toFixed(1)} MB` : `${Math.ceil(count / 1e3)} KB`);
-export const duration = (ms) => (ms >= 1000 ? `${(ms / 1000).toFixed(1)} s` : `${Math.round(ms)} ms`);
+export const bytes = (count) => (count >= 1e6 ? `${number(count / 1e6)} MB` : `${number(Math.ceil(count / 1e3))} KB`);
+export const duration = (ms) => (ms >= 1000 ? t("{seconds} s", { seconds: number(ms / 1000) }) : t("{count} ms", { count: Math.round(ms) }));
 
 /** The phase of an item as a sentence. */
 export function sentence({ phase, details = {}, job }) {
   switch (phase) {
     case "pending":
-      return "Waiting for its turn";
+      return t("Waiting for its turn");
     case "hashing":
-      return "Reading the photo";
+      return t("Reading the photo");
     case "shrinking":
-      return "Shrinking it before it is sent";
+      return t("Shrinking it before it is sent");
     case "uploading":
-      return `Sending ${percent(details.fraction)} of ${bytes(details.total)}`;
+      return t("Sending {percent} of {size}", { percent: percent(details.fraction), size: bytes(details.total) });
     case "retrying":
-      return `${details.error.message} Trying again in ${Math.ceil(details.seconds)} s`;
+      return `${details.error.message} ${t("Trying again in {count} s", { count: Math.ceil(details.seconds) })}`;
     case "queued":
       return queued(job);
     case "preprocessing":
-      return `Preparing the photo${rest(job)}`;
+      return `${t("Preparing the photo")}${rest(job)}`;
     case "inferring":
-      return `Running the model${rest(job)}`;
+      return `${t("Running the model")}${rest(job)}`;
     case "postprocessing":
-      return "Finishing the result";
+      return t("Finishing the result");
     case "cancelling":
-      return "Stopping";
+      return t("Stopping");
     case "cancelled":
-      return "Stopped";
+      return t("Stopped");
     case "failed":
-      return "Failed";
+      return t("Failed");
   }
-  return "Done";
+  return t("Done");
 }
 
 function queued(job) {
-  const ahead = job.position > 1 ? `, ${job.position - 1} ahead` : "";
-  return `In the queue${ahead}${rest(job)}`;
+  const ahead = job.position > 1 ? t(", {count} ahead", { count: job.position - 1 }) : "";
+  return `${t("In the queue")}${ahead}${rest(job)}`;
 }
 
 /** About how long the job will still take, if that is 2 s or more. */
-const rest = (job) => (job?.eta_s >= 2 ? `, about ${duration(Math.round(job.eta_s) * 1000).replace(".0", "")} left` : "");
+const rest = (job) => (job?.eta_s >= 2 ? t(", about {time} left", { time: duration(Math.round(job.eta_s) * 1000) }) : "");
 
 /** Draw the stages into the list `bar`: of equal width while the item runs, as wide as they took once it is done. */
 export function drawStages(bar, item) {
@@ -65,7 +66,7 @@ export function drawStages(bar, item) {
       const label = document.createElement("span");
       const time = document.createElement("b");
       time.textContent = over ? duration(times[name]) : "";
-      label.append(item.job?.cached ? "Answered in" : STAGES[name], " ", time);
+      label.append(t(item.job?.cached ? "Answered in" : STAGES[name]), " ", time);
       stage.title = label.textContent;
       stage.append(document.createElement("i"), label);
       return stage;

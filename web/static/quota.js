@@ -1,6 +1,7 @@
 /** What is left of one's quotas, said before anything is sent. Without quotas nothing is shown. */
 
 import { call, listModels } from "./api.js";
+import { number } from "./numbers.js";
 import { gathered, make, onChange, state } from "./state.js";
 import { t } from "./words.js";
 
@@ -42,4 +43,4 @@ function sentence(limits) {
 
 const left = (item, text, shown) => item.limit && t(text, { left: shown(item.left), limit: shown(item.limit) });
 
-const mib = (bytes) => `${(bytes / MIB).toLocaleString(undefined, { maximumFractionDigits: 1 })} MiB`;
+const mib = (bytes) => `${number(bytes / MIB)} MiB`;

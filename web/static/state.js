@@ -1,6 +1,7 @@
 /** The state of the page: models, the chosen one, its parameters, the photos; redraws after a change. */
 
 import { isOver } from "./api.js";
+import { translated } from "./words.js";
 
 export const state = { models: [], model: null, params: {}, items: [], current: null, sendOriginal: false, look: null };
 
@@ -40,8 +41,8 @@ export function gathered(draw) {
 }
 export const modelNamed = (name) => state.models.find((model) => model.name === name);
 
-/** An element from our own markup. Text from elsewhere must be set by textContent. */
-export const make = (html) => document.createRange().createContextualFragment(html.trim()).firstElementChild;
+/** An element from our own markup, in the page's language. Text from elsewhere must be set by textContent. */
+export const make = (html) => translated(document.createRange().createContextualFragment(html.trim()).firstElementChild);
 
 /** Model and parameters of a run that begins now; the schema's defaults before the form was touched. */
 export function request() {

@@ -1,48 +1,43 @@
 /**
- * The page's language: each text stands in the code in English, which is its name in the catalogues. `?lang=` chooses
- * it and is remembered; else it is the browser's first language that there is a catalogue of. So far there is none.
+ * The page's language. Each text stands in the code in English, which is its name in languages/*.json. The server
+ * remembers in a cookie what `?lang=` has chosen; without one it is the browser's first language that the page knows.
  */
 
-const STORED = "pixelmill.lang";
-/** Modules with `TEXTS`, the texts by their English, by language. */
-const CATALOGUES = {};
-
-export const LANGUAGES = ["en", ...Object.keys(CATALOGUES)];
+/** By the value of `?lang=`. */
+export const LANGUAGES = { en: "English", zh: "中文" };
 export const language = chosen();
-document.documentElement.lang = language;
 
-const catalogue = (await CATALOGUES[language]?.())?.TEXTS ?? {};
+/** Only the catalogue of a language other than English is loaded. */
+const catalogue = language === "en" ? null : await (await import("./languages/catalogue.js")).load(language);
+const plurals = new Intl.PluralRules(language);
 
-/** The text in the page's language, with `{name}` replaced by `values.name`. */
+document.documentElement.lang = catalogue?.tag ?? "en";
+
+/** The text in the page's language, with `{name}` replaced by `values.name`; a sentence of the server has its values. */
 export function t(text, values = {}) {
-  return (catalogue[text] ?? text).replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
+  return (catalogue?.find(text) ?? text).replace(/\{(\w+)\}/g, (all, name) => shown(values[name] ?? all));
 }
 
-/** Put the texts and the texts of attributes below `root` into the page's language. */
-export function translated(root) {
-  if (language === "en") return root;
-  const nodes = document.createTreeWalker(root, NodeFilter.SHOW_TEXT | NodeFilter.SHOW_ELEMENT);
-  for (let node = root; node; node = nodes.nextNode()) {
-    if (node.nodeType === Node.TEXT_NODE) node.data = replaced(node.data);
-    else for (const name of ["aria-label", "title", "alt", "placeholder"]) translateAttribute(node, name);
-  }
-  return root;
+/** One of two texts, by the rules of the page's language for `count`, which they show as `{count}`. */
+export function plural(count, one, other, values = {}) {
+  return t(plurals.select(count) === "one" ? one : other, { count, ...values });
 }
 
-function translateAttribute(node, name) {
-  if (node.hasAttribute?.(name)) node.setAttribute(name, replaced(node.getAttribute(name)));
+/** Put the texts and the texts of attributes below `root`, which are ours, into the page's language. */
+export const translated = (root) => catalogue?.translate(root) ?? root;
+
+/** The texts that a model brings for its own names, by their English. */
+export const learn = (texts) => catalogue?.learn(texts);
+
+/** A point in time for people, as `options` of Intl.DateTimeFormat say. */
+export function when(time, options = { dateStyle: "medium", timeStyle: "short" }) {
+  return new Intl.DateTimeFormat(language, options).format(new Date(time));
 }
 
-/** Around a text there may be spaces and line ends of the markup. */
-function replaced(text) {
-  const words = text.trim().replace(/\s+/g, " ");
-  return words in catalogue ? text.replace(text.trim(), () => catalogue[words]) : text;
-}
+const shown = (value) => (typeof value === "number" ? new Intl.NumberFormat(language).format(value) : value);
 
 function chosen() {
-  const asked = new URLSearchParams(location.search).get("lang");
-  if (LANGUAGES.includes(asked)) localStorage.setItem(STORED, asked);
-  const wanted = [localStorage.getItem(STORED), ...(navigator.languages ?? [])].filter(Boolean);
-  const known = wanted.map((name) => name.split("-")[0]).find((name) => LANGUAGES.includes(name));
-  return known ?? "en";
+  const [, remembered] = document.cookie.match(/(?:^|; )pixelmill_lang=(\w+)/) ?? [];
+  const wanted = [remembered, ...navigator.languages].map((name) => name?.split("-")[0]);
+  return wanted.find((name) => name in LANGUAGES) ?? "en";
 }

@@ -5,6 +5,7 @@ import { add, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
 import { gathered, isBusy, lookParams, make, modelNamed, onChange, request, state } from "./state.js";
 import { drawStrip, listenForKeys } from "./strip.js";
+import { t } from "./words.js";
 
 const ACCEPT = "image/*,.jfif,.jpe,.mpo,.apng,.webp,.avif,.heic,.heif,.hif,.tif,.tiff,.bmp,.dib,.gif,.jxl";
 const SAMPLES = {
@@ -46,7 +47,7 @@ export function mountWorkbench(element, maxUploadMib) {
   root.append(make(MARKUP));
   const find = (selector) => root.querySelector(selector);
   const announce = (text) => (find(".announcement").textContent = text);
-  find(".drop small").append(`, up to ${maxUploadMib} MiB`);
+  find(".drop small").append(t(", up to {size} MiB", { size: maxUploadMib }));
   let loaded;
   const viewer = () => (loaded ??= import("./viewer.js").then(({ Viewer }) => new Viewer(find(".viewer"))));
 
@@ -57,7 +58,7 @@ export function mountWorkbench(element, maxUploadMib) {
     retry: () => run(state.current),
     copy: async () => {
       await navigator.clipboard.writeText(find("pre").textContent);
-      announce("Copied.");
+      announce(t("Copied."));
     },
   };
   root.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
@@ -80,7 +81,7 @@ export function mountWorkbench(element, maxUploadMib) {
     root.dataset.empty = !state.items.length;
     for (const selector of [".bench", ".strip"]) find(selector).hidden = !state.items.length;
     find(".samples").hidden = state.items.length > 0;
-    find(".drop b").textContent = state.items.length ? "Add photos" : "Drop photos here";
+    find(".drop b").textContent = t(state.items.length ? "Add photos" : "Drop photos here");
     find(".drop span").hidden = state.items.length > 0;
   });
 }
@@ -88,8 +89,8 @@ export function mountWorkbench(element, maxUploadMib) {
 function offerSamples(root) {
   for (const [name, [title, address]] of Object.entries(SAMPLES)) {
     const button = make(`<button type="button"><img alt="" width="76" height="58" src="/static/samples/${name}.webp"></button>`);
-    button.setAttribute("aria-label", `Try it with: ${title}`);
-    button.title = title;
+    button.setAttribute("aria-label", t("Try it with: {title}", { title: t(title) }));
+    button.title = t(title);
     button.onclick = async () => {
       const answer = await fetch(address);
       if (!answer.ok) return button.remove(); // an installation without the examples
@@ -111,10 +112,10 @@ function drawBench(find, viewer, announce) {
     try {
       const shows = await viewer();
       await (done ? shows.showResult(item) : shows.showPhoto(item));
-      if (done && !item.announced) announce(`${item.name} is done.`);
+      if (done && !item.announced) announce(t("{name} is done.", item));
       item.announced ||= done;
     } catch (error) {
-      announce(`The result cannot be shown: ${error.message}`);
+      announce(t("The result cannot be shown: {reason}", { reason: error.message }));
     }
   };
   return (item) => {
@@ -129,7 +130,7 @@ function drawBench(find, viewer, announce) {
     find('[data-do="stop"]').disabled = phase === "cancelling";
     find(".sentence").textContent = sentence(item);
     find(".error").hidden = !["failed", "cancelled"].includes(phase);
-    find(".error b").textContent = error?.message ?? "Stopped.";
+    find(".error b").textContent = error?.message ?? t("Stopped.");
     find(".error span").textContent = error?.hint ?? "";
     find(".stages").hidden = ["failed", "cancelled"].includes(phase);
     drawStages(find(".stages"), item);
@@ -141,8 +142,8 @@ function factsOf({ photo, phase, sendMs, job, isRestored }) {
   const shape = photo.size ?? job?.result;
   const size = shape?.width && `${shape.width} × ${shape.height}`;
   if (phase !== "done" || isRestored) return size || "";
-  const shrunk = photo.sent < photo.file?.size ? `${bytes(photo.file.size)} shrunk, ` : "";
-  const sent = photo.file && (photo.sent ? `${shrunk}${bytes(photo.sent)} sent` : "nothing sent");
+  const shrunk = photo.sent < photo.file?.size ? t("{size} shrunk, ", { size: bytes(photo.file.size) }) : "";
+  const sent = photo.file && (photo.sent ? shrunk + t("{size} sent", { size: bytes(photo.sent) }) : t("nothing sent"));
   const total = sendMs + Object.values(job.cached ? {} : job.timings_ms).reduce((sum, ms) => sum + ms, 0);
   return [size, sent, photo.file && duration(total)].filter(Boolean).join(" · ");
 }

@@ -50,7 +50,7 @@ function restOf({ failed, cancelled }, seconds) {
   const parts = [
     failed && t("{count} failed", { count: failed }),
     cancelled && t("{count} cancelled", { count: cancelled }),
-    seconds !== null && t("about {time} left", { time: duration(Math.max(1, Math.round(seconds)) * 1000).replace(".0", "") }),
+    seconds !== null && t("about {time} left", { time: duration(Math.max(1, Math.round(seconds)) * 1000) }),
   ];
   return parts.filter(Boolean).map((part) => `· ${part}`).join(" ");
 }
@@ -70,7 +70,7 @@ function zipButton(find) {
       const failed = await downloadAll(items, find("select").value, { signal: controller.signal, onProgress });
       say(failed.length ? t("These could not be made: {names}.", { names: failed.join(", ") }) : t("The archive is complete."));
     } catch (error) {
-      say(controller.signal.aborted ? t("Stopped.") : `${t("That failed:")} ${error.message}`);
+      say(controller.signal.aborted ? t("Stopped.") : t("That failed: {reason}", { reason: error.message }));
     }
     controller = null;
     draw();

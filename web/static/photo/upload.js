@@ -9,7 +9,7 @@ const MAX_SIDE = 2048;
 const SMALL_BYTES = 1_000_000;
 const QUALITY = 0.9;
 const MIN_GAIN = 0.8; // a shrunk photo is sent if it has less than this share of the bytes
-const KNOWN = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF or JPEG XL";
+const HINT = "Add a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF or JPEG XL.";
 
 /** SHA-256 as hex. Null outside a secure context (plain http on a LAN): known photos are sent again then. */
 export async function sha256(bytes) {
@@ -107,7 +107,7 @@ async function choose(photo, sendOriginal, onPhase) {
   }
   const { size, file, header } = photo;
   if (!size && !header.type) {
-    throw new ApiError("This file is not a photo that can be read here.", { hint: `Add a ${KNOWN}.`, code: "unsupported_type" });
+    throw new ApiError("This file is not a photo that can be read here.", { hint: HINT, code: "unsupported_type" });
   }
   const large = size && Math.max(size.width, size.height) > MAX_SIDE;
   const helps = size && (large || file.size > SMALL_BYTES);

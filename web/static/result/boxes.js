@@ -36,7 +36,8 @@ export function boxed(source, boxes, colours, scale) {
   return canvas;
 }
 
-export const textOf = ({ label, score }) => `${label} ${percent(score)}`;
+/** `name`: the label in the page's language, if that is known here. */
+export const textOf = ({ label, name = label, score }) => `${name} ${percent(score)}`;
 
 /** Label -> colour: the same in every picture, here and on the server. */
 export function coloursOf(boxes) {
@@ -68,10 +69,4 @@ export function labelPlaces(boxes, sizes, { width, height }) {
     taken.push([...place, across, down]);
     return place;
   });
-}
-
-/** `2 facemask, 1 no facemask`. */
-export function countsOf(boxes, labels) {
-  const counts = [...labels].map((label) => `${boxes.filter((box) => box.label === label).length} ${label}`);
-  return counts.join(", ") || "Nothing found";
 }

@@ -5,6 +5,7 @@ import { lookParams } from "../state.js";
 import { send } from "../photo/upload.js";
 import { isShaped } from "./edge.js";
 import { createdPicture, objectOf, openForFiles } from "./sources.js";
+import { t } from "../words.js";
 
 /** A finished item's cut-out as a file: `kind` is one of TYPES, or `mask`; `say` gets what to know of it, in words. */
 export async function blobOf(renderer, { item, opened, look, strokes }, kind, say) {
@@ -18,7 +19,8 @@ export async function blobOf(renderer, { item, opened, look, strokes }, kind, sa
 
 /** A photo with boxes drawn on it as a file of `kind`. */
 export async function boxedBlobOf(renderer, { key }, { result, boxes, colours }, kind) {
-  const asked = { key, boxes, colours: [...colours], width: result.width, type: TYPES[kind] };
+  const named = boxes.map((box) => ({ ...box, name: t(box.label) }));
+  const asked = { key, boxes: named, colours: [...colours], width: result.width, type: TYPES[kind] };
   return (await renderer.call("boxedFile", asked)).blob;
 }
 
@@ -37,11 +39,11 @@ function isKnownToServer({ background, fit, at, edge, shadow }, strokes) {
 
 async function byServer(item, look, strokes, kind, say) {
   if (!isKnownToServer(look, strokes)) {
-    throw new Error(`only the server can write this file, and it has no brush, edge or shadow. Choose PNG, or undo those`);
+    throw new Error(t("only the server can write this file, and it has no brush, edge or shadow. Choose PNG, or undo those"));
   }
   say("The server makes this file; one moment.");
   const ground = look.background === "picture" ? { background: await send(look.picture.file, item.controller.signal) } : {};
   const picture = await createdPicture(item, { ...lookParams(look), ...ground, format: kind }, "cutout", true);
-  say(picture.type === TYPES[kind] ? "" : `Too large for ${kind.toUpperCase()}: the server made another format.`);
+  say(picture.type === TYPES[kind] ? "" : t("Too large for {format}: the server made another format.", { format: kind.toUpperCase() }));
   return picture;
 }

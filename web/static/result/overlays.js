@@ -3,6 +3,7 @@
 import { percent } from "../numbers.js";
 import { make } from "../state.js";
 import { inkOn, labelPlaces, textOf } from "./boxes.js";
+import { t } from "../words.js";
 
 /**
  * Boxes over a picture of width x height; positions in percent, so that they scale with it. `zoom`: how much larger
@@ -23,7 +24,7 @@ export function drawBoxes(root, boxes, colours, { width, height }, zoom) {
   });
   const labels = boxes.map((box) => {
     const label = make("<span></span>");
-    label.textContent = textOf(box);
+    label.textContent = textOf({ ...box, name: t(box.label) });
     label.style.setProperty("--colour", colours.get(box.label));
     label.style.setProperty("--ink", inkOn(colours.get(box.label)));
     return label;
@@ -47,7 +48,7 @@ export function drawNotes(root, sentences) {
   root.replaceChildren(
     ...sentences.filter(Boolean).map((sentence) => {
       const note = document.createElement("li");
-      note.textContent = sentence;
+      note.textContent = t(sentence);
       return note;
     }),
   );
@@ -59,10 +60,16 @@ export function drawLabels(root, labels) {
     ...labels.map(({ label, score }) => {
       const row = make("<li><span></span><i></i><b></b></li>");
       const [name, bar, share] = row.children;
-      name.textContent = label;
+      name.textContent = t(label);
       share.textContent = percent(score);
       bar.style.setProperty("--share", score);
       return row;
     }),
   );
+}
+
+/** `2 facemask, 1 no facemask`. */
+export function countsOf(boxes, labels) {
+  const counts = [...labels].map((label) => t("{count} {label}", { count: boxes.filter((box) => box.label === label).length, label: t(label) }));
+  return counts.join(t(", ")) || t("Nothing found");
 }

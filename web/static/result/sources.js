@@ -4,6 +4,7 @@ import { call, follow } from "../api.js";
 import { headerOf, TURNED_HERE } from "../photo/headers.js";
 import { fit, uprightOf } from "../photo/photos.js";
 import { submit } from "../photo/upload.js";
+import { t } from "../words.js";
 
 /** Notes of a result which say that the server has read the photo otherwise than browsers do. */
 const READ_OTHERWISE = ["adobe_rgb_by_exif", "tone_mapped", "cut_short"];
@@ -56,10 +57,8 @@ function misfitOf({ photo, job }, size) {
   const shrunk = fit(size, Math.max(width, height));
   const slack = photo.variant === "original" ? 0 : 1; // a shrunk photo's shorter side was rounded
   if (Math.abs(shrunk[0] - width) <= slack && Math.abs(shrunk[1] - height) <= slack) return "";
-  return (
-    `This browser draws the photo at ${size.width} × ${size.height}, but the server read it as ` +
-    `${width} × ${height}. What you see and download is the server's picture.`
-  );
+  const text = "This browser draws the photo at {here}, but the server read it as {there}. What you see and download is the server's picture.";
+  return t(text, { here: `${size.width} × ${size.height}`, there: `${width} × ${height}` });
 }
 
 /**
@@ -135,7 +134,7 @@ export async function createdPicture(item, params, output, isFile = false) {
   const full = isFile && photo.file && photo.variant !== "original" && photo.header.type && { ...photo, upload: null, sendOriginal: true };
   const asSent = (error) => (error?.isTransient ? Promise.reject(error) : ended(item, photo, request));
   const job = await (full ? ended(item, full, request).catch(asSent) : asSent());
-  if (job.state !== "done") throw new Error("it was stopped");
+  if (job.state !== "done") throw new Error(t("it was stopped"));
   return (item.blobs[key] = await fetched(job, output.split("-")[0]));
 }
 

@@ -4,14 +4,14 @@ import { store } from "../items.js";
 import { canWrite, save, TYPES } from "../photo/pictures.js";
 import { changed, state } from "../state.js";
 import { t, translated } from "../words.js";
-import { coloursOf, countsOf } from "./boxes.js";
+import { coloursOf } from "./boxes.js";
 import { Brush } from "./brush.js";
 import { PLAIN } from "./compose.js";
 import { Detail } from "./detail.js";
 import { blobOf, boxedBlobOf, nameOf } from "./downloads.js";
 import { MARKUP, possibleActs, show, sizeOf } from "./frame.js";
 import { gestures } from "./gestures.js";
-import { drawBoxes, drawLabels, drawNotes } from "./overlays.js";
+import { countsOf, drawBoxes, drawLabels, drawNotes } from "./overlays.js";
 import { Position } from "./position.js";
 import { Latest, Renderer } from "./renderer.js";
 import { createdPicture, openPhoto, openResult } from "./sources.js";
@@ -137,7 +137,7 @@ export class Viewer {
       this.paint();
       this.draw();
     };
-    const fail = (error) => this.say(`That failed: ${error.message}`);
+    const fail = (error) => this.say(t("That failed: {reason}", { reason: error.message }));
     this.sharpening = setTimeout(() => draw().catch(fail), SHARP_MS);
     if (!this.look.isCropped && !this.brush.isOn) await draw(DRAFT_SIDE).catch(fail);
   }
@@ -231,7 +231,7 @@ export class Viewer {
     try {
       await (name === "copy" ? this.copy() : this.download(name));
     } catch (error) {
-      this.say(`${t("That failed:")} ${error.message}`);
+      this.say(t("That failed: {reason}", { reason: error.message }));
     } finally {
       button.removeAttribute("aria-busy");
     }
