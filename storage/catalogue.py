@@ -14,6 +14,8 @@ from storage.states import CPU_STAGES
 WORKER_TTL_MS = 15_000
 GONE_S = 30
 """A request for a model whose last worker was seen longer ago than this is answered with 503."""
+FORGOTTEN_S = 600
+"""A model whose last worker was seen longer ago than this is no longer listed."""
 
 
 class ScratchUsage(TypedDict):
@@ -118,9 +120,16 @@ class Catalogue:
 
     def is_gone(self, queue: str) -> bool:
         """Whether no worker has taken work from this queue for GONE_S seconds."""
+        return self._is_missing(queue, GONE_S)
+
+    def is_forgotten(self, queue: str) -> bool:
+        """Whether no worker has taken work from this queue for FORGOTTEN_S seconds."""
+        return self._is_missing(queue, FORGOTTEN_S)
+
+    def _is_missing(self, queue: str, seconds: float) -> bool:
         # A time later than now was written before the clock was set back.
         age_ms = abs(self.now_ms - self.seen_ms.get(queue, 0))
-        return not self.is_live(queue) and age_ms > GONE_S * 1000
+        return not self.is_live(queue) and age_ms > seconds * 1000
 
 
 def announce(node: str, worker: WorkerInfo, models: Mapping[str, ModelCard]) -> Call[int]:

@@ -121,6 +121,18 @@ def test_a_queue_is_gone_after_half_a_minute_without_worker(
     assert announced.is_gone("gpu.toy") is gone
 
 
+@pytest.mark.parametrize(("silent_s", "forgotten"), [(599, False), (601, True)])
+def test_a_queue_is_forgotten_after_ten_minutes_without_worker(
+    link: SyncRedis, state: "redis.Redis", silent_s: int, forgotten: bool
+) -> None:
+    now_ms = link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+    state.delete(keys.worker("gpu-1@host"))
+
+    state.hset(keys.SEEN, "gpu.toy", now_ms - silent_s * 1000)
+
+    assert link.do(catalogue.read()).is_forgotten("gpu.toy") is forgotten
+
+
 def test_a_live_worker_is_never_gone(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 

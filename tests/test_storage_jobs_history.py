@@ -74,6 +74,20 @@ def test_a_filter_lets_through_what_it_names(
     assert everything(link, wanted) == found
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("CAT", ["j1"]), ("übung", ["j2"]), ("ÜB", ["j2"]), ("%d+", []), (".jpg", ["j2", "j1"])],
+)
+def test_a_name_is_found_by_a_part_of_it_in_upper_or_lower_case(
+    link: SyncRedis, state: "redis.Redis", name: str, found: list[str]
+) -> None:
+    put(state, "j1", 1, name="My Cat.jpg")
+    put(state, "j2", 2, name="Übung 1.JPG")
+    put(state, "j3", 3)
+
+    assert everything(link, Filter(name=name)) == found
+
+
 def test_a_job_under_way_is_in_the_state_of_its_run(link: SyncRedis, calls: Calls) -> None:
     calls.claim("j1")
     calls.begin_stage(RunRef("k" * 64, 1))

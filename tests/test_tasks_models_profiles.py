@@ -86,7 +86,9 @@ def test_a_profile_that_is_not_loaded_falls_back_to_the_next_below_and_says_so()
 def test_only_loaded_profiles_are_offered() -> None:
     card = model_card("toy", device("toy", "toy:middle").loaded)
 
-    assert card["params"]["properties"]["profile"]["enum"] == ["small", "middle"]
+    field = card["params"]["properties"]["profile"]
+    assert field["enum"] == ["small", "middle"]
+    assert "PIXELMILL_PROFILES=toy:large" in field["description"], "how the other is added"
     assert list(card["profiles"]) == ["small", "middle"]
     assert card["profiles"]["middle"]["weights_bytes"] == 2
     assert canonical(card["params"], {"profile": "middle"}) == {"profile": "middle"}

@@ -307,10 +307,12 @@ def test_a_known_file_is_not_asked_for_again(browser: httpx.Client, fresh: bytes
     first = browser.post("/api/v1/jobs?wait=30", json={"upload": upload["id"], "model": "toy"})
 
     hit = browser.post("/api/v1/jobs", json=named)
+    lenient = browser.post("/api/v1/jobs", json={**named, "sha256": "0" * 64, "or_upload": True})
     other_params = browser.post("/api/v1/jobs?wait=30", json={**named, "params": {"gain": 3}})
 
     assert needed.status_code == 409
     assert needed.json()["error"]["code"] == "upload_needed"
+    assert lenient.status_code == 202 and lenient.json()["upload"]["url"]
     assert first.json()["state"] == "done"
     assert hit.status_code == 200 and hit.json()["cached"]
     assert other_params.status_code == 200 and not other_params.json()["cached"]

@@ -1,13 +1,16 @@
 """GET /jobs through the real thing: pages, filters, and nobody else's jobs."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import httpx
 import pytest
 from fresh import fresh_photo
 from stack import Stack
+
+from storage import keys
 
 JOBS = "/api/v1/jobs"
 
@@ -56,6 +59,43 @@ def test_the_history_is_filtered_by_state_model_and_time(browser: httpx.Client) 
     assert listed(browser, since=second["created"]) == [second["id"]]
     assert listed(browser, until=second["created"]) == [first["id"]]
     assert listed(browser, since=later) == []
+
+
+def test_a_photo_is_found_by_its_name_which_goes_with_its_job(browser: httpx.Client) -> None:
+    photo = fresh_photo()
+    sent = {"image": ("Ada's Cat.png", photo, "image/png")}
+    job = browser.post("/api/v1/predict/toy?wait=60", files=sent).json()
+    renamed = {"sha256": sha256(photo).hexdigest(), "model": "toy", "name": "photos/Chelsea.png"}
+    other = browser.post(JOBS, json=renamed).json()
+
+    assert (job["name"], other["name"], other["cached"]) == ("Ada's Cat.png", "Chelsea.png", True)
+    assert listed(browser, name="cat") == [job["id"]]
+    assert listed(browser, name="C") == [other["id"], job["id"]]
+    browser.delete(f"{JOBS}/{job['id']}").raise_for_status()
+    assert listed(browser, name="cat") == []
+
+
+def test_a_job_names_its_upload_for_others_also_where_it_was_known(browser: httpx.Client) -> None:
+    photo = fresh_photo()
+    first = browser.post("/api/v1/predict/toy?wait=60", content=photo).json()
+    known = browser.post(JOBS, json={"sha256": sha256(photo).hexdigest(), "model": "toy"}).json()
+    listing = browser.get(JOBS).json()["jobs"]
+
+    uploads = {job["id"]: job["upload"] for job in listing}
+    assert known["cached"] and uploads[known["id"]] == uploads[first["id"]] == first["upload"]
+    asked = {"upload": uploads[known["id"]], "model": "toy", "params": {"gain": 3}}
+    again = browser.post(f"{JOBS}?wait=60", json=asked).json()
+    assert again["state"] == "done" and again["result"]["objects"]
+
+
+def test_a_job_that_has_ended_says_when_it_is_forgotten(
+    browser: httpx.Client, stack: Stack
+) -> None:
+    job = done(browser)
+
+    kept_s = stack.state.pttl(keys.job(job["id"])) / 1000
+    left_s = (datetime.fromisoformat(job["expires"]) - datetime.now(UTC)).total_seconds()
+    assert abs(left_s - kept_s) < 10
 
 
 def test_the_history_of_another_user_is_empty(browser: httpx.Client, stack: Stack) -> None:

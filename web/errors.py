@@ -1,5 +1,6 @@
 """Errors as answers: one JSON shape for all, with a sentence and a hint what to do."""
 
+import secrets
 from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
@@ -29,6 +30,7 @@ class ErrorBody(TypedDict):
     limit: NotRequired[str]
     value: NotRequired[float]
     retry_after_s: NotRequired[int]
+    reference: NotRequired[str]
 
 
 class JsonResponse(Response):
@@ -82,6 +84,17 @@ def storage_response(error: StorageDown, path: str) -> Response:
 def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | None:
     """The header that says when to try again, for the statuses that have it."""
     return {"retry-after": str(seconds)} if status in (429, 503) else None
+
+
+def _failed(reference: str) -> ErrorBody:
+    """What is told of an error that nobody expected; the log has it with the same reference."""
+    return {
+        "code": "error",
+        "message": "the server failed",
+        "hint": "Try again. If it stays so, tell whoever runs this server the reference "
+        f"{reference}: its log says more.",
+        "reference": reference,
+    }
 
 
 def _nothing_at(request: Request) -> JobError:
@@ -142,7 +155,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        log.error("unhandled exception", path=logged(request.url.path), exc_info=error)
-        return error_response(
-            JobError("the server failed", hint="The log of the web process says more.")
-        )
+        reference = secrets.token_hex(4)
+        path = logged(request.url.path)
+        log.error("unhandled exception", path=path, reference=reference, exc_info=error)
+        return json_response({"error": _failed(reference)}, 500)

@@ -3,7 +3,8 @@
 -- KEYS: the run, the jobs that wait for it, the job, jobs of the user, runs of the user, the runs that
 --   wait as this one would, record of the upload, record of the idempotency key
 -- Arguments: version (of the record), job_id, user, model, variant, priority, request_key, params (JSON),
---   weights, upload (its id), spec (JSON), limits (Limits), known_result (JSON, or ''), keep (1 or 0),
+--   weights, upload (its id), original (`<SHA-256>:<variant>` of its bytes, or ''), name (that the user gave
+--   the photo, or ''), spec (JSON), limits (Limits), known_result (JSON, or ''), keep (1 or 0),
 --   flow (whose share of the workers it uses), charge (its cost, divided by the weight of the flow),
 --   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
 --   backlog at once; else nil),
@@ -22,6 +23,7 @@ local function write_job(uploads, outcome)
   local fields = {'v', arguments.version, 'id', id, 'user', arguments.user, 'model', model,
     'request_key', arguments.request_key, 'params', arguments.params, 'weights', arguments.weights,
     'priority', priority, 'keep', arguments.keep, 'created', now_text, 'upload', uploads[1] or ''}
+  if arguments.name ~= '' then fields[#fields + 1], fields[#fields + 2] = 'name', arguments.name end
   if uploads[2] then fields[#fields + 1], fields[#fields + 2] = 'other_uploads', uploads[2] end
   if result_key ~= arguments.request_key then fields[#fields + 1], fields[#fields + 2] = 'result_key', result_key end
   for _, word in ipairs(outcome) do fields[#fields + 1] = word end
@@ -40,8 +42,12 @@ local function write_job(uploads, outcome)
   end
 end
 
--- The upload that was named; none if the request brought bytes that nobody has to read.
-local function own_uploads() return redis.call('EXISTS', upload_record) == 1 and {upload} or {} end
+-- The upload that was named, else an earlier one of the same bytes; none if nobody has stored them.
+local function own_uploads()
+  if redis.call('EXISTS', upload_record) == 1 then return {upload} end
+  if arguments.original == '' then return {} end
+  return {redis.call('GET', UPLOAD_OF .. arguments.user .. ':' .. arguments.original) or nil}
+end
 
 -- Beside the runs that metrics.lua counts, in the same minute and for ever.
 local function count_hit()

@@ -127,6 +127,7 @@ def claim(
     flow: Flow = Flow(),
     ready: Ready | None = None,
     use: Use | None = None,
+    name: str = "",
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
@@ -134,12 +135,13 @@ def claim(
     `known_result`: its JSON, which makes the claim a hit. With `keep` False the job lives only
     while somebody looks at it. `idempotency`: (key, digest of what is asked for). `ready`: the
     bytes are stored already, and a run that starts goes into the backlog at once. `use`: what a new
-    run uses of quotas; None: nothing.
+    run uses of quotas; None: nothing. `name`: what the user calls the photo.
     """
     variant = variant or spec.model
     names = _names(job_id, spec, variant, priority, use.payer if use else spec.user)
     values = _of_spec(spec) | {
         "job_id": job_id,
+        "name": name,
         "variant": variant,
         "priority": priority,
         "known_result": known_result.encode(),
@@ -179,6 +181,7 @@ def _of_spec(spec: Spec) -> dict[str, Any]:
         "params": orjson.dumps(spec.params),
         "weights": spec.weights,
         "upload": spec.upload,
+        "original": spec.image if ":" in spec.image else "",
     }
 
 

@@ -1,5 +1,6 @@
 """The list of each user's jobs, by the time they were asked for."""
 
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ class Filter:
     states: Collection[str] = ()
     """Empty: whatever their state is."""
     models: Collection[str] = ()
+    name: str = ""
+    """What their name contains, in upper or lower case."""
     since_ms: float = 0
     """Asked for at this time or later."""
 
@@ -61,10 +64,18 @@ def list_jobs(
         "before": before,
         "states": dict.fromkeys(wanted.states, 1),
         "models": dict.fromkeys(wanted.models, 1),
+        "names": _spellings(wanted.name),
         "most": most,
         "look": look,
     }
     return script("jobs/list_jobs", parse, [keys.user_jobs(user)], values, kinds=ARRAY)
+
+
+def _spellings(text: str) -> Sequence[str]:
+    """What a name may contain instead, as Lua knows upper and lower case of ASCII alone."""
+    text = unicodedata.normalize("NFC", text)
+    spellings = {text, text.lower(), text.upper(), text.title()} - {""}
+    return sorted({spelling.encode().lower().decode() for spelling in spellings})
 
 
 def jobs_since(user: str, since_ms: float, most: int) -> Call[JobListing]:

@@ -1,7 +1,8 @@
 -- Some of a user's jobs, newest first.
 -- KEYS: jobs of the user
 -- Arguments: since_ms, before (score that the jobs are older than; '': the newest), states and models
---   (sets of those that are wanted; empty: all), most (jobs that are answered), look (entries that are
+--   (sets of those that are wanted; empty: all), names (one of which the job's name contains, in lower case;
+--   empty: whatever it is called), most (jobs that are answered), look (entries that are
 --   looked at)
 -- Answers where to go on ('': there are no more), then the ids.
 local history = unpack(KEYS)
@@ -11,6 +12,13 @@ local entries = redis.call('ZREVRANGEBYSCORE', history, from, arguments.since_ms
 
 local function is_among(set, word) return next(set) == nil or set[word] ~= nil end
 
+local function is_called(name)
+  for _, part in ipairs(arguments.names) do
+    if string.find(string.lower(name or ''), part, 1, true) then return true end
+  end
+  return #arguments.names == 0
+end
+
 -- As a snapshot shows it: the job's own end, else what its run does.
 local function state_of(job)
   if ENDED[job.state] then return job.state end
@@ -18,8 +26,9 @@ local function state_of(job)
 end
 
 local function is_wanted(id)
-  local job = read(JOB .. id, 'state', 'model', 'request_key')
-  return job.state and is_among(arguments.models, job.model) and is_among(arguments.states, state_of(job))
+  local job = read(JOB .. id, 'state', 'model', 'request_key', 'name')
+  return job.state and is_among(arguments.models, job.model) and is_called(job.name)
+    and is_among(arguments.states, state_of(job))
 end
 
 local found, last = {''}, ''

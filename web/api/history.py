@@ -13,6 +13,7 @@ from web.api import responses, schemas
 from web.errors import json_response
 from web.jobs.history import MOST, Filter
 from web.jobs.service import service_of
+from web.jobs.submission import MAX_NAME
 from web.middleware.hosts import origin_of
 from web.middleware.identity import identity_of
 from web.middleware.validation import EVENT_ID, matches
@@ -38,6 +39,10 @@ def _is_date(text: str) -> str:
     return text
 
 
+Name = Annotated[
+    str,
+    Query(max_length=MAX_NAME, description="Only jobs whose name contains this."),
+]
 Time = Annotated[datetime, BeforeValidator(_is_date)]
 Since = Annotated[Time | None, Query(description="Only jobs asked for at this time or later.")]
 Until = Annotated[Time | None, Query(description="Only jobs asked for before this time.")]
@@ -57,6 +62,7 @@ async def list_jobs(
     request: Request,
     state: States = [],  # noqa: B006 (FastAPI copies it)
     model: Models = [],  # noqa: B006 (as above)
+    name: Name = "",
     since: Since = None,
     until: Until = None,
     limit: Limit = _LIMIT,
@@ -65,7 +71,7 @@ async def list_jobs(
     """Your jobs, newest first, for as long as they are kept."""
     if cursor and not matches(EVENT_ID, cursor):
         raise BadInput("cursor is not `next` of an earlier page", code="bad_request")
-    wanted = Filter(state, model, _ms(since) if since else 0)
+    wanted = Filter(state, model, name, _ms(since) if since else 0)
     before = cursor or (f"{_ms(until):.3f}" if until else "")
     service = service_of(request)
     page = await service.history.page(identity_of(request).user, wanted, before, limit)

@@ -19,7 +19,13 @@ from web.errors import ErrorBody, error_body, json_response
 from web.fair_share import share_of
 from web.jobs.quotas import Allowance
 from web.jobs.service import service_of
-from web.jobs.submission import DEFAULT_OUTPUT, Photo, Submission, UploadNeeded
+from web.jobs.submission import (
+    DEFAULT_OUTPUT,
+    Photo,
+    Submission,
+    UploadNeeded,
+    name_of_photo,
+)
 from web.jobs.uploads import SignedUpload, no_upload
 from web.live.watcher import no_job
 from web.middleware.identity import identity_of
@@ -41,7 +47,7 @@ class UploadNeededBody(TypedDict):
     responses={
         **schemas.JOB,
         200: {"model": schemas.Job | list[schemas.Job]},
-        202: {"model": schemas.Job | list[schemas.Job]},
+        202: {"model": schemas.Job | list[schemas.Job] | schemas.UploadNeeded},
         409: {"model": schemas.UploadNeeded, "description": "Send the bytes first."},
     },
 )
@@ -60,7 +66,8 @@ async def create_jobs(
     try:
         snapshot = await (_by_upload if body.upload else _by_hash)(request, body, idempotency_key)
     except UploadNeeded as error:
-        return json_response(await _upload_needed(request, body, error), error.status)
+        status = 202 if body.or_upload else error.status
+        return json_response(await _upload_needed(request, body, error), status)
     return await responses.answer(request, snapshot, wait)
 
 
@@ -160,7 +167,7 @@ def _submission(
     return Submission(
         identity.user, body.model, photo, body.params, body.output or DEFAULT_OUTPUT,
         body.priority, body.keep, body.deadline_s, idempotency_key, share_of(identity),
-        payer_of(identity),
+        payer_of(identity), name_of_photo(body.name),
     )  # fmt: skip
 
 

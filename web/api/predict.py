@@ -21,7 +21,7 @@ from web.api.received import Received
 from web.fair_share import share_of
 from web.fetching.fetch import fetched
 from web.jobs.service import service_of
-from web.jobs.submission import Photo, Submission
+from web.jobs.submission import Photo, Submission, name_of_photo
 from web.middleware.identity import identity_of
 from web.middleware.validation import HEAD
 from web.payer import payer_of
@@ -103,14 +103,14 @@ async def _submit(
         card = await service_of(request).catalogue.card(model)
         asked, params = pictures.for_picture(wish, card, asked, params)
     photo = await _photo(request, received)
-    identity = identity_of(request)
+    identity, filename = identity_of(request), received.filename or _name_in_path(request)
     submission = Submission(
         identity.user, model, photo, params, asked.outputs, asked.priority,
         asked.keep, asked.deadline_s, asked.idempotency_key, share_of(identity),
-        payer_of(identity),
+        payer_of(identity), name_of_photo(filename),
     )  # fmt: skip
     snapshot = await service_of(request).submit(submission)
-    return Submitted(snapshot, asked, received.filename or _name_in_path(request))
+    return Submitted(snapshot, asked, filename)
 
 
 def _check_no_body(request: Request) -> None:

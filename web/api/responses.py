@@ -17,6 +17,7 @@ from tasks.errors import JobError
 from tasks.imaging.notes import Note, described
 from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
+from tasks.settings import settings
 from web import rate_limit
 from web.errors import json_response, retry_after
 from web.jobs import admission
@@ -62,10 +63,13 @@ class JobBody(TypedDict):
     """schemas.Job."""
 
     id: str
+    name: str | None
     created: str
+    expires: str | None
     state: str
     model: str
     params: orjson.Fragment
+    upload: str | None
     cached: bool
     degraded: bool
     priority: str
@@ -134,10 +138,13 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
     error: ErrorRecord | None = orjson.loads(fields["error"]) if fields.get("error") else None
     return {
         "id": fields["id"],
+        "name": fields.get("name") or None,
         "created": rfc3339(float(fields["created"])),
+        "expires": rfc3339(_expires_ms(fields), "seconds") if ended else None,
         "state": state,
         "model": fields["model"],
         "params": orjson.Fragment(fields["params"]),  # JSON already
+        "upload": fields.get("upload") or None,
         "cached": fields["cached"] == "1",
         "degraded": bool(result and result.get("degraded")),
         "priority": fields["priority"],
@@ -152,6 +159,12 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
     }
 
 
+def _expires_ms(fields: Mapping[str, str]) -> float:
+    """When the record of a job that has ended goes, and with it what leads to its result."""
+    ended_ms = float(fields.get("ended") or fields["created"])
+    return ended_ms + settings().job_ttl_s * 1000
+
+
 def job_response(body: JobBody, snapshot: Snapshot, headers: Mapping[str, str]) -> Response:
     """202 while it is under way, the error's status if it has failed, else 200."""
     if snapshot.state not in ENDED:
@@ -164,8 +177,12 @@ def job_response(body: JobBody, snapshot: Snapshot, headers: Mapping[str, str]) 
 
 
 def models(catalogue: Catalogue) -> list[ModelBody]:
-    """Every known model, and whether live workers serve it."""
-    return [_model(card, catalogue) for card in catalogue.models.values()]
+    """Every model that was served not long ago, and whether live workers serve it."""
+    return [
+        _model(card, catalogue)
+        for card in catalogue.models.values()
+        if not catalogue.is_forgotten(gpu_queue(card["name"]))
+    ]
 
 
 def _model(card: ModelCard, catalogue: Catalogue) -> ModelBody:

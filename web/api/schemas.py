@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from storage.catalogue import GONE_S
 from tasks.message import Priority
-from web.jobs.submission import LONGEST_DEADLINE_S, OUTPUTS
+from web.jobs.submission import LONGEST_DEADLINE_S, MAX_NAME, OUTPUTS
 from web.jobs.uploads import ALIASES, MEDIA_TYPES
 from web.middleware.validation import OBJECT_ID
 
@@ -94,6 +94,9 @@ class Error(BaseModel):
     retry_after_s: int | None = Field(
         default=None, description="Only in a 429: seconds after which to try again."
     )
+    reference: str | None = Field(
+        default=None, description="Only in a 500: what the server's log calls it."
+    )
 
 
 class Failure(BaseModel):
@@ -140,10 +143,17 @@ class Job(BaseModel):
     """What one user asked for, and how it is going."""
 
     id: str
+    name: str | None = Field(description="What you called the photo.")
     created: datetime = Field(description="When it was asked for.")
+    expires: datetime | None = Field(
+        description="When the server forgets it; null while it is under way."
+    )
     state: State
     model: str
     params: dict[str, Any]
+    upload: str | None = Field(
+        description="The upload that it was made from, for other jobs while that is kept."
+    )
     cached: bool = Field(description="Answered by an earlier result.")
     degraded: bool = Field(description="Computed by the model's fallback.")
     priority: Priority
@@ -189,6 +199,16 @@ class JobRequest(BaseModel):
     priority: Priority = "interactive"
     keep: bool = KEEP
     deadline_s: float | None = DEADLINE
+    name: str = Field(
+        default="",
+        max_length=MAX_NAME,
+        description="What you call the photo, to find it in your history. Erased with the job.",
+    )
+    or_upload: bool = Field(
+        default=False,
+        description="Only with `sha256`: where the bytes are not known, the answer is 202 with the "
+        "address to send them to, and not 409.",
+    )
     output: list[Literal[OUTPUTS]] | None = Field(  # type: ignore[valid-type]  # one list of names
         default=None, max_length=len(OUTPUTS)
     )
@@ -222,7 +242,7 @@ class UploadAnswer(BaseModel):
 
 
 class UploadNeeded(BaseModel):
-    """The body of a 409 `upload_needed`."""
+    """The body of a 409 `upload_needed`, or of a 202 where the request says `or_upload`."""
 
     error: Error
     upload: Upload | None = Field(description="Null if the request has no `size`.")

@@ -140,6 +140,7 @@ class JobService:
                 flow=admission.flow(costs, variant, submission.share.flow, submission.share.weight),
                 ready=ready,
                 use=quotas.of_image(submission.paid_by, len(submission.photo.data)),
+                name=submission.name,
             )
         )
         if claim.verdict == "again":
@@ -200,6 +201,10 @@ def _new_snapshot(job_id: str, submission: Submission, spec: Spec, claim: Claim)
         "state": {"hit": "done", "failed": "failed"}.get(claim.verdict, "queued"),
         "created": f"{claim.at_ms:.3f}",
     }
+    if submission.name:
+        fields["name"] = submission.name
+    if claim.verdict == "start":
+        fields["upload"] = spec.upload
     if claim.verdict == "hit":
         fields["result"] = claim.payload
     if claim.verdict == "failed":

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 import secrets
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +26,8 @@ OUTPUTS = (
 DEFAULT_OUTPUT = ("alpha", "preview")
 DEADLINES_S: Mapping[Priority, float] = {"interactive": 120, "batch": 3600}
 LONGEST_DEADLINE_S = 24 * 3600
+MAX_NAME = 200
+"""Characters of a photo's name."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Submission:
     share: FairShare = FairShare()
     payer: str = ""
     """Whose quotas it uses; empty: the user's."""
+    name: str = ""
+    """What the user calls the photo; nobody else sees it."""
 
     @property
     def paid_by(self) -> str:
@@ -109,6 +115,12 @@ def spec_of(submission: Submission, card: ModelCard) -> Spec:
         image=photo.identity,
     )
     return with_key(spec)
+
+
+def name_of_photo(path: str) -> str:
+    """What a photo is called whose file a client calls so: on one line, without folders, short."""
+    name = unicodedata.normalize("NFC", re.split(r"[/\\]", path)[-1])
+    return "".join(sign for sign in name if sign.isprintable()).strip()[:MAX_NAME]
 
 
 def with_key(spec: Spec) -> Spec:

@@ -27,7 +27,7 @@ def model_card(name: str, loaded: Mapping[str, Loaded], engine: Engine = "torch"
         "name": name,
         "title": model.title,
         "kind": model.kind,
-        "params": _schema(model, list(profiles)),
+        "params": _schema(name, model, list(profiles)),
         "profiles": profiles,
         "weights": weights.digest(model, engine),
         "code": registry.code_digest(name),
@@ -50,9 +50,15 @@ def _profile_card(loaded: Loaded) -> ProfileCard:
     }
 
 
-def _schema(model: Model, profiles: Sequence[str]) -> dict[str, Any]:
+def _schema(name: str, model: Model, profiles: Sequence[str]) -> dict[str, Any]:
     """JSON schema of the parameters; its profiles are those that are loaded."""
     schema = model.params.model_json_schema()
-    if profiles:
-        schema["properties"]["profile"]["enum"] = profiles
+    if not profiles:
+        return schema
+    field = schema["properties"]["profile"]
+    field["enum"] = profiles
+    if missing := [profile for profile in model.profiles if profile not in profiles]:
+        variants = ",".join(registry.variant_name(name, model, profile) for profile in missing)
+        hint = f"Whoever runs this server can add it: PIXELMILL_PROFILES={variants}"
+        field["description"] = f"{field.get('description', '')} {hint}".strip()
     return schema
