@@ -25,6 +25,13 @@ class AuthSettings(BaseSettings):
     """The secret that the provider gave it. Empty: it is a public client, with PKCE alone."""
     oidc_scope: str = "openid profile email"
     """What is asked of the provider."""
+    oidc_acr_values: str = Field("", pattern=r"^[ -~]*$")
+    """How strongly the provider must have checked somebody, for example with a second factor: the
+    values of its claim `acr` that are accepted, separated by spaces, the preferred one first. They
+    are asked for, and an ID token without one of them signs nobody in. Empty: any."""
+    oidc_max_age_s: int = Field(0, ge=0)
+    """Somebody who signed in at the provider longer ago than this must do so again before they are
+    signed in here. 0: however long ago."""
     oidc_user_claim: str = "sub"
     """Claim that is the user's name, for example `email` (if it is verified)."""
     oidc_groups_claim: str = "groups"

@@ -6,8 +6,13 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import DirectoryPath, Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
 from tasks.auth_settings import AuthSettings
 from tasks.auth_settings import names_in as names_in
@@ -18,8 +23,8 @@ MIB = 2**20
 
 
 class Settings(AuthSettings, UserSettings):
-    """What is set in the environment wins over `.env`, then `var/env` (written by `pixelmill up`),
-    then the defaults below."""
+    """What is set in the environment wins, then files in `secrets_dir`, `.env`, `var/env` (written
+    by `pixelmill up`), and the defaults below."""
 
     model_config = SettingsConfigDict(
         env_prefix="PIXELMILL_",
@@ -30,6 +35,10 @@ class Settings(AuthSettings, UserSettings):
     )
 
     # Places
+    secrets_dir: DirectoryPath | None = None
+    """Folder of secrets: the file `pixelmill_s3_secret` has the value of PIXELMILL_S3_SECRET, and
+    so on for every setting. Docker and Kubernetes mount secrets so, systemd its credentials (`%d`),
+    and agents of key vaults write them so."""
     var_dir: Path = Path("var")
     """Folder of `pixelmill up`: data of the embedded servers, secret, ports, logs, weights."""
     state_url: str = "redis://127.0.0.1:6379/0"
@@ -225,6 +234,21 @@ class Settings(AuthSettings, UserSettings):
     """How long a worker that was told to stop continues its present work; what has not ended by
     then is requeued. systemd's TimeoutStopSec, Kubernetes' terminationGracePeriodSeconds and
     Docker's stop_grace_period should be at least 30 s longer."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Files of secrets are read from the folder that the other sources name."""
+        folder = (dotenv_settings() | env_settings() | init_settings()).get("secrets_dir")
+        has_files = folder and Path(folder).is_dir()  # one that is missing is refused as a value
+        files = [SecretsSettingsSource(settings_cls, folder)] if has_files else []
+        return init_settings, env_settings, *files, dotenv_settings
 
     @cached_property
     def installation(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
+import log_search
 from stack import REPOSITORY
 
 _count = itertools.count()
@@ -35,14 +36,14 @@ class Up:
             **(env or {}),
         }
         command = [str(program), "up", *options]
-        self.out = open(folder / "out", "wb")  # noqa: SIM115 (closed by stop)
+        self.out = open(folder / "out.log", "wb")  # noqa: SIM115 (closed by stop)
         self.process = subprocess.Popen(
             command, cwd=folder, env=env, stdout=self.out, stderr=subprocess.STDOUT
         )
 
     @property
     def said(self) -> str:
-        return (self.folder / "out").read_text()
+        return (self.folder / "out.log").read_text()
 
     @property
     def run(self) -> dict[str, object]:
@@ -74,4 +75,12 @@ class Up:
         self.process.terminate()
         code = self.process.wait(40)
         self.out.close()
+        self.check_logs()
         return code
+
+    def check_logs(self) -> None:
+        """Raises AssertionError if a log, or what it printed, gives a secret away."""
+        known = json.loads((self.folder / "var" / "installation.json").read_text())
+        secrets = [value for value in known.values() if isinstance(value, str)]
+        told = log_search.found(self.folder, {}, secrets)
+        assert not told, "\n".join(told)

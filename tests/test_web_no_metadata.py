@@ -13,6 +13,8 @@ from stack import Stack
 SECRETS = (b"MAKER-7f3a", b"OWNER-7f3a", b"XMP-7f3a", b"COMMENT-7f3a", b"GPS-7f3a")
 FORMATS = {"image/png": "PNG", "image/webp": "WEBP", "image/avif": "AVIF", "image/jpeg": "JPEG"}
 MAKE, ARTIST, GPS = 271, 315, 0x8825
+EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+"""What every scanner for viruses takes for one, by agreement of their makers."""
 
 _colours = itertools.count()
 
@@ -59,6 +61,18 @@ def test_no_output_has_metadata_of_the_photo(visitor: httpx.Client, asked: dict[
         assert opened.format == FORMATS[picture["type"]]
         assert not opened.getexif() and not {"exif", "xmp", "comment"} & set(opened.info)
         assert not [secret for secret in SECRETS if secret in data]
+
+
+def test_a_virus_in_a_photo_is_in_no_output(visitor: httpx.Client) -> None:
+    infected = photo().replace(b"COMMENT-7f3a", EICAR[:12]) + EICAR
+    asked = {"output": "alpha,preview,cutout-png,cutout-webp,cutout-jpeg", "background": "blur"}
+
+    answer = visitor.post("/api/v1/predict/matting?wait=90", params=asked, content=infected)
+
+    result = answer.raise_for_status().json()["result"]
+    for picture in [*result["objects"].values(), result["thumbnail"]]:
+        data = httpx.get(picture["url"]).content
+        assert EICAR not in data and EICAR[:12] not in data
 
 
 def test_nothing_that_outlives_the_upload_has_it(visitor: httpx.Client, stack: Stack) -> None:

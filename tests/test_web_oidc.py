@@ -228,6 +228,39 @@ async def test_a_token_for_somebody_else_or_another_time_is_not(
         await provider._claims(token(claims), "n")
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"acr": "mfa", "auth_time": 990}, ""),
+        ({"acr": "phr", "auth_time": 990}, ""),
+        ({"acr": "password", "auth_time": 990}, "as strongly"),
+        ({"auth_time": 990}, "as strongly"),
+        ({"acr": ["mfa"], "auth_time": 990}, "as strongly"),
+        ({"acr": "mfa", "auth_time": 600}, "too long ago"),
+        ({"acr": "mfa"}, "too long ago"),
+    ],
+    ids=str,
+)
+async def test_a_weaker_or_older_sign_in_than_is_asked_for_is_refused(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], reason: str
+) -> None:
+    monkeypatch.setattr(settings(), "oidc_acr_values", "phr mfa")
+    monkeypatch.setattr(settings(), "oidc_max_age_s", 300)
+    monkeypatch.setattr("web.oidc.time", lambda: 1000)
+    monkeypatch.setattr(
+        provider, "_metadata", {"authorization_endpoint": "https://login.example/authorize"}
+    )
+    asked = parse_qs(urlsplit((await provider.begin("https://mill.example/x")).url).query)
+    assert (asked["acr_values"], asked["max_age"]) == (["phr mfa"], ["300"])
+
+    refusal = ""
+    try:
+        await provider._claims(token({**CLAIMS, **said}), "n")
+    except Refused as error:
+        refusal = str(error)
+    assert bool(refusal) == bool(reason) and reason in refusal
+
+
 @pytest.mark.parametrize("kind", ["another key", "our secret", "none"])
 async def test_a_token_that_the_provider_did_not_sign_is_not(provider: Provider, kind: str) -> None:
     made = {

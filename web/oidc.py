@@ -113,7 +113,11 @@ class Provider:
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
         async with self._client(callback) as client:
             url, _ = client.create_authorization_url(
-                metadata["authorization_endpoint"], state=state, code_verifier=verifier, nonce=nonce
+                metadata["authorization_endpoint"],
+                state=state,
+                code_verifier=verifier,
+                nonce=nonce,
+                **_strength(),
             )
         return Begun(url, state, nonce, verifier)
 
@@ -179,6 +183,7 @@ class Provider:
             {"nonce": nonce, "client_id": client_id, "access_token": token["access_token"]},
         )
         claims.validate(int(time()), LEEWAY_S)
+        _check_strength(claims)
         return dict(claims)
 
     async def _decoded(self, id_token: str) -> jwt.Token:
@@ -202,6 +207,26 @@ def person(claims: Mapping[str, Any]) -> Person:
         name = f"oidc-{hashlib.sha256(subject.encode()).hexdigest()[:24]}"
     groups = claims.get(settings().oidc_groups_claim, ())
     return Person(name, subject, role_of([groups] if isinstance(groups, str) else groups))
+
+
+def _strength() -> dict[str, str]:
+    """What is asked of the provider about how, and how recently, it has checked somebody."""
+    asked = {"acr_values": settings().oidc_acr_values, "max_age": settings().oidc_max_age_s}
+    return {name: str(value) for name, value in asked.items() if value}
+
+
+def _check_strength(claims: Mapping[str, Any]) -> None:
+    """Raises Refused unless the ID token says what was asked for: a provider may ignore that."""
+    accepted, max_age_s = settings().oidc_acr_values.split(), settings().oidc_max_age_s
+    if accepted and claims.get("acr") not in accepted:
+        raise Refused(
+            "the provider has not checked who you are as strongly as is asked for here",
+            hint="Sign in there with a second factor.",
+        )
+    if max_age_s and time() - float(claims.get("auth_time") or 0) > max_age_s + LEEWAY_S:
+        raise Refused(
+            "you signed in at the provider too long ago", hint="Sign out there, and sign in again."
+        )
 
 
 def _wanted() -> list[str]:

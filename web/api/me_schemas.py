@@ -90,7 +90,7 @@ class KeyRequest(BaseModel):
     name: str = Field(
         default="",
         max_length=MAX_NAME,
-        pattern=r"^[^\r\n\t]*$",
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
         description="What you call it, for example `laptop`.",
     )
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)] = Field(

@@ -139,13 +139,9 @@ def _check_path(path: bytes) -> None:
     if "\\" in text:
         raise _bad("the path contains a backslash")
     first, *segments = text.split("/")
-    if first or not segments or not _are_plain(segments):
+    has_odd = "" in segments[:-1] or {".", ".."} & set(segments)  # that of a folder ends with ""
+    if first or not segments or has_odd:
         raise _bad("the path contains empty segments or dot segments")
-
-
-def _are_plain(segments: list[str]) -> bool:
-    """Only the last segment may be empty, as in the path of a folder."""
-    return "" not in segments[:-1] and not {".", ".."} & set(segments)
 
 
 def _check_query(query: bytes) -> None:
@@ -190,9 +186,8 @@ def _check_each(headers: Headers) -> None:
     if any(_NOT_PLAIN.search(part) for header in headers for part in header):
         _check_non_ascii(headers)
     for name, value in headers:
-        pattern = HEADER_PATTERNS.get(name)
-        if pattern is not None and not pattern.fullmatch(value):
-            raise _bad(f"the header {name.decode()} is not well formed")
+        if name in HEADER_PATTERNS and not HEADER_PATTERNS[name].fullmatch(value):
+            raise _malformed(name)
 
 
 def _check_repeated(names: list[bytes]) -> None:
@@ -207,7 +202,7 @@ def _check_non_ascii(headers: Headers) -> None:
         if len(value) > MAX_VALUE_BYTES:
             raise _too_large(f"the header {shown(name.decode('latin-1'))} is too long")
         if name != b"cookie" and not (_is_header_text(value) and name.isascii()):
-            raise _bad(f"the header {shown(name.decode('latin-1'))} is not well formed")
+            raise _malformed(name)
 
 
 def _is_header_text(value: bytes) -> bool:
@@ -285,7 +280,13 @@ _JSON = json.JSONDecoder(
 
 
 def _bad(message: str, *, status: int = 400) -> BadInput:
-    return BadInput(message, code="bad_request", status=status, hint="See /docs.")
+    code = "not_signed_in" if status == 401 else "bad_request"
+    return BadInput(message, code=code, status=status, hint="See /docs.")
+
+
+def _malformed(name: bytes) -> BadInput:
+    status = 401 if name == b"authorization" else 400  # RFC 6750 says so of malformed keys
+    return _bad(f"the header {shown(name.decode('latin-1'))} is not well formed", status=status)
 
 
 def _too_large(message: str) -> BadInput:
@@ -294,5 +295,4 @@ def _too_large(message: str) -> BadInput:
 
 
 def _bad_json(why: str) -> BadInput:
-    return BadInput(f"the body is not acceptable JSON: {why}", code="bad_request",
-                    hint="See /docs.")  # fmt: skip
+    return _bad(f"the body is not acceptable JSON: {why}", status=422)
