@@ -4,7 +4,7 @@ import secrets
 
 import redis
 
-from storage import api_keys, keys, schema, users
+from storage import api_keys, keys, passwords, schema, users
 from storage.redis.calls import TEXT, SyncRedis, command
 from storage.redis.durable import do_durably
 from storage.s3.objects import S3Objects
@@ -16,13 +16,18 @@ from tasks.settings import settings
 def prepare(state: SyncRedis, store: S3Objects, *, password: str) -> tuple[bool, bool]:
     """Make the bucket and the account `admin`; returns whether each of them is new.
 
-    If there is an account it keeps its password. Raises OldLayout if an earlier Pixelmill wrote
-    the records of this Redis.
+    The password is a first one, which its owner has to replace; if that was not done yet, it lasts
+    anew. A password of their own stays. Raises OldLayout if an earlier Pixelmill wrote the records
+    of this Redis.
     """
     schema.refuse_old_layout(state)
-    is_new = state.do(users.password_hash("admin")) is None
+    known = state.do(users.credentials("admin"))
+    is_new = known.password is None
     if is_new:
-        do_durably(state, users.set_password("admin", password))
+        do_durably(state, users.set_password("admin", password, first_ms=users.FIRST_PASSWORD_MS))
+    elif known.first_until_ms and passwords.is_password(known.password, password):
+        call = users.reset_password("admin", password, first_ms=users.FIRST_PASSWORD_MS)
+        do_durably(state, call)
     has_made = store.ensure_bucket()
     # Last, so that a preparation that was interrupted is done again.
     state.do(command(bool, "SET", keys.PREPARED, 1, kinds=TEXT))
@@ -57,5 +62,6 @@ def main(origin: str | None = None) -> None:
 def _print_admin(state: SyncRedis, password: str) -> None:
     secret = api_keys.new_secret()
     do_durably(state, api_keys.add(secret, "admin", name="pixelmill init"))
-    print(f"account admin: password {password}\nAPI key: {secret}")
-    print("Write both down: they are not shown again.")
+    print(f"account admin: first password {password}\nAPI key: {secret}")
+    print("Write both down: they are not shown again. Within three days, the password lets you")
+    print("choose one of your own at /login; it opens nothing else.")

@@ -32,13 +32,14 @@ Ask = Annotated[
 
 @app.command(epilog="Example: pixelmill users add ada --role admin")
 def add(name: Name, role: Role = "user", ask: Ask = False) -> None:
-    """Add an account; its password is printed once."""
+    """Add an account; a first password, which the user has to replace, is printed once."""
     from storage import users
     from tasks.errors import BadInput
 
     _check_name(name)
     password = _password(name, ask)
-    if not _do("user.add", name, users.add(name, password, role)):
+    first_ms = 0 if ask else users.FIRST_PASSWORD_MS
+    if not _do("user.add", name, users.add(name, password, role, first_ms=first_ms)):
         raise BadInput(f"there is a user {name} already", hint="See `pixelmill users list`.")
     print(f"added {name} ({role})")
     _show(password, ask)
@@ -87,11 +88,12 @@ def enable(name: Name) -> None:
 
 @app.command(epilog="Example: pixelmill users reset ada")
 def reset(name: Name, ask: Ask = False) -> None:
-    """Set a new password and end all sessions of the user; the password is printed once."""
+    """End all sessions of the user and print a first password, once, which they have to replace."""
     from storage import users
 
     password = _password(name, ask)
-    _change("user.reset", name, users.reset_password(name, password))
+    first_ms = 0 if ask else users.FIRST_PASSWORD_MS
+    _change("user.reset", name, users.reset_password(name, password, first_ms=first_ms))
     print(f"reset {name}; all sessions have ended")
     _show(password, ask)
 
@@ -207,7 +209,7 @@ def _check_name(name: str) -> None:
 
 
 def _password(name: str, ask: bool) -> str:
-    from web.sign_in import check_new_password
+    from web.new_passwords import check_new_password
 
     if not ask:
         return secrets.token_urlsafe(12)
@@ -218,7 +220,10 @@ def _password(name: str, ask: bool) -> str:
 
 def _show(password: str, ask: bool) -> None:
     if not ask:
-        print(f"password: {password}\nWrite it down: it is not shown again.")
+        print(
+            f"password: {password}\nIt is not shown again. Within three days, it lets the user "
+            "choose a password of their own at /login; it opens nothing else."
+        )
 
 
 def _day(at_ms: float) -> str:

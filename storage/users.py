@@ -12,7 +12,7 @@ from typing import Any, Literal
 from storage import keys, passwords
 from storage.redis.answers import fields as as_fields
 from storage.redis.answers import maybe_text, texts
-from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
+from storage.redis.calls import ARRAY, FIELDS, NUMBER, Call, command, script
 
 Role = Literal["user", "admin"]
 ROLES: tuple[Role, ...] = ("user", "admin")
@@ -43,6 +43,9 @@ class Credentials:
     epoch: str
     """Changes whenever all sessions are ended: one of another epoch does not count."""
     is_disabled: bool
+    first_until_ms: float = 0
+    """Until when the password, which was made for the user, may be replaced by one of their own. It
+    opens nothing else. 0: it is their own."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Provided:
 
 
 NOBODY = Credentials(None, "", False)
+FIRST_PASSWORD_MS = 3 * 86_400_000
+"""How long a password that was made for somebody opens the way to one of their own."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +76,24 @@ class User:
     """0: never."""
 
 
-def add(user: str, password: str, role: Role = "user") -> Call[bool]:
-    """Make an account; False if there is one of this name."""
+def add(user: str, password: str, role: Role = "user", *, first_ms: int = 0) -> Call[bool]:
+    """Make an account; False if there is one of this name.
+
+    `first_ms`: how long the password lasts if it is a first one (FIRST_PASSWORD_MS); 0: it is not.
+    """
     fields = {"password": passwords.hashed(password), "role": role, "kind": "account"}
-    return _change(user, fields, must="be_new")
+    return _change(user, fields, must="be_new", first_ms=first_ms)
 
 
-def set_password(user: str, password: str, role: Role = "admin") -> Call[bool]:
-    """Make an account, or replace the password and role of an existing one and end its sessions."""
+def set_password(
+    user: str, password: str, role: Role = "admin", *, first_ms: int = 0
+) -> Call[bool]:
+    """Make an account, or replace the password and role of an existing one and end its sessions.
+
+    `first_ms`: as in `add`.
+    """
     fields = {"password": passwords.hashed(password), "role": role, "kind": "account"}
-    return _change(user, fields | _ended_sessions())
+    return _change(user, fields | _ended_sessions(), first_ms=first_ms)
 
 
 def replace_password(user: str, stored: str, password: str) -> Call[bool]:
@@ -89,10 +102,13 @@ def replace_password(user: str, stored: str, password: str) -> Call[bool]:
     return _change(user, fields, stored=stored)
 
 
-def reset_password(user: str, password: str) -> Call[bool]:
-    """Replace the password, whatever it was, and end all sessions; False: there is no account."""
+def reset_password(user: str, password: str, *, first_ms: int = 0) -> Call[bool]:
+    """Replace the password, whatever it was, and end all sessions; False: there is no account.
+
+    `first_ms`: as in `add`.
+    """
     fields = {"password": passwords.hashed(password), "kind": "account"} | _ended_sessions()
-    return _change(user, fields, must="exist")
+    return _change(user, fields, must="exist", first_ms=first_ms)
 
 
 def rehash(user: str, stored: str, password: str) -> Call[bool]:
@@ -148,13 +164,8 @@ def account(user: str) -> Call[Account]:
 
 def credentials(user: str) -> Call[Credentials]:
     """What a sign-in needs; NOBODY if there is no such account."""
-    words = ("HMGET", keys.user(user), "password", "epoch", "disabled")
+    words = ("HMGET", keys.user(user), "password", "epoch", "disabled", "first_until")
     return command(_credentials, *words, kinds=ARRAY)
-
-
-def password_hash(user: str) -> Call[str | None]:
-    """The stored hash, for `passwords.is_password`; None if there is no such account."""
-    return command(maybe_text, "HGET", keys.user(user), "password", kinds=MAYBE_TEXT)
 
 
 def user(name: str) -> Call[User | None]:
@@ -182,8 +193,9 @@ def _change(
     *,
     must: Literal["exist", "be_new", ""] = "",
     stored: str = "",
+    first_ms: int = 0,
 ) -> Call[bool]:
-    values = {"fields": fields, "must": must, "stored": stored}
+    values = {"fields": fields, "must": must, "stored": stored, "first_ms": first_ms}
     return script("change_user", bool, [keys.user(user)], values, kinds=NUMBER)
 
 
@@ -194,8 +206,8 @@ def _account(answer: Sequence[Any]) -> Account:
 
 
 def _credentials(answer: Sequence[Any]) -> Credentials:
-    password, epoch, disabled = (maybe_text(word) for word in answer)
-    return Credentials(password or None, epoch or "", disabled == "1")
+    password, epoch, disabled, first = (maybe_text(word) for word in answer)
+    return Credentials(password or None, epoch or "", disabled == "1", float(first or 0))
 
 
 def _user(name: str, record: Mapping[str, str]) -> User:

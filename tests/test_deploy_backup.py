@@ -29,7 +29,10 @@ def test_accounts_and_keys_come_back_from_a_backup(
         written = backup.backup(file)
         client.flushdb()
         read = backup.restore(file)
-        stored, key = link.do(users.password_hash("ada")), link.do(api_keys.look_up("key-of-ada"))
+        stored, key = (
+            link.do(users.credentials("ada")).password,
+            link.do(api_keys.look_up("key-of-ada")),
+        )
         listed = link.do(api_keys.of_user("ada"))
         jobs = client.exists("px2:job:1")
         client.flushdb()

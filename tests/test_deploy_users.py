@@ -1,11 +1,13 @@
 """`pixelmill users`: accounts by the command line."""
 
 import json
+import time
 
 import pytest
 import redis
 from typer.testing import CliRunner, Result
 
+from deploy import bootstrap
 from deploy.cli import app
 from storage import api_keys, audit, keys, passwords, users
 from storage.redis.calls import SyncRedis
@@ -31,13 +33,30 @@ def test_an_account_is_added_with_a_password_that_opens_it_and_is_shown_once(
 
     password = done.stdout.partition("password: ")[2].splitlines()[0]
     assert done.exit_code == 0, done.output
-    assert passwords.is_password(link.do(users.password_hash("ada")), password)
+    assert passwords.is_password(link.do(users.credentials("ada")).password, password)
     assert len(password) >= 16
+    left_ms = link.do(users.credentials("ada")).first_until_ms - time.time() * 1000
+    assert 0.9 < left_ms / users.FIRST_PASSWORD_MS <= 1.01
     listed = run("list", "--json")
     [user] = json.loads(listed.stdout)
     assert (user["name"], user["role"], user["is_disabled"]) == ("ada", "admin", False)
     assert password not in listed.stdout
     assert "ada" in run("list").stdout
+
+
+def test_the_first_password_of_admin_lasts_anew_until_it_was_replaced(
+    link: SyncRedis, s3: S3Objects
+) -> None:
+    def first_until_ms() -> float:
+        bootstrap.prepare(link, s3, password="made-by-the-installation")
+        return link.do(users.credentials("admin")).first_until_ms
+
+    before, after = first_until_ms(), first_until_ms()
+    assert after > before > 0
+    link.do(users.set_password("admin", "chosen by somebody"))
+    assert first_until_ms() == 0
+    stored = link.do(users.credentials("admin")).password
+    assert passwords.is_password(stored, "chosen by somebody")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +92,7 @@ def test_accounts_are_changed_and_the_audit_log_says_so(link: SyncRedis) -> None
     assert len(set(epochs)) == 6, "each ends all sessions"
     user = link.do(users.user("ada"))
     assert user and user.role == "admin" and not user.is_disabled
-    assert not passwords.is_password(link.do(users.password_hash("ada")), "correct horse")
+    assert not passwords.is_password(link.do(users.credentials("ada")).password, "correct horse")
     events = link.do(audit.read(most=10))
     assert [event.action for event in reversed(events)] == [
         "user.role", "user.disable", "user.enable", "user.reset", "user.sign_out",
@@ -112,4 +131,4 @@ def test_an_account_is_not_added_twice(link: SyncRedis) -> None:
     done = run("add", "ada")
 
     assert "there is a user ada already" in str(done.exception)
-    assert passwords.is_password(link.do(users.password_hash("ada")), "correct horse")
+    assert passwords.is_password(link.do(users.credentials("ada")).password, "correct horse")

@@ -71,7 +71,7 @@ def test_no_account_is_made_beside_old_records(
     with pytest.raises(OldLayout):
         bootstrap.prepare(link, s3, password="secret")
 
-    assert link.do(users.password_hash("admin")) is None
+    assert link.do(users.credentials("admin")).password is None
     assert not state.exists(keys.PREPARED)
 
 

@@ -15,19 +15,19 @@ pytest_plugins = ["inprocess"]
 def test_the_right_password_opens(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "correct horse"))
 
-    assert passwords.is_password(link.do(users.password_hash("ada")), "correct horse")
+    assert passwords.is_password(link.do(users.credentials("ada")).password, "correct horse")
 
 
 @pytest.mark.parametrize("tried", ["", "correct hors", "Correct horse", "correct horse "])
 def test_a_wrong_password_does_not(link: SyncRedis, tried: str) -> None:
     link.do(users.set_password("ada", "correct horse"))
 
-    assert not passwords.is_password(link.do(users.password_hash("ada")), tried)
+    assert not passwords.is_password(link.do(users.credentials("ada")).password, tried)
 
 
 @pytest.mark.parametrize("tried", ["", "anything", "00"])
 def test_no_password_opens_an_account_that_is_not_there(link: SyncRedis, tried: str) -> None:
-    stored = link.do(users.password_hash("nobody"))
+    stored = link.do(users.credentials("nobody")).password
 
     assert stored is None
     assert not passwords.is_password(stored, tried)
@@ -37,7 +37,7 @@ def test_a_changed_password_replaces_the_old(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "old"))
     link.do(users.set_password("ada", "new"))
 
-    stored = link.do(users.password_hash("ada"))
+    stored = link.do(users.credentials("ada")).password
     assert passwords.is_password(stored, "new")
     assert not passwords.is_password(stored, "old")
 
@@ -46,13 +46,13 @@ def test_equal_passwords_are_stored_differently(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "same"))
     link.do(users.set_password("bob", "same"))
 
-    assert link.do(users.password_hash("ada")) != link.do(users.password_hash("bob"))
+    assert link.do(users.credentials("ada")).password != link.do(users.credentials("bob")).password
 
 
 def test_passwords_beyond_ascii_work(link: SyncRedis) -> None:
     link.do(users.set_password("ada", "pä߀wörd"))
 
-    assert passwords.is_password(link.do(users.password_hash("ada")), "pä߀wörd")
+    assert passwords.is_password(link.do(users.credentials("ada")).password, "pä߀wörd")
 
 
 def test_a_password_cannot_be_read_from_redis(link: SyncRedis, state: "redis.Redis") -> None:
@@ -66,7 +66,7 @@ def test_an_account_is_added_once(link: SyncRedis) -> None:
     assert link.do(users.add("ada", "correct horse"))
     assert not link.do(users.add("ada", "another horse"))
 
-    stored = link.do(users.password_hash("ada"))
+    stored = link.do(users.credentials("ada")).password
     assert passwords.is_password(stored, "correct horse")
     user = link.do(users.user("ada"))
     assert user and (user.role, user.kind, user.is_disabled) == ("user", "account", False)
@@ -98,12 +98,12 @@ def test_roles_and_disabling_are_seen(link: SyncRedis) -> None:
 
 def test_a_password_is_replaced_only_if_it_is_the_one_that_was_checked(link: SyncRedis) -> None:
     link.do(users.add("ada", "correct horse"))
-    stored = link.do(users.password_hash("ada"))
+    stored = link.do(users.credentials("ada")).password
     assert stored
     link.do(users.reset_password("ada", "set by an admin"))
 
     assert not link.do(users.replace_password("ada", stored, "set by a thief"))
-    assert passwords.is_password(link.do(users.password_hash("ada")), "set by an admin")
+    assert passwords.is_password(link.do(users.credentials("ada")).password, "set by an admin")
 
 
 def test_passwords_are_hashed_by_argon2id_with_the_parameters_of_its_rfc() -> None:

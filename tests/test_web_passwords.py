@@ -2,7 +2,7 @@
 
 import pytest
 
-from web.sign_in import WeakPassword, check_new_password
+from web.new_passwords import WeakPassword, check_new_password
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,12 @@ import pytest
 from stack import Stack
 
 from storage import api_keys, audit, sign_in_tries, users
-from storage.redis.calls import Call, SyncRedis
+from storage.redis.calls import NUMBER, AsyncRedis, Call, SyncRedis, command
+from storage.redis.durable import DurableRedis
+from web.audit import AuditLog
+from web.sign_in import MOST_STRANGERS, Client, SignIn, TooBusy, WrongPassword
+
+pytest_plugins = ["inprocess"]
 
 PASSWORD = "correct horse battery"
 SEEN_WITHIN_S = 5.0
@@ -116,6 +121,34 @@ def test_of_a_thousand_wrong_tries_at_most_twenty_are_let_through_and_others_sig
     assert statuses.count(401) <= 20
     assert statuses.count(401) + statuses.count(429) == 1000, "none got in, none broke anything"
     assert of_other == 303
+
+
+async def test_a_flood_of_strangers_keeps_no_browser_of_before_out_and_counts_no_try_it_refuses(
+    state_url: str, link: SyncRedis, in_process: None
+) -> None:
+    state, durable = AsyncRedis(state_url), DurableRedis(state_url)
+    sign_in = SignIn(state, durable, AuditLog(state))
+    link.do(users.add("in-a-flood", PASSWORD))
+
+    def tried(name: str, password: str, client: Client) -> asyncio.Task[str]:
+        return asyncio.create_task(sign_in.by_password(name, password, client, is_valid=True))
+
+    async with sign_in._checking, sign_in._checking:  # as many as are checked at a time
+        flood = [tried(f"name-{n}", "wrong", Client(f"192.0.2.{n}")) for n in range(MOST_STRANGERS)]
+        while sign_in._waiting < MOST_STRANGERS:
+            await asyncio.sleep(0.01)
+        with pytest.raises(TooBusy):
+            await tried("in-a-flood", PASSWORD, Client("192.0.2.99"))
+        own = tried("in-a-flood", PASSWORD, Client("192.0.2.99", browser="known"))
+        while sign_in._waiting == MOST_STRANGERS:
+            await asyncio.sleep(0.01)
+
+    assert await own
+    outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    assert all(isinstance(outcome, WrongPassword) for outcome in outcomes)
+    counted = sign_in_tries.of_stranger("in-a-flood", "192.0.2.99").names
+    assert not link.do(command(bool, "EXISTS", *counted, kinds=NUMBER))
+    await state.close()
 
 
 def test_a_browser_of_before_still_gets_in_while_strangers_guess(mill: Mill) -> None:
@@ -348,3 +381,61 @@ def test_a_wait_is_told_to_programs_too(mill: Mill) -> None:
 
     assert answer.status_code == 429 and answer.headers["retry-after"]
     assert answer.json()["error"]["code"] == "too_many_tries"
+
+
+def with_first_password(mill: Mill, name: str, first_ms: int = users.FIRST_PASSWORD_MS) -> str:
+    """An account as `pixelmill users add` makes it: somebody has to choose its password yet."""
+    assert mill.link.do(users.add(name, PASSWORD, first_ms=first_ms))
+    return name
+
+
+def proof_in(page: httpx.Response) -> str:
+    [proof] = re.findall(r'name="proof" value="([^"]+)"', page.text)
+    return str(proof)
+
+
+def test_a_first_password_opens_nothing_but_the_choice_of_ones_own(mill: Mill) -> None:
+    name = with_first_password(mill, "new-here")
+
+    asked = mill.sign_in(name)
+    of_program = httpx.post(f"{mill.url}/ui/login", data={"username": name, "password": PASSWORD})
+    proof = proof_in(asked)
+
+    def choose(new: str) -> httpx.Response:
+        form = {"proof": proof, "new": new}
+        return httpx.post(f"{mill.other}/login/first", data=form, timeout=60)
+
+    assert asked.status_code == 200 and "set-cookie" not in asked.headers
+    assert of_program.json()["error"]["code"] == "first_password"
+    assert "set-cookie" not in of_program.headers
+    weak, same = choose("photo"), choose(PASSWORD)
+    assert "at least 8" in weak.text and "that you were given" in same.text
+    chosen = choose("a much better horse")
+    assert chosen.status_code == 303
+    cookie = {"cookie": chosen.headers["set-cookie"].split(";")[0]}
+    assert httpx.get(f"{mill.url}/api/v1/models", headers=cookie).status_code == 200
+    assert mill.sign_in(name).status_code == 401
+    assert mill.sign_in(name, "a much better horse").status_code == 303
+    assert choose("another better horse").status_code == 401, "the proof counts once"
+
+
+def test_a_first_password_ends_after_its_time(mill: Mill) -> None:
+    name = with_first_password(mill, "too-late", first_ms=1)
+
+    answer = mill.sign_in(name)
+
+    assert answer.status_code == 403 and "not used in time" in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_nobody_chooses_a_password_without_having_typed_the_first_one(mill: Mill) -> None:
+    name = with_first_password(mill, "not-hers")
+    proof = proof_in(mill.sign_in(name))
+    own = mill.add("has-her-own")
+
+    for forged in (proof.replace(name, own), proof[:-3] + "AAA", f"{name}.x.y.z", "", "."):
+        form = {"proof": forged, "new": "a much better horse"}
+        answer = httpx.post(f"{mill.url}/login/first", data=form)
+        assert answer.status_code in (401, 422), forged
+        assert "set-cookie" not in answer.headers
+    assert mill.sign_in(own).status_code == 303

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import dataclass
+from time import time
 from typing import cast
 
 from starlette.requests import Request
@@ -15,21 +16,19 @@ from storage.sign_in_tries import Counted
 from storage.users import Kind
 from tasks.errors import JobError, Unavailable
 from tasks.settings import settings
+from web import first_password
 from web.accounts import life
 from web.addresses import client_of
 from web.audit import AuditLog
 from web.jobs import counters
+from web.new_passwords import WeakPassword, check_new_password
 
 MOST_CHECKED = 2
 """Passwords that a process checks at a time: each takes 64 MiB and all cores."""
 MOST_WAITING = 32
 """Sign-ins that may wait for that."""
-MIN_PASSWORD = 8
-"""Characters of a new password."""
-OWN_WORDS = ("pixelmill", "matting", "cutout", "photo", "admin")
-"""What guessers of passwords of this application try first."""
-GUESSES = 10**7
-LONGEST_JUDGED = 64
+MOST_STRANGERS = 24
+"""Of these, from browsers that have not signed in before: a flood of them keeps nobody else out."""
 _NOT_SHOWN = re.compile(r"[^\x20-\x7e]")
 
 
@@ -78,18 +77,23 @@ class Disabled(JobError):
     status = 403
 
 
+class FirstPassword(JobError):
+    """The password is right, but it was made for the user, who has to choose one of their own."""
+
+    code = "first_password"
+    status = 403
+
+    def __init__(self, proof: str) -> None:
+        super().__init__("choose a password of your own first", hint="Sign in at /login to do so.")
+        self.proof = proof
+        """That the password was typed, for `choose_password`."""
+
+
 class NameTaken(JobError):
     """A provider names somebody as another user is named already."""
 
     code = "sign_in_refused"
     status = 403
-
-
-class WeakPassword(JobError):
-    """A new password that is not accepted."""
-
-    code = "weak_password"
-    status = 422
 
 
 class TooManyTries(Unavailable):
@@ -106,6 +110,17 @@ class TooManyTries(Unavailable):
         self.retry_after_s = wait_s
 
 
+class TooBusy(Unavailable):
+    """So many people sign in at this moment that nobody else's password can be checked."""
+
+    code = "busy"
+    status = 429
+
+    def __init__(self) -> None:
+        super().__init__("too many people sign in at this moment", hint="Try again in a second.")
+        self.retry_after_s = 1
+
+
 class SignIn:
     """Begins sessions, and changes passwords. Methods raise StorageDown as Redis does."""
 
@@ -115,12 +130,15 @@ class SignIn:
         self._waiting = 0
 
     async def by_password(self, name: str, password: str, client: Client, *, is_valid: bool) -> str:
-        """The token of a new session. Raises WrongPassword, TooManyTries or Disabled.
+        """The token of a new session.
 
-        `is_valid`: whether an account can have this name, and this be a password. Both are tried
-        even if not, so that the answer takes as long.
+        Raises WrongPassword, TooManyTries, TooBusy, Disabled or FirstPassword. `is_valid`: whether
+        an account can have this name, and this be a password. Both are tried even if not, so that
+        the answer takes as long.
         """
         stored = await self._check(name, password, client, is_valid=is_valid)
+        if stored.first_until_ms:
+            await self._refuse_first(name, stored, client)
         if passwords.is_outdated(stored.password or ""):
             await self._rehash(name, stored.password or "", password)
         return await self.begin(name, stored.epoch, "account", client)
@@ -158,20 +176,52 @@ class SignIn:
     async def change_password(self, user: str, old: str, new: str, client: Client) -> None:
         """Replace a password and end all sessions of the user.
 
-        Raises WrongPassword, TooManyTries or WeakPassword.
+        Raises WrongPassword, TooManyTries, TooBusy or WeakPassword.
         """
-        check_new_password(user, new)
+        await asyncio.to_thread(check_new_password, user, new)
         stored = await self._check(user, old, client, is_valid=True)
-        call = await asyncio.to_thread(users.replace_password, user, stored.password or "", new)
+        await self._replace(user, stored.password or "", new, client)
+
+    async def _replace(self, user: str, stored: str, new: str, client: Client) -> None:
+        call = await asyncio.to_thread(users.replace_password, user, stored, new)
         if not await self._durable.do(call):
             raise WrongPassword("the password was changed elsewhere meanwhile")
-        actor = _Actor(user, "account", client.address)
-        await self._log.record("password.change", actor, user)
+        await self._log.record("password.change", _Actor(user, "account", client.address), user)
+
+    async def choose_password(self, proof: str, new: str, client: Client) -> tuple[str, str]:
+        """Replace a first password that was typed; the user, and the token of a new session.
+
+        Raises WeakPassword, Disabled, or WrongPassword if the proof does not count any more.
+        """
+        user = first_password.user_of(proof)
+        known = await self._state.do(users.credentials(user)) if user else users.NOBODY
+        if not first_password.is_of(proof, known):
+            raise WrongPassword("this took too long", hint="Sign in again.")
+        await asyncio.to_thread(check_new_password, user, new)
+        if await self._is_password(known.password, new):
+            raise WeakPassword("the new password must not be the one that you were given")
+        await self._replace(user, known.password or "", new, client)
+        known = await self._state.do(users.credentials(user))
+        return user, await self.begin(user, known.epoch, "account", client)
+
+    async def _refuse_first(self, name: str, stored: users.Credentials, client: Client) -> None:
+        """Raises FirstPassword, or Disabled if it is too late."""
+        if stored.is_disabled or stored.first_until_ms < time() * 1000:
+            await self._note("disabled", name, "account", client, name)
+            raise Disabled(
+                "this account is disabled, or its first password was not used in time",
+                hint="Ask an admin.",
+            )
+        await self._note("first", name, "account", client, name)
+        raise FirstPassword(first_password.proof(name, stored))
 
     async def _check(
         self, name: str, password: str, client: Client, *, is_valid: bool
     ) -> users.Credentials:
         """The credentials whose password this is."""
+        if self._waiting >= (MOST_WAITING if client.browser else MOST_STRANGERS):
+            counters.SIGN_INS.labels("too_busy").inc()
+            raise TooBusy  # before the try is counted, as it is none
         counted = _counted(name, client)
         wait_ms = await self._state.do(sign_in_tries.allow(counted))
         if wait_ms:
@@ -185,8 +235,6 @@ class SignIn:
         return stored
 
     async def _is_password(self, stored: str | None, password: str) -> bool:
-        if self._waiting >= MOST_WAITING:
-            raise TooManyTries(1)
         self._waiting += 1
         try:
             async with self._checking:
@@ -213,29 +261,6 @@ def client_in(request: Request, browser: str = "") -> Client:
     """Where a request comes from."""
     agent = _NOT_SHOWN.sub("", request.headers.get("user-agent", ""))
     return Client(client_of(request.scope), agent, browser)
-
-
-def check_new_password(user: str, password: str) -> None:
-    """Raises WeakPassword for one that is not accepted."""
-    if len(password) < MIN_PASSWORD:
-        raise WeakPassword(f"a password has at least {MIN_PASSWORD} characters")
-    if password.casefold() == user.casefold():
-        raise WeakPassword("the password must not be the name")
-    if is_guessable(password, user):
-        raise WeakPassword(
-            "the password is too easy to guess",
-            hint="Avoid common passwords, names and rows of keys; a few words in a row do well.",
-        )
-
-
-def is_guessable(password: str, user: str) -> bool:
-    """Whether a guesser who knows common passwords, words, and this user's name finds it soon:
-    within 10^7 guesses, by Wheeler, zxcvbn, USENIX Security 2016."""
-    from zxcvbn import zxcvbn  # half a second, for its lists of words
-
-    # Its time grows with the square of the length, and so many characters are never guessed.
-    beginning = password[:LONGEST_JUDGED]
-    return float(zxcvbn(beginning, [user, *OWN_WORDS])["guesses"]) < GUESSES
 
 
 def _counted(name: str, client: Client) -> Counted:

@@ -25,7 +25,7 @@ from deploy.supervision import probes
 from deploy.supervision.log_files import Limits
 from deploy.supervision.process import CannotStart, created_at, stop_leftovers
 from deploy.supervision.supervisor import Supervisor, shorten_stop_on_signals
-from storage import api_keys, catalogue, keys
+from storage import api_keys, catalogue, keys, users
 from storage.errors import StorageDown
 from storage.redis.calls import NUMBER, SyncRedis, command
 from storage.s3.objects import S3Objects
@@ -77,6 +77,7 @@ class Local:
         self._installation: Installation | None = None
         """Known once `start` has taken over the folder."""
         self._env: dict[str, str] = {}
+        self._has_first_password = False
         self._owns_folder = False
         self._write_failed_s: float | None = None
         self._http = httpx.Client(trust_env=False, timeout=2)  # no proxy leads to loopback
@@ -112,7 +113,15 @@ class Local:
         self._start_flower(installation)
         self.supervisor.mark_ready()
         logs, seconds = self.supervisor.logs, time.monotonic() - began
-        welcome.show(console, self.settings, installation, url=url, logs=logs, seconds=seconds)
+        welcome.show(
+            console,
+            self.settings,
+            installation,
+            url=url,
+            logs=logs,
+            seconds=seconds,
+            has_first_password=self._has_first_password,
+        )
 
     def stop(self) -> None:
         """End every process that was started; a second Ctrl-C shortens that."""
@@ -187,6 +196,7 @@ class Local:
         )
         state.do(catalogue.forget_workers())
         bootstrap.prepare(state, store, password=installation.admin_password)
+        self._has_first_password = state.do(users.credentials("admin")).first_until_ms > 0
         state.do(api_keys.add(installation.api_key, "admin", name="pixelmill up"))
 
     def _start_programs(self, installation: Installation) -> None:

@@ -24,21 +24,25 @@ def show(
     settings: Settings,
     installation: Installation,
     *,
+    has_first_password: bool,
     url: str,
     logs: Path | None,
     seconds: float,
 ) -> None:
     """Print where everything is; a warning if others are served without TLS.
 
-    `url`: address of the page. `seconds`: how long the start took.
+    `has_first_password`: nobody has replaced the one of `admin` yet. `url`: address of the page.
+    `seconds`: how long the start took.
     """
     password = installation.admin_password
     if not console.is_terminal:  # the output may be readable for others
         password = f"see admin_password in {settings.var_dir / installations.NAME}"
     lines = [f"[bold]Pixelmill is ready[/] ({seconds:.1f} s)", ""]
-    lines += [f"page      {url}", f"sign in   admin / {password}"]
+    own = "admin, with the password that you have chosen"
+    sign_in = f"admin / {password}" if has_first_password else own
+    lines += [f"page      {url}", f"sign in   {sign_in}"]
     if settings.task_events:
-        lines += [f"Flower    {installation.flower_url}  (the same name and password)"]
+        lines += [f"Flower    {installation.flower_url}  (admin / {password})"]
     lines += [f"API       {url}/docs", f"logs      {logs}", "", "Press Ctrl-C to stop."]
     with suppress(OSError):  # see `up._print`
         console.print(Panel("\n".join(lines), expand=False))

@@ -32,7 +32,7 @@ REJECTIONS = (
     "unknown_host",
     "unsupported_type",
 )
-SIGN_IN_OUTCOMES = ("ok", "wrong", "disabled", "too_many_tries", "refused")
+SIGN_IN_OUTCOMES = ("ok", "first", "wrong", "disabled", "too_many_tries", "too_busy", "refused")
 """The last one: by the OpenID provider, or for what it says."""
 VERDICTS = ("hit", "failed", "join", "start", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "new_in_progress", *QUOTAS[:-1])

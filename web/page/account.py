@@ -12,8 +12,9 @@ from web.accounts import Session, accounts_of
 from web.middleware import cookies
 from web.middleware.identity import Identity, identity_of
 from web.middleware.validation import MAX_PASSWORD, OBJECT_ID, is_text, matches
+from web.new_passwords import WeakPassword
 from web.page.html import alert, document, sentence
-from web.sign_in import WeakPassword, WrongPassword, client_in, sign_in_of
+from web.sign_in import WrongPassword, client_in, sign_in_of
 
 router = APIRouter(prefix="/account", include_in_schema=False)
 

@@ -1,5 +1,6 @@
 """Sign-in with a name and a password, and the end of a session."""
 
+from html import escape
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
@@ -9,12 +10,14 @@ from tasks.errors import BadInput, JobError, Unavailable
 from tasks.settings import settings
 from web.accounts import accounts_of
 from web.errors import json_response, retry_after
+from web.first_password import user_of
 from web.middleware import cookies
 from web.middleware.identity import NotSignedIn, identities_of
 from web.middleware.page_routes import LOGIN
 from web.middleware.validation import HEAD, MAX_PASSWORD, USER, is_text, matches
+from web.new_passwords import WeakPassword
 from web.page.html import alert, document, sentence
-from web.sign_in import client_in, sign_in_of
+from web.sign_in import FirstPassword, client_in, sign_in_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,6 +31,11 @@ BODIES = {
     "Open its address.</p>",
 }
 """Of the modes in which no password is asked for here."""
+CHOOSE = """<h1>Pixelmill</h1><p>Choose a password of your own.</p>{alert}
+<form method="post" action="/login/first"><input type="hidden" name="username"
+autocomplete="username" value="{user}"><input type="hidden" name="proof" value="{proof}">
+<label>New password <input name="new" type="password" autocomplete="new-password" minlength="8"
+maxlength="256" required autofocus></label><button>Sign in</button></form>"""
 SIGN_OUT = """<h1>Pixelmill</h1><form method="post"><button>Sign out</button></form>"""
 
 
@@ -44,11 +52,25 @@ async def sign_in(
     """Check the password; if it is right, begin a session and redirect to the page."""
     try:
         token = await _token(request, user, password)
+    except FirstPassword as error:
+        return _choose(error.proof, user)
     except JobError as error:
         return _refusal(error)
-    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookies.set_session(user, token)})
-    answer.headers.append("set-cookie", cookies.set_known_browser(user))
-    return answer
+    return _signed_in(user, token)
+
+
+@router.post("/login/first")
+async def choose_password(
+    request: Request, proof: Annotated[str, Form()], new: Annotated[str, Form()]
+) -> Response:
+    """Replace the password that somebody was given, and has just typed, by one of their own."""
+    try:
+        user, token = await sign_in_of(request).choose_password(proof, new, client_in(request))
+    except WeakPassword as error:
+        return _choose(proof, user_of(proof), error)
+    except JobError as error:
+        return _refusal(error)
+    return _signed_in(user, token)
 
 
 @router.post(LOGIN)
@@ -77,6 +99,18 @@ async def sign_out(request: Request) -> Response:
     if identity and identity.session:
         await accounts_of(request).end_session(identity.user, identity.session)
     return RedirectResponse("/login", 303, {"set-cookie": cookies.end_cookie()})
+
+
+def _signed_in(user: str, token: str) -> Response:
+    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookies.set_session(user, token)})
+    answer.headers.append("set-cookie", cookies.set_known_browser(user))
+    return answer
+
+
+def _choose(proof: str, user: str, error: WeakPassword | None = None) -> Response:
+    message = alert(sentence(error) if error else "")
+    form = CHOOSE.format(alert=message, user=escape(user), proof=escape(proof))
+    return document("choose a password", form, error.status if error else 200)
 
 
 async def _token(request: Request, user: str, password: str) -> str:
