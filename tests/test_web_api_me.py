@@ -119,6 +119,17 @@ def test_a_key_cannot_make_a_stronger_one(client: Callable[[str], httpx.Client])
     assert client(key).post(KEYS, json={"scopes": ["admin"]}).status_code == 201
 
 
+@pytest.mark.parametrize("days", [None, 30])
+def test_a_key_cannot_make_one_that_outlives_it(
+    client: Callable[[str], httpx.Client], days: float | None
+) -> None:
+    made = client(ADA).post(KEYS, json={"scopes": ["admin"], "days": 1}).json()
+
+    child = client(made["key"]).post(KEYS, json={"scopes": ["admin"], "days": days}).json()
+
+    assert child["expires"] == made["expires"]
+
+
 def test_the_scope_admin_makes_nobody_an_admin(client: Callable[[str], httpx.Client]) -> None:
     deep = "/readyz?deep=1"
 

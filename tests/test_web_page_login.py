@@ -31,7 +31,7 @@ def test_nobody_gets_in_unasked(closed: str) -> None:
     page = httpx.get(f"{closed}/ui/")
 
     assert api.status_code == 401 and "/login" in api.json()["error"]["hint"]
-    assert page.status_code == 307 and page.headers["location"] == "/login"
+    assert page.status_code == 303 and page.headers["location"] == "/login"
     assert "Password" in httpx.get(f"{closed}/login").text
 
 

@@ -1,6 +1,5 @@
 """The page in the language that a person reads."""
 
-
 from actions import drawn, pick
 from playwright.sync_api import Page, expect
 from stack import REPOSITORY, Stack

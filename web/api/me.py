@@ -95,12 +95,14 @@ async def list_keys(request: Request) -> Response:
 async def add_key(request: Request, body: me_schemas.KeyRequest) -> Response:
     """Make an API key. The answer is the only one that has the key itself.
 
-    A key can make others with the scopes that it has itself, and with no more.
+    A key can make others with the scopes that it has itself, and with no more, and they end when it
+    does at the latest.
     """
     identity = identity_of(request)
     _check_scopes(identity, body.scopes)
+    ends = [end for end in (expiry_ms(body.days), identity.expires_ms) if end]
     made = await api_keys_of(request).add(
-        identity, name=body.name, scopes=body.scopes, expires_ms=expiry_ms(body.days)
+        identity, name=body.name, scopes=body.scopes, expires_ms=min(ends, default=0)
     )
     if made is None:
         raise BadInput(

@@ -61,6 +61,8 @@ class Identity:
     """Id of the session that the cookie belongs to, if it belongs to one."""
     address: str
     """Of the client: IPv4, or the /64 network of an IPv6 address; empty for a Unix socket."""
+    expires_ms: int = 0
+    """When the API key ends, since 1970; 0: never, or they are not known by one."""
 
 
 class NotSignedIn(JobError):
@@ -189,7 +191,10 @@ class Identities:
                 "this API key is not known, or it has ended",
                 hint="Check the key for typing errors, or make another.",
             )
-        return Identity(found.user, "key", found.role, found.scopes, None, client_of(scope))
+        address = client_of(scope)
+        return Identity(
+            found.user, "key", found.role, found.scopes, None, address, found.expires_ms
+        )
 
 
 class Identify:
@@ -217,7 +222,7 @@ class Identify:
             return
         except JobError as error:
             is_page = isinstance(error, NotSignedIn) and path in (PAGE, ACCOUNT, KEYS)
-            answer = RedirectResponse("/login") if is_page else error_response(error)
+            answer = RedirectResponse("/login", 303) if is_page else error_response(error)
             await answer(scope, receive, send)
             return
         scope.setdefault("state", {})["identity"] = identity
