@@ -71,6 +71,10 @@ class Settings(AuthSettings, UserSettings):
     public_url: str = ""
     """Address of the page as users type it, for example https://mill.example.com. Requests for its
     host are accepted, and https makes cookies Secure. Empty: only loopback names are accepted."""
+    flower_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Address of Flower, which the system page links. `pixelmill up` sets it to that of its own."""
+    grafana_url: str = Field("", pattern=r"^(https?://\S+)?$")
+    """Address of a dashboard of your metrics, which the system page links."""
     fetch_urls: bool = False
     """Whether a request may name the https address of a picture on the public internet (`?url=`),
     which the web process then fetches."""

@@ -439,3 +439,14 @@ def test_nobody_chooses_a_password_without_having_typed_the_first_one(mill: Mill
         assert answer.status_code in (401, 422), forged
         assert "set-cookie" not in answer.headers
     assert mill.sign_in(own).status_code == 303
+
+
+def test_where_people_sign_in_the_system_page_is_for_admins_alone(mill: Mill) -> None:
+    admin, user = mill.browser(mill.add("chief", role="admin")), mill.browser(mill.add("clerk"))
+
+    found = [browser.get("/system") for browser in (admin, user)]
+    nobody = httpx.get(f"{mill.url}/system")
+
+    assert [answer.status_code for answer in found] == [200, 403]
+    assert "Audit log" in found[0].text and "for admins only" in found[1].text
+    assert (nobody.status_code, nobody.headers["location"]) == (303, "/login")

@@ -46,6 +46,7 @@ from web.audit import AuditLog
 from web.errors import add_handlers
 from web.jobs.service import JobService
 from web.jobs.stats import StatsReader
+from web.jobs.system import SystemReader
 from web.limits import CACHE_LIMIT_S, STATE_LIMIT_S
 from web.live.pubsub import PubSub
 from web.maintenance.audit_trim import audit_trim
@@ -69,6 +70,7 @@ from web.page import api_keys as keys_page
 from web.page.deferred import DeferredPage
 from web.page.docs import add_docs
 from web.page.programs import routes as programs
+from web.page.system import routes as system_page
 from web.s3_proxy import S3Proxy
 from web.sign_in import SignIn
 
@@ -99,6 +101,7 @@ ROUTED = (
     login,
     account,
     keys_page,
+    system_page,
     programs,
     health,
 )
@@ -150,6 +153,7 @@ def create() -> ASGIApp:
     app.state.identities = Identities(app.state.accounts, app.state.api_keys)
     app.state.open_streams = OpenStreams(app.state.identities.user_of)
     app.state.s3_proxy = s3_proxy
+    app.state.system = SystemReader(state, service)
     app.state.prober = Prober(service, state, s3)
     app.state.outage_check = OutageCheck(state, s3)
     if settings().auth == "oidc":

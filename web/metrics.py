@@ -1,7 +1,6 @@
 """GET /metrics: the whole installation's numbers out of Redis, and those of this process."""
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -25,7 +24,7 @@ from web.errors import json_response
 from web.jobs import counters
 from web.jobs.service import service_of
 from web.jobs.stats import StatsReader
-from web.middleware.hosts import name_of
+from web.local import is_local
 from web.middleware.validation import API_KEY, matches
 
 Labels = tuple[str, str, str]
@@ -158,24 +157,9 @@ def _add_times(
 
 
 async def _check(request: Request) -> None:
-    if not _is_local(request) and not await _has_key(request):
+    if not is_local(request) and not await _has_key(request):
         hint = "Prometheus: authorization, credentials: <key>."
         raise NotAllowed("send an API key", hint=hint)
-
-
-def _is_local(request: Request) -> bool:
-    """Whether it comes from this machine, and not through a proxy on it."""
-    peer = request.client.host if request.client else ""
-    asked = name_of(request.headers.get("host", ""))
-    is_forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded"))
-    return _is_loopback(peer) and _is_loopback(asked) and not is_forwarded
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _has_key(request: Request) -> bool:

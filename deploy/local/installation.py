@@ -74,6 +74,8 @@ def environment(installation: Installation, settings: Settings) -> dict[str, str
         "s3_secret": installation.s3_secret,
         "secret": installation.secret,
     }
+    if settings.task_events:
+        own["flower_url"] = installation.flower_url
     if "s3_url" in given:  # the user's own S3 server does not know our key
         del own["s3_key"], own["s3_secret"]
     chosen = {name: getattr(settings, name) for name in given}

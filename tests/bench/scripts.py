@@ -28,9 +28,9 @@ import runs
 from many_jobs import JOB_TTL_S, Timed, claim, do_all, request_key
 from stack import Stack
 
-from storage import backlog_keys, catalogue, keys
+from storage import backlog_keys, catalogue, keys, recent_users
 from storage import uploads as stored_uploads
-from storage.jobs import backlog, bounds, claims, endings, history, recovery, snapshots
+from storage.jobs import backlog, bounds, claims, endings, history, minutes, recovery, snapshots
 from storage.jobs import stats as job_stats
 from storage.jobs.claims import Limits, RunCost
 from storage.jobs.endings import End
@@ -321,6 +321,8 @@ def of_all(bench: Bench) -> Iterable[Case]:
     yield Case("snapshots, 50 waiting jobs", lambda turn: snapshots.read(jobs, costs), units=50)
     yield Case("claim, a new run", lambda turn: _claim_new(bench))
     yield Case("catalogue, 200 workers", lambda turn: catalogue.read(), units=200)
+    yield Case("minutes, 10 models", lambda turn: minutes.read(), units=minutes.MINUTES)
+    yield Case("recent_users", lambda turn: recent_users.read(), units=recent_users.MOST)
     yield Case("announce", lambda turn: catalogue.announce("worker-0", about, cards))
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
 

@@ -37,6 +37,8 @@ DOCS_POLICY = (
     f"img-src 'self' data:; object-src 'none'; base-uri 'none'; {_ALL_PAGES}"
 )
 FORM_POLICY = f"default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; {_ALL_PAGES}"
+SYSTEM_POLICY = f"{FORM_POLICY}; script-src 'self'; connect-src 'self'"
+"""For the page that refreshes itself."""
 OBJECT_POLICY = f"{_BARE}; sandbox"
 """For objects in S3: whatever type a file claims to have, the browser runs no code in it."""
 STATIC_POLICY = f"{_BARE}; script-src 'self'"
@@ -45,7 +47,7 @@ API_POLICY = _BARE
 """For JSON, on which a policy has no effect."""
 _KINDS = {
     "ui": "page", "static": "static", "docs": "docs",
-    "login": "form", "logout": "form", "account": "form",
+    "login": "form", "logout": "form", "account": "form", "system": "system",
 }  # fmt: skip
 """First word of a path -> which policy it gets."""
 HSTS = "max-age=31536000; includeSubDomains"
@@ -148,6 +150,7 @@ def _headers_by_kind() -> dict[str, list[tuple[bytes, bytes]]]:
         "page": PAGE_POLICY.format(objects=objects),
         "docs": DOCS_POLICY,
         "form": FORM_POLICY,
+        "system": SYSTEM_POLICY,
         "static": STATIC_POLICY,
         "object": OBJECT_POLICY,
         "api": API_POLICY,

@@ -12,19 +12,25 @@ HEAD = (
     '<!doctype html><html lang="{tag}"><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width"><title>Pixelmill: {title}</title>'
     '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
-    '<link rel="stylesheet" href="/static/login.css"><main>'
+    '<link rel="stylesheet" href="/static/colours.css">'
+    '<link rel="stylesheet" href="/static/{style}.css"><main>'
 )
 
 
 def document(
-    title: str, body: str, status: int = 200, headers: dict[str, str] | None = None
+    title: str,
+    body: str,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    *,
+    style: str = "login",
 ) -> HTMLResponse:
     """A page with this body, which is HTML; `title` is text. No copy of it is kept anywhere.
 
     What there is of it in the catalogue is put into the page's language; text of users must stand
     in an element with `translate="no"`.
     """
-    head = HEAD.format(tag=words.tag(), title=escape(t(title)))
+    head = HEAD.format(tag=words.tag(), title=escape(t(title)), style=style)
     text = f"{head}{translated(body)}{_switch()}</main></html>"
     return HTMLResponse(text, status, {"cache-control": "no-store", **(headers or {})})
 
