@@ -5,14 +5,16 @@ import time
 import pytest
 import redis
 
-from storage import quota_keys, quotas
+from storage import keys, quota_keys, quotas
+from storage.jobs import claims, endings
+from storage.jobs.spec import RunRef, Spec
 from storage.quota_kinds import UNLIMITED
 from storage.quotas import NO_QUOTAS, Allowance, Exceeded, Use
 from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
 
-DAY_S = 86_400
+HOUR_S, DAY_S = 3600, 86_400
 
 
 def use(
@@ -63,7 +65,7 @@ def test_a_refused_use_uses_nothing_of_the_other_quotas(link: SyncRedis) -> None
     assert left(link)["images_per_hour"].used == 1
 
 
-@pytest.mark.parametrize(("window", "seconds"), [("hour", 3600), ("day", DAY_S)])
+@pytest.mark.parametrize(("window", "seconds"), [("hour", HOUR_S), ("day", DAY_S)])
 def test_a_window_begins_with_the_first_use_and_ends_on_time(
     link: SyncRedis, state: "redis.Redis", window: str, seconds: int
 ) -> None:
@@ -135,6 +137,26 @@ def test_without_a_quota_of_its_own_the_default_holds_again(link: SyncRedis) -> 
     link.do(quotas.unset_own("ada", "images_per_hour"))
 
     assert left(link, images_per_hour=1)["images_per_hour"].most == 1
+
+
+def test_a_run_that_is_given_up_takes_nothing_from_a_later_window(
+    link: SyncRedis, state: "redis.Redis"
+) -> None:
+    image = Use("ada", NO_QUOTAS, images=1, bytes=10)
+    spec = Spec("k" * 64, "ada", "toy", {}, ["alpha"], "upload", "sha256:w", "sha256:c")
+    ref = RunRef(spec.request_key, 1)
+    claimed = link.do(claims.claim("j" * 32, spec, priority="batch", job_ttl_s=60, use=image))
+    state.hset(keys.run(ref.key), "claimed", claimed.at_ms - 9000)
+    hour_since, day_since = claimed.at_ms - 5000, claimed.at_ms - 9000
+    ends = {"hour_ends": int(hour_since + HOUR_S * 1000), "day_ends": int(day_since + DAY_S * 1000)}
+    state.hset(quota_keys.usage("ada"), mapping=ends)
+
+    given_up = [link.do(endings.give_up(ref, "{}", image, job_ttl_s=60)) for _ in range(2)]
+
+    found = left(link)
+    assert given_up == [True, False]
+    assert (found["images_per_hour"].used, found["images_per_day"].used) == (1, 0)
+    assert (found["bytes_per_hour"].used, found["bytes_per_day"].used) == (10, 0)
 
 
 def test_nobody_uses_what_is_anothers(link: SyncRedis) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import redis
@@ -157,6 +158,41 @@ async def test_an_unavailable_queue_ends_the_run(
 
     [job] = state.keys(f"{keys.JOB_PREFIX}*")
     assert state.hget(job, "state") == "failed"
+
+
+async def test_a_run_that_could_not_be_started_uses_nothing_of_a_quota(
+    live: None,
+    service: JobService,
+    submission: Submission,
+    monkeypatch: pytest.MonkeyPatch,
+    s3: S3Objects,
+) -> None:
+    def put(key: str, data: bytes, content_type: str) -> str:
+        raise StorageDown("S3 did not answer put_object")
+
+    await service.submit(submission)
+    before = {item.name: item.used for item in await service.quotas.read("ada")}
+    monkeypatch.setattr(s3, "put", put)
+
+    with pytest.raises(StorageDown):
+        await service.submit(replace(submission, params={"gain": 2.5}))
+
+    after = {item.name: item.used for item in await service.quotas.read("ada")}
+    assert before["images_per_hour"] == before["images_per_day"] == 1
+    assert after == before
+
+
+async def test_an_upload_whose_run_could_not_be_queued_still_counts_as_stored(
+    live: None, service: JobService, submission: Submission
+) -> None:
+    service.starter.publisher = Publisher(AsyncRedis(nobody(), "the queue", STATE_LIMIT_S))
+
+    with pytest.raises(Unavailable):
+        await service.submit(submission)
+
+    used = {item.name: item.used for item in await service.quotas.read("ada")}
+    assert used["images_per_hour"] == used["bytes_per_day"] == 0
+    assert used["stored_bytes"] == submission.photo.size
 
 
 @pytest.mark.measures_time

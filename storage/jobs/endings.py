@@ -7,6 +7,7 @@ from typing import Any, Literal
 from storage import keys
 from storage.jobs import bounds
 from storage.jobs.spec import RunRef
+from storage.quotas import Use
 from storage.redis.answers import ints, maybe_text, text, texts
 from storage.redis.calls import (
     ARRAY,
@@ -65,6 +66,16 @@ def finish(ends: Sequence[End], *, job_ttl_s: int) -> Call[list[int]]:
     """
     values = {"ends": ends, **ending(job_ttl_s)}
     return script("jobs/finish", ints, [], values, kinds=ARRAY)
+
+
+def give_up(ref: RunRef, error: str, use: Use, *, job_ttl_s: int) -> Call[bool]:
+    """End a run that could not be started as failed, with this error JSON, and give back its use.
+
+    `use`: what its claim has counted, with a `stored_ttl_s` of 0 if its bytes are stored
+    nevertheless. Answers False for a run that is stale or has ended.
+    """
+    values = {"ref": ref, "error": error.encode(), **use.arguments(), **ending(job_ttl_s)}
+    return script("jobs/give_up", bool, [], values, kinds=NUMBER)
 
 
 def result_owner(request_key: str) -> Call[tuple[str, str] | None]:

@@ -89,6 +89,19 @@ local function note_use(used)
   if arguments.bytes > 0 then store(payer, arguments.bytes, expires_s(now, arguments.stored_ttl_ms)) end
 end
 
+-- Give back what was noted at that time (ms), from the windows of then. Bytes that are stored for 0 ms by now are
+-- not among those that are given back as stored.
+local function give_back(noted_at)
+  local usage = read(USAGE .. payer, 'hour_ends', 'day_ends')
+  for _, quota in ipairs(WINDOW_QUOTAS) do
+    local ends = tonumber(usage[quota.window .. '_ends'] or 0)
+    if ends > now and ends - WINDOWS_MS[quota.window] <= noted_at then
+      redis.call('HINCRBY', USAGE .. payer, quota.name, -arguments[quota.of])
+    end
+  end
+  if arguments.stored_ttl_ms > 0 then store(payer, -arguments.bytes, expires_s(noted_at, arguments.stored_ttl_ms)) end
+end
+
 -- For each quota: the most, what is used, and in how many ms that changes.
 local function allowances(quotas, used, in_flight)
   local answer = {}

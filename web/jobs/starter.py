@@ -4,17 +4,19 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from storage.catalogue import ModelCard
 from storage.errors import StorageDown
 from storage.jobs import claims, endings
-from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, Spec
+from storage.quotas import Use
 from storage.redis.calls import AsyncRedis
 from storage.uploads import Stored
 from tasks.errors import JobError, Unavailable, storage_unavailable
 from tasks.message import error_record
 from tasks.settings import settings
+from web.jobs import quotas
 from web.jobs.limiter import Limiter
 from web.jobs.publisher import PendingRun, Publisher
 from web.jobs.submission import Photo, Submission
@@ -42,14 +44,16 @@ class RunStarter:
 
     async def start(self, submission: Submission, card: ModelCard, ref: RunRef, spec: Spec) -> None:
         """Start a run that this job has claimed. Raises StorageDown or Unavailable after ending the
-        run for all who have joined it."""
+        run for all who have joined it; it uses nothing of any quota then."""
+        use = quotas.of_image(submission.paid_by, len(submission.photo.data))
         try:
             with self._start_of(ref):
                 if submission.photo.data:
                     await self._store(submission, spec.upload, is_counted=True)
+                    use = replace(use, stored_ttl_s=0)  # the upload stays, and counts as stored
                 await self._queue(submission, card, ref)
         except (StorageDown, Unavailable) as error:
-            ending = asyncio.create_task(self._end(ref, error, submission))
+            ending = asyncio.create_task(self._end(ref, error, submission, use))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
             # Hardly waited for: the Redis that would record the end may be what does not answer.
@@ -92,12 +96,13 @@ class RunStarter:
     async def _queue(self, submission: Submission, card: ModelCard, ref: RunRef) -> None:
         await self.publisher.publish(PendingRun(ref, preprocess_ms(card, submission.photo)))
 
-    async def _end(self, ref: RunRef, error: Exception, submission: Submission) -> None:
+    async def _end(self, ref: RunRef, error: Exception, submission: Submission, use: Use) -> None:
         """End a run that never reached the queue, so that those who joined it do not wait."""
         failure = error if isinstance(error, JobError) else storage_unavailable()
-        end = End(ref, "failed", json.dumps(error_record(failure)))
+        record = json.dumps(error_record(failure))
         with suppress(StorageDown):
-            await self._state.do(endings.finish([end], job_ttl_s=settings().job_ttl_s))
+            call = endings.give_up(ref, record, use, job_ttl_s=settings().job_ttl_s)
+            await self._state.do(call)
             if key := submission.idempotency_key:  # the same request may be tried again
                 await self._state.do(claims.forget_idempotency_key(submission.user, key))
 
