@@ -1,17 +1,19 @@
 """Celery's Redis transport, without the work that kombu repeats for every message.
 
 kombu builds a redis-py client for every operation, and records each message through redis-py's
-pipeline, which is made for many commands: together a third of a worker's CPU at our rates. The
-commands that Redis gets stay the same, and so does what other kombu workers see.
+pipeline, which is made for many commands: together a third of a worker's CPU at our rates. What
+other kombu workers see stays the same, but for messages that are held for less than a second.
 
 What is overridden or read here is private to kombu: `Channel._create_client`, `Channel.QoS`,
-`Message._raw`, and the layout of the unacked hash and index. No upstream issue asks for a cheaper
-path; the only one near, celery/celery#1776, is about switching acknowledgements off, which is no
-option with late acknowledgement. tests/test_workers_celery_patches.py fails if a new kombu changes
-any of them.
+`QoS.restore_by_tag`, `Message._raw`, and the layout of the unacked hash and index. No upstream
+issue asks for a cheaper path; the only one near, celery/celery#1776, is about switching
+acknowledgements off, which is no option with late acknowledgement.
+tests/test_workers_celery_patches.py fails if a new kombu changes any of them.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
+from threading import Lock
 from time import time
 from typing import Any
 
@@ -28,27 +30,52 @@ log = structlog.get_logger()
 
 
 class QoS(redis.QoS):
-    """Records which messages this worker holds, without waiting for Redis' answer.
+    """Records once a second which messages this worker holds, without waiting for Redis' answer.
 
-    A record that is lost with its connection costs nothing but time. If a message is not recorded
-    when its worker dies, the reaper requeues its runs; if it is recorded although it is done, it is
-    delivered once more and finds its stage completed. For the same reason the two commands need no
-    transaction.
+    Most messages are done before, and are never recorded. A message that is not recorded when its
+    worker dies costs nothing but time: the reaper requeues its runs, and calls other workers to the
+    backlog. If a message is recorded although it is done, it is delivered once more and finds its
+    stage completed. For the same reason the commands need no transaction.
     """
 
     channel: Any
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._unrecorded: dict[str, Any] = {}
+        """Delivery tag -> a message that is held and not recorded yet."""
+        self._recording = Lock()
+
     def append(self, message: Any, delivery_tag: str) -> None:
-        """Record a message as held until it is acknowledged."""
-        info = message.delivery_info
-        held = orjson.dumps([message._raw, info["exchange"], info["routing_key"]])
-        self._record(("HSET", delivery_tag, held), ("ZADD", time(), delivery_tag))
+        """Hold a message until it is acknowledged."""
+        self._unrecorded[delivery_tag] = message
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        """Remove the record of a message that is done."""
-        self._record(("HDEL", delivery_tag), ("ZREM", delivery_tag))
+        """Remove a message that is done, and its record if it has one."""
+        with self._recording:
+            if self._unrecorded.pop(delivery_tag, None) is None:
+                self._send(
+                    [("HDEL", self._held, delivery_tag), ("ZREM", self._index, delivery_tag)]
+                )
         virtual.QoS.ack(self, delivery_tag)
+
+    def record(self) -> None:
+        """Record the messages that are held by now."""
+        with self._recording:
+            held, self._unrecorded = self._unrecorded, {}
+            commands: list[tuple[Any, ...]] = []
+            for tag, message in held.items():
+                info = message.delivery_info
+                text = orjson.dumps([message._raw, info["exchange"], info["routing_key"]])
+                commands += [("HSET", self._held, tag, text), ("ZADD", self._index, time(), tag)]
+            if commands:
+                self._send(commands)
+
+    def restore_by_tag(self, *args: Any, **options: Any) -> None:
+        """Put a message back into its queue, by its record."""
+        self.record()
+        super().restore_by_tag(*args, **options)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Requeue a message, or drop it.
@@ -63,21 +90,27 @@ class QoS(redis.QoS):
             virtual.QoS.ack(self, delivery_tag)
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        """Requeue messages whose worker no longer renews them; later, if Redis refuses writes.
+        """Record what is held, and requeue messages whose worker no longer renews them.
 
-        kombu lets the error end the consumer (celery/celery#10205).
+        kombu calls this once a second. If Redis refuses writes, that has to wait; kombu lets the
+        error end the consumer (celery/celery#10205).
         """
+        self.record()
         with suppress(ResponseError):
             super().restore_visible(*args, **options)
 
-    def _record(self, on_held: tuple[Any, ...], on_index: tuple[Any, ...]) -> None:
-        channel = self.channel
-        held = channel.global_keyprefix + channel.unacked_key
-        index = channel.global_keyprefix + channel.unacked_index_key
-        commands = [(on_held[0], held, *on_held[1:]), (on_index[0], index, *on_index[1:])]
+    @property
+    def _held(self) -> str:
+        return str(self.channel.global_keyprefix + self.channel.unacked_key)
+
+    @property
+    def _index(self) -> str:
+        return str(self.channel.global_keyprefix + self.channel.unacked_index_key)
+
+    def _send(self, commands: Sequence[tuple[Any, ...]]) -> None:
         # A second attempt replaces a connection that a restart of Redis has closed.
         Retry(NoBackoff(), 1).call_with_retry(
-            lambda: channel.connections.tell(commands), lambda error: None
+            lambda: self.channel.connections.tell(commands), lambda error: None
         )
 
 

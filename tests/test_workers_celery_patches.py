@@ -21,6 +21,7 @@ from storage import keys
 from storage.jobs.queueing import enqueue
 from storage.jobs.spec import RunRef
 from storage.redis import calls
+from storage.redis.pool import Connections
 from tasks import envelope
 from tasks.app import VISIBILITY_S, app
 from tasks.message import new_message
@@ -47,6 +48,7 @@ def channel(connection: Any) -> Any:
     held = queue.get(timeout=5)
     channel = queue.consumer.channel
     assert list(channel.qos._delivered) == [held.delivery_tag]
+    channel.qos.record()
     return channel
 
 
@@ -94,6 +96,53 @@ def test_a_message_that_is_held_for_too_long_is_renewed_no_more(
     other.qos.restore_visible()
 
     assert waiting(state) == 1
+
+
+def test_a_message_that_is_soon_done_is_never_recorded(
+    connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    queue = connection.SimpleQueue(QUEUE)
+    queue.put({"runs": []})
+    monkeypatch.setattr(Connections, "tell", lambda self, commands: sent.extend(commands))
+
+    queue.get(timeout=5).ack()
+    queue.consumer.channel.qos.restore_visible()  # as kombu does once a second
+
+    assert sent == []
+
+
+def test_a_message_that_is_held_for_a_second_is_recorded(
+    connection: Any, state: "redis.Redis"
+) -> None:
+    queue = connection.SimpleQueue(QUEUE)
+    queue.put({"runs": []})
+
+    held = queue.get(timeout=5)
+    queue.consumer.channel.qos.restore_visible()
+    recorded = state.zrange(INDEX, 0, -1)
+    held.ack()
+
+    assert recorded == [held.delivery_tag]
+    assert not is_recorded(state)
+
+
+def test_a_message_can_be_put_back_before_it_is_recorded(
+    connection: Any, state: "redis.Redis"
+) -> None:
+    queue = connection.SimpleQueue(QUEUE)
+    queue.put({"runs": []})
+
+    queue.get(timeout=5).reject(requeue=True)
+
+    assert waiting(state) == 1
+    assert not is_recorded(state)
+
+
+def is_recorded(state: "redis.Redis") -> bool:
+    """Also soon after the present commands: a worker does not wait for their answers."""
+    time.sleep(0.1)
+    return bool(state.exists(INDEX))
 
 
 def test_it_is_remembered_since_when_a_message_is_held(channel: Any, state: "redis.Redis") -> None:
