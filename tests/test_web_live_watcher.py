@@ -4,17 +4,21 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Awaitable, Sequence
 
 import pytest
 import runs
 from job_service import RESULT, finish
 from stack import Stack
 
+from storage import keys
+from storage.jobs.snapshots import JobSnapshots
 from storage.jobs.spec import RunRef
 from storage.redis.calls import SyncRedis
 from tasks.errors import BadInput
 from web.jobs.service import JobService
 from web.jobs.submission import Submission
+from web.live.pubsub import RESYNC_S
 
 pytest_plugins = ["job_service"]
 
@@ -94,6 +98,45 @@ async def test_waiting_gives_the_job_as_it_is_when_time_is_up(
 
     assert after.state == "queued"
     assert 0.15 < time.monotonic() - began < 1.5
+
+
+async def test_an_end_before_the_wait_begins_is_not_missed(
+    live: None, service: JobService, submission: Submission, link: SyncRedis
+) -> None:
+    snapshot = await service.submit(submission)
+    key = snapshot.fields["request_key"]
+
+    finish(link, key)
+    while not service._pubsub.has_just_ended(keys.run_events(key)):
+        await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(RESYNC_S / 2):
+        assert (await service.watcher.wait(snapshot, 10)).state == "done"
+
+
+async def test_a_job_is_read_once_by_who_waits_for_it(
+    live: None,
+    service: JobService,
+    submission: Submission,
+    link: SyncRedis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[Sequence[str]] = []
+    read = service.watcher._reader._call
+    snapshot = await service.submit(submission)
+
+    def counted(job_ids: Sequence[str]) -> Awaitable[JobSnapshots]:
+        reads.append(job_ids)
+        return read(job_ids)
+
+    monkeypatch.setattr(service.watcher._reader, "_call", counted)
+    monkeypatch.setattr(service._pubsub, "_resync_all", lambda: None)
+    waiting = asyncio.create_task(service.watcher.wait(snapshot, 10))
+    await asyncio.sleep(0.1)
+    finish(link, snapshot.fields["request_key"])
+    await waiting
+
+    assert reads == [[snapshot.fields["id"]]]
 
 
 async def test_an_end_whose_message_was_lost_is_found_all_the_same(

@@ -7,11 +7,13 @@ from time import monotonic
 from typing import Any
 
 import hiredis
+import orjson
 import redis.asyncio
 import structlog
 from redis.exceptions import RedisError
 
 from storage import keys
+from storage.states import ENDED
 from tasks.loops import AsyncPeriodic, progress
 
 RESYNC_S = 2.0
@@ -25,6 +27,7 @@ ALLOWED_S = 30.0
 """How old the last completed turn of the loops may get."""
 PING = b"*1\r\n$4\r\nPING\r\n"
 PATTERNS = (keys.RUN_EVENTS, keys.USER_EVENTS)
+RUN_PATTERN = keys.RUN_EVENTS.encode()
 
 log = structlog.get_logger()
 
@@ -127,6 +130,9 @@ class PubSub:
         )
         self.subscriptions: dict[str, set[Subscription]] = {}
         self.connects = 0
+        self._ended: set[str] = set()
+        self._ended_before: set[str] = set()
+        """Channels of the runs that have ended in this turn of the clock, and in the one before."""
         self._following = AsyncPeriodic(
             "pubsub", self._follow_once, every_s=PAUSE_S, max_age_s=ALLOWED_S
         )
@@ -144,6 +150,13 @@ class PubSub:
         finally:
             subscription.close()
 
+    def has_just_ended(self, channel: str) -> bool:
+        """Whether the run of this channel has ended in the last RESYNC_S seconds or a little more.
+
+        Who subscribes to a run that was under way a moment ago may have missed its end.
+        """
+        return channel in self._ended or channel in self._ended_before
+
     def start(self) -> None:
         """Connect and follow all channels; reconnects by itself."""
         for loop in self._loops:
@@ -160,6 +173,7 @@ class PubSub:
 
     async def _tick(self) -> None:
         await asyncio.sleep(RESYNC_S)
+        self._ended, self._ended_before = set(), self._ended
         self._resync_all()
 
     async def _follow_once(self) -> None:
@@ -192,6 +206,8 @@ class PubSub:
     def _dispatch(self, answer: list[Any]) -> None:
         if answer[0] == b"pmessage":
             channel = answer[2].decode()
+            if answer[1] == RUN_PATTERN:
+                self._note_end(channel, answer[3])
             if subscriptions := self.subscriptions.get(channel):
                 for subscription in tuple(subscriptions):
                     try:
@@ -203,10 +219,22 @@ class PubSub:
             self.connects += 1
             self._resync_all()  # messages sent while there was no connection are lost
 
+    def _note_end(self, channel: str, message: bytes) -> None:
+        try:
+            if is_end(message):
+                self._ended.add(channel)
+        except (ValueError, LookupError, TypeError) as error:  # nothing that a script of ours says
+            self._following.loop.fail(error)
+
     def _resync_all(self) -> None:
         everybody = {item for items in self.subscriptions.values() for item in items}
         for subscription in everybody:
             subscription.resync()
+
+
+def is_end(message: bytes) -> bool:
+    """Whether a run says that it has ended."""
+    return orjson.loads(message)["state"] in ENDED
 
 
 class _MessageReader(asyncio.Protocol):

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 
-import orjson
-
 from storage import keys
 from storage.errors import StorageDown
 from storage.jobs.snapshots import JobSnapshots, Snapshot
@@ -13,15 +11,15 @@ from storage.redis.calls import AsyncRedis
 from storage.states import ENDED
 from tasks.errors import BadInput
 from web.live import feed
-from web.live.pubsub import PubSub
+from web.live.pubsub import PubSub, is_end
 from web.live.snapshots import Read, SnapshotReader
 from web.text import shown
 
 THROTTLE_S = 0.025
 """Streams of progress are this late at most, and share their reads."""
-FIRST_READ_S = 0.02
-"""Who waits for the end of a run reads the job once after this time: it may have ended before the
-subscription. No run ends sooner."""
+FIRST_READ_S = 0.5
+"""Who waits for the end of a run reads the job once after this time, to learn soon if Redis has
+fallen silent."""
 
 
 class JobWatcher:
@@ -41,25 +39,30 @@ class JobWatcher:
         return await _get(self._reader, user, job_id)
 
     async def wait(self, snapshot: Snapshot, wait_s: float) -> Snapshot:
-        """The job once it has ended, or as last read after `wait_s` or when Redis falls silent."""
+        """The job once it has ended, or as it is after `wait_s` or when Redis falls silent."""
         if snapshot.state in ENDED or wait_s <= 0:
             return snapshot
-        user, job_id, is_first = snapshot.fields["user"], snapshot.fields["id"], True
+        user, job_id = snapshot.fields["user"], snapshot.fields["id"]
         channel = keys.run_events(snapshot.fields["request_key"])
         with (
-            suppress(TimeoutError, StorageDown),  # the job was accepted: that much is known
+            suppress(StorageDown),  # the job was accepted: that much is known
             self._pubsub.subscribed(channel) as subscription,
         ):
             subscription.on_message = lambda _, message: (
-                subscription.notify() if _is_end(message) else None
+                subscription.notify() if is_end(message) else None
             )
-            async with asyncio.timeout(wait_s):
-                while snapshot.state not in ENDED:
-                    with suppress(TimeoutError):  # it may have ended before the subscription
-                        async with asyncio.timeout(FIRST_READ_S if is_first else None):
-                            await subscription.notified()
-                    is_first = False
-                    snapshot = await self.get(user, job_id)
+            if self._pubsub.has_just_ended(channel):
+                subscription.notify()
+            first_read = asyncio.get_running_loop().call_later(FIRST_READ_S, subscription.notify)
+            try:
+                async with asyncio.timeout(wait_s):
+                    while snapshot.state not in ENDED:
+                        await subscription.notified()
+                        snapshot = await self.get(user, job_id)
+            except TimeoutError:
+                snapshot = await self.get(user, job_id)
+            finally:
+                first_read.cancel()
         return snapshot
 
     async def watch(self, snapshot: Snapshot) -> AsyncIterator[Snapshot]:
@@ -108,8 +111,3 @@ def _own(outcome: JobSnapshots | Exception, user: str, job_id: str) -> Snapshot:
     if snapshot is None or snapshot.fields["user"] != user:
         raise no_job(job_id)
     return snapshot
-
-
-def _is_end(message: bytes) -> bool:
-    """Whether the run says that it has ended."""
-    return orjson.loads(message)["state"] in ENDED
