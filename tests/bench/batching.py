@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from options import parser, setting
 from table import save, show, verdict
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -32,7 +33,7 @@ from workers.gpu.accelerator import Cpu  # noqa: E402
 from workers.gpu.batcher import Batcher  # noqa: E402  (they read the environment)
 from workers.gpu.device import Device  # noqa: E402
 
-PHOTOS = int(os.environ.get("BENCH_PHOTOS", "384"))
+PHOTOS = setting("PHOTOS", 384, "photos a turn")
 ROUNDS = 3
 BINS = ((32, 32), (64, 64), (128, 128))
 FIXED = (64, 64)
@@ -70,6 +71,7 @@ WAYS: dict[str, tuple[str, Prepare]] = {
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     configure("warning")
     torch.set_num_threads(1)
     photos, figures = _photos(), {}

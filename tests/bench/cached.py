@@ -1,17 +1,19 @@
-"""The raw loop of `bench-hit`: a bare ASGI app that answers what a Redis has under a body's hash.
+"""The raw loop of `bench-hit`: a bare ASGI app that answers what a cache has under a body's hash.
 
-`python cached.py PORT REDIS_URL`. It checks nobody, counts nothing and writes nothing down.
+`python cached.py PORT CACHE_URL STATE_URL`. It writes down each job, as one that can be asked for
+later, and does nothing else: it checks nobody and nothing, counts nothing and signs nothing.
 """
 
 import hashlib
 import sys
 from typing import Any
+from uuid import uuid4
 
 import redis.asyncio
 import uvicorn
 
-client: Any = redis.asyncio.Redis.from_url(sys.argv[2])
-HEADERS = [(b"content-type", b"application/json")]
+JOB_TTL_S = 3600
+cache, state = (redis.asyncio.Redis.from_url(url) for url in sys.argv[2:])
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -21,9 +23,20 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     while more:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
-    found = await client.get(hashlib.sha256(body).hexdigest())
-    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    await send({"type": "http.response.body", "body": found or b"{}"})
+    asked = hashlib.sha256(body).hexdigest()
+    found = await cache.get(asked) or b"{}"
+    await write_down(asked, found)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(found))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": found})
+
+
+async def write_down(asked: str, found: bytes) -> None:
+    job = f"raw-job:{uuid4().hex}"
+    async with state.pipeline(transaction=False) as commands:
+        commands.hset(job, mapping={"state": "done", "asked": asked, "result": found})
+        commands.expire(job, JOB_TTL_S)
+        await commands.execute()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ changes by the minute is the same machine for each of them.
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import redis
 from load import Answers, closed_loop, request
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -28,7 +28,7 @@ from stack import API_KEY, Stack
 
 from storage import keys
 
-JOBS = int(os.environ.get("BENCH_JOBS", "400"))
+JOBS = setting("JOBS", 400, "jobs of each side")
 ROUNDS = 8
 WARM_UP = 60
 MODELS = Path(__file__).parent / "models"
@@ -38,6 +38,7 @@ GOALS = {"plain": (1.0, 0.9), "events": (1.15, 0.97), "s3": (1.6, 1.3)}
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stacks:
         sides: dict[str, Side] = {
             name: stacks.enter_context(make(Path(folder) / name)) for name, make in SIDES.items()

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import torch
 from composites import EXAMPLES
+from options import parser
 from PIL import Image, ImageDraw, ImageFont
 from quality import Profile
 
@@ -62,6 +63,7 @@ def caption(profile: str) -> Pixels:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     torch.set_num_threads(1)
     rows = []
     for name in matting.MODEL.profiles:

@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 import redis
 from load import closed_loop, request
+from options import parser, setting
 from PIL import Image
 from short_days import ShortDays
 from table import save, show, verdict
@@ -40,9 +41,9 @@ from deploy.local import servers
 from storage import api_keys
 from storage.redis import calls
 
-DAY_S = float(os.environ.setdefault("BENCH_DAY_S", "75"))
-DAYS = int(os.environ.get("BENCH_DAYS", "10"))
-JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
+DAY_S = setting("DAY_S", 75.0, "seconds of a day")
+DAYS = setting("DAYS", 10, "days")
+JOBS = setting("JOBS", 200_000, "jobs of all days")
 RESULT_DAYS = 6
 FIRST_DAY = 3
 """By its end everything has gone once that lives for a day or two."""
@@ -159,10 +160,12 @@ class Day:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     env = {
         "PIXELMILL_MODELS": "noop",
         "PIXELMILL_MODEL_PATHS": str(HERE / "models"),
         "PIXELMILL_CPU_PROCESSES": "2",
+        "BENCH_DAY_S": str(DAY_S),  # for short_days.py
         **{f"PIXELMILL_{name}_TTL_S": str(int(DAY_S)) for name in ("JOB", "UPLOAD")},
         "PIXELMILL_RESULT_TTL_S": str(int(RESULT_DAYS * DAY_S)),
     }

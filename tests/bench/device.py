@@ -8,7 +8,6 @@ raw loop and multiples of LitServe in the same run. `--curve fast` measures one 
 var/bench/device-fast.json.
 """
 
-import argparse
 import itertools
 import json
 import os
@@ -24,6 +23,7 @@ from typing import Any
 import httpx
 import torch
 from load import Answers, closed_loop, request
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -39,7 +39,7 @@ import simulated
 CURVES = {"slow": (40.0, 5.0), "fast": (8.0, 0.5)}
 CLIENTS = (1, 16, 32, 64)
 BATCH = 16
-SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
+SECONDS = setting("SECONDS", 4.0, "seconds a row")
 OURS = ("web", "cpu-worker", "gpu-worker", "state")
 LITSERVE_WAITS_S = (0.0, 0.01)
 """Its default, which spins, and a wait; the better of the two is shown."""
@@ -48,9 +48,9 @@ Figures = dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--curve", choices=CURVES, help="only this one")
-    only = parser.parse_args().curve
+    options = parser(__doc__)
+    options.add_argument("--curve", choices=CURVES, help="only this one")
+    only = options.parse_args().curve
     figures: Figures = {"cores": os.cpu_count() or 0}
     for curve in [only] if only else CURVES:
         figures |= {f"{curve}_{name}": value for name, value in _curve(curve).items()}

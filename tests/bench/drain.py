@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -28,7 +29,7 @@ from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
 from tasks import envelope
 
-RUNS = int(os.environ.get("BENCH_JOBS", "64"))
+RUNS = setting("JOBS", 64, "photos that wait")
 A_MESSAGE = 4
 MODEL = "matting"
 STOP_S = 60.0
@@ -39,6 +40,7 @@ PATIENCE_S = 600
 
 def main() -> None:
     """Stop a worker amid work, start another, look at what became of every run."""
+    parser(__doc__).parse_args()
     with (
         tempfile.TemporaryDirectory() as folder,
         tempfile.TemporaryDirectory(prefix="pixelmill-bench-", dir="/dev/shm") as memory,

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from contact import PLAIN, Pixels, read
+from options import parser
 from PIL import Image, ImageDraw, ImageFont
 from quality import Profile
 
@@ -55,6 +56,7 @@ def captions(width: int) -> Pixels:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     torch.set_num_threads(1)
     profile = Profile("fast")
     rows = [row(profile, name, crop) for name, crop in CROPS.items()]

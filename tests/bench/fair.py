@@ -6,7 +6,6 @@ sides have two web processes; the device takes 60 ms a run. A wait is counted in
 others' models began between a job's claim and its own model.
 """
 
-import os
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import redis
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -26,7 +26,7 @@ from stack import REPOSITORY, Stack
 from storage import keys
 from storage.redis.scripts import source
 
-MANY = int(os.environ.get("BENCH_JOBS", "500"))
+MANY = setting("JOBS", 500, "jobs of the other user")
 EACH = MANY * 3 // 10
 """Jobs of each of two users."""
 WINDOW = EACH * 2 // 3
@@ -52,6 +52,7 @@ Figures = dict[str, float]
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for side in ("fair", "fifo"):

@@ -1,7 +1,7 @@
 """make bench-hit: what a cached answer costs, at both doors, one client and saturated.
 
-Beside a raw loop in the same run: a bare ASGI app that hashes the body and answers what a Redis has
-under that (cached.py).
+Beside a raw loop in the same run: a bare ASGI app that hashes the body, answers what a Redis has
+under that, and writes the job down in another one (cached.py).
 
 JSON door: POST /jobs naming the SHA-256 (about 200 bytes). Predict door: the photo as body, 100 KB.
 Zero runs are started meanwhile. Then how much less a hit is than a miss of the matting model.
@@ -11,7 +11,6 @@ import hashlib
 import io
 import itertools
 import json
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 from load import Answers, closed_loop, request
+from options import parser, setting
 from PIL import Image
 from table import save, show, verdict
 
@@ -27,7 +27,7 @@ from stack import API_KEY, Stack, free_port
 
 from storage import keys
 
-SECONDS = float(os.environ.get("BENCH_SECONDS", "6"))
+SECONDS = setting("SECONDS", 6.0, "seconds a row")
 LOOK_UPS = 50
 CLIENTS = 16
 BODY_BYTES = 100_000
@@ -36,6 +36,7 @@ GOAL = 2.5
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     figures: dict[str, float] = {}
     rows = []
     with (
@@ -130,8 +131,8 @@ def _start_raw(stack: Stack, photo: bytes) -> None:
     port, link = free_port(), stack.client("cache")
     stack.ports["raw"] = port
     script = str(Path(__file__).parent / "cached.py")
-    url = stack.env["PIXELMILL_CACHE_URL"]
-    stack.start("raw", [sys.executable, script, str(port), url])
+    urls = (stack.env[f"PIXELMILL_{name}_URL"] for name in ("CACHE", "STATE"))
+    stack.start("raw", [sys.executable, script, str(port), *urls])
     stack.wait_for("raw", lambda: httpx.get(f"http://127.0.0.1:{port}").status_code == 200)
     for wanted in (_by_hash(stack, photo), _by_body(stack, photo)):
         body = wanted.partition(b"\r\n\r\n")[2]

@@ -10,7 +10,6 @@ what CPU time 800 event streams with nothing to say cost the web process.
 
 import itertools
 import multiprocessing
-import os
 import select
 import socket
 import statistics
@@ -24,15 +23,16 @@ from pathlib import Path
 
 import httpx
 from load import Answers, closed_loop, request
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import slow_clients
 from stack import API_KEY, MODEL_PATHS, REPOSITORY, Stack
 
-SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
-IDLE = int(os.environ.get("BENCH_IDLE", "300"))
+SECONDS = setting("SECONDS", 4.0, "seconds a row")
+ROUNDS = setting("ROUNDS", 3, "turns")
+IDLE = setting("IDLE", 300, "idle connections of each kind")
 WORKERS = 8
 PLACES = 4 * WORKERS
 """Of uploads: no two of those under way have the same one."""
@@ -49,6 +49,7 @@ ALL = "all at once"
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     figures: dict[str, float] = {}
     rows = []
     env = {"PIXELMILL_MODELS": "toy", "PIXELMILL_MODEL_PATHS": MODEL_PATHS}

@@ -8,7 +8,6 @@ waits when it is free.
 
 import itertools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -16,14 +15,15 @@ from pathlib import Path
 from statistics import median
 
 from load import closed_loop, request
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from queued import Queued
 from stack import API_KEY, Stack
 
-RUNS = int(os.environ.get("BENCH_RUNS", "480"))
-SECONDS = float(os.environ.get("BENCH_SECONDS", "5"))
+RUNS = setting("RUNS", 480, "runs a row of the first table")
+SECONDS = setting("SECONDS", 5.0, "seconds a row of the second")
 SIZES = (1, 4, 8, 16)
 CLIENTS = (1, 16, 64)
 ROUNDS = 3
@@ -32,6 +32,7 @@ MODELS = Path(__file__).parent / "models"
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     env = {
         "PIXELMILL_MODELS": "noop",
         "PIXELMILL_MODEL_PATHS": str(MODELS),

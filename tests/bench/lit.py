@@ -5,10 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import litserve
+import litserve.server
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 import simulated
+
+# It would serve tools with the package `mcp` that Pixelmill needs, whose version it does not know.
+litserve.server._MCP_AVAILABLE = False
 
 
 class Api(litserve.LitAPI):

@@ -220,5 +220,7 @@ def _status_of_whole(buffer: bytes) -> int:
     head, separator, body = buffer.partition(b"\r\n\r\n")
     if not separator:
         return 0
-    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-    return int(head[9:12]) if len(body) >= length else 0
+    length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+    if not length:
+        raise ValueError(f"an answer without Content-Length: {head!r}")
+    return int(head[9:12]) if len(body) >= int(length) else 0

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import torch
 from composites import Composite, composites, held_out
+from options import parser
 from table import save, show, verdict
 
 from tasks.imaging import alpha as refining
@@ -176,6 +177,7 @@ def _cpu_ms(step: Callable[[], Any]) -> float:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     pictures = list(composites())

@@ -5,13 +5,13 @@ simulated and cost no CPU: what stands in their way is ours. CPU is shown per im
 from it what all of it would come to with a hundred such devices.
 """
 
-import os
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -25,12 +25,13 @@ A_MS, B_MS, BATCH = 200.0, 25.0, 16
 RAW = 1000 * BATCH / (A_MS + B_MS * BATCH)
 """Images per second of one device, on paper."""
 DEVICES = (1, 2, 4, 8)
-BATCHES = int(os.environ.get("BENCH_BATCHES", "24"))
+BATCHES = setting("BATCHES", 24, "full batches of each device a row")
 """Full batches of each device in a row of the table."""
 MANY = 100
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     figures: dict[str, float] = {"raw_images_per_s": round(RAW, 2)}
     rows = []
     with tempfile.TemporaryDirectory(prefix="pixelmill-bench-", dir="/dev/shm") as memory:

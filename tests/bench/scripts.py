@@ -9,68 +9,61 @@ storage/jobs/bounds.py are reckoned from.
 """
 
 import json
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import chain, count
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import redis
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import runs
+import scripts_of_users
 from many_jobs import JOB_TTL_S, Timed, claim, do_all, request_key
-from stack import Stack
+from script_case import Case
+from stack import REPOSITORY, Stack
 
 from storage import backlog_keys, catalogue, keys, recent_users
 from storage import uploads as stored_uploads
-from storage.jobs import backlog, bounds, claims, endings, history, minutes, recovery, snapshots
+from storage.jobs import (
+    backlog, bounds, claims, endings, history, minutes, recovery, snapshots, stages,
+)  # fmt: skip
 from storage.jobs import stats as job_stats
 from storage.jobs.claims import Limits, RunCost
 from storage.jobs.endings import End
 from storage.jobs.history import Filter
 from storage.jobs.queueing import EncodedMessage, enqueue
 from storage.jobs.spec import RunRef, Spec
+from storage.quotas import NO_QUOTAS, Use
 from storage.redis.calls import Call
 from storage.redis.connection import Word
 from web.live import snapshots as live_snapshots
 
-JOBS = int(os.environ.get("BENCH_JOBS", "200000"))
-RUNS = int(os.environ.get("BENCH_RUNS", "5000"))
+JOBS = setting("JOBS", 200_000, "jobs in Redis")
+RUNS = setting("RUNS", 5000, "runs under way")
 USERS = 5000
 FIRST = 10**9
 """Number of the first job of a run."""
-TIMES = int(os.environ.get("BENCH_TIMES", "9"))
 GOAL_MS = 20
 MESSAGE = 16
 JOINED = 50
+MOST_STUCK = 50
+"""Of tickets.lua: runs of a model that were taken long ago and that one script looks at."""
 EXPIRED = '{"code":"expired","message":"its deadline was over"}'
 RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 20] * 80}})
 VARIANTS = [f"model-{number}" for number in range(10)]
 COSTS = {name: RunCost(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
 ENCODED = EncodedMessage("cpu", b"x" * 2000)
 TICKETS = {"interactive": ENCODED, "batch": ENCODED}
+STUCK = len(VARIANTS) * MOST_STUCK * 3
+"""In front of batch work there is interactive work too."""
 LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, costs=COSTS, joined=JOINED)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A script in one situation."""
-
-    name: str
-    call: Callable[[int], Call[Any]]
-    """The call of each time."""
-    prepare: Callable[[int], None] = lambda number: None
-    """What makes the situation anew."""
-    units: int = 0
-    """How many things it looks at or writes, where that is limited; they are the same kind."""
-    times: int = TIMES
 
 
 NOTHING = Case("nothing", lambda turn: enqueue([]))
@@ -87,6 +80,7 @@ class Bench:
         self.rows: list[list[object]] = []
         self.costs: list[list[object]] = []
         self.figures: dict[str, float] = {}
+        self.measured: set[str] = set()
 
     def measure(self, situation: str, cases: Iterable[Case]) -> None:
         """Time each case; the CPU time is what it took more than a script that does nothing."""
@@ -116,7 +110,9 @@ class Bench:
         case.prepare(turn)
         self.redis.slowlog_reset()  # what the preparation left there takes some ms to be freed
         before_s = self._cpu_s()
-        ms, _ = self.timed.ms(case.call(turn))
+        call = case.call(turn)
+        self.measured.add(call.script)
+        ms, _ = self.timed.ms(call)
         return ms, (self._cpu_s() - before_s) * 1000
 
     def _cpu_s(self) -> float:
@@ -138,13 +134,21 @@ class Bench:
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
         stack.start_redis("state", "--appendonly", "yes")
         bench = Bench(stack)
         jobs = [f"{number:032x}" for number in range(JOBS)]
         do_all(bench.redis, (claim(number, known=RESULT) for number in range(JOBS)))
         bench.measure(
-            "one user", chain(of_one_user(bench, jobs), of_messages(bench), of_backlog(bench))
+            "one user",
+            chain(
+                of_one_user(bench, jobs),
+                scripts_of_users.of_erasure(bench.redis, "ada"),
+                of_messages(bench),
+                of_backlog(bench),
+                scripts_of_users.of_user(bench.redis, jobs[JOBS // 2 :], "ada"),
+            ),
         )
         bench.redis.flushall(asynchronous=True)
         do_all(
@@ -170,8 +174,17 @@ def report(bench: Bench) -> None:
     }
     for kind, ms in slowest.items():
         verdict(f"slowest script, {kind} ms", round(ms, 2), GOAL_MS)
+    forgotten = all_scripts() - bench.measured
+    verdict(f"scripts without a case {sorted(forgotten)}", len(forgotten), 0)
     print("On processors that others use too, CPU time says what a script takes alone.")
     save("scripts", bench.figures | {f"slowest_{kind}_ms": ms for kind, ms in slowest.items()})
+
+
+def all_scripts() -> set[str]:
+    """The names of all scripts, as calls have them."""
+    files = (REPOSITORY / "storage").rglob("*.lua")
+    names = {file.relative_to(REPOSITORY / "storage").with_suffix("").as_posix() for file in files}
+    return {name for name in names if not name.startswith("shared_lua/")}
 
 
 def of_one_user(bench: Bench, jobs: Sequence[str]) -> Iterable[Case]:
@@ -227,6 +240,11 @@ def of_messages(bench: Bench) -> Iterable[Case]:
         for ref in full:
             bench.redis.hset(keys.run(ref.key), "deadline", 1)
 
+    def fill_and_cancel(turn: int) -> None:
+        fill_and_start(turn)
+        for ref in full:
+            bench.redis.hset(keys.run(ref.key), "cancelled", 1)
+
     def due(turn: int) -> None:
         refs = bench.runs(bounds.MOST_EXPIRED)
         jobs = [bench.redis.hget(keys.run(ref.key), "starter") for ref in refs]
@@ -239,10 +257,21 @@ def of_messages(bench: Bench) -> Iterable[Case]:
         fill,
         JOINED,
     )
+    yield Case("give_up, a run of 50 jobs", lambda turn: _give_up(full[0]), fill, JOINED)
     yield Case("begin_stage, 16 runs", lambda turn: _begin_stage(full), fill, MESSAGE)
     yield Case("end_stage, 16 runs", lambda turn: _end_stage(full), fill_and_start, MESSAGE)
     yield Case(
         "begin_stage, 16 expired runs", lambda turn: _begin_stage(full), fill_and_expire, JOINED
+    )
+    yield Case("heartbeat, 16 runs", lambda turn: _heartbeat(full), fill_and_start, MESSAGE)
+    yield Case(
+        "heartbeat, 16 cancelled runs", lambda turn: _heartbeat(full), fill_and_cancel, JOINED
+    )
+    yield Case(
+        "forget_start, 16 runs",
+        lambda turn: stages.forget_start(full, "preprocess"),
+        fill_and_start,
+        MESSAGE,
     )
     yield Case("release, 16 runs", lambda turn: recovery.release(full), fill, MESSAGE)
 
@@ -295,6 +324,8 @@ def of_backlog(bench: Bench) -> Iterable[Case]:
     yield Case("enqueue_claimed", lambda turn: backlog.enqueue_claimed(full[0], 1, TICKETS), fill)
     yield Case("take, 16 runs", _take, fill_backlog, MESSAGE)
     yield Case("take, 16 expired runs", _take, fill_backlog_and_expire, JOINED)
+    calls = backlog.call_workers(TICKETS)
+    yield Case("call_workers, no room", lambda turn: calls, lambda turn: _stick(bench), STUCK)
 
 
 def of_all(bench: Bench) -> Iterable[Case]:
@@ -312,6 +343,7 @@ def of_all(bench: Bench) -> Iterable[Case]:
     yield Case("stats, a page", lambda turn: job_stats.read(), units=page)
     yield Case("under_way, a page", lambda turn: recovery.under_way(), units=page)
     yield Case("find_lost, a page", lambda turn: recovery.find_lost(every_ms=900), free, page)
+    yield Case("uploads_in_use, a page", lambda turn: stored_uploads.in_use(), units=page)
     yield Case(
         "find_lost, a page of lost",
         lambda turn: recovery.find_lost(every_ms=900, grace_ms=-1),
@@ -327,6 +359,21 @@ def of_all(bench: Bench) -> Iterable[Case]:
     bench.redis.delete(keys.ACTIVE, keys.DEADLINES)
 
 
+def _stick(bench: Bench) -> None:
+    """Every model has a backlog, and as many runs as are looked at are stuck in front of it."""
+    bench.redis.delete(ENCODED.queue)
+    stuck = {f"stuck-{number}": number for number in range(MOST_STUCK)}
+    pipeline = bench.redis.pipeline(transaction=False)
+    for name in stuck:
+        pipeline.hset(name, "state", "inferring")
+    for model in VARIANTS:
+        for priority in TICKETS:
+            pipeline.zadd(backlog_keys.backlog(model, priority), {"waits": 1})
+            pipeline.zadd(backlog_keys.turns(priority), {model: 1})
+            pipeline.zadd(backlog_keys.taken(model, priority), stuck)
+    pipeline.execute()
+
+
 def _take(turn: int) -> Call[Any]:
     return backlog.take(
         f"bench-{turn}-{time.time_ns()}", "batch", most=MESSAGE, most_ms=20, state="preprocessing",
@@ -336,6 +383,15 @@ def _take(turn: int) -> Call[Any]:
 
 def _begin_stage(refs: Sequence[RunRef]) -> Call[Any]:
     return runs.begin_stage(refs, "preprocess", job_ttl_s=JOB_TTL_S, expired=EXPIRED)
+
+
+def _heartbeat(refs: Sequence[RunRef]) -> Call[Any]:
+    return stages.heartbeat(refs, stage="preprocess", job_ttl_s=JOB_TTL_S, expired=EXPIRED)
+
+
+def _give_up(ref: RunRef) -> Call[Any]:
+    image = Use("ada", NO_QUOTAS, images=1, bytes=1000, stored_ttl_s=JOB_TTL_S)
+    return endings.give_up(ref, EXPIRED, image, job_ttl_s=JOB_TTL_S)
 
 
 def _end_stage(refs: Sequence[RunRef]) -> Call[Any]:

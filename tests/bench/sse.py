@@ -8,7 +8,6 @@ page does. Each is one process, watched from outside; CPU is that process's, req
 
 import asyncio
 import json
-import os
 import random
 import secrets
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
+from options import parser, setting
 from table import save, show, verdict
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -35,12 +35,13 @@ from web.limits import STATE_LIMIT_S
 
 UPDATES = 20
 EVERY_S = 0.05
-STREAMS = [int(count) for count in os.environ.get("BENCH_STREAMS", "1,20,200").split(",")]
+STREAMS = [int(count) for count in setting("STREAMS", "1,20,200", "streams at a time").split(",")]
 FOREIGN_RUNS = 300
 """Runs that nobody follows, to see what they cost a process."""
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     figures: dict[str, float] = {}
     rows = []
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder)) as stack:
