@@ -32,8 +32,16 @@ from stack import REPOSITORY, Stack
 from storage import backlog_keys, catalogue, keys, recent_users
 from storage import uploads as stored_uploads
 from storage.jobs import (
-    backlog, bounds, claims, endings, history, minutes, recovery, snapshots, stages,
-)  # fmt: skip
+    backlog,
+    bounds,
+    claims,
+    endings,
+    history,
+    minutes,
+    recovery,
+    snapshots,
+    stages,
+)
 from storage.jobs import stats as job_stats
 from storage.jobs.claims import Limits, RunCost
 from storage.jobs.endings import End
