@@ -148,3 +148,11 @@ def test_what_the_viewer_composes_itself_is_not_in_the_form() -> None:
         "refine",
         "clean",
     ]
+
+
+def test_one_choice_is_text_with_what_there_is_to_know_of_it():
+    field = only(Annotated[Literal["fast"], Field(description="Others: <b>ask</b>.")], "fast")
+    shown = forms.component(field)
+
+    assert isinstance(shown, gr.HTML)
+    assert "Soft Edge: <b>Fast</b>" in shown.value and "&lt;b&gt;ask" in shown.value

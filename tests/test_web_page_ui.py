@@ -24,6 +24,9 @@ SCRIPTS = sorted(ui.STATIC.glob("*.js"))
 """Loaded with the page."""
 LATER = sorted(script for part in ("photo", "result") for script in (ui.STATIC / part).glob("*.js"))
 """Loaded with the first photo: how it is sent; the viewer with brush, edge, shadow and grounds."""
+PARTS = ("history", "sources", "batch", "remote")
+SELDOM = sorted(script for part in PARTS for script in (ui.STATIC / part).glob("*.js"))
+"""Loaded when somebody asks for what they do."""
 MOST_KIB = 22
 MOST_LATER_KIB = 51
 
@@ -93,7 +96,7 @@ async def test_every_module_is_asked_for_at_once(client: httpx.AsyncClient):
     assert all(f"/static/{script.name}" in page for script in SCRIPTS)
 
 
-@pytest.mark.parametrize("script", SCRIPTS + LATER, ids=lambda path: path.name)
+@pytest.mark.parametrize("script", SCRIPTS + LATER + SELDOM, ids=lambda path: path.name)
 def test_the_modules_are_valid_javascript(script: Any):
     node = shutil.which("node")
     if node is None:

@@ -11,6 +11,7 @@ from traffic import Traffic
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--use-fake-device-for-media-stream",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

@@ -33,6 +33,11 @@ def workbench() -> gr.HTML:
     return _mount_point("workbench", f"mountWorkbench(element, {settings().max_upload_mib:g})")
 
 
+def history() -> gr.HTML:
+    """What the server keeps; filled when somebody first opens it."""
+    return _mount_point("history", "mountHistory(element)")
+
+
 def privacy() -> gr.HTML:
     """How long photos and results are kept, and what one can do about one's data."""
     kept = retention()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from math import floor, log10
 from typing import Any, Literal
 
@@ -33,6 +34,11 @@ class Field:
     choices: tuple[tuple[str, Any], ...] = ()
     """Pairs of (text that is shown, value that is sent)."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is nothing to choose. The form shows it, and the server fills it in."""
+        return len(self.choices) == 1 and self.default == self.choices[0][1]
+
 
 def fields(schema: Mapping[str, Any]) -> list[Field]:
     """The fields of a JSON schema of an object (pydantic's `model_json_schema`), in its order.
@@ -48,6 +54,8 @@ def fields(schema: Mapping[str, Any]) -> list[Field]:
 
 def component(field: Field) -> Component:
     """The Gradio component of a field, holding the field's default."""
+    if field.is_fixed:
+        return _fixed(field)
     component = _MAKERS[field.kind](field)
     component.interactive = True  # Gradio takes a field that no Python function reads for an output
     return component
@@ -177,6 +185,12 @@ def _choice(field: Field) -> Component:
     if len(choices) <= RADIO_CHOICES:
         return gr.Radio(choices, value=field.default, label=field.label, info=field.info)
     return gr.Dropdown(choices, value=field.default, label=field.label, info=field.info)
+
+
+def _fixed(field: Field) -> Component:
+    text = f"{escape(field.label)}: <b>{escape(field.choices[0][0])}</b>"
+    info = f"<small>{escape(field.info)}</small>" if field.info else ""
+    return gr.HTML(f'<p class="pm-fixed">{text} {info}</p>', apply_default_css=False)
 
 
 def _colour(field: Field) -> Component:

@@ -27,7 +27,10 @@ def form(models: Models) -> Callable[[str | None], None]:
             gr.Markdown("The options of this model cannot be shown right now. Reload the page.")
             return
         fields = forms.fields(schema)
-        _bind(name, fields, [forms.component(field) for field in fields])
+        drawn = [(field, forms.component(field)) for field in fields]
+        if not drawn:
+            gr.Markdown("This model has no options.")
+        _bind(name, [pair for pair in drawn if not pair[0].is_fixed])
 
     return draw
 
@@ -46,15 +49,15 @@ def _schema(models: Models, name: str | None) -> Mapping[str, Any] | None:
     return next((model["params"] for model in listed if model["name"] == name), None)
 
 
-def _bind(name: str | None, fields: Sequence[forms.Field], components: Sequence[Component]) -> None:
+def _bind(name: str | None, drawn: Sequence[tuple[forms.Field, Component]]) -> None:
     """Pass each change of a field to the page's JavaScript, without a request to the server."""
-    if not components:
-        gr.Markdown("This model has no options.")
+    if not drawn:
         return
-    about = json.dumps([{"name": field.name, "kind": field.kind} for field in fields])
+    about = json.dumps([{"name": field.name, "kind": field.kind} for field, _ in drawn])
+    components = [component for _, component in drawn]
     gr.on(
         [component.change for component in components],  # type: ignore[attr-defined]  # added to each class by Gradio at run time
         fn=None,
-        inputs=list(components),
+        inputs=components,
         js=f"(...values) => window.pixelmill.setParams({json.dumps(name)}, {about}, values)",
     )

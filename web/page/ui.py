@@ -59,6 +59,7 @@ def page(models: handlers.Models) -> gr.Blocks:
                 components.run_bar()
             with gr.Column(elem_id="pm-work", min_width=0):
                 components.workbench()
+        components.history()
         components.privacy()
     blocks.queue(default_concurrency_limit=16, max_size=500, api_open=False)
     # By default Gradio polls its queue 1,000 times a second and its progress 100 times, which takes

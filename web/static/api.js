@@ -10,6 +10,7 @@ const SILENT_S = 10; // a job without an event for this long is asked for
 const MAX_NAMED = 100; // jobs in the address of one event stream
 const POLL_S = 2;
 const MAX_POLL_ERRORS = 15;
+const OURS = ["error", "model_failure", "poison"]; // nothing that the person has done
 
 /** An error with a message, a hint on what to do, and the server's answer; status 0: no answer. */
 export class ApiError extends Error {
@@ -20,7 +21,7 @@ export class ApiError extends Error {
 
   /** Whether a retry may succeed. */
   get isTransient() {
-    return [0, 429, 502, 503, 504].includes(this.status);
+    return [0, 429, 500, 502, 503, 504].includes(this.status);
   }
 }
 
@@ -147,6 +148,7 @@ function close() {
   early.clear();
 }
 
-function failure({ error }) {
-  return new ApiError(error?.message || "The job failed.", { hint: error?.hint, code: error?.code });
+function failure({ id, error }) {
+  const reference = OURS.includes(error?.code) && `Whoever runs this server finds it in the log as ${id}.`;
+  return new ApiError(error?.message || "The job failed.", { hint: error?.hint || reference, code: error?.code });
 }

@@ -10,19 +10,24 @@ const isPhoto = ({ name }) => PHOTO.test(name) && !name.startsWith(".");
 export function takeFiles(root) {
   const overlay = root.querySelector(".overlay");
   const picker = root.querySelector(".drop input");
-  const folder = root.querySelector(".folder input");
-  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-  picker.onchange = () => {
-    add(picker.files);
-    picker.value = "";
-  };
+  const folder = root.querySelector("[webkitdirectory]");
+  let isOurs = false; // what is dragged began on this page
+  const hasPhotos = ({ dataTransfer }) => !isOurs && ["Files", "text/uri-list"].some((type) => dataTransfer?.types.includes(type));
+  for (const input of [picker, root.querySelector("[capture]")]) {
+    input.onchange = () => {
+      add(input.files);
+      input.value = "";
+    };
+  }
+  document.addEventListener("dragstart", () => (isOurs = true));
+  document.addEventListener("dragend", () => (isOurs = false));
   folder.onchange = () => {
     add([...folder.files].filter(isPhoto));
     folder.value = "";
   };
   let depth = 0; // the events come for every element below the pointer
   const over = (step) => (event) => {
-    if (!hasFiles(event)) return;
+    if (!hasPhotos(event)) return;
     event.preventDefault();
     depth = Math.max(0, depth + step);
     overlay.hidden = depth === 0;
@@ -32,14 +37,25 @@ export function takeFiles(root) {
   document.addEventListener("dragleave", over(-1));
   document.addEventListener("drop", (event) => {
     over(-depth)(event);
-    if (!hasFiles(event)) return;
+    if (!hasPhotos(event)) return;
     const { files } = event.dataTransfer;
+    if (!files.length) return takeAddress(event.dataTransfer);
     const place = event.target.closest?.("[data-drop]"); // which wants a picture for itself
     if (place) place.dispatchEvent(new CustomEvent("pm-files", { detail: files }));
     else filesOf(event.dataTransfer).then(add);
   });
   document.addEventListener("paste", (event) => {
     if (event.clipboardData?.files.length) add(event.clipboardData.files);
+    else if (!event.target.closest?.("input, textarea, [contenteditable]")) takeAddress(event.clipboardData);
+  });
+}
+
+/** A picture of another page: its address, as this page may not read it there. */
+function takeAddress(data) {
+  const texts = Object.fromEntries(["text/html", "text/uri-list", "text/plain"].map((type) => [type, data?.getData(type)])); // gone after the event
+  import("./sources/address.js").then(({ addressIn, take }) => {
+    const address = addressIn(texts);
+    if (address) take(address);
   });
 }
 

@@ -9,8 +9,12 @@ const MAX_JOBS = 32; // at the server at a time, which refuses more than its own
 const STORE_MS = 300;
 const MOST_ADDED = 25; // photos at a time
 const STORED = "pixelmill.items";
+const TOO_LARGE = ["too_large", "too_many_pixels", "side_too_long"];
+const SHRINK = "Take the tick off “Send originals”: then a smaller copy is sent, and files still have the photo’s full size.";
 
 const photoTools = () => import("./photo.js");
+const addressTools = () => import("./sources/address.js");
+const deletions = () => import("./history/deletions.js");
 const forgetOriginal = (id) => id && photoTools().then((tools) => tools.forgetOriginal(id));
 
 /** Take photos: a few at once, and of very many the others in between, so that the page stays alive. */
@@ -27,7 +31,13 @@ export async function add(files) {
 }
 
 function itemOf(file) {
-  return { name: file.name || "pasted.png", photo: { file }, phase: "pending", details: {} };
+  return { name: file.name || "pasted.png", photo: file.address ? { address: file.address } : { file }, phase: "pending", details: {} };
+}
+
+/** Take a photo that is at an address, which the server asks. */
+export async function addAddress(address) {
+  const name = address.split(/[?#]/)[0].split("/").pop() || "photo";
+  await add([{ name, address }]);
 }
 
 /** Take an item to its result with the present model and parameters. An error is shown with the item. */
@@ -52,31 +62,59 @@ export function stop(item) {
   cancel(item).catch(() => setPhase(item, item.job.state)); // it still runs
 }
 
-export function remove(item) {
+/** Run the same photo once more, beside what there is of it. What has no result is tried again in its place. */
+export function runBeside(item, isShown = true) {
+  if (item.phase !== "done") return run(item);
+  const { name, photo, thumb } = item;
+  const beside = { name, photo, thumb, phase: "pending", details: {}, isBeside: true };
+  item.isBeside = true;
+  state.items.splice(state.items.indexOf(item) + 1, 0, beside);
+  if (isShown) state.current = beside;
+  changed();
+  return run(beside);
+}
+
+/** Take an item off the page at once, and off the server a little later: until then that can be undone. */
+export async function remove(item) {
   if (isBusy(item)) abandon(item);
-  if (item.url) URL.revokeObjectURL(item.url);
-  forgetOriginal(item.photo.stored);
   const at = state.items.indexOf(item);
   state.items.splice(at, 1);
   if (state.current === item) state.current = state.items[Math.min(at, state.items.length - 1)] ?? null;
   store();
   changed();
+  const putBack = () => {
+    state.items.splice(at, 0, item);
+    state.current = item;
+    store();
+    changed();
+  };
+  (await deletions()).deleteLater(item.job ? [item.job.id] : [], { undo: putBack, end: () => letGo(item) });
+}
+
+/** What the browser has of an item that is gone for good. */
+function letGo({ url, photo }) {
+  if (url) URL.revokeObjectURL(url);
+  if (!state.items.some((item) => item.photo === photo)) forgetOriginal(photo.stored);
+}
+
+/** Show an item whose job there is already, and follow that. */
+export function adopt(item) {
+  const { signal } = (item.controller = new AbortController());
+  state.items.push(item);
+  return attempt(item, signal, async () => {
+    item.photo.file = await (await photoTools()).originalOf(item.photo.stored);
+    await listModels();
+    await watch(item, item.job, signal);
+  });
 }
 
 /** After a reload: the jobs of this tab, with their photos where those are still kept, else with small copies of them. */
 export async function restore() {
   photoTools().then(({ startKeeping }) => startKeeping());
+  if (localStorage.getItem("pixelmill.deletions")) deletions().then(({ finish }) => finish());
   const items = stored();
   if (items.length && !(await areOurs(items))) return;
-  for (const item of items) {
-    const { signal } = (item.controller = new AbortController());
-    state.items.push(item);
-    attempt(item, signal, async () => {
-      item.photo.file = await (await photoTools()).originalOf(item.photo.stored);
-      await listModels();
-      await watch(item, item.job, signal);
-    });
-  }
+  items.forEach(adopt);
   state.current = state.items.at(-1) ?? null;
   if (items.length) changed();
 }
@@ -112,14 +150,17 @@ async function accepted(item, signal) {
   const started = performance.now();
   try {
     const onPhase = (phase, details) => setPhase(item, phase, details);
-    const asked = { ...item.request, ...outputsOf(item.request.model) };
-    const { submit } = await photoTools();
+    const asked = { ...item.request, ...outputsOf(item.request.model), name: nameOf(item) };
+    const { submit } = await (item.photo.address ? addressTools() : photoTools());
     return await submit(item.photo, asked, { sendOriginal: state.sendOriginal, signal, onPhase });
   } finally {
     item.sendMs = performance.now() - started;
     release();
   }
 }
+
+/** As the server takes names: without signs that cannot be seen, and not too long. */
+const nameOf = ({ name }) => [...name.replace(/\p{C}/gu, " ")].slice(0, 200).join("");
 
 async function watch(item, job, signal) {
   const onChange = (job) => {
@@ -138,6 +179,7 @@ async function attempt(item, signal, work) {
   } catch (error) {
     if (signal.aborted) return;
     const known = error instanceof ApiError;
+    if (TOO_LARGE.includes(error.code) && item.photo.sendOriginal && item.photo.size) error.hint = t(SHRINK);
     item.error = known ? error : new ApiError(t("Something went wrong: {reason}.", { reason: error.message }), { hint: "Try again." });
     setPhase(item, "failed");
     if (!known) throw error;
@@ -203,9 +245,10 @@ function storeNow() {
   storing = clearTimeout(storing);
   const kept = state.items
     .filter((item) => item.job)
-    .map(({ name, thumb, request, strokes, job, photo: { sha256, size, variant, upload, sendOriginal, stored } }) => ({
+    .map(({ name, thumb, request, strokes, job, photo: { sha256, size, variant, upload, sendOriginal, stored }, isBeside }) => ({
       owner,
       name,
+      isBeside,
       thumb,
       request,
       strokes,

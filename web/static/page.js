@@ -1,9 +1,9 @@
 /** The page's entry: Gradio calls one `mount...` function per element. Here: header, models, run bar. */
 
 import { listModels } from "./api.js";
-import { run } from "./items.js";
+import { runBeside } from "./items.js";
 import { mountQuota } from "./quota.js";
-import { changed, chooseModel, gathered, isBusy, isStale, make, modelNamed, onChange, state } from "./state.js";
+import { changed, chooseModel, gathered, make, modelNamed, onChange, staleItems, state } from "./state.js";
 import { language, LANGUAGES, learn, t } from "./words.js";
 
 export { mountWorkbench } from "./workbench.js";
@@ -11,17 +11,20 @@ export { mountWorkbench } from "./workbench.js";
 const THEME = "pixelmill.theme";
 const REFRESH_MS = 20_000;
 const MODEL = "pixelmill.model";
+const DEFAULT = "matting";
 
 export function mountHeader(element) {
   const root = element.querySelector(".pm-header");
   root.append(
     make(`<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
+      <div class="views" role="group" aria-label="Views"><button type="button" data-view="photos">Photos</button><button type="button" data-view="history">History</button></div>
       <nav><a href="/account/keys">API keys</a><a href="/docs">API</a><span class="languages"></span><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
   );
   root.querySelector(".languages").append(...otherLanguages());
   const stored = localStorage.getItem(THEME);
   if (stored) document.body.classList.toggle("dark", stored === "dark");
-  root.querySelector("button").onclick = () => {
+  root.querySelector(".views").onclick = ({ target }) => target.dataset.view && (location.hash = target.dataset.view);
+  root.querySelector("nav button").onclick = () => {
     const theme = document.body.classList.toggle("dark") ? "dark" : "light";
     localStorage.setItem(THEME, theme);
   };
@@ -33,6 +36,21 @@ function otherLanguages() {
   return others.map(([code, name]) => make(`<a href="?lang=${code}" lang="${code}" hreflang="${code}">${name}</a>`));
 }
 
+/** The list of what the server keeps, which is loaded when it is first opened; the address says which view is shown. */
+export function mountHistory(element) {
+  const root = element.querySelector(".pm-history");
+  let list;
+  const show = async () => {
+    const view = location.hash === "#history" ? "history" : "photos";
+    document.body.dataset.view = view;
+    for (const button of document.querySelectorAll(".views button")) button.setAttribute("aria-current", button.dataset.view === view);
+    if (view === "history") list ??= import("./history/history.js").then(({ History }) => new History(root));
+    await list?.then((shown) => shown.toggle(view === "history"), () => (list = null)); // it is asked for again
+  };
+  addEventListener("hashchange", show);
+  show();
+}
+
 /** Radio buttons for the models, refreshed; Gradio draws the form of the model named by `props.value`. */
 export function mountChooser(element, props) {
   const root = element.querySelector(".pm-chooser");
@@ -42,7 +60,7 @@ export function mountChooser(element, props) {
     chooseModel(name);
   };
   const refresh = async (options) => {
-    const models = await listModels(options);
+    const models = ordered(await listModels(options));
     if (JSON.stringify(models) === JSON.stringify(state.models)) return;
     state.models = models;
     models.forEach(({ texts }) => learn(texts));
@@ -66,9 +84,11 @@ export function mountChooser(element, props) {
 function first(models) {
   const remembered = sessionStorage.getItem(MODEL);
   const live = models.filter((model) => model.live);
-  const named = [remembered, "matting"].map((name) => live.find((model) => model.name === name));
-  return (named[0] ?? named[1] ?? live[0] ?? models[0]).name;
+  return (live.find(({ name }) => name === remembered) ?? live[0] ?? models[0]).name;
 }
+
+/** The model that is chosen at first comes first, those that do not run last. */
+const ordered = (models) => models.toSorted((a, b) => b.live - a.live || (b.name === DEFAULT) - (a.name === DEFAULT));
 
 function menu(models, select) {
   if (!models.length) return make(`<p class="note">No model is running yet. A model appears here once its worker runs.</p>`);
@@ -79,6 +99,7 @@ function menu(models, select) {
     card.querySelector("span").textContent = t(intended_use);
     card.querySelector("em").hidden = live;
     const radio = card.querySelector("input");
+    radio.hidden = models.length === 1; // nothing to choose
     Object.assign(radio, { value: name, checked: name === state.model, onchange: () => select(name) });
     fieldset.append(card);
   }
@@ -89,23 +110,35 @@ function menu(models, select) {
 export function mountRunBar(element) {
   const root = element.querySelector(".pm-runbar");
   root.append(
-    make(`<div class="again"><p>Options changed. The photo is not sent again.</p>
+    make(`<div class="again"><p>Options changed. The result stays, the new one comes beside it, and the photo is not sent again.</p>
       <button type="button" class="primary" data-run="one">Run again</button>
       <button type="button" data-run="all"></button></div>`),
     make(`<label class="switch"><input type="checkbox"><span><b>Send originals</b>
-      Otherwise photos above 2048 px are shrunk first, which is faster; downloads keep their full size.</span></label>`),
+      Else large photos (above 2048 px or 1 MB) go as a smaller copy, which is faster. Files have the full size either way.</span></label>`),
+    make(`<p class="note plan" role="status"></p>`),
   );
   mountQuota(root);
   const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
-  const stale = () => state.items.filter((item) => isStale(item) && !isBusy(item));
-  root.querySelector("[data-run=one]").onclick = () => run(state.current);
-  all.onclick = () => stale().forEach(run);
-  root.querySelector("input").onchange = ({ target }) => (state.sendOriginal = target.checked);
+  root.querySelector("[data-run=one]").onclick = () => runBeside(state.current);
+  all.onclick = () => {
+    const { current } = state;
+    staleItems().forEach((item) => runBeside(item, item === current));
+  };
+  root.querySelector("input").onchange = ({ target }) => {
+    state.sendOriginal = target.checked;
+    tellPlan();
+  };
+  const tellPlan = async () => {
+    const { current } = state;
+    const text = current?.photo.header ? await (await import("./sources/plan.js")).planOf(current, state.sendOriginal) : "";
+    if (current === state.current) root.querySelector(".plan").textContent = text;
+  };
   const draw = () => {
-    const items = stale();
+    const items = staleItems();
     again.hidden = !items.includes(state.current) || !modelNamed(state.model);
     all.hidden = items.length < 2;
     all.textContent = t("Run all {count}", { count: items.length });
+    tellPlan();
   };
   onChange(gathered(draw));
   draw();

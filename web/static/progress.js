@@ -1,6 +1,7 @@
 /** The progress of an item: its stages as a bar, its phase as a sentence, its times once it is done. */
 
 import { number, percent } from "./numbers.js";
+import { isBusy, state } from "./state.js";
 import { t } from "./words.js";
 
 const STAGES = { send: "Send", queued: "Queue", preprocess: "Prepare", inference: "Infer", postprocess: "Finish" };
@@ -10,22 +11,25 @@ export const bytes = (count) => (count >= 1e6 ? `${number(count / 1e6)} MB` : `$
 export const duration = (ms) => (ms >= 1000 ? t("{seconds} s", { seconds: number(ms / 1000) }) : t("{count} ms", { count: Math.round(ms) }));
 
 /** The phase of an item as a sentence. */
-export function sentence({ phase, details = {}, job }) {
+export function sentence(item) {
+  const { phase, details = {}, job } = item;
   switch (phase) {
     case "pending":
-      return t("Waiting for its turn");
+      return pending(item);
     case "hashing":
       return t("Reading the photo");
     case "shrinking":
       return t("Shrinking it before it is sent");
+    case "fetching":
+      return t("The server is getting the photo");
     case "uploading":
       return t("Sending {percent} of {size}", { percent: percent(details.fraction), size: bytes(details.total) });
     case "retrying":
       return `${details.error.message} ${t("Trying again in {count} s", { count: Math.ceil(details.seconds) })}`;
     case "queued":
-      return queued(job);
+      return `${t("In the queue")}${ahead(job)}${rest(job)}`;
     case "preprocessing":
-      return `${t("Preparing the photo")}${rest(job)}`;
+      return `${t("Preparing the photo")}${ahead(job)}${rest(job)}`;
     case "inferring":
       return `${t("Running the model")}${rest(job)}`;
     case "postprocessing":
@@ -40,10 +44,16 @@ export function sentence({ phase, details = {}, job }) {
   return t("Done");
 }
 
-function queued(job) {
-  const ahead = job.position > 1 ? t(", {count} ahead", { count: job.position - 1 }) : "";
-  return `${t("In the queue")}${ahead}${rest(job)}`;
+/** Waiting in this browser, which sends a few photos at a time. */
+function pending(item) {
+  const before = state.items.slice(0, state.items.indexOf(item)).filter(isBusy).length;
+  if (!before) return t("Waiting for its turn");
+  const left = state.pace ? t(", about {time} left", { time: duration(Math.ceil((before + 1) * state.pace) * 1000) }) : "";
+  return t("Waiting, {count} before it", { count: before }) + left;
 }
+
+/** How many go through the model before it. */
+const ahead = ({ position }) => (position > 1 ? t(", {count} ahead", { count: position - 1 }) : "");
 
 /** About how long the job will still take, if that is 2 s or more. */
 const rest = (job) => (job?.eta_s >= 2 ? t(", about {time} left", { time: duration(Math.round(job.eta_s) * 1000) }) : "");

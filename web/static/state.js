@@ -3,7 +3,8 @@
 import { isOver } from "./api.js";
 import { translated } from "./words.js";
 
-export const state = { models: [], model: null, params: {}, items: [], current: null, sendOriginal: false, look: null };
+export const state = { models: [], model: null, params: {}, items: [], current: null, sendOriginal: false, look: null, pace: null };
+// `pace`: seconds a photo, once several have ended
 
 const GATHER_MS = 30;
 const drawers = new Set();
@@ -46,11 +47,17 @@ export const make = (html) => translated(document.createRange().createContextual
 
 /** Model and parameters of a run that begins now; the schema's defaults before the form was touched. */
 export function request() {
-  const all = Object.entries(modelNamed(state.model)?.params.properties ?? {});
-  const properties = all.filter(([, about]) => !about["x-in-viewer"]); // the viewer does those itself
-  const defaults = properties.map(([name, about]) => [name, about.default]).filter(([, value]) => value != null);
+  const defaults = shownOf(state.model).map(([name, about]) => [name, about.default]).filter(([, value]) => value != null);
   return { model: state.model, params: state.params[state.model] ?? Object.fromEntries(defaults) };
 }
+
+/** [name, schema] of the parameters that the form has; the viewer does the others itself. */
+function shownOf(model) {
+  return Object.entries(modelNamed(model)?.params.properties ?? {}).filter(([, about]) => !about["x-in-viewer"]);
+}
+
+/** Two requests of one sign have the same form. */
+const signOf = ({ model, params }) => JSON.stringify([model, shownOf(model).map(([name, about]) => params[name] ?? about.default)]);
 
 /** {output}: the objects that the viewer needs of a model's result; {} for those that come by themselves. */
 export function outputsOf(model) {
@@ -63,7 +70,15 @@ export function lookParams({ background, isCropped, margin }) {
   return { ...ground, ...(isCropped ? { crop: "subject", margin } : {}) };
 }
 
-export const isStale = (item) => Boolean(item.request) && JSON.stringify(item.request) !== JSON.stringify(request());
+/** The items that another run would change: none of their photo has been asked for as the form says now. */
+export function staleItems() {
+  const sign = signOf(request());
+  const asked = state.items.filter((item) => item.request);
+  const fresh = new Set(asked.filter((item) => signOf(item.request) === sign).map((item) => item.photo));
+  const stale = new Map(asked.filter((item) => !isBusy(item) && !fresh.has(item.photo)).map((item) => [item.photo, item]));
+  if (stale.has(state.current?.photo)) stale.set(state.current.photo, state.current);
+  return [...stale.values()];
+}
 export const isBusy = (item) => !isOver({ state: item.phase });
 
 /** Called by the form with the values of all its fields, in their order. Empty fields have the default. */

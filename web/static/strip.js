@@ -2,7 +2,7 @@
 
 import { remove } from "./items.js";
 import { sentence } from "./progress.js";
-import { changed, isBusy, make, state } from "./state.js";
+import { changed, isBusy, make, modelNamed, state } from "./state.js";
 import { t } from "./words.js";
 
 const MOST_WHOLE = 12; // more photos than these are shown once they have a small copy, as whole ones cost memory
@@ -21,9 +21,10 @@ export function drawStrip(strip, item) {
     tile.remove();
     tiles.delete(known);
   }
+  let last = null;
   for (const known of state.items) {
-    if (!tiles.has(known)) strip.append(tileOf(known));
-    drawTile(tiles.get(known), known);
+    if (!tiles.has(known)) last ? last.after(tileOf(known)) : strip.prepend(tileOf(known));
+    drawTile((last = tiles.get(known)), known);
   }
 }
 
@@ -54,17 +55,20 @@ function tileOf(item) {
   tiles.set(item, tile);
   tile.querySelector("img").onerror = ({ target }) => (target.hidden = true);
   tile.querySelector(".pick").dataset.ending = item.name.split(".").pop().slice(0, 5);
-  tile.querySelector(".pick").title = tile.querySelector("span").textContent = item.name;
   tile.querySelector(".pick").onclick = () => {
     state.current = item;
     changed();
   };
-  tile.querySelector(".remove").onclick = () => remove(item);
+  tile.querySelector(".remove").onclick = () => {
+    remove(item);
+    tiles.get(state.current)?.querySelector(".pick").focus(); // the button that had the focus is gone
+  };
   return tile;
 }
 
 function drawTile(tile, item) {
-  const preview = item.phase === "done" && item.job.result.objects?.preview?.url;
+  const { objects, thumbnail } = (item.phase === "done" && item.job.result) || {};
+  const preview = (objects?.preview ?? thumbnail)?.url;
   const [pick, image] = [tile.querySelector(".pick"), tile.querySelector("img")];
   const source = (item.previewed ??= preview || null) ?? item.thumb ?? wholeOf(item);
   if (source && image.getAttribute("src") !== source) {
@@ -73,8 +77,10 @@ function drawTile(tile, item) {
   }
   tile.dataset.phase = phaseOf(item);
   tile.querySelector("i").textContent = item.phase === "queued" && item.job?.position ? item.job.position : "";
+  const label = item.isBeside ? `${t(modelNamed(item.request?.model)?.title ?? "")} · ${item.name}` : item.name;
+  pick.title = tile.querySelector("span").textContent = label;
   pick.setAttribute("aria-current", item === state.current);
-  pick.setAttribute("aria-label", `${item.name}: ${sentence(item)}`);
+  pick.setAttribute("aria-label", `${label}: ${sentence(item)}`);
   tile.querySelector(".remove").setAttribute("aria-label", t("Remove {name}", item));
 }
 

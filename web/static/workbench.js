@@ -20,10 +20,12 @@ const MARKUP = `<div>
     <input type="file" multiple accept="${ACCEPT}" aria-label="Choose photos">
     <svg viewBox="0 0 48 48" aria-hidden="true"><rect x="5" y="9" width="38" height="30" rx="5"/><circle cx="16" cy="19" r="3.5"/><path d="m6 34 11-10 8 7 6-5 11 9"/></svg>
     <b></b>
-    <span>or <u>choose them</u>, or paste one</span>
+    <span>or <u>choose them</u>, or paste one or its address</span>
     <small>JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF, JPEG XL</small>
   </label>
-  <p class="folder"><label>Add a folder <input type="file" webkitdirectory aria-label="Add a folder"></label></p>
+  <p class="folder"><label>Add a folder<input type="file" webkitdirectory aria-label="Add a folder"></label>
+    <label class="phone">Take a photo<input type="file" accept="image/*" capture="environment" aria-label="Take a photo"></label>
+    <button type="button" data-do="camera">Use the camera</button><button type="button" data-do="address">Enter an address</button></p>
   <p class="samples"><span>No photo? Try one of these.</span></p>
   <section class="bench" hidden>
     <header><h2></h2><span class="facts"></span><span class="badge" hidden>from cache</span></header>
@@ -56,6 +58,8 @@ export function mountWorkbench(element, maxUploadMib) {
   const actions = {
     stop: () => stop(state.current),
     retry: () => run(state.current),
+    camera: async () => (await import("./sources/camera.js")).open(),
+    address: async () => (await import("./sources/address.js")).ask(),
     copy: async () => {
       await navigator.clipboard.writeText(find("pre").textContent);
       announce(t("Copied."));
@@ -70,6 +74,7 @@ export function mountWorkbench(element, maxUploadMib) {
   const drawBatch = gathered(() => {
     if (state.items.length > 1) bar ??= import("./batch/bar.js").then(({ batchBar }) => batchBar(find(".all")));
     bar?.then((draw) => draw());
+    if (state.current?.phase === "pending") bench(state.current); // its place has changed
   });
   listenForKeys(find(".strip"));
   onChange((item) => {
@@ -124,7 +129,7 @@ function drawBench(find, viewer, announce) {
     find(".facts").textContent = factsOf(item);
     find(".badge").hidden = !(phase === "done" && job.cached);
     find(".bench").dataset.phase = phase;
-    find(".reloaded").hidden = Boolean(item.photo.file) || item.photo.variant === "original" || job?.result?.kind !== "matte";
+    find(".reloaded").hidden = Boolean(item.photo.file) || !item.photo.variant || item.photo.variant === "original" || job?.result?.kind !== "matte";
     find(".viewer").hidden = phase === "failed" && !item.photo.size && !item.thumb;
     find(".work").hidden = !isBusy(item);
     find('[data-do="stop"]').disabled = phase === "cancelling";

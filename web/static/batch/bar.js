@@ -36,7 +36,9 @@ export function batchBar(root) {
     bar.hidden = totals.count < 2;
     if (bar.hidden) return;
     find("b").textContent = t("{done} of {count} done", totals);
-    find("span").textContent = restOf(totals, pace.secondsLeft(totals));
+    const seconds = pace.secondsLeft(totals);
+    state.pace = seconds && seconds / totals.busy;
+    find("span").textContent = restOf(totals, seconds);
     find("progress").value = (totals.count - totals.busy) / totals.count;
     find("progress").hidden = !totals.busy;
     find("[data-all=stop]").hidden = !totals.busy;

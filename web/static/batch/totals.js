@@ -3,7 +3,7 @@
 import { isBusy } from "../state.js";
 
 /** Codes of errors that another try does not mend: the file itself is wrong. */
-const LASTING = ["bad_input", "bad_image", "decode_failed", "unsupported_type", "too_large", "empty", "model_failure", "poison"];
+const LASTING = ["bad_input", "bad_image", "decode_failed", "unsupported_type", "too_large", "empty", "model_failure", "poison", "fetch_off", "bad_url"];
 
 /** Whether another run may help. */
 export const canRetry = ({ phase, error }) => phase === "cancelled" || (phase === "failed" && !LASTING.includes(error?.code));

@@ -5,7 +5,7 @@ import { headerOf } from "./headers.js";
 import { canvasOf, fit, uprightOf } from "./photos.js";
 import { canWrite, TYPES, written } from "./pictures.js";
 
-const MAX_SIDE = 2048;
+export const MAX_SIDE = 2048;
 const SMALL_BYTES = 1_000_000;
 const QUALITY = 0.9;
 const MIN_GAIN = 0.8; // a shrunk photo is sent if it has less than this share of the bytes
@@ -26,7 +26,7 @@ async function shrink(photo, type) {
 }
 
 /** The type of a shrunk photo: one that keeps what is transparent. */
-async function shrunkType({ header }) {
+export async function shrunkType({ header }) {
   if (header.isOpaque) return TYPES.jpeg;
   return (await canWrite(TYPES.webp)) ? TYPES.webp : TYPES.png;
 }
@@ -41,7 +41,7 @@ export async function submit(photo, request, { sendOriginal, signal, onPhase }) 
   const post = (path, body) => retry(() => call("POST", path, body, signal), signal, onWait);
   const ask = (variant, blob) => jobOrSlot(post, photo, request, variant, blob);
 
-  if (photo.upload && photo.sendOriginal === sendOriginal) {
+  if (photo.upload && (!photo.file || photo.sendOriginal === sendOriginal)) {
     const job = await post("/jobs", { upload: photo.upload, ...request }).catch(unless404);
     if (job) return job;
   }
@@ -49,7 +49,7 @@ export async function submit(photo, request, { sendOriginal, signal, onPhase }) 
   const making = photo.file && make(photo, wanted);
   let slot = await ask(wanted, wanted === "original" ? (await making)?.blob : null);
   if (slot?.job) return slot.job;
-  if (!photo.file) throw new ApiError("This photo is no longer on the server.", { hint: "Add it again." });
+  if (!photo.file) throw new ApiError("This photo is no longer on the server.", { hint: "Add it again.", status: 404 });
   if (wanted !== "original") onPhase("shrinking");
   const { blob, variant } = await making;
   slot ??= await ask(variant, blob);
@@ -73,25 +73,12 @@ export async function submit(photo, request, { sendOriginal, signal, onPhase }) 
   return post("/jobs", { upload: photo.upload, ...request });
 }
 
-/** Sends a file as it is, for a parameter that names an upload; resolves with the upload's id. */
-export async function send(file, signal) {
-  const type = headerOf(new Uint8Array(await file.arrayBuffer())).type ?? file.type;
-  const slot = () => call("POST", "/uploads", { size: file.size, type, variant: "original" }, signal);
-  const { upload } = await retry(slot, signal);
-  await put(upload, new Blob([file], { type }), signal, () => {});
-  return upload.id;
-}
-
 /** {job} if the server has this variant, else the upload slot for `blob`; null if that is not made yet. */
 async function jobOrSlot(post, photo, request, variant, blob) {
   const about = blob ? { size: blob.size, type: blob.type } : {};
   if (!photo.sha256) return blob && (await post("/uploads", { ...about, variant })).upload;
-  try {
-    return { job: await post("/jobs", { sha256: photo.sha256, variant, ...about, ...request }) };
-  } catch (error) {
-    if (error.code !== "upload_needed") throw error;
-    return blob && error.body.upload;
-  }
+  const answer = await post("/jobs", { sha256: photo.sha256, variant, or_upload: true, ...about, ...request });
+  return answer.id ? { job: answer } : blob && answer.upload;
 }
 
 function unless404(error) {
@@ -105,16 +92,18 @@ async function choose(photo, sendOriginal, onPhase) {
     onPhase("hashing");
     await examine(photo);
   }
-  const { size, file, header } = photo;
-  if (!size && !header.type) {
+  if (!photo.size && !photo.header.type) {
     throw new ApiError("This file is not a photo that can be read here.", { hint: HINT, code: "unsupported_type" });
   }
-  const large = size && Math.max(size.width, size.height) > MAX_SIDE;
-  const helps = size && (large || file.size > SMALL_BYTES);
   photo.sendOriginal = sendOriginal;
-  const isShrunk = (helps && !sendOriginal && !header.isUnusual) || !header.type;
-  photo.variant = isShrunk ? `${(await shrunkType(photo)).split("/")[1]}-${MAX_SIDE}` : "original";
+  photo.variant = isShrunk(photo, sendOriginal) ? `${(await shrunkType(photo)).split("/")[1]}-${MAX_SIDE}` : "original";
   return photo.variant;
+}
+
+/** Whether a smaller copy is made of a photo that `examine` has looked at. */
+export function isShrunk({ size, file, header }, sendOriginal) {
+  const helps = size && (Math.max(size.width, size.height) > MAX_SIDE || file.size > SMALL_BYTES);
+  return (helps && !sendOriginal && !header.isUnusual) || !header.type;
 }
 
 /** Learn all that sending and drawing need: header, hash, and the size as it is drawn here (null: it cannot be). */
@@ -136,7 +125,7 @@ async function make(photo, variant) {
 }
 
 /** PUT with progress, which fetch lacks. Exactly the signed headers are sent. */
-function put({ url, method, headers }, blob, signal, onBytes) {
+export function put({ url, method, headers }, blob, signal, onBytes) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     const fail = (status) =>

@@ -1,9 +1,8 @@
 /** From an item to what the renderer needs: the person's own photo, and the server's objects. */
 
-import { call, follow } from "../api.js";
+import { call } from "../api.js";
 import { headerOf, TURNED_HERE } from "../photo/headers.js";
 import { fit, uprightOf } from "../photo/photos.js";
-import { submit } from "../photo/upload.js";
 import { t } from "../words.js";
 
 /** Notes of a result which say that the server has read the photo otherwise than browsers do. */
@@ -89,16 +88,6 @@ async function previewOf(item) {
   return name ? { cut: await objectOf(item, name) } : {};
 }
 
-/** The key under which the renderer makes files of a result that `opened` has shown: at the largest size there is. */
-export async function openForFiles(renderer, item, { key, isMadeHere, hasMatte }) {
-  if (isMadeHere || !hasMatte) return key;
-  const cut = await createdPicture(item, {}, "cutout-png");
-  const full = `${key}-full`;
-  await renderer.call("open", { key: full, photo: null });
-  await renderer.call("give", { key: full, job: item.job.id, parts: { cut } });
-  return full;
-}
-
 function canMakeHere({ photo, job }, size) {
   const { objects = {}, notes = [] } = job.result;
   const isReadOtherwise = notes.some(({ code }) => READ_OTHERWISE.includes(code));
@@ -115,30 +104,9 @@ export async function objectOf(item, name) {
   }));
 }
 
-async function fetched(job, name) {
+/** An object of a job as a Blob. */
+export async function fetched(job, name) {
   const response = await fetch(job.result.objects[name].url, { credentials: "omit" });
   if (!response.ok) throw new Error(`${name}: ${response.status}`);
   return response.blob();
-}
-
-/**
- * A picture that the server makes: `output` under the run's and these parameters. If it `isFile`, a person gets it:
- * then it is made of the original, if there is one and the server takes it, and else of what was sent.
- */
-export async function createdPicture(item, params, output, isFile = false) {
-  const key = JSON.stringify([output, params, isFile]);
-  item.blobs ??= {};
-  if (item.blobs[key]) return item.blobs[key];
-  const request = { model: item.request.model, params: { ...item.request.params, ...params }, output: [output] };
-  const { photo } = item;
-  const full = isFile && photo.file && photo.variant !== "original" && photo.header.type && { ...photo, upload: null, sendOriginal: true };
-  const asSent = (error) => (error?.isTransient ? Promise.reject(error) : ended(item, photo, request));
-  const job = await (full ? ended(item, full, request).catch(asSent) : asSent());
-  if (job.state !== "done") throw new Error(t("it was stopped"));
-  return (item.blobs[key] = await fetched(job, output.split("-")[0]));
-}
-
-async function ended({ controller: { signal } }, photo, request) {
-  const options = { sendOriginal: photo.sendOriginal, signal, onPhase: () => {} };
-  return follow(await submit(photo, request, options), () => {}, signal);
 }

@@ -14,7 +14,7 @@ import { gestures } from "./gestures.js";
 import { countsOf, drawBoxes, drawLabels, drawNotes } from "./overlays.js";
 import { Position } from "./position.js";
 import { Latest, Renderer } from "./renderer.js";
-import { createdPicture, openPhoto, openResult } from "./sources.js";
+import { openPhoto, openResult } from "./sources.js";
 import { Mover, Tools } from "./tools.js";
 
 const DRAFT_SIDE = 900; // of what is drawn while a slider moves
@@ -108,6 +108,7 @@ export class Viewer {
   async preview(item, { key, isMadeHere, hasCutout }, side) {
     const look = this.brush.isOn ? { ...this.look, isCropped: false } : this.look;
     if (hasCutout && look.background === "blur" && !isMadeHere) {
+      const { createdPicture } = await import("../remote/created.js");
       await this.renderer.call("giveBlurred", { key, blob: await createdPicture(item, { background: "blur" }, "preview") });
     }
     return this.previews.run({ key, look, strokes: item.strokes ?? [], side });
