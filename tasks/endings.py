@@ -33,7 +33,7 @@ def failed(ref: RunRef, error: JobError) -> End:
 def finish(ends: Sequence[End]) -> None:
     """End these runs and their jobs; their arrays go, and the results of deleted jobs."""
     while ends:
-        answers = state().do(endings.finish(ends, job_ttl_s=settings().job_ttl_s))
+        answers = state().do(endings.finish(ends, job_ttl_s=settings().result_ttl_s))
         answered = list(zip(ends, answers, strict=True))
         delete_arrays(end.ref for end, answer in answered if answer != LATER)
         for end, answer in answered:
@@ -62,7 +62,7 @@ def restart(refs: Sequence[RunRef]) -> None:
     if not refs:
         return
     call = recovery.requeue(
-        refs, job_ttl_s=settings().job_ttl_s, tickets=envelope.tickets(), restart=True
+        refs, job_ttl_s=settings().result_ttl_s, tickets=envelope.tickets(), restart=True
     )
     attempts = state().do(call)
     for ref, attempt in zip(refs, attempts, strict=True):

@@ -63,7 +63,7 @@ def save(spec: Spec, edition: str, result: StoredResult, cache: Batch[Any]) -> C
     made_s = keys.edition_made_s(edition)  # the time by which its objects are removed
     payload = to_json({**result, "made_s": made_s})
     objects().put(edition + RESULT, payload.encode(), "application/json")
-    return _cached(spec.request_key, payload, settings().result_ttl_s, cache)
+    return _cached(spec.request_key, payload, settings().reuse_ttl_s, cache)
 
 
 def saved_end(ref: RunRef, payload: str) -> End:
@@ -75,8 +75,12 @@ def saved_end(ref: RunRef, payload: str) -> End:
         payload,
         stored_bytes=sum(image["bytes"] for image in pictures_of(result)),
         made_s=result.get("made_s", 0),
-        stored_ttl_s=settings().result_ttl_s,
     )
+
+
+def earlier_end(ref: RunRef, payload: str) -> End:
+    """The end of a run that this JSON, the result of an earlier run, answers."""
+    return End(ref, "done", payload, made_s=json.loads(payload).get("made_s", 0))
 
 
 def to_json(result: StoredResult) -> str:
@@ -109,7 +113,7 @@ def restore(spec: Spec) -> str | None:
     if result is None:
         return None
     now_s = int(time.time())
-    left_s = result.get("made_s", now_s) + settings().result_ttl_s - now_s
+    left_s = result.get("made_s", now_s) + settings().reuse_ttl_s - now_s
     if left_s <= 0:  # its objects may be removed at any time
         return None
     return _cached(spec.request_key, to_json(result), left_s, cache_batch())()
@@ -124,7 +128,7 @@ def reuse(spec: Spec, sha256: str, cache: Batch[Any]) -> Callable[[], str | None
     """
     own = keys.result_folder(spec.user, spec.request_key)
     location = cached_results.exchange_location(
-        _content_key(spec, sha256), own, settings().result_ttl_s
+        _content_key(spec, sha256), own, settings().reuse_ttl_s
     )
     answer = cache.ask(location)
 
@@ -210,8 +214,8 @@ def _cache_may_lack_results() -> bool:
 
 def _was_emptied() -> bool:
     cache_ms, state_ms = _in_use_since_ms(results()), _in_use_since_ms(state())
-    # Once the cache is older than `result_ttl_s`, all results that it may have lost have expired.
-    is_recent = time.time() * 1000 - cache_ms < settings().result_ttl_s * 1000
+    # Once the cache is older than `reuse_ttl_s`, all results that it may have lost have expired.
+    is_recent = time.time() * 1000 - cache_ms < settings().reuse_ttl_s * 1000
     return is_recent and cache_ms - state_ms > MARGIN_MS
 
 

@@ -23,6 +23,7 @@ from tasks.compatibility import OtherVersion
 from tasks.errors import JobError, ModelFailure, Unavailable
 from tasks.message import Message, is_newer, is_ticket, new_message, run_refs
 from tasks.queues import STAGES
+from tasks.results import earlier_end
 from tasks.retry import retry
 from tasks.settings import settings
 from tasks.stage import Leases, Stage
@@ -128,7 +129,7 @@ def _outcomes(
 def _leave(outcomes: Mapping[RunRef, Settled]) -> None:
     """End, release and restart the runs that do not go on to the next stage."""
     ends = [
-        outcome if isinstance(outcome, End) else End(ref, "done", outcome)
+        outcome if isinstance(outcome, End) else earlier_end(ref, outcome)
         for ref, outcome in outcomes.items()
         if isinstance(outcome, str | End)
     ]

@@ -40,7 +40,7 @@ class Stage:
                 progress=self.begins,
                 queue=queues.stage_queue(self.name, message["model"]),
                 priority=message["priority"],
-                job_ttl_s=settings().job_ttl_s,
+                job_ttl_s=settings().result_ttl_s,
                 expired=EXPIRED,
             )
         )
@@ -56,7 +56,7 @@ class Stage:
                 state=self.state,
                 progress=self.begins,
                 tickets=envelope.tickets(),
-                job_ttl_s=settings().job_ttl_s,
+                job_ttl_s=settings().result_ttl_s,
                 expired=EXPIRED,
             )
         )
@@ -64,7 +64,9 @@ class Stage:
     def heartbeat(self, refs: Sequence[RunRef]) -> None:
         """Renew the leases of these runs. A run that was cancelled ends here."""
         state().do(
-            stages.heartbeat(refs, stage=self.name, job_ttl_s=settings().job_ttl_s, expired=EXPIRED)
+            stages.heartbeat(
+                refs, stage=self.name, job_ttl_s=settings().result_ttl_s, expired=EXPIRED
+            )
         )
 
     def end(
@@ -90,7 +92,7 @@ class Stage:
                 next_queue=queues.stage_queue_after(self.name, model),
                 next_broker_queue=queues.broker_queue_after(self.name, model),
                 message=following,
-                job_ttl_s=settings().job_ttl_s,
+                job_ttl_s=settings().result_ttl_s,
                 expired=EXPIRED,
                 tickets=envelope.tickets(),
                 ticket=ticket,

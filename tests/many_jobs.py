@@ -21,7 +21,9 @@ def request_key(number: int, user: str = "ada") -> str:
     return f"{user}-{number:08x}".ljust(64, "0")
 
 
-def claim(number: int, *, user: str = "ada", key: str = "", known: str = RESULT) -> Call[Any]:
+def claim(
+    number: int, *, user: str = "ada", key: str = "", known: str = RESULT, most_jobs: int = 2**31
+) -> Call[Any]:
     """The claim of job `number` of a user: of a request of its own unless `key` names one."""
     job_id = f"{number:032x}"
     spec = Spec(key or request_key(number, user), user, "toy", {}, ["alpha"],
@@ -32,6 +34,7 @@ def claim(number: int, *, user: str = "ada", key: str = "", known: str = RESULT)
         priority="batch",
         job_ttl_s=JOB_TTL_S,
         known_result=known,
+        most_jobs=most_jobs,
     )
 
 

@@ -1,5 +1,7 @@
 """No script keeps Redis busy for long, however much one user, or everybody, has asked for."""
 
+import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -194,6 +196,58 @@ def test_a_job_that_still_lives_stays_in_the_history(raw: "redis.Redis", link: S
 
     assert raw.zcard(keys.user_jobs("ada")) == 1
     assert raw.zscore(keys.HISTORIES, "ada") > 1e12, "it is looked at again later"
+
+
+def kept(raw: "redis.Redis", user: str = "ada") -> list[int]:
+    """The numbers of a user's jobs, the oldest first, each with its record."""
+    ids = raw.zrange(keys.user_jobs(user), 0, -1)
+    assert all(raw.exists(keys.job(job.decode())) for job in ids)
+    return [int(job, 16) for job in ids]
+
+
+def test_the_oldest_of_too_many_jobs_leave_the_history(raw: "redis.Redis", link: SyncRedis) -> None:
+    do_all(raw, [claim(1, known=""), *(claim(number, most_jobs=20) for number in range(2, 26))])
+
+    looked = [link.do(history.trim(job_ttl_s=JOB_TTL_S, most_jobs=20, most=3)) for _ in range(3)]
+
+    assert kept(raw) == [1, *range(6, 26)], "one that waits stays until it has ended"
+    assert looked == [3, 3, 1]
+    assert raw.exists(keys.job(f"{1:032x}"), keys.result_jobs(request_key(2))) == 1
+
+
+def test_a_history_within_its_bound_is_not_looked_at_early(
+    raw: "redis.Redis", link: SyncRedis
+) -> None:
+    do_all(raw, (claim(number, most_jobs=20) for number in range(20)))
+
+    assert link.do(history.trim(job_ttl_s=JOB_TTL_S, most_jobs=20)) == 0
+
+
+def test_the_oldest_jobs_of_all_leave_a_state_redis_that_is_full(
+    raw: "redis.Redis", link: SyncRedis
+) -> None:
+    do_all(raw, (claim(number, user="ada") for number in range(1, 6)))
+    do_all(raw, (claim(number, user="bob") for number in range(6, 11)))
+
+    link.do(history.trim(job_ttl_s=JOB_TTL_S, is_full=True, most=3))
+
+    assert (kept(raw, "ada"), kept(raw, "bob")) == ([4, 5], [6, 7, 8, 9, 10])
+
+
+def test_a_job_is_kept_as_long_as_the_earlier_result_that_answers_it(
+    raw: "redis.Redis", link: SyncRedis
+) -> None:
+    made_s = int(time.time()) - JOB_TTL_S // 2
+    result = json.dumps({**json.loads(RESULT), "made_s": made_s})
+    [claimed] = do_all(raw, [claim(2, known="")])
+
+    do_all(raw, [claim(1, known=result), claim(3, key=request_key(2), known="")])
+    end = End(RunRef(request_key(2), claimed.attempt), "done", result, made_s=made_s)
+    link.do(endings.finish([end], job_ttl_s=JOB_TTL_S))
+    do_all(raw, [claim(4, key=request_key(2), known="")])
+
+    left_s = {raw.ttl(keys.job(f"{number:032x}")) for number in (1, 2, 3, 4)}
+    assert left_s <= set(range(JOB_TTL_S // 2 - 10, JOB_TTL_S // 2 + 2))
 
 
 def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: SyncRedis) -> None:

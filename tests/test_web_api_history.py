@@ -35,6 +35,12 @@ def listed(client: httpx.Client, **query: object) -> list[str]:
     return [job["id"] for job in answer["jobs"]]
 
 
+def lifetime_s(job: dict[str, Any]) -> float:
+    """From a job's request until it leaves the history."""
+    expires, created = (datetime.fromisoformat(job[name]) for name in ("expires", "created"))
+    return (expires - created).total_seconds()
+
+
 def test_pages_of_the_history_have_each_job_as_it_is(browser: httpx.Client) -> None:
     jobs = [done(browser) for _ in range(3)]
 
@@ -43,6 +49,8 @@ def test_pages_of_the_history_have_each_job_as_it_is(browser: httpx.Client) -> N
 
     assert [job["id"] for job in first["jobs"]] == [jobs[2]["id"], jobs[1]["id"]]
     assert [job["id"] for job in second["jobs"]] == [jobs[0]["id"]] and second["next"] is None
+    assert lifetime_s(first["jobs"][0]) == pytest.approx(7 * 86_400, abs=60)
+    assert browser.get("/api/v1/me").json()["kept"]["results_s"] == 7 * 86_400
     assert first["jobs"][0]["result"]["objects"].keys() == jobs[2]["result"]["objects"].keys()
 
 

@@ -223,11 +223,10 @@ async def test_the_key_of_a_result_says_how_old_it_is_where_its_date_does_not(
     assert left(store[0], "out/", "eve") == sorted([copy, of_a_slow_clock])
 
 
-async def test_a_result_lives_as_long_as_any_job_that_names_it(
+async def test_results_live_as_long_as_the_setting_says(
     store: tuple[Objects, Path], state_link: AsyncRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job may be answered by it on its last day, and be asked for long after."""
-    monkeypatch.setenv("PIXELMILL_JOB_TTL_S", str(5 * 86_400))
+    monkeypatch.setenv("PIXELMILL_RESULT_TTL_S", str(11 * 86_400))
     settings.cache_clear()
     put_objects(store, "bob", [10.5 * 86_400, 11.5 * 86_400])
 

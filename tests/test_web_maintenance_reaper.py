@@ -5,17 +5,22 @@ import signal
 import time
 
 import httpx
+import many_jobs
 import pytest
 import runs
 from stack import Stack
 
 from storage import backlog_keys, keys
-from storage.jobs import claims, endings, recovery
+from storage.jobs import claims, endings, history, recovery
 from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.endings import End
 from storage.jobs.recovery import Lost
 from storage.jobs.spec import RunRef, Spec
 from storage.redis import calls
+from web.jobs import room
+from web.maintenance import reaper
+
+pytest_plugins = ["inprocess"]
 
 
 def claimed(servers: Stack, key: str) -> tuple[calls.SyncRedis, RunRef]:
@@ -142,6 +147,25 @@ def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
 
 
 @pytest.mark.measures_time
+async def test_a_nearly_full_state_redis_forgets_the_oldest_jobs_of_histories(
+    link: calls.SyncRedis, state_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a long history is not why new work is refused."""
+    link.do(many_jobs.claim(1))
+    async_link = calls.AsyncRedis(state_url, limit_s=5)
+    used = [0.6, 0.75]
+    memory = calls.command(lambda _: (int(used.pop(0) * 100), 100), "PING", kinds=calls.TEXT)
+    monkeypatch.setattr(room, "memory", lambda: memory)
+
+    kept = []
+    for _ in range(2):
+        await reaper.expire_jobs(async_link)
+        kept += link.do(history.jobs_since("ada", 0, 1)).job_ids
+    await async_link.close()
+
+    assert kept == [f"{1:032x}"]
+
+
 def test_a_message_lost_on_its_way_costs_seconds(stack: Stack, photo: bytes) -> None:
     """The queue's content vanishes while no cpu worker is there to take it."""
     headers = {"Authorization": f"Bearer {stack.api_key}"}

@@ -4,7 +4,8 @@
 --   wait as this one would, record of the upload, record of the idempotency key
 -- Arguments: version (of the record), job_id, user, model, variant, priority, request_key, params (JSON),
 --   weights, upload (its id), original (`<SHA-256>:<variant>` of its bytes, or ''), name (that the user gave
---   the photo, or ''), spec (JSON), limits (Limits), known_result (JSON, or ''), keep (1 or 0),
+--   the photo, or ''), spec (JSON), limits (Limits), known_result (JSON, or ''), known_made_s (when that was
+--   made; 0: not known), keep (1 or 0), most_jobs (that are kept of this user),
 --   flow (whose share of the workers it uses), charge (its cost, divided by the weight of the flow),
 --   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
 --   backlog at once; else nil),
@@ -18,8 +19,9 @@ local upload, limits = arguments.upload, arguments.limits
 local deadline = now + arguments.deadline_ms
 local result_key = arguments.request_key  -- of a run that computes something else by now: another
 
--- `uploads` are those that the job needs: see holds.lua; `outcome` are fields and values.
-local function write_job(uploads, outcome)
+-- `uploads` are those that the job needs: see holds.lua; `outcome` are fields and values; `made_s`: when its
+-- result was made.
+local function write_job(uploads, outcome, made_s)
   local fields = {'v', arguments.version, 'id', id, 'user', arguments.user, 'model', model,
     'request_key', arguments.request_key, 'params', arguments.params, 'weights', arguments.weights,
     'priority', priority, 'keep', arguments.keep, 'created', now_text, 'upload', uploads[1] or ''}
@@ -28,14 +30,16 @@ local function write_job(uploads, outcome)
   if result_key ~= arguments.request_key then fields[#fields + 1], fields[#fields + 2] = 'result_key', result_key end
   for _, word in ipairs(outcome) do fields[#fields + 1] = word end
   redis.call('HSET', job_name, unpack(fields))
-  redis.call('PEXPIRE', job_name, arguments.job_ttl_ms)
-  local expires, ttl_ms = as_text(now + arguments.job_ttl_ms), arguments.job_ttl_ms
+  local ttl_ms = kept_ms(made_s, now, arguments.job_ttl_ms)
+  local expires = as_text(now + ttl_ms)
+  redis.call('PEXPIRE', job_name, ttl_ms)
   hold_until(expires, RESULT_JOBS .. result_key, id, now, ttl_ms)
   for _, needed in ipairs(uploads) do
     hold_until(expires, UPLOAD_JOBS .. arguments.user .. ':' .. needed, id, now, ttl_ms)
   end
   redis.call('ZADD', history, now_text, id)
   if lengthen(history, ttl_ms) then redis.call('ZADD', HISTORIES, 'NX', now + ttl_ms, arguments.user) end
+  if redis.call('ZCARD', history) > arguments.most_jobs then redis.call('ZADD', HISTORIES, 'LT', now, arguments.user) end
   if idempotency_record then
     redis.call('HSET', idempotency_record, 'job', id, 'asked', arguments.idempotency)
     redis.call('PEXPIRE', idempotency_record, arguments.idempotency_ttl_ms)
@@ -56,9 +60,9 @@ local function count_hit()
   redis.call('HINCRBY', METRICS .. model .. ':all', 'hit', 1)
 end
 
-local function hit(attempt, result)
+local function hit(attempt, result, made_s)
   count_hit()
-  write_job(own_uploads(), {'state', 'done', 'cached', '1', 'result', result})
+  write_job(own_uploads(), {'state', 'done', 'cached', '1', 'result', result}, made_s)
   return {'hit', attempt, result, now_text}
 end
 
@@ -68,7 +72,7 @@ if idempotency_record then
     return {earlier.asked == arguments.idempotency and 'again' or 'mismatch', 0, earlier.job, now_text}
   end
 end
-if arguments.known_result ~= '' then return hit(0, arguments.known_result) end
+if arguments.known_result ~= '' then return hit(0, arguments.known_result, arguments.known_made_s) end
 
 -- Only here, as a hit need not make these functions.
 -- Insert wait.
@@ -77,12 +81,12 @@ if arguments.known_result ~= '' then return hit(0, arguments.known_result) end
 -- Insert quotas.
 
 local run = read(run_name, 'attempt', 'state', 'lease', 'result', 'error', 'ended', 'starter', 'lasting', 'queue',
-  'priority', 'position', 'respecified', 'unqueued', 'upload', 'cancelled', 'deadline', 'result_key', 'degraded')
+  'priority', 'position', 'respecified', 'unqueued', 'upload', 'cancelled', 'deadline', 'result_key', 'degraded', 'made_s')
 local attempt, has_ended = tonumber(run.attempt or 0), ENDED[run.state]
 -- What a fallback model made for want of memory is no answer for the next: it may find room. Nor is that
 -- of a run that was requeued for other code or weights.
 local is_answer = not run.respecified and run.degraded ~= '1'
-if is_answer and run.state == 'done' then return hit(attempt, run.result) end
+if is_answer and run.state == 'done' then return hit(attempt, run.result, run.made_s) end
 if is_answer and run.state == 'failed' and run.lasting == '1'
     and math.abs(now - tonumber(run.ended)) < arguments.negative_ttl_ms then
   write_job(own_uploads(), {'state', 'failed', 'cached', '1', 'error', run.error})

@@ -128,6 +128,7 @@ def claim(
     ready: Ready | None = None,
     use: Use | None = None,
     name: str = "",
+    most_jobs: int = 2**31,
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
@@ -135,7 +136,8 @@ def claim(
     `known_result`: its JSON, which makes the claim a hit. With `keep` False the job lives only
     while somebody looks at it. `idempotency`: (key, digest of what is asked for). `ready`: the
     bytes are stored already, and a run that starts goes into the backlog at once. `use`: what a new
-    run uses of quotas; None: nothing. `name`: what the user calls the photo.
+    run uses of quotas; None: nothing. `name`: what the user calls the photo. `most_jobs`: how many
+    jobs of this user are kept.
     """
     variant = variant or spec.model
     names = _names(job_id, spec, variant, priority, use.payer if use else spec.user)
@@ -145,6 +147,8 @@ def claim(
         "variant": variant,
         "priority": priority,
         "known_result": known_result.encode(),
+        "known_made_s": orjson.loads(known_result).get("made_s", 0) if known_result else 0,
+        "most_jobs": most_jobs,
         "keep": int(keep),
         "idempotency": idempotency[1] if idempotency else "",
         "deadline_ms": deadline_s * 1000,

@@ -1,7 +1,7 @@
 -- Needs ending.
 -- Forget a job: its record, and its run's and its uploads' if no other job of the user needs them.
 -- It costs the same however many jobs the user has: see holds.lua.
--- Arguments: job_id, user, result_ttl_ms (how long results are kept), and those of ending.lua
+-- Arguments: job_id, user, and those of ending.lua
 -- Answers nil if this user has no such job, else {key of its result, whether no job needs that any more
 -- (1 or 0), ids of the uploads that no job needs any more}.
 local id, user = arguments.job_id, arguments.user
@@ -36,7 +36,7 @@ local function give_back_result()
   local bytes = 0
   for _, object in pairs(result.objects) do bytes = bytes + object.bytes end
   if result.thumbnail then bytes = bytes + result.thumbnail.bytes end
-  store(payer, -bytes, expires_s(result.made_s * 1000, arguments.result_ttl_ms))
+  store(payer, -bytes, expires_s(result.made_s * 1000, arguments.job_ttl_ms))
 end
 
 -- The job needs what `set` is of no longer; answers whether no other does.

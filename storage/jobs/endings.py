@@ -41,9 +41,7 @@ class End:
     stored_bytes: int = 0
     """What was stored for this result, and not for an earlier run."""
     made_s: int = 0
-    """When, in seconds since 1970."""
-    stored_ttl_s: int = 0
-    """For how long."""
+    """When the result was made, in seconds since 1970: its jobs are kept as long as it is."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +104,10 @@ def expire(error: str, *, job_ttl_s: int, most: int = bounds.MOST_EXPIRED) -> Ca
     return script("jobs/expire", int, [], values, kinds=NUMBER)
 
 
-def delete(
-    job_id: str, user: str, *, job_ttl_s: int, result_ttl_s: int = 0
-) -> Call[Deleted | None]:
+def delete(job_id: str, user: str, *, job_ttl_s: int) -> Call[Deleted | None]:
     """Cancel a job if it is under way, and forget it; None if this user has no such job.
 
-    What is deleted with it counts no longer as stored. `result_ttl_s`: how long results are kept;
-    0: they were not counted.
+    What is deleted with it counts no longer as stored.
     """
 
     def parse(answer: Any) -> Deleted | None:
@@ -121,8 +116,7 @@ def delete(
         request_key, is_free, uploads = answer
         return Deleted(text(request_key), bool(is_free), texts(uploads))
 
-    ttl = {"result_ttl_ms": result_ttl_s * 1000}
-    values = {"job_id": job_id, "user": user, **ttl, **ending(job_ttl_s)}
+    values = {"job_id": job_id, "user": user, **ending(job_ttl_s)}
     return script("jobs/delete", parse, [], values, kinds=MAYBE_ARRAY)
 
 

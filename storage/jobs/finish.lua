@@ -1,7 +1,7 @@
 -- Needs ending.
 -- End runs, done or failed, and every job that waits for them. Only the current attempt can.
--- Arguments: ends (each {ref {key, attempt}, state, payload (JSON), lasting, degraded, stored_bytes, made_s,
---   stored_ttl_s}), and those of ending.lua
+-- Arguments: ends (each {ref {key, attempt}, state, payload (JSON), lasting, degraded, stored_bytes,
+--   made_s}), and those of ending.lua
 -- Answers per run one of the next four: ERASE if its only job was deleted and no other needs the result
 -- by now; LATER if it is left as it is, as enough jobs have ended for one script.
 local IS_STALE, HAS_ENDED, ERASE, LATER = 0, 1, 2, 3

@@ -1,38 +1,21 @@
 -- Needs time, events, holds, metrics, stored.
 -- Ends runs and jobs: the one way to do it.
--- Arguments: job_ttl_ms, run_ttl_ms and metrics_ttl_ms, how long their records live from now on.
+-- Arguments: job_ttl_ms, run_ttl_ms and metrics_ttl_ms, how long their records live.
 
--- The uploads that a job needs: its own, and that of the run it joined.
-local function uploads_of(job)
-  local uploads = {}
-  for upload in string.gmatch((job.upload or '') .. ' ' .. (job.other_uploads or ''), '%S+') do
-    uploads[#uploads + 1] = upload
-  end
-  return uploads
-end
-
--- All that a job needs, as sets of holds.lua.
-local function sets_of(job)
-  local sets = {RESULT_JOBS .. (job.result_key or job.request_key)}
-  for _, upload in ipairs(uploads_of(job)) do
-    sets[#sets + 1] = UPLOAD_JOBS .. job.user .. ':' .. upload
-  end
-  return sets
-end
-
--- End jobs as {state, payload (JSON of result or error)}, with what their run took. Their attempt is the
--- run's, as those who joined an earlier one must see this as the newest version.
+-- End jobs as {state, payload (JSON of result or error), made_s}, with what their run took. Their attempt is
+-- the run's, as those who joined an earlier one must see this as the newest version.
 local function end_jobs(ids, ending, timings, attempt)
   local fields = {'state', ending.state, 'ended', now_text, 'timings', timings, 'attempt', attempt}
   if ending.state == 'done' then fields[#fields + 1], fields[#fields + 2] = 'result', ending.payload end
   if ending.state == 'failed' then fields[#fields + 1], fields[#fields + 2] = 'error', ending.payload end
   local holders, histories, kept_alive = {}, {}, {}
+  local ttl_ms = kept_ms(ending.made_s, now, arguments.job_ttl_ms)
   for _, id in ipairs(ids) do
     local job = read(JOB .. id, 'user', 'request_key', 'result_key', 'upload', 'other_uploads', 'keep')
     if job.keep ~= '1' then kept_alive[#kept_alive + 1] = id end
     if job.user then  -- its record may have expired
       redis.call('HSET', JOB .. id, unpack(fields))
-      redis.call('PEXPIRE', JOB .. id, arguments.job_ttl_ms)
+      redis.call('PEXPIRE', JOB .. id, ttl_ms)
       histories[USER_JOBS .. job.user] = true
       for _, set in ipairs(sets_of(job)) do
         holders[set] = holders[set] or {}
@@ -40,8 +23,8 @@ local function end_jobs(ids, ending, timings, attempt)
       end
     end
   end
-  for set, of_set in pairs(holders) do hold_longer(set, of_set, now, arguments.job_ttl_ms) end
-  for history in pairs(histories) do lengthen(history, arguments.job_ttl_ms) end
+  for set, of_set in pairs(holders) do hold_longer(set, of_set, now, ttl_ms) end
+  for history in pairs(histories) do lengthen(history, ttl_ms) end
   in_parts('ZREM', DEADLINES, nil, ids)
   in_parts('ZREM', KEEP_ALIVES, nil, kept_alive)
 end
@@ -75,8 +58,7 @@ local function read_run(key, ...)
 end
 
 -- End a run that has not ended, and every job that waits for it. One that nobody waits for any more is
--- cancelled, whatever came of it. `ending`: {state, payload (JSON), lasting, degraded, stored_bytes, made_s,
--- stored_ttl_s}.
+-- cancelled, whatever came of it. `ending`: {state, payload (JSON), lasting, degraded, stored_bytes, made_s}.
 -- With `sums`, the caller records the metrics once all runs have ended; `run` is what `read_run` has
 -- read. Answers how many jobs it ended.
 local function end_run(key, ending, sums, run)
@@ -86,7 +68,7 @@ local function end_run(key, ending, sums, run)
   local timings, version = cjson.encode(spent_ms), tonumber(run.version) + 1
   redis.call('HSET', RUN .. key, 'state', ending.state, 'progress', 1, 'lease', 0, 'ended', now_text,
     ending.state == 'done' and 'result' or 'error', ending.payload, 'lasting', ending.lasting and 1 or 0,
-    'degraded', ending.degraded and 1 or 0, 'timings', timings, 'version', version)
+    'degraded', ending.degraded and 1 or 0, 'made_s', ending.made_s or 0, 'timings', timings, 'version', version)
   redis.call('PEXPIRE', RUN .. key, arguments.run_ttl_ms)
   local ids = redis.call('SMEMBERS', RUN_JOBS .. key)
   end_jobs(ids, ending, timings, run.attempt)
@@ -97,7 +79,7 @@ local function end_run(key, ending, sums, run)
   local payer = run.payer or run.user or ''
   redis.call('ZREM', USER_RUNS .. payer, RUN .. key)
   if (ending.stored_bytes or 0) > 0 and ending.state == 'done' then
-    store(payer, ending.stored_bytes, expires_s(ending.made_s * 1000, ending.stored_ttl_s * 1000))
+    store(payer, ending.stored_bytes, expires_s(ending.made_s * 1000, arguments.job_ttl_ms))
   end
   publish(key, ending.state, version)
   local own = sums or new_sums()

@@ -6,6 +6,31 @@ local MOST_REMOVED = 250
 local MOST_WORDS = 1000  -- in one command: Lua's unpack has a limit
 local SPARE = 9 / 8
 
+-- How long from now on a job is kept: no longer than its result, which is removed `ttl` ms after it was made.
+-- `made_s`: 0 or nil if there is none. Whoever waits can read the answer in any case.
+local function kept_ms(made_s, now, ttl)
+  if (tonumber(made_s) or 0) == 0 then return ttl end
+  return math.floor(math.max(math.min(made_s * 1000 + ttl - now, ttl), math.min(ttl, 60000)))
+end
+
+-- The uploads that a job needs: its own, and that of the run it joined.
+local function uploads_of(job)
+  local uploads = {}
+  for upload in string.gmatch((job.upload or '') .. ' ' .. (job.other_uploads or ''), '%S+') do
+    uploads[#uploads + 1] = upload
+  end
+  return uploads
+end
+
+-- All that a job needs, as sets of these.
+local function sets_of(job)
+  local sets = {RESULT_JOBS .. (job.result_key or job.request_key)}
+  for _, upload in ipairs(uploads_of(job)) do
+    sets[#sets + 1] = UPLOAD_JOBS .. job.user .. ':' .. upload
+  end
+  return sets
+end
+
 -- Let a key live for at least `ttl` ms from now on. Most only have to ask: whoever writes gives it an
 -- eighth more. Answers how many ms it had (-1: it is new), or nil when it had enough.
 local function lengthen(key, ttl)

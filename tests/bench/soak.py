@@ -62,9 +62,8 @@ def main() -> int:
         "PIXELMILL_MODEL_PATHS": str(MODELS),
         "PIXELMILL_CPU_PROCESSES": "1",
         "PIXELMILL_TASK_EVENTS": "false",
-        "PIXELMILL_JOB_TTL_S": str(RECORD_S),
         "PIXELMILL_UPLOAD_TTL_S": str(RECORD_S),
-        "PIXELMILL_RESULT_TTL_S": str(2 * RECORD_S),
+        "PIXELMILL_RESULT_TTL_S": str(RECORD_S),
         "BENCH_DAY_S": str(RECORD_S),
     }
     with tempfile.TemporaryDirectory() as folder, ShortDays(Path(folder), env).start_all() as stack:

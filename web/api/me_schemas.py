@@ -15,8 +15,10 @@ class Kept(BaseModel):
     """How long what you have here is kept, in seconds."""
 
     uploads_s: int = Field(description="From when the photo was sent.")
-    results_s: int = Field(description="From when the result was made.")
-    jobs_s: int = Field(description="From when the job ended.")
+    results_s: int = Field(
+        description="From when the result was made. The jobs that it answers are kept as long, and "
+        "a job without a result from its end on."
+    )
 
 
 class Limit(BaseModel):

@@ -22,6 +22,7 @@ from web import rate_limit
 from web.errors import json_response, retry_after
 from web.jobs import admission
 from web.jobs.results import Results
+from web.jobs.retention import result_life_s
 from web.jobs.service import service_of
 from web.middleware.hosts import origin_of
 from web.middleware.load_shedding import JOBS
@@ -140,7 +141,7 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
         "id": fields["id"],
         "name": fields.get("name") or None,
         "created": rfc3339(float(fields["created"])),
-        "expires": rfc3339(_expires_ms(fields), "seconds") if ended else None,
+        "expires": rfc3339(_expires_ms(fields, result), "seconds") if ended else None,
         "state": state,
         "model": fields["model"],
         "params": orjson.Fragment(fields["params"]),  # JSON already
@@ -157,12 +158,6 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
         "weights": fields["weights"],
         "error": _error(error) if error else None,
     }
-
-
-def _expires_ms(fields: Mapping[str, str]) -> float:
-    """When the record of a job that has ended goes, and with it what leads to its result."""
-    ended_ms = float(fields.get("ended") or fields["created"])
-    return ended_ms + settings().job_ttl_s * 1000
 
 
 def job_response(body: JobBody, snapshot: Snapshot, headers: Mapping[str, str]) -> Response:
@@ -232,6 +227,12 @@ def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
     body["notes"] = described(result.get("notes", ()))
     body["thumbnail"] = shown(small) if small else None
     return cast(ResultBody, {**body, "objects": images})
+
+
+def _expires_ms(fields: Mapping[str, str], result: StoredResult | None) -> float:
+    """When an ended job leaves its user's history: with its result, if it has one."""
+    made_ms = result.get("made_s", 0) * 1000 if result else 0
+    return (made_ms or float(fields.get("ended") or fields["created"])) + result_life_s() * 1000
 
 
 def _timings(fields: Mapping[str, str]) -> Mapping[str, float]:

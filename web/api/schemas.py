@@ -146,7 +146,7 @@ class Job(BaseModel):
     name: str | None = Field(description="What you called the photo.")
     created: datetime = Field(description="When it was asked for.")
     expires: datetime | None = Field(
-        description="When the server forgets it; null while it is under way."
+        description="When it leaves the history, with its result; null while it is under way."
     )
     state: State
     model: str

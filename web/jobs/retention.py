@@ -4,16 +4,12 @@ from typing import TypedDict
 
 from tasks.settings import settings
 
-SIGNED_S = 86_400
-"""Results live this much longer than they are cached: a signed address may still be in use."""
-
 
 class Retention(TypedDict):
     """me_schemas.Kept."""
 
     uploads_s: int
     results_s: int
-    jobs_s: int
 
 
 def retention() -> Retention:
@@ -21,7 +17,6 @@ def retention() -> Retention:
     return {
         "uploads_s": upload_life_s(),
         "results_s": result_life_s(),
-        "jobs_s": settings().job_ttl_s,
     }
 
 
@@ -31,6 +26,5 @@ def upload_life_s() -> int:
 
 
 def result_life_s() -> int:
-    """After so many seconds a result is removed from S3."""
-    # A job that is answered by a result on its last day refers to it as long as a job lives.
-    return settings().result_ttl_s + max(settings().job_ttl_s, SIGNED_S)
+    """After so many seconds a result is removed, and the jobs that it has answered."""
+    return settings().result_ttl_s

@@ -21,9 +21,11 @@ EVERY_S = 1.0
 STATE_SHARE = 0.8
 """New work is refused when the state Redis uses more than this share of its `maxmemory`: the rest
 is for runs under way."""
+HISTORY_SHARE = 0.7
+"""Above this share, the oldest jobs leave their users' histories."""
 LAST_STATE_SHARE = 0.9
 """Above this share, and below half of the required disk space, jobs with a known result are refused
-as well: each writes a record that lives for a day."""
+as well: each writes a record that is kept."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 

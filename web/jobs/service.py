@@ -76,7 +76,7 @@ class JobService:
 
     async def cancel(self, user: str, job_id: str) -> Snapshot:
         """Cancel a job. Its run goes on while another job waits for it."""
-        call = endings.cancel(job_id, user, job_ttl_s=settings().job_ttl_s)
+        call = endings.cancel(job_id, user, job_ttl_s=settings().result_ttl_s)
         if await self._state.do(call) is None:
             raise no_job(job_id)
         return await self.get(user, job_id)
@@ -88,8 +88,7 @@ class JobService:
         call = endings.delete(
             job_id,
             user,
-            job_ttl_s=settings().job_ttl_s,
-            result_ttl_s=settings().result_ttl_s,
+            job_ttl_s=settings().result_ttl_s,
         )
         deleted = await self._state.do(call)
         if deleted is None:
@@ -130,7 +129,7 @@ class JobService:
                 job_id,
                 spec,
                 priority=priority,
-                job_ttl_s=settings().job_ttl_s,
+                job_ttl_s=settings().result_ttl_s,
                 variant=variant,
                 limits=admission.limits(costs, variant, priority, self.catalogue.scratch),
                 known_result=known_result,
@@ -141,6 +140,7 @@ class JobService:
                 ready=ready,
                 use=quotas.of_image(submission.paid_by, len(submission.photo.data)),
                 name=submission.name,
+                most_jobs=settings().history_jobs,
             )
         )
         if claim.verdict == "again":

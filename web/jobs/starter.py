@@ -101,7 +101,7 @@ class RunStarter:
         failure = error if isinstance(error, JobError) else storage_unavailable()
         record = json.dumps(error_record(failure))
         with suppress(StorageDown):
-            call = endings.give_up(ref, record, use, job_ttl_s=settings().job_ttl_s)
+            call = endings.give_up(ref, record, use, job_ttl_s=settings().result_ttl_s)
             await self._state.do(call)
             if key := submission.idempotency_key:  # the same request may be tried again
                 await self._state.do(claims.forget_idempotency_key(submission.user, key))

@@ -91,7 +91,7 @@ class Eraser:
         count = 0
         while job_ids := await self._state.do(erasure.oldest_jobs(user, MOST_JOBS)):
             for job_id in job_ids:
-                ttl_s = settings().job_ttl_s
+                ttl_s = settings().result_ttl_s
                 deleted = await self._state.do(endings.delete(job_id, user, job_ttl_s=ttl_s))
                 if deleted:
                     await self._cache.do(erasure.remove([keys.result(deleted.request_key)]))

@@ -20,7 +20,7 @@ from tasks.errors import BadInput
 from tasks.loops import AsyncPeriodic
 from tasks.message import EXPIRED
 from tasks.settings import settings
-from web.jobs import counters, credits, parameters
+from web.jobs import counters, credits, parameters, room
 from web.jobs.catalogue import CachedCatalogue
 from web.jobs.submission import with_key
 
@@ -50,10 +50,16 @@ async def reap(state: AsyncRedis, catalogue: CachedCatalogue) -> None:
 
 
 async def expire_jobs(state: AsyncRedis) -> None:
-    """End the jobs whose deadline is over, and trim expired jobs from the users' histories."""
-    ttl_s = settings().job_ttl_s
+    """End the jobs whose deadline is over, and trim the users' histories."""
+    ttl_s = settings().result_ttl_s
     await _repeat(state, endings.expire(EXPIRED, job_ttl_s=ttl_s), bounds.MOST_EXPIRED)
-    await _repeat(state, history.trim(job_ttl_s=ttl_s), bounds.MOST_LOOKED_AT)
+    used, most = await state.do(room.memory())
+    trim = history.trim(
+        job_ttl_s=ttl_s,
+        most_jobs=settings().history_jobs,
+        is_full=used > most * room.HISTORY_SHARE > 0,
+    )
+    await _repeat(state, trim, bounds.MOST_LOOKED_AT)
 
 
 async def _repeat(state: AsyncRedis, call: Call[int], most: int) -> None:
@@ -92,7 +98,9 @@ async def _requeue(state: AsyncRedis, catalogue: CachedCatalogue, lost: Sequence
     cards = (await catalogue.get()).models
     specs = [updated(run.spec, cards.get(run.model)) for run in lost]
     refs = [run.ref for run in lost]
-    call = recovery.requeue(refs, specs, job_ttl_s=settings().job_ttl_s, tickets=envelope.tickets())
+    call = recovery.requeue(
+        refs, specs, job_ttl_s=settings().result_ttl_s, tickets=envelope.tickets()
+    )
     attempts, count = await state.do(call), 0
     for run, attempt in zip(lost, attempts, strict=True):
         if attempt:
