@@ -12,7 +12,7 @@ NAMED = (
     "user-runs", "user-jobs", "user-shares", "user-keys", "upload", "upload-of", "upload-jobs",
     "idempotency", "session", "stored",
 )  # fmt: skip
-"""Kinds of keys that have the user's name in their own name, `px2:<kind>:<user>`."""
+"""Kinds of keys that have the user's name in their own name, `px<layout>:<kind>:<user>`."""
 NAMED_OF_ACCOUNT = ("user", "quota", "usage", "web-session", "web-sessions")
 """Those that stay while the account does: its limits must not be lifted by an erasure."""
 NOTED = ("job", "run", "share", "key")

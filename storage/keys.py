@@ -4,10 +4,14 @@ import hashlib
 import re
 import secrets
 
-LAYOUT = 2
+LAYOUT = 3
 """Version of the layout of all records in Redis; it is part of every key."""
 PREFIX = f"px{LAYOUT}:"
-OLD_LAYOUTS = ("px1:prepared", "px1:since", "px1:models", "px1:seen")
+OLD_LAYOUTS = tuple(
+    f"px{layout}:{name}"
+    for layout in range(1, LAYOUT)
+    for name in ("prepared", "since", "models", "seen")
+)
 """Keys that every Redis in use has had under an earlier layout: see schema.py."""
 CELERY_PRIORITIES = (0, 3, 6, 9)
 """Priority steps of kombu's Redis transport, which has one list for each."""

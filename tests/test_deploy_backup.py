@@ -7,7 +7,7 @@ import redis
 from stack import Stack
 
 from deploy import backup
-from storage import api_keys, passwords, users
+from storage import api_keys, keys, passwords, users
 from storage.redis.calls import SyncRedis
 from tasks.errors import BadInput
 from tasks.settings import settings
@@ -25,7 +25,7 @@ def test_accounts_and_keys_come_back_from_a_backup(
         link = SyncRedis(client)
         link.do(users.set_password("ada", "correct horse"))
         link.do(api_keys.add("key-of-ada", "ada", scopes=["read"]))
-        client.set("px2:job:1", "no account")
+        client.set(keys.job("1"), "no account")
         written = backup.backup(file)
         client.flushdb()
         read = backup.restore(file)
@@ -34,7 +34,7 @@ def test_accounts_and_keys_come_back_from_a_backup(
             link.do(api_keys.look_up("key-of-ada")),
         )
         listed = link.do(api_keys.of_user("ada"))
-        jobs = client.exists("px2:job:1")
+        jobs = client.exists(keys.job("1"))
         client.flushdb()
     settings.cache_clear()
 

@@ -14,7 +14,11 @@ import redis
 from local_up import Up
 from stack import MODEL_PATHS, REPOSITORY, free_port
 
+from storage import keys
+
 BACK_S = 30.0
+
+LAST = f"{keys.PREFIX}last"
 
 
 class Server(Up):
@@ -134,12 +138,12 @@ def test_who_waits_is_answered_when_the_state_is_emptied(server: Server) -> None
 
 def test_damage_inside_the_file_is_cut_off_and_said(server: Server) -> None:
     with server.state() as state:
-        state.set("px2:last", "x" * 2000)
+        state.set(LAST, "x" * 2000)
     time.sleep(1.5)  # it is written each second
     folder = server.folder / "var" / "state-redis"
     [file] = folder.glob("appendonlydir/*.incr.aof")
     with open(file, "r+b") as damaged:
-        damaged.seek(file.read_bytes().index(b"px2:last") - len("*3\r\n$3\r\nSET\r\n$8\r\n"))
+        damaged.seek(file.read_bytes().index(LAST.encode()) - len("*3\r\n$3\r\nSET\r\n$8\r\n"))
         damaged.write(b"DAMAGE")
 
     os.kill(server.pids["state-redis"], signal.SIGKILL)

@@ -157,7 +157,7 @@ def test_runs_whose_records_are_gone_are_passed_over_some_at_a_time(
     raw: "redis.Redis", link: SyncRedis
 ) -> None:
     """A limit may count some of them for a while, and no script removes thousands at once."""
-    raw.zadd(keys.user_runs("ada"), {f"px2:run:gone-{number}": number for number in range(250)})
+    raw.zadd(keys.user_runs("ada"), {keys.run(f"gone-{number}"): number for number in range(250)})
     limits = Limits(in_flight=1, waiting=9, wait_ms=9e9, costs={})
 
     verdicts = [link.do(_joining(number, limits)).verdict for number in range(3)]
@@ -258,7 +258,7 @@ def test_histories_of_many_users_are_trimmed_in_turn(raw: "redis.Redis", link: S
         pass
 
     assert not raw.exists(keys.HISTORIES)
-    assert not list(raw.scan_iter("px2:user-jobs:*"))
+    assert not list(raw.scan_iter(keys.user_jobs("*")))
 
 
 def test_a_history_whose_key_expired_is_forgotten(raw: "redis.Redis", link: SyncRedis) -> None:

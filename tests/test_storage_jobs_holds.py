@@ -388,7 +388,7 @@ class Holds(RuleBasedStateMachine):
     @invariant()
     def nothing_stays_for_ever(self) -> None:
         """Each set and list expires with the last record that it names, or an eighth later."""
-        patterns = ("px2:result-jobs:*", "px2:upload-jobs:*", "px2:user-jobs:*")
+        patterns = (keys.result_jobs("*"), keys.upload_jobs("*", "*"), keys.user_jobs("*"))
         for key in itertools.chain.from_iterable(map(self.calls.state.scan_iter, patterns)):
             left_ms = self.calls.state.pttl(key)
             assert left_ms != -1, f"{key} stays"  # -2: it has just gone

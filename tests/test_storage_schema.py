@@ -19,14 +19,19 @@ from tasks.settings import settings
 pytest_plugins = ["inprocess"]
 
 
+def leave_records(state: "redis.Redis", layout: int) -> None:
+    """What a layout has left in a Redis that was in use."""
+    state.hset(f"px{layout}:user:admin", mapping={"password": "salt:hash", "role": "admin"})
+    state.set(f"px{layout}:prepared", 1)
+    state.sadd(f"px{layout}:models", "matting")
+    state.hset(f"px{layout}:seen", "gpu.matting", 1)
+    state.hset(f"px{layout}:job:{'0' * 32}", mapping={"v": 1, "state": "queued", "n": 1})
+
+
 @pytest.fixture
 def old(state: "redis.Redis") -> None:
-    """What the first layout has left in a Redis that was in use."""
-    state.hset("px1:user:admin", mapping={"password": "salt:hash", "role": "admin"})
-    state.set("px1:prepared", 1)
-    state.sadd("px1:models", "matting")
-    state.hset("px1:seen", "gpu.matting", 1)
-    state.hset("px1:job:" + "0" * 32, mapping={"v": 1, "state": "queued", "n": 1})
+    """Records of the first layout."""
+    leave_records(state, 1)
 
 
 def test_an_empty_redis_is_taken(link: SyncRedis) -> None:
@@ -40,7 +45,12 @@ def test_a_redis_of_this_layout_is_taken(link: SyncRedis, state: "redis.Redis") 
     schema.refuse_old_layout(link)
 
 
-def test_a_redis_of_an_earlier_layout_is_refused(old: None, link: SyncRedis) -> None:
+@pytest.mark.parametrize("layout", range(1, keys.LAYOUT))
+def test_a_redis_of_an_earlier_layout_is_refused(
+    link: SyncRedis, state: "redis.Redis", layout: int
+) -> None:
+    leave_records(state, layout)
+
     with pytest.raises(OldLayout, match="Empty it .* or go on with the version that wrote them"):
         schema.refuse_old_layout(link)
 

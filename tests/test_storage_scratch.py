@@ -12,7 +12,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import arrays, scratch
+from storage import arrays, keys, scratch
 from storage.errors import StorageDown
 from storage.scratch import MAPPED_ABOVE, FolderScratch, HostScratch, RedisScratch, Scratch
 
@@ -117,7 +117,7 @@ def test_arrays_in_redis_expire(state: "redis.Redis", state_url: str) -> None:
     with redis.Redis.from_url(state_url) as client:
         RedisScratch(client).put("a:1", np.zeros(3))
 
-    assert 0 < state.ttl("px2:scratch:a:1") <= scratch.TTL_S
+    assert 0 < state.ttl(keys.scratch("a:1")) <= scratch.TTL_S
 
 
 def test_attempts_at_a_run_never_share_arrays() -> None:

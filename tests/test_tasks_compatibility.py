@@ -378,7 +378,7 @@ def test_a_rolling_upgrade_fails_no_job(mill: Stack, tmp_path: Path, photo: byte
     file.write_text(file.read_text() + "\n# newer\n")
     restart(mill, "cpu-worker", "cpu")
     jobs += [ask() for _ in range(5)]
-    released = f"px2:run:{mill.state.hget(f'px2:job:{jobs[-1]}', 'request_key').decode()}"
+    released = keys.run(mill.state.hget(keys.job(jobs[-1]), "request_key").decode())
     mill.wait_for("cpu-worker", lambda: mill.state.hget(released, "releases"), 30)
     restart(mill, "gpu-worker", "gpu")
     jobs += [ask()]

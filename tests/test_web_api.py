@@ -15,6 +15,8 @@ from fresh import fresh_photo
 from PIL import Image
 from stack import REPOSITORY, Stack
 
+from storage import keys
+
 PREDICT = "/api/v1/predict"
 
 
@@ -87,13 +89,13 @@ def test_the_same_bytes_again_are_answered_without_a_task(
     stack: Stack, browser: httpx.Client, fresh: bytes
 ) -> None:
     first = predict(browser, fresh).json()
-    taken = stack.state.hget("px2:positions:gpu.toy:interactive", "next")
+    taken = stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")
 
     again = predict(browser, fresh).json()
 
     assert not first["cached"] and again["cached"]
     assert again["id"] != first["id"] and again["state"] == "done"
-    assert stack.state.hget("px2:positions:gpu.toy:interactive", "next") == taken
+    assert stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") == taken
 
 
 def test_another_parameter_is_another_result(browser: httpx.Client, fresh: bytes) -> None:
@@ -124,31 +126,31 @@ def test_an_emptied_cache_costs_a_read_not_a_run(
 ) -> None:
     predict(browser, fresh)
     stack.client("cache").flushall()
-    for key in stack.state.scan_iter("px2:run:*"):
+    for key in stack.state.scan_iter(keys.run("*")):
         stack.state.delete(key)
     an_hour_ago = int(time.time() * 1000) - 3_600_000
-    stack.state.set("px2:since", an_hour_ago)
+    stack.state.set(keys.SINCE, an_hour_ago)
     time.sleep(1.1)  # it is looked at once a second
-    taken = stack.state.hget("px2:positions:gpu.toy:interactive", "next")
+    taken = stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")
 
     again = predict(browser, fresh).json()
 
     assert again["state"] == "done"
-    assert stack.state.hget("px2:positions:gpu.toy:interactive", "next") == taken
+    assert stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") == taken
 
 
 def test_equal_requests_at_a_time_are_one_run(
     stack: Stack, browser: httpx.Client, fresh: bytes
 ) -> None:
     browser.get("/api/v1/models")  # the cookie
-    before = int(stack.state.hget("px2:positions:gpu.toy:interactive", "next") or 0)
+    before = int(stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") or 0)
 
     jobs = [predict(browser, fresh, wait=0).json() for _ in range(5)]
 
     assert len({job["id"] for job in jobs}) == 5
     ends = [browser.get(f"/api/v1/jobs/{job['id']}/events").text for job in jobs]
     assert all('"state":"done"' in end for end in ends)
-    assert int(stack.state.hget("px2:positions:gpu.toy:interactive", "next")) == before + 1
+    assert int(stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")) == before + 1
 
 
 @pytest.mark.parametrize(
@@ -284,11 +286,11 @@ def test_the_same_bytes_uploaded_again_never_reach_the_device(
         httpx.put(upload["url"], content=fresh, headers=upload["headers"]).raise_for_status()
         asked.append({"upload": upload["id"], "model": "toy"})
     first = browser.post("/api/v1/jobs?wait=30", json=asked[0]).json()
-    taken = stack.state.hget("px2:positions:gpu.toy:interactive", "next")
+    taken = stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")
 
     second = browser.post("/api/v1/jobs?wait=30", json=asked[1]).json()
 
-    assert stack.state.hget("px2:positions:gpu.toy:interactive", "next") == taken
+    assert stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") == taken
     previews = [job["result"]["objects"]["preview"]["url"] for job in (first, second)]
     assert httpx.get(previews[1]).content == httpx.get(previews[0]).content
 

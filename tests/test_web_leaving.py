@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from stack import Stack
 
+from storage import keys
+
 PATIENCE_S = 20
 _salts = itertools.count(1)
 
@@ -178,10 +180,10 @@ def test_nobody_looks_and_the_job_is_cancelled(
     browser: httpx.Client, ask: Ask, stack: Stack
 ) -> None:
     id = ask(prepare_s=4, keep=False)["id"]
-    stack.state.zadd("px2:keep-alives", {id: 1}, xx=True)  # as if 30 s had passed
+    stack.state.zadd(keys.KEEP_ALIVES, {id: 1}, xx=True)  # as if 30 s had passed
 
     end = time.monotonic() + PATIENCE_S
-    while stack.state.hget(f"px2:job:{id}", "state") not in (b"cancelling", b"cancelled"):
+    while stack.state.hget(keys.job(id), "state") not in (b"cancelling", b"cancelled"):
         assert time.monotonic() < end
         time.sleep(0.1)
 
@@ -191,7 +193,7 @@ def test_a_stream_keeps_a_job_alive(browser: httpx.Client, ask: Ask, stack: Stac
     last = ""
     with browser.stream("GET", f"/api/v1/jobs/{id}/events") as events:
         for line in events.iter_lines():
-            stack.state.zadd("px2:keep-alives", {id: time.time() * 1000 + 2500}, xx=True, lt=True)
+            stack.state.zadd(keys.KEEP_ALIVES, {id: time.time() * 1000 + 2500}, xx=True, lt=True)
             last = line if line.startswith("data:") else last
 
     assert '"state":"done"' in last

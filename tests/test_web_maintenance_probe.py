@@ -104,7 +104,7 @@ def test_those_who_ask_at_a_time_share_one_probe_on_all_web_processes(mill: Stac
 
 def _taken(mill: Stack) -> int:
     """Messages that the gpu worker has taken so far."""
-    [worker] = list(mill.state.scan_iter("px2:worker:gpu*"))
+    [worker] = list(mill.state.scan_iter(keys.worker("gpu*")))
     address = json.loads(mill.state.get(worker))["metrics"]
     text = httpx.get(f"http://{address}/metrics").text
     [line] = [item for item in text.splitlines() if 'messages_total{stage="inference"}' in item]

@@ -13,6 +13,8 @@ import httpx
 import pytest
 from stack import REPOSITORY, Stack
 
+from storage import backlog_keys
+
 KIB = 1024
 PHOTO = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
@@ -54,7 +56,7 @@ def code(data: bytes) -> str:
 
 def queued(stack: Stack) -> int:
     """Tickets so far: a run that starts on an idle installation calls for one."""
-    return int(stack.state.get("px2:ticket-count") or 0)
+    return int(stack.state.get(backlog_keys.TICKET_COUNT) or 0)
 
 
 # Origin

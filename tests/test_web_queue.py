@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from stack import Stack
 
+from storage import keys
+
 SLOW = """
 import time
 import numpy as np
@@ -71,7 +73,7 @@ def photo() -> bytes:
 def ada(mill: Stack) -> Iterator[httpx.Client]:
     """Somebody new; what was asked for by others is done."""
     with httpx.Client(base_url=mill.url, timeout=60) as client:
-        mill.wait_for("web", lambda: mill.state.zcard("px2:active") == 0, 30)
+        mill.wait_for("web", lambda: mill.state.zcard(keys.ACTIVE) == 0, 30)
         client.get("/api/v1/models")
         yield client
 
@@ -139,7 +141,7 @@ def test_a_line_that_is_too_long_refuses_new_work_only(
         with httpx.Client(base_url=mill.url, timeout=60) as somebody, ThreadPoolExecutor(8) as pool:
             somebody.get("/api/v1/models")
             waiting += pool.map(lambda _: ask(somebody, photo), range(17))
-    under_way = mill.state.zcard("px2:active")
+    under_way = mill.state.zcard(keys.ACTIVE)
 
     accepted = [answer for answer in waiting if answer.status_code == 202]
     error = next(answer for answer in waiting if answer.status_code == 429).json()["error"]

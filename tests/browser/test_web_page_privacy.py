@@ -7,6 +7,8 @@ from typing import Any
 from actions import pick
 from playwright.sync_api import Page, expect
 
+from storage import keys
+
 ASTRONAUT = Path(__file__).parent.parent.parent / "examples" / "astronaut.jpg"
 
 
@@ -43,4 +45,4 @@ def test_whoever_deletes_their_data_starts_anew(page: Page, stack: Any) -> None:
     page.wait_for_selector(".pm-chooser :checked")
     after = page.evaluate("fetch('/api/v1/jobs').then((answer) => answer.json())")
     assert len(before["jobs"]) == 1 and after["jobs"] == []
-    assert not stack.state.exists(f"px2:job:{before['jobs'][0]['id']}")
+    assert not stack.state.exists(keys.job(before["jobs"][0]["id"]))
