@@ -114,6 +114,23 @@ def test_an_answer_says_what_is_left_as_the_draft_wants_it(user: User) -> None:
     assert left['"jobs_in_flight"'] == "63"
 
 
+def test_the_document_declares_the_limits_of_every_answer_that_has_them(user: User) -> None:
+    user.may("images_per_hour", 1)
+    upload = user.http.post("/api/v1/uploads", json={"size": 99, "type": "image/png"})
+    answers = {
+        "/api/v1/uploads": [upload],
+        "/api/v1/predict/{model}": [user.send(new_photo()), user.send(new_photo())],
+    }
+
+    paths = user.http.get("/openapi.json").json()["paths"]
+    for path, sent in answers.items():
+        for answer in sent:
+            declared = paths[path]["post"]["responses"][str(answer.status_code)]["headers"]
+            assert {"ratelimit", "ratelimit-policy"} <= answer.headers.keys()
+            assert {"RateLimit", "RateLimit-Policy"} <= declared.keys(), (path, answer)
+    assert "RateLimit" in paths["/api/v1/jobs"]["post"]["responses"]["202"]["headers"]
+
+
 def test_a_used_up_quota_is_refused_with_its_name_value_and_time(user: User) -> None:
     user.may("images_per_hour", 1)
     user.send(new_photo())

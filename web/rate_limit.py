@@ -5,6 +5,7 @@ nothing have no such headers: known results cost nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from storage.quota_kinds import NAMES
 from storage.quotas import Allowance
@@ -16,6 +17,20 @@ UNITS: Mapping[str, str] = {
     "jobs_in_flight": "concurrent-requests",
 }
 """Units of the draft's registry, other than `requests`."""
+
+DECLARED: Mapping[str, Any] = {
+    "RateLimit-Policy": {
+        "description": 'Each quota that has a limit: `"images_per_hour";q=1000;w=3600`, with its '
+        "unit `qu` unless that is requests. Absent if there is none, or nothing was used.",
+        "schema": {"type": "string"},
+    },
+    "RateLimit": {
+        "description": "What is left of each, `r`, and the seconds until there is more, `t`: "
+        '`"images_per_hour";r=999;t=3600`.',
+        "schema": {"type": "string"},
+    },
+}
+"""Both headers in the OpenAPI document."""
 
 
 def headers(allowances: Sequence[Allowance]) -> dict[str, str]:

@@ -46,8 +46,11 @@ class UploadNeededBody(TypedDict):
     "/jobs",
     responses={
         **schemas.JOB,
-        200: {"model": schemas.Job | list[schemas.Job]},
-        202: {"model": schemas.Job | list[schemas.Job] | schemas.UploadNeeded},
+        200: {"model": schemas.Job | list[schemas.Job], **schemas.LIMITED},
+        202: {
+            "model": schemas.Job | list[schemas.Job] | schemas.UploadNeeded,
+            **schemas.LIMITED,
+        },
         409: {"model": schemas.UploadNeeded, "description": "Send the bytes first."},
     },
 )

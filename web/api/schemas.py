@@ -1,5 +1,6 @@
 """Requests and answers of the API: for the OpenAPI document, and to validate requests."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from tasks.message import Priority
 from web.jobs.submission import LONGEST_DEADLINE_S, MAX_NAME, OUTPUTS
 from web.jobs.uploads import ALIASES, MEDIA_TYPES
 from web.middleware.validation import OBJECT_ID
+from web.rate_limit import DECLARED
 
 PREFIX = "/api/v1"
 TAGS: list[str | Enum] = ["pixelmill"]
@@ -274,6 +276,8 @@ class Models(BaseModel):
     models: list[ModelCard]
 
 
+LIMITED: Mapping[str, Any] = {"headers": DECLARED}
+"""Of answers that say what is left of quotas."""
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failure, "description": why}
     for status, why in {
@@ -289,8 +293,15 @@ FAILURES: dict[int | str, dict[str, Any]] = {
 }
 """Answers that every route may give, for the OpenAPI document."""
 JOB: dict[int | str, dict[str, Any]] = {
-    200: {"model": Job, "description": "The job has ended."},
-    202: {"model": Job, "description": "The job is under way."},
     **FAILURES,
+    200: {"model": Job, "description": "The job has ended.", **LIMITED},
+    202: {"model": Job, "description": "The job is under way.", **LIMITED},
+    **{status: {**FAILURES[status], **LIMITED} for status in (413, 415, 422, 429, 503)},
 }
-"""Answers of routes that create jobs."""
+"""Answers of routes that create jobs. One that has failed is answered like a wrong request."""
+UPLOAD: dict[int | str, dict[str, Any]] = {
+    **FAILURES,
+    200: {"model": UploadAnswer, "description": "Where to send the bytes.", **LIMITED},
+    429: {**FAILURES[429], **LIMITED},
+}
+"""Answers of the route that creates uploads."""

@@ -19,7 +19,7 @@ from web.payer import payer_of
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
 
-@router.post("/uploads", responses=schemas.FAILURES, response_model=schemas.UploadAnswer)
+@router.post("/uploads", responses=schemas.UPLOAD)
 async def create_upload(request: Request, body: schemas.UploadRequest) -> Response:
     """Get a signed address to PUT a file to; then name its id in POST /jobs."""
     upload, allowances = await sign(request, file_to_send(body, body.size))
