@@ -1,7 +1,8 @@
 """The audit log: who did what, on which id, from where, and what came of it.
 
-An append-only stream in the state Redis. It holds ids and words of our own alone: no picture, no
-file name, no secret, and no client's whole address.
+Two append-only streams in the state Redis, which are read as one: what anybody can cause without an
+account has a stream of its own, so that it cannot push out what users and admins did. They hold ids
+and words of our own alone: no picture, no file name, no secret, and no client's whole address.
 """
 
 import re
@@ -12,11 +13,12 @@ from typing import Any, Protocol
 
 from storage import keys
 from storage.redis.answers import fields, text
-from storage.redis.calls import ARRAY, NUMBER, TEXT, Call, command
+from storage.redis.calls import ARRAY, NUMBER, TEXT, Call, command, script
 from storage.times import rfc3339
 
+STREAMS = (keys.AUDIT, keys.AUDIT_OF_STRANGERS)
 MOST = 1_000_000
-"""Events that are kept unless a setting says otherwise: about 200 MB of the state Redis."""
+"""Events that a stream keeps unless a setting says otherwise: about 200 MB of the state Redis."""
 MOST_TRIMMED = 10_000
 """Events that one command removes."""
 KEPT_BITS = {4: 24, 6: 48}
@@ -90,12 +92,19 @@ class Filter:
 
 
 def record(
-    action: str, identity: Actor, target: str, outcome: str, *, most: int = MOST
+    action: str,
+    identity: Actor,
+    target: str,
+    outcome: str,
+    *,
+    by_stranger: bool = False,
+    most: int = MOST,
 ) -> Call[str]:
     """Append an event; answers its id.
 
     `action`: what was done, as `key.add`. `target`: the id of what it was done to, or the name of
-    an account. `outcome`: `ok`, or the code of the error.
+    an account. `outcome`: `ok`, or the code of the error. `by_stranger`: whether anybody could have
+    caused it. `most`: how many events of that kind are kept.
     """
     entry = {
         "action": action,
@@ -105,35 +114,35 @@ def record(
         "network": network_of(identity.address),
         "outcome": outcome,
     }
-    words = [word for pair in entry.items() for word in pair]
-    return command(text, "XADD", keys.AUDIT, "MAXLEN", "~", most, "*", *words, kinds=TEXT)
+    values = {"entry": [word for pair in entry.items() for word in pair], "most": most}
+    streams = STREAMS[::-1] if by_stranger else STREAMS
+    return script("add_audit_event", text, streams, values, kinds=TEXT)
 
 
 def read(*, before: str = "+", since_ms: int = 0, most: int = 100) -> Call[list[Event]]:
     """Events at or after `since_ms` and before the one with the id `before`, newest first."""
     last = before if before == "+" else f"({before}"
-    words = ("XREVRANGE", keys.AUDIT, last, since_ms, "COUNT", most)
-    return command(_events, *words, kinds=ARRAY)
+    return _read("XREVRANGE", last, since_ms, most)
 
 
 def read_on(*, after: str = "", since_ms: int = 0, most: int = 100) -> Call[list[Event]]:
     """Events at or after `since_ms` and after the one with the id `after`, oldest first."""
     first = f"({after}" if after else since_ms
-    return command(_events, "XRANGE", keys.AUDIT, first, "+", "COUNT", most, kinds=ARRAY)
+    return _read("XRANGE", first, "+", most)
 
 
-def trim(before_ms: int) -> Call[int]:
-    """Remove at most MOST_TRIMMED events from before this time; answers how many.
+def trim(stream: str, before_ms: int) -> Call[int]:
+    """Remove at most MOST_TRIMMED events of a stream from before this time; answers how many.
 
     Redis removes whole nodes of about a hundred events, so as many older ones may be left.
     """
-    words = ("XTRIM", keys.AUDIT, "MINID", "~", before_ms, "LIMIT", MOST_TRIMMED)
+    words = ("XTRIM", stream, "MINID", "~", before_ms, "LIMIT", MOST_TRIMMED)
     return command(int, *words, kinds=NUMBER)
 
 
-def trim_last(before_ms: int) -> Call[int]:
-    """Remove all events from before this time: after `trim` has found none, about a hundred."""
-    return command(int, "XTRIM", keys.AUDIT, "MINID", "=", before_ms, kinds=NUMBER)
+def trim_last(stream: str, before_ms: int) -> Call[int]:
+    """Remove all its events from before this time: after `trim` has found none, about a hundred."""
+    return command(int, "XTRIM", stream, "MINID", "=", before_ms, kinds=NUMBER)
 
 
 def network_of(address: str) -> str:
@@ -159,6 +168,11 @@ def as_json(event: Event) -> dict[str, str]:
         "network": event.network,
         "outcome": event.outcome,
     }
+
+
+def _read(command: str, first: str | int, last: str | int, most: int) -> Call[list[Event]]:
+    values = {"command": command, "from": first, "to": last, "most": most}
+    return script("read_audit", _events, STREAMS, values, kinds=ARRAY)
 
 
 def _events(answer: Sequence[Any]) -> list[Event]:

@@ -224,8 +224,8 @@ class Settings(AuthSettings, UserSettings):
     audit_days: float = Field(90, gt=0)
     """How long an event stays in the audit log, in days."""
     audit_events: int = Field(500_000, ge=1000)
-    """Most events of the audit log: about 150 bytes each in the state Redis. The oldest are removed
-    first."""
+    """Most events of users in the audit log: about 150 bytes each in the state Redis. A fifth as
+    many of visitors and of wrong sign-ins are kept beside them. The oldest are removed first."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe event that is logged."""
     log_mib: float = Field(64, ge=1)

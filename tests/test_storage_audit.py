@@ -1,5 +1,6 @@
 """The audit log: what an event holds, how it is read, and that it stays bounded."""
 
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -69,10 +70,41 @@ def test_old_events_are_removed_to_the_last(link: SyncRedis, state: "redis.Redis
         state.xadd(keys.AUDIT, {"action": "old"}, id=f"1000-{number}")
     link.do(audit.record("key.add", Visitor(), "k", "ok"))
 
-    removed = link.do(audit.trim(2000)) + link.do(audit.trim_last(2000))
+    removed = link.do(audit.trim(keys.AUDIT, 2000)) + link.do(audit.trim_last(keys.AUDIT, 2000))
 
     assert removed == 250
     assert [event.action for event in link.do(audit.read())] == ["key.add"]
+
+
+def test_strangers_push_out_nothing_but_what_strangers_did(link: SyncRedis) -> None:
+    link.do(audit.record("key.add", Visitor(), "k", "ok", most=200))
+    for number in range(500):
+        call = audit.record(
+            "sign_in", Visitor(""), str(number), "wrong", by_stranger=True, most=200
+        )
+        link.do(call)
+
+    events = link.do(audit.read(most=1000))
+
+    assert len(events) <= 300
+    assert (events[0].target, events[-1].action) == ("499", "key.add")
+
+
+def test_both_streams_are_read_as_one_without_an_id_twice(
+    link: SyncRedis, state: "redis.Redis"
+) -> None:
+    ahead_ms = int(time.time() * 1000) + 60_000  # the clock was set back since
+    state.xadd(keys.AUDIT, {"action": "of tomorrow"}, id=f"{ahead_ms}-7")
+    for number in range(6):
+        link.do(audit.record("a", Visitor(), str(number), "ok", by_stranger=number % 3 == 0))
+
+    newest, oldest = link.do(audit.read(most=4)), link.do(audit.read_on(most=3))
+    on = link.do(audit.read_on(after=oldest[-1].id))
+    back = link.do(audit.read(before=newest[-1].id))
+
+    assert [event.target for event in newest + back] == ["5", "4", "3", "2", "1", "0", ""]
+    assert [event.id for event in oldest + on] == [event.id for event in (newest + back)[::-1]]
+    assert len({event.id for event in oldest + on}) == 7
 
 
 def test_the_log_never_grows_beyond_its_limit(link: SyncRedis, state: "redis.Redis") -> None:

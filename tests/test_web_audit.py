@@ -48,6 +48,24 @@ async def test_pages_have_every_event_that_the_filter_lets_pass_once(
     assert {event.action for event in first} == {"key.add"}
 
 
+@pytest.mark.parametrize(
+    ("user", "kind", "stream"),
+    [
+        ("ada", "account", keys.AUDIT),
+        ("", "cli", keys.AUDIT),
+        ("u" + "0" * 24, "browser", keys.AUDIT_OF_STRANGERS),
+        ("u" + "0" * 24, "key", keys.AUDIT_OF_STRANGERS),
+        ("", "account", keys.AUDIT_OF_STRANGERS),  # a wrong password
+    ],
+)
+async def test_what_anybody_can_cause_is_kept_apart(
+    async_link: AsyncRedis, state: "redis.Redis", user: str, kind: str, stream: str
+) -> None:
+    await AuditLog(async_link).record("key.add", Nobody(kind, user), "t")
+
+    assert [name for name in audit.STREAMS if state.exists(name)] == [stream]
+
+
 async def test_everything_is_read_oldest_first(async_link: AsyncRedis, link: SyncRedis) -> None:
     fill(link, 600)
 

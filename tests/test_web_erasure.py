@@ -15,7 +15,7 @@ from fresh import fresh_photo
 from job_calls import KEY, Calls
 from stack import Stack
 
-from storage import api_keys, erasure, keys, quota_keys, results
+from storage import api_keys, audit, erasure, keys, quota_keys, results
 from storage import uploads as stored_uploads
 from storage.jobs.spec import RunRef
 from storage.redis.calls import AsyncRedis, SyncRedis
@@ -26,7 +26,7 @@ from web.maintenance.erasure import Eraser
 pytest_plugins = ["inprocess", "job_calls"]
 
 WITHIN_S = 60
-AUDIT = frozenset({keys.AUDIT.encode()})
+AUDIT = frozenset(stream.encode() for stream in audit.STREAMS)
 """It says that there was an erasure, and of whom."""
 
 

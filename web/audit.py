@@ -14,11 +14,14 @@ from storage.audit import as_json as as_json
 from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
 from tasks.settings import settings
+from web.middleware.validation import VISITOR, matches
 
 PAGE = 250
 """Events that are read at a time."""
 MOST_PAGES = 20
 """Pages in which one request looks for events that its filter lets pass."""
+STRANGERS_PART = 5
+"""Of strangers, one event is kept for so many of users."""
 
 log = structlog.get_logger()
 
@@ -32,9 +35,11 @@ class AuditLog:
     async def record(self, action: str, actor: Actor, target: str, outcome: str = "ok") -> None:
         """Append an event. What was done stays done where this fails, and the process's own log
         then has the event."""
-        most = settings().audit_events
+        by_stranger = _is_stranger(actor)
+        most = settings().audit_events // (STRANGERS_PART if by_stranger else 1)
+        call = audit.record(action, actor, target, outcome, by_stranger=by_stranger, most=most)
         try:
-            await self._state.do(audit.record(action, actor, target, outcome, most=most))
+            await self._state.do(call)
         except StorageDown as error:
             log.error("audit event not recorded", action=action, target=target, reason=str(error))
 
@@ -63,6 +68,13 @@ class AuditLog:
         ):
             yield [event for event in events if wanted.lets_pass(event)]
             after = events[-1].id
+
+
+def _is_stranger(actor: Actor) -> bool:
+    """Whether anybody can do what this actor does: visitors of open mode, and who is not known."""
+    if actor.user:
+        return matches(VISITOR, actor.user)
+    return actor.kind not in (audit.COMMAND_LINE.kind, audit.SYSTEM.kind)
 
 
 def audit_of(request: Request) -> AuditLog:

@@ -27,10 +27,11 @@ async def trim(state: AsyncRedis, now_s: float) -> int:
     """Remove all events that are too old at this time; answers how many."""
     before_ms, removed = int((now_s - settings().audit_days * 86_400) * 1000), 0
     try:
-        while count := await state.do(audit.trim(before_ms)):
-            removed += count
-            progress()
-        removed += await state.do(audit.trim_last(before_ms))
+        for stream in audit.STREAMS:
+            while count := await state.do(audit.trim(stream, before_ms)):
+                removed += count
+                progress()
+            removed += await state.do(audit.trim_last(stream, before_ms))
     except StorageDown as error:
         log.warning("audit log not trimmed", reason=str(error))
     if removed:
