@@ -1,11 +1,14 @@
-"""`pixelmill backup` and `restore`: accounts, API keys and quotas of users in one file."""
+"""`pixelmill backup` and `restore`: accounts, API keys, quotas of users and links in one file."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import redis
 
@@ -15,72 +18,120 @@ from storage.errors import StorageDown, refusal
 from tasks.errors import BadInput
 from tasks.settings import settings
 
-VERSION = 1
-PATTERNS = tuple(
-    prefix + "*"
-    for prefix in (
-        keys.USER_PREFIX,
-        keys.API_KEY_PREFIX,
-        keys.USER_KEYS_PREFIX,
-        quota_keys.QUOTA_PREFIX,
-    )
-)
-
-Record = dict[str, str] | str
-"""The value of a Redis key: a hash or a string."""
+VERSION = 2
+KINDS: Mapping[str, Sequence[str]] = {
+    "accounts": [keys.USER_PREFIX],
+    "API keys": [keys.API_KEY_PREFIX],
+    "quotas": [quota_keys.QUOTA_PREFIX],
+    "links": [keys.SHARE_PREFIX],
+    "lists": [keys.USER_KEYS_PREFIX, keys.USER_SHARES_PREFIX],
+}
+"""What a backup has -> how the keys begin. Sessions are not in it: people sign in again."""
+PREFIXES = tuple(prefix for prefixes in KINDS.values() for prefix in prefixes)
 
 
-def backup(file: Path) -> int:
-    """Write all accounts and keys, readable by this user alone; returns the number of records.
+class Record(TypedDict):
+    """A Redis key: a hash, or the members of a sorted set with their scores."""
+
+    type: str
+    value: dict[str, Any]
+    expires_ms: int | None
+    """Since 1970; null: never."""
+
+
+Records = dict[str, Record]
+
+
+def backup(file: Path) -> dict[str, int]:
+    """Write all records, readable by this user alone; returns how many there are of each kind.
 
     Passwords and keys are in the file as hashes. That is enough to guess weak ones: keep it safe.
     """
     with _client() as client, _storage_errors():
-        names = sorted({name for pattern in PATTERNS for name in client.scan_iter(pattern)})
-        values = {name: _read(client, name) for name in names}
-    records = {name: value for name, value in values.items() if value}  # not deleted meanwhile
-    made = datetime.now(UTC).isoformat()
-    content = {"pixelmill_backup": VERSION, "made": made, "records": records}
+        names = {name for prefix in PREFIXES for name in client.scan_iter(prefix + "*")}
+        read = {name: _read(client, name) for name in sorted(names)}
+    records = {name: record for name, record in read.items() if record}  # not deleted meanwhile
+    counts = _counts(records)
+    content = {
+        "pixelmill_backup": VERSION,
+        "made": datetime.now(UTC).isoformat(),
+        "counts": counts,
+        "sha256": _sha256(records),
+        "records": records,
+    }
     write_private(file, json.dumps(content, indent=1))
-    return len(records)
+    return counts
 
 
-def restore(file: Path) -> int:
-    """Write the records of a backup over the present ones; others stay. Returns their number."""
+def restore(file: Path) -> dict[str, int]:
+    """Write the records of a backup over the present ones; others stay. Returns how many of each
+    kind. Raises BadInput, and writes nothing, if the file is not whole."""
     records = _records(file)
+    now_ms = int(time.time() * 1000)
+    lasting = {n: record for n, record in records.items() if _lasts(record, now_ms)}
     with _client() as client, _storage_errors():
-        for name, value in records.items():
-            pipe = client.pipeline(transaction=True)  # at no time an account has no password
-            if isinstance(value, dict):
-                pipe.delete(name).hset(name, mapping=value)
-            else:
-                pipe.set(name, value)
-            if name.startswith(keys.USER_PREFIX):
-                # Sessions that were ended since the backup do not come back.
-                pipe.hset(name, "epoch", users.new_epoch())
-            pipe.execute()
-    return len(records)
+        for name, record in lasting.items():
+            _write(client, name, record)
+    return _counts(lasting)
 
 
-def _records(file: Path) -> dict[str, Record]:
+def _records(file: Path) -> Records:
     try:
         content = json.loads(file.read_text())
-        is_ours = content["pixelmill_backup"] == VERSION
-        records: dict[str, Record] = content["records"]
-        prefixes = tuple(pattern.rstrip("*") for pattern in PATTERNS)
-        is_ours = is_ours and all(name.startswith(prefixes) for name in records)
+        version, records = content["pixelmill_backup"], content["records"]
+        is_ours = version == VERSION and all(name.startswith(PREFIXES) for name in records)
+        is_whole = is_ours and content["sha256"] == _sha256(records)
     except OSError as error:
         raise BadInput(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{file} is not a backup of Pixelmill") from error
     if not is_ours:
         raise BadInput(f"{file} is not a backup of this version of Pixelmill")
-    return records
+    if not is_whole:
+        raise BadInput(f"{file} is damaged: its records do not have the hash that it names")
+    return dict(records)
 
 
-def _read(client: "redis.Redis", name: str) -> Any:
-    """The Record of a key, as Redis answers it; None if it is gone."""
-    return client.hgetall(name) if client.type(name) == "hash" else client.get(name)
+def _lasts(record: Record, now_ms: int) -> bool:
+    return record["expires_ms"] is None or record["expires_ms"] > now_ms
+
+
+def _read(client: "redis.Redis", name: str) -> Record | None:
+    """The record of a key; None if it is gone."""
+    kind, expires_ms = client.type(name), client.pexpiretime(name)
+    if kind == "zset":
+        value = dict(client.zrange(name, 0, -1, withscores=True))
+    else:
+        value = client.hgetall(name)
+    expires = expires_ms if expires_ms > 0 else None
+    return {"type": kind, "value": value, "expires_ms": expires} if value else None
+
+
+def _write(client: "redis.Redis", name: str, record: Record) -> None:
+    pipe = client.pipeline(transaction=True)  # at no time an account has no password
+    pipe.delete(name)
+    if record["type"] == "zset":
+        pipe.zadd(name, record["value"])
+    else:
+        pipe.hset(name, mapping=record["value"])
+    if name.startswith(keys.USER_PREFIX):
+        # Sessions that were ended since the backup do not come back.
+        pipe.hset(name, "epoch", users.new_epoch())
+    if record["expires_ms"] is not None:
+        pipe.pexpireat(name, record["expires_ms"])
+    pipe.execute()
+
+
+def _counts(records: Records) -> dict[str, int]:
+    kind_of = {prefix: kind for kind, prefixes in KINDS.items() for prefix in prefixes}
+    counts = Counter(
+        kind for name in records for prefix, kind in kind_of.items() if name.startswith(prefix)
+    )
+    return {kind: counts[kind] for kind in KINDS}
+
+
+def _sha256(records: Records) -> str:
+    return hashlib.sha256(json.dumps(records, sort_keys=True).encode()).hexdigest()
 
 
 def _client() -> "redis.Redis":

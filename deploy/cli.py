@@ -1,5 +1,6 @@
 """The command `pixelmill`. Each command imports what it needs, so that `--help` is quick."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -276,11 +277,11 @@ app.command(rich_help_panel=CARE, epilog="Example: pixelmill audit --since 2026-
 def backup(
     file: Annotated[Path, typer.Argument(help="File to write; an older one is replaced.")],
 ) -> None:
-    """Write all accounts and API keys to a file that only you can read."""
+    """Write all accounts, API keys, quotas and links to a file that only you can read."""
     from deploy import backup as copies
 
     try:
-        print(f"{copies.backup(file)} accounts and keys were written to {file}")
+        print(f"{_listed(copies.backup(file))} were written to {file}")
     except OSError as error:
         raise BadInput(f"{file} cannot be written: {error.strerror}") from error
 
@@ -289,10 +290,14 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that `pixelmill backup` wrote.")],
 ) -> None:
-    """Bring accounts and API keys back from a backup; others that exist are kept."""
+    """Bring accounts, API keys, quotas and links back; others that exist are kept."""
     from deploy import backup as copies
 
-    print(f"{copies.restore(file)} accounts and keys were restored")
+    print(f"{_listed(copies.restore(file))} were restored")
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 if __name__ == "__main__":

@@ -79,10 +79,8 @@ def test_old_events_are_removed_to_the_last(link: SyncRedis, state: "redis.Redis
 def test_strangers_push_out_nothing_but_what_strangers_did(link: SyncRedis) -> None:
     link.do(audit.record("key.add", Visitor(), "k", "ok", most=200))
     for number in range(500):
-        call = audit.record(
-            "sign_in", Visitor(""), str(number), "wrong", by_stranger=True, most=200
-        )
-        link.do(call)
+        wrong = ("sign_in", Visitor(""), str(number), "wrong")
+        link.do(audit.record(*wrong, by_stranger=True, most=200))
 
     events = link.do(audit.read(most=1000))
 

@@ -8,7 +8,8 @@ import pytest
 import redis
 from stack import Stack
 
-from storage import api_keys, sessions, users
+from deploy import accounts, quota_store
+from storage import api_keys, quotas, sessions, users
 from storage.errors import StorageDown
 from storage.redis.calls import TEXT, AsyncRedis, SyncRedis, command
 from storage.redis.durable import DurableRedis, do_durably
@@ -46,6 +47,22 @@ def test_accounts_and_keys_survive_a_kill_right_after_the_answer(own: Stack) -> 
     for number in range(ROUNDS):
         assert link(own).do(users.credentials(f"ada-{number}")).password
         assert link(own).do(api_keys.look_up(f"key-{number}")).user == f"ada-{number}"
+
+
+def test_a_users_quotas_survive_a_kill_right_after_the_command(
+    own: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do_durably(link(own), users.add("quinn", "correct horse"))
+    monkeypatch.setattr(quota_store, "state", lambda: link(own))
+    monkeypatch.setattr(accounts, "state", lambda: link(own))
+
+    quota_store.set_quota("quinn", "images_per_day", 7)
+    quota_store.set_quota("quinn", "stored_bytes", 2)
+    kill_and_start(own)
+    quota_store.set_quota("quinn", "images_per_day", None)
+    kill_and_start(own)
+
+    assert link(own).do(quotas.own("quinn")) == {"stored_bytes": 2 * 2**20}
 
 
 def test_a_key_that_was_revoked_stays_revoked_after_a_kill(own: Stack) -> None:

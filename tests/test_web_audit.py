@@ -10,7 +10,7 @@ import redis
 from stack import Stack
 
 from storage import api_keys, audit, keys
-from storage.audit import COMMAND_LINE
+from storage.audit import COMMAND_LINE, Nobody
 from storage.redis.calls import AsyncRedis, SyncRedis
 from tasks.settings import settings
 from web.audit import AuditLog, Filter
