@@ -57,6 +57,21 @@ def done(user: str) -> Call[int]:
     return command(int, "HDEL", keys.ERASURES, user, kinds=NUMBER)
 
 
+def look_again(user: str, at_s: float) -> Call[int]:
+    """Note that objects of this user may come until then, by addresses signed before."""
+    return command(int, "ZADD", keys.ERASED, at_s, user, kinds=NUMBER)
+
+
+def due(now_s: float) -> Call[list[str]]:
+    """The users whose time to be looked at once more has come."""
+    return command(texts, "ZRANGEBYSCORE", keys.ERASED, "-inf", now_s, kinds=ARRAY)
+
+
+def looked_again(user: str) -> Call[int]:
+    """Note that no more objects of this user come."""
+    return command(int, "ZREM", keys.ERASED, user, kinds=NUMBER)
+
+
 def lock(life_ms: int) -> Call[bool]:
     """Whether this process may erase from now on, for as long as it lengthens the lock."""
     words = ("SET", keys.ERASURE_LOCK, 1, "NX", "PX", life_ms)

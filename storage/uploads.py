@@ -50,6 +50,11 @@ def read(user: str, upload_id: str) -> Call[dict[str, str]]:
     return command(fields, "HGETALL", keys.upload(user, upload_id), kinds=FIELDS)
 
 
+def exists(user: str, upload_id: str) -> Call[bool]:
+    """Whether this user has such an upload."""
+    return command(bool, "EXISTS", keys.upload(user, upload_id), kinds=NUMBER)
+
+
 def in_use(after: str = "", most: int = 250) -> Call[tuple[set[tuple[str, str]], str]]:
     """(user, id) of the uploads that runs under way read, a page of runs at a time, and where the
     next page begins; empty after the last one."""

@@ -19,15 +19,15 @@ from storage import api_keys, audit, erasure, keys, quota_keys, results
 from storage import uploads as stored_uploads
 from storage.jobs.spec import RunRef
 from storage.redis.calls import AsyncRedis, SyncRedis
-from storage.s3.objects import S3Objects
+from storage.s3.objects import PRESIGN_S, S3Objects
 from web.limits import CACHE_LIMIT_S, STATE_LIMIT_S
-from web.maintenance.erasure import Eraser
+from web.maintenance.erasure import SENDING_S, Eraser
 
 pytest_plugins = ["inprocess", "job_calls"]
 
 WITHIN_S = 60
-AUDIT = frozenset(stream.encode() for stream in audit.STREAMS)
-"""It says that there was an erasure, and of whom."""
+NOTES = frozenset(name.encode() for name in (*audit.STREAMS, keys.ERASED))
+"""They say that there was an erasure, and of whom."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def user_of(stack: Stack, job: dict[str, Any]) -> str:
 def traces(stack: Stack, user: str) -> list[bytes]:
     """What an installation has of a user, wherever it is."""
     texts = itertools.chain(
-        everything.in_redis(stack.client("state"), but=AUDIT),
+        everything.in_redis(stack.client("state"), but=NOTES),
         everything.in_redis(stack.client("cache")),
         everything.in_folder(stack.folder / "s3"),
     )
@@ -169,8 +169,33 @@ async def test_another_process_goes_on_after_a_crash(
         await eraser.tick()
 
     assert waited and not link.do(erasure.is_requested("ada"))
-    assert not [text for text in everything.in_redis(state_bytes(state)) if b"ada" in text[:60]]
+    assert not [
+        text for text in everything.in_redis(state_bytes(state), but=NOTES) if b"ada" in text[:60]
+    ]
     assert s3.page(keys.uploads_folder("ada"), "", 10) == []
+
+
+async def test_what_is_sent_by_an_address_of_before_is_erased_once_that_is_over(
+    eraser: Eraser, link: SyncRedis, state: "redis.Redis", s3: S3Objects
+) -> None:
+    old, new = (keys.upload_object("late", name) for name in ("old", "new"))
+    link.do(erasure.request("late", with_account=False))
+    await finished(eraser, link, "late")
+    s3.put(old, b"x", "image/png")
+    s3.put(new, b"x", "image/png")
+    link.do(stored_uploads.write("late", "new", {"size": 1}, ttl_s=60))
+
+    await eraser.tick()
+    too_early = [item.key for item in s3.page(keys.uploads_folder("late"), "", 10)]
+    due_in_s = (state.zscore(keys.ERASED, "late") or 0) - time.time()
+    state.zadd(keys.ERASED, {"late": 1})
+    await eraser.tick()
+    left = [item.key for item in s3.page(keys.uploads_folder("late"), "", 10)]
+    s3.delete(new)
+
+    assert too_early == [new, old] and due_in_s == pytest.approx(PRESIGN_S + SENDING_S, abs=60)
+    assert left == [new], "whoever goes on using the account keeps what they send"
+    assert not state.exists(keys.ERASED)
 
 
 def state_bytes(client: "redis.Redis") -> "redis.Redis":

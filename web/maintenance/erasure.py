@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from storage import erasure, keys, shares
+from storage import erasure, keys, shares, uploads
 from storage.audit import SYSTEM
 from storage.errors import StorageDown
 from storage.jobs import endings
 from storage.redis.calls import AsyncRedis
-from storage.s3.objects import Objects
+from storage.s3.objects import PRESIGN_S, Objects
 from tasks.loops import AsyncPeriodic, progress
 from tasks.settings import settings
 from web.audit import AuditLog
@@ -33,6 +33,10 @@ DUTY = 5
 """After a turn of so many seconds, as many times that are waited: a turn looks at all keys, and
 anybody may ask for one."""
 LONGEST_PAUSE_S = 20.0
+SENDING_S = 300
+"""How long a PUT may take that began when its address was about to expire."""
+MOST_LISTED = 1000
+"""Objects that are listed at a time."""
 
 log = structlog.get_logger()
 
@@ -52,6 +56,8 @@ class Eraser:
         """A turn, if somebody waits for it and no other process is at it, and the pause after."""
         began_s = time.monotonic()
         try:
+            for user in await self._state.do(erasure.due(time.time())):
+                await self._latecomers(user)
             users = await self._state.do(erasure.requested())
             if not users or not await self._state.do(erasure.lock(LOCK_MS)):
                 return
@@ -71,10 +77,24 @@ class Eraser:
         of_all = await self._sweep(self._state, users) + await self._sweep(self._cache, users)
         clean = [user for user in users if not found[user]] if not of_all else []
         for user in clean:
+            again_s = time.time() + PRESIGN_S + SENDING_S
+            await self._state.do(erasure.look_again(user, again_s))
             await self._state.do(erasure.done(user))
             await self._audit.record("data.erased", SYSTEM, user)
             log.info("data erased", with_account=users[user])
         return clean
+
+    async def _latecomers(self, user: str) -> None:
+        """Erase what was sent since by addresses that were signed before: objects without a record.
+        Those of whoever uses the account again have one."""
+        after, folder = "", keys.uploads_folder(user)
+        while page := await asyncio.to_thread(self._objects.page, folder, after, MOST_LISTED):
+            for listed in page:
+                if not await self._state.do(uploads.exists(user, listed.key.removeprefix(folder))):
+                    await asyncio.to_thread(self._objects.erase_page, listed.key)
+            after = page[-1].key
+            progress()
+        await self._state.do(erasure.looked_again(user))
 
     async def _jobs_and_objects(self, user: str) -> int:
         count = await self._state.do(shares.revoke(user))
