@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import redis
 
@@ -33,7 +33,7 @@ PREFIXES = tuple(prefix for prefixes in KINDS.values() for prefix in prefixes)
 class Record(TypedDict):
     """A Redis key: a hash, or the members of a sorted set with their scores."""
 
-    type: str
+    type: Literal["hash", "zset"]
     value: dict[str, Any]
     expires_ms: int | None
     """Since 1970; null: never."""
@@ -75,6 +75,11 @@ def restore(file: Path) -> dict[str, int]:
     return _counts(lasting)
 
 
+def as_text(counts: Mapping[str, int]) -> str:
+    """What was written or restored, for people."""
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
 def _records(file: Path) -> Records:
     try:
         content = json.loads(file.read_text())
@@ -98,17 +103,20 @@ def _lasts(record: Record, now_ms: int) -> bool:
 
 def _read(client: "redis.Redis", name: str) -> Record | None:
     """The record of a key; None if it is gone."""
-    kind, expires_ms = client.type(name), client.pexpiretime(name)
-    if kind == "zset":
-        value = dict(client.zrange(name, 0, -1, withscores=True))
-    else:
-        value = client.hgetall(name)
-    expires = expires_ms if expires_ms > 0 else None
-    return {"type": kind, "value": value, "expires_ms": expires} if value else None
+    expires_ms = client.pexpiretime(name)
+    is_list = client.type(name) == "zset"
+    value: Any = client.zrange(name, 0, -1, withscores=True) if is_list else client.hgetall(name)
+    if not value:
+        return None
+    return {
+        "type": "zset" if is_list else "hash",
+        "value": dict(value),
+        "expires_ms": expires_ms if expires_ms > 0 else None,
+    }
 
 
 def _write(client: "redis.Redis", name: str, record: Record) -> None:
-    pipe = client.pipeline(transaction=True)  # at no time an account has no password
+    pipe: Any = client.pipeline(transaction=True)  # at no time an account has no password
     pipe.delete(name)
     if record["type"] == "zset":
         pipe.zadd(name, record["value"])

@@ -1,6 +1,5 @@
 """The command `pixelmill`. Each command imports what it needs, so that `--help` is quick."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -281,7 +280,7 @@ def backup(
     from deploy import backup as copies
 
     try:
-        print(f"{_listed(copies.backup(file))} were written to {file}")
+        print(f"{copies.as_text(copies.backup(file))} were written to {file}")
     except OSError as error:
         raise BadInput(f"{file} cannot be written: {error.strerror}") from error
 
@@ -293,11 +292,7 @@ def restore(
     """Bring accounts, API keys, quotas and links back; others that exist are kept."""
     from deploy import backup as copies
 
-    print(f"{_listed(copies.restore(file))} were restored")
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    print(f"{copies.as_text(copies.restore(file))} were restored")
 
 
 if __name__ == "__main__":

@@ -197,7 +197,8 @@ def _keys(pattern: str) -> Iterator[str]:
 
 def _check_name(name: str) -> None:
     from tasks.errors import BadInput
-    from web.middleware.validation import USER, VISITOR, matches
+    from web.middleware.validation import USER, matches
+    from web.names import VISITOR
 
     if not matches(USER, name):
         raise BadInput(

@@ -3,7 +3,7 @@
 -- KEYS: the stream, the other one
 -- Arguments: entry (names and values), most (events that the stream keeps, about)
 -- Answers the event's id.
-local stream = KEYS[1]
+local stream = unpack(KEYS)
 
 local function last_id(of)
   if redis.call('EXISTS', of) == 0 then return 0, 0 end

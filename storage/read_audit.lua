@@ -1,5 +1,5 @@
 -- Events of the audit log, of its two streams as if they were one.
--- KEYS: the streams
+-- KEYS: the stream of users, that of strangers
 -- Arguments: command (XRANGE: oldest first, or XREVRANGE), from, to, most
 -- Answers the first `most` as that command does.
 local is_rising = arguments.command == 'XRANGE'
@@ -16,7 +16,8 @@ local function comes_first(id, other)
   return (ms < other_ms) == is_rising
 end
 
-local ours, theirs = events_of(KEYS[1]), events_of(KEYS[2])
+local of_users, of_strangers = unpack(KEYS)
+local ours, theirs = events_of(of_users), events_of(of_strangers)
 local merged, i, j = {}, 1, 1
 while #merged < arguments.most and (ours[i] or theirs[j]) do
   if not theirs[j] or ours[i] and comes_first(ours[i][1], theirs[j][1]) then

@@ -212,15 +212,6 @@ class Settings(AuthSettings, UserSettings):
     """Who gets the cached result of equal bytes. `user`: the same user. `installation`: everybody,
     each with a copy; whoever has a picture can then tell by the speed that somebody sent it
     before."""
-    result_ttl_s: int = 7 * 24 * 3600
-    """How long a result is kept, and the jobs that it answers in their users' histories. For six
-    sevenths of this time it answers equal requests."""
-    history_jobs: int = Field(50_000, ge=100)
-    """Most jobs of one user in the history: about 2.5 KB each in the state Redis. The oldest leave
-    first, and so do the oldest of all users when the state Redis is seven tenths full."""
-    upload_ttl_s: int = 24 * 3600
-    """How long an upload can be used. Then it is removed from S3, unless a job still waits for
-    it."""
     audit_days: float = Field(90, gt=0)
     """How long an event stays in the audit log, in days."""
     audit_events: int = Field(500_000, ge=1000)
@@ -280,11 +271,6 @@ class Settings(AuthSettings, UserSettings):
         pairs = (pair.split("=") for pair in names_in(self.role_weights))
         given = {role: float(weight) for role, weight in pairs}
         return {"user": 1.0, "admin": 1.0} | {role: max(w, 0.01) for role, w in given.items()}
-
-    @property
-    def reuse_ttl_s(self) -> int:
-        """How long a result answers equal requests."""
-        return self.result_ttl_s * 6 // 7
 
     @property
     def weights_path(self) -> Path:

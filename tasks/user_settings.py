@@ -1,11 +1,12 @@
-"""Settings of what each user may use: a part of tasks/settings.py."""
+"""Settings of what each user may use, and of how long what they have is kept: a part of
+tasks/settings.py."""
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class UserSettings(BaseSettings):
-    """Limits of one user, unless `pixelmill users quota` sets others for them."""
+    """Part of Settings. `pixelmill users quota` sets other quotas for one user."""
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
@@ -30,3 +31,17 @@ class UserSettings(BaseSettings):
     share_days: float = Field(30, ge=0, le=365)
     """Longest life in days of a link that shows one picture to whoever has it; no link outlives its
     picture. 0: users cannot make such links."""
+    result_ttl_s: int = 7 * 24 * 3600
+    """How long a result is kept, and the jobs that it answers in their users' histories. For six
+    sevenths of this time it answers equal requests."""
+    history_jobs: int = Field(50_000, ge=100)
+    """Most jobs of one user in the history: about 2.5 KB each in the state Redis. The oldest leave
+    first, and so do the oldest of all users when the state Redis is seven tenths full."""
+    upload_ttl_s: int = 24 * 3600
+    """How long an upload can be used. Then it is removed from S3, unless a job still waits for
+    it."""
+
+    @property
+    def reuse_ttl_s(self) -> int:
+        """How long a result answers equal requests."""
+        return self.result_ttl_s * 6 // 7

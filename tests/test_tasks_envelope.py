@@ -90,9 +90,9 @@ def test_a_chain_goes_through_its_three_stages_and_ends() -> None:
     seen = walk(MESSAGE)
 
     assert [(queue, outer["headers"]["task"]) for queue, outer in seen] == [
-        ("px2:q:cpu\x06\x169", "preprocess"),
-        ("px2:q:gpu.toy\x06\x169", "inference"),
-        ("px2:q:cpu\x06\x166", "postprocess"),
+        (keys.queue("cpu", 9), "preprocess"),
+        (keys.queue("gpu.toy", 9), "inference"),
+        (keys.queue("cpu", 6), "postprocess"),
     ]
 
 
@@ -106,7 +106,11 @@ def test_a_chain_shows_as_one_family() -> None:
 def test_interactive_messages_are_served_before_batches() -> None:
     seen = walk(new_message("toy", "interactive", [RunRef("a", 1)]))
 
-    assert tuple(queue for queue, _ in seen) == ("px2:q:cpu\x06\x163", "px2:q:gpu.toy", "px2:q:cpu")
+    assert tuple(queue for queue, _ in seen) == (
+        keys.queue("cpu", 3),
+        keys.queue("gpu.toy", 0),
+        keys.queue("cpu", 0),
+    )
 
 
 def test_the_fullest_message_stays_small() -> None:
@@ -134,8 +138,8 @@ def test_a_ticket_names_no_runs_and_lies_in_its_priority(in_process: None) -> No
         seen[priority] = (ticket.queue, outer["headers"]["task"], body[0][0]["runs"])
 
     assert seen == {
-        "interactive": ("px2:q:cpu\x06\x163", "preprocess", []),
-        "batch": ("px2:q:cpu\x06\x169", "preprocess", []),
+        "interactive": (keys.queue("cpu", 3), "preprocess", []),
+        "batch": (keys.queue("cpu", 9), "preprocess", []),
     }
 
 

@@ -398,11 +398,11 @@ def test_who_reads_a_copy_is_not_disturbed_by_another_copy(
 ) -> None:
     first, second = ask("ada", "first"), ask("ada", "second")
     computed(first)
-    place = cache.get(only(cache, "px2:result-location:*"))
+    place = cache.get(only(cache, keys.result_location("*")))
     adopted = json.loads(prepare(second) or "")
     with Readers(s3, picture_key(adopted)) as readers:
         for _ in range(30):
-            cache.set(only(cache, "px2:result-location:*"), str(place))
+            cache.set(only(cache, keys.result_location("*")), str(place))
             assert prepare(second)
 
     assert readers.seen == {"whole"}

@@ -10,6 +10,7 @@ import pytest
 from fresh import fresh_photo
 from stack import Stack
 
+from storage import keys
 from web.jobs.shares import TOKEN
 
 
@@ -38,7 +39,7 @@ def test_whoever_has_the_link_sees_the_picture_and_nothing_of_whose_it_is(
 ) -> None:
     share = shared(browser, job).raise_for_status().json()
     [image] = [image for name, image in job["result"]["objects"].items() if name == share["object"]]
-    user = (stack.state.hget(f"px2:job:{job['id']}", "user") or b"").decode()  # type: ignore[union-attr]  # bytes
+    user = (stack.state.hget(keys.job(job["id"]), "user") or b"").decode()  # type: ignore[union-attr]  # bytes
 
     seen = httpx.get(share["url"])
 

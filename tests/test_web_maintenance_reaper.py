@@ -59,9 +59,9 @@ def test_a_run_that_waits_nowhere_is_lost(servers: Stack) -> None:
 
 def test_a_run_whose_bytes_are_still_on_their_way_is_not_lost(servers: Stack) -> None:
     link, ref = claimed(servers, "brought")
-    servers.state.hset("px2:run:brought", "unqueued", "1")
+    servers.state.hset(keys.run("brought"), "unqueued", "1")
     before = lost_runs(link, servers)
-    servers.state.hset("px2:run:brought", "lease", "1")
+    servers.state.hset(keys.run("brought"), "lease", "1")
 
     after = lost_runs(link, servers)
 
@@ -109,11 +109,11 @@ def to_inference(link: calls.SyncRedis, ref: RunRef) -> None:
 def test_a_run_that_waits_in_a_queue_is_left_alone(servers: Stack) -> None:
     link, ref = claimed(servers, "queued")
     to_inference(link, ref)
-    servers.state.lpush("px2:q:gpu.noop", "a message")
+    servers.state.lpush(keys.queue("gpu.noop", 0), "a message")
 
     lost = lost_runs(link, servers)
 
-    servers.state.delete("px2:q:gpu.noop")
+    servers.state.delete(keys.queue("gpu.noop", 0))
     assert lost == []
     end(link, ref)
 
@@ -123,12 +123,12 @@ def test_a_run_that_was_overtaken_is_lost(servers: Stack) -> None:
     _, later = claimed(servers, "later")
     to_inference(link, ref)
     to_inference(link, later)
-    servers.state.lpush("px2:q:gpu.noop", "a message")
+    servers.state.lpush(keys.queue("gpu.noop", 0), "a message")
     link.do(runs.begin_stage([later], "inference", queue="gpu.noop"))
 
     lost = lost_runs(link, servers)
 
-    servers.state.delete("px2:q:gpu.noop")
+    servers.state.delete(keys.queue("gpu.noop", 0))
     assert [run.ref.key for run in lost] == ["overtaken"]
     end(link, lost[0].ref)
     end(link, later)
@@ -138,7 +138,7 @@ def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     link, ref = claimed(servers, "running")
     link.do(runs.begin_stage([ref], "preprocess"))
     before = lost_runs(link, servers)
-    servers.state.hset("px2:run:running", "lease", "1")
+    servers.state.hset(keys.run("running"), "lease", "1")
 
     after = lost_runs(link, servers)
 
@@ -146,7 +146,6 @@ def test_a_running_run_lives_as_long_as_its_lease(servers: Stack) -> None:
     end(link, after[0].ref)
 
 
-@pytest.mark.measures_time
 async def test_a_nearly_full_state_redis_forgets_the_oldest_jobs_of_histories(
     link: calls.SyncRedis, state_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +165,7 @@ async def test_a_nearly_full_state_redis_forgets_the_oldest_jobs_of_histories(
     assert kept == [f"{1:032x}"]
 
 
+@pytest.mark.measures_time
 def test_a_message_lost_on_its_way_costs_seconds(stack: Stack, photo: bytes) -> None:
     """The queue's content vanishes while no cpu worker is there to take it."""
     headers = {"Authorization": f"Bearer {stack.api_key}"}
@@ -178,7 +178,7 @@ def test_a_message_lost_on_its_way_costs_seconds(stack: Stack, photo: bytes) -> 
             headers=headers,
         ).json()
         for step in ("", "\x06\x163", "\x06\x166", "\x06\x169"):
-            stack.state.delete(f"px2:q:cpu{step}")
+            stack.state.delete(f"{keys.BROKER_PREFIX}cpu{step}")
     finally:
         os.killpg(worker, signal.SIGCONT)
 

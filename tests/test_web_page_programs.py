@@ -14,7 +14,7 @@ from gradio_client.exceptions import AppError, AuthenticationError
 from PIL import Image
 from stack import REPOSITORY, Stack
 
-from storage import users
+from storage import keys, users
 from storage.redis import calls
 
 PHOTO = REPOSITORY / "examples" / "chelsea.jpg"
@@ -155,7 +155,7 @@ def test_a_cancelled_call_is_cancelled_on_the_server(stack: Stack, client: Clien
     )
     while not job.status().progress_data:
         time.sleep(0.02)
-    [events] = stack.state.keys(f"px2:session:*:{client.session_hash}")
+    [events] = stack.state.keys(keys.session_events("*", client.session_hash))
     [event] = stack.state.hvals(events)
 
     job.cancel()

@@ -28,7 +28,8 @@ from tasks.errors import JobError, Unavailable
 from tasks.settings import settings
 from web.groups import role_of
 from web.middleware.cookies import OIDC_S
-from web.middleware.validation import USER, VISITOR, matches
+from web.middleware.validation import USER, matches
+from web.names import VISITOR
 from web.sign_in import Person
 
 log = structlog.get_logger()

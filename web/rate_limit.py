@@ -18,7 +18,7 @@ UNITS: Mapping[str, str] = {
 }
 """Units of the draft's registry, other than `requests`."""
 
-DECLARED: Mapping[str, Any] = {
+_HEADERS = {
     "RateLimit-Policy": {
         "description": 'Each quota that has a limit: `"images_per_hour";q=1000;w=3600`, with its '
         "unit `qu` unless that is requests. Absent if there is none, or nothing was used.",
@@ -30,7 +30,8 @@ DECLARED: Mapping[str, Any] = {
         "schema": {"type": "string"},
     },
 }
-"""Both headers in the OpenAPI document."""
+LIMITED: Mapping[str, Any] = {"headers": _HEADERS}
+"""Both headers in the OpenAPI document, of an answer that may have them."""
 
 
 def headers(allowances: Sequence[Allowance]) -> dict[str, str]:

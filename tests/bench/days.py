@@ -270,7 +270,7 @@ def _photo() -> bytes:
 
 
 def _kind(key: str) -> str:
-    """`px2:job:1234` is a job; of the broker's keys the name counts, up to what is random."""
+    """`px3:job:1234` is a job; of the broker's keys the name counts, up to what is random."""
     words = key.split(":")
     return words[1] if words[1:2] != ["q"] else f"queue {words[2].split('.')[0][:20]}"
 

@@ -7,7 +7,7 @@ from web.api.accept import FORMATS
 from web.api.options import OptionFields
 from web.api.received import PICTURE_NAMES
 from web.jobs.uploads import MEDIA_TYPES
-from web.rate_limit import DECLARED
+from web.rate_limit import LIMITED
 
 _EXAMPLE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAGklEQVR42mM8UaHBQApgYiARjGoY1TB0NAAAgJwBiHEH"
@@ -113,12 +113,12 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
         "model": schemas.Job,
         "description": "The job has ended; or the picture, if `Accept` asks for one.",
         "content": {kind: {"schema": _BINARY} for kind in FORMATS},
-        "headers": {**_PICTURE_HEADERS, **DECLARED},
+        "headers": {**_PICTURE_HEADERS, **LIMITED["headers"]},
     },
     202: {
         "model": schemas.Job,
         "description": "The job is under way; `Location` is where it can be asked for.",
-        "headers": {"Location": {"schema": {"type": "string"}}, **DECLARED},
+        "headers": {"Location": {"schema": {"type": "string"}}, **LIMITED["headers"]},
     },
     406: {"model": schemas.Failure, "description": "There is no picture of the type in `Accept`."},
 }

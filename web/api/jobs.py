@@ -46,10 +46,10 @@ class UploadNeededBody(TypedDict):
     "/jobs",
     responses={
         **schemas.JOB,
-        200: {"model": schemas.Job | list[schemas.Job], **schemas.LIMITED},
+        200: {"model": schemas.Job | list[schemas.Job], **rate_limit.LIMITED},
         202: {
             "model": schemas.Job | list[schemas.Job] | schemas.UploadNeeded,
-            **schemas.LIMITED,
+            **rate_limit.LIMITED,
         },
         409: {"model": schemas.UploadNeeded, "description": "Send the bytes first."},
     },

@@ -17,7 +17,6 @@ from tasks.errors import JobError
 from tasks.imaging.notes import Note, described
 from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
-from tasks.settings import settings
 from web import rate_limit
 from web.errors import json_response, retry_after
 from web.jobs import admission

@@ -1,6 +1,5 @@
 """Requests and answers of the API: for the OpenAPI document, and to validate requests."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any, Literal
@@ -13,7 +12,7 @@ from tasks.message import Priority
 from web.jobs.submission import LONGEST_DEADLINE_S, MAX_NAME, OUTPUTS
 from web.jobs.uploads import ALIASES, MEDIA_TYPES
 from web.middleware.validation import OBJECT_ID
-from web.rate_limit import DECLARED
+from web.rate_limit import LIMITED
 
 PREFIX = "/api/v1"
 TAGS: list[str | Enum] = ["pixelmill"]
@@ -276,8 +275,6 @@ class Models(BaseModel):
     models: list[ModelCard]
 
 
-LIMITED: Mapping[str, Any] = {"headers": DECLARED}
-"""Of answers that say what is left of quotas."""
 FAILURES: dict[int | str, dict[str, Any]] = {
     status: {"model": Failure, "description": why}
     for status, why in {
@@ -299,9 +296,3 @@ JOB: dict[int | str, dict[str, Any]] = {
     **{status: {**FAILURES[status], **LIMITED} for status in (413, 415, 422, 429, 503)},
 }
 """Answers of routes that create jobs. One that has failed is answered like a wrong request."""
-UPLOAD: dict[int | str, dict[str, Any]] = {
-    **FAILURES,
-    200: {"model": UploadAnswer, "description": "Where to send the bytes.", **LIMITED},
-    429: {**FAILURES[429], **LIMITED},
-}
-"""Answers of the route that creates uploads."""

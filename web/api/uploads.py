@@ -1,6 +1,7 @@
 """Uploads: signed addresses to PUT files to."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -18,8 +19,18 @@ from web.payer import payer_of
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **schemas.FAILURES,
+    200: {
+        "model": schemas.UploadAnswer,
+        "description": "Where to send the bytes.",
+        **rate_limit.LIMITED,
+    },
+    429: {**schemas.FAILURES[429], **rate_limit.LIMITED},
+}
 
-@router.post("/uploads", responses=schemas.UPLOAD)
+
+@router.post("/uploads", responses=_ANSWERS)
 async def create_upload(request: Request, body: schemas.UploadRequest) -> Response:
     """Get a signed address to PUT a file to; then name its id in POST /jobs."""
     upload, allowances = await sign(request, file_to_send(body, body.size))

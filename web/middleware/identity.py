@@ -35,7 +35,8 @@ from web.middleware.open_streams import OpenStreams, is_stream
 from web.middleware.page_routes import RUN, is_of_programs
 from web.middleware.proxy_header import named_by_proxy
 from web.middleware.scopes import ALL_SCOPES, NotAllowed
-from web.middleware.validation import API_KEY, HEAD, VISITOR, matches
+from web.middleware.validation import API_KEY, HEAD, matches
+from web.names import VISITOR
 from web.text import shown
 
 HUB_TOKEN = b"x-hf-authorization"

@@ -9,7 +9,8 @@ from tasks.errors import BadInput
 from tasks.settings import names_in, settings
 from web.accounts import Role
 from web.groups import role_of
-from web.middleware.validation import HEAD, USER, VISITOR, matches
+from web.middleware.validation import HEAD, USER, matches
+from web.names import VISITOR
 
 UNIX = "unix"
 """Stands in PIXELMILL_PROXY_ADDRESSES for a proxy that connects through a Unix socket."""

@@ -43,8 +43,6 @@ OBJECT_ID = re.compile("[0-9a-f]{32}")
 USER = re.compile(r"[A-Za-z0-9_@+-][A-Za-z0-9._@+-]{0,63}")
 KEY_ID = re.compile("[0-9a-f]{16}")
 """The id of an API key."""
-VISITOR = re.compile("u[0-9a-f]{24}")
-"""The user that a browser gets in open mode. Nobody else may have such a name."""
 API_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
 EVENT_ID = re.compile(r"[0-9]{1,16}(\.[0-9]{1,6})?")
 OBJECT_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=/-]{0,500}")
