@@ -7,12 +7,15 @@ local DEFAULT_ROOM = 32  -- until a web process has written how much there is
 local STUCK_MS = 5000
 local MOST_STUCK = 50
 local MOST_MODELS = 63
+local left_to_look_at = 1000  -- runs of all models that may be stuck
 
 -- Runs of `line` that were taken and have not been through their model. One that is long in its first
 -- stage does not count: its worker may be gone.
 local function taken(line)
   local count = redis.call('ZCARD', TAKEN .. line)
-  local old = redis.call('ZRANGEBYSCORE', TAKEN .. line, '-inf', now - STUCK_MS, 'LIMIT', 0, MOST_STUCK)
+  local most = math.min(MOST_STUCK, left_to_look_at)
+  local old = redis.call('ZRANGEBYSCORE', TAKEN .. line, '-inf', now - STUCK_MS, 'LIMIT', 0, most)
+  left_to_look_at = left_to_look_at - #old
   for _, name in ipairs(old) do
     local state = redis.call('HGET', name, 'state')
     if not state or ENDED[state] then redis.call('ZREM', TAKEN .. line, name) end

@@ -5,6 +5,7 @@ and once it is gone another one is started. Without a web process: runs are clai
 one would. On whatever device there is (PIXELMILL_DEVICE), a GPU too.
 """
 
+import json
 import os
 import signal
 import sys
@@ -71,11 +72,12 @@ def stopped_amid_work(stack: Stack, objects: Path) -> dict[str, float]:
     stack.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
     wait(stack, lambda: not stack.state.zcard(keys.ACTIVE))
     after = states(stack, refs)
-    again = sum(int(stack.state.hget(keys.run(ref.key), "n") or 0) > 1 for ref in refs)
+    again = sum(int(stack.state.hget(keys.run(ref.key), "attempt") or 0) > 1 for ref in refs)
     rows = [
         ["at SIGTERM", dict(before)],
         ["when it was gone", dict(between)],
         ["in the end", dict(after)],
+        ["why some failed", dict(failures(stack, refs))],
     ]
     device = str((_card(stack) or {}).get("device"))
     show(f"{RUNS} photos, device {device}, 8 photos in {warm_s:.1f} s", ["", "runs"], rows)
@@ -113,6 +115,12 @@ def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[RunRe
 def states(stack: Stack, refs: list[RunRef]) -> Counter[str]:
     """State of a run -> how many are in it."""
     return Counter((stack.state.hget(keys.run(ref.key), "state") or b"?").decode() for ref in refs)
+
+
+def failures(stack: Stack, refs: list[RunRef]) -> Counter[str]:
+    """Code of an error -> how many runs ended with it."""
+    errors = (stack.state.hget(keys.run(ref.key), "error") for ref in refs)
+    return Counter(json.loads(error)["code"] for error in errors if error)
 
 
 def _card(stack: Stack) -> Any:

@@ -31,8 +31,9 @@ SECONDS = setting("SECONDS", 6.0, "seconds a row")
 LOOK_UPS = 50
 CLIENTS = 16
 BODY_BYTES = 100_000
-GOAL = 2.5
-"""Times the raw loop: our hit also checks who asks, and writes the job's record."""
+GOAL = 2.0
+"""Times the raw loop, which asks both Redis as we do. The other half is for what it leaves out: who
+asks and whether they may, what is asked for, whose result it is, and addresses to fetch it by."""
 
 
 def main() -> None:

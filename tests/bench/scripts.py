@@ -61,16 +61,17 @@ FIRST = 10**9
 GOAL_MS = 20
 MESSAGE = 16
 JOINED = 50
+FULL_MODELS = 64
 MOST_STUCK = 50
-"""Of tickets.lua: runs of a model that were taken long ago and that one script looks at."""
+STUCK = 1000
+"""As tickets.lua has them: how many runs that were taken long ago one script looks at, of a model
+and of all."""
 EXPIRED = '{"code":"expired","message":"its deadline was over"}'
 RESULT = json.dumps({"kind": "labels", "objects": {}, "data": {"labels": ["x" * 20] * 80}})
 VARIANTS = [f"model-{number}" for number in range(10)]
 COSTS = {name: RunCost(a_ms=40, b_ms=5, max_batch=8, cpu_ms=2) for name in VARIANTS}
 ENCODED = EncodedMessage("cpu", b"x" * 2000)
 TICKETS = {"interactive": ENCODED, "batch": ENCODED}
-STUCK = len(VARIANTS) * MOST_STUCK * 3
-"""In front of batch work there is interactive work too."""
 LIMITS = Limits(in_flight=10**6, waiting=10**6, wait_ms=1e12, costs=COSTS, joined=JOINED)
 
 
@@ -317,7 +318,8 @@ def of_backlog(bench: Bench) -> Iterable[Case]:
     full: list[RunRef] = []
 
     def fill(turn: int) -> None:
-        bench.redis.delete(backlog_keys.backlog("toy", "batch"))
+        of_toy = ("toy", "batch")
+        bench.redis.delete(backlog_keys.backlog(*of_toy), backlog_keys.taken(*of_toy))
         full[:] = bench.runs(MESSAGE, joined=JOINED)
 
     def fill_backlog(turn: int) -> None:
@@ -374,7 +376,7 @@ def _stick(bench: Bench) -> None:
     pipeline = bench.redis.pipeline(transaction=False)
     for name in stuck:
         pipeline.hset(name, "state", "inferring")
-    for model in VARIANTS:
+    for model in (f"full-{number}" for number in range(FULL_MODELS)):
         for priority in TICKETS:
             pipeline.zadd(backlog_keys.backlog(model, priority), {"waits": 1})
             pipeline.zadd(backlog_keys.turns(priority), {model: 1})
