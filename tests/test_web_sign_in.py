@@ -201,6 +201,23 @@ def test_an_open_stream_ends_with_its_session_or_key(mill: Mill) -> None:
     assert by_key < SEEN_WITHIN_S + 1 and by_session < SEEN_WITHIN_S
 
 
+def test_an_export_is_cut_off_with_the_session_that_asked_for_it(mill: Mill) -> None:
+    name = mill.add("exports")
+    browser, photo = mill.browser(name), bytes(20 * 2**20)
+    asked = {"size": len(photo), "type": "image/png"}
+    address = browser.post("/api/v1/uploads", json=asked).json()["upload"]
+    put = httpx.put(address["url"], content=photo, headers=address["headers"], timeout=60)
+    assert put.status_code == 200
+
+    with browser.stream("GET", "/api/v1/me/export") as stream:
+        parts = stream.iter_raw()
+        assert next(parts).startswith(b"PK")
+        mill.link.do(users.end_sessions(name))
+        time.sleep(SEEN_WITHIN_S)
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            sum(map(len, parts))
+
+
 @pytest.mark.parametrize(
     "change",
     [

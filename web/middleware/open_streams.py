@@ -1,4 +1,5 @@
-"""Event streams end with the session or the key that opened them: no request comes to refuse."""
+"""Answers that go on (events, exports) end with the session or the key that asked for them: no
+further request comes to refuse."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -33,8 +34,8 @@ class Stream:
 
 
 def is_stream(path: str) -> bool:
-    """Whether this is the path of a stream of events."""
-    return path.endswith("/events") or path == QUEUE_DATA
+    """Whether this is the path of a stream of events, or of an archive of any length."""
+    return path.endswith(("/events", "/export")) or path == QUEUE_DATA
 
 
 class OpenStreams:
