@@ -38,6 +38,7 @@ def test_an_installation_does_nothing_that_its_accounts_may_not(stack: Stack) ->
         ("HSET", keys.api_key("of-eve"), "user", "ada"),
         ("SMEMBERS", keys.user_shares("ada")),
         ("XTRIM", keys.AUDIT, "MAXLEN", 0),
+        ("XTRIM", keys.AUDIT_OF_STRANGERS, "MAXLEN", 0),
     ],
     ids=lambda command: " ".join(map(str, command)),
 )

@@ -128,6 +128,7 @@ class SignIn:
         self._state, self._durable, self._log = state, durable, log
         self._checking = asyncio.Semaphore(MOST_CHECKED)
         self._waiting = 0
+        self._judging = asyncio.Semaphore(1)
 
     async def by_password(self, name: str, password: str, client: Client, *, is_valid: bool) -> str:
         """The token of a new session.
@@ -178,9 +179,14 @@ class SignIn:
 
         Raises WrongPassword, TooManyTries, TooBusy or WeakPassword.
         """
-        await asyncio.to_thread(check_new_password, user, new)
+        await self._judge(user, new)
         stored = await self._check(user, old, client, is_valid=True)
         await self._replace(user, stored.password or "", new, client)
+
+    async def _judge(self, user: str, password: str) -> None:
+        """Raises WeakPassword. One at a time: some take a good part of a second."""
+        async with self._judging:
+            await asyncio.to_thread(check_new_password, user, password)
 
     async def _replace(self, user: str, stored: str, new: str, client: Client) -> None:
         call = await asyncio.to_thread(users.replace_password, user, stored, new)
@@ -197,7 +203,7 @@ class SignIn:
         known = await self._state.do(users.credentials(user)) if user else users.NOBODY
         if not first_password.is_of(proof, known):
             raise WrongPassword("this took too long", hint="Sign in again.")
-        await asyncio.to_thread(check_new_password, user, new)
+        await self._judge(user, new)
         if await self._is_password(known.password, new):
             raise WeakPassword("the new password must not be the one that you were given")
         await self._replace(user, known.password or "", new, client)
