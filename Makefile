@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
-  lock chaos load soak fuzz clean
+  lock chaos load soak fuzz screenshots clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -107,6 +107,9 @@ fuzz: .venv/.installed-test ## thousands of requests made from the OpenAPI docum
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 ##@ House-keeping
+
+screenshots: .venv/.installed-test ## docs/screenshots and docs/page.webp anew, from a real installation; look at each
+	$(BIN)/python tests/screenshots.py
 
 hooks: .venv/.installed-test ## run the quick checks before each commit (pre-commit)
 	$(BIN)/pre-commit install
