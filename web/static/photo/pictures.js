@@ -16,6 +16,15 @@ export async function written(canvas, type, quality = QUALITY) {
   return blob;
 }
 
+/** The photo upright, at most `side` a side, as a file; null if it cannot be decoded here. */
+export async function shrunk({ photo, side, type, quality }) {
+  const upright = await uprightOf(photo);
+  if (!upright) return null;
+  const [canvas, context] = canvasOf(...fit(upright, side));
+  upright.draw(context, canvas.width, canvas.height);
+  return written(canvas, type, quality);
+}
+
 const known = new Map();
 
 /** Whether this browser can write files of a type. */

@@ -1,14 +1,17 @@
 /** Uploads a photo to S3 by a signed URL: hash, shrink if that helps, PUT. The web process gets no image bytes. */
 
 import { ApiError, call, retry } from "../api.js";
+import { Renderer } from "../result/renderer.js";
 import { headerOf } from "./headers.js";
-import { canvasOf, fit, uprightOf } from "./photos.js";
-import { canWrite, TYPES, written } from "./pictures.js";
+import { uprightOf } from "./photos.js";
+import { canWrite, shrunk, TYPES } from "./pictures.js";
 
 export const MAX_SIDE = 2048;
 const SMALL_BYTES = 1_000_000;
 const QUALITY = 0.9;
 const MIN_GAIN = 0.8; // a shrunk photo is sent if it has less than this share of the bytes
+const renderer = new Renderer();
+const sizes = new Map(); // by hash
 const HINT = "Add a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF or JPEG XL.";
 
 /** SHA-256 as hex. Null outside a secure context (plain http on a LAN): known photos are sent again then. */
@@ -18,11 +21,12 @@ export async function sha256(bytes) {
   return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** The photo upright, at most MAX_SIDE a side, as a file of `type`. */
+/** The photo as a smaller file of `type`: in a worker, once that is loaded. */
 async function shrink(photo, type) {
-  const [canvas, context] = canvasOf(...fit(photo.size, MAX_SIDE));
-  (await uprightOf(photo)).draw(context, canvas.width, canvas.height);
-  return written(canvas, type, QUALITY);
+  const asked = { photo, side: MAX_SIDE, type, quality: QUALITY };
+  if (!renderer.isReady) return renderer.start(), shrunk(asked);
+  const { file, header } = photo;
+  return (await renderer.call("shrunk", { ...asked, photo: { file, header } })) ?? shrunk(asked);
 }
 
 /** The type of a shrunk photo: one that keeps what is transparent. */
@@ -110,8 +114,11 @@ export function isShrunk({ size, file, header }, sendOriginal) {
 async function examine(photo) {
   const bytes = await photo.file.arrayBuffer();
   photo.header = headerOf(new Uint8Array(bytes));
-  const [hash, upright] = await Promise.all([sha256(bytes), uprightOf(photo)]);
-  Object.assign(photo, { sha256: hash, size: upright && { width: upright.width, height: upright.height } });
+  const decoding = uprightOf(photo); // a known photo does not wait for it
+  const hash = (photo.sha256 = await sha256(bytes));
+  const upright = sizes.get(hash) ?? (await decoding);
+  photo.size = upright && { width: upright.width, height: upright.height };
+  if (hash) sizes.set(hash, photo.size);
 }
 
 /** The bytes of a variant; the original if shrinking fails or gains little. */

@@ -1,7 +1,7 @@
 /** What takes long: cut-outs for the screen and for files. Runs in a worker (worker.js), or in the page without one. */
 
 import { bitmapOf, canvasOf, fit, Upright, uprightOf } from "../photo/photos.js";
-import { TYPES, written } from "../photo/pictures.js";
+import { shrunk, TYPES, written } from "../photo/pictures.js";
 import { boxed } from "./boxes.js";
 import { belowPicture, boxOf, composed, drawn, encoded, PLAIN } from "./compose.js";
 import { Cutout, edgesOf } from "./cutout.js";
@@ -193,4 +193,4 @@ async function crc({ blob }) {
   return { crc: ~value >>> 0 };
 }
 
-export const calls = { open, give, giveBlurred, preview, tile, file, boxedFile, crc };
+export const calls = { open, give, giveBlurred, preview, tile, file, boxedFile, crc, shrunk };

@@ -1,9 +1,16 @@
 /** Calls the functions of render.js: in a worker, so that the page stays alive, or here where that cannot be. */
 
 export class Renderer {
+  isReady = false;
+
+  /** Load what runs the calls. */
+  start() {
+    this.connection ??= connected().finally(() => (this.isReady = true));
+  }
+
   /** Resolves with what the function `name` of render.js answers. */
   async call(name, argument) {
-    this.connection ??= connected();
+    this.start();
     return (await this.connection).call(name, argument);
   }
 

@@ -8,6 +8,9 @@ import { t } from "../words.js";
 /** Notes of a result which say that the server has read the photo otherwise than browsers do. */
 const READ_OTHERWISE = ["adobe_rgb_by_exif", "tone_mapped", "cut_short"];
 
+const MOST_BLOBS = 8;
+const blobs = new Map();
+
 let keys = 0;
 const keyOf = (item) => (item.key ??= `item-${++keys}`);
 
@@ -104,9 +107,15 @@ export async function objectOf(item, name) {
   }));
 }
 
-/** An object of a job as a Blob. */
+/** An object of a job as a Blob; it never changes. */
 export async function fetched(job, name) {
-  const response = await fetch(job.result.objects[name].url, { credentials: "omit" });
-  if (!response.ok) throw new Error(`${name}: ${response.status}`);
-  return response.blob();
+  const { url } = job.result.objects[name];
+  const { pathname } = new URL(url, location);
+  if (!blobs.has(pathname)) {
+    const response = await fetch(url, { credentials: "omit" });
+    if (!response.ok) throw new Error(`${name}: ${response.status}`);
+    blobs.set(pathname, await response.blob());
+    if (blobs.size > MOST_BLOBS) blobs.delete(blobs.keys().next().value);
+  }
+  return blobs.get(pathname);
 }
