@@ -162,7 +162,7 @@ def create() -> ASGIApp:
     app.add_route(f"/{settings().s3_bucket}/{{key:path}}", s3_proxy.forward, ["GET", "HEAD", "PUT"])
 
     page = app.state.page = DeferredPage(partial(_make_page, service))
-    app.mount(PAGE, page)
+    app.mount(PAGE, GZipMiddleware(page))  # Gradio compresses its scripts alone
     identify = partial(Identify, identities=app.state.identities, streams=app.state.open_streams)
     return _with_middleware(app, service, identify)
 

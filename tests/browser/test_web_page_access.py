@@ -62,6 +62,18 @@ def test_every_sample_is_small_until_it_is_chosen(page: Page):
     assert max(loaded) < 5000
 
 
+def test_opening_the_page_loads_little(page: Page):
+    page.wait_for_timeout(1000)  # samples, and what is loaded last
+
+    loaded = page.evaluate(
+        """() => ["navigation", "resource"]
+            .flatMap((kind) => performance.getEntriesByType(kind))
+            .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
+    )
+
+    assert loaded <= 330_000
+
+
 def test_a_zoomed_photo_is_drawn_from_its_own_pixels(page: Page):
     stripes = bottle().resize((2400, 3200))
     for y in range(0, 3200, 2):
