@@ -228,6 +228,15 @@ class SignIn:
         if self._waiting >= (MOST_WAITING if client.browser else MOST_STRANGERS):
             counters.SIGN_INS.labels("too_busy").inc()
             raise TooBusy  # before the try is counted, as it is none
+        self._waiting += 1
+        try:
+            return await self._checked(name, password, client, is_valid=is_valid)
+        finally:
+            self._waiting -= 1
+
+    async def _checked(
+        self, name: str, password: str, client: Client, *, is_valid: bool
+    ) -> users.Credentials:
         counted = _counted(name, client)
         wait_ms = await self._state.do(sign_in_tries.allow(counted))
         if wait_ms:
@@ -241,12 +250,8 @@ class SignIn:
         return stored
 
     async def _is_password(self, stored: str | None, password: str) -> bool:
-        self._waiting += 1
-        try:
-            async with self._checking:
-                return await asyncio.to_thread(passwords.is_password, stored, password)
-        finally:
-            self._waiting -= 1
+        async with self._checking:
+            return await asyncio.to_thread(passwords.is_password, stored, password)
 
     async def _rehash(self, user: str, stored: str, password: str) -> None:
         call = await asyncio.to_thread(users.rehash, user, stored, password)
