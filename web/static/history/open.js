@@ -7,10 +7,11 @@ import { nameOf } from "./texts.js";
 
 /** The item of a job: without the photo itself, which only the server may have. */
 export function itemOf(job) {
-  const { id, model, params, upload, result } = job;
-  const thumb = result?.kind === "matte" ? null : result?.thumbnail?.url; // a matte's has lost its ground
-  return { name: nameOf(job), photo: { upload }, request: { model, params }, thumb,
-    job: { ...job, id }, phase: "queued", details: {}, blobs: {}, sendMs: 0, isRestored: true };
+  const { model, params, upload, result } = job;
+  const picture = result?.objects.preview ?? result?.thumbnail;
+  const thumb = result?.kind === "matte" ? null : picture?.url; // a matte's has lost its ground
+  const fresh = { phase: "queued", details: {}, blobs: {}, sendMs: 0, isRestored: true };
+  return { name: nameOf(job), photo: { upload }, request: { model, params }, thumb, job, ...fresh };
 }
 
 /** Show the job as it is now among the photos. Rejects if it is gone. */
