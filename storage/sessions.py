@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from storage import keys
-from storage.redis.answers import texts
-from storage.redis.calls import ARRAY, NUMBER, Call, command, script
+from storage.redis.answers import maybe_text, texts
+from storage.redis.calls import ARRAY, MAYBE_TEXT, NUMBER, Call, command, script
 from storage.users import Kind, Role, as_role
 
 MOST = 50
@@ -21,6 +21,8 @@ MOST = 50
 NOTE_MS = 60_000
 """How often it is noted that a session is used."""
 MAX_AGENT = 120
+MAX_ID_TOKEN = 6000
+"""Characters: it comes back in an address, which servers take up to about 8,000 of."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Origin:
     """The /24 or /48 network of the client's address."""
     agent: str
     """What the browser calls itself."""
+    id_token: str = ""
+    """That an OpenID provider gave; too long a one is left out."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ def begin(user: str, token: str, epoch: str, origin: Origin, life: Life) -> Call
     """Begin a session; False if the account was changed or disabled since `epoch` was read."""
     session_id = id_of(token)
     fields = asdict(origin) | {"agent": origin.agent[:MAX_AGENT]}
+    if not 0 < len(origin.id_token) <= MAX_ID_TOKEN:
+        del fields["id_token"]
     values = {
         "id": session_id,
         "epoch": epoch,
@@ -108,6 +114,11 @@ def use(user: str, session_id: str, *, mode: str, life: Life) -> Call[Known | No
         return Known(user, kind, as_role(role))  # type: ignore[arg-type]  # as begun
 
     return script("use_session", parse, names, values, kinds=ARRAY)
+
+
+def id_token(user: str, session_id: str) -> Call[str | None]:
+    """What the OpenID provider gave when this session began; None if there is nothing."""
+    return command(maybe_text, "HGET", keys.session(user, session_id), "id_token", kinds=MAYBE_TEXT)
 
 
 def of_user(user: str) -> Call[list[Session]]:

@@ -162,11 +162,23 @@ def test_somebody_disabled_here_is_refused_whatever_the_provider_says(mill: Mill
     assert mill.role(browser) == "nobody"
 
 
-def test_signing_out_ends_the_session(mill: Mill) -> None:
+def test_signing_out_ends_the_session_here_and_leads_to_the_providers_sign_out(
+    mill: Mill,
+) -> None:
     browser, _ = mill.sign_in("ada")
-    browser.post("/logout")
 
+    left = browser.post("/logout")
+
+    delay, _, address = left.headers["refresh"].partition("; url=")
+    asked = parse_qs(urlsplit(address).query)
+    form = httpx.get(address)
+    confirmed = {"redirect_uri": asked["post_logout_redirect_uri"][0]}
+    back = httpx.post(f"{mill.issuer}/oauth2/end_session/confirm", data=confirmed)
     assert mill.role(browser) == "nobody"
+    assert left.status_code == 200 and delay == "0" and address.startswith(mill.issuer)
+    assert asked["client_id"] == [CLIENT] and '"storage"' in left.headers["clear-site-data"]
+    assert form.status_code == 200 and "not set" not in form.text, "it has the ID token"
+    assert back.headers["location"] == f"{mill.url}/login"
 
 
 def test_no_password_is_taken(mill: Mill) -> None:
@@ -175,7 +187,18 @@ def test_no_password_is_taken(mill: Mill) -> None:
     assert answer.status_code == 422 and "set-cookie" not in answer.headers
 
 
-# Tokens, without a provider
+# Without a provider
+
+
+@pytest.mark.parametrize(
+    "address", [None, 7, "", "javascript:alert(1)", "https://a/\n", "https://a;b"]
+)
+async def test_a_provider_without_an_address_to_sign_out_at_is_not_asked(
+    provider: Provider, address: object
+) -> None:
+    provider._metadata, provider._until_s = {"end_session_endpoint": address}, float("inf")
+
+    assert await provider.sign_out_address("https://mill.example/login", "token") == ""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The page of one's API keys: made, shown once, listed and revoked by plain forms."""
+"""The pages of one's account: keys are made, shown once, listed and revoked; data are erased."""
 
 import re
 from collections.abc import Iterator
@@ -91,3 +91,24 @@ def test_a_key_without_the_scope_admin_does_not_open_the_page(browser: httpx.Cli
     answer = httpx.get(f"{browser.base_url}{PAGE}", headers={"Authorization": f"Bearer {secret}"})
 
     assert answer.status_code == 403
+
+
+def test_visitors_have_an_account_too_with_all_its_parts(browser: httpx.Client) -> None:
+    page = browser.get("/account").text
+
+    assert "<p>Visitor</p>" in page and 'href="/login"' in page
+    assert 'action="/logout"' not in page, "nobody has signed in"
+    for path in ("/account/keys", "/account/data"):
+        assert f'href="{path}"' in page and browser.get(path).status_code == 200
+
+
+def test_the_page_says_how_long_data_are_kept_and_erases_them(browser: httpx.Client) -> None:
+    make(browser)
+    page = browser.get("/account/data").text
+
+    erased = browser.post("/account/data/erase")
+
+    assert "removed after 24 hours, results after 7 days" in page and "/me/export" in page
+    assert erased.status_code == 200 and "Nothing of yours is left" in erased.text
+    assert erased.headers["clear-site-data"] == '"cache", "storage"'
+    assert "You have none." in browser.get(PAGE).text

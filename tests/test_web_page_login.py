@@ -79,6 +79,7 @@ def test_signing_out_forgets(closed: str) -> None:
 
     assert asked.status_code == 200 and "set-cookie" not in asked.headers, "a link is not enough"
     assert answer.headers["location"] == "/login" and "Max-Age=0" in answer.headers["set-cookie"]
+    assert answer.headers["clear-site-data"] == '"cache", "storage"', "the next person sees nothing"
 
 
 def test_the_pages_own_origin_is_the_one_that_people_type(closed: str) -> None:

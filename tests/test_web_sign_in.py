@@ -303,16 +303,18 @@ def test_the_page_lists_the_browsers_and_ends_one_or_all(mill: Mill) -> None:
     first, second = mill.browser(name), mill.browser(name)
     page = first.get("/account").text
     ids = re.findall(r'name="id" value="([0-9a-f]{32})"', page)
-    assert len(ids) == 2 and page.count("(this browser)") == 1
+    assert len(ids) == 2 and page.count("this browser</em>") == 1
     assert "127.0.0.0/24" in page
 
-    [of_second] = [i for i in ids if i not in page.partition("(this browser)")[2][:200]]
+    of_first = re.findall(r'name="id" value="(\w+)"', page.partition("this browser</em>")[2])[0]
+    [of_second] = [found for found in ids if found != of_first]
     ended = first.post("/account/sessions/end", data={"id": of_second})
 
     assert ended.status_code == 303
     assert mill.seconds_until_out(second, url=mill.url) < SEEN_WITHIN_S
     assert mill.is_in(first)
-    assert first.post("/account/sessions/end-all").status_code == 303
+    left = first.post("/account/sessions/end-all")
+    assert left.status_code == 303 and left.headers["clear-site-data"] == '"cache", "storage"'
     assert mill.seconds_until_out(first, url=mill.url) < SEEN_WITHIN_S
 
 

@@ -57,6 +57,10 @@ class Accounts:
         """The sessions of a user, newest first."""
         return await self._state.do(sessions.of_user(user))
 
+    async def id_token(self, user: str, session_id: str) -> str:
+        """What the OpenID provider gave when this session began; empty if there is nothing."""
+        return await self._state.do(sessions.id_token(user, session_id)) or ""
+
     async def end_session(self, user: str, session_id: str) -> bool:
         """End a session; False if the user has none of this id."""
         self._sessions.forget(session_id)

@@ -65,7 +65,7 @@ from web.middleware.load_shedding import LoadShedding
 from web.middleware.open_streams import OpenStreams
 from web.middleware.page_routes import PageRoutes
 from web.middleware.security import Security
-from web.page import account, gradio_imports, login
+from web.page import account, data, gradio_imports, login
 from web.page import api_keys as keys_page
 from web.page.deferred import DeferredPage
 from web.page.docs import add_docs
@@ -101,6 +101,7 @@ ROUTED = (
     login,
     account,
     keys_page,
+    data,
     system_page,
     programs,
     health,

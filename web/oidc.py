@@ -5,11 +5,13 @@ token; this module says what is asked for and what is believed.
 """
 
 import hashlib
+import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, time
 from typing import Any, cast
+from urllib.parse import urlencode
 
 import httpx2
 import structlog
@@ -43,6 +45,8 @@ LEEWAY_S = 60
 """By how much the provider's clock may differ from ours."""
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 """Signatures by a key pair: with others, whoever knows our client secret could write ID tokens."""
+_ADDRESS = re.compile(r"https?://[\x21\x23-\x3a\x3c-\x7e]+")
+"""What may stand in the header Refresh."""
 
 
 class Refused(JobError):
@@ -94,6 +98,11 @@ class Oidc:
             raise failed()
         return await self._provider.finish(callback, code, begun)
 
+    async def sign_out_address(self, back: str, id_token: str) -> str:
+        """Where the provider ends its own session, and then sends the browser to `back`; empty if
+        it has no such address. Raises ProviderDown."""
+        return await self._provider.sign_out_address(back, id_token)
+
 
 def oidc_of(request: Request) -> Oidc:
     """The sign-ins at the provider of the app that serves this request."""
@@ -138,7 +147,17 @@ class Provider:
             raise Refused("the provider's answer is not valid", hint="Sign in again.") from error
         except httpx2.HTTPError as error:
             raise _down(error) from error
-        return person(claims)
+        return replace(person(claims), id_token=token["id_token"])
+
+    async def sign_out_address(self, back: str, id_token: str) -> str:
+        """As Oidc's."""
+        address = (await self._known()).get("end_session_endpoint")
+        if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+            return ""
+        asked = {"client_id": settings().oidc_client_id, "post_logout_redirect_uri": back}
+        if id_token:
+            asked["id_token_hint"] = id_token
+        return f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}"
 
     def _client(self, callback: str) -> Any:
         return AsyncOAuth2Client(

@@ -52,6 +52,8 @@ class Person:
     """Issuer and `sub`: no other person ever has the same."""
     role: users.Role | None
     """By PIXELMILL_ADMIN_GROUPS; None where that is not set."""
+    id_token: str = ""
+    """What the provider wants to see again when it is to sign them out."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,13 @@ class SignIn:
             await self._rehash(name, stored.password or "", password)
         return await self.begin(name, stored.epoch, "account", client)
 
-    async def begin(self, user: str, epoch: str, kind: Kind, client: Client) -> str:
+    async def begin(
+        self, user: str, epoch: str, kind: Kind, client: Client, id_token: str = ""
+    ) -> str:
         """The token of a new session of a user whose sign-in was checked. Raises Disabled."""
         token = sessions.new_token()
         network = audit.network_of(client.address)
-        origin = Origin(kind, settings().auth, network, client.agent)
+        origin = Origin(kind, settings().auth, network, client.agent, id_token)
         call = sessions.begin(user, token, epoch, origin, life())
         if not await self._state.do(call):  # disabled, or changed at this very moment
             await self._note("disabled", user, kind, client, user)
@@ -172,7 +176,7 @@ class SignIn:
         if provided.outcome == "disabled":
             await self._note("disabled", person.user, "oidc", client, person.user)
             raise Disabled("this account is disabled", hint="Ask an admin.")
-        return await self.begin(person.user, provided.epoch, "oidc", client)
+        return await self.begin(person.user, provided.epoch, "oidc", client, person.id_token)
 
     async def change_password(self, user: str, old: str, new: str, client: Client) -> None:
         """Replace a password and end all sessions of the user.

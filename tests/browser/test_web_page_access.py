@@ -15,6 +15,11 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 def violations(page: Page) -> list[Any]:
     """What axe finds, as the rule's name and the elements."""
     page.add_script_tag(content=AXE.read_text())
+    return found(page)
+
+
+def found(page: Page) -> list[Any]:
+    """The same, on a page that has axe."""
     return list(
         page.evaluate(
             """async () => {
@@ -23,6 +28,18 @@ def violations(page: Page) -> list[Any]:
             }"""
         )
     )
+
+
+@pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
+def test_axe_finds_nothing_on_the_small_pages(page: Page, stack: Any):
+    for path in ("/login", "/logout", "/account", "/account/keys", "/account/data"):
+        page.goto(f"{stack.url}{path}")
+        page.evaluate(AXE.read_text())
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two
+            assert found(page) == [], (path, scheme)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 390, path
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -26,6 +26,7 @@ def test_the_page_says_before_and_after_a_photo_what_is_left(stack: Stack, page:
 
 
 def test_a_key_is_made_used_and_revoked_on_the_page(stack: Stack, page: Page) -> None:
+    page.get_by_role("link", name="Account").click()
     page.get_by_role("link", name="API keys").click()
     page.get_by_label("Name").fill("laptop")
     page.get_by_role("button", name="Make a key").click()

@@ -28,11 +28,17 @@ async def erase_data(request: Request, wait: schemas.Wait = 0) -> Response:
     what you send meanwhile is erased too. An account itself stays. A visitor without one becomes
     a new visitor.
     """
+    is_erased, headers = await erase(request, wait)
+    body = {"state": "erased" if is_erased else "erasing"}
+    return json_response(body, 200 if is_erased else 202, headers)
+
+
+async def erase(request: Request, wait_s: float) -> tuple[bool, dict[str, str]]:
+    """Have all data of the request's user erased: whether they are after `wait_s`, and the headers
+    of the answer."""
     identity, erasures = identity_of(request), service_of(request).erasures
     is_visitor = identity.kind == "browser"
     await audit_of(request).record("data.erase", identity, identity.user)
     await erasures.request(identity.user, with_account=is_visitor)
-    is_erased = await erasures.wait(identity.user, wait)
-    headers = {"set-cookie": end_cookie()} if is_visitor else None
-    body = {"state": "erased" if is_erased else "erasing"}
-    return json_response(body, 200 if is_erased else 202, headers)
+    is_erased = await erasures.wait(identity.user, wait_s)
+    return is_erased, {"set-cookie": end_cookie()} if is_visitor else {}

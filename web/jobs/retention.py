@@ -20,6 +20,15 @@ def retention() -> Retention:
     }
 
 
+def kept_sentence() -> str:
+    """The same for people."""
+    kept = retention()
+    return (
+        f"Photos that you send are removed after {_duration(kept['uploads_s'])}, results after "
+        f"{_duration(kept['results_s'])}."
+    )
+
+
 def upload_life_s() -> int:
     """After so many seconds an upload is removed from S3, unless a job still waits for it."""
     return settings().upload_ttl_s
@@ -28,3 +37,11 @@ def upload_life_s() -> int:
 def result_life_s() -> int:
     """After so many seconds a result is removed, and the jobs that it has answered."""
     return settings().result_ttl_s
+
+
+def _duration(seconds: int) -> str:
+    """In words, such as `24 hours` or `7 days`."""
+    for name, length_s in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length_s:
+            return f"{round(seconds / length_s)} {name}"
+    return f"{seconds} seconds"

@@ -55,6 +55,11 @@ def own_origin(request: Request) -> str:
     return origin_at(host, server[0], settings().public_url) or refuse_host(host)
 
 
+def address_of(request: Request, path: str) -> str:
+    """The address of a page of this server, as others must know it."""
+    return f"{settings().public_url.rstrip('/') or own_origin(request)}{path}"
+
+
 def refuse_host(host: str) -> str:
     """Raises the BadInput that answers a request for an unknown host; never returns."""
     raise BadInput(

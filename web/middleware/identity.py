@@ -42,7 +42,7 @@ from web.text import shown
 HUB_TOKEN = b"x-hf-authorization"
 PAGE = "/ui/"
 ACCOUNT = "/account"
-KEYS = "/account/keys"
+ACCOUNT_PAGES = (ACCOUNT, f"{ACCOUNT}/keys", f"{ACCOUNT}/data")
 
 Kind = Literal["browser", "account", "key", "proxy", "oidc"]
 
@@ -222,7 +222,7 @@ class Identify:
             await storage_response(error, path)(scope, receive, send)
             return
         except JobError as error:
-            is_page = isinstance(error, NotSignedIn) and path in (PAGE, ACCOUNT, KEYS)
+            is_page = isinstance(error, NotSignedIn) and path in (PAGE, *ACCOUNT_PAGES)
             answer = RedirectResponse("/login", 303) if is_page else error_response(error)
             await answer(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The page of one's account: its password, and the browsers that are signed in."""
+"""The first part of one's account: its password, and the browsers that are signed in."""
 
 from datetime import UTC, datetime
 from html import escape
@@ -12,34 +12,38 @@ from web.accounts import Session, accounts_of
 from web.middleware import cookies
 from web.middleware.identity import Identity, identity_of
 from web.middleware.validation import OBJECT_ID, matches
-from web.page.html import alert, document, sentence
+from web.page.account_frame import framed
+from web.page.html import alert, sentence
+from web.page.leaving import leave, provider_address
 from web.sign_in import WrongPassword, client_in, sign_in_of
 
 router = APIRouter(prefix="/account", include_in_schema=False)
 
-PAGE = """<h1>{user}</h1><p>{about}</p>{alert}{password}
-<h2>Signed in on</h2><ul>{sessions}</ul>
-<form method="post" action="/account/sessions/end-all"><button>Sign out everywhere</button></form>
-<p><a href="/account/keys">API keys</a></p><p><a href="/ui/">Back to the photos</a></p>"""
+PART = "/account"
+
 PASSWORD = """<h2>Change the password</h2>
 <form method="post" action="/account/password">
 <input type="hidden" name="username" autocomplete="username" value="{user}">
 <label>Present password <input name="old" type="password" autocomplete="current-password" required>
 </label><label>New password <input name="new" type="password" autocomplete="new-password"
 minlength="8" maxlength="256" required></label><button>Change</button></form>"""
-SESSION = """<li><strong>{agent}</strong><br>{network} since {began}, last used {seen}{mark}
+SESSIONS = """<h2>Signed in on</h2><ul>{rows}</ul>
+<form method="post" action="/account/sessions/end-all">
+<button class="quiet">Sign out everywhere</button></form>"""
+SESSION = """<li><strong translate="no">{agent}</strong>{mark}<br>
+<span>{network} since {began}, last used {seen}</span>
 <form method="post" action="/account/sessions/end"><input type="hidden" name="id" value="{id}">
-<button>Sign out</button></form></li>"""
-BACK = '<p><a href="/ui/">Back to the photos</a></p>'
-DONE = "The password was changed. All other browsers are signed out."
+<button class="quiet">Sign out</button></form></li>"""
+VISITOR = """<p>A cookie in this browser is all that you are known by here.</p>
+<p>Whoever has an account finds the same photos on each device.</p>
+<p><a class="button" href="/login">Sign in</a></p>"""
+ELSEWHERE = "<p>You sign in elsewhere, and nothing of that is kept here.</p>"
+DONE = '<p role="status">The password was changed. All other browsers are signed out.</p>'
 
 
 @router.get("")
 async def show(request: Request) -> Response:
-    """The page; visitors of open mode are asked to sign in."""
-    identity = identity_of(request)
-    if identity.kind == "browser":
-        return RedirectResponse("/login", 303)
+    """The page."""
     return await _page(request, "")
 
 
@@ -58,7 +62,7 @@ async def change(
     except JobError as error:
         status = 422 if isinstance(error, WrongPassword) else error.status
         return await _page(request, sentence(error), status)
-    answer = document("account", f"<h1>{escape(identity.user)}</h1><p>{DONE}</p>{BACK}")
+    answer = framed(identity, PART, DONE)
     answer.headers.append("set-cookie", cookies.set_session(identity.user, token))
     return answer
 
@@ -69,15 +73,18 @@ async def end(request: Request, id: Annotated[str, Form()]) -> Response:
     identity = _signed_in(request)
     if not matches(OBJECT_ID, id):
         raise BadInput("this is not the id of a session", code="bad_request")
+    at_provider = await provider_address(request, identity)
     await accounts_of(request).end_session(identity.user, id)
-    return RedirectResponse("/account" if id != identity.session else "/login", 303)
+    return leave(at_provider) if id == identity.session else RedirectResponse("/account", 303)
 
 
 @router.post("/sessions/end-all")
 async def end_all(request: Request) -> Response:
     """Sign all browsers out, this one too."""
-    await accounts_of(request).end_sessions(_signed_in(request).user)
-    return RedirectResponse("/login", 303, {"set-cookie": cookies.end_cookie()})
+    identity = _signed_in(request)
+    at_provider = await provider_address(request, identity)
+    await accounts_of(request).end_sessions(identity.user)
+    return leave(at_provider)
 
 
 def _signed_in(request: Request) -> Identity:
@@ -90,16 +97,14 @@ def _signed_in(request: Request) -> Identity:
 
 async def _page(request: Request, message: str, status: int = 200) -> Response:
     identity = identity_of(request)
-    sessions = await accounts_of(request).sessions(identity.user)
-    user = escape(identity.user)
-    body = PAGE.format(
-        user=user,
-        about="Admin" if identity.role == "admin" else "User",
-        alert=alert(message),
-        password=PASSWORD.format(user=user) if identity.kind == "account" else "",
-        sessions="".join(_row(session, identity) for session in sessions),
-    )
-    return document("account", body, status)
+    if identity.kind == "browser":
+        return framed(identity, PART, VISITOR, status)
+    password = {"account": PASSWORD, "key": ""}.get(identity.kind, ELSEWHERE)
+    password = password.format(user=escape(identity.user))
+    begun = await accounts_of(request).sessions(identity.user)
+    rows = "".join(_row(session, identity) for session in begun)
+    sessions = SESSIONS.format(rows=rows) if rows else ""
+    return framed(identity, PART, f"{alert(message)}{password}{sessions}", status)
 
 
 def _row(session: Session, identity: Identity) -> str:
@@ -109,7 +114,7 @@ def _row(session: Session, identity: Identity) -> str:
         network=escape(session.network or "this machine"),
         began=_time(session.began_ms),
         seen=_time(session.seen_ms),
-        mark=" (this browser)" if session.id == identity.session else "",
+        mark=" <em>this browser</em>" if session.id == identity.session else "",
     )
 
 

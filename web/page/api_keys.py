@@ -15,7 +15,8 @@ from web.api_keys import DEFAULT_SCOPES, MOST_KEYS, SCOPES, ApiKey, api_keys_of,
 from web.middleware.identity import identity_of
 from web.middleware.scopes import check
 from web.middleware.validation import KEY_ID, is_text, matches
-from web.page.html import alert, document, sentence
+from web.page.account_frame import framed
+from web.page.html import alert, sentence
 
 router = APIRouter(prefix="/account/keys", include_in_schema=False)
 
@@ -25,17 +26,19 @@ MEANING = {
     "run": "hand in, cancel and delete work",
     "admin": "manage this account, its keys and its data",
 }
-PAGE = """<h1>API keys</h1><p>A program that sends a key acts as {user}.</p>{message}
-<h2>Make a key</h2><form method="post" action="/account/keys/add">
+PART = "/account/keys"
+PAGE = """{message}
+<h2>Make a key</h2><p>A program that sends it acts as you.</p>
+<form method="post" action="/account/keys/add">
 <label>Name <input name="name" maxlength="64" placeholder="what it is for"></label>
 <fieldset><legend>A program with it may</legend>{scopes}</fieldset>
 <label>It ends <select name="days">{days}</select></label><button>Make a key</button></form>
-<h2>Your keys</h2>{keys}<p><a href="/ui/">Back to the photos</a></p>"""
+<h2>Your keys</h2>{keys}"""
 MADE = """<div role="status"><p>Copy the new key now: it is not shown again.</p>
 <p><code>{secret}</code></p></div>"""
 KEY = """<li><strong>{name}</strong> <code>{prefix}</code><br>{scopes}; made {created},
 {used}{ends}<form method="post" action="/account/keys/revoke"><input type="hidden" name="id"
-value="{id}"><button aria-label="Revoke {name}">Revoke</button></form></li>"""
+value="{id}"><button class="quiet" aria-label="Revoke {name}">Revoke</button></form></li>"""
 
 
 @router.get("")
@@ -87,17 +90,16 @@ def _check(name: str, days: str, scopes: Sequence[str]) -> None:
 
 async def _page(request: Request, message: str, status: int = 200) -> Response:
     """`message` is HTML."""
-    user = identity_of(request).user
-    keys = await api_keys_of(request).of_user(user)
+    identity = identity_of(request)
+    keys = await api_keys_of(request).of_user(identity.user)
     rows = "".join(map(_row, keys))
     body = PAGE.format(
-        user=escape(user),
         message=message,
         scopes="".join(map(_choice, ("read", "run", "admin"))),
         days="".join(map(_days, (*DAYS, None))),
         keys=f"<ul>{rows}</ul>" if keys else "<p>You have none.</p>",
     )
-    return document("API keys", body, status)
+    return framed(identity, PART, body, status)
 
 
 def _choice(scope: str) -> str:

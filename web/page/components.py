@@ -3,7 +3,7 @@
 import gradio as gr
 
 from tasks.settings import settings
-from web.jobs.retention import retention
+from web.jobs.retention import kept_sentence
 
 PAGE = "/static/page.js"
 """The module with one `mount...` function per mount point."""
@@ -40,11 +40,7 @@ def history() -> gr.HTML:
 
 def privacy() -> gr.HTML:
     """How long photos and results are kept, and what one can do about one's data."""
-    kept = retention()
-    line = (
-        f"Photos that you send are removed after {_duration(kept['uploads_s'])}, results after "
-        f"{_duration(kept['results_s'])}."
-    )
+    line = kept_sentence()
     return gr.HTML(
         value="",
         html_template=f'<p class="pm-privacy">{line} <a href="/api/v1/me/export" download>Download '
@@ -54,14 +50,6 @@ def privacy() -> gr.HTML:
         apply_default_css=False,
         elem_id="pm-privacy",
     )
-
-
-def _duration(seconds: int) -> str:
-    """In words, such as `24 hours` or `7 days`."""
-    for name, length_s in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length_s:
-            return f"{round(seconds / length_s)} {name}"
-    return f"{seconds} seconds"
 
 
 def _mount_point(name: str, call: str) -> gr.HTML:

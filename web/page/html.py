@@ -13,7 +13,11 @@ HEAD = (
     '<meta name="viewport" content="width=device-width"><title>Pixelmill: {title}</title>'
     '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
     '<link rel="stylesheet" href="/static/colours.css">'
-    '<link rel="stylesheet" href="/static/{style}.css"><main>'
+    '<link rel="stylesheet" href="/static/{style}.css">'
+)
+BRAND = (
+    '<header><a href="/ui/"><img src="/static/icon.svg" alt="" width="32" height="32">'
+    '<span translate="no">Pixelmill</span></a></header>'
 )
 
 
@@ -31,7 +35,8 @@ def document(
     in an element with `translate="no"`.
     """
     head = HEAD.format(tag=words.tag(), title=escape(t(title)), style=style)
-    text = f"{head}{translated(body)}{_switch()}</main></html>"
+    brand = BRAND if style == "login" else ""
+    text = f"{head}{brand}<main>{translated(body)}{_switch()}</main></html>"
     return HTMLResponse(text, status, {"cache-control": "no-store", **(headers or {})})
 
 

@@ -17,26 +17,27 @@ from web.middleware.page_routes import LOGIN
 from web.middleware.validation import HEAD, MAX_PASSWORD, USER, is_text, matches
 from web.new_passwords import WeakPassword
 from web.page.html import alert, document, sentence
+from web.page.leaving import leave, provider_address
 from web.sign_in import FirstPassword, client_in, sign_in_of
 
 router = APIRouter(include_in_schema=False)
 
-FORM = """<h1>Pixelmill</h1>{alert}
+FORM = """<h1>Sign in</h1>{alert}
 <form method="post"><label>Name <input name="user" autocomplete="username" required autofocus
 autocapitalize="none" spellcheck="false"></label><label>Password <input name="password"
 type="password" autocomplete="current-password" required></label><button>Sign in</button></form>"""
 BODIES = {
-    "oidc": '<h1>Pixelmill</h1><p><a class="button" href="/login/start">Sign in</a></p>',
-    "proxy": "<h1>Pixelmill</h1><p>The proxy of this installation signs you in. "
+    "oidc": '<h1>Sign in</h1><p><a class="button" href="/login/start">Sign in</a></p>',
+    "proxy": "<h1>Sign in</h1><p>The proxy of this installation signs you in. "
     "Open its address.</p>",
 }
 """Of the modes in which no password is asked for here."""
-CHOOSE = """<h1>Pixelmill</h1><p>Choose a password of your own.</p>{alert}
+CHOOSE = """<h1>Choose a password of your own</h1>{alert}
 <form method="post" action="/login/first"><input type="hidden" name="username"
 autocomplete="username" value="{user}"><input type="hidden" name="proof" value="{proof}">
 <label>New password <input name="new" type="password" autocomplete="new-password" minlength="8"
 maxlength="256" required autofocus></label><button>Sign in</button></form>"""
-SIGN_OUT = """<h1>Pixelmill</h1><form method="post"><button>Sign out</button></form>"""
+SIGN_OUT = """<h1>Sign out</h1><form method="post"><button>Sign out</button></form>"""
 
 
 @router.get("/login")
@@ -91,14 +92,15 @@ async def ask() -> Response:
 
 @router.post("/logout")
 async def sign_out(request: Request) -> Response:
-    """End the session, delete the cookie and redirect to the sign-in form."""
+    """End the session here, and at an OpenID provider."""
     try:
         identity, _ = await identities_of(request).resolve(request.scope)
     except NotSignedIn:
         identity = None
+    at_provider = await provider_address(request, identity)
     if identity and identity.session:
         await accounts_of(request).end_session(identity.user, identity.session)
-    return RedirectResponse("/login", 303, {"set-cookie": cookies.end_cookie()})
+    return leave(at_provider)
 
 
 def _signed_in(user: str, token: str) -> Response:

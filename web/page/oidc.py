@@ -4,9 +4,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from tasks.errors import BadInput, JobError
-from tasks.settings import settings
 from web.middleware import cookies
-from web.middleware.hosts import own_origin
+from web.middleware.hosts import address_of
 from web.middleware.validation import HEAD
 from web.oidc import CALLBACK, failed, oidc_of
 from web.page.html import alert, document, sentence
@@ -19,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 async def start(request: Request) -> Response:
     """Send the browser to the provider."""
     try:
-        url, state = await oidc_of(request).begin(_callback(request))
+        url, state = await oidc_of(request).begin(address_of(request, CALLBACK))
     except JobError as error:
         return refusal(error)
     return RedirectResponse(url, 303, {"set-cookie": cookies.set_oidc(state)})
@@ -32,7 +31,7 @@ async def finish(request: Request, state: str = "", code: str = "", error: str =
         _check_browser(request, state)
         if error or not code:
             raise failed()
-        person = await oidc_of(request).finish(_callback(request), state, code)
+        person = await oidc_of(request).finish(address_of(request, CALLBACK), state, code)
         token = await sign_in_of(request).by_provider(person, client_in(request))
     except JobError as failure:
         return refusal(failure)
@@ -44,7 +43,7 @@ async def finish(request: Request, state: str = "", code: str = "", error: str =
 def refusal(error: JobError) -> Response:
     """Why nobody was signed in, and a way to try again."""
     again = '<p><a class="button" href="/login/start">Sign in</a></p>'
-    return document("sign in", f"<h1>Pixelmill</h1>{alert(sentence(error))}{again}", error.status)
+    return document("sign in", f"<h1>Sign in</h1>{alert(sentence(error))}{again}", error.status)
 
 
 def _check_browser(request: Request, state: str) -> None:
@@ -57,7 +56,3 @@ def _check_browser(request: Request, state: str) -> None:
             status=400,
             hint="Sign in again.",
         )
-
-
-def _callback(request: Request) -> str:
-    return f"{settings().public_url.rstrip('/') or own_origin(request)}{CALLBACK}"

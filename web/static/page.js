@@ -18,7 +18,7 @@ export function mountHeader(element) {
   root.append(
     make(`<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
       <div class="views" role="group" aria-label="Views"><button type="button" data-view="photos">Photos</button><button type="button" data-view="history">History</button></div>
-      <nav><a href="/account/keys">API keys</a><a href="/docs">API</a><span class="languages"></span><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
+      <nav><a class="account" href="/account">Account</a><a href="/docs">API</a><span class="languages"></span><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
   );
   root.querySelector(".languages").append(...otherLanguages());
   const stored = localStorage.getItem(THEME);
@@ -28,6 +28,15 @@ export function mountHeader(element) {
     const theme = document.body.classList.toggle("dark") ? "dark" : "light";
     localStorage.setItem(THEME, theme);
   };
+}
+
+/** The name of who has signed in, and the way out; visitors have neither. */
+function showUser({ user, kind }) {
+  const link = document.querySelector(".pm-header .account");
+  if (kind === "browser" || link.textContent === user) return;
+  link.textContent = user;
+  link.translate = false;
+  if (kind !== "proxy") link.after(make(`<form method="post" action="/logout"><button>Sign out</button></form>`));
 }
 
 /** Links to the page in the other languages; photos and results are still there then. */
@@ -117,7 +126,7 @@ export function mountRunBar(element) {
       Else large photos (above 2048 px or 1 MB) go as a smaller copy, which is faster. Files have the full size either way.</span></label>`),
     make(`<p class="note plan" role="status"></p>`),
   );
-  mountQuota(root);
+  mountQuota(root, showUser);
   const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
   root.querySelector("[data-run=one]").onclick = () => runBeside(state.current);
   all.onclick = () => {

@@ -8,13 +8,15 @@ import { t } from "./words.js";
 const MIB = 2 ** 20;
 const PAUSE_MS = 1000; // many photos at a time ask once
 
-export function mountQuota(root) {
+/** `onMe` hears who this browser is to the server. */
+export function mountQuota(root, onMe) {
   const line = make(`<p class="quota" role="status" hidden></p>`);
   root.append(line);
   let [timer, phases] = [0, ""];
   const show = async () => {
-    const { limits } = await call("GET", "/me");
-    line.textContent = sentence(limits);
+    const me = await call("GET", "/me");
+    onMe(me);
+    line.textContent = sentence(me.limits);
     line.hidden = !line.textContent;
   };
   const later = () => {
