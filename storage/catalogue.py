@@ -87,6 +87,8 @@ class ModelCard(TypedDict):
     """Digest of its code."""
     licence: str
     intended_use: str
+    texts: NotRequired[Mapping[str, Mapping[str, str]]]
+    """Language -> English -> text."""
     fallback: str | None
     """The model that takes over where this one finds no memory."""
     decode: str

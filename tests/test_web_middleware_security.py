@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -450,8 +451,37 @@ def test_every_answer_has_the_security_headers(stack: Stack, visitor: httpx.Clie
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["referrer-policy"] == "same-origin", path
         assert headers["x-frame-options"] == "DENY", path
+        assert headers["cross-origin-opener-policy"] == "same-origin", path
+        is_picture = "X-Amz" in path or path.startswith("/pixelmill/")
+        own = "cross-origin" if is_picture else "same-origin"
+        assert headers["cross-origin-resource-policy"] == own, path
+        camera = "camera=(self)" if path.startswith("/ui") else "camera=()"
+        assert headers["permissions-policy"].startswith(camera), path
+        assert "'unsafe-inline'" not in scripts_of(headers["content-security-policy"]), path
         assert len(headers.get_list("x-content-type-options")) == 1, path
     assert "sandbox" in visitor.get(picture).headers["content-security-policy"]
+
+
+def scripts_of(policy: str) -> str:
+    """Where scripts may come from."""
+    directives = dict(part.strip().partition(" ")[::2] for part in policy.split(";"))
+    return directives.get("script-src", directives["default-src"])
+
+
+def test_inline_scripts_of_the_page_run_by_a_nonce_that_no_other_answer_has(
+    visitor: httpx.Client,
+) -> None:
+    pages = [visitor.get("/ui/") for _ in range(2)]
+
+    nonces = [
+        re.findall(r"'nonce-([\w-]{22})'", page.headers["content-security-policy"])
+        for page in pages
+    ]
+    assert nonces[0] != nonces[1]
+    for page, [nonce] in zip(pages, nonces, strict=True):
+        assert set(re.findall(r"<script[^>]*", page.text)) and all(
+            f'nonce="{nonce}"' in tag for tag in re.findall(r"<script[^>]*", page.text)
+        )
 
 
 def test_the_description_runs_no_script_from_elsewhere(visitor: httpx.Client) -> None:
@@ -461,7 +491,7 @@ def test_the_description_runs_no_script_from_elsewhere(visitor: httpx.Client) ->
     assert "script-src 'self';" in page.headers["content-security-policy"]
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css"):
         assert visitor.get(f"/docs/assets/{asset}").status_code == 200
-    assert "openapi.json" in visitor.get("/docs/start.js").text
+    assert "openapi.json" in visitor.get("/static/docs/start.js").text
 
 
 # Addresses

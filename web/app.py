@@ -73,6 +73,7 @@ from web.page.programs import routes as programs
 from web.page.system import routes as system_page
 from web.s3_proxy import S3Proxy
 from web.sign_in import SignIn
+from web.words import language
 
 DESCRIPTION = """Send a photo, get a cut-out, boxes or labels.
 
@@ -175,7 +176,7 @@ def _make_page(service: JobService) -> FastAPI:
         from web.page.programs import description
 
     async def list_models() -> list[responses.ModelBody]:
-        return responses.models(await service.catalogue.get())
+        return responses.models(await service.catalogue.get(), language.get())
 
     mounted = ui.mount(FastAPI(openapi_url=None), list_models, page_user)
     description.describe()  # takes long enough to be noticed by requests

@@ -23,6 +23,11 @@ can_be_asked_again: ContextVar[bool] = ContextVar("can_be_asked_again", default=
 _VALUE = re.compile(r"\{(\w*)\}")
 _TEXT_NODE = re.compile(r"(<[^>]*>)([^<]*[^<\s][^<]*)")
 _ATTRIBUTE = re.compile(r'\b(aria-label|title|alt|placeholder)="([^"]+)"')
+_NUMBER, _ANY = r"([\d.,]+)", "(.+?)"
+_NUMBERS = frozenset({"count", "done", "percent", "seconds", "status"})
+"""Names of values that are nothing else."""
+_LEAST_LETTERS = 3
+"""Of a text with values that is recognised by its other words."""
 _KEPT = 'translate="no"'
 
 
@@ -73,7 +78,8 @@ def _found(text: str) -> str:
 def _sentence(text: str) -> str:
     for pattern, names, translation in _sentences(language.get()):
         if match := pattern.fullmatch(text):
-            return _filled(translation, dict(zip(names, match.groups(), strict=True)))
+            values = map(_found, match.groups())
+            return _filled(translation, dict(zip(names, values, strict=True)))
     return text
 
 
@@ -93,12 +99,17 @@ def _catalogue(code: str) -> Mapping[str, Any]:
 def _sentences(code: str) -> tuple[tuple[re.Pattern[str], list[str], str], ...]:
     """Texts with values as patterns, the longest first: a short one may fit into a longer one."""
     texts: Mapping[str, str] = _catalogue(code).get("texts", {})
-    templates = sorted(filter(_VALUE.search, texts), key=len, reverse=True)
-    return tuple(
-        (
-            re.compile("(.+?)".join(map(re.escape, _VALUE.sub("\0", text).split("\0"))), re.DOTALL),
-            _VALUE.findall(text),
-            texts[text],
-        )
-        for text in templates
-    )
+    templates = sorted(filter(_is_sentence, texts), key=len, reverse=True)
+    return tuple((_pattern(text), _VALUE.findall(text), texts[text]) for text in templates)
+
+
+def _is_sentence(text: str) -> bool:
+    letters = re.findall("[A-Za-z]", _VALUE.sub("", text))
+    return _VALUE.search(text) is not None and len(letters) >= _LEAST_LETTERS
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    first, *others = _VALUE.split(text)  # by turns: what is between values, and their names
+    pairs = zip(others[::2], others[1::2], strict=True)
+    values = (f"{_NUMBER if name in _NUMBERS else _ANY}{re.escape(rest)}" for name, rest in pairs)
+    return re.compile(re.escape(first) + "".join(values), re.DOTALL)

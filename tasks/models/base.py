@@ -150,6 +150,10 @@ class Model:
     licence: str = "unknown"
     """Of the code and the weights."""
     intended_use: str = ""
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The model's own texts in other languages: language -> English -> text. Of the title, the use,
+    the titles and descriptions of parameters, the names of choices as the form shows them (`fast`
+    is `Fast` there), and labels. What is missing is shown in English."""
     fallback: str | None = None
     """Model to fall back to when the device is too small. It must take the same arrays."""
     shrinks: bool = False

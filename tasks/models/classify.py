@@ -135,4 +135,16 @@ MODEL = Model(
     licence="Apache-2.0",
     intended_use="Names the main thing in a photo, out of ImageNet's 1000 classes: animals, tools, "
     "food, vehicles. It knows no other classes, so it also names what it has never seen.",
+    texts={
+        "zh": {
+            "Classification": "图像分类",
+            "Names the main thing in a photo, out of ImageNet's 1000 classes: animals, tools, "
+            "food, vehicles. It knows no other classes, so it also names what it has never seen.": (
+                "识别照片中的主要事物，属于 ImageNet 的 1000 个类别：动物、工具、食物、车辆等。"
+                "它不认识其他类别，因此没见过的东西也会被归入其中。"
+            ),
+            "Labels": "标签数量",
+            "How many labels, the most likely first.": "返回多少个标签，最可能的排在前面。",
+        }
+    },
 )

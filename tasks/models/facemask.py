@@ -281,4 +281,15 @@ MODEL = Model(
     licence="MIT (detector), Apache-2.0 (classifier)",
     intended_use="Shows where faces are and whether each wears a face mask, to count or to remind. "
     "It recognises nobody. Not for decisions about a person that nobody has checked.",
+    texts={
+        "zh": {
+            "Face masks": "口罩检测",
+            "Shows where faces are and whether each wears a face mask, to count or to remind. It "
+            "recognises nobody. Not for decisions about a person that nobody has checked.": "标出"
+            "人脸的位置以及是否佩戴口罩，用于计数或提醒。它不识别身份。未经人工核实，不得用于对个人"
+            "作出决定。",
+            "facemask": "戴口罩",
+            "no facemask": "未戴口罩",
+        }
+    },
 )

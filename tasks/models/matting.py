@@ -170,4 +170,24 @@ MODEL = Model(
     licence="Apache-2.0",
     intended_use="Cuts one clear subject (a person, an animal, a thing) out of a photo. It finds "
     "what stands out; it does not separate glass or smoke.",
+    texts={
+        "zh": {
+            "Background removal": "背景移除",
+            "Cuts one clear subject (a person, an animal, a thing) out of a photo. It finds what "
+            "stands out; it does not separate glass or smoke.": "从照片中抠出一个清晰的主体（人、"
+            "动物或物品）。它识别画面中突出的部分，不处理玻璃和烟雾。",
+            "Network": "网络",
+            "Fast": "快速",
+            "Quality": "高质量",
+            "Quality: a network 39 times as large and several times slower.": "高质量：网络大 39 "
+            "倍，耗时为数倍。",
+            "Sharp edges": "锐利边缘",
+            "Follow the photo's edges and hairs. Off: a softer outline.": "贴合照片中的边缘和发丝。"
+            "关闭后轮廓较柔和。",
+            "Remove haze": "清除残影",
+            "Remove faint leftovers away from the subject, but keep what has its colours. Off: "
+            "keep everything that was found.": "清除主体之外的淡淡残留，保留与主体颜色相同的部分。"
+            "关闭后保留识别到的全部内容。",
+        }
+    },
 )

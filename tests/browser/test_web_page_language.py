@@ -27,3 +27,17 @@ def test_the_switch_puts_the_page_into_chinese_keeps_photos_and_is_remembered(
     assert page.evaluate("document.documentElement.lang") == "zh-Hans"
     page.goto(f"{stack.url}/ui/")
     expect(page.get_by_role("link", name="English")).to_be_visible()
+
+
+def test_what_the_server_says_is_in_the_language_of_the_page(page: Page, stack: Stack) -> None:
+    page.goto(f"{stack.url}/ui/?lang=zh")
+    page.wait_for_selector(".pm-chooser :checked")
+    expect(page.get_by_text("背景移除")).to_be_visible()
+    expect(page.get_by_label("锐利边缘")).to_be_checked()
+
+    pick(page, {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"This is no photo. " * 9})
+
+    expect(page.locator(".bench .error")).to_contain_text("这个文件不是可以读取的照片。")
+    page.goto(f"{stack.url}/login")
+    expect(page.get_by_role("button", name="登录")).to_be_visible()
+    assert page.locator("html").get_attribute("lang") == "zh-Hans"

@@ -1,6 +1,8 @@
 """Models: what live workers can do."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from web.api import responses, schemas
@@ -11,7 +13,12 @@ router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
 
 @router.get("/models", responses={200: {"model": schemas.Models}, **schemas.FAILURES})
-async def list_models(request: Request) -> Response:
+async def list_models(
+    request: Request,
+    lang: Annotated[
+        str, Query(pattern="^([a-z]{2,3})?$", description="Adds the models' texts in a language.")
+    ] = "",
+) -> Response:
     """What live workers can do."""
     catalogue = await service_of(request).catalogue.get()
-    return json_response({"models": responses.models(catalogue)})
+    return json_response({"models": responses.models(catalogue, lang)})

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from tasks.settings import settings
+from web.api import examples
 from web.middleware.cookies import cookie_name
 
 Document = dict[str, Any]
@@ -72,7 +73,23 @@ def _completed(document: Document) -> Document:
         if not path.startswith("/api/"):
             operation["security"] = []  # a link shows its picture to everybody
         _complete_parameters(operation)
+        _add_failures(path, responses)
+    for name, example in examples.SCHEMAS.items():
+        document["components"]["schemas"][name]["example"] = example
     return document
+
+
+def _add_failures(path: str, responses: Document) -> None:
+    """An example of each error."""
+    for status, response in responses.items():
+        media = response.get("content", {}).get("application/json", {})
+        example = examples.failure(path, status)
+        if example and media.get("schema") == _FAILURE["application/json"]["schema"]:
+            # A new one, as _FAILURE is shared.
+            response["content"] = {
+                **response["content"],
+                "application/json": {**media, "example": example},
+            }
 
 
 def _add_security(document: Document) -> None:

@@ -106,6 +106,7 @@ class ModelBody(TypedDict):
     ms_per_image: float
     weights: str
     weights_bytes: int
+    texts: NotRequired[Mapping[str, str]]
 
 
 async def answer(request: Request, snapshot: Snapshot, wait_s: float) -> Response:
@@ -170,13 +171,17 @@ def job_response(body: JobBody, snapshot: Snapshot, headers: Mapping[str, str]) 
     return json_response(body, status, {**headers, **(retry_after(status) or {})})
 
 
-def models(catalogue: Catalogue) -> list[ModelBody]:
-    """Every model that was served not long ago, and whether live workers serve it."""
-    return [
-        _model(card, catalogue)
-        for card in catalogue.models.values()
-        if not catalogue.is_forgotten(gpu_queue(card["name"]))
-    ]
+def models(catalogue: Catalogue, language: str = "") -> list[ModelBody]:
+    """Every model that was served not long ago, and whether live workers serve it. With a language,
+    its texts in that."""
+    bodies: list[ModelBody] = []
+    for card in catalogue.models.values():
+        if not catalogue.is_forgotten(gpu_queue(card["name"])):
+            body = _model(card, catalogue)
+            if language:
+                body["texts"] = card.get("texts", {}).get(language, {})
+            bodies.append(body)
+    return bodies
 
 
 def _model(card: ModelCard, catalogue: Catalogue) -> ModelBody:

@@ -267,6 +267,11 @@ class ModelCard(BaseModel):
     ms_per_image: float
     weights: str
     weights_bytes: int
+    texts: dict[str, str] = Field(
+        default={},
+        description="With `lang`: the model's texts in that language, by their English. What has "
+        "none is shown in English.",
+    )
 
 
 class Models(BaseModel):

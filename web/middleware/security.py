@@ -5,7 +5,9 @@ of a request matches the patterns in validation.py, its host is one of this serv
 caused by a page of another site.
 """
 
+import secrets
 from collections.abc import Awaitable, Iterable
+from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,17 +23,19 @@ from web.middleware.hosts import SAFE_METHODS, is_authorised, is_foreign, origin
 
 PROBES = frozenset({"/healthz", "/readyz", "/metrics", "/metrics/workers"})
 """Monitoring systems ask these with any Host or none; they start no work and sign no URLs."""
-
+NONCE = b"[nonce]"
+"""Stands in the page's policy where each answer has one of its own."""
 _ALL_PAGES = "frame-ancestors 'none'; form-action 'self'"
 _BARE = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "default-src 'self'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:{objects}; "
     "font-src 'self' data:; connect-src 'self' data: blob:{objects}; worker-src 'self' blob:; "
     f"object-src 'none'; frame-src 'none'; base-uri 'self'; {_ALL_PAGES}"
 )
-"""For Gradio's page, which has a `base` of its own, and runs inline scripts and code from its
-configuration (`js_on_load`)."""
+"""For Gradio's page. What it forces on us: `unsafe-eval`, as it runs code from its configuration
+(`js_on_load`, `js=`); inline styles, which its components write; a `base` of its own. Its inline
+scripts have a nonce (web/page/gradio_template.py), so no other inline script runs."""
 DOCS_POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     f"img-src 'self' data:; object-src 'none'; base-uri 'none'; {_ALL_PAGES}"
@@ -50,6 +54,13 @@ _KINDS = {
     "login": "form", "logout": "form", "account": "form", "system": "system",
 }  # fmt: skip
 """First word of a path -> which policy it gets."""
+_NO_DEVICES = "geolocation=(), microphone=(), payment=(), usb=(), display-capture=()"
+_PERMISSIONS = {"page": f"camera=(self), {_NO_DEVICES}"}
+"""Kind -> what scripts may ask the browser for: the page takes photos by the camera."""
+_ANYWHERE = frozenset({"object"})
+"""Kinds that other sites may show: a link to a picture, and addresses that were signed."""
+script_nonce: ContextVar[str] = ContextVar("script_nonce", default="")
+"""What the inline scripts of this answer bear."""
 HSTS = "max-age=31536000; includeSubDomains"
 
 
@@ -71,7 +82,9 @@ class Security:
             await self.app(scope, receive, send)
             return
         scope = adapted(scope)
-        send = _with_headers(send, self._security_headers[self._kind(scope["path"])])
+        kind = self._kind(scope["path"])
+        headers = self._security_headers[kind]
+        send = _with_headers(send, _with_nonce(headers) if kind == "page" else headers)
         try:
             self._check(scope)
         except JobError as error:
@@ -144,10 +157,17 @@ def _with_headers(send: Send, headers: Iterable[tuple[bytes, bytes]]) -> Send:
     return with_headers
 
 
+def _with_nonce(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of one answer of the page, whose scripts bear a nonce of their own."""
+    nonce = secrets.token_urlsafe(16)
+    script_nonce.set(nonce)
+    return [(name, value.replace(NONCE, nonce.encode())) for name, value in headers]
+
+
 def _headers_by_kind() -> dict[str, list[tuple[bytes, bytes]]]:
     objects = f" {settings().s3_public_url.rstrip('/')}" if settings().s3_public_url else ""
     policies = {
-        "page": PAGE_POLICY.format(objects=objects),
+        "page": PAGE_POLICY.format(objects=objects, nonce=NONCE.decode()),
         "docs": DOCS_POLICY,
         "form": FORM_POLICY,
         "system": SYSTEM_POLICY,
@@ -155,12 +175,15 @@ def _headers_by_kind() -> dict[str, list[tuple[bytes, bytes]]]:
         "object": OBJECT_POLICY,
         "api": API_POLICY,
     }
-    return {kind: _headers(policy) for kind, policy in policies.items()}
+    return {kind: _headers(kind, policy) for kind, policy in policies.items()}
 
 
-def _headers(policy: str) -> list[tuple[bytes, bytes]]:
+def _headers(kind: str, policy: str) -> list[tuple[bytes, bytes]]:
     headers = {
         "content-security-policy": policy,
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "cross-origin" if kind in _ANYWHERE else "same-origin",
+        "permissions-policy": _PERMISSIONS.get(kind, f"camera=(), {_NO_DEVICES}"),
         "referrer-policy": "same-origin",
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",

@@ -8,6 +8,7 @@ from web.jobs.retention import kept_sentence
 PAGE = "/static/page.js"
 """The module with one `mount...` function per mount point."""
 _ERASE = """
+import("/static/words.js").then(({ translated }) => translated(element));
 const [button, status] = element.querySelectorAll("button, [role=status]");
 button.onclick = () => import("/static/data/erase.js").then((page) => page.erase(button, status));
 """

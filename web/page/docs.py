@@ -13,18 +13,11 @@ PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Pixelmill: API</title>
 <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="{ASSETS}/swagger-ui.css">
+<link rel="stylesheet" href="/static/docs/docs.css">
+<p class="back"><a href="/ui/">Pixelmill</a></p>
 <div id="swagger-ui"></div>
 <script src="{ASSETS}/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script></html>"""
-START = """SwaggerUIBundle({
-  url: "/openapi.json",
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  tryItOutEnabled: true,
-  validatorUrl: null, // by default Swagger UI loads a badge from another site
-});
-"""
-"""A file of its own, since the content security policy of the page forbids inline scripts."""
+<script type="module" src="/static/docs/start.js"></script></html>"""
 
 
 def add_docs(app: FastAPI) -> None:
@@ -36,7 +29,3 @@ def add_docs(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
         return HTMLResponse(PAGE)
-
-    @app.get("/docs/start.js", include_in_schema=False)
-    async def start() -> Response:
-        return Response(START, media_type="text/javascript")

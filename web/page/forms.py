@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from math import floor, log10
 from typing import Any, Literal
@@ -10,8 +10,11 @@ from typing import Any, Literal
 import gradio as gr
 from gradio.components import Component
 
+from web.words import t
+
 Kind = Literal["checkbox", "slider", "number", "choice", "colour", "text", "json"]
 
+NO_TEXTS: Mapping[str, str] = {}
 RADIO_CHOICES = 4
 """Up to this many choices are radio buttons; more become a drop-down."""
 SLIDER_STEPS = 100
@@ -40,8 +43,10 @@ class Field:
         return len(self.choices) == 1 and self.default == self.choices[0][1]
 
 
-def fields(schema: Mapping[str, Any]) -> list[Field]:
+def fields(schema: Mapping[str, Any], texts: Mapping[str, str] = NO_TEXTS) -> list[Field]:
     """The fields of a JSON schema of an object (pydantic's `model_json_schema`), in its order.
+
+    `texts`: the texts of the model in the language of the page, by their English.
 
     Without those that are `x-in-viewer`: they are for programs. The page lays the whole matte over
     the person's own photo, so a cropped or shrunk one would lie across it.
@@ -49,7 +54,25 @@ def fields(schema: Mapping[str, Any]) -> list[Field]:
     definitions = schema.get("$defs", {})
     properties = schema.get("properties", {})
     shown = {name: prop for name, prop in properties.items() if not prop.get("x-in-viewer")}
-    return [_field(name, _resolve(prop, definitions)) for name, prop in shown.items()]
+    plain = [_field(name, _resolve(prop, definitions)) for name, prop in shown.items()]
+    return [_in_language(field, texts) for field in plain]
+
+
+def _in_language(field: Field, texts: Mapping[str, str]) -> Field:
+    return replace(
+        field,
+        label=_said(field.label, texts),
+        info=field.info and _said(field.info, texts),
+        choices=tuple((_said(text, texts), value) for text, value in field.choices),
+    )
+
+
+def _said(text: str, texts: Mapping[str, str]) -> str:
+    """A text of a model in the page's language; a worker may have added a sentence of ours."""
+    for english, own in texts.items():
+        if text == english or text.startswith(f"{english} "):
+            return f"{own} {t(text[len(english) + 1 :])}".strip()
+    return text
 
 
 def component(field: Field) -> Component:

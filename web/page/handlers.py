@@ -1,8 +1,7 @@
 """The one thing that the page asks of Python: to draw the form of the chosen model."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
 import anyio.from_thread
 import gradio as gr
@@ -11,6 +10,7 @@ from gradio.components import Component
 
 from web.api.responses import ModelBody
 from web.page import forms
+from web.words import t
 
 log = structlog.get_logger()
 
@@ -22,21 +22,21 @@ def form(models: Models) -> Callable[[str | None], None]:
     """The function for `gr.render`: draws the fields of the model with the given name."""
 
     def draw(name: str | None) -> None:
-        schema = _schema(models, name)
-        if schema is None:
-            gr.Markdown("The options of this model cannot be shown right now. Reload the page.")
+        model = _model(models, name)
+        if model is None:
+            gr.Markdown(t("The options of this model cannot be shown right now. Reload the page."))
             return
-        fields = forms.fields(schema)
+        fields = forms.fields(model["params"], model.get("texts", {}))
         drawn = [(field, forms.component(field)) for field in fields]
         if not drawn:
-            gr.Markdown("This model has no options.")
+            gr.Markdown(t("This model has no options."))
         _bind(name, [pair for pair in drawn if not pair[0].is_fixed])
 
     return draw
 
 
-def _schema(models: Models, name: str | None) -> Mapping[str, Any] | None:
-    """The JSON schema of a model's parameters, or None. Runs in one of Gradio's worker threads."""
+def _model(models: Models, name: str | None) -> ModelBody | None:
+    """The model of this name, or None. Runs in one of Gradio's worker threads."""
 
     async def listing() -> Sequence[ModelBody]:
         return await models()
@@ -46,7 +46,7 @@ def _schema(models: Models, name: str | None) -> Mapping[str, Any] | None:
     except Exception:
         log.exception("models not listed")  # whatever the reason, the page must be drawn
         return None
-    return next((model["params"] for model in listed if model["name"] == name), None)
+    return next((model for model in listed if model["name"] == name), None)
 
 
 def _bind(name: str | None, drawn: Sequence[tuple[forms.Field, Component]]) -> None:

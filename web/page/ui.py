@@ -7,7 +7,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 
 from tasks.settings import settings
-from web.page import components, handlers
+from web.page import components, gradio_template, handlers
 
 PATH = "/ui"
 STATIC = Path(__file__).parents[1] / "static"
@@ -23,6 +23,7 @@ def mount(
     user_of: Callable[[Request], str | None],
 ) -> FastAPI:
     """Mount the page at /ui. It answers 401 if `user_of` returns None, except in open mode."""
+    gradio_template.prepare()
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         page(models),

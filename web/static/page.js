@@ -2,6 +2,7 @@
 
 import { listModels } from "./api.js";
 import { runBeside } from "./items.js";
+import { offerShortcuts } from "./keys.js";
 import { mountQuota } from "./quota.js";
 import { changed, chooseModel, gathered, make, modelNamed, onChange, staleItems, state } from "./state.js";
 import { language, LANGUAGES, learn, t } from "./words.js";
@@ -18,13 +19,14 @@ export function mountHeader(element) {
   root.append(
     make(`<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
       <div class="views" role="group" aria-label="Views"><button type="button" data-view="photos">Photos</button><button type="button" data-view="history">History</button></div>
-      <nav><a class="account" href="/account">Account</a><a href="/docs">API</a><span class="languages"></span><button type="button" aria-label="Switch between light and dark">◐</button></nav></header>`),
+      <nav><a class="account" href="/account">Account</a><a href="/docs">API</a><span class="languages"></span><button type="button" class="keys">?</button><button type="button" class="theme" aria-label="Switch between light and dark">◐</button></nav></header>`),
   );
   root.querySelector(".languages").append(...otherLanguages());
+  offerShortcuts(root.querySelector(".keys"), () => document.querySelector(".drop input"));
   const stored = localStorage.getItem(THEME);
   if (stored) document.body.classList.toggle("dark", stored === "dark");
   root.querySelector(".views").onclick = ({ target }) => target.dataset.view && (location.hash = target.dataset.view);
-  root.querySelector("nav button").onclick = () => {
+  root.querySelector(".theme").onclick = () => {
     const theme = document.body.classList.toggle("dark") ? "dark" : "light";
     localStorage.setItem(THEME, theme);
   };

@@ -25,7 +25,7 @@ export function sentence(item) {
     case "uploading":
       return t("Sending {percent} of {size}", { percent: percent(details.fraction), size: bytes(details.total) });
     case "retrying":
-      return `${details.error.message} ${t("Trying again in {count} s", { count: Math.ceil(details.seconds) })}`;
+      return [details.error.message, t("Trying again in {count} s", { count: Math.ceil(details.seconds) })].join(" ");
     case "queued":
       return `${t("In the queue")}${ahead(job)}${rest(job)}`;
     case "preprocessing":

@@ -3,7 +3,7 @@
 import { takeFiles } from "./intake.js";
 import { add, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
-import { gathered, isBusy, lookParams, make, modelNamed, onChange, request, state } from "./state.js";
+import { gathered, isBusy, make, onChange, state } from "./state.js";
 import { drawStrip, listenForKeys } from "./strip.js";
 import { t } from "./words.js";
 
@@ -34,9 +34,7 @@ const MARKUP = `<div>
     <div class="error" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
     <p class="reloaded note">The page was reloaded, and there was no room to keep the photo: downloads have the size in which it was sent. Add it again for its full size.</p>
     <ol class="stages" aria-label="Stages"></ol>
-    <details class="programs"><summary>For programs</summary>
-      <div class="tabs" role="group" aria-label="Show as"></div><pre tabindex="0"></pre><button type="button" data-do="copy">Copy</button>
-    </details>
+    <details class="programs"><summary>For programs</summary></details>
   </section>
   <div class="all"></div>
   <ul class="strip" aria-label="Photos" hidden></ul>
@@ -60,16 +58,17 @@ export function mountWorkbench(element, maxUploadMib) {
     retry: () => run(state.current),
     camera: async () => (await import("./sources/camera.js")).open(),
     address: async () => (await import("./sources/address.js")).ask(),
-    copy: async () => {
-      await navigator.clipboard.writeText(find("pre").textContent);
-      announce(t("Copied."));
-    },
   };
   root.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
 
   const bench = drawBench(find, viewer, announce);
   const programs = drawPrograms(find(".programs"));
   restore();
+  let tab; // of the browser: loaded with the first photo
+  const drawTab = gathered(() => {
+    if (state.items.length) tab ??= import("./batch/tab.js").then((module) => module.tab(find(".all")));
+    tab?.then((draw) => draw());
+  });
   let bar; // over many photos: loaded with the second one
   const drawBatch = gathered(() => {
     if (state.items.length > 1) bar ??= import("./batch/bar.js").then(({ batchBar }) => batchBar(find(".all")));
@@ -80,6 +79,7 @@ export function mountWorkbench(element, maxUploadMib) {
   onChange((item) => {
     drawStrip(find(".strip"), item);
     drawBatch();
+    drawTab();
     if (state.current && (!item || item === state.current)) bench(state.current);
     if (!item || item === state.current) programs();
     if (item) return;
@@ -153,57 +153,13 @@ function factsOf({ photo, phase, sendMs, job, isRestored }) {
   return [size, sent, photo.file && duration(total)].filter(Boolean).join(" · ");
 }
 
-/** The job as JSON, or its request. */
+/** `For programs`, loaded when it is first opened. */
 function drawPrograms(root) {
-  const [tabs, code] = [root.querySelector(".tabs"), root.querySelector("pre")];
-  let shown = "JSON";
-  const draw = () => {
-    if (!root.open) return;
-    const job = JSON.stringify(state.current?.job, null, 2) ?? "";
-    code.textContent = { JSON: job, ...snippets(asked()) }[shown];
-    for (const tab of tabs.children) tab.setAttribute("aria-pressed", tab.textContent === shown);
-  };
-  for (const name of ["JSON", "curl", "Python"]) {
-    const tab = make(`<button type="button">${name}</button>`);
-    tab.onclick = () => draw((shown = name));
-    tabs.append(tab);
-  }
-  root.addEventListener("toggle", draw);
+  let panel;
+  const draw = () => root.open && panel?.then((redraw) => redraw());
+  root.addEventListener("toggle", () => {
+    panel ??= import("./programs/panel.js").then((module) => module.panel(root));
+    draw();
+  });
   return draw;
 }
-
-/** The request of the current photo, with what the viewer makes of its result. */
-function asked() {
-  const { model, params } = state.current?.request ?? request();
-  const look = modelNamed(model)?.kind === "matte" && state.look ? lookParams(state.look) : {};
-  return { model, params: { ...params, ...look, ...(Object.keys(look).length ? { output: "cutout" } : {}) } };
-}
-
-/** The request of a run for a shell and for Python. */
-function snippets({ model, params }) {
-  const values = Object.entries(params).map(([name, value]) => [name, plain(value)]);
-  const address = `${location.origin}/api/v1/predict/${model}`;
-  const query = new URLSearchParams([["wait", "60"], ...values]);
-  const lines = Object.entries(params).map(([name, value]) => `, ${JSON.stringify(name)}: ${pythonic(value)}`).join("");
-  return {
-    curl: `curl -H "Authorization: Bearer $PIXELMILL_API_KEY" \\\n  --data-binary @photo.jpg \\\n  "${address}?${query}"`,
-    Python: `import os
-import httpx
-
-job = httpx.post(
-    "${address}",
-    params={"wait": 60${lines}},
-    content=open("photo.jpg", "rb").read(),
-    headers={"Authorization": f"Bearer {os.environ['PIXELMILL_API_KEY']}"},
-    timeout=90,
-).json()
-print(job["state"], job["result"])`,
-  };
-}
-
-function pythonic(value) {
-  if (typeof value === "boolean") return value ? "True" : "False";
-  return JSON.stringify(plain(value));
-}
-
-const plain = (value) => (typeof value === "object" ? JSON.stringify(value) : value);

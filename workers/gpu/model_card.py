@@ -33,6 +33,7 @@ def model_card(name: str, loaded: Mapping[str, Loaded], engine: Engine = "torch"
         "code": registry.code_digest(name),
         "licence": model.licence,
         "intended_use": model.intended_use,
+        "texts": model.texts,
         "fallback": model.fallback,
         "decode": model.decode,
         "device": first.on.name,

@@ -1,5 +1,9 @@
 /** A catalogue of texts by their English; not loaded while the page is English. web/words.py reads the same files. */
 
+const VALUE = /\{\w+\}/;
+const ALL_VALUES = /\{\w+\}/g;
+const NUMBERS = new Set(["count", "done", "percent", "seconds", "status"]); // names of values that are nothing else
+const LEAST_LETTERS = 3; // of a text with values that is recognised by its other words
 const ATTRIBUTES = ["aria-label", "title", "alt", "placeholder", "label"];
 
 export async function load(language) {
@@ -28,7 +32,7 @@ class Catalogue {
     for (const { pattern, names, translation } of this.sentences) {
       const match = pattern.exec(text);
       if (!match) continue;
-      const values = Object.fromEntries(names.map((name, i) => [name, match[i + 1]]));
+      const values = Object.fromEntries(names.map((name, i) => [name, this.find(match[i + 1]) ?? match[i + 1]]));
       return translation.replace(/\{(\w+)\}/g, (all, name) => values[name] ?? all);
     }
   }
@@ -45,16 +49,19 @@ class Catalogue {
   /** Around a text there may be spaces and line ends of the markup. */
   replaced(text) {
     const words = text.trim().replace(/\s+/g, " ");
-    return words && Object.hasOwn(this.texts, words) ? text.replace(text.trim(), () => this.texts[words]) : text;
+    const found = words && this.find(words);
+    return found ? text.replace(text.trim(), () => found) : text;
   }
 }
 
 /** Those with `{values}`, the longest first, as a short one may fit into what a longer one means. */
 function sentencesOf(texts) {
-  const templates = Object.keys(texts).filter((text) => /\{\w+\}/.test(text)).sort((a, b) => b.length - a.length);
+  const isSentence = (text) => VALUE.test(text) && text.replaceAll(ALL_VALUES, "").match(/[a-z]/gi)?.length >= LEAST_LETTERS;
+  const templates = Object.keys(texts).filter(isSentence).sort((a, b) => b.length - a.length);
   return templates.map((template) => {
-    const names = [...template.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
-    const parts = template.split(/\{\w+\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-    return { pattern: new RegExp(`^${parts.join("(.+?)")}$`, "s"), names, translation: texts[template] };
+    const names = template.match(ALL_VALUES).map((name) => name.slice(1, -1));
+    const parts = template.split(VALUE).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+    const source = parts.reduce((all, part, i) => all + (NUMBERS.has(names[i - 1]) ? "([\\d.,]+)" : "(.+?)") + part);
+    return { pattern: new RegExp(`^${source}$`, "s"), names, translation: texts[template] };
   });
 }

@@ -5,7 +5,14 @@ import { percent } from "../numbers.js";
 import { t } from "../words.js";
 import { place, PLAIN } from "./compose.js";
 
-const SWATCHES = { Transparent: "", White: "#ffffff", Black: "#000000", Green: "#00b140", Blurred: "blur", "Own picture": "picture" };
+const SWATCHES = [
+  ["Transparent", ""],
+  ["White", "#ffffff"],
+  ["Black", "#000000"],
+  ["Green", "#00b140"],
+  ["Blurred", "blur"],
+  ["Own picture", "picture"],
+];
 const PICTURES = "image/*,.avif,.webp,.jfif,.jpe,.bmp,.gif";
 
 const swatch = ([name, value], index) => `<label title="${name}" data-ground="${value}">
@@ -28,7 +35,7 @@ const slider = (path) => `<label data-slider="${path}">${SLIDERS[path][0]}
 export const TOOLS = `
 <div class="tools">
   <fieldset class="backgrounds" data-drop><legend>Background</legend>
-    ${Object.entries(SWATCHES).map(swatch).join("")}
+    ${SWATCHES.map(swatch).join("")}
     <label class="own" title="Own colour"><input type="color" value="#f2b8a0" aria-label="Own background colour"></label>
     <label class="own file" title="Choose a picture for the background">
       <input type="file" accept="${PICTURES}" aria-label="Choose a picture for the background"><i>+</i></label>

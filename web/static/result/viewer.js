@@ -1,6 +1,7 @@
 /** Shows one result: before and after, the tools, zoom, boxes, labels, downloads. */
 
 import { store } from "../items.js";
+import { isFree } from "../keys.js";
 import { canWrite, save, TYPES } from "../photo/pictures.js";
 import { changed, state } from "../state.js";
 import { t, translated } from "../words.js";
@@ -19,7 +20,7 @@ import { Mover, Tools } from "./tools.js";
 
 const DRAFT_SIDE = 900; // of what is drawn while a slider moves
 const SHARP_MS = 120; // without a change, after which it is drawn sharply
-const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", c: "copy", d: "png" };
+const KEYS = { "+": "in", "=": "in", "-": "out", 0: "fit", c: "copy", d: "png", b: "brush" };
 const STEPS = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 };
 
 /** A viewer in `root`. */
@@ -189,20 +190,28 @@ export class Viewer {
     this.root.addEventListener("click", ({ target }) => this.act(target.closest("[data-act]")?.dataset.act));
     this.root.addEventListener("keydown", (event) => {
       if (!this.shown.result || !event.target.closest(".stage, .brush")) return;
-      if (this.tool?.key(event) || this.key(event)) event.preventDefault();
+      if (this.tool?.key(event) || this.step(event)) event.preventDefault();
     });
+    document.addEventListener("keydown", (event) => this.pressed(event));
     this.listenToHold(this.find("[data-act=hold]"));
     gestures(this.frame, this.position, () => this.tool);
     new ResizeObserver(() => this.position.place()).observe(this.frame);
   }
 
-  /** Whether a key has done something. */
-  key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || !event.target.closest(".stage")) return false;
+  /** Whether a key has moved the border, which has the focus. */
+  step(event) {
     const step = event.target.matches(".split") && STEPS[event.key];
     if (step) this.position.splitAt(this.position.split + step);
-    else if (KEYS[event.key]) this.act(KEYS[event.key]);
-    return Boolean(step || KEYS[event.key]);
+    return Boolean(step);
+  }
+
+  /** Shortcuts act wherever the focus is. */
+  pressed(event) {
+    if (!this.shown.result || !this.root.offsetParent || !isFree(event) || !KEYS[event.key]) return;
+    event.preventDefault();
+    const brush = this.find("[data-tool=brush]");
+    if (KEYS[event.key] !== "brush") this.act(KEYS[event.key]);
+    else if (!brush.hidden) brush.click();
   }
 
   /** While the button is held, by pointer or by key, the photo is shown as it was. */
