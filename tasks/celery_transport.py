@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from storage.redis.calls import NUMBER
 from storage.redis.pool import Connections
 
 log = structlog.get_logger()
@@ -63,25 +64,22 @@ class QoS(redis.QoS):
     def record(self) -> None:
         """Record the messages that are held by now."""
         with self._recording:
-            held, self._unrecorded = self._unrecorded, {}
-            commands: list[tuple[Any, ...]] = []
-            for tag, message in held.items():
-                info = message.delivery_info
-                text = orjson.dumps([message._raw, info["exchange"], info["routing_key"]])
-                commands += [("HSET", self._held, tag, text), ("ZADD", self._index, time(), tag)]
-            if commands:
+            if commands := self._records():
                 self._send(commands)
 
     def restore_by_tag(self, *args: Any, **options: Any) -> None:
-        """Put a message back into its queue, by its record."""
-        self.record()
+        """Put a message back into its queue, by its record, which must be there by then."""
+        with self._recording:
+            if commands := self._records():
+                self.channel.connections.ask(commands, [NUMBER] * len(commands))
         super().restore_by_tag(*args, **options)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Requeue a message, or drop it.
 
-        A Redis that refuses writes still has its record. The worker no longer renews it, so the
-        message is redelivered when its visibility timeout is over.
+        A Redis that refuses writes still has its record, if it has one. The worker no longer renews
+        it, so the message is redelivered when its visibility timeout is over. If it has none, the
+        reaper finds that the runs are lost.
         """
         try:
             super().reject(delivery_tag, requeue)
@@ -98,6 +96,16 @@ class QoS(redis.QoS):
         self.record()
         with suppress(ResponseError):
             super().restore_visible(*args, **options)
+
+    def _records(self) -> list[tuple[Any, ...]]:
+        """The commands that record all that is held and not recorded yet."""
+        held, self._unrecorded = self._unrecorded, {}
+        commands: list[tuple[Any, ...]] = []
+        for tag, message in held.items():
+            info = message.delivery_info
+            text = orjson.dumps([message._raw, info["exchange"], info["routing_key"]])
+            commands += [("HSET", self._held, tag, text), ("ZADD", self._index, time(), tag)]
+        return commands
 
     @property
     def _held(self) -> str:
