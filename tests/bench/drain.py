@@ -103,9 +103,9 @@ def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[RunRe
         path = objects / keys.upload_object("bench", upload)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(photo + b"%d" % number)  # bytes behind the end make another file of it
-        key = f"{number:064}"
+        key = f"drain-{number:08}".ljust(64, "0")  # arrays are named by how it begins
         spec = Spec(key, "bench", MODEL, {}, ["alpha"], upload, card["weights"], card["code"])
-        claim = claims.claim(key[32:], spec, priority="batch", job_ttl_s=3600, deadline_s=900)
+        claim = claims.claim(key[:32], spec, priority="batch", job_ttl_s=3600, deadline_s=900)
         refs.append(RunRef(key, link.do(claim).attempt))
     for ref in refs:
         link.do(enqueue_claimed(ref, 20 / A_MESSAGE, envelope.tickets()))
