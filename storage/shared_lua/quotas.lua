@@ -89,8 +89,8 @@ local function note_use(used)
   if arguments.bytes > 0 then store(payer, arguments.bytes, expires_s(now, arguments.stored_ttl_ms)) end
 end
 
--- Give back what was noted at that time (ms), from the windows of then. Bytes that are stored for 0 ms by now are
--- not among those that are given back as stored.
+-- Give back what was noted at that time (ms), unless its window has ended. With a stored_ttl_ms of 0 the bytes go
+-- on counting as stored.
 local function give_back(noted_at)
   local usage = read(USAGE .. payer, 'hour_ends', 'day_ends')
   for _, quota in ipairs(WINDOW_QUOTAS) do
