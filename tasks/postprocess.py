@@ -50,6 +50,7 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
         "width": upload["width"],
         "height": upload["height"],
         "orientation": upload["orientation"],
+        "browsers_agree": upload["browsers_agree"],
         "notes": [*upload["notes"], *made.notes],
         "objects": _store(edition, made.pictures),
         "data": {**_in_upload_pixels(output.data, image, upload["width"]), **made.data},

@@ -71,6 +71,7 @@ def _decode(work: Work, data: bytes) -> Image:
         "width": decoded.width,
         "height": decoded.height,
         "orientation": decoded.orientation,
+        "browsers_agree": decoded.browsers_agree,
         "has_alpha": decoded.alpha is not None,
         "notes": decoded.notes,
     }

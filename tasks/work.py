@@ -33,6 +33,8 @@ class UploadInfo(TypedDict):
     height: int
     orientation: int
     """How the file was turned, EXIF's 1..8."""
+    browsers_agree: bool
+    """Whether browsers show the upload as it was read."""
     has_alpha: bool
     """Whether any of it is transparent."""
     notes: Sequence[str]
@@ -43,6 +45,7 @@ NO_UPLOAD: UploadInfo = {
     "width": 0,
     "height": 0,
     "orientation": 1,
+    "browsers_agree": True,
     "has_alpha": False,
     "notes": (),
 }

@@ -1,6 +1,7 @@
 """Small files of one colour, and what Pixelmill makes of them."""
 
 import io
+from pathlib import Path
 
 import colours
 import corpus
@@ -11,6 +12,7 @@ from PIL import Image
 from tasks.imaging import codec, colour, guard
 from tasks.imaging.colour import Colour
 
+INPUTS = Path(__file__).parent / "inputs"
 RED = (200, 60, 40)
 P3 = colours.DISPLAY_P3
 

@@ -1,14 +1,16 @@
 """HEIC, TIFF, BMP and JPEG XL state their colours too, and those come out as what they mean."""
 
 import struct
+from typing import Any
 
 import colours
 import corpus
+import cv2
 import imagecodecs
 import numpy as np
 import pictures
 import pytest
-from colour_files import P3, RED, flat, meant, middle, near, notes
+from colour_files import INPUTS, P3, RED, flat, meant, middle, near, notes
 from colours import SPACES
 from PIL import Image
 
@@ -54,6 +56,20 @@ def test_a_heic_follows_its_code_points():
 
 def test_the_profile_of_a_heic_counts_more_than_its_code_points():
     assert near(shown(heif(profile=ADOBE.icc(), points=(12, 13))), meant(ADOBE), 4)
+
+
+def coded_p3(kind: str) -> bytes:
+    if kind == "heif":
+        return heif(points=(12, 13))
+    pixels = np.full((64, 64, 3), RED, np.uint8)
+    return bytes(imagecodecs.avif_encode(pixels, level=95, primaries=12, transfer=13))
+
+
+@pytest.mark.parametrize("kind", ["avif", "heif"])
+def test_code_points_that_only_the_coded_picture_states_count(kind: str) -> None:
+    data = coded_p3(kind).replace(b"colr", b"free")
+
+    assert near(shown(data), meant(P3), 3)
 
 
 def test_a_heic_in_pq_is_tone_mapped_and_that_is_said():
@@ -116,3 +132,30 @@ def test_inks_in_ycck_are_read_as_in_cmyk():
         data = imagecodecs.jpeg8_encode(pixels, level=98, colorspace="CMYK", outcolorspace=stored)
 
         assert near(middle(data), [25, 235, 235]), stored
+
+
+def png(space: str = "p3", depth: Any = np.uint8, version: int = 4) -> bytes:
+    pixels = np.full((20, 20, 3), np.iinfo(depth).max // 2, depth)
+    plain = cv2.imencode(".png", pixels)[1].tobytes()
+    return colours.with_chunks(plain, colours.iccp(SPACES[space].icc(version=version)))
+
+
+CASES = {
+    "formula": (png(), True),
+    "gamma": (png("adobe"), True),
+    "by values": (png("adobe", version=2), False),
+    "sRGB by values": (png("srgb", version=2), True),
+    "table": (flat("PNG", icc_profile=colours.table_icc(SPACES["p3"])), False),
+    "deep": (png("p3", np.uint16), False),
+    "deep sRGB": (png("srgb", np.uint16), True),
+    "phone": ((INPUTS / "p3-samsung.jpg").read_bytes(), True),
+    "nclx": ((INPUTS / "p3-nclx.avif").read_bytes(), True),
+    "AVIF with alpha": (corpus.save(Image.new("RGBA", (32, 32), (*RED, 90)), "AVIF"), False),
+    "EXIF": ((INPUTS / "adobe-exif-r03.jpg").read_bytes(), False),
+    "inks": ((INPUTS / "cmyk-adobe.jpg").read_bytes(), False),
+}
+
+
+@pytest.mark.parametrize(("data", "agree"), CASES.values(), ids=CASES)
+def test_it_is_said_whether_browsers_convert_the_colours_alike(data: bytes, agree: bool) -> None:
+    assert codec.decode(data, whole_header(data)).browsers_agree == agree

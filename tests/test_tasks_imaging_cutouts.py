@@ -189,6 +189,18 @@ def test_the_preview_is_at_most_1024_and_shows_the_crop():
     assert cropped.shape[0] == pytest.approx(cropped.shape[1], abs=3)
 
 
+def test_the_photo_is_the_upload_as_it_was_read_and_shows_the_crop():
+    photo, alpha = scene(300, 400)
+    subject = small(photo, alpha, 200)
+
+    assert (opened(made(photo, subject, "photo-png")) == photo).all()
+    shown = opened(made(photo, subject, "photo"))
+    assert shown.shape == (150, 200, 3)
+    assert np.abs(shown.astype(int) - geometry.resize(photo, 150, 200)).mean() <= 3
+    cropped = made(photo, subject, "photo-png", crop="subject", max_side=200)
+    assert opened(cropped).shape == opened(made(photo, subject, "photo", crop="subject")).shape
+
+
 def test_edge_colours_give_the_cut_outs_colours():
     photo, alpha = scene(300, 400)
     subject = Subject(photo, alpha)
@@ -234,6 +246,19 @@ def test_half_transparent_colours_stay_what_they_are():
     cut = from_bytes(data, np.full((60, 80), 255, np.uint8), "cutout-png")
 
     assert np.abs(cut["cutout-png"][30, 40].astype(int) - (200, 60, 40, 128)).max() <= 1
+
+
+@pytest.mark.parametrize("own", [128, 255])
+def test_the_photo_of_a_transparent_upload_is_transparent_without_what_that_hides(own):
+    pixels = np.full((60, 80, 4), (200, 60, 40, own), np.uint8)
+    pixels[:9, :, 3] = 0
+    data = corpus.save(Image.fromarray(pixels), "PNG")
+
+    photo = from_bytes(data, np.zeros((60, 80), np.uint8), "photo", "photo-png")
+
+    assert photo["photo-png"][4, 40].tolist() == [0, 0, 0, 0]
+    assert photo["photo-png"][30, 40].tolist() == [200, 60, 40, own]
+    assert np.abs(photo["photo"][30, 40].astype(int) - (200, 60, 40, own)).max() <= 3
 
 
 def test_a_matte_and_the_uploads_own_alpha_are_multiplied():

@@ -16,7 +16,7 @@ from tasks import pictures, preprocess, results
 from tasks.errors import BadInput, ModelFailure, WrongBytes
 from tasks.models.base import Output
 from tasks.pictures import Made
-from tasks.work import Work
+from tasks.work import NO_UPLOAD, Work
 
 pytest_plugins = ["inprocess"]
 
@@ -176,7 +176,7 @@ def test_a_crop_is_told_in_pixels_of_the_upload(made: Callable[..., Made]) -> No
 
 def test_a_model_of_mattes_that_returns_none_is_at_fault(made: Callable[..., Made]) -> None:
     spec = Spec(secrets.token_hex(32), "ada", "matting", {}, ["alpha"], "u", "w", "c")
-    info = {"width": 4, "height": 4, "orientation": 1, "has_alpha": False, "notes": ()}
+    info = NO_UPLOAD | {"width": 4, "height": 4}
 
     with pytest.raises(ModelFailure, match="no `alpha`"):
         pictures.made(

@@ -26,6 +26,8 @@ class StoredResult(TypedDict):
     """What the model's `postprocess` returned."""
     orientation: NotRequired[int]
     """How the upload's file was turned to be upright, EXIF's 1..8."""
+    browsers_agree: NotRequired[bool]
+    """Whether browsers show the upload as it was read."""
     notes: NotRequired[list[str]]
     """Codes of tasks/imaging/notes.py."""
     degraded: NotRequired[bool]

@@ -39,6 +39,8 @@ class Decoded:
     height: int
     orientation: int = 1
     """How the file was turned, EXIF's 1..8."""
+    browsers_agree: bool = True
+    """Whether browsers show the upload in these colours, and all of it."""
     notes: tuple[str, ...] = ()
     """Codes of notes.py."""
 
@@ -135,7 +137,8 @@ def prepare() -> dict[str, str]:
 
 
 def _most_bytes(name: str, header: Header) -> int:
-    pixels = header.pixels if name in cutouts.CUTOUTS else header.pixels // 4
+    is_in_colours = name in (cutouts.PHOTO, *cutouts.CUTOUTS)
+    pixels = header.pixels if is_in_colours else header.pixels // 4
     return _EXTRA_BYTES + 5 * pixels
 
 
@@ -166,5 +169,6 @@ def _decoded(answer: dict[str, Any], memory: sandbox.Memory, header: Header) -> 
         width=upload[0],
         height=upload[1],
         orientation=orientation,
+        browsers_agree=bool(answer["browsers_agree"]),
         notes=tuple(code for code in notes.SENTENCES if code in answer["notes"]),
     )

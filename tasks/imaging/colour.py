@@ -4,7 +4,7 @@ The colour space is decided from all that the file says, in the order of the for
 (cms/), by what a profile does and never by its name. Runs in the sandbox.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -23,6 +23,7 @@ from tasks.imaging.header import Header
 
 _MOST_KEPT_BYTES = 2**20
 """Of a profile that is embedded: Pillow, among others, opens no PNG with a larger one."""
+_CONVERTED_BY_BROWSERS = ("jpeg", "png", "webp", "avif", "heif")
 _BLOCK_PIXELS = 2**18
 """Converted at a time: what is needed on the way stays within some MiB."""
 
@@ -69,6 +70,21 @@ def find(data: bytes, header: Header, info: Mapping[Any, Any]) -> Colour:
         adobe = spaces.ADOBE_RGB
         return Colour(space, adobe.profile(), (*notes, "adobe_rgb_by_exif"), adobe)
     return Colour(space, notes=notes)
+
+
+def browsers_agree(colour: Colour, header: Header, notes: Sequence[str]) -> bool:
+    """Whether browsers show an upload as it is read here, within some levels of 255.
+
+    They have ways of their own for inks, HDR, tables, curves by values and 16 bits, and for most of
+    what a note says.
+    """
+    if set(notes) - {"base_picture"} or colour.space == "CMYK" or colour.named:
+        return False
+    used = icc.read(colour.icc)
+    if used is None:
+        return True
+    is_known = header.format in _CONVERTED_BY_BROWSERS and header.bits <= 8
+    return is_known and used.is_formula and used.space == colour.space
 
 
 def to_srgb(pixels: Pixels, colour: Colour) -> NDArray[np.uint8]:

@@ -24,7 +24,9 @@ from tasks.imaging.types import Alpha, Image
 PREVIEW_SIDE = 1024
 CUTOUTS = {"cutout": "", **{f"cutout-{form}": form for form in ("png", "webp", "avif", "jpeg")}}
 """Output -> its format; empty where the request chooses it."""
-NAMES = ("alpha", "mask", "preview", "edge_colours", *CUTOUTS)
+PHOTO = "photo-png"
+"""The upload itself in the strips' colours, as large as a cut-out."""
+NAMES = ("alpha", "mask", "preview", "edge_colours", "photo", PHOTO, *CUTOUTS)
 _SUBJECT = 13
 """Alpha, of 255, from which a pixel counts as the subject's where it is cropped to."""
 _ROWS = 128
@@ -52,6 +54,11 @@ class Subject:
     """H x W: what the model has found."""
     own: Alpha | None = None
     """H x W: the upload's own alpha; None where all of it is opaque."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """The photo as RGB, or RGBA with the upload's own alpha."""
+        return self.photo if self.own is None else mattes.with_alpha(self.photo, self.own)
 
     @property
     def alpha(self) -> Alpha:
@@ -99,24 +106,42 @@ def compose(
     if not large:
         return small
     ground = Ground.of(look.background, subject.photo, subject.alpha, frame, backdrop)
-    sinks = {name: _sink(name, look, frame, profile, ground) for name in large}
+    has_alpha = subject.own is not None
+    sinks = {name: _sink(name, look, frame, profile, ground, has_alpha) for name in large}
     painter = _Painter(subject, frame, ground, any(name in CUTOUTS for name in large))
-    for alpha, cutout in painter.rows(strips):
+    for rows in painter.rows(strips):
         for name, sink in sinks.items():
-            sink.write(cutout if name in CUTOUTS and cutout is not None else alpha[..., None])
+            sink.write(rows.of(name))
     return small | {name: sink.close() for name, sink in sinks.items()}
 
 
 @dataclass(frozen=True)
+class _Rows:
+    """Some rows of the pictures inside the frame."""
+
+    photo: Pixels
+    alpha: Alpha
+    cutout: Pixels | None
+    """None if none is painted."""
+
+    def of(self, name: str) -> Pixels:
+        """Those of one picture, N x W x C."""
+        if name == PHOTO:
+            photo = np.ascontiguousarray(self.photo)
+            return photo if photo.shape[2] == 3 else mattes.without_hidden_colour(photo)
+        return self.cutout if name in CUTOUTS and self.cutout is not None else self.alpha[..., None]
+
+
+@dataclass(frozen=True)
 class _Painter:
-    """Makes the rows of alpha and of the cut-out inside the frame."""
+    """Makes the rows inside the frame."""
 
     subject: Subject
     frame: Frame
     ground: Ground | None
     paints: bool
 
-    def rows(self, strips: Iterable[Pixels]) -> Iterator[tuple[Alpha, Pixels | None]]:
+    def rows(self, strips: Iterable[Pixels]) -> Iterator[_Rows]:
         frame, top = self.frame, 0
         enlarger = _Fitted.of(self.subject, frame)
         near = self._near() if self.paints else None
@@ -131,16 +156,16 @@ class _Painter:
         near = edge_colours.near_colours(self.subject.photo, self.subject.matte)
         return edge_colours.four_channels(near)
 
-    def _painted(
-        self, rows: Pixels, top: int, fitted: "_Fitted", near: Near | None
-    ) -> tuple[Alpha, Pixels | None]:
+    def _painted(self, rows: Pixels, top: int, fitted: "_Fitted", near: Near | None) -> _Rows:
         photo = rows[..., :3].copy()
         own = rows[..., 3] if rows.shape[2] == 4 else None
         matte = fitted.strip(top, photo if own is None else mattes.over_white(photo, own))
         alpha = matte if own is None else times(matte, own)
         columns = slice(self.frame.left, self.frame.right)
+        alpha = np.ascontiguousarray(alpha[:, columns])
+        shown = rows[:, columns, : 3 if self.subject.own is None else 4]
         if near is None:
-            return np.ascontiguousarray(alpha[:, columns]), None
+            return _Rows(shown, alpha, None)
         edge_colours.decontaminate(
             photo,
             matte,
@@ -148,8 +173,8 @@ class _Painter:
             slice(top, top + len(photo)),
             (self.frame.height, self.frame.width),
         )
-        alpha, photo = (np.ascontiguousarray(part[:, columns]) for part in (alpha, photo))
-        return alpha, self._layered(photo, alpha, top)
+        photo = np.ascontiguousarray(photo[:, columns])
+        return _Rows(shown, alpha, self._layered(photo, alpha, top))
 
     def _layered(self, photo: Image, alpha: Alpha, top: int) -> Pixels:
         if self.ground is not None:
@@ -199,8 +224,12 @@ def _box(alpha: Alpha) -> tuple[int, int, int, int] | None:
     return int(across[0]), int(down[0]), int(across[-1]) + 1, int(down[-1]) + 1
 
 
-def _sink(name: str, look: Look, frame: Frame, profile: bytes, ground: Ground | None) -> Sink:
+def _sink(
+    name: str, look: Look, frame: Frame, profile: bytes, ground: Ground | None, has_alpha: bool
+) -> Sink:
     size = frame.bottom - frame.top, frame.right - frame.left
+    if name == PHOTO:
+        return sink_of("png", *size, 4 if has_alpha else 3, profile)
     if name not in CUTOUTS:
         return sink_of("png", *size, 1)
     form = CUTOUTS[name] or look.format
@@ -211,18 +240,32 @@ def _sink(name: str, look: Look, frame: Frame, profile: bytes, ground: Ground | 
 def _preview(subject: Subject, frame: Frame, look: Look, backdrop: Image | None) -> Encoded:
     """The cut-out, longest side at most 1024. It is shrunk before it is cut: no rim becomes
     darker."""
+    small, inner = _shrunk(subject, frame, PREVIEW_SIDE)
+    plain = Look(look.background, look.crop, look.margin, "webp")
+    return compose([small.pixels], small, inner, plain, ["cutout"], backdrop)["cutout"]
+
+
+def _photo(subject: Subject, frame: Frame, look: Look, backdrop: Image | None) -> Encoded:
+    """The upload itself, no larger than it was worked on."""
+    small, inner = _shrunk(subject, frame, max(subject.matte.shape))
+    pixels = small.pixels[inner.top : inner.bottom, inner.left : inner.right]
+    sink = sink_of("webp", *pixels.shape)
+    sink.write(np.ascontiguousarray(pixels))
+    return sink.close()
+
+
+def _shrunk(subject: Subject, frame: Frame, longest: int) -> tuple[Subject, Frame]:
+    """The subject and the frame with at most `longest` pixels a side inside the frame, and no more
+    than the subject has."""
     shown = max(frame.bottom - frame.top, frame.right - frame.left)
-    scale = min(1.0, PREVIEW_SIDE / shown, subject.matte.shape[1] / frame.width)
+    scale = min(1.0, longest / shown, subject.matte.shape[1] / frame.width)
     height, width = max(1, round(frame.height * scale)), max(1, round(frame.width * scale))
     small = Subject(
         geometry.resize(subject.photo, height, width),
         geometry.resize(subject.matte, height, width),
         None if subject.own is None else geometry.resize(subject.own, height, width),
     )
-    inner = Frame(*_scaled(frame, scale, height, width), height, width)
-    pixels = small.photo if small.own is None else np.dstack([small.photo, small.own])
-    plain = Look(look.background, look.crop, look.margin, "webp")
-    return compose([pixels], small, inner, plain, ["cutout"], backdrop)["cutout"]
+    return small, Frame(*_scaled(frame, scale, height, width), height, width)
 
 
 def _scaled(frame: Frame, scale: float, height: int, width: int) -> tuple[int, int, int, int]:
@@ -239,7 +282,7 @@ def _edge_colours(subject: Subject, frame: Frame, look: Look, backdrop: Image | 
     return sink.close()
 
 
-SMALL: Mapping[str, Any] = {"preview": _preview, "edge_colours": _edge_colours}
+SMALL: Mapping[str, Any] = {"preview": _preview, "edge_colours": _edge_colours, "photo": _photo}
 """Pictures that are made from the small photo alone."""
 
 

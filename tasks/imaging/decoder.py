@@ -17,8 +17,9 @@ def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[st
     """Write H x W x 3 to `memory` and, if there is transparency, H x W behind it.
 
     Arguments: `header`, the fields of the guard's Header, and `max_side`, the longest side of what
-    is written. Returns {height, width, alpha, orientation, notes}: the size written, whether there
-    is an alpha, how the file was turned (EXIF's 1..8), and codes of notes.py.
+    is written. Returns {height, width, alpha, orientation, browsers_agree, notes}: the size
+    written, whether there is an alpha, how the file was turned (EXIF's 1..8), whether browsers show
+    it like this, and codes of notes.py.
     """
     cv2.setNumThreads(0)
     warnings.simplefilter("ignore")  # a program may have turned warnings into errors
@@ -32,6 +33,9 @@ def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[st
     image = np.ascontiguousarray(pixels[..., :3])
     if has_alpha:
         image = mattes.over_white(image, pixels[..., 3])
+    agree = colour.browsers_agree(source.colour, header, source.notes)
+    if has_alpha and header.format == "avif":
+        agree = False  # Chromium shows an alpha of 90 as 86, as if its range were narrow
     memory[: 3 * area] = image.reshape(-1)
     if has_alpha:
         memory[3 * area : 4 * area] = pixels[..., 3].reshape(-1)
@@ -40,5 +44,6 @@ def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[st
         "width": width,
         "alpha": bool(has_alpha),
         "orientation": source.orientation,
+        "browsers_agree": agree,
         "notes": source.notes,
     }

@@ -2,11 +2,12 @@
 
 What the models get of each file is compared with the exact conversion (by the space's formulas in
 full precision; for profiles by tables and of inks by LittleCMS colour by colour), with what
-Pillow's ImageCms makes of it colour by colour, and with what Chromium shows. ImageCms's usual way
-goes through a grid of 8 bits and is not exact itself: how far is printed, without a goal. Values
-that are compressed with losses are decoded by Pillow for that. Differences are in levels of 8 bits
-and in CIEDE2000; transparent pictures are compared over white. HDR is shown without a goal, as each
-program maps its brightness in its own way.
+Pillow's ImageCms makes of it colour by colour. So is what the page shows: Chromium's own picture
+where the result says that browsers agree, else the server's. ImageCms's usual way goes through a
+grid of 8 bits and is not exact itself: how far is printed, without a goal, and how far Chromium is
+in all files. Values that are compressed with losses are decoded by Pillow for that. Differences are
+in levels of 8 bits and in CIEDE2000; transparent pictures are compared over white. HDR is shown
+without a goal, as each program maps its brightness in its own way.
 """
 
 import argparse
@@ -24,10 +25,11 @@ from table import save as save_figures
 from table import show, verdict
 
 from tasks.imaging import codec, guard
+from tasks.imaging.codec import Decoded
 
 
-def ours(case: Case) -> Pixels:
-    return codec.decode(case.data, guard.check(case.data), max_side=0).image
+def ours(case: Case) -> Decoded:
+    return codec.decode(case.data, guard.check(case.data), max_side=0)
 
 
 def shown_by_pillow(case: Case, flags: ImageCms.Flags) -> Pixels | None:
@@ -116,6 +118,8 @@ class Row:
     pillow: Difference | None
     usual_pillow: Difference | None
     chromium: Difference | None
+    page: Difference | None
+    """What the page shows, from the exact picture."""
 
 
 def measure(with_chromium: bool) -> list[Row]:
@@ -123,16 +127,19 @@ def measure(with_chromium: bool) -> list[Row]:
     shown = shown_by_chromium(some) if with_chromium else iter([None] * len(some))
     rows = []
     for case, by_chromium in zip(some, shown, strict=True):
-        image = ours(case)
+        decoded, exact = ours(case), np.rint(case.wanted * 255)
+        image = decoded.image
+        by_page = by_chromium if decoded.browsers_agree else image
         by_pillow = shown_by_pillow(case, ImageCms.Flags.NOOPTIMIZE)
         usual = shown_by_pillow(case, ImageCms.Flags.NONE)
         rows.append(
             Row(
                 case,
-                difference(image, np.rint(case.wanted * 255)),
+                difference(image, exact),
                 None if by_pillow is None else difference(image, by_pillow),
                 None if by_pillow is None or usual is None else difference(usual, by_pillow),
                 None if by_chromium is None else difference(image, by_chromium),
+                None if by_page is None else difference(by_page, exact),
             )
         )
     return rows
@@ -211,7 +218,11 @@ def main() -> None:
     usual = [row.usual_pillow for row in plain if row.usual_pillow]
     show("Pillow's usual way from its exact one, no goal", ("pictures", "mean", "max", "dE", "max"),
          [(str(len(usual)), *worst(usual))])  # fmt: skip
-    figures |= judge("Chromium", [row.chromium for row in plain])
+    if not options.no_chromium:
+        by_chromium = [row.chromium for row in plain if row.chromium]
+        show("Chromium's own, of all files, no goal", ("pictures", "mean", "max", "dE", "max"),
+             [(str(len(by_chromium)), *worst(by_chromium))])  # fmt: skip
+        figures |= judge("Page", [row.page for row in plain])
     save_figures("colour", {name: round(value, 3) for name, value in figures.items()})
 
 

@@ -5,6 +5,7 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
+import colours
 import httpx
 import numpy as np
 from actions import SIDE, as_file, bottle, downloaded, drawn, pick
@@ -62,17 +63,17 @@ def pixels_read(page: Page, files: list[dict[str, Any]]) -> list[NDArray[np.uint
     ]
 
 
-def cutout_of(stack: Any, data: bytes, **params: Any) -> Image.Image:
-    """The server's own cut-out of the same upload, as a PNG by the API."""
+def cutout_of(stack: Any, data: bytes, output: str = "cutout", **params: Any) -> Image.Image:
+    """The server's own cut-out of the same upload, or another output, as a PNG by the API."""
     answer = httpx.post(
         f"{stack.url}/api/v1/predict/matting",
-        params={"wait": 60, "output": "cutout", "format": "png", **params},
+        params={"wait": 60, "output": output, "format": "png", **params},
         content=data,
         headers={"Authorization": f"Bearer {stack.api_key}"},
         timeout=90,
     )
     answer.raise_for_status()
-    picture = httpx.get(answer.json()["result"]["objects"]["cutout"]["url"])
+    picture = httpx.get(answer.json()["result"]["objects"][output]["url"])
     return Image.open(io.BytesIO(picture.content))
 
 
@@ -201,7 +202,7 @@ def test_a_photo_that_the_browser_cannot_read_is_shown_and_saved_by_the_servers_
     pick(page, as_file(bottle(), "TIFF"))
     drawn(page)
 
-    expect(page.locator(".after")).to_be_visible()
+    assert page.get_attribute(".viewer", "data-compare") == "true"
     expect(page.locator(".strip img")).to_be_visible()
     expect(page.locator(".facts")).to_contain_text(f"240 × {SIDE}")
     cut = downloaded(page, "Download PNG", tmp_path)
@@ -211,13 +212,38 @@ def test_a_photo_that_the_browser_cannot_read_is_shown_and_saved_by_the_servers_
     assert downloaded(page, "JPEG", tmp_path).getpixel((5, 5)) == (255, 255, 255)
 
 
+def test_a_photo_of_which_browsers_show_other_colours_is_shown_and_saved_in_the_servers(
+    page: Page, stack: Any, tmp_path: Path
+):
+    """By up to 20 levels of 255, as its profile is a table."""
+    wide = Image.new("RGB", (2200, 600), (90, 140, 60))
+    wide.paste(bottle().resize((450, 600), Image.Resampling.LANCZOS), (900, 0))
+    profile = colours.table_icc(colours.SPACES["gamma22"])
+    file = as_file(wide, "JPEG", quality=95, icc_profile=profile)
+
+    pick(page, file)
+    drawn(page)
+
+    (put,) = page.traffic.puts
+    assert bytes_of(put) == len(file["buffer"]), "not shrunk in the browser's colours"
+    before = page.evaluate(
+        "[...document.querySelector('.before').getContext('2d').getImageData(30, 30, 1, 1).data]"
+    )
+    photo = cutout_of(stack, file["buffer"], output="photo-png").getpixel((30, 30))
+    assert np.abs(np.subtract(before[:3], photo)).max() <= 4
+    page.get_by_title("Green").click()
+    cut = downloaded(page, "Download PNG", tmp_path)
+    mean, most, alpha = differences(cut, cutout_of(stack, file["buffer"], background="#00b140"))
+    assert (mean <= 0.5, most <= 4, alpha) == (True, True, 0), (mean, most, alpha)
+
+
 def test_a_size_that_differs_from_the_servers_is_said_and_the_servers_picture_shown(page: Page):
     def swap_sides(route: Route) -> None:
         answer = route.fetch()
-        job = answer.json()
+        job = answer.json() if answer.body() else None  # nothing of one that was deleted
         if isinstance(job, dict) and job.get("result"):
             job["result"].update(width=job["result"]["height"], height=job["result"]["width"] + 1)
-        route.fulfill(response=answer, json=job)
+        route.fulfill(response=answer, **({"json": job} if job else {}))
 
     page.route("**/api/v1/events*", lambda route: route.abort())
     page.route("**/api/v1/jobs**", swap_sides)
@@ -226,7 +252,8 @@ def test_a_size_that_differs_from_the_servers_is_said_and_the_servers_picture_sh
     drawn(page)
 
     expect(page.locator(".notes li")).to_contain_text("512 × 513")
-    assert page.get_attribute(".viewer", "data-compare") == "false"
+    assert page.get_attribute(".viewer", "data-compare") == "true"
+    assert page.evaluate("document.querySelector('.before').height") == 512
 
 
 def test_notes_of_a_result_are_shown_in_words(page: Page):

@@ -21,7 +21,8 @@ from web.jobs.service import service_of
 
 CUTOUT, PREVIEW = "cutout", "preview"
 _FIXED = {
-    "alpha": "image/png", "mask": "image/png", "preview": "image/webp", "edge_colours": "image/webp"
+    "alpha": "image/png", "mask": "image/png", "preview": "image/webp",
+    "edge_colours": "image/webp", "photo": "image/webp", "photo-png": "image/png",
 }  # fmt: skip
 """Types of the pictures of a matte that have but one: tasks/imaging/cutouts.py."""
 WRITTEN_AS_PNG = "written_as_png"

@@ -44,6 +44,7 @@ class ResultBody(TypedDict):
     width: int
     height: int
     orientation: int
+    browsers_agree: bool
     notes: list[Note]
     objects: Mapping[str, ObjectBody]
     thumbnail: ObjectBody | None
@@ -228,6 +229,7 @@ def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
     small = result.get("thumbnail")
     body = {name: value for name, value in result.items() if name != "made_s"}
     body["orientation"] = result.get("orientation", 1)  # results of earlier versions have none
+    body["browsers_agree"] = result.get("browsers_agree", True)
     body["notes"] = described(result.get("notes", ()))
     body["thumbnail"] = shown(small) if small else None
     return cast(ResultBody, {**body, "objects": images})

@@ -132,6 +132,10 @@ class Result(BaseModel):
     orientation: int = Field(
         ge=1, le=8, description="How the file was turned to be upright, as EXIF counts it."
     )
+    browsers_agree: bool = Field(
+        description="Whether browsers show the upload's colours as they were read, within some "
+        "levels of 255, and all of it. If not, show `photo` instead of the upload."
+    )
     notes: list[Note] = Field(description="What to know of how the file was read or written.")
     objects: dict[str, Object]
     thumbnail: Object | None = Field(

@@ -19,7 +19,7 @@ from web.jobs import parameters
 from web.text import shown
 
 OUTPUTS = (
-    "alpha", "mask", "preview", "edge_colours",
+    "alpha", "mask", "preview", "edge_colours", "photo", "photo-png",
     "cutout", "cutout-png", "cutout-webp", "cutout-avif", "cutout-jpeg",
 )  # fmt: skip
 """Pictures made from a matte: tasks/imaging/cutouts.py."""

@@ -150,8 +150,9 @@ async function accepted(item, signal) {
   const started = performance.now();
   try {
     const onPhase = (phase, details) => setPhase(item, phase, details);
-    const asked = { ...item.request, ...outputsOf(item.request.model), name: nameOf(item) };
-    const { submit } = await (item.photo.address ? addressTools() : photoTools());
+    const { examine, submit } = await (item.photo.address ? addressTools() : photoTools());
+    if (item.photo.file && !item.photo.upload) await examine(item.photo, onPhase);
+    const asked = { ...item.request, ...outputsOf(item.request.model, item.photo), name: nameOf(item) };
     return await submit(item.photo, asked, { sendOriginal: state.sendOriginal, signal, onPhase });
   } finally {
     item.sendMs = performance.now() - started;

@@ -2,4 +2,4 @@
 
 export { forgetOriginal, keepOriginal, originalOf, startKeeping } from "./photo/originals.js";
 export { thumbnailOf } from "./photo/pictures.js";
-export { submit } from "./photo/upload.js";
+export { examine, submit } from "./photo/upload.js";

@@ -59,9 +59,14 @@ function shownOf(model) {
 /** Two requests of one sign have the same form. */
 const signOf = ({ model, params }) => JSON.stringify([model, shownOf(model).map(([name, about]) => params[name] ?? about.default)]);
 
-/** {output}: the objects that the viewer needs of a model's result; {} for those that come by themselves. */
-export function outputsOf(model) {
-  return modelNamed(model)?.kind === "matte" ? { output: ["alpha", "preview", "edge_colours"] } : {};
+/**
+ * {output}: the objects that the viewer needs of a model's result; {} for those that come by themselves. The photo as
+ * the server reads it is needed where this browser cannot read it, or not as well.
+ */
+export function outputsOf(model, { size, header }) {
+  if (modelNamed(model)?.kind !== "matte") return {};
+  const photo = size === null || header?.isUnusual ? ["photo"] : [];
+  return { output: ["alpha", "preview", "edge_colours", ...photo] };
 }
 
 /** The parameters by which the API gives the picture that the viewer shows; a picture of one's own has no name there. */

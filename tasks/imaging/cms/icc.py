@@ -45,6 +45,8 @@ class Profile:
     """A profile with nothing else in it."""
     has_table: bool
     """Whether it is more than curves and a matrix."""
+    is_formula: bool
+    """Whether it is a matrix and curves by formula, of which all programs make the same."""
     code_points: tuple[int, int] | None
     """Primaries and transfer of ITU-T H.273, if it states them (`cicp`)."""
 
@@ -64,12 +66,19 @@ def read(data: bytes) -> Profile | None:
         return None
     points = (cicp[8], cicp[9]) if len(cicp) >= 12 else None
     used = _written(data[:_HEADER_BYTES], tags.items())
-    return Profile(space, used, b"A2B0" in tags, points)
+    has_table = b"A2B0" in tags
+    is_formula = not has_table and not any(_is_sampled(tag) for tag in tags.values())
+    return Profile(space, used, has_table, is_formula, points)
 
 
 def space_of(data: bytes) -> Space | None:
     """What kind of values a profile is for; None if it is one that no picture here has."""
     return _SPACES.get(data[16:20])
+
+
+def _is_sampled(tag: bytes) -> bool:
+    """Whether a tag is a curve by several values."""
+    return tag[:4] == b"curv" and int.from_bytes(tag[8:12], "big") > 1
 
 
 def _tags(data: bytes) -> dict[bytes, bytes]:

@@ -43,7 +43,7 @@ _VIDEO = {1, 6, 11, 12, 14, 15}
 BT1886 = icc.parametric(0, 2.4)
 """The screens of television."""
 _HDR: dict[int, Hdr] = {16: "pq", 18: "hlg"}
-_UNSPECIFIED, _SRGB_PRIMARIES, _SRGB_TRANSFER, _BT2020 = 2, 1, 13, 9
+UNSPECIFIED, _SRGB_PRIMARIES, _SRGB_TRANSFER, _BT2020 = 2, 1, 13, 9
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ def by_code_points(
     BT.2100. `video`: the curve for the codes of BT.709 and its like. Chromium takes sRGB's in AVIF,
     as pictures with these codes mostly were sRGB, and BT.1886's in PNG.
     """
-    transfer = _SRGB_TRANSFER if transfer == _UNSPECIFIED else transfer
+    transfer = _SRGB_TRANSFER if transfer == UNSPECIFIED else transfer
     hdr = _HDR.get(transfer, "")
-    if primaries == _UNSPECIFIED:
+    if primaries == UNSPECIFIED:
         primaries = _BT2020 if hdr else _SRGB_PRIMARIES
     curve = video if transfer in _VIDEO else SRGB_CURVE if hdr else _CURVES.get(transfer)
     if primaries not in _PRIMARIES or curve is None:

@@ -19,6 +19,7 @@ def open_source(data: bytes, header: Header) -> Source:
     """The picture in a file that the guard has accepted as an AVIF."""
     picture = Picture.open(io.BytesIO(data), formats=("AVIF",))
     base.check_size(picture, header)
+    info = {**picture.info, "code_points": libavif.code_points(data)}
     channels, rows = 4 if "A" in picture.mode else 3, picture.height
 
     def strips() -> Iterator[Pixels]:
@@ -27,7 +28,7 @@ def open_source(data: bytes, header: Header) -> Source:
     return Source(
         picture.width,
         rows,
-        colour.find(data, header, picture.info),
+        colour.find(data, header, info),
         strips,
         lambda height, width: base.shrink(strips(), rows, (height, width)),
         base.orientation_of(picture),

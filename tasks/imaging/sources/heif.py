@@ -5,6 +5,7 @@ The container is read by headers/heif.py, so no other parser sees it.
 
 from collections.abc import Iterator
 from itertools import repeat
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from tasks.imaging.sources.base import Source
 _FORMATS = {"gray": 4, "yuv420p": 3, "yuv422p": 2, "yuv444p": 1, "gbrp": 1}
 """FFmpeg's name of how planes lie, without their depth -> libavif's number of it."""
 _UNKNOWN, _IDENTITY, _BT601 = 2, 0, 6
+_QUICK_PIXELS = 16_000_000
 _FULL = 2
 """FFmpeg's number of the full range."""
 
@@ -30,7 +32,9 @@ def open_source(data: bytes, header: Header) -> Source:
     _, _, height, width = shown.crop
     if (width, height) != (header.width, header.height):
         raise ValueError(f"the picture is {width} x {height}, header {header}")
-    info = {"icc_profile": shown.profile} if shown.profile else {}
+    info: dict[str, Any] = {"icc_profile": shown.profile} if shown.profile else {}
+    if not (shown.profile or shown.plane.nclx):
+        info["code_points"] = _code_points(data, shown)
     return Source(
         width,
         height,
@@ -39,6 +43,17 @@ def open_source(data: bytes, header: Header) -> Source:
         lambda height, width: base.shrink(_strips(data, shown), header.height, (height, width)),
         shown.orientation,
     )
+
+
+def _code_points(data: bytes, shown: Shown) -> tuple[int, int] | None:
+    """Primaries and transfer that the coded data state: the decoder tells them with a picture, so
+    the first tile is decoded. None for a tile so large that this would take seconds."""
+    plane = shown.plane
+    if plane.coded[0] * plane.coded[1] > _QUICK_PIXELS:
+        return None
+    decoder = libavcodec.Decoder(plane.coding, *plane.coded)
+    decoder.free(decoder.decode(shown.items.bytes_of(plane.tiles[0], data)))
+    return decoder.stated("color_primaries"), decoder.stated("color_trc")
 
 
 def _strips(data: bytes, shown: Shown) -> Iterator[Pixels]:
@@ -83,23 +98,22 @@ def _picture(decoder: libavcodec.Decoder, frame: libavcodec.Frame, plane: Plane)
         raise ValueError(f"a tile is {frame.width} x {frame.height} {name}, expected {plane}")
     picture = libavif.Picture(width=frame.width, height=frame.height, depth=bits)
     picture.format = _FORMATS[name]
-    matrix, is_full = _coded(decoder, plane)
-    picture.range = is_full
-    picture.transfer = plane.nclx[1] if plane.nclx else _UNKNOWN
+    picture.transfer, matrix, picture.range = _coded(decoder, plane)
     picture.matrix = _IDENTITY if name == "gbrp" else matrix
     for i in range(1 if name == "gray" else 3):
         picture.planes[i], picture.strides[i] = frame.planes[i], frame.strides[i]
     return picture
 
 
-def _coded(decoder: libavcodec.Decoder, plane: Plane) -> tuple[int, bool]:
-    """(matrix, whether the range is full): as the container says, otherwise the coded data."""
+def _coded(decoder: libavcodec.Decoder, plane: Plane) -> tuple[int, int, bool]:
+    """(transfer, matrix, whether the range is full): as the container says, otherwise the coded
+    data."""
     if plane.nclx:
-        matrix, is_full = plane.nclx[2], bool(plane.nclx[3])
+        _, transfer, matrix, is_full = plane.nclx
     else:
-        matrix = decoder.stated("colorspace")
+        transfer, matrix = decoder.stated("color_trc"), decoder.stated("colorspace")
         is_full = decoder.stated("color_range") == _FULL
-    return (_BT601 if matrix in (_UNKNOWN, _IDENTITY) else matrix), is_full
+    return transfer, (_BT601 if matrix in (_UNKNOWN, _IDENTITY) else matrix), bool(is_full)
 
 
 def _alphas(data: bytes, shown: Shown) -> Iterator[Pixels]:

@@ -121,7 +121,8 @@ class Decoder:
         return str(self._library.av_get_pix_fmt_name(frame.format).decode())
 
     def stated(self, name: str) -> int:
-        """A number that the coded data states: `colorspace` or `color_range`."""
+        """A number that the coded data states: `colorspace`, `color_range`, `color_primaries`
+        or `color_trc`, by ITU-T H.273."""
         value = c_int64()
         _check(self._library.av_opt_get_int(self._context, name.encode(), 0, byref(value)))
         return value.value

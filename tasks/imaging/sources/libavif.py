@@ -98,6 +98,13 @@ def strips(data: bytes, channels: int, max_pixels: int, rows: int) -> Iterator[P
         yield rows_of(image, top, min(rows, image.height - top), channels)
 
 
+def code_points(data: bytes) -> tuple[int, int]:
+    """Primaries and transfer of ITU-T H.273, which may be in the coded data alone; no pixel is
+    decoded. Raises ValueError as `strips` does."""
+    image = _parsed(data, _MAX_PIXELS).contents.image.contents
+    return image.primaries, image.transfer
+
+
 def rows_of(image: Picture, top: int, rows: int, channels: int) -> Pixels:
     """Some rows of planes as RGB or RGBA; uint8, or uint16 where they are HDR: it takes three times
     as long, and other pictures do not show the difference."""
@@ -112,14 +119,19 @@ def rows_of(image: Picture, top: int, rows: int, channels: int) -> Pixels:
 def _decode(data: bytes, max_pixels: int) -> "ctypes._Pointer[Picture]":
     """The planes of the first picture. They are never freed: this process is a child that ends
     soon."""
+    decoder = _parsed(data, max_pixels)
+    _check(_library.avifDecoderNextImage(decoder))
+    return decoder.contents.image  # type: ignore[no-any-return]
+
+
+def _parsed(data: bytes, max_pixels: int) -> "ctypes._Pointer[_Decoder]":
     decoder = _library.avifDecoderCreate()
     decoder.contents.max_pixels = min(max(max_pixels, _STRAY_PIXELS), _MAX_PIXELS)
     # As Pillow does: older encoders leave these boxes out or write them wrong.
     decoder.contents.strictness &= ~(_STRICT_PIXI | _STRICT_CLAP)
     _check(_library.avifDecoderSetIOMemory(decoder, data, len(data)))
     _check(_library.avifDecoderParse(decoder))
-    _check(_library.avifDecoderNextImage(decoder))
-    return decoder.contents.image  # type: ignore[no-any-return]
+    return decoder  # type: ignore[no-any-return]
 
 
 def _convert(image: Picture, top: int, pixels: Pixels) -> None:

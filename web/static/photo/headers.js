@@ -2,6 +2,10 @@
 
 const JPEG_EXIF = "Exif\0\0";
 const ADOBE_RGB = "R03\0"; // EXIF's name of it, in the interoperability index
+const TABLE = "A2B0"; // the tag of an ICC profile that is more than curves
+const TAGS_BYTES = 2048; // in which a profile names its tags
+const LARGE_PROFILE = 8192; // packed, as in a PNG: then it has tables
+const NO_FRAME = [0xc4, 0xc8, 0xcc]; // of a JPEG's markers 0xc0 to 0xcf
 const ALPHA_IN_AVIF = "urn:mpeg:mpegB:cicp:systems:auxiliary:alpha";
 const ALPHA_IN_HEIC = "urn:mpeg:hevc:2015:auxid:1";
 const BOXES = 16_384; // the boxes before the pixels of an AVIF or HEIC
@@ -26,7 +30,8 @@ const STARTS = {
  * `type` is the media type by the first bytes, not by the name; null if it is unknown. `orientation` is EXIF's
  * 1..8 of a JPEG, PNG or WebP, and `orientationAt` the place of its value: browsers differ in whether they turn
  * those. All of them turn an AVIF or HEIC by its boxes, so for these it is 1. `isOpaque`: certainly opaque.
- * `isUnusual`: its colours are HDR, or Adobe RGB by nothing but EXIF; the server understands both, browsers do not.
+ * `isUnusual`: browsers convert its colours worse than the server does: HDR, inks, a profile of tables, 16 bits in
+ * another space than sRGB, Adobe RGB by nothing but EXIF, or the alpha of an AVIF. So it is not shrunk here.
  */
 export function headerOf(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -54,7 +59,7 @@ function brandOf(view) {
 }
 
 const READERS = {
-  "image/jpeg": (view) => ({ isOpaque: true, ...jpegOrientation(view) }),
+  "image/jpeg": jpeg,
   "image/png": png,
   "image/webp": webp,
   "image/avif": (view) => boxes(view, ALPHA_IN_AVIF),
@@ -64,10 +69,14 @@ const READERS = {
 function boxes(view, alpha) {
   const start = text(view, 0, BOXES);
   const at = start.indexOf("colrnclx");
-  return { isOpaque: !start.includes(alpha), isUnusual: at >= 0 && HDR.includes(view.getUint16(at + 10)) };
+  const isHdr = at >= 0 && HDR.includes(view.getUint16(at + 10));
+  const isOpaque = !start.includes(alpha);
+  return { isOpaque, isUnusual: !isOpaque || isHdr || (start.includes("colrprof") && start.includes(TABLE)) };
 }
 
-function jpegOrientation(view) {
+function jpeg(view) {
+  const found = { isOpaque: true, isUnusual: false };
+  let hasExif = false;
   for (let at = 2; at + 4 < view.byteLength && view.getUint8(at) === 0xff; ) {
     const marker = view.getUint8(at + 1);
     if (marker === 0xff) {
@@ -76,20 +85,29 @@ function jpegOrientation(view) {
     }
     if (marker === 0xda) break; // from here on pixels
     const length = view.getUint16(at + 2);
-    if (marker === 0xe1 && text(view, at + 4, 6) === JPEG_EXIF) {
-      return { ...exif(view, at + 10), isUnusual: text(view, at + 10, length).includes(ADOBE_RGB) };
+    if (marker === 0xe1 && !hasExif && text(view, at + 4, 6) === JPEG_EXIF) {
+      hasExif = true;
+      Object.assign(found, exif(view, at + 10));
+      found.isUnusual ||= text(view, at + 10, length).includes(ADOBE_RGB);
     }
+    const isFrame = marker >= 0xc0 && marker <= 0xcf && !NO_FRAME.includes(marker);
+    const hasInks = isFrame && view.getUint8(at + 9) === 4;
+    found.isUnusual ||= hasInks || (marker === 0xe2 && hasTable(view, at + 4));
     at += 2 + length;
   }
-  return {};
+  return found;
 }
+
+const hasTable = (view, at) => text(view, at, TAGS_BYTES).includes(TABLE);
 
 function png(view) {
   const found = { isOpaque: ![4, 6].includes(view.getUint8(25)) }; // the colour type
   for (let at = 8; at + 12 <= view.byteLength; at += 12 + view.getUint32(at)) {
     const name = text(view, at + 4, 4);
+    const isDeep = view.getUint8(24) === 16;
     if (name === "tRNS") found.isOpaque = false;
-    if (name === "cICP") found.isUnusual = HDR.includes(view.getUint8(at + 9));
+    if (name === "iCCP") found.isUnusual ||= isDeep || view.getUint32(at) > LARGE_PROFILE;
+    if (name === "cICP") found.isUnusual ||= isDeep || HDR.includes(view.getUint8(at + 9));
     if (name === "eXIf") Object.assign(found, exif(view, at + 8));
   }
   return found;
@@ -99,6 +117,7 @@ function webp(view) {
   const found = { isOpaque: true };
   for (let at = 12; at + 8 <= view.byteLength; ) {
     const [name, length] = [text(view, at, 4), view.getUint32(at + 4, true)];
+    if (name === "ICCP") found.isUnusual = hasTable(view, at + 8);
     if (name === "VP8X") found.isOpaque = !(view.getUint8(at + 8) & 0x10);
     if (name === "VP8L" && view.getUint8(at + 12) & 0x10) found.isOpaque = false;
     if (name === "EXIF") Object.assign(found, exif(view, at + 8 + (text(view, at + 8, 6) === JPEG_EXIF ? 6 : 0)));

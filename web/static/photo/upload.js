@@ -92,10 +92,7 @@ function unless404(error) {
 /** The variant to send; hashes and decodes the photo the first time. */
 async function choose(photo, sendOriginal, onPhase) {
   if (!photo.file) return photo.variant;
-  if (!photo.header || photo.sha256 === undefined) {
-    onPhase("hashing");
-    await examine(photo);
-  }
+  await examine(photo, onPhase);
   if (!photo.size && !photo.header.type) {
     throw new ApiError("This file is not a photo that can be read here.", { hint: HINT, code: "unsupported_type" });
   }
@@ -110,8 +107,13 @@ export function isShrunk({ size, file, header }, sendOriginal) {
   return (helps && !sendOriginal && !header.isUnusual) || !header.type;
 }
 
-/** Learn all that sending and drawing need: header, hash, and the size as it is drawn here (null: it cannot be). */
-async function examine(photo) {
+/**
+ * Learn all that asking, sending and drawing need, once: header, hash, and the size as it is drawn here (null: it
+ * cannot be).
+ */
+export async function examine(photo, onPhase) {
+  if (photo.header && photo.sha256 !== undefined) return;
+  onPhase("hashing");
   const bytes = await photo.file.arrayBuffer();
   photo.header = headerOf(new Uint8Array(bytes));
   const decoding = uprightOf(photo); // a known photo does not wait for it

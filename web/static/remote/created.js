@@ -5,20 +5,20 @@ import { headerOf } from "../photo/headers.js";
 import { TYPES } from "../photo/pictures.js";
 import { put, submit } from "../photo/upload.js";
 import { isShaped } from "../result/edge.js";
-import { fetched } from "../result/sources.js";
+import { fetched, matteOf } from "../result/sources.js";
 import { lookParams } from "../state.js";
 import { t } from "../words.js";
 
-/** The key under which the renderer makes files of a result that it shows as `key` by the server's preview: at the largest size there is. */
+/** The key under which the renderer makes files of a result that it shows as `key` by the server's pictures: at the largest size there is. */
 export async function openForFiles(renderer, item, key, say) {
-  const cut = await createdPicture(item, {}, "cutout-png").catch((error) => (isGone(item, error) ? null : Promise.reject(error)));
-  if (!cut) {
+  const file = await createdPicture(item, {}, "photo-png").catch((error) => (isGone(item, error) ? null : Promise.reject(error)));
+  if (!file) {
     say(t("The server no longer has the photo: this file has the size of its preview. Add the photo again for its full size."));
     return key;
   }
   const full = `${key}-full`;
-  await renderer.call("open", { key: full, photo: null });
-  await renderer.call("give", { key: full, job: item.job.id, parts: { cut } });
+  await renderer.call("open", { key: full, photo: { file } });
+  await renderer.call("give", { key: full, job: item.job.id, parts: await matteOf(item) });
   return full;
 }
 
@@ -57,7 +57,8 @@ export async function createdPicture(item, params, output, isFile = false) {
   const asSent = (error) => (error?.isTransient ? Promise.reject(error) : ended(item, photo, request));
   const job = await (full ? ended(item, full, request).catch(asSent) : asSent());
   if (job.state !== "done") throw new Error(t("it was stopped"));
-  item.blobs[key] = await fetched(job, output.split("-")[0]);
+  const name = job.result.objects[output] ? output : output.split("-")[0]; // `cutout-png` is the object `cutout`
+  item.blobs[key] = await fetched(job, name);
   call("DELETE", `/jobs/${job.id}`).catch(() => {}); // it was made for this file alone, and belongs to no history
   return item.blobs[key];
 }

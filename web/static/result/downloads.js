@@ -9,7 +9,7 @@ const remote = () => import("../remote/created.js");
 export async function blobOf(renderer, { item, opened, look, strokes }, kind, say) {
   const isWritable = kind === "mask" || (await canWrite(TYPES[kind]));
   if (!isWritable || (look.background === "blur" && !opened.isMadeHere)) return (await remote()).byServer(item, look, strokes, kind, say);
-  const isWhole = opened.isMadeHere || !opened.hasMatte;
+  const isWhole = opened.isOwn || !opened.hasMatte;
   const key = isWhole ? opened.key : await (await remote()).openForFiles(renderer, item, opened.key, say);
   const { blob, isSmaller } = await renderer.call("file", { key, look, strokes, kind });
   if (isSmaller) say("Too large for this browser: made with at most 2048 pixels a side.");

@@ -5,9 +5,6 @@ import { headerOf, TURNED_HERE } from "../photo/headers.js";
 import { fit, uprightOf } from "../photo/photos.js";
 import { t } from "../words.js";
 
-/** Notes of a result which say that the server has read the photo otherwise than browsers do. */
-const READ_OTHERWISE = ["adobe_rgb_by_exif", "tone_mapped", "cut_short"];
-
 const MOST_BLOBS = 8;
 const blobs = new Map();
 
@@ -64,22 +61,36 @@ function misfitOf({ photo, job }, size) {
 }
 
 /**
- * Open a finished item in the renderer: {key, size, misfit, hasCutout, isMadeHere}. `isMadeHere`: its cut-out is made
- * of the person's own photo; else it is the server's preview, and files are made of the server's cut-out.
+ * Open a finished item in the renderer: {key, size, misfit, hasCutout, isMadeHere, isOwn, hasMatte}. `isMadeHere`: its
+ * cut-out is made of a photo and the matte; else it is the server's preview. `isOwn`: the photo is the person's own
+ * file, and not the server's picture of it, so that files need nothing more.
  */
 export async function openResult(renderer, item) {
-  const { key, size } = await openPhoto(renderer, item);
+  let { key, size } = await openPhoto(renderer, item);
   const misfit = misfitOf(item, size);
-  if (misfit) await renderer.call("open", { key, photo: null });
   const { objects = {}, kind } = item.job.result;
-  const isMadeHere = Boolean(!misfit && canMakeHere(item, size));
+  const hasMatte = Boolean(objects.alpha);
+  const isOwn = Boolean(hasMatte && item.photo.file && size && !misfit && isReadAlike(item));
+  const theirs = hasMatte && !isOwn ? await photoByServer(item) : null;
+  if (theirs || misfit) size = await renderer.call("open", { key, photo: theirs && { file: theirs } });
+  const isMadeHere = Boolean(isOwn || theirs);
   const parts = kind === "boxes" ? {} : isMadeHere ? await matteOf(item) : await previewOf(item);
   await renderer.call("give", { key, job: item.job.id, parts });
-  const hasCutout = Boolean(parts.alpha || parts.cut);
-  return { key, size: misfit ? null : size, misfit, hasCutout, isMadeHere, hasMatte: Boolean(objects.alpha) };
+  return { key, size, misfit, hasCutout: Boolean(parts.alpha || parts.cut), isMadeHere, isOwn, hasMatte };
 }
 
-async function matteOf(item) {
+/** Whether this browser shows the photo in the colours that the server has read. */
+const isReadAlike = ({ photo, job }) => photo.variant !== "original" || job.result.browsers_agree;
+
+/** The photo as the server has read it, for the screen; null if there is none, and no file of which it could be made. */
+async function photoByServer(item) {
+  if (item.job.result.objects.photo) return objectOf(item, "photo");
+  if (!item.photo.file) return null;
+  const { createdPicture } = await import("../remote/created.js");
+  return createdPicture(item, {}, "photo").catch(() => null);
+}
+
+export async function matteOf(item) {
   const hasEdges = item.job.result.objects.edge_colours;
   const [alpha, edges] = await Promise.all([objectOf(item, "alpha"), hasEdges && objectOf(item, "edge_colours")]);
   return { alpha, edges };
@@ -89,12 +100,6 @@ async function previewOf(item) {
   const { objects = {} } = item.job.result;
   const name = objects.preview ? "preview" : Object.keys(objects)[0];
   return name ? { cut: await objectOf(item, name) } : {};
-}
-
-function canMakeHere({ photo, job }, size) {
-  const { objects = {}, notes = [] } = job.result;
-  const isReadOtherwise = notes.some(({ code }) => READ_OTHERWISE.includes(code));
-  return Boolean(photo.file && size && objects.alpha && !isReadOtherwise);
 }
 
 /** An object of the result as a Blob. */
