@@ -98,7 +98,7 @@ def _start(page: Page, url: str) -> None:
 def _batch(page: Page, url: str) -> None:
     pick(page, *PHOTOS)
     expect(page.locator(".strip [data-phase=done]")).not_to_have_count(0, timeout=120_000)
-    page.locator(".strip").scroll_into_view_if_needed()
+    page.locator(".strip").evaluate("(strip) => strip.scrollIntoView({ block: 'end' })")
 
 
 def _result(page: Page, url: str) -> None:
@@ -110,10 +110,8 @@ def _result(page: Page, url: str) -> None:
 
 
 def _history(page: Page, url: str) -> None:
-    tab = page.locator("[data-view=history]")
-    if tab.count():
-        tab.first.click()
-        page.wait_for_timeout(1500)
+    page.locator("[data-view=history]").click()
+    page.wait_for_timeout(1500)
 
 
 def _docs(page: Page, url: str) -> None:
