@@ -81,7 +81,7 @@ def audit(events: Sequence[Event]) -> str:
         ]
         for event in events
     ]
-    heads = ("Time (UTC)", "User", "Action", "On", "From", "Outcome")
+    heads = ("Time (UTC)", "User", "Action", "Target", "Network", "Outcome")
     return table("audit", heads, rows, "No event is recorded.")
 
 

@@ -103,7 +103,7 @@ export class History {
   async sayWhatIsKept() {
     const { kept } = await call("GET", "/me").catch(() => ({}));
     if (!kept) return;
-    const lengths = { jobs: lengthOf(kept.jobs_s), uploads: lengthOf(kept.uploads_s) };
+    const lengths = { jobs: lengthOf(kept.results_s), uploads: lengthOf(kept.uploads_s) };
     const text = "Only you see this list. What is in it, with its result and its name, is removed {jobs} after it was made, and the photo itself {uploads} after it was sent. Then only another upload brings it back.";
     this.find(".kept").textContent = t(text, lengths);
   }
