@@ -38,6 +38,7 @@ class Stack:
         self.folder = folder
         self.web_command = [sys.executable, "-m", "web"]
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._clients: dict[str, redis.Redis] = {}
         self.secrets = {API_KEY}
         """What must not be in its logs, beside what `log_search` looks for in all of them."""
         self.ports = {name: free_port() for name in ("state", "cache", "s3", "web")}
@@ -69,11 +70,14 @@ class Stack:
     @property
     def state(self) -> "redis.Redis":
         """A client of the state Redis."""
-        return redis.Redis.from_url(self.env["PIXELMILL_STATE_URL"])
+        return self.client("state")
 
     def client(self, name: str) -> "redis.Redis":
-        """A client of `state` or `cache`."""
-        return redis.Redis(port=self.ports[name])
+        """A client of `state` or `cache`, closed when this ends."""
+        url = self.env[f"PIXELMILL_{name.upper()}_URL"]
+        if url not in self._clients:
+            self._clients[url] = redis.Redis.from_url(url)
+        return self._clients[url]
 
     def start_servers(self, state_env: Mapping[str, str] | None = None) -> None:
         """Both Redis and S3; `state_env` is for the state Redis alone."""
@@ -91,8 +95,8 @@ class Stack:
         for account, rules in redis_users.RULES.items() if name == "state" else ():
             base += ["--user", account, "on", f">{ACCOUNT_PASSWORD}", *rules]
         self.start(name, [*base, "--dir", str(folder), *options], env)
-        client = redis.Redis(port=self.ports[name], retry=None)
-        self.wait_for(name, client.ping, 10)
+        with redis.Redis(port=self.ports[name], retry=None) as client:
+            self.wait_for(name, client.ping, 10)
 
     def start_s3(self) -> None:
         """The S3 server, with its bucket."""
@@ -220,6 +224,8 @@ class Stack:
 
     def stop(self) -> None:
         """End everything that was started, workers first."""
+        for client in self._clients.values():
+            client.close()
         for name in reversed(self.processes):
             _signal(self.processes[name], signal.SIGTERM)
         for process in self.processes.values():

@@ -179,16 +179,16 @@ def test_misses_count_only_in_a_row() -> None:
 
 
 @pytest.fixture
-def own_redis(kept: Supervisor, tmp_path: Path) -> tuple[str, "redis.Redis"]:
+def own_redis(kept: Supervisor, tmp_path: Path) -> Iterator[tuple[str, "redis.Redis"]]:
     port = free_port()
     url = f"redis://:secret@127.0.0.1:{port}/0"
     program = redis_server("state", tmp_path / "state", port, "secret", config=STATE_CONFIG)
     kept.start(program, probes.redis_server(url))
-    client = redis.Redis.from_url(url, socket_timeout=5)
-    kept.wait_for("state", lambda: _pings(client), 20)
-    kept.mark_ready()
-    time.sleep(0.3)
-    return url, client
+    with redis.Redis.from_url(url, socket_timeout=5) as client:
+        kept.wait_for("state", lambda: _pings(client), 20)
+        kept.mark_ready()
+        time.sleep(0.3)
+        yield url, client
 
 
 def _pings(client: "redis.Redis") -> bool:
@@ -218,8 +218,10 @@ def test_a_redis_that_is_busy_with_a_script_is_left_alone(
     url, client = own_redis
     client.config_set("busy-reply-threshold", 100)
     pid = kept.pids["state"]
-    runaway = redis.Redis.from_url(url, socket_timeout=0.1, retry=None)
-    with pytest.raises(redis.TimeoutError):
+    with (
+        redis.Redis.from_url(url, socket_timeout=0.1, retry=None) as runaway,
+        pytest.raises(redis.TimeoutError),
+    ):
         runaway.eval("while true do end", 0)
 
     with pytest.raises(redis.ResponseError, match="BUSY"):

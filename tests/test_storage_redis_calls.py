@@ -4,11 +4,13 @@ import asyncio
 import gc
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from types import FrameType
+from typing import Any
 
 import pytest
 import redis
@@ -436,6 +438,24 @@ def test_an_answer_of_the_wrong_kind_among_several_closes_the_connection(link: S
         link.do_together([ECHO, wrong, ECHO])
 
     assert link.do(ECHO) == "hello"
+
+
+def test_the_connections_of_a_dropped_client_are_closed_in_whatever_order_it_is_collected(
+    state_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    with redis.Redis.from_url(state_url) as client:
+        circle: list[Any] = [SyncRedis(client)]
+        circle[0].do(ECHO)
+        circle.append(circle)
+        opened = circle[0]._connections._free[0][0]._sock
+        gc.collect()  # what this frame refers to comes before what only the circle refers to
+
+        del opened, circle
+        gc.collect()
+
+    assert [str(leak.exc_value) for leak in lost] == []
 
 
 def test_threads_that_share_a_client_get_their_own_answers(link: SyncRedis) -> None:

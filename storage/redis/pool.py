@@ -1,6 +1,7 @@
 """Blocking connections to a Redis, kept in a list: workers ask on them."""
 
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ class Connections:
         self.name = name
         self._free: list[tuple[Any, int]] = []  # each with its number of unread answers
         self._pid = os.getpid()
+        # Not left to redis-py's `__del__`: in a cycle, a socket may be collected before it.
+        weakref.finalize(self, _close_all, self._free).atexit = False
 
     def ask(self, commands: Sequence[tuple[Word, ...]], kinds: Sequence[Kinds]) -> list[Any]:
         """Answers of these commands, sent together; an error that Redis answers is one of them."""
@@ -58,7 +61,8 @@ class Connections:
     def _take(self) -> Any:
         """A connection without unread answers; one that was closed is opened when it is used."""
         if self._pid != os.getpid():
-            self._free, self._pid = [], os.getpid()
+            self._free.clear()
+            self._pid = os.getpid()
         try:
             connection, unread = self._free.pop()
         except IndexError:
@@ -70,6 +74,11 @@ class Connections:
         except (RedisError, OSError):
             connection.disconnect()  # it is opened again when it is used
         return connection
+
+
+def _close_all(free: list[tuple[Any, int]]) -> None:
+    for connection, _ in free:
+        connection.disconnect()
 
 
 def _read_answer(connection: Any) -> Any:
