@@ -50,6 +50,7 @@ def of_servers(servers: Stack) -> Settings:
     return read(None, **{name: servers.env[f"PIXELMILL_{name.upper()}"] for name in names})
 
 
+@pytest.mark.measures_time  # a Redis that answers late is warned of
 def test_a_healthy_installation_passes(stack: Stack, tmp_path: Path) -> None:
     tries = (run_doctor(tmp_path, stack.env, "--json") for _ in range(3))
 
@@ -105,6 +106,7 @@ def test_with_everything_down_it_is_done_in_five_seconds(
     assert seconds < 4  # a second is left for Python to start
 
 
+@pytest.mark.measures_time  # as above
 def test_the_servers_are_measured_and_their_rules_looked_at(of_servers: Settings) -> None:
     lines = [
         *server_checks.state_redis(of_servers),
