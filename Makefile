@@ -55,8 +55,11 @@ test-setup: .venv/.installed-test ## what tests need besides: test extras, Chrom
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
 	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
 
+# Five files at a time on any machine, as tests mostly wait for servers. They start Python hundreds
+# of times: it must be allowed to keep what it compiles.
+test: export PYTHONDONTWRITEBYTECODE =
 test: test-setup ## all tests, on real servers that they start themselves (ARGS="tests/test_x.py -k word" runs some)
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: format lint types imports spell docs test ## everything that CI runs
 
