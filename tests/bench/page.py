@@ -84,7 +84,7 @@ def _network(browser: Browser, ours: int, stock: int, photo: Path) -> dict[str, 
 def _ours(page: Page, shaper: Shaper, photo: Path) -> dict[str, float]:
     began_s = time.monotonic()
     page.goto(f"http://127.0.0.1:{shaper.port}/ui/")
-    page.wait_for_selector(".pm-chooser :checked")
+    page.wait_for_selector(".pm-chooser >> text=Delay")
     open_s = time.monotonic() - began_s
     page.wait_for_timeout(2000)
     open_kb = shaper.down.bytes / 1000
@@ -167,7 +167,7 @@ def _batch(browser: Browser, url: str, folder: Path) -> dict[str, float]:
         file.write_bytes(_photo(1600, 1200, seed=number))
     with _new_page(browser) as page:
         page.goto(f"{url}/ui/")
-        page.wait_for_selector(".pm-chooser :checked")
+        page.wait_for_selector(".pm-chooser >> text=Delay")
         before_mb = _memory_mb()
         with tasks_ms(page) as tasks:
             began_s = time.monotonic()
