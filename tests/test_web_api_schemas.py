@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from web.api import me, me_schemas, responses, schemas, share_schemas
+from web.api import me, me_schemas, model_schemas, responses, schemas, share_schemas
 from web.api.shares import ShareBody
 from web.errors import ErrorBody
 from web.jobs.uploads import SignedUpload
@@ -20,7 +20,7 @@ from web.jobs.uploads import SignedUpload
         (me.KeyBody, me_schemas.Key),
         (me.NewKeyBody, me_schemas.NewKey),
         (responses.ObjectBody, schemas.Object),
-        (responses.ModelBody, schemas.ModelCard),
+        (responses.ModelBody, model_schemas.ModelCard),
         (ErrorBody, schemas.Error),
         (SignedUpload, schemas.Upload),
         (ShareBody, share_schemas.Share),

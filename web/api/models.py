@@ -5,14 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from web.api import responses, schemas
+from web.api import model_schemas, responses, schemas
 from web.errors import json_response
 from web.jobs.service import service_of
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
 
-@router.get("/models", responses={200: {"model": schemas.Models}, **schemas.FAILURES})
+@router.get("/models", responses={200: {"model": model_schemas.Models}, **schemas.FAILURES})
 async def list_models(
     request: Request,
     lang: Annotated[

@@ -85,14 +85,14 @@ class JobBody(TypedDict):
 
 
 class ProfileBody(TypedDict):
-    """One profile of schemas.ModelCard."""
+    """One profile of model_schemas.ModelCard."""
 
     ms_per_image: float
     weights_bytes: int
 
 
 class ModelBody(TypedDict):
-    """schemas.ModelCard."""
+    """model_schemas.ModelCard."""
 
     name: str
     title: str

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 from fastapi import Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from storage.catalogue import GONE_S
 from tasks.message import Priority
 from web.jobs.submission import LONGEST_DEADLINE_S, MAX_NAME, OUTPUTS
 from web.jobs.uploads import ALIASES, MEDIA_TYPES
@@ -251,37 +250,6 @@ class UploadNeeded(BaseModel):
 
     error: Error
     upload: Upload | None = Field(description="Null if the request has no `size`.")
-
-
-class ModelCard(BaseModel):
-    """A model that can be used."""
-
-    name: str
-    title: str
-    kind: Literal["matte", "boxes", "labels"]
-    live: bool = Field(description=f"False after {GONE_S} s without a worker that serves it.")
-    params: dict[str, Any] = Field(description="JSON schema of its parameters.")
-    licence: str
-    intended_use: str
-    fallback: str | None
-    profiles: dict[str, dict[str, float]] = Field(
-        description="Of each served value of the parameter `profile`: ms_per_image, weights_bytes."
-    )
-    device: str
-    ms_per_image: float
-    weights: str
-    weights_bytes: int
-    texts: dict[str, str] = Field(
-        default={},
-        description="With `lang`: the model's texts in that language, by their English. What has "
-        "none is shown in English.",
-    )
-
-
-class Models(BaseModel):
-    """The models that workers have announced."""
-
-    models: list[ModelCard]
 
 
 FAILURES: dict[int | str, dict[str, Any]] = {

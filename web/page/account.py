@@ -13,6 +13,7 @@ from web.middleware import cookies
 from web.middleware.identity import Identity, identity_of
 from web.middleware.validation import OBJECT_ID, matches
 from web.page.account_frame import framed
+from web.page.agents import name_of
 from web.page.html import alert, sentence
 from web.page.leaving import leave, provider_address
 from web.sign_in import WrongPassword, client_in, sign_in_of
@@ -110,7 +111,7 @@ async def _page(request: Request, message: str, status: int = 200) -> Response:
 def _row(session: Session, identity: Identity) -> str:
     return SESSION.format(
         id=escape(session.id),
-        agent=escape(session.agent or "a program"),
+        agent=escape(name_of(session.agent)),
         network=escape(session.network or "this machine"),
         began=_time(session.began_ms),
         seen=_time(session.seen_ms),
