@@ -49,11 +49,16 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 
 ##@ Test
 
-test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium
+DEBIAN = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq
+
+test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium, faketime
 	@command -v chromium >/dev/null || { \
 	  echo "installing Debian's chromium for the browser tests"; \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; } || \
+	  { $(DEBIAN) chromium >/dev/null; } || \
 	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
+	@command -v faketime >/dev/null || { \
+	  echo "installing Debian's faketime for the tests of clocks that go wrong"; \
+	  { $(DEBIAN) faketime >/dev/null; } || echo "Without faketime these tests are skipped."; }
 
 # Five files at a time on any machine, as tests mostly wait for servers. They start Python hundreds
 # of times: it must be allowed to keep what it compiles.

@@ -16,7 +16,7 @@ def table(name: str, heads: Sequence[str], rows: Sequence[Sequence[str]], nothin
     titles = "".join(f'<th scope="col">{head}</th>' for head in heads)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{heads[0]} table" '
+        f'<div class="scroll" role="group" tabindex="0" aria-label="{heads[0]} table" '
         f'data-part="{name}"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table>'
         "</div>"
     )
