@@ -171,6 +171,28 @@ def test_without_room_for_the_photo_the_servers_cut_out_is_there_after_a_reload(
     assert downloaded(page, "Mask", tmp_path).size == (1536, 2048)
 
 
+def test_where_the_tabs_storage_is_full_jobs_are_kept_without_their_small_copies(page: Page):
+    page.add_init_script("indexedDB.open = () => { throw new Error('full'); }")
+    page.reload()
+    page.wait_for_selector(".pm-chooser :checked")
+    page.evaluate(
+        """() => {
+            let filler = "x".repeat(6_000_000);
+            for (; filler; filler = filler.slice(1000)) {
+                try { sessionStorage.filler = filler; break; } catch {}
+            }
+            sessionStorage.filler = filler.slice(4000);
+        }"""
+    )
+
+    pick(page, THREE[0])
+    drawn(page)
+    page.wait_for_function("() => sessionStorage['pixelmill.items']?.includes('astronaut')")
+
+    page.reload()
+    expect(page.locator(".strip li")).to_have_count(1)
+
+
 def test_photos_of_a_tab_that_is_gone_are_removed(page: Page, stack: Any):
     pick(page, THREE[0])
     drawn(page)

@@ -232,7 +232,7 @@ async function keepPhoto({ photo }) {
   store();
 }
 
-// --- What survives a reload of the tab: jobs, small copies of their photos, strokes of the brush ---
+// --- What survives a reload of the tab: jobs, strokes of the brush, small copies of photos that are not kept ---
 
 let storing;
 /** Store the items soon: once for all that changes meanwhile. */
@@ -250,14 +250,20 @@ function storeNow() {
       owner,
       name,
       isBeside,
-      thumb,
+      thumb: stored ? null : thumb,
       request,
       strokes,
       job: { id: job.id, state: "queued" },
       photo: { sha256, size, variant, upload, sendOriginal, stored },
     }));
-  while (kept.length && !written(kept)) kept.shift(); // drop the oldest if the tab's storage is full
+  while (kept.length && !written(kept)) makeRoom(kept);
   if (!kept.length) sessionStorage.removeItem(STORED);
+}
+
+/** The tab's storage is full: what is left out first are the small copies, then the oldest items. */
+function makeRoom(kept) {
+  if (kept.some(({ thumb }) => thumb)) kept.forEach((item) => (item.thumb = null));
+  else kept.splice(0, Math.ceil(kept.length / 4));
 }
 
 function written(kept) {
