@@ -147,17 +147,8 @@ def create() -> ASGIApp:
         await s3_proxy.close()
 
     app = _framework(lifespan)
-    durable = DurableRedis(settings().state_url, "the state Redis")
-    app.state.service, app.state.accounts = service, Accounts(state, durable)
-    app.state.audit = AuditLog(state)
-    app.state.sign_in = SignIn(state, durable, app.state.audit)
-    app.state.api_keys = ApiKeys(state, durable, app.state.audit)
-    app.state.identities = Identities(app.state.accounts, app.state.api_keys)
-    app.state.open_streams = OpenStreams(app.state.identities.user_of)
-    app.state.s3_proxy = s3_proxy
-    app.state.system = SystemReader(state, service)
-    app.state.prober = Prober(service, state, s3)
-    app.state.outage_check = OutageCheck(state, s3)
+    app.state.service, app.state.s3_proxy = service, s3_proxy
+    _add_state(app, state, s3)
     if settings().auth == "oidc":
         _add_oidc(app, state)
     _add_routes(app, StatsReader(state))
@@ -167,6 +158,19 @@ def create() -> ASGIApp:
     app.mount(PAGE, GZipMiddleware(page))  # Gradio compresses its scripts alone
     identify = partial(Identify, identities=app.state.identities, streams=app.state.open_streams)
     return _with_middleware(app, service, identify)
+
+
+def _add_state(app: FastAPI, state: AsyncRedis, s3: AsyncObjects) -> None:
+    """What routes and middleware find by its name."""
+    service, durable = app.state.service, DurableRedis(settings().state_url, "the state Redis")
+    app.state.accounts, app.state.audit = Accounts(state, durable), AuditLog(state)
+    app.state.sign_in = SignIn(state, durable, app.state.audit)
+    app.state.api_keys = ApiKeys(state, durable, app.state.audit)
+    app.state.identities = Identities(app.state.accounts, app.state.api_keys)
+    app.state.open_streams = OpenStreams(app.state.identities.user_of)
+    app.state.system = SystemReader(state, service)
+    app.state.prober = Prober(service, state, s3)
+    app.state.outage_check = OutageCheck(state, s3)
 
 
 def _make_page(service: JobService) -> FastAPI:

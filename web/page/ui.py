@@ -11,7 +11,7 @@ from web.page import components, gradio_template, handlers
 
 PATH = "/ui"
 STATIC = Path(__file__).parents[1] / "static"
-STYLES = ("page", "options", "workbench", "strip", "viewer", "tools", "progress")
+STYLES = ("page", "options", "workbench", "strip", "viewer", "tools", "progress", "dialogs")
 """The style sheets, in the order in which they apply."""
 GRADIO_POLL_S = 0.25
 """How often Gradio's queue, which this page does not use, looks for events."""
