@@ -107,16 +107,20 @@ def test_the_next_announcement_sweeps_the_expired(
     assert state.zrange(keys.WORKERS, 0, -1) == ["cpu-1@host"]
 
 
+def silent_for(seconds: int, link: SyncRedis, state: "redis.Redis") -> catalogue.Catalogue:
+    """What is known so long after the last worker of `gpu.toy` was heard of."""
+    now_ms = link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
+    state.delete(keys.worker("gpu-1@host"))
+    state.hset(keys.SEEN, "gpu.toy", now_ms - seconds * 1000)
+    return link.do(catalogue.read())
+
+
 @pytest.mark.parametrize(("silent_s", "gone"), [(29, False), (31, True)])
 def test_a_queue_is_gone_after_half_a_minute_without_worker(
     link: SyncRedis, state: "redis.Redis", silent_s: int, gone: bool
 ) -> None:
-    now_ms = link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
-    state.delete(keys.worker("gpu-1@host"))
+    announced = silent_for(silent_s, link, state)
 
-    state.hset(keys.SEEN, "gpu.toy", now_ms - silent_s * 1000)
-
-    announced = link.do(catalogue.read())
     assert not announced.is_live("gpu.toy")
     assert announced.is_gone("gpu.toy") is gone
 
@@ -125,12 +129,9 @@ def test_a_queue_is_gone_after_half_a_minute_without_worker(
 def test_a_queue_is_forgotten_after_ten_minutes_without_worker(
     link: SyncRedis, state: "redis.Redis", silent_s: int, forgotten: bool
 ) -> None:
-    now_ms = link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
-    state.delete(keys.worker("gpu-1@host"))
+    announced = silent_for(silent_s, link, state)
 
-    state.hset(keys.SEEN, "gpu.toy", now_ms - silent_s * 1000)
-
-    assert link.do(catalogue.read()).is_forgotten("gpu.toy") is forgotten
+    assert announced.is_forgotten("gpu.toy") is forgotten
 
 
 def test_a_live_worker_is_never_gone(link: SyncRedis, state: "redis.Redis") -> None:

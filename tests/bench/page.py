@@ -35,6 +35,8 @@ SAMPLE = 10
 """Photos that are downloaded one by one, to know what that takes."""
 MEGA = 2**20
 PATIENCE_MS = 600_000
+Run = tuple[float, float, float]
+"""Of a photo: seconds until it is usable and until its result is drawn, KB sent."""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -90,7 +92,7 @@ def _ours(page: Page, shaper: Shaper, photo: Path) -> dict[str, float]:
     open_kb = shaper.down.bytes / 1000
     page.evaluate(_WATCH)
 
-    def run() -> tuple[float, float, float]:
+    def run() -> Run:
         sent = shaper.up.bytes
         page.evaluate("window.seen = {}; window.began = performance.now()")
         page.set_input_files(".drop input", str(photo))
@@ -98,13 +100,9 @@ def _ours(page: Page, shaper: Shaper, photo: Path) -> dict[str, float]:
         seen = page.evaluate("window.seen")
         return seen.get("usable", 0) / 1000, seen["drawn"] / 1000, (shaper.up.bytes - sent) / 1000
 
-    usable_s, drawn_s, sent_kb = run()
+    first = run()
     page.wait_for_timeout(1000)
-    _, again_s, again_kb = run()
-    return {
-        "open_s": open_s, "open_kb": open_kb, "usable_s": usable_s, "drawn_s": drawn_s,
-        "sent_kb": sent_kb, "again_s": again_s, "again_sent_kb": again_kb,
-    }  # fmt: skip
+    return _figures(open_s, open_kb, first, run())
 
 
 _WATCH = """() => {
@@ -134,7 +132,7 @@ def _stock(page: Page, shaper: Shaper, photo: Path) -> dict[str, float]:
     page.wait_for_timeout(2000)
     open_kb = shaper.down.bytes / 1000
 
-    def run() -> tuple[float, float, float]:
+    def run() -> Run:
         sent, began_s = shaper.up.bytes, time.monotonic()
         page.set_input_files("input[type=file]", str(photo))
         page.wait_for_function(_LOADED, arg=1)
@@ -143,11 +141,15 @@ def _stock(page: Page, shaper: Shaper, photo: Path) -> dict[str, float]:
         page.wait_for_function(_LOADED, arg=2)
         return usable_s, time.monotonic() - began_s, (shaper.up.bytes - sent) / 1000
 
-    usable_s, drawn_s, sent_kb = run()
+    first = run()
     page.get_by_role("button", name="Clear", exact=True).last.click()
     page.wait_for_selector("input[type=file]", state="attached")
     page.wait_for_timeout(500)
-    _, again_s, again_kb = run()
+    return _figures(open_s, open_kb, first, run())
+
+
+def _figures(open_s: float, open_kb: float, first: Run, again: Run) -> dict[str, float]:
+    (usable_s, drawn_s, sent_kb), (_, again_s, again_kb) = first, again
     return {
         "open_s": open_s, "open_kb": open_kb, "usable_s": usable_s, "drawn_s": drawn_s,
         "sent_kb": sent_kb, "again_s": again_s, "again_sent_kb": again_kb,

@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import httpx
@@ -170,16 +169,11 @@ class Scene(Stack):
                 if not self._stopping.wait(RESTART_S) and process.returncode is not None:
                     self.start(name, self._commands[name])
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stopping.set()
         if self._keeper.is_alive():
             self._keeper.join()
-        super().__exit__(kind, error, at)
+        super().__exit__(*error)
 
     def keep_logs(self, folder: Path) -> None:
         """Copy what all processes said to a folder that outlives this one's disk."""

@@ -221,7 +221,7 @@ class PubSub:
 
     def _note_end(self, channel: str, message: bytes) -> None:
         try:
-            if is_end(message):
+            if orjson.loads(message)["state"] in ENDED:
                 self._ended.add(channel)
         except (ValueError, LookupError, TypeError) as error:  # nothing that a script of ours says
             self._following.loop.fail(error)
@@ -230,11 +230,6 @@ class PubSub:
         everybody = {item for items in self.subscriptions.values() for item in items}
         for subscription in everybody:
             subscription.resync()
-
-
-def is_end(message: bytes) -> bool:
-    """Whether a run says that it has ended."""
-    return orjson.loads(message)["state"] in ENDED
 
 
 class _MessageReader(asyncio.Protocol):

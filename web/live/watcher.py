@@ -11,7 +11,7 @@ from storage.redis.calls import AsyncRedis
 from storage.states import ENDED
 from tasks.errors import BadInput
 from web.live import feed
-from web.live.pubsub import PubSub, is_end
+from web.live.pubsub import PubSub
 from web.live.snapshots import Read, SnapshotReader
 from web.text import shown
 
@@ -48,11 +48,13 @@ class JobWatcher:
             suppress(StorageDown),  # the job was accepted: that much is known
             self._pubsub.subscribed(channel) as subscription,
         ):
-            subscription.on_message = lambda _, message: (
-                subscription.notify() if is_end(message) else None
-            )
-            if self._pubsub.has_just_ended(channel):
-                subscription.notify()
+
+            def notify(*_: object) -> None:
+                if self._pubsub.has_just_ended(channel):
+                    subscription.notify()
+
+            subscription.on_message = notify
+            notify()
             first_read = asyncio.get_running_loop().call_later(FIRST_READ_S, subscription.notify)
             try:
                 async with asyncio.timeout(wait_s):

@@ -37,7 +37,7 @@ def cookie_name(suffix: str = "") -> str:
     Where people type https, it has a prefix by which a browser takes the cookie from this very host
     over https alone: no neighbour of a domain can give a visitor another identity.
     """
-    prefix = ("__Secure-" if suffix else "__Host-") if _is_https() else ""
+    prefix = ("__Secure-" if suffix else "__Host-") if is_https() else ""
     return f"{prefix}pixelmill_{settings().installation}{suffix}"
 
 
@@ -130,12 +130,13 @@ def _value(cookie: bytes, name: str) -> str:
     return next((value.decode("ascii") for key, _, value in pairs if key == name.encode()), "")
 
 
-def _is_https() -> bool:
+def is_https() -> bool:
+    """Whether browsers reach this server by https."""
     return settings().public_url.startswith("https://")
 
 
 def _set(name: str, value: str, life_s: int, path: str = "/") -> str:
-    secure = "; Secure" if _is_https() else ""
+    secure = "; Secure" if is_https() else ""
     return f"{name}={value}; Path={path}; Max-Age={life_s}; HttpOnly; SameSite=Lax{secure}"
 
 

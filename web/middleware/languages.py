@@ -11,8 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tasks.settings import settings
-from web.middleware.cookies import LANGUAGE, chosen_language
+from web.middleware.cookies import LANGUAGE, chosen_language, is_https
 from web.middleware.validation import HEAD
 from web.words import LANGUAGES, can_be_asked_again, language
 
@@ -65,7 +64,7 @@ def _weight(text: str | None) -> float:
 
 
 def _remembering(send: Send, chosen: str) -> Send:
-    secure = "; Secure" if settings().public_url.startswith("https://") else ""
+    secure = "; Secure" if is_https() else ""
     cookie = f"{LANGUAGE}={chosen}; Path=/; Max-Age={LIFE_S}; SameSite=Lax{secure}"
 
     async def with_cookie(message: Message) -> None:

@@ -17,7 +17,7 @@ from web.adapting import adapted
 from web.errors import error_response
 from web.jobs import counters
 from web.middleware import validation
-from web.middleware.cookies import own_cookies
+from web.middleware.cookies import is_https, own_cookies
 from web.middleware.cors import is_allowed
 from web.middleware.hosts import SAFE_METHODS, is_authorised, is_foreign, origin_at, refuse_host
 
@@ -188,6 +188,6 @@ def _headers(kind: str, policy: str) -> list[tuple[bytes, bytes]]:
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",
     }
-    if settings().public_url.startswith("https://"):
+    if is_https():
         headers["strict-transport-security"] = HSTS
     return [(name.encode(), value.encode()) for name, value in headers.items()]
