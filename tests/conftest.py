@@ -40,7 +40,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole installation: servers, workers, web; matting and the tests' models."""
-    env = {"PIXELMILL_MODELS": "matting,toy,noop,slow", "PIXELMILL_MODEL_PATHS": MODEL_PATHS}
+    env = {
+        "PIXELMILL_MODELS": "matting,toy,noop,slow",
+        "PIXELMILL_MODEL_PATHS": MODEL_PATHS,
+        "PIXELMILL_CPU_PROCESSES": "2",  # on any machine
+    }
     with Stack(tmp_path_factory.mktemp("stack"), env) as stack:
         yield stack.start_all()
 
