@@ -116,6 +116,7 @@ def test_a_folder_gets_the_cut_out_beside_what_the_server_makes_by_itself() -> N
 )
 def test_one_file_gets_the_cut_out_in_the_format_of_its_ending(out: str, format_: str) -> None:
     assert options(out) == RunOptions("matting", {"format": format_}, "cutout")
+    assert options(out, output="cutout") == options(out)
 
 
 def test_a_file_that_contradicts_the_format_is_refused() -> None:

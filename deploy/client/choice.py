@@ -76,7 +76,8 @@ def with_upload(asked: RunOptions, upload: Callable[[Path, str], str]) -> RunOpt
 def _with_cutout(asked: RunOptions, to: Destination, *, has_format: bool) -> RunOptions:
     """What a model that cuts out is asked for if the command line does not say it."""
     if asked.output:
-        return asked
+        is_cutout = has_format and CUTOUT in asked.output.split(",")
+        return _with_format(asked, to) if is_cutout else asked
     if to.folder:
         return replace(asked, output=MATTE_OUTPUT)
     form = _format_of(to, asked.params)
@@ -88,7 +89,7 @@ def _with_cutout(asked: RunOptions, to: Destination, *, has_format: bool) -> Run
 
 
 def _with_format(asked: RunOptions, to: Destination) -> RunOptions:
-    """The preview of another model in the format of the file that takes it."""
+    """The same in the format of the file that takes the picture."""
     form = "" if to.folder else _format_of(to, asked.params)
     return replace(asked, params={"format": form, **asked.params}) if form else asked
 
