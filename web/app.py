@@ -60,10 +60,10 @@ from web.middleware.cors import Cors
 from web.middleware.event_routes import EventRoutes
 from web.middleware.identity import Identify, Identities, page_user
 from web.middleware.json_body import CheckedBody
-from web.middleware.languages import Languages
 from web.middleware.load_shedding import LoadShedding
 from web.middleware.open_streams import OpenStreams
 from web.middleware.page_routes import PageRoutes
+from web.middleware.preferences import Preferences
 from web.middleware.security import Security
 from web.page import account, data, gradio_imports, login
 from web.page import api_keys as keys_page
@@ -238,7 +238,7 @@ def _with_middleware(
 
     inner = PageRoutes(EventRoutes(app, events.job_events, events.all_events))
     checked = CheckedBody(inner, partial(routes.is_taken, app))
-    entrance: ASGIApp = Security(Languages(identify(LoadShedding(checked, check))))
+    entrance: ASGIApp = Security(Preferences(identify(LoadShedding(checked, check))))
     if settings().cors_origins:
         entrance = Cors(entrance)
     return AccessLog(entrance) if settings().access_log else entrance

@@ -16,7 +16,7 @@ LANGUAGES = (ENGLISH, *sorted(file.stem for file in _FOLDER.glob("*.json")))
 """What `?lang=` takes."""
 
 language: ContextVar[str] = ContextVar("language", default=ENGLISH)
-"""Of the page that is asked for; set by web/middleware/languages.py."""
+"""Of the page that is asked for; set by web/middleware/preferences.py."""
 can_be_asked_again: ContextVar[bool] = ContextVar("can_be_asked_again", default=False)
 """Whether the page can be asked for again in another language: it is no answer to a form."""
 

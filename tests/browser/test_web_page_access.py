@@ -1,5 +1,7 @@
 """The page for everybody: axe finds nothing, in light and dark, in every state of a result."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,12 @@ import pytest
 from actions import as_file, bottle, drawn, pick
 from playwright.sync_api import Page, expect
 
+from web import words
+
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+CHINESE = json.loads((words._FOLDER / "zh.json").read_bytes())["texts"]
+LANGUAGES: dict[str, Callable[[str], str]] = {"en": str, "zh": CHINESE.__getitem__}
 
 
 def violations(page: Page) -> list[Any]:
@@ -33,32 +39,44 @@ def found(page: Page) -> list[Any]:
 @pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
 def test_axe_finds_nothing_on_the_small_pages(page: Page, stack: Any):
     for path in ("/login", "/logout", "/account", "/account/keys", "/account/data"):
-        page.goto(f"{stack.url}{path}")
-        page.evaluate(AXE.read_text())
-        for scheme in ("light", "dark"):
+        for scheme, language in (("light", "en"), ("dark", "zh")):
+            page.goto(f"{stack.url}{path}?lang={language}")
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two
-            assert found(page) == [], (path, scheme)
-        width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 390, path
+            assert violations(page) == [], (path, scheme)
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 390, (path, language)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_small_pages_follow_the_switch_of_the_page(page: Page, stack: Any):
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    page.get_by_role("button", name="Switch between light and dark").click()
+
+    for path, dark in (("/account/data", "rgb(19, 22, 21)"), ("/docs", "rgb(26, 26, 26)")):
+        page.goto(f"{stack.url}{path}")
+        assert page.evaluate(ground) == dark, path
+
+    page.goto(f"{stack.url}/ui/")
+    expect(page.locator("body.dark")).to_have_count(1)
+
+
+@pytest.mark.parametrize(("scheme", "language"), [("light", "en"), ("dark", "zh")])
 @pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
-def test_axe_finds_nothing_in_any_state(page: Page, scheme: Any):
+def test_axe_finds_nothing_in_any_state(page: Page, stack: Any, scheme: Any, language: str):
+    text = LANGUAGES[language]
     page.emulate_media(color_scheme=scheme)
-    page.reload()
+    page.goto(f"{stack.url}/ui/?lang={language}")
     page.wait_for_selector(".pm-chooser :checked")
     assert violations(page) == []
 
     pick(page, as_file(bottle(), "PNG"), {"name": "a.jpg", "mimeType": "", "buffer": b"no photo"})
     expect(page.locator(".strip [data-phase=done]")).to_have_count(1)
     drawn(page)
-    page.get_by_label("To subject").check()
-    page.get_by_text("Edge and shadow", exact=True).click()
-    page.get_by_role("slider", name="Strength").fill("0.5")
+    page.get_by_label(text("To subject")).check()
+    page.get_by_text(text("Edge and shadow"), exact=True).click()
+    page.get_by_role("slider", name=text("Strength")).fill("0.5")
     assert violations(page) == []
 
-    page.get_by_role("button", name="Brush").click()
+    page.get_by_role("button", name=text("Brush")).click()
     assert violations(page) == []
 
 

@@ -29,6 +29,9 @@ OIDC = "_oidc"
 OIDC_S = 600
 LANGUAGE = "pixelmill_lang"
 """Name of the cookie of the language that was chosen, which the page's scripts read too."""
+SCHEME = "pixelmill_scheme"
+"""The same of the colour scheme, which the page's scripts set."""
+SCHEMES = ("light", "dark")
 
 
 def cookie_name(suffix: str = "") -> str:
@@ -125,6 +128,12 @@ def chosen_language(cookie: bytes) -> str:
     return _value(cookie, LANGUAGE)
 
 
+def chosen_scheme(cookie: bytes) -> str:
+    """`light` or `dark` as the page's switch says, in what `own_cookies` returns; else empty."""
+    value = _value(cookie, SCHEME)
+    return value if value in SCHEMES else ""
+
+
 def _value(cookie: bytes, name: str) -> str:
     pairs = (pair.partition(b"=") for pair in cookie.split(b"; "))
     return next((value.decode("ascii") for key, _, value in pairs if key == name.encode()), "")
@@ -152,7 +161,7 @@ def _verified(value: str, auth: str) -> tuple[str, float] | None:
 
 @lru_cache(maxsize=1)
 def _own_cookie_pattern() -> re.Pattern[bytes]:
-    known = [LANGUAGE, *map(cookie_name, ("", KNOWN, OIDC))]
+    known = [LANGUAGE, SCHEME, *map(cookie_name, ("", KNOWN, OIDC))]
     names = b"|".join(re.escape(name.encode()) for name in known)
     return re.compile(rb"(?:^|;)[ \t]*(" + names + rb")=([A-Za-z0-9._@+-]{1,200})[ \t]*(?=;|$)")
 

@@ -7,16 +7,17 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from web.api.openapi import add_document
+from web.page.html import scheme_attribute
 
 ASSETS = "/docs/assets"
-PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8">
+PAGE = """<!doctype html><html lang="en"{scheme}><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Pixelmill: API</title>
 <link rel="icon" href="/static/icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="{ASSETS}/swagger-ui.css">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
 <link rel="stylesheet" href="/static/docs/docs.css">
 <p class="back"><a href="/ui/">Pixelmill</a></p>
 <div id="swagger-ui"></div>
-<script src="{ASSETS}/swagger-ui-bundle.js"></script>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
 <script type="module" src="/static/docs/start.js"></script></html>"""
 
 
@@ -28,4 +29,4 @@ def add_docs(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return HTMLResponse(PAGE)
+        return HTMLResponse(PAGE.format(scheme=scheme_attribute()))

@@ -6,10 +6,11 @@ from starlette.responses import HTMLResponse
 
 from tasks.errors import JobError
 from web import words
+from web.middleware.preferences import scheme
 from web.words import t, translated
 
 HEAD = (
-    '<!doctype html><html lang="{tag}"><meta charset="utf-8">'
+    '<!doctype html><html lang="{tag}"{scheme}><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width"><title>Pixelmill: {title}</title>'
     '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
     '<link rel="stylesheet" href="/static/colours.css">'
@@ -34,10 +35,17 @@ def document(
     What there is of it in the catalogue is put into the page's language; text of users must stand
     in an element with `translate="no"`.
     """
-    head = HEAD.format(tag=words.tag(), title=escape(t(title)), style=style)
+    head = HEAD.format(
+        tag=words.tag(), scheme=scheme_attribute(), title=escape(t(title)), style=style
+    )
     brand = BRAND if style == "login" else ""
     text = f"{head}{brand}<main>{translated(body)}{_switch()}</main></html>"
     return HTMLResponse(text, status, {"cache-control": "no-store", **(headers or {})})
+
+
+def scheme_attribute() -> str:
+    """What the root element says of the colour scheme that was chosen; empty if none was."""
+    return f' data-scheme="{scheme.get()}"' if scheme.get() else ""
 
 
 def sentence(error: JobError) -> str:

@@ -9,7 +9,7 @@ import { language, LANGUAGES, learn, t } from "./words.js";
 
 export { mountWorkbench } from "./workbench.js";
 
-const THEME = "pixelmill.theme";
+const YEAR_S = 31_536_000;
 const REFRESH_MS = 20_000;
 const MODEL = "pixelmill.model";
 const DEFAULT = "matting";
@@ -23,12 +23,12 @@ export function mountHeader(element) {
   );
   root.querySelector(".languages").append(...otherLanguages());
   offerShortcuts(root.querySelector(".keys"), () => document.querySelector(".drop input"));
-  const stored = localStorage.getItem(THEME);
-  if (stored) document.body.classList.toggle("dark", stored === "dark");
+  const [, scheme] = document.cookie.match(/(?:^|; )pixelmill_scheme=(\w+)/) ?? [];
+  if (scheme) document.body.classList.toggle("dark", scheme === "dark");
   root.querySelector(".views").onclick = ({ target }) => target.dataset.view && (location.hash = target.dataset.view);
   root.querySelector(".theme").onclick = () => {
-    const theme = document.body.classList.toggle("dark") ? "dark" : "light";
-    localStorage.setItem(THEME, theme);
+    const scheme = document.body.classList.toggle("dark") ? "dark" : "light";
+    document.cookie = `pixelmill_scheme=${scheme}; path=/; max-age=${YEAR_S}; samesite=lax`; // the other pages follow
   };
 }
 

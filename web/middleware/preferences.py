@@ -1,26 +1,30 @@
 """Finds the language of a page: what `?lang=` says, else what it has said before, else what the
 browser prefers. What `?lang=` says is remembered in a cookie, which the page's JavaScript reads.
+So is the colour scheme in a second one, which the page's switch sets.
 
 The API is English whatever a browser prefers.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.middleware.cookies import LANGUAGE, chosen_language, is_https
+from web.middleware.cookies import LANGUAGE, chosen_language, chosen_scheme, is_https
 from web.middleware.validation import HEAD
 from web.words import LANGUAGES, can_be_asked_again, language
 
+scheme: ContextVar[str] = ContextVar("scheme", default="")
+"""`light` or `dark` as the page's switch says; empty where the system decides."""
 LIFE_S = 365 * 86_400
 _PREFERENCE = re.compile(r"\s*([A-Za-z]{1,8})(?:-[A-Za-z0-9-]+)?\s*(?:;\s*q=([0-9.]{1,5})\s*)?")
 
 
-class Languages:
-    """Sets `web.words.language` while a page is made."""
+class Preferences:
+    """Sets `scheme` and `web.words.language` while a page is made."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -32,6 +36,7 @@ class Languages:
             return
         asked = _asked(scope["query_string"])
         language.set(asked or _preferred(scope[HEAD]))
+        scheme.set(chosen_scheme(scope[HEAD].get(b"cookie", b"")))
         can_be_asked_again.set(scope["method"] == "GET")
         await self.app(scope, receive, _remembering(send, asked) if asked else send)
 
