@@ -17,12 +17,13 @@ from pydantic_settings import (
 from tasks.auth_settings import AuthSettings
 from tasks.auth_settings import names_in as names_in
 from tasks.imaging.guard import Limits
+from tasks.pilot_settings import PilotSettings
 from tasks.user_settings import UserSettings
 
 MIB = 2**20
 
 
-class Settings(AuthSettings, UserSettings):
+class Settings(AuthSettings, UserSettings, PilotSettings):
     """What is set in the environment wins, then files in `secrets_dir`, `.env`, `var/env` (written
     by `pixelmill up`), and the defaults below."""
 

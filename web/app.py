@@ -71,6 +71,7 @@ from web.page.deferred import DeferredPage
 from web.page.docs import add_docs
 from web.page.programs import routes as programs
 from web.page.system import routes as system_page
+from web.pilot.loop import Pilot
 from web.s3_proxy import S3Proxy
 from web.sign_in import SignIn
 from web.words import language
@@ -126,6 +127,7 @@ def create() -> ASGIApp:
             reaper(state, service.catalogue),
             expired_objects(state, objects()),
             audit_trim(state),
+            Pilot(state, service.catalogue).loop(),
             app.state.open_streams.loop(),
             Eraser(state, cache, objects()).loop(),
             health.pulse(),

@@ -38,23 +38,23 @@ def costs(catalogue: Catalogue) -> Costs:
     run of model b costs one of model a this part of what it costs alone:
     |S(a) & S(b)| / (|S(a)| * |S(b)|).
     """
-    serving = {name: _serving(catalogue, name) for name in catalogue.models}
-    cards = {name: card for card in catalogue.models.values() for name in _variants(card)}
+    of_models = {name: serving(catalogue, name) for name in catalogue.models}
+    cards = {name: card for card in catalogue.models.values() for name in variants(card)}
     processes = cpu_processes(catalogue)
     matrix: dict[str, dict[str, RunCost]] = {}
     for name in cards:
-        own, matrix[name] = serving[_model(name)], {}
+        own, matrix[name] = of_models[_model(name)], {}
         for other, card in cards.items():
-            theirs = serving[_model(other)]
+            theirs = of_models[_model(other)]
             share = len(own & theirs) / (len(own) * len(theirs))
-            matrix[name][other] = _cost(_measured(card, other), card, share, processes)
+            matrix[name][other] = _cost(measured(card, other), card, share, processes)
     return matrix
 
 
 def variant(card: ModelCard, params: Mapping[str, Any]) -> str:
     """What a run with these parameters counts as: `matting`, or for example `matting:quality`."""
     name = f"{card['name']}:{params.get('profile')}"
-    return name if name in _variants(card) else card["name"]
+    return name if name in variants(card) else card["name"]
 
 
 def limits(
@@ -165,12 +165,9 @@ def crowded(limit: str, most: int) -> Busy:
 
 def eta_s(snapshot: Snapshot, card: ModelCard) -> float:
     """Estimated seconds until a job that is under way ends."""
-    measured, mean_stage_ms = (
-        _measured(card, snapshot.run.get("variant") or ""),
-        card["mean_stage_ms"],
-    )
-    cost = measured["cost_ms"]
-    stage_ms = {**mean_stage_ms, "inference": cost["a"] + cost["b"]}
+    profile = measured(card, snapshot.run.get("variant") or "")
+    cost = profile["cost_ms"]
+    stage_ms = {**card["mean_stage_ms"], "inference": cost["a"] + cost["b"]}
     stage, is_waiting = snapshot.run.get("stage") or "", snapshot.stage_ms < 0
     left = STAGES[STAGES.index(stage) + is_waiting :] if stage else STAGES
     rest_ms = sum(stage_ms[name] for name in left)
@@ -180,12 +177,12 @@ def eta_s(snapshot: Snapshot, card: ModelCard) -> float:
     # for.
     is_inferring = stage == "inference" and not is_waiting
     turn_ms = snapshot.wait_ms + (stage_ms["inference"] if is_inferring else 0)
-    batch_ms = cost["a"] + cost["b"] * measured.get("max_batch", 1)
+    batch_ms = cost["a"] + cost["b"] * profile.get("max_batch", 1)
     left_ms: float = rest_ms + snapshot.wait_ms - min(snapshot.busy_ms, turn_ms, batch_ms)
     return round(left_ms / 1000, 2)
 
 
-def _serving(catalogue: Catalogue, model: str) -> set[int]:
+def serving(catalogue: Catalogue, model: str) -> set[int]:
     """The live workers that serve a model; if there is none, one that is yet to come."""
     queue = gpu_queue(model)
     numbered = enumerate(catalogue.workers)
@@ -198,7 +195,7 @@ def cpu_processes(catalogue: Catalogue) -> int:
     return sum(worker.get("processes", 1) for worker in cpu_workers) or 1
 
 
-def _variants(card: ModelCard) -> list[str]:
+def variants(card: ModelCard) -> list[str]:
     """The model itself, which stands for its first profile, and its other profiles."""
     others = list(card.get("profiles", {}))[1:]
     return [card["name"], *(f"{card['name']}:{profile}" for profile in others)]
@@ -208,18 +205,18 @@ def _model(variant: str) -> str:
     return variant.partition(":")[0]
 
 
-def _measured(card: ModelCard, variant: str) -> ModelCard | ProfileCard:
+def measured(card: ModelCard, variant: str) -> ModelCard | ProfileCard:
     """Where `cost_ms` and `max_batch` of a variant are: its profile, or the card for the first."""
     return card.get("profiles", {}).get(variant.partition(":")[2], card)
 
 
 def _cost(
-    measured: ModelCard | ProfileCard, card: ModelCard, share: float, processes: int
+    profile: ModelCard | ProfileCard, card: ModelCard, share: float, processes: int
 ) -> RunCost:
-    cost = measured["cost_ms"]
+    cost = profile["cost_ms"]
     return RunCost(
         a_ms=round(cost["a"] * share, 3),
         b_ms=round(cost["b"] * share, 3),
-        max_batch=measured.get("max_batch", 1),
+        max_batch=profile.get("max_batch", 1),
         cpu_ms=round(sum(card["mean_stage_ms"].values()) / processes, 3),
     )

@@ -1,0 +1,95 @@
+"""How many workers a model needs, how long jobs take, and how versions fare: by numbers alone."""
+
+import pytest
+
+from storage.catalogue import Catalogue
+from storage.jobs.load import Load
+from web.pilot import demand, signals
+from web.pilot.demand import Work
+from web.pilot.signals import Latency, Tally
+
+CARD = {
+    "name": "toy",
+    "max_batch": 4,
+    "cost_ms": {"a": 40.0, "b": 10.0},
+    "profiles": {
+        "fast": {"max_batch": 4, "cost_ms": {"a": 40.0, "b": 10.0}},
+        "best": {"max_batch": 1, "cost_ms": {"a": 0.0, "b": 500.0}},
+    },
+}
+
+
+def catalogue(*workers: list[str]) -> Catalogue:
+    return Catalogue(0, tuple({"queues": queues} for queues in workers), {}, {})
+
+
+def load(at_s: float, runs: int = 0, **totals: int) -> Load:
+    counters = {name: str(count) for name, count in totals.items()}
+    return Load(int(at_s * 1000), {"toy": runs, "toy:best": 0}, {"toy": counters})
+
+
+def test_outstanding_work_counts_batches_and_each_profiles_own_cost() -> None:
+    assert demand.outstanding_s(CARD, {"toy": 5, "toy:best": 3}) == pytest.approx(
+        (2 * 40 + 5 * 10 + 3 * 500) / 1000
+    )
+
+
+def test_workers_wanted_is_the_work_over_the_target_wait() -> None:
+    found = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(11.0)}, target_wait_s=5)
+
+    assert (found["toy"].workers_wanted, found["toy"].wait_s) == (3, 11.0)
+
+
+def test_what_arrives_is_enough_reason_for_workers_while_nothing_waits() -> None:
+    found = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(0.0, arriving=1.5)}, 5)
+
+    assert found["toy"].workers_wanted == 3  # 1.5 / 0.7
+
+
+def test_an_idle_model_wants_one_worker() -> None:
+    assert demand.scaling(catalogue(), {"toy": Work(0.0)}, 5)["toy"].workers_wanted == 1
+
+
+def test_models_that_share_workers_need_them_together() -> None:
+    shared = catalogue(["gpu.toy", "gpu.noop"], ["gpu.toy", "gpu.noop"])
+    apart = catalogue(["gpu.toy"], ["gpu.noop"])
+    works = {"toy": Work(10.0), "noop": Work(5.0)}
+
+    together, alone = (demand.scaling(of, works, 5) for of in (shared, apart))
+
+    assert [together[name].workers_wanted for name in works] == [3, 3]
+    assert [alone[name].workers_wanted for name in works] == [2, 1]
+    assert together["noop"].wait_s == 7.5 and alone["noop"].wait_s == 5.0
+
+
+def test_arrivals_are_what_ended_and_by_how_much_more_waits() -> None:
+    work = signals.work(load(10, runs=8, done=22), load(0, runs=0, done=10), CARD)
+
+    assert work.arriving == pytest.approx(20 / 10 * 0.020)
+    assert work.outstanding_s == pytest.approx(0.160)
+
+
+def test_the_95th_percentile_is_interpolated_in_its_bucket() -> None:
+    new = load(30, **{"job:interactive::le:1000": 100, "job:interactive:best:le:2000": 100})
+    old = load(0, **{"job:interactive::le:1000": 10})
+
+    assert signals.latency(new, old, "toy") == Latency(pytest.approx(1.905), 190)
+
+
+def test_batches_do_not_count_as_people_who_wait() -> None:
+    new = load(30, **{"job:batch::le:60000": 100})
+
+    assert signals.latency(new, load(0), "toy") == Latency(None, 0)
+
+
+def test_a_versions_own_failures_are_those_that_no_picture_is_to_blame_for() -> None:
+    totals = {"done@a": "90", "failed@a": "20", "failed:poison@a": "10", "failed:bad_image@a": "10"}
+
+    assert signals.tallies(totals | {"done": "5"}) == {"a": Tally(100, 10)}
+
+
+def test_a_window_begins_at_the_newest_reading_that_is_old_enough() -> None:
+    history = [load(0), load(5), load(10)]
+
+    assert signals.reading_before(history, 7000) == history[1]
+    assert signals.reading_before(history, -1) == history[0]
