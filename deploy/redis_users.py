@@ -34,7 +34,12 @@ _BOTH = [
 ]
 RULES = {
     WEB: [f"~{keys.PREFIX}*", *_BOTH],
-    WORKER: [*(f"~{prefix}*" for prefix in _OF_JOBS), *(f"~{key}" for key in _SINGLE), *_BOTH],
+    WORKER: [
+        *(f"~{prefix}*" for prefix in _OF_JOBS),
+        *(f"~{key}" for key in _SINGLE),
+        f"%R~{keys.PILOT}",  # as the catalogue has it
+        *_BOTH,
+    ],
 }
 """Account -> which keys (~, %R~ to read) and channels it may use, and which commands (+, -)."""
 

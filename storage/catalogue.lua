@@ -1,7 +1,8 @@
 -- Needs time.
 -- Everything that live workers can do, in one answer.
 -- Answers {Redis time in ms, JSON of each live worker, {JSON, mean ms of each of CPU_STAGES} of each
--- model, queues and when each was last seen}.
+-- model, queues and when each was last seen, what the pilot has
+-- ordered}.
 local now_ms = math.floor(now)
 local workers, models = {}, {}
 for _, node in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '(' .. now_ms, '+inf')) do
@@ -12,4 +13,4 @@ for _, name in ipairs(redis.call('SMEMBERS', MODELS)) do
   local card = redis.call('GET', MODEL .. name)
   if card then models[#models + 1] = {card, redis.call('HMGET', MEAN_STAGE_MS .. name, unpack(CPU_STAGES))} end
 end
-return {now_ms, workers, models, redis.call('HGETALL', SEEN)}
+return {now_ms, workers, models, redis.call('HGETALL', SEEN), redis.call('HGETALL', PILOT)}

@@ -8,6 +8,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import orjson
 
 from storage import keys
+from storage.pilot import NO_ORDERS, Orders, parse_orders
 from storage.redis.calls import ARRAY, NUMBER, Call, command, script
 from storage.states import CPU_STAGES
 
@@ -111,6 +112,8 @@ class Catalogue:
     models: Mapping[str, ModelCard]
     seen_ms: Mapping[str, int]
     """Queue -> when a worker was last seen that takes work from it."""
+    orders: Orders = NO_ORDERS
+    """What the pilot has ordered."""
 
     def is_live(self, queue: str) -> bool:
         """Whether some worker takes work from this queue now."""
@@ -160,7 +163,7 @@ def forget_workers() -> Call[bool]:
 
 
 def _parse(answer: Any) -> Catalogue:
-    now, workers, models, seen = answer
+    now, workers, models, seen, ordered = answer
     cards = sorted((_card(*pair) for pair in models), key=lambda card: card["name"])
     flat = [word.decode() if isinstance(word, bytes) else word for word in seen]
     return Catalogue(
@@ -168,6 +171,7 @@ def _parse(answer: Any) -> Catalogue:
         tuple(json.loads(text) for text in workers),
         {card["name"]: card for card in cards},
         {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)},
+        parse_orders(ordered),
     )
 
 

@@ -1,8 +1,8 @@
-"""What the pilot shares through the state Redis: who leads, and what it sees of each model."""
+"""What the pilot shares through the state Redis: who leads, what it sees, and what it orders."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
@@ -39,6 +39,56 @@ class View:
     """Rule -> why it acts, or does not, as a sentence."""
 
 
+@dataclass(frozen=True)
+class Pins:
+    """What a person has fixed, and the pilot leaves alone; empty or 0: nothing."""
+
+    profile: str = ""
+    version: str = ""
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What holds for new work of one model: web processes obey it."""
+
+    profile: str = ""
+    """The profile of runs that name none; empty: the model's own default."""
+    reason: str = ""
+    """Why it is not the model's default, for those whose answers it is said in."""
+    version: str = ""
+    """The wanted version; empty: the newest."""
+    served_well: str = ""
+    """The version before it: what can be gone back to."""
+    canary: str = ""
+    """A version on trial, which gets a part of the runs."""
+    refused: tuple[str, ...] = ()
+    """Versions that were rolled back: they are never tried again."""
+    workers: int = 0
+    """How many there should be; 0: the pilot has not said yet."""
+    pins: Pins = Pins()
+
+
+@dataclass(frozen=True)
+class Orders:
+    """All that is ordered."""
+
+    models: Mapping[str, Order] = field(default_factory=dict)
+    paused_until_ms: float = 0.0
+    """Until then the pilot changes nothing; FOREVER_MS: until somebody lets it go on."""
+
+    def of(self, model: str) -> Order:
+        """What holds for a model."""
+        return self.models.get(model, NOTHING_ORDERED)
+
+
+NOTHING_ORDERED = Order()
+NO_ORDERS = Orders()
+FOREVER_MS = 1e15
+_PAUSE = "*"
+"""The field of the pause: no model has that name."""
+
+
 def lead(name: str) -> Call[bool]:
     """Whether the process of this name is the pilot for the next LEASE_MS."""
     return script("lead", bool, [], {"name": name, "ttl_ms": LEASE_MS}, kinds=NUMBER)
@@ -58,6 +108,34 @@ def views() -> Call[Mapping[str, View]]:
 def is_fresh(view: View, now_ms: float) -> bool:
     """Whether the view tells of the present."""
     return abs(now_ms - view.at_ms) <= FRESH_S * 1000
+
+
+def orders() -> Call[Orders]:
+    """What is in force."""
+    return command(parse_orders, "HGETALL", keys.PILOT, kinds=FIELDS)
+
+
+def order(model: str, wanted: Order) -> Call[int]:
+    """Let this hold for a model from now on."""
+    return command(int, "HSET", keys.PILOT, model, orjson.dumps(asdict(wanted)), kinds=NUMBER)
+
+
+def pause(until_ms: float) -> Call[int]:
+    """Let the pilot change nothing until then; 0: it goes on."""
+    return command(int, "HSET", keys.PILOT, _PAUSE, until_ms, kinds=NUMBER)
+
+
+def parse_orders(answer: Any) -> Orders:
+    """The hash of orders, as a script or a command answers it."""
+    stored = fields(answer)
+    paused = float(stored.pop(_PAUSE, 0))
+    return Orders({model: _order(json.loads(text)) for model, text in stored.items()}, paused)
+
+
+def _order(stored: dict[str, Any]) -> Order:
+    known = {name: value for name, value in stored.items() if name in Order.__dataclass_fields__}
+    pins, refused = Pins(**known.get("pins", {})), tuple(known.get("refused", ()))
+    return Order(**{**known, "pins": pins, "refused": refused})
 
 
 def _views(answer: Any) -> dict[str, View]:

@@ -15,6 +15,11 @@ REFUSED = Counter(
 CLOSED = Counter(
     "pixelmill_connections_closed", "Connections that a web process closed, by reason.", ["reason"]
 )
+PILOT = Counter(
+    "pixelmill_pilot_decisions",
+    "What the pilot did, or did not, by rule and outcome.",
+    ["model", "rule", "outcome"],
+)
 LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and queued again.", ["model"])
 SIGN_INS = Counter("pixelmill_sign_ins", "Sign-ins, by their outcome.", ["outcome"])
 
@@ -34,6 +39,7 @@ REJECTIONS = (
 )
 SIGN_IN_OUTCOMES = ("ok", "first", "wrong", "disabled", "too_many_tries", "too_busy", "refused")
 """The last one: by the OpenID provider, or for what it says."""
+PILOT_RULES = ("roll back", "canary", "scale", "degrade", "recover")
 VERDICTS = ("hit", "failed", "join", "start", "busy")
 LIMITS = ("in_flight", "waiting", "wait_ms", "scratch", "new_in_progress", *QUOTAS[:-1])
 LIMITS_BEFORE_ROUTING = (
@@ -59,8 +65,14 @@ def create_series(models: Iterable[str]) -> None:
     for code in REJECTIONS:
         REJECTED.labels(code)
     for model in models:
-        LEASES_LOST.labels(model)
-        for verdict in VERDICTS:
-            CLAIMS.labels(model, verdict)
-        for limit in LIMITS:
-            REFUSED.labels(model, limit)
+        _create_series_of(model)
+
+
+def _create_series_of(model: str) -> None:
+    LEASES_LOST.labels(model)
+    for rule in PILOT_RULES:
+        PILOT.labels(model, rule, "done")
+    for verdict in VERDICTS:
+        CLAIMS.labels(model, verdict)
+    for limit in LIMITS:
+        REFUSED.labels(model, limit)

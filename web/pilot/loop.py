@@ -1,23 +1,32 @@
-"""The pilot's loop: one web process at a time looks at every model, and lets others see it."""
+"""The pilot's loop: one web process at a time looks at every model, and acts by the policy.
+
+It writes what it orders into the state Redis, where web processes and whoever starts workers find
+it, and why into the log. Where Redis does not answer it sees nothing, and does nothing.
+"""
 
 import secrets
 from collections import deque
 
 import structlog
 
-from storage import pilot
+from storage import pilot, pilot_log
+from storage.catalogue import Catalogue, ModelCard
 from storage.errors import StorageDown
 from storage.jobs import load
 from storage.jobs.load import Load
-from storage.pilot import Scaling, View
+from storage.pilot import Orders, Scaling, View
+from storage.pilot_log import Decision
 from storage.redis.calls import AsyncRedis
 from tasks.loops import AsyncPeriodic
 from tasks.message import PROBE
 from tasks.settings import settings
-from web.jobs import admission
+from web.jobs import admission, counters
 from web.jobs.catalogue import CachedCatalogue
-from web.pilot import demand, signals
+from web.pilot import demand, policy, signals
+from web.pilot.effects import Effects
+from web.pilot.policy import Ruling
 from web.pilot.signals import Signals
+from web.pilot.verdict import Limits, Memory
 
 EVERY_S = 5.0
 ALLOWED_S = 60.0
@@ -32,6 +41,9 @@ class Pilot:
         self._state, self._catalogue = state, catalogue
         self._name = secrets.token_hex(8)
         self._history: deque[Load] = deque()
+        self._memories: dict[str, Memory] = {}
+        self._present: dict[str, Signals] = {}
+        self._effects = Effects(state)
 
     def loop(self) -> AsyncPeriodic:
         """Takes a turn every EVERY_S seconds."""
@@ -43,34 +55,57 @@ class Pilot:
             if await self._state.do(pilot.lead(self._name)):
                 await self._look()
             else:
-                self._history.clear()
+                self._forget()
         except StorageDown as error:
-            self._history.clear()  # what happened meanwhile is not known
+            self._forget()  # what happens meanwhile is not known
             log.warning("the pilot sees nothing", reason=str(error))
 
+    def _forget(self) -> None:
+        self._history.clear()
+        self._memories.clear()
+
     async def _look(self) -> None:
-        found = await self._signals()
-        if found:
-            await self._state.do(pilot.show({of.model: self._view(of) for of in found}))
-
-    def _view(self, of: Signals) -> View:
-        return View(
-            at_ms=int(of.at_s * 1000),
-            scaling=Scaling(of.wanted, of.wait_s),
-            numbers={
-                "p95_s": of.latest.p95_s,
-                "samples": of.latest.samples,
-                "runs": of.runs,
-                "outstanding_s": round(of.work.outstanding_s, 3),
-                "arriving": round(of.work.arriving, 3),
-                "workers": of.workers,
-            },
-            rules={},
-        )
-
-    async def _signals(self) -> list[Signals]:
-        """Of each model that some worker has announced."""
+        await self._effects.measure(self._present)
         catalogue = await self._catalogue.get()
+        orders = await self._state.do(pilot.orders())  # those of the catalogue may be a second old
+        for of in await self._signals(catalogue):
+            await self._decide(of, orders)
+
+    async def _decide(self, of: Signals, orders: Orders) -> None:
+        """Ask the policy about one model, do what it says, and let others see it."""
+        before, is_off = orders.of(of.model), settings().pilot == "off"
+        made = policy.rule(
+            of,
+            before,
+            self._memories.get(of.model, Memory()),
+            _limits(),
+            is_paused=is_off or orders.paused_until_ms > of.at_s * 1000,
+            is_dry=settings().pilot == "dry",
+        )
+        self._memories[of.model], self._present[of.model] = made.memory, of
+        if made.order != before:
+            await self._state.do(pilot.order(of.model, made.order))
+        for decision in () if is_off else made.decisions:
+            await self._log(decision)
+        view = _view(of, made)
+        await self._state.do(pilot.show({of.model: view}))
+
+    async def _log(self, decision: Decision) -> None:
+        decision_id = await self._state.do(pilot_log.record(decision))
+        counters.PILOT.labels(decision.model, decision.rule, decision.outcome).inc()
+        log.info(
+            "pilot decided",
+            model=decision.model,
+            rule=decision.rule,
+            action=decision.action,
+            outcome=decision.outcome,
+            reason=decision.reason,
+        )
+        if decision.outcome == "done":
+            self._effects.expect(decision_id, self._present[decision.model])
+
+    async def _signals(self, catalogue: Catalogue) -> list[Signals]:
+        """Of each model that some worker has announced."""
         cards = {n: card for n, card in catalogue.models.items() if not n.startswith(PROBE)}
         variants = [name for card in cards.values() for name in admission.variants(card)]
         new = await self._state.do(load.read(variants, list(cards)))
@@ -92,6 +127,8 @@ class Pilot:
                 wanted=scaling[name].workers_wanted,
                 wait_s=scaling[name].wait_s,
                 tallies=signals.tallies(new.totals[name]),
+                profiles=list(card.get("profiles", {})),
+                default_profile=_default_profile(card),
             )
             for name, card in cards.items()
         ]
@@ -105,3 +142,27 @@ class Pilot:
             new.at_ms - self._history[0].at_ms > settings().pilot_settle_s * 1000 + EVERY_S * 1000
         ):
             self._history.popleft()
+
+
+def _limits() -> Limits:
+    own = settings()
+    return Limits(
+        own.pilot_target_s, own.pilot_settle_s, own.pilot_cooldown_s, own.pilot_canary_percent
+    )
+
+
+def _view(of: Signals, made: Ruling) -> View:
+    """What others see. While the pilot may not act, the number of workers is that of the work."""
+    wanted = made.order.pins.workers or made.order.workers or of.wanted
+    if settings().pilot != "on":
+        wanted = of.wanted
+    return View(
+        at_ms=int(of.at_s * 1000),
+        scaling=Scaling(wanted, of.wait_s),
+        numbers=signals.numbers(of),
+        rules=made.reasons,
+    )
+
+
+def _default_profile(card: ModelCard) -> str:
+    return str(card["params"].get("properties", {}).get("profile", {}).get("default", ""))

@@ -72,6 +72,10 @@ class Signals:
     """Version -> how its runs ended, since the counters began."""
     versions: Sequence[str] = ()
     """Versions that live workers serve, the newest last."""
+    profiles: Sequence[str] = ()
+    """That are loaded, the lightest first."""
+    default_profile: str = ""
+    """Of runs that name none."""
 
 
 def latency(new: Load, old: Load, model: str) -> Latency:
@@ -91,6 +95,19 @@ def latency(new: Load, old: Load, model: str) -> Latency:
         left -= count
         lower_ms = most_ms
     return Latency(lower_ms / 1000, total)
+
+
+def numbers(of: Signals) -> dict[str, float | None]:
+    """What a person reads of them, and what an action is measured by."""
+    return {
+        "p95_s": of.latest.p95_s,
+        "samples": of.latest.samples,
+        "wait_s": of.wait_s,
+        "runs": of.runs,
+        "outstanding_s": round(of.work.outstanding_s, 3),
+        "arriving": round(of.work.arriving, 3),
+        "workers": of.workers,
+    }
 
 
 def tallies(totals: Mapping[str, str]) -> dict[str, Tally]:
