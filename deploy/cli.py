@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy import api_keys, audit, settings_error, users
+from deploy import api_keys, audit, settings_error, up_command, users
 from deploy.client import command
 from deploy.client.command import AsJson, Key, Url
 from deploy.failure import fail
@@ -58,26 +58,10 @@ def main() -> None:
         fail(settings_error.describe(error), settings_error.HINT)  # type: ignore[arg-type]  # by the line above
 
 
-@app.command(
+app.command(
     rich_help_panel=RUN,
     epilog="Example: pixelmill up --host 0.0.0.0 --public-url https://mill.example.com",
-)
-def up(
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on; 0.0.0.0 for other machines too.")
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    public_url: Annotated[
-        str | None, typer.Option(help="Address of the page as people type it into a browser.")
-    ] = None,
-) -> None:
-    """Start everything on this machine and keep it running until Ctrl-C.
-
-    Servers, web and workers are started; data, passwords and logs are kept in the folder `var`.
-    """
-    from deploy.local.up import up as start
-
-    raise SystemExit(start(host=host, port=port, public_url=public_url))
+)(up_command.up)
 
 
 @app.command(rich_help_panel=RUN, epilog="Example: PIXELMILL_PORT=8000 pixelmill web")

@@ -25,12 +25,13 @@ REQUEUE_S = 10.0
 
 
 def programs(
-    settings: Settings, models: str = "", env: Mapping[str, str] | None = None
+    settings: Settings, models: str = "", env: Mapping[str, str] | None = None, count: int = 0
 ) -> list[Program]:
     """One worker per GPU; one on the CPU if there is no GPU, or if the settings ask for the CPU.
 
-    `models`: comma-separated; empty for those of the settings. Raises Unavailable if the settings
-    ask for a GPU and there is none, as nobody who does so wants the CPU.
+    `models`: comma-separated; empty for those of the settings. `count`: so many instead, which
+    share the CPU if there is no GPU. Raises Unavailable if the settings ask for a GPU and there is
+    none, as nobody who does so wants the CPU; and if there are fewer GPUs than workers.
     """
     gpus = [] if settings.device == "cpu" else pinning.usable()
     if settings.device == "cuda" and not gpus:
@@ -40,9 +41,16 @@ def programs(
             "set PIXELMILL_DEVICE=auto.",
         )
     base = [sys.executable, "-m", "workers", "gpu", *(["--models", models] if models else [])]
-    threads = str(pinning.threads(settings.threads, max(1, len(gpus))))
+    if gpus and count > len(gpus):
+        raise Unavailable(
+            f"{count} gpu workers need {count} GPUs; there are {len(gpus)}",
+            hint="Each worker owns its GPU: ask for no more workers than there are GPUs.",
+        )
+    workers = count or max(1, len(gpus))
+    threads = str(pinning.threads(settings.threads, workers))
     variables = {**(env or {}), "PIXELMILL_THREADS": threads}
-    commands = [[*base, "--gpu", str(gpu.number)] for gpu in gpus] or [base]
+    commands = [[*base, "--gpu", str(gpu.number)] for gpu in gpus[:workers]]
+    commands = commands or [base] * workers
     return [
         Program(f"gpu-worker-{number}", command, variables, drain_s=drain_s(settings))
         for number, command in enumerate(commands, start=1)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,3 +28,23 @@ class PilotSettings(BaseSettings):
     pilot_canary_percent: float = Field(10, ge=0, le=100)
     """How many of 100 new runs a new version of a model gets until it has served well. 0: it gets
     all at once."""
+    pilot_workers: str = Field("", pattern=r"^([1-9][0-9]{0,3}\.\.[1-9][0-9]{0,3})?$")
+    """How many gpu workers there may be, for example `1..4`. `pixelmill up` then starts and stops
+    them as the work needs. Empty: no limit for an autoscaler of yours, and `pixelmill up` starts
+    one worker per GPU."""
+
+    @field_validator("pilot_workers")
+    @classmethod
+    def _check_order(cls, value: str) -> str:
+        least, _, most = value.partition("..")
+        if value and int(least) > int(most):
+            raise ValueError(f"{least} is more than {most}; write the smaller number first")
+        return value
+
+    @property
+    def worker_bounds(self) -> tuple[int, int] | None:
+        """The least and the most gpu workers; None for no limits."""
+        if not self.pilot_workers:
+            return None
+        least, most = map(int, self.pilot_workers.split(".."))
+        return least, most

@@ -143,3 +143,28 @@ def test_passwords_lie_in_files_of_ones_own(tmp_path: Path) -> None:
     config = tmp_path / "redis" / "redis.conf"
     assert config.stat().st_mode & 0o777 == 0o600 and "secret" in config.read_text()
     assert "secret" not in json.dumps([program.command, store.command])
+
+
+def test_a_program_that_retires_ends_its_work_and_is_not_started_again(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    done = tmp_path / "done"
+    code = (
+        "import pathlib, signal, sys, time\n"
+        f"def end(*_): time.sleep(0.5); pathlib.Path({str(done)!r}).touch(); sys.exit()\n"
+        "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(60)"
+    )
+    supervisor.start(python("one", code))
+    until(
+        lambda: (
+            supervisor.poll()
+            or (tmp_path / "logs" / "one.log").exists()
+            and "ready" in (tmp_path / "logs" / "one.log").read_text()
+        )
+    )
+
+    supervisor.retire("one")
+
+    assert (supervisor.names, supervisor.kept) == ({"one"}, [])
+    until(lambda: supervisor.poll() or not supervisor.names)
+    assert done.exists() and not supervisor.said

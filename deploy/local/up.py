@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deploy import bootstrap, gpu_workers
-from deploy.local import embedded, programs, run_file, welcome
+from deploy.local import autoscale, embedded, programs, run_file, welcome
 from deploy.local import installation as installations
 from deploy.local.installation import LOOPBACK, Installation
 from deploy.local.run_file import RunFile
@@ -41,10 +41,12 @@ WRITE_AGAIN_S = 5.0
 console = Console(stderr=False, highlight=False)
 
 
-def up(host: str | None = None, port: int | None = None, public_url: str | None = None) -> int:
-    """Start everything, print where it is, keep it running until Ctrl-C; returns the exit code."""
+def up(**options: str | int | None) -> int:
+    """Start everything, print where it is, keep it running until Ctrl-C; returns the exit code.
+
+    `options`: settings that the command line gives; None for those that it does not.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
-    options = {"host": host, "port": port, "public_url": public_url}
     given = {name: value for name, value in options.items() if value is not None}
     # Without var/env, which we wrote: what is in there is not a wish of the user.
     local = Local(read(".env", **given))
@@ -207,8 +209,7 @@ class Local:
         start(cpu_worker, probes.worker(state_url, CPU_READY_S))
         self._fetching = self._fetch_weights()
         # The gpu workers import torch meanwhile; a lock makes them wait for what is being fetched.
-        for program in gpu_workers.programs(self.settings, env=env):
-            start(program, probes.worker(state_url, gpu_workers.READY_S))
+        autoscale.start(self.supervisor, self.settings, env, self._report)
         if self._fetching and self._fetching.wait():
             raise CannotStart(
                 "the models' weights could not be downloaded; the reason is printed above"

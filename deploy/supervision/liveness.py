@@ -96,8 +96,11 @@ class Monitor:
         self._stopped = threading.Event()
 
     def add(self, name: str, probe: Probe) -> None:
-        """Probe this program from now on."""
+        """Probe this program from now on; one of the same name that was probed before has ended."""
+        is_known = name in self._health
         self._health[name] = Health(probe)
+        if is_known:
+            return
         loop = Periodic(
             f"probe of {name}", lambda: self._check(name), every_s=EVERY_S, max_age_s=300
         )

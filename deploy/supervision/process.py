@@ -55,6 +55,8 @@ class Child:
     """When it is killed, if it was told to end and has not."""
     is_steady: bool = False
     """Whether the installation was ready once: from then on it is restarted for ever."""
+    is_retiring: bool = False
+    """Whether it was told to end for good."""
     replaced: int = 0
     """How often it was ended because it did not respond."""
     why_replaced: str = ""

@@ -11,10 +11,12 @@ from deploy.supervision.log_files import Limits, rotate_all
 from deploy.supervision.logs import Logs
 from deploy.supervision.process import (
     FIRST_PAUSE_S,
+    STOP_GRACE_S,
     CannotStart,
     Child,
     Program,
     exit_reason,
+    send_signal,
     signal_group,
     spawn,
 )
@@ -65,6 +67,16 @@ class Supervisor:
         }
 
     @property
+    def names(self) -> set[str]:
+        """All programs that have not ended for good."""
+        return set(self._children)
+
+    @property
+    def kept(self) -> list[str]:
+        """The programs that are kept running, in the order of their starts."""
+        return [name for name, child in self._children.items() if not child.is_retiring]
+
+    @property
     def replaced(self) -> dict[str, tuple[int, str]]:
         """Name -> how often the program was replaced because it did not respond, and why last."""
         return {
@@ -73,16 +85,27 @@ class Supervisor:
             if child.replaced
         }
 
-    def start(self, program: Program, probe: Probe | None = None) -> None:
+    def start(
+        self, program: Program, probe: Probe | None = None, *, is_steady: bool = False
+    ) -> None:
         """Start a program, whose output goes to a log file of its name.
 
-        If `probe` fails, the program is replaced although its process runs.
+        If `probe` fails, the program is replaced although its process runs. `is_steady`: it is
+        restarted for ever from the beginning.
         """
         process = spawn(program, self._output_of(program.name))
-        self._children[program.name] = Child(program, process, time.monotonic())
+        child = Child(program, process, time.monotonic(), is_steady=is_steady)
+        self._children[program.name] = child
         if probe:
             self._monitor.add(program.name, probe)
         self._changed()
+
+    def retire(self, name: str) -> None:
+        """Let a program end, and forget it then. It may finish its work before."""
+        child = self._children[name]
+        child.is_retiring = True
+        child.kill_at = time.monotonic() + (child.program.drain_s or STOP_GRACE_S)
+        send_signal(child.process, signal.SIGTERM)
 
     def mark_ready(self) -> None:
         """The installation is up: from now on whatever dies is restarted for ever."""
@@ -112,7 +135,7 @@ class Supervisor:
         """
         if self._writer:
             self._writer.poll()
-        for name, child in self._children.items():
+        for name, child in list(self._children.items()):
             self._poll_child(name, child)
         for chore in self.chores:
             chore()
@@ -127,7 +150,11 @@ class Supervisor:
             self._writer = None
 
     def _poll_child(self, name: str, child: Child) -> None:
-        if child.restart_at is not None:
+        if child.is_retiring and (child.restart_at is not None or not child.is_running):
+            signal_group(child.process.pid, signal.SIGKILL)  # its children must not outlive it
+            del self._children[name]
+            self._changed()
+        elif child.restart_at is not None:
             if time.monotonic() >= child.restart_at:
                 self._restart(name, child)
         elif not child.is_running:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from storage.pilot import Order
 from web.pilot.signals import Signals
-from web.pilot.verdict import MIN_SAMPLES, SLOW_S, Limits, Memory, Verdict
+from web.pilot.verdict import MIN_SAMPLES, SLOW_S, Limits, Memory, Verdict, within
 
 
 def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
@@ -77,7 +77,11 @@ def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict
     Workers are taken away no earlier than settle_s after some were added, so that nothing goes up,
     down and up again within that time.
     """
-    rule, present = "scale", order.workers or max(now.workers, 1)
+    rule, present, needed = (
+        "scale",
+        order.workers or max(now.workers, 1),
+        within(now.wanted, limits),
+    )
     highest = max(wanted for _, wanted in memory.wanted)
     values = {
         "workers_wanted": now.wanted,
@@ -88,8 +92,8 @@ def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict
         f"{now.work.outstanding_s:.1f} s of work are outstanding and {now.work.arriving:.2f} s "
         f"arrive in a second: {now.wanted} workers are needed."
     )
-    if now.wanted > present:
-        order, action = replace(order, workers=now.wanted), f"{present} -> {now.wanted} workers"
+    if needed > present:
+        order, action = replace(order, workers=needed), f"{present} -> {needed} workers"
     elif highest < present and order.workers:
         waited_s = now.at_s - max(memory.wanted[0][0], memory.raised_s)
         reason += f" At most {highest} were, for {waited_s:.0f} s."

@@ -147,7 +147,11 @@ class Pilot:
 def _limits() -> Limits:
     own = settings()
     return Limits(
-        own.pilot_target_s, own.pilot_settle_s, own.pilot_cooldown_s, own.pilot_canary_percent
+        own.pilot_target_s,
+        own.pilot_settle_s,
+        own.pilot_cooldown_s,
+        own.pilot_canary_percent,
+        own.worker_bounds or Limits.workers,
     )
 
 

@@ -32,6 +32,8 @@ class Limits:
     settle_s: float = 300.0
     cooldown_s: float = 30.0
     canary_percent: float = 10.0
+    workers: tuple[int, int] = (1, 100_000)
+    """The least and the most."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def remembered(memory: Memory, now: Signals, limits: Limits) -> Memory:
         slow_since_s = (now.at_s if slow_since_s is None else slow_since_s) if is_slow else None
     elif not now.runs and not samples:
         slow_since_s = None
-    wanted = (*memory.wanted, (now.at_s, now.wanted))
+    wanted = (*memory.wanted, (now.at_s, within(now.wanted, limits)))
     return replace(
         memory,
         slow_since_s=slow_since_s,
@@ -88,6 +90,12 @@ def remembered(memory: Memory, now: Signals, limits: Limits) -> Memory:
             version: _counted_from(memory, version, of) for version, of in now.tallies.items()
         },
     )
+
+
+def within(workers: int, limits: Limits) -> int:
+    """As many workers as there may be."""
+    least, most = limits.workers
+    return min(max(workers, least), most)
 
 
 def _since(entries: tuple[tuple[float, int], ...], at_s: float) -> tuple[tuple[float, int], ...]:
