@@ -436,7 +436,6 @@ def test_every_answer_has_the_security_headers(stack: Stack, visitor: httpx.Clie
         "/docs",
         "/openapi.json",
         "/login",
-        "/static/page.js",
         "/healthz",
         "/nowhere",
         "/ui/config",
@@ -460,6 +459,19 @@ def test_every_answer_has_the_security_headers(stack: Stack, visitor: httpx.Clie
         assert "'unsafe-inline'" not in scripts_of(headers["content-security-policy"]), path
         assert len(headers.get_list("x-content-type-options")) == 1, path
     assert "sandbox" in visitor.get(picture).headers["content-security-policy"]
+
+
+def test_scripts_have_the_security_headers_that_count_for_scripts(visitor: httpx.Client) -> None:
+    assets = set(re.findall(r"assets/[\w-]+\.js", visitor.get("/ui/").text))
+    assert assets
+
+    for path in ("/static/page.js", "/static/page.css", *(f"/ui/{asset}" for asset in assets)):
+        headers = visitor.get(path).headers
+        policy = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'; script-src 'self'"
+        assert headers["content-security-policy"] == policy, path
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["referrer-policy"] == "same-origin", path
+        assert headers["cross-origin-resource-policy"] == "same-origin", path
 
 
 def scripts_of(policy: str) -> str:

@@ -56,6 +56,7 @@ from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
 from web.maintenance.reaper import reaper
 from web.middleware.access_log import AccessLog
+from web.middleware.compressed import Compressed
 from web.middleware.cors import Cors
 from web.middleware.event_routes import EventRoutes
 from web.middleware.identity import Identify, Identities, page_user
@@ -157,7 +158,8 @@ def create() -> ASGIApp:
     app.add_route(f"/{settings().s3_bucket}/{{key:path}}", s3_proxy.forward, ["GET", "HEAD", "PUT"])
 
     page = app.state.page = DeferredPage(partial(_make_page, service))
-    app.mount(PAGE, GZipMiddleware(page))  # Gradio compresses its scripts alone
+    # Gradio compresses its scripts alone.
+    app.mount(PAGE, Compressed(GZipMiddleware(page)))
     identify = partial(Identify, identities=app.state.identities, streams=app.state.open_streams)
     return _with_middleware(app, service, identify)
 
@@ -279,7 +281,7 @@ def _add_metrics(app: FastAPI, stats: StatsReader) -> None:
 
 def _add_files(app: FastAPI) -> None:
     static = Revalidated(directory=STATIC)
-    app.mount("/static", GZipMiddleware(static), "static")
+    app.mount("/static", Compressed(GZipMiddleware(static)), "static")
     examples = Path(str(files("web"))).parent / "examples"
     if examples.is_dir():
         app.mount("/examples", StaticFiles(directory=examples), "examples")

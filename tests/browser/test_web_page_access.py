@@ -106,7 +106,7 @@ def test_opening_the_page_loads_little(page: Page):
             .reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0)"""
     )
 
-    assert loaded <= 330_000
+    assert loaded <= 285_000
 
 
 def test_a_zoomed_photo_is_drawn_from_its_own_pixels(page: Page):

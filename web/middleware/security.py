@@ -46,7 +46,8 @@ SYSTEM_POLICY = f"{FORM_POLICY}; script-src 'self'; connect-src 'self'"
 OBJECT_POLICY = f"{_BARE}; sandbox"
 """For objects in S3: whatever type a file claims to have, the browser runs no code in it."""
 STATIC_POLICY = f"{_BARE}; script-src 'self'"
-"""For scripts, on which a policy has an effect if a worker runs them: it may load its modules."""
+"""For scripts, on which a policy has an effect if a worker runs them: it may load its modules.
+Headers that count for documents alone are left out: some 60 files make up the page."""
 API_POLICY = _BARE
 """For JSON, on which a policy has no effect."""
 _KINDS = {
@@ -55,8 +56,16 @@ _KINDS = {
 }  # fmt: skip
 """First word of a path -> which policy it gets."""
 _NO_DEVICES = "geolocation=(), microphone=(), payment=(), usb=(), display-capture=()"
+_SCRIPTS = ("/ui/assets/", "/ui/static/")
+"""Gradio's own."""
 _PERMISSIONS = {"page": f"camera=(self), {_NO_DEVICES}"}
 """Kind -> what scripts may ask the browser for: the page takes photos by the camera."""
+_FOR_FILES = (
+    "content-security-policy",
+    "cross-origin-resource-policy",
+    "referrer-policy",
+    "x-content-type-options",
+)
 _ANYWHERE = frozenset({"object"})
 """Kinds that other sites may show: a link to a picture, and addresses that were signed."""
 script_nonce: ContextVar[str] = ContextVar("script_nonce", default="")
@@ -130,6 +139,8 @@ class Security:
             return "api"
         if path.startswith((self._objects, "/s/")):
             return "object"
+        if path.startswith(_SCRIPTS):
+            return "static"
         return _KINDS.get(path[1:].partition("/")[0], "api")
 
 
@@ -188,6 +199,8 @@ def _headers(kind: str, policy: str) -> list[tuple[bytes, bytes]]:
         "x-content-type-options": "nosniff",
         "x-frame-options": "DENY",
     }
+    if kind == "static":
+        headers = {name: headers[name] for name in _FOR_FILES}
     if is_https():
         headers["strict-transport-security"] = HSTS
     return [(name.encode(), value.encode()) for name, value in headers.items()]
