@@ -59,7 +59,7 @@ class WorkerInfo(TypedDict):
 
 
 class BatchCost(TypedDict):
-    """A batch of n images takes a + b * n milliseconds."""
+    """A batch of n images takes a + b * n milliseconds; of a model of volumes, a run takes b."""
 
     a: float
     b: float
@@ -79,6 +79,8 @@ class ModelCard(TypedDict):
     name: str
     title: str
     kind: str
+    input: NotRequired[str]
+    """What it takes, `image` or `volume`; missing: an image, as an older worker does not say."""
     params: Mapping[str, Any]
     """JSON schema of its parameters."""
     profiles: Mapping[str, ProfileCard]

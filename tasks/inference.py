@@ -3,10 +3,13 @@
 from collections.abc import Callable, Hashable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Protocol
 
 from celery import Task
+from numpy.typing import NDArray
 
 from storage.jobs.spec import RunRef, Spec
 from tasks.app import app
@@ -16,8 +19,10 @@ from tasks.message import Message, run_refs
 from tasks.models import registry
 from tasks.models.base import Inferred
 from tasks.runner import REQUEUED, Outcome, run_stage
+from tasks.slices import Pass
 from tasks.stage import Stage
-from tasks.work import Work
+from tasks.time_limit import too_long
+from tasks.work import Work, delete_arrays
 
 DEADLINE_S = 300
 """A device that has not answered after this time is taken for dead."""
@@ -29,11 +34,14 @@ STAGE = Stage("inference", "inferring", 0.3, 0.8)
 class Batcher(Protocol):
     """What runs arrays on a device in batches: workers/gpu/batcher.py."""
 
-    def submit(self, bin: Hashable, item: Any, deadline: float) -> "Future[Inferred]":
-        """Queue one array. Its future ends with the output, or with Expired at the deadline."""
+    def submit(
+        self, bin: Hashable, item: Any, deadline: float, flow: Any = ...
+    ) -> "Future[Inferred]":
+        """Queue one array. Its future ends with the output, or with Expired at the deadline.
+        `flow`: whose share of the device's time it uses."""
 
 
-Watch = Callable[[RunRef, "Future[Inferred]"], None]
+Watch = Callable[[RunRef, "Future[Any]"], None]
 """Cancels the future when its run is cancelled: workers/gpu/cancellation.py."""
 
 
@@ -41,14 +49,38 @@ Check = Callable[[Spec], None]
 """Raises OtherVersion for a run that was asked of weights which this device does not have."""
 
 
-def register(batcher: Batcher, watch: Watch, check: Check) -> None:
-    """Make this process one that does inference; called once, before it consumes messages."""
-    device = Device(batcher, watch, check)
+class MeanSlices:
+    """How many slices the volumes of a model have, as a running mean: what a run of it costs."""
+
+    FIRST_GUESS, WEIGHT = 100.0, 0.2
+
+    def __init__(self) -> None:
+        self._means: dict[str, float] = {}
+
+    def count(self, model: str, slices: int) -> None:
+        """A volume of so many has been through the device."""
+        mean = self._means.get(model, float(slices))
+        self._means[model] = mean + self.WEIGHT * (slices - mean)
+
+    def of(self, model: str) -> float:
+        """The mean of a model's volumes so far."""
+        return self._means.get(model, self.FIRST_GUESS)
+
+
+def register(batcher: Batcher, watch: Watch, check: Check) -> MeanSlices:
+    """Make this process one that does inference; called once, before it consumes messages.
+
+    Answers how many slices its volumes have.
+    """
+    slices = MeanSlices()
+    device = Device(batcher, watch, check, slices)
 
     @app.task(name=STAGE.name, bind=True)
     def inference(task: "Task[Any, Any]", message: Message) -> None:
         """Run the model on each run's prepared array; the runs of a message share batches."""
         run_stage(task, STAGE, message, lambda work: device.infer(work, message))
+
+    return slices
 
 
 @dataclass(frozen=True)
@@ -58,18 +90,22 @@ class Device:
     batcher: Batcher
     watch: Watch
     check: Check
+    slices: "MeanSlices"
 
     def infer(self, work: Work, message: Message) -> Callable[[], Outcome]:
         """Hand one run's array to the device; the returned function waits for the output."""
         self.check(work.spec)
         array = work.array("input")
-        bin, deadline = (_variant(work), array.shape, str(array.dtype)), monotonic() + DEADLINE_S
+        if work.model.input == "volume":
+            return partial(self._infer_volume, work, array)
+        bin = _variant(work), array.shape, str(array.dtype)
+        deadline = monotonic() + min(DEADLINE_S, work.left_s)
         future = self.batcher.submit(bin, array, deadline)
         self.watch(work.ref, future)
 
         def wait() -> Outcome:
             try:
-                inferred = wait_with_heartbeats(future, message, deadline)
+                inferred = wait_with_heartbeats(future, message, deadline, work.limit_s)
             except CancelledError:
                 STAGE.heartbeat([work.ref])  # confirms the cancellation: the run ends
                 return REQUEUED
@@ -79,15 +115,46 @@ class Device:
 
         return wait
 
+    def _infer_volume(self, work: Work, slices: NDArray[Any]) -> Outcome:
+        """The outputs of all slices of a volume, which is a message of its own."""
+        variant, stop = _variant(work), Future[None]()
+        self.watch(work.ref, stop)
+        bin = variant, slices.shape[1:], "float32"
+        try:
+            stack = Pass(
+                slices,
+                chunk=work.model.max_batch,
+                deadline_s=DEADLINE_S,
+                left_s=work.left_s,
+                limit_s=work.limit_s,
+                submit=lambda item, deadline: self.batcher.submit(bin, item, deadline, variant),
+                report=partial(STAGE.report_progress, work.ref),
+                stop=stop,
+            ).run()
+        except CancelledError:
+            STAGE.heartbeat([work.ref])  # confirms the cancellation: the run ends
+            delete_arrays([work.ref])  # at once, as a volume's are large
+            return REQUEUED
+        finally:
+            stop.cancel()  # nobody watches it any more
+        self.slices.count(work.spec.model, len(slices))
+        name = "degraded" if stack.is_degraded else "output"
+        scratch().put(work.scratch(name), stack.outputs)
+        return None
 
-def wait_with_heartbeats(future: "Future[Inferred]", message: Message, deadline: float) -> Inferred:
+
+def wait_with_heartbeats(
+    future: "Future[Inferred]", message: Message, deadline: float, limit_s: float = inf
+) -> Inferred:
     """The future's result. While it waits for the device, the message's leases are renewed.
+
+    `limit_s`: what the run may take in all its stages, for the error.
 
     Raises ModelFailure with code `timeout` at the deadline, and whatever the model raises.
     """
     while monotonic() < deadline:
         try:
-            return future.result(RENEW_S)
+            return future.result(min(RENEW_S, max(deadline - monotonic(), 0)))
         except TimeoutError:
             if future.done():  # the model's own TimeoutError
                 raise
@@ -95,6 +162,8 @@ def wait_with_heartbeats(future: "Future[Inferred]", message: Message, deadline:
         except Expired:
             break
     future.cancel()
+    if limit_s < DEADLINE_S:
+        raise too_long(limit_s, limit_s)
     raise ModelFailure(
         f"the device did not answer within {DEADLINE_S} s",
         code="timeout",

@@ -17,6 +17,7 @@ from tasks.imaging.sinks import Encoded
 from tasks.imaging.thumbnail import thumbnail
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
+from tasks.models.base import File
 from tasks.results import cache_batch, new_edition, save, saved_end, to_json
 from tasks.runner import run_stage
 from tasks.settings import settings
@@ -40,9 +41,11 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
 
     A degraded result ends the run at once.
     """
-    image, upload = _image(work)
+    is_volume = work.model.input == "volume"
+    image, upload = (NO_IMAGE, NO_UPLOAD) if is_volume else _image(work)
     array, is_degraded = _inferred(work)
-    output = work.model.postprocess(array, image, work.params, work.spec.output)
+    subject: Any = work.volume() if is_volume else image
+    output = work.model.postprocess(array, subject, work.params, work.spec.output)
     made = pictures.made(work, output, image, upload)
     edition = new_edition(work.spec)
     result: StoredResult = {
@@ -51,11 +54,12 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
         "height": upload["height"],
         "orientation": upload["orientation"],
         "browsers_agree": upload["browsers_agree"],
-        "notes": [*upload["notes"], *made.notes],
-        "objects": _store(edition, made.pictures),
+        "notes": [*upload["notes"], *output.notes, *made.notes],
+        "objects": _store(edition, made.pictures) | _store_files(edition, output.files),
         "data": {**_in_upload_pixels(output.data, image, upload["width"]), **made.data},
     }
-    if small := _thumbnail(work, image, output.images.get("alpha")):
+    shown = output.images.get("preview", image) if is_volume else image
+    if small := _thumbnail(work, shown, output.images.get("alpha")):
         result["thumbnail"] = _store(edition, {THUMBNAIL: small})[THUMBNAIL]
     if is_degraded:  # not saved: the next attempt may find the device free
         return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
@@ -63,12 +67,13 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
     return lambda: saved_end(work.ref, saved())
 
 
-def _inferred(work: Work) -> tuple[NDArray[np.float32], bool]:
-    """What the device made of the image, and whether it was the fallback that made it."""
+def _inferred(work: Work) -> tuple[NDArray[Any], bool]:
+    """What the device made of it, and whether it was the fallback that made it."""
+    dtype = None if work.model.input == "volume" else np.float32
     try:
-        return np.asarray(scratch().get(work.scratch("output")), np.float32), False
+        return np.asarray(scratch().get(work.scratch("output")), dtype), False
     except FileNotFoundError:
-        return np.asarray(work.array("degraded"), np.float32), True
+        return np.asarray(work.array("degraded"), dtype), True
 
 
 def _image(work: Work) -> tuple[Image, UploadInfo]:
@@ -114,4 +119,17 @@ def _store(edition: str, pictures: Mapping[str, Encoded]) -> dict[str, StoredObj
             "height": picture.height,
             "bytes": len(picture.data),
         }
+    return stored
+
+
+def _store_files(edition: str, files: Mapping[str, File]) -> dict[str, StoredObject]:
+    """Put the files into the edition's folder. They have no size in pixels: 0."""
+    stored: dict[str, StoredObject] = {}
+    for full_name, file in files.items():
+        key = f"{edition}{full_name}"
+        objects().put(key, file.data, file.media_type)
+        size = len(file.data)
+        stored[full_name.partition(".")[0]] = {
+            "key": key, "type": file.media_type, "width": 0, "height": 0, "bytes": size,
+        }  # fmt: skip
     return stored

@@ -14,6 +14,7 @@ from tasks.clients import scratch
 from tasks.errors import WrongBytes
 from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
+from tasks.imaging.volumes.opening import open_volume
 from tasks.message import PROBE, Message
 from tasks.results import cache_batch, restore, reuse, saved_end
 from tasks.runner import run_stage
@@ -57,9 +58,13 @@ def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], End | None]:
 
 
 def _put_input(work: Work, data: bytes) -> None:
-    """Decode the upload and store the model's array."""
-    image = NO_IMAGE if work.model.decode == "none" else _decode(work, data)
-    scratch().put(work.scratch("input"), work.model.preprocess(image, work.params))
+    """Decode the upload and store the model's array, of a volume one for all slices."""
+    if work.model.input == "volume":
+        subject: Any = open_volume(data, settings().volume_limits(work.spec.model))
+        work.put_volume(subject)
+    else:
+        subject = NO_IMAGE if work.model.decode == "none" else _decode(work, data)
+    scratch().put(work.scratch("input"), work.model.preprocess(subject, work.params))
 
 
 def _decode(work: Work, data: bytes) -> Image:

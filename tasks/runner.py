@@ -26,10 +26,12 @@ from tasks.queues import STAGES
 from tasks.results import earlier_end
 from tasks.retry import retry
 from tasks.settings import settings
-from tasks.stage import Leases, Stage
+from tasks.stage import Leases, Stage, kept_alive
 from tasks.time_limit import shared_timer, time_limit
 from tasks.work import ArrayGone, Work, delete_arrays
 
+VOLUME_STAGE_S = 100.0
+"""Longest time for a volume in a stage of a cpu worker: shorter than workers.boot.STAGE_LIMIT_S."""
 MAX_STARTS = 3
 """A run whose stage was started more often than this brings workers down."""
 
@@ -117,12 +119,11 @@ def _outcomes(
     begun = {}
     for ref, answer in live.items():
         leases.renew()
-        begun[ref] = _settled(ref, partial(_start, ref, answer, step))
+        begun[ref] = _settled(ref, partial(_start, stage, ref, answer, step))
     outcomes: dict[RunRef, Settled] = {}
     for ref, outcome in begun.items():
         leases.renew()
-        waits = callable(outcome)
-        outcomes[ref] = _settled(ref, partial(_limited, outcome)) if waits else outcome
+        outcomes[ref] = _settled(ref, outcome) if callable(outcome) else outcome
     return outcomes
 
 
@@ -143,7 +144,9 @@ def _leave(outcomes: Mapping[RunRef, Settled]) -> None:
     endings.restart(lost)
 
 
-def _start(ref: RunRef, answer: StageStart, step: Step) -> Outcome | Callable[[], Outcome]:
+def _start(
+    stage: Stage, ref: RunRef, answer: StageStart, step: Step
+) -> Outcome | Callable[[], Outcome]:
     if answer.starts > MAX_STARTS:
         raise ModelFailure(
             f"a stage of this run was started {MAX_STARTS} times and never finished",
@@ -152,13 +155,20 @@ def _start(ref: RunRef, answer: StageStart, step: Step) -> Outcome | Callable[[]
         )
     spec = compatibility.read_spec(answer.spec)
     compatibility.check(spec)
-    return _limited(partial(step, Work(ref, spec, answer.restarts)))
+    work = Work(ref, spec, answer.restarts, answer.worked_ms / 1000)
+    outcome = _limited(stage, work, partial(step, work))
+    return partial(_limited, stage, work, outcome) if callable(outcome) else outcome
 
 
-def _limited(action: Callable[[], T]) -> T:
+def _limited(stage: Stage, work: Work, action: Callable[[], T]) -> T:
     """Within the time limit. The model's file is imported before: an import that is interrupted
     leaves half a module behind."""
-    with time_limit(settings().stage_limit_s):
+    left_s = work.left_s
+    if work.model.input == "volume":
+        with kept_alive(stage, work.ref), time_limit(min(VOLUME_STAGE_S, left_s), work.limit_s):
+            return action()
+    limit_s = settings().stage_limit_s
+    with time_limit(left_s, work.limit_s) if left_s < limit_s else time_limit(limit_s):
         return action()
 
 

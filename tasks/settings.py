@@ -17,13 +17,14 @@ from pydantic_settings import (
 from tasks.auth_settings import AuthSettings
 from tasks.auth_settings import names_in as names_in
 from tasks.imaging.guard import Limits
+from tasks.model_settings import ModelSettings
 from tasks.pilot_settings import PilotSettings
 from tasks.user_settings import UserSettings
 
 MIB = 2**20
 
 
-class Settings(AuthSettings, UserSettings, PilotSettings):
+class Settings(AuthSettings, UserSettings, ModelSettings, PilotSettings):
     """What is set in the environment wins, then files in `secrets_dir`, `.env`, `var/env` (written
     by `pixelmill up`), and the defaults below."""
 
@@ -155,8 +156,6 @@ class Settings(AuthSettings, UserSettings, PilotSettings):
     user. Default: in memory (/dev/shm), where the system has that."""
 
     # Limits
-    max_upload_mib: float = 25
-    """Largest upload in MiB."""
     max_megapixels: float = 64
     """Largest image in megapixels."""
     min_side_px: int = 16

@@ -1,16 +1,20 @@
 """A stage as the run records know it: it begins, sends heartbeats, and ends."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
-from storage.jobs import backlog, stages
+from storage.errors import StorageDown
+from storage.jobs import backlog, bounds, stages
 from storage.jobs.backlog import Taken
 from storage.jobs.queueing import EncodedMessage
 from storage.jobs.spec import RunRef
 from storage.jobs.stages import StageStart
 from tasks import envelope, queues
 from tasks.clients import state
+from tasks.loops import Periodic
 from tasks.message import EXPIRED, MAX_PREPROCESS_MS, MAX_RUNS, Message, Priority
 from tasks.settings import settings
 
@@ -69,6 +73,21 @@ class Stage:
             )
         )
 
+    def report_progress(self, ref: RunRef, done: int, total: int) -> bool:
+        """Record how many slices of a run's volume are done, and renew its lease; False if the run
+        is to be left alone, as it was cancelled."""
+        progress = self.begins + (self.ends - self.begins) * done / total
+        call = stages.report_progress(
+            ref,
+            stage=self.name,
+            state=self.state,
+            progress=progress,
+            slices=(done, total),
+            job_ttl_s=settings().result_ttl_s,
+            expired=EXPIRED,
+        )
+        return state().do(call) > 0
+
     def end(
         self,
         message: Message,
@@ -98,6 +117,27 @@ class Stage:
                 ticket=ticket,
             )
         )
+
+
+@contextmanager
+def kept_alive(stage: Stage, ref: RunRef) -> Iterator[None]:
+    """The run's lease is renewed while the body, which may take longer than that, is at work."""
+    loop = Periodic(
+        "lease of a volume",
+        partial(_heartbeat, stage, ref),
+        every_s=RENEW_S,
+        max_age_s=bounds.LEASE_MS / 1000,
+    )
+    loop.start()
+    try:
+        yield
+    finally:
+        loop.stop()
+
+
+def _heartbeat(stage: Stage, ref: RunRef) -> None:
+    with suppress(StorageDown):  # the lease lasts for several of them
+        stage.heartbeat([ref])
 
 
 class Leases:

@@ -60,8 +60,10 @@ _timer = _Timer()
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float, of_run_s: float = inf) -> Iterator[None]:
     """Raises ModelFailure with code `timeout` inside the body once that has taken so long.
+
+    `of_run_s`: what a run may take in all its stages, where `seconds` is what is left of that.
 
     This works by a signal, which reaches the main thread only. Elsewhere it does nothing: the
     batcher and the watchdog of a gpu worker have deadlines of their own. The signal waits until a
@@ -78,11 +80,22 @@ def time_limit(seconds: float) -> Iterator[None]:
             finally:
                 _timer.end()
     except _TimeLimitExceeded:
-        raise ModelFailure(
-            f"this picture was not done after {seconds:g} s in one stage, which is the limit",
+        raise too_long(seconds, of_run_s) from None
+
+
+def too_long(seconds: float, of_run_s: float = inf) -> ModelFailure:
+    """The error of a run that took longer than it may: in one stage, or in all of them."""
+    if of_run_s < inf:
+        return ModelFailure(
+            f"this was not done after {of_run_s:g} s of work, which is the limit",
             code="timeout",
-            hint="Try a smaller picture or other parameters, or try again when less is going on.",
-        ) from None
+            hint="Send less at a time, or try again when less is going on.",
+        )
+    return ModelFailure(
+        f"this picture was not done after {seconds:g} s in one stage, which is the limit",
+        code="timeout",
+        hint="Try a smaller picture or other parameters, or try again when less is going on.",
+    )
 
 
 @contextmanager

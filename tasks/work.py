@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
+from time import monotonic
 from typing import Any, TypedDict
 
 import numpy as np
@@ -16,13 +18,17 @@ from storage.jobs.spec import RunRef, Spec
 from tasks import uploads
 from tasks.clients import scratch as scratch_store
 from tasks.errors import Unavailable
+from tasks.imaging.volumes.volume import Volume, restored
 from tasks.models import registry
 from tasks.models.base import Model
 from tasks.settings import settings
 
+MIN_LEFT_S = 0.001
+"""A run without any time left ends at once, by the same way as one that runs out of it."""
 MAX_RESTARTS = 2
 """How often a run starts again because one of its arrays was lost."""
 ARRAYS = ("image", "file", "upload", "input", "output", "degraded")
+"""`image` holds the voxels of a volume."""
 
 
 class UploadInfo(TypedDict):
@@ -64,6 +70,20 @@ class Work:
     spec: Spec
     restarts: int = 0
     """How often the run has started again because one of its arrays was lost."""
+    worked_s: float = 0.0
+    """How long its earlier stages took."""
+    began: float = field(default_factory=monotonic)
+
+    @cached_property
+    def limit_s(self) -> float:
+        """Longest time that the run may be worked on, in all stages together."""
+        by_default = settings().volume_limit_s if self.model.input == "volume" else inf
+        return settings().limits_of(self.spec.model).seconds or by_default
+
+    @property
+    def left_s(self) -> float:
+        """How much of that is left."""
+        return max(self.limit_s - self.worked_s - (monotonic() - self.began), MIN_LEFT_S)
 
     @cached_property
     def model(self) -> Model:
@@ -97,6 +117,17 @@ class Work:
         """Store what postprocess needs to know of the upload."""
         array = np.frombuffer(orjson.dumps(info), np.uint8)
         scratch_store().put(self.scratch("upload"), array)
+
+    def put_volume(self, volume: Volume) -> None:
+        """Store a volume for postprocess."""
+        scratch_store().put(self.scratch("image"), volume.voxels)
+        facts = np.frombuffer(orjson.dumps(volume.facts()), np.uint8)
+        scratch_store().put(self.scratch("upload"), facts)
+
+    def volume(self) -> Volume:
+        """The volume that preprocess has stored. Raises as `array` does."""
+        facts = orjson.loads(self.array("upload").tobytes())
+        return restored(np.asarray(self.array("image"), np.int16), facts)
 
     def keep_file(self, data: bytes) -> None:
         """Keep the upload's bytes for postprocess, if there is room."""

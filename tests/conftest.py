@@ -41,7 +41,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole installation: servers, workers, web; matting and the tests' models."""
     env = {
-        "PIXELMILL_MODELS": "matting,toy,noop,slow",
+        "PIXELMILL_MODELS": "matting,toy,noop,slow,toyvolume",
         "PIXELMILL_MODEL_PATHS": MODEL_PATHS,
         "PIXELMILL_CPU_PROCESSES": "2",  # on any machine
     }

@@ -148,7 +148,13 @@ def test_weights_come_without_s3_too(tmp_path: Path) -> None:
 def test_models_are_printed_as_json(stack: Stack, tmp_path: Path) -> None:
     done = pixelmill(tmp_path, "models", "--json", "--url", stack.url, "--key", stack.api_key)
 
-    assert {card["name"] for card in json.loads(done.stdout)} == {"matting", "noop", "slow", "toy"}
+    assert {card["name"] for card in json.loads(done.stdout)} == {
+        "matting",
+        "noop",
+        "slow",
+        "toy",
+        "toyvolume",
+    }
 
 
 def test_models_are_printed_as_a_table(stack: Stack, tmp_path: Path) -> None:

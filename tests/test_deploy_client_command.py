@@ -196,6 +196,6 @@ def test_shells_complete_models_parameters_and_values(stack: Stack, folder: Path
         )
         return set(done.stdout.split())
 
-    assert completed("pixelmill run -m ") == {"matting", "noop", "slow", "toy"}
+    assert completed("pixelmill run -m ") == {"matting", "noop", "slow", "toy", "toyvolume"}
     assert completed("pixelmill run -m toy -p g") == {"gain="}
     assert completed("pixelmill run --output alpha,c") == {"alpha,cutout"}

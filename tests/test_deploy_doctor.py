@@ -310,7 +310,7 @@ def test_a_no_op_job_shows_whether_work_gets_through(
     lines = web.no_op_jobs(here)
 
     assert levels(lines) == {
-        f"no-op job {name}": "ok" for name in ("matting", "noop", "slow", "toy")
+        f"no-op job {name}": "ok" for name in ("matting", "noop", "slow", "toy", "toyvolume")
     }
     assert all("inference" in line.value and " ms" in line.value for line in lines)
     monkeypatch.setenv("PIXELMILL_API_KEY", stack.api_key)

@@ -74,8 +74,8 @@ class S3Proxy:
                 BadInput("this address is not signed", code="not_signed", status=403)
             )
         declared = int(request.headers.get("content-length") or 0)
-        if declared > settings().max_upload_mib * MIB:
-            limit = f"{settings().max_upload_mib:g} MiB"
+        if declared > settings().largest_upload_bytes:
+            limit = f"{settings().largest_upload_bytes / MIB:g} MiB"
             return error_response(BadInput(f"larger than {limit}", code="too_large", status=413))
         if request.method == "PUT":
             return await _answered(self._upload(request))

@@ -2,8 +2,8 @@
 -- A stage begins for the runs of its message.
 -- KEYS: positions of the queue that they have waited in
 -- Arguments: runs (each {key, attempt}), and those of begin.lua
--- Answers per run {starts, spec, restarts}: how often this stage has begun, what the run computes, how
--- often it has started again; or {answer of live_run, ''}.
+-- Answers per run {starts, spec, restarts, worked_ms}: how often this stage has begun, what the run computes,
+-- how often it has started again, how long its earlier stages took; or {answer of live_run, ''}.
 local positions = unpack(KEYS)
 local highest, answers = 0, {}
 

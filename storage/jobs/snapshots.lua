@@ -27,7 +27,8 @@ local function snapshot(name)
   if ENDED[job.state] then return {fields = job} end
   if job.keep == '0' then redis.call('ZADD', KEEP_ALIVES, 'XX', now + arguments.keep_alive_ms, job.id) end
   local key = RUN .. job.request_key
-  local run = read(key, 'attempt', 'state', 'stage', 'progress', 'version', 'waiting_since', 'priority', 'model', 'variant')
+  local run = read(key, 'attempt', 'state', 'stage', 'progress', 'version', 'waiting_since', 'priority', 'model', 'variant',
+    'slices')
   if not run.attempt then return {fields = job} end
   local ahead, wait_ms, busy_ms = wait_of(key, run)
   local stage_ms = run.waiting_since ~= '' and -1 or since(key, 'began:' .. run.stage, now)

@@ -23,6 +23,8 @@ class StageStart:
     """JSON; empty if the stage must leave the run alone."""
     restarts: int = 0
     """How often the run has started again because an array was gone."""
+    worked_ms: int = 0
+    """How long its earlier stages took."""
 
     @property
     def is_live(self) -> bool:
@@ -79,6 +81,34 @@ def heartbeat(
         **ending(job_ttl_s),
     }
     return script("jobs/heartbeat", ints, [], values, kinds=ARRAY)
+
+
+def report_progress(
+    ref: RunRef,
+    *,
+    stage: str,
+    state: str,
+    progress: float,
+    slices: tuple[int, int],
+    job_ttl_s: int,
+    expired: str,
+) -> Call[int]:
+    """The stage has come further with this run; renews its lease and tells those who wait.
+
+    `progress`: of the whole run, 0..1. `slices`: how many of how many are done. Answers as
+    heartbeat does for one run.
+    """
+    values = {
+        "ref": ref,
+        "stage": stage,
+        "state": state,
+        "progress": round(progress, 4),
+        "slices": f"{slices[0]}/{slices[1]}",
+        "lease_ms": bounds.LEASE_MS,
+        "expired": expired.encode(),
+        **ending(job_ttl_s),
+    }
+    return script("jobs/progress", int, [], values, kinds=NUMBER)
 
 
 def end_stage(

@@ -1,4 +1,7 @@
-"""What a person should know of how a picture was read or written: code -> sentence."""
+"""What a person should know of how a picture was read or written: code -> sentence.
+
+What there is to know of a volume differs from one to the next: it travels as a sentence.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -15,6 +18,10 @@ SENTENCES: Mapping[str, str] = {
 }
 
 
+OF_VOLUME = "volume"
+"""The code of a note that is a sentence already."""
+
+
 class Note(TypedDict):
     """A note as the API answers it."""
 
@@ -24,4 +31,10 @@ class Note(TypedDict):
 
 def described(codes: Sequence[str]) -> list[Note]:
     """The notes of a result; codes of a newer version, unknown here, are left out."""
-    return [{"code": code, "message": SENTENCES[code]} for code in codes if code in SENTENCES]
+    return [
+        {"code": code, "message": SENTENCES[code]}
+        if code in SENTENCES
+        else {"code": OF_VOLUME, "message": code}
+        for code in codes
+        if code in SENTENCES or " " in code
+    ]

@@ -8,13 +8,14 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.imaging.types import Image, Tensor
+from tasks.imaging.types import Tensor
 
 RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url"})
 """Names that a request itself uses; no field of Params may have one of them."""
 
 
-Kind = Literal["matte", "boxes", "labels"]
+Kind = Literal["matte", "boxes", "labels", "volume"]
+Input = Literal["image", "volume"]
 
 
 class Params(BaseModel):
@@ -82,8 +83,16 @@ class Weight:
 
 
 @dataclass(frozen=True)
+class File:
+    """A file that is no picture, for example a mask as NIfTI."""
+
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
 class Output:
-    """What `postprocess` returns for one image."""
+    """What `postprocess` returns for one image or volume."""
 
     data: Mapping[str, Any] = field(default_factory=dict)
     """JSON for the answer's `data`. A `box` (x1, y1, x2, y2) of a list's items is in pixels of the
@@ -94,11 +103,16 @@ class Output:
 
     A model of kind `matte` returns `alpha`, H x W at the image's size; cut-outs at the upload's
     size and all other pictures are made from it."""
+    files: Mapping[str, File] = field(default_factory=dict)
+    """Name -> file that is stored as it is. What follows a dot is not part of the object's name:
+    `mask.nii.gz` is the object `mask`."""
+    notes: Sequence[str] = ()
+    """What to know of the answer: codes of tasks/imaging/notes.py, or English sentences."""
 
 
 @dataclass(frozen=True)
 class Inferred:
-    """What the device made of one image."""
+    """What the device made of one image, or of one slice of a volume."""
 
     array: Tensor
     is_degraded: bool = False
@@ -127,18 +141,29 @@ class Model:
     kind: Kind
     """What an answer holds that the page draws. `matte`: the image `alpha`. `labels`:
     `data["labels"]`, a list of `{label, score}`, the best first, which the command line says too.
-    `boxes`: `data["faces"]`, a list of `{box, label, score}`."""
+    `boxes`: `data["faces"]`, a list of `{box, label, score}`. `volume`: the file `slices` for the
+    viewer (tasks/imaging/volumes/viewer.py), and `data["regions"]`, a list of `{label, value, ml}`.
+    """
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
     """(name of the weights -> safetensors file, torch device) -> session. Runs once per profile."""
-    preprocess: Callable[[Image, Any], Tensor]
-    """(upright image, params) -> C x H x W float32. Runs on cpu workers, so it imports no torch."""
+    preprocess: Callable[[Any, Any], Tensor]
+    """(upright image, params) -> C x H x W float32. Runs on cpu workers, so it imports no torch.
+    Of a volume: (Volume, params) -> Z x C x H x W, float32 or float16, one array per slice."""
     infer: Callable[[Any, Any], Sequence[Any]]
-    """(session, N x C x H x W torch tensor on the device) -> N tensors, one per image."""
-    postprocess: Callable[[Tensor, Image, Any, Sequence[str]], Output]
-    """(the image's tensor, upright image, params, names of the outputs asked for) -> Output."""
+    """(session, N x C x H x W torch tensor on the device) -> N tensors, one per image. A batch may
+    hold slices of several volumes."""
+    postprocess: Callable[[Tensor, Any, Any, Sequence[str]], Output]
+    """(the image's tensor, upright image, params, names of the outputs asked for) -> Output. Of a
+    volume: (Z tensors in one array of the dtype that `preprocess` gave, Volume, params, names)."""
     bins: tuple[tuple[int, int], ...]
     """Every (H, W) that `preprocess` may return; each is warmed up before the worker takes work."""
+    input: Input = "image"
+    """What `preprocess` and `postprocess` are given: an `image`, or a `volume` of many slices
+    (tasks/imaging/volumes/volume.py), whose slices go through the device in chunks of `max_batch`.
+    """
+    channels: int = 3
+    """C of the arrays with which bins are warmed up."""
     weights: Mapping[str, Weight] = field(default_factory=dict)
     """Name -> weights. `load` gets all of them, or with `profiles` only those of its profile."""
     profiles: tuple[str, ...] = ()

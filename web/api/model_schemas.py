@@ -12,7 +12,8 @@ class ModelCard(BaseModel):
 
     name: str
     title: str
-    kind: Literal["matte", "boxes", "labels"]
+    kind: Literal["matte", "boxes", "labels", "volume"]
+    input: Literal["image", "volume"] = Field(description="What it takes.")
     live: bool = Field(description=f"False after {GONE_S} s without a worker that serves it.")
     params: dict[str, Any] = Field(description="JSON schema of its parameters.")
     licence: str

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from storage.jobs.snapshots import Snapshot
 from tasks.errors import BadInput
 from tasks.imaging import guard
+from tasks.imaging.volumes import kinds
 from tasks.settings import settings
 from web import rate_limit
 from web.api import accept, documents, hints, options, pictures, responses, schemas
@@ -102,7 +103,7 @@ async def _submit(
     if wish:
         card = await service_of(request).catalogue.card(model)
         asked, params = pictures.for_picture(wish, card, asked, params)
-    photo = await _photo(request, received)
+    photo = await _photo(request, model, received)
     identity, filename = identity_of(request), received.filename or _name_in_path(request)
     submission = Submission(
         identity.user, model, photo, params, asked.outputs, asked.priority,
@@ -123,18 +124,25 @@ def _photo_and_url() -> BadInput:
     return BadInput("send the image or name its `url`, not both", code="bad_request")
 
 
-async def _photo(request: Request, received: Received) -> Photo:
-    """The picture, if its header is one of a picture that is accepted."""
+async def _photo(request: Request, model: str, received: Received) -> Photo:
+    """The picture, if its header is one of a picture that is accepted, or the volume."""
     data, kind = received.picture, kind_of(request.scope[HEAD].get(b"content-type", b""))
     hints.check_whole(data, kind)
     try:
-        header = guard.check(data, settings().guard_limits)
+        media_type = guard.check(data, settings().guard_limits).media_type
     except BadInput as error:
-        raise hints.explained(error, data, kind) from None
+        media_type = kinds.media_type(data) if await _takes_volumes(request, model) else ""
+        if not media_type:
+            raise hints.explained(error, data, kind) from None
     sha256 = await _sha256(data)
     return Photo(
-        f"{sha256}:original", len(data), data=data, media_type=header.media_type, body_sha256=sha256
+        f"{sha256}:original", len(data), data=data, media_type=media_type, body_sha256=sha256
     )
+
+
+async def _takes_volumes(request: Request, model: str) -> bool:
+    card = await service_of(request).catalogue.card(model)
+    return card.get("input") == "volume"
 
 
 def _name_in_path(request: Request) -> str:

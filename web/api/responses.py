@@ -60,6 +60,13 @@ class JobErrorBody(TypedDict):
     hint: str | None
 
 
+class SlicesBody(TypedDict):
+    """schemas.Slices."""
+
+    done: int
+    total: int
+
+
 class JobBody(TypedDict):
     """schemas.Job."""
 
@@ -76,6 +83,7 @@ class JobBody(TypedDict):
     priority: str
     progress: float
     stage: str | None
+    slices: "SlicesBody | None"
     position: int | None
     eta_s: float | None
     result: ResultBody | None
@@ -97,6 +105,7 @@ class ModelBody(TypedDict):
     name: str
     title: str
     kind: str
+    input: str
     live: bool
     params: Mapping[str, Any]
     licence: str
@@ -152,6 +161,7 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
         "priority": fields["priority"],
         "progress": 1.0 if ended else float(run.get("progress") or 0),
         "stage": None if ended else run.get("stage") or None,
+        "slices": None if ended else _slices(run.get("slices")),
         "position": snapshot.ahead + 1 if not ended and snapshot.ahead >= 0 else None,
         "eta_s": None if ended or card is None else admission.eta_s(snapshot, card),
         "result": _result(result, results, origin) if result else None,
@@ -191,6 +201,7 @@ def _model(card: ModelCard, catalogue: Catalogue) -> ModelBody:
         "name": card["name"],
         "title": card["title"],
         "kind": card["kind"],
+        "input": card.get("input", "image"),
         "params": card["params"],
         "licence": card["licence"],
         "intended_use": card["intended_use"],
@@ -239,6 +250,14 @@ def _expires_ms(fields: Mapping[str, str], result: StoredResult | None) -> float
     """When an ended job leaves its user's history: with its result, if it has one."""
     made_ms = result.get("made_s", 0) * 1000 if result else 0
     return (made_ms or float(fields.get("ended") or fields["created"])) + result_life_s() * 1000
+
+
+def _slices(text: str | None) -> SlicesBody | None:
+    """From `120/300`, as a run's record has it."""
+    if not text:
+        return None
+    done, total = map(int, text.split("/"))
+    return {"done": done, "total": total}
 
 
 def _timings(fields: Mapping[str, str]) -> Mapping[str, float]:

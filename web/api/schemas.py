@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.message import Priority
 from web.jobs.submission import LONGEST_DEADLINE_S, MAX_NAME, OUTPUTS
-from web.jobs.uploads import ALIASES, MEDIA_TYPES
+from web.jobs.uploads import ALIASES, MEDIA_TYPES, VOLUME_TYPES
 from web.middleware.validation import OBJECT_ID
 from web.rate_limit import LIMITED
 
@@ -34,7 +34,8 @@ DEADLINE = Field(
     gt=0,
     le=LONGEST_DEADLINE_S,
     allow_inf_nan=False,
-    description="Seconds until it fails as `expired`. Default: 120, with priority batch 3600.",
+    description="Seconds until it fails as `expired`. Default: 120, with priority batch 3600; of a "
+    "volume as much more as its work may take.",
 )
 MAX_OUTPUT = 200
 """Characters of the names of what to make."""
@@ -77,9 +78,9 @@ URL_TEXT = "Address of the image, instead of its bytes; only where the server al
 SIZE = Field(gt=0, description="Bytes that will be sent; signed into the address.")
 TYPE = Field(
     default="image/jpeg",
-    pattern="^image/[a-z0-9.+-]{1,32}$",
+    pattern="^(image|application)/[a-z0-9.+-]{1,32}$",
     description="Content-Type that will be sent; signed into the address.",
-    json_schema_extra={"enum": [*MEDIA_TYPES, *ALIASES]},
+    json_schema_extra={"enum": [*MEDIA_TYPES, *VOLUME_TYPES, *ALIASES]},
 )
 
 
@@ -106,11 +107,11 @@ class Failure(BaseModel):
 
 
 class Object(BaseModel):
-    """One image of a result."""
+    """One image or file of a result."""
 
     url: str = Field(description="Signed address; works for a few minutes.")
     type: str
-    width: int
+    width: int = Field(description="0 of a file that is no picture, like `height`.")
     height: int
     bytes: int
 
@@ -125,7 +126,7 @@ class Note(BaseModel):
 class Result(BaseModel):
     """What a job has computed."""
 
-    kind: Literal["matte", "boxes", "labels"]
+    kind: Literal["matte", "boxes", "labels", "volume"]
     width: int = Field(description="Of the upright upload as it was received, in pixels.")
     height: int
     orientation: int = Field(
@@ -141,6 +142,13 @@ class Result(BaseModel):
         description="A WebP of at most 256 pixels a side, for lists; null where there is no photo."
     )
     data: dict[str, Any]
+
+
+class Slices(BaseModel):
+    """How far a volume is on its way through its model."""
+
+    done: int
+    total: int
 
 
 class Job(BaseModel):
@@ -163,6 +171,10 @@ class Job(BaseModel):
     priority: Priority
     progress: float = Field(ge=0, le=1)
     stage: Literal["preprocess", "inference", "postprocess"] | None
+    slices: Slices | None = Field(
+        description="How many of a volume's slices its model has computed; null before, and of "
+        "pictures."
+    )
     position: int | None = Field(
         description="Position in the queue until its model has computed it; 1 is next."
     )

@@ -16,7 +16,7 @@ from storage.s3.asynchronous import AsyncObjects
 from tasks import envelope
 from tasks.errors import BadInput
 from tasks.settings import settings
-from web.jobs import admission, counters, parameters, quotas
+from web.jobs import admission, counters, parameters, quotas, volumes
 from web.jobs.catalogue import CachedCatalogue
 from web.jobs.erasure import Erasures
 from web.jobs.export import Exports
@@ -29,7 +29,13 @@ from web.jobs.room import Room
 from web.jobs.sessions import Sessions
 from web.jobs.shares import Shares
 from web.jobs.starter import RunStarter, preprocess_ms
-from web.jobs.submission import DEADLINES_S, Submission, UploadNeeded, idempotency, spec_of
+from web.jobs.submission import (
+    Submission,
+    UploadNeeded,
+    default_deadline_s,
+    idempotency,
+    spec_of,
+)
 from web.jobs.uploads import Uploads
 from web.live.pubsub import PubSub
 from web.live.watcher import JobWatcher, no_job
@@ -110,6 +116,7 @@ class JobService:
         if known_result:
             await self.room.check_known()
             return await self._claim(submission, card, spec, known_result)
+        await volumes.check(self.uploads, submission, card)
         for upload_id in parameters.uploads(card["params"], spec.params):
             await self.uploads.photo(submission.user, upload_id)  # raises if it is not there
         await self.room.check_new()
@@ -133,7 +140,7 @@ class JobService:
                 variant=variant,
                 limits=admission.limits(costs, variant, priority, self.catalogue.scratch),
                 known_result=known_result,
-                deadline_s=submission.deadline_s or DEADLINES_S[priority],
+                deadline_s=submission.deadline_s or default_deadline_s(card, priority),
                 keep=submission.keep,
                 idempotency=idempotency(submission, spec),
                 flow=admission.flow(costs, variant, submission.share.flow, submission.share.weight),

@@ -71,7 +71,7 @@ class Submission:
     keep: bool = True
     """False: the job is cancelled when nobody has read it for a while."""
     deadline_s: float | None = None
-    """Seconds from now until it fails as expired; None: DEADLINES_S of its priority."""
+    """Seconds from now until it fails as expired; None: default_deadline_s."""
     idempotency_key: str = ""
     """Submitted again with the same key, the same user gets the same job."""
     share: FairShare = FairShare()
@@ -115,6 +115,12 @@ def spec_of(submission: Submission, card: ModelCard) -> Spec:
         image=photo.identity,
     )
     return with_key(spec)
+
+
+def default_deadline_s(card: ModelCard, priority: Priority) -> float:
+    """Seconds until a job fails as expired that says nothing of that."""
+    is_volume = card.get("input") == "volume"
+    return DEADLINES_S[priority] + (settings().volume_limit_s if is_volume else 0)
 
 
 def name_of_photo(path: str) -> str:

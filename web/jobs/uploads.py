@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal, TypedDict
@@ -12,9 +13,10 @@ from storage import uploads as stored_uploads
 from storage.redis.calls import AsyncRedis
 from storage.redis.connection import Word
 from storage.s3.asynchronous import AsyncObjects
-from storage.s3.objects import PRESIGN_S, SHOWN_S, Stat
+from storage.s3.objects import PRESIGN_S, SHOWN_S, Objects, Stat
 from storage.uploads import Stored
 from tasks.errors import BadInput
+from tasks.imaging.volumes import kinds
 from tasks.settings import MIB, settings
 from web.jobs.quotas import Allowance, QuotaBook
 from web.jobs.submission import Photo
@@ -25,6 +27,8 @@ MEDIA_TYPES = (
     "image/tiff", "image/bmp", "image/gif", "image/jxl",
 )  # fmt: skip
 """Types that a client may declare. What a file is, its bytes say alone."""
+VOLUME_TYPES = kinds.MEDIA_TYPES
+"""The same of volumes, which may be larger."""
 ALIASES = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png",
            "image/x-ms-bmp": "image/bmp", "image/x-bmp": "image/bmp"}  # fmt: skip
 """Other names that clients have for them. An address is signed for the name that they use."""
@@ -78,9 +82,9 @@ class Uploads:
 
         Also what is left of the payer's quotas. Raises BadInput, or Busy above a quota.
         """
-        _check_size(file.size)
-        if ALIASES.get(file.media_type, file.media_type) not in MEDIA_TYPES:
-            names = ", ".join(MEDIA_TYPES)
+        _check_size(file.size, file.media_type)
+        if ALIASES.get(file.media_type, file.media_type) not in (*MEDIA_TYPES, *VOLUME_TYPES):
+            names = ", ".join((*MEDIA_TYPES, *VOLUME_TYPES))
             raise BadInput(
                 f"{shown(file.media_type)} is not accepted; there are: {names}",
                 code="unsupported_type",
@@ -127,13 +131,25 @@ class Uploads:
             return photo
         return await self._confirmed(user, record.get("payer") or user, photo)
 
+    async def start(self, user: str, upload_id: str) -> bytes:
+        """The first bytes of an upload, by which a volume is known."""
+
+        def read(s3: Objects) -> bytes:
+            with closing(s3.open(keys.upload_object(user, upload_id))) as file:
+                return file.read(kinds.START_BYTES)
+
+        try:
+            return await self._objects.do(read)
+        except FileNotFoundError as error:
+            raise no_upload(upload_id) from error
+
     async def find(self, user: str, sha256: str, variant: str) -> str | None:
         """The id of this user's upload of that original, if its bytes are there."""
         return await self._state.do(stored_uploads.find(user, sha256, variant))
 
     async def receive(self, user: str, payer: str, photo: Photo) -> str:
         """Store bytes that came before the job that will name them; returns the upload's id."""
-        _check_size(photo.size)
+        _check_size(photo.size, photo.media_type)
         await self._check_room()
         await self._quotas.use_bytes(payer, photo.size, settings().upload_ttl_s)
         upload_id = secrets.token_hex(16)
@@ -197,7 +213,7 @@ class Uploads:
                 status=409,
                 hint="PUT them to the upload's address first.",
             ) from error
-        _check_size(stat.size)
+        _check_size(stat.size, photo.media_type)
         confirmed = replace(photo, size=stat.size, etag=stat.etag)
         stored = Stored(payer, stat.size, is_counted=False)
         await self.record(user, photo.upload, confirmed, stat.etag, stored)
@@ -222,7 +238,15 @@ def no_upload(upload_id: str) -> BadInput:
     )
 
 
-def _check_size(size: int) -> None:
-    if size > settings().max_upload_mib * MIB:
-        limit = f"{settings().max_upload_mib:g} MiB"
-        raise BadInput(f"the file is larger than {limit}", code="too_large", status=413)
+def _check_size(size: int, media_type: str) -> None:
+    """Raises BadInput for more bytes than any model takes of that type."""
+    of_pictures = int(settings().max_upload_mib * MIB)
+    most = settings().largest_upload_bytes if media_type in VOLUME_TYPES else of_pictures
+    if size > most:
+        raise too_large(most)
+
+
+def too_large(most: int) -> BadInput:
+    """The error for a file of more bytes than that."""
+    size = f"{most / MIB:g} MiB"
+    return BadInput(f"the file is larger than {size}", code="too_large", status=413)

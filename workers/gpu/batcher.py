@@ -1,5 +1,7 @@
 """Dynamic batching in front of one device: one bin per batch, oldest first; a bad item fails alone.
 
+Slices of volumes take turns with photos, by the device's time (shares.py).
+
 Two threads. The device's thread only runs batches. The assembler's thread does everything that does
 not need the device meanwhile: it assembles the next batch and resolves the futures of the last one.
 An assembled batch is not final: when it starts, cancelled and expired requests leave it, and
@@ -15,6 +17,7 @@ from time import monotonic
 from typing import Any
 
 from tasks.errors import Expired
+from workers.gpu.shares import PHOTOS, Flow, Shares
 from workers.gpu.staging import BinQueue, Request, StagedBatch
 
 Run = Callable[[Hashable, Any], Sequence[Any]]
@@ -55,6 +58,7 @@ class Batcher:
         parts."""
         self._run, self._limit, self._wait, self._slots = run, limit, wait, slots
         self._queues: dict[Hashable, BinQueue] = {}
+        self._shares = Shares()
         self._next: StagedBatch | None = None
         self._spare: list[StagedBatch] = []
         self._callbacks: deque[tuple[float, Callable[[], None]]] = deque()
@@ -69,17 +73,22 @@ class Batcher:
         self._device.start()
         self._assembler.start()
 
-    def submit(self, bin: Hashable, item: Any, deadline: float = float("inf")) -> "Future[Any]":
+    def submit(
+        self, bin: Hashable, item: Any, deadline: float = float("inf"), flow: Flow = PHOTOS
+    ) -> "Future[Any]":
         """Queue one item; its future ends with the answer or with the item's own error.
 
         When its batch starts, an item whose future was cancelled is dropped, and one past
-        `deadline` (of time.monotonic) ends with Expired.
+        `deadline` (of time.monotonic) ends with Expired. `flow`: whose share of the device's time
+        it uses; the same for all items of a bin.
         """
         request = Request(item, monotonic(), deadline)
         with self._lock:
             if self._stopped:
                 raise RuntimeError("the batcher has been stopped")
-            self._queues.setdefault(bin, BinQueue()).append(request)
+            if bin not in self._queues:
+                self._queues[bin] = BinQueue(flow)
+            self._queues[bin].append(request)
             if not self._is_busy:
                 self._wake_device.notify()
             elif self._next is None:
@@ -131,9 +140,11 @@ class Batcher:
         The assembler takes care of `previous`, the batch that has just run.
         """
         with self._lock:
+            began = self._since
             self._is_busy, self._since = False, monotonic()
             if previous:
                 self._defer(partial(self._release, previous))
+                self._shares.end(self._queues[previous.bin].flow, monotonic() - began)
             while True:
                 batch = self._staged()
                 if batch is None:
@@ -146,6 +157,7 @@ class Batcher:
                     self._next = None
                     if self._finalise(batch):
                         self._is_busy, self._since = True, monotonic()
+                        self._shares.begin(self._queues[batch.bin].flow)
                         self._wake_assembler.notify()  # it may assemble the next batch
                         return batch
                     self._keep_spare(batch)
@@ -257,11 +269,14 @@ class Batcher:
         return True
 
     def _staged(self) -> StagedBatch | None:
-        """The next batch: of the bin whose first request has waited longest."""
+        """The next batch: of the flow whose turn it is, the bin whose first request has waited
+        longest."""
         if self._next is None:
             waiting = {bin: queue for bin, queue in self._queues.items() if queue.requests}
             if waiting:
-                oldest = min(waiting, key=lambda bin: waiting[bin].requests[0].at)
+                flow = self._shares.next({queue.flow for queue in waiting.values()})
+                own = (bin for bin, queue in waiting.items() if queue.flow == flow)
+                oldest = min(own, key=lambda bin: waiting[bin].requests[0].at)
                 self._next = self._empty_batch(oldest)
         return self._next
 

@@ -86,7 +86,9 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
     cancellations = Cancellations(settings().state_url)
     cancellations.start()
-    register(batcher, cancellations.watch, partial(compatibility.check, engine=device.engine))
+    slices = register(
+        batcher, cancellations.watch, partial(compatibility.check, engine=device.engine)
+    )
     hang_s = settings().device_hang_s
     liveness.observe(batcher, hang_s)
     queues = [gpu_queue(name) for name in names]
@@ -98,7 +100,9 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         return {**worker_info("gpu", queues, device.name), "counts": counts()}
 
     def cards() -> Mapping[str, ModelCard]:
-        return {name: model_card(name, device.loaded, device.engine) for name in names}
+        return {
+            name: model_card(name, device.loaded, device.engine, slices.of(name)) for name in names
+        }
 
     numbers = DeviceMetrics(device.name, counts, lambda: dict(batcher.sizes), tuple(device.loaded))
     boot.consume(

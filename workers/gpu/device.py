@@ -139,7 +139,8 @@ class Device:
     # What the fallback chain asks for.
 
     def _first_step(self, name: str, bin: tuple[int, int]) -> Step:
-        return Step("device", (name, (3, *bin), "float32"), self.name)
+        channels = registry.variant(name).channels
+        return Step("device", (name, (channels, *bin), "float32"), self.name)
 
     def _steps(self, bin: Bin) -> list[Step]:
         name, shape, dtype = bin
@@ -254,7 +255,7 @@ def _batch(arrays: Arrays, shape: Sequence[int]) -> NDArray[Any]:
     """The images as one N x C x H x W array of this (C, H, W); not copied if they are one."""
     if isinstance(arrays, np.ndarray) and arrays.shape[1:] == tuple(shape):
         return arrays
-    return np.stack([_scaled(array, shape[-2:]) for array in arrays])
+    return np.stack([_scaled(array, shape[-2:]) for array in arrays]).astype(np.float32, copy=False)
 
 
 def _scaled(array: NDArray[Any], size: Sequence[int]) -> NDArray[Any]:

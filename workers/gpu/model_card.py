@@ -10,16 +10,18 @@ from tasks.models.engines import Engine
 from workers.gpu.loaded import Loaded
 
 
-def model_card(name: str, loaded: Mapping[str, Loaded], engine: Engine = "torch") -> ModelCard:
+def model_card(
+    name: str, loaded: Mapping[str, Loaded], engine: Engine = "torch", slices: float = 1
+) -> ModelCard:
     """The card of a model, for the catalogue.
 
     `loaded`: variant -> what this device has loaded. Profiles that are not loaded are not offered.
-    `engine`: what runs it.
+    `engine`: what runs it. `slices`: of a volume, as a mean; what a run costs grows with that.
     """
     model, first = registry.get(name), loaded[name]
-    measured = _profile_card(first)
+    measured = _profile_card(first, slices)
     profiles = {
-        profile: _profile_card(loaded[variant])
+        profile: _profile_card(loaded[variant], slices)
         for profile in model.profiles
         if (variant := registry.variant_name(name, model, profile)) in loaded
     }
@@ -27,6 +29,7 @@ def model_card(name: str, loaded: Mapping[str, Loaded], engine: Engine = "torch"
         "name": name,
         "title": model.title,
         "kind": model.kind,
+        "input": model.input,
         "params": _schema(name, model, list(profiles)),
         "profiles": profiles,
         "weights": weights.digest(model, engine),
@@ -43,10 +46,14 @@ def model_card(name: str, loaded: Mapping[str, Loaded], engine: Engine = "torch"
     }
 
 
-def _profile_card(loaded: Loaded) -> ProfileCard:
+def _profile_card(loaded: Loaded, slices: float) -> ProfileCard:
+    max_batch = loaded.model.max_batch if loaded.pays else 1
+    a_ms, b_ms = loaded.cost.a_ms, loaded.cost.b_ms
+    if loaded.model.input == "volume":  # a run is many batches
+        max_batch, a_ms, b_ms = 1, 0.0, slices * (b_ms + a_ms / max_batch)
     return {
-        "max_batch": loaded.model.max_batch if loaded.pays else 1,
-        "cost_ms": {"a": round(loaded.cost.a_ms, 3), "b": round(loaded.cost.b_ms, 3)},
+        "max_batch": max_batch,
+        "cost_ms": {"a": round(a_ms, 3), "b": round(b_ms, 3)},
         "weights_bytes": sum(weight.bytes for weight in loaded.model.weights.values()),
     }
 

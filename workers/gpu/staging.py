@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from workers.gpu.shares import PHOTOS, Flow
+
 GAP_WEIGHT = 0.2
 """Weight of the newest gap between two arrivals in their running mean."""
 MAX_GAP_S = 1.0
@@ -30,6 +32,8 @@ class Request:
 class BinQueue:
     """The requests that wait in one bin, oldest first."""
 
+    flow: Flow = PHOTOS
+    """Whose share of the device's time they use."""
     requests: deque[Request] = field(default_factory=deque)
     last_at: float | None = None
     gap_s: float = MAX_GAP_S

@@ -76,7 +76,7 @@ def _measure(loaded: Loaded, bin: tuple[int, int]) -> float:
 
 def _run(loaded: Loaded, bin: tuple[int, int], n: int) -> float:
     began = time.perf_counter()
-    loaded.infer(np.zeros((n, 3, *bin), np.float32))
+    loaded.infer(np.zeros((n, loaded.model.channels, *bin), np.float32))
     return ms_since(began)
 
 
