@@ -50,15 +50,18 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 ##@ Test
 
 DEBIAN = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq
+# program:package of what some tests run; RUNLEVEL=1 keeps services from being started
+TEST_PROGRAMS = faketime:faketime nginx:nginx-light haproxy:haproxy
 
 test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium, faketime
 	@command -v chromium >/dev/null || { \
 	  echo "installing Debian's chromium for the browser tests"; \
 	  { $(DEBIAN) chromium >/dev/null; } || \
 	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
-	@command -v faketime >/dev/null || { \
-	  echo "installing Debian's faketime for the tests of clocks that go wrong"; \
-	  { $(DEBIAN) faketime >/dev/null; } || echo "Without faketime these tests are skipped."; }
+	@missing=""; for program in $(TEST_PROGRAMS); do \
+	  command -v $${program%:*} >/dev/null || missing="$$missing $${program#*:}"; done; \
+	test -z "$$missing" || { echo "installing from Debian, for some tests:$$missing"; export RUNLEVEL=1; \
+	  { $(DEBIAN) $$missing >/dev/null; } || echo "Tests of what is missing are skipped."; }
 
 # Five files at a time on any machine, as tests mostly wait for servers. They start Python hundreds
 # of times: it must be allowed to keep what it compiles.

@@ -5,10 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy import api_keys, audit, settings_error, up_command, users
+from deploy import api_keys, audit, proxy_command, settings_error, up_command, users
 from deploy.client import command
 from deploy.client.command import AsJson, Key, Url
 from deploy.failure import fail
+from deploy.mcp import command as mcp_command
 from storage.errors import StorageDown
 from tasks.errors import BadInput, JobError
 
@@ -132,30 +133,13 @@ app.command(
 )(command.run)
 
 
-@app.command(
+app.command(
     rich_help_panel=USE, epilog="Example: pixelmill mcp --out ~/Pictures/pixelmill (see docs)"
-)
-def mcp(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the results.")] = Path(
-        "~/pixelmill"
-    ),
-    url: Url = "",
-    key: Key = "",
-) -> None:
-    """Offer a server's models to an assistant (Model Context Protocol, on standard input).
-
-    The assistant starts this command itself. It needs `pip install "pixelmill[mcp]"`.
-    """
-    from importlib.util import find_spec
-
-    from deploy.client.server import find_server
-
-    if find_spec("mcp") is None:
-        raise BadInput("the package mcp is not installed", hint='Run: pip install "pixelmill[mcp]"')
-    from deploy.mcp.server import serve
-
-    serve(find_server(url, key), out.expanduser())
-
+)(mcp_command.mcp)
+app.command(
+    rich_help_panel=RUN,
+    epilog="Example: pixelmill proxy nginx --web web1:7860 --web web2:7860 > nginx.conf",
+)(proxy_command.proxy)
 
 model_commands = typer.Typer(epilog="Example: pixelmill models --json")
 app.add_typer(model_commands, name="models", rich_help_panel=EXTEND)

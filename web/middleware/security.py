@@ -50,6 +50,15 @@ STATIC_POLICY = f"{_BARE}; script-src 'self'"
 Headers that count for documents alone are left out: some 60 files make up the page."""
 API_POLICY = _BARE
 """For JSON, on which a policy has no effect."""
+_POLICIES = {
+    "page": PAGE_POLICY,
+    "docs": DOCS_POLICY,
+    "form": FORM_POLICY,
+    "system": SYSTEM_POLICY,
+    "static": STATIC_POLICY,
+    "object": OBJECT_POLICY,
+    "api": API_POLICY,
+}
 _KINDS = {
     "ui": "page", "static": "static", "docs": "docs",
     "login": "form", "logout": "form", "account": "form", "system": "system",
@@ -80,7 +89,7 @@ class Security:
         self.app = app
         self._public_url = settings().public_url
         self._objects = f"/{settings().s3_bucket}/"
-        self._security_headers = _headers_by_kind()
+        self._security_headers = {kind: security_headers(kind) for kind in _POLICIES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer why it is refused."""
@@ -175,18 +184,13 @@ def _with_nonce(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, byt
     return [(name, value.replace(NONCE, nonce.encode())) for name, value in headers]
 
 
-def _headers_by_kind() -> dict[str, list[tuple[bytes, bytes]]]:
+def security_headers(kind: str) -> list[tuple[bytes, bytes]]:
+    """The headers of all answers of a kind: `object` for pictures in S3, and so on."""
     objects = f" {settings().s3_public_url.rstrip('/')}" if settings().s3_public_url else ""
-    policies = {
-        "page": PAGE_POLICY.format(objects=objects, nonce=NONCE.decode()),
-        "docs": DOCS_POLICY,
-        "form": FORM_POLICY,
-        "system": SYSTEM_POLICY,
-        "static": STATIC_POLICY,
-        "object": OBJECT_POLICY,
-        "api": API_POLICY,
-    }
-    return {kind: _headers(kind, policy) for kind, policy in policies.items()}
+    policy = _POLICIES[kind]
+    if kind == "page":
+        policy = policy.format(objects=objects, nonce=NONCE.decode())
+    return _headers(kind, policy)
 
 
 def _headers(kind: str, policy: str) -> list[tuple[bytes, bytes]]:
