@@ -125,19 +125,24 @@ screenshots: .venv/.installed-test ## docs/screenshots and docs/page.webp anew, 
 hooks: .venv/.installed-test ## run the quick checks before each commit (pre-commit)
 	$(BIN)/pre-commit install
 
-LOCK = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-  --no-annotate --no-header --constraint constraints.txt --override deploy/locks/without-torch.txt \
-  --no-emit-package torch pyproject.toml deploy/locks/torch-needs.txt
+UV_COMPILE = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
+  --generate-hashes --no-annotate --no-header
+LOCK_WEB = $(UV_COMPILE) --constraint constraints.txt pyproject.toml
+LOCK_WORKER = $(LOCK_WEB) --override deploy/locks/without-torch.txt --no-emit-package torch \
+  deploy/locks/torch-needs.txt --extra torch
+LOCK = $(LOCK_WORKER) --extra servers
 
 lock: ## rewrite deploy/locks, after a change of constraints.txt or of the dependencies
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.9
+	echo setuptools | $(UV_COMPILE) --constraint constraints.txt --output-file deploy/locks/build.txt -
+	$(LOCK_WEB) --no-emit-package hf-xet --output-file deploy/locks/web.txt
+	$(LOCK_WORKER) --output-file deploy/locks/worker.txt
 	$(LOCK) --output-file deploy/locks/main.txt
 	$(LOCK) --extra test --output-file deploy/locks/test.txt
 	$(LOCK) --extra docs --output-file deploy/locks/docs.txt
 	$(LOCK) --extra test --extra bench --output-file deploy/locks/bench.txt
-	.venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	  --no-annotate --no-header tests/bench/rembg.in --output-file deploy/locks/rembg.txt
+	$(UV_COMPILE) tests/bench/rembg.in --output-file deploy/locks/rembg.txt
 
 clean: ## forget caches, not data
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -11,6 +11,7 @@ from deploy.client.command import AsJson, Key, Url
 from deploy.failure import fail
 from deploy.mcp import command as mcp_command
 from storage.errors import StorageDown
+from tasks import extras
 from tasks.errors import BadInput, JobError
 
 RUN = "Run Pixelmill"
@@ -50,7 +51,8 @@ def _options(version: Version = False) -> None:
 def main() -> None:
     """Entry point: a failure ends as one sentence and exit code 1, never as a traceback."""
     try:
-        app(prog_name="pixelmill")
+        with extras.explained():
+            app(prog_name="pixelmill")
     except (JobError, StorageDown, ConnectionError) as error:
         fail(str(error), getattr(error, "hint", None))
     except ValueError as error:

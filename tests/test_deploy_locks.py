@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOCKS = ("main", "test", "bench", "docs")
+LOCKS = ("web", "worker", "main", "test", "bench", "docs")
 PIN = re.compile(r"^([A-Za-z0-9_.-]+)==(\S+)", re.MULTILINE)
 
 
@@ -39,9 +39,9 @@ def test_the_locks_have_the_versions_that_the_constraints_say() -> None:
 
 
 def test_each_lock_holds_the_one_before() -> None:
-    main, test, bench, docs = (pins(lock(group)).items() for group in LOCKS)
+    web, worker, main, test, bench, docs = (pins(lock(group)).items() for group in LOCKS)
 
-    assert main < test < bench
+    assert web < worker < main < test < bench
     assert main < docs
 
 

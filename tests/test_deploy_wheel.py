@@ -17,8 +17,8 @@ from stack import REPOSITORY, free_port
 PACKAGES = ("storage", "tasks", "workers", "web", "deploy")
 GENERATED = ("__pycache__", "*.pyi")
 """What Python and Gradio write beside the files."""
-LEFT_OUT = "deploy/locks/"
-"""What `make` installs from: of no use without the checkout."""
+LEFT_OUT = ("deploy/locks/", "deploy/images/", "deploy/compose/", "deploy/helm/")
+"""What `make`, builders of images and clusters read: of no use without the checkout."""
 
 
 def run(folder: Path, *command: str | Path) -> str:

@@ -2,7 +2,9 @@
 
 import argparse
 
+from tasks import extras
 from tasks.clients import refuse_old_layout
+from tasks.errors import Unavailable
 from tasks.log import configure
 from tasks.settings import settings
 from workers.environment import let_threads_sleep, restart_with_huge_pages
@@ -21,6 +23,14 @@ def main(arguments: list[str] | None = None) -> None:
         let_threads_sleep()
     configure(settings().log_level)
     refuse_old_layout("pixelmill worker")
+    try:
+        with extras.explained():
+            _start(chosen)
+    except Unavailable as error:
+        raise SystemExit(f"pixelmill worker: {error}. {error.hint}") from error
+
+
+def _start(chosen: argparse.Namespace) -> None:
     if chosen.kind == "cpu":
         from workers import boot as cpu_boot
 

@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from deploy.settings_error import EXAMPLE_FILE
 from tasks.settings import Settings
 from workers.pinning import gpus
 
-PACKAGES = ("pixelmill", "celery", "redis", "torch", "gradio", "opencv-python-headless")
+PACKAGES = ("pixelmill", "celery", "redis", "gradio")
+EXTRAS = ("opencv-python-headless", "mnn", "torch")
+"""Of some processes only: not in the image of the web processes."""
 CLIENT_NAMES = frozenset({"PIXELMILL_URL", "PIXELMILL_API_KEY"})
 """Read by the commands `run` and `models`: they are no settings of the server."""
 
@@ -25,6 +28,9 @@ def versions(settings: Settings) -> Iterable[Finding]:
             installed.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             missing.append(package)
+    for package in EXTRAS:
+        with suppress(PackageNotFoundError):
+            installed.append(f"{package} {version(package)}")
     yield Finding("ok", "versions", ", ".join(installed))
     if missing:
         yield Finding("fail", "missing packages", ", ".join(missing), "Install Pixelmill again.")
@@ -63,10 +69,18 @@ def device(settings: Settings) -> Iterable[Finding]:
         yield Finding("ok", f"GPU {card.number}", f"{card.name}, {memory}")
     if cards and settings.device == "cpu":
         yield Finding("ok", "device", "PIXELMILL_DEVICE=cpu: the GPU is not used")
-    elif cards and version("torch").endswith("+cpu"):
+    elif cards and _torch().endswith("+cpu"):
         level: Level = "fail" if settings.device == "cuda" else "warn"
         value = "a build for CPUs, which does not use the GPU of this host"
         yield Finding(level, "torch", value, "Install a CUDA build of torch.")
+
+
+def _torch() -> str:
+    """The version of torch; empty where it is not installed, as on a host without gpu workers."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
 
 
 def disk(settings: Settings) -> Iterable[Finding]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
-from tasks.errors import ModelFailure
+from tasks import extras
+from tasks.errors import ModelFailure, Unavailable
 from tasks.message import PROBE
 from tasks.models.base import RESERVED, Kind, Model
 from tasks.settings import settings
@@ -132,7 +133,10 @@ def _check_name(file: Path, taken: dict[str, Path]) -> None:
 @cache
 def _load(name: str, file: Path) -> Model:
     try:
-        module = _import(name, file)
+        with extras.explained():
+            module = _import(name, file)
+    except Unavailable:  # nothing is wrong with the file
+        raise
     except (Exception, SystemExit) as error:  # a plug-in may raise anything
         raise ModelFailure(
             f"the model file {file} cannot be imported: {type(error).__name__}: {error}"

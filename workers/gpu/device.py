@@ -10,8 +10,9 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from tasks import extras
 from tasks.clients import objects
-from tasks.errors import ModelFailure
+from tasks.errors import ModelFailure, Unavailable
 from tasks.imaging import geometry
 from tasks.message import PROBE
 from tasks.models import registry, weights
@@ -77,8 +78,11 @@ class Device:
         began = time.monotonic()
         self._fetch(name, model)
         try:
-            loaded = self._on(name, self.main)
+            with extras.explained():
+                loaded = self._on(name, self.main)
             ms, too_large = warm_up(loaded)
+        except Unavailable:  # nothing is wrong with the model
+            raise
         except Exception as error:
             raise ModelFailure(
                 f"model {name!r} could not be warmed up: {type(error).__name__}: {error}"
