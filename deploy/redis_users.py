@@ -24,7 +24,7 @@ _OF_JOBS = (
 """What keys begin with that workers need."""
 _SINGLE = (
     keys.ACTIVE, keys.HISTORIES, keys.DEADLINES, keys.KEEP_ALIVES, keys.SINCE, keys.PROBE,
-    keys.WORKERS, keys.MODELS, keys.SEEN,
+    keys.WORKERS, keys.MODELS, keys.SEEN, keys.UNNEEDED_UPLOADS,
     backlog_keys.VIRTUAL_TIMES, backlog_keys.TICKET_COUNT, backlog_keys.CREDITS,
 )  # fmt: skip
 _BOTH = [

@@ -68,6 +68,17 @@ def in_use(after: str = "", most: int = 250) -> Call[tuple[set[tuple[str, str]],
     return script("jobs/uploads_in_use", parse, [], {"after": after, "most": most}, kinds=ARRAY)
 
 
+def forget_unneeded(most: int = 50) -> Call[list[tuple[str, str]]]:
+    """Forget uploads that were to be deleted when their runs ended, and that no job under way
+    needs: (user, id) of each, whose object the caller deletes."""
+
+    def parse(answer: Sequence[Any]) -> list[tuple[str, str]]:
+        members = (text(member).rpartition(":") for member in answer)
+        return [(user, upload_id) for user, _, upload_id in members]
+
+    return script("jobs/forget_uploads", parse, [], {"most": most}, kinds=ARRAY)
+
+
 def find(user: str, sha256: str, variant: str) -> Call[str | None]:
     """The id of this user's upload of that original, if its bytes are there."""
     return command(maybe_text, "GET", keys.upload_of(user, sha256, variant), kinds=MAYBE_TEXT)

@@ -335,6 +335,21 @@ def test_no_more_is_taken_than_there_is_room_for(line: Line) -> None:
     assert [line.take_keys() for _ in range(2)] == [["0", "1", "2"], []]
 
 
+def test_a_limit_of_a_model_counts_both_priorities_and_runs_that_are_long_in_preprocess(
+    line: Line, state: "redis.Redis"
+) -> None:
+    line.link.do(backlog.set_credits(1, {"toy": ROOM}, {"toy": 2}))
+    line.add("slow")
+    line.take()
+    state.zadd(backlog_keys.taken("toy", "batch"), {keys.run("slow"): 1})
+    for number in range(3):
+        line.add(f"{number}", priority="interactive")
+
+    taken = [line.take_keys(priority="interactive") for _ in range(2)]
+
+    assert taken == [["0"], []]
+
+
 @pytest.mark.parametrize("how", ["inferred", "ended", "requeued", "released"])
 def test_there_is_room_again_once_a_run_has_left_its_model(line: Line, how: str) -> None:
     line.link.do(backlog.set_credits(1, {"toy": 1}))

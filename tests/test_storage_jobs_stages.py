@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 
 import pytest
 import redis
@@ -9,7 +10,7 @@ import runs
 from job_calls import KEY, REPORTS, Calls, Report, expire_lease, published, spec
 
 from storage import keys
-from storage.jobs import bounds
+from storage.jobs import bounds, stages
 from storage.jobs.spec import RunRef, spec_from_json
 
 pytest_plugins = ["inprocess", "job_calls"]
@@ -178,3 +179,35 @@ def test_times_of_waiting_and_of_stages_are_kept(calls: Calls, state: "redis.Red
     assert 40 <= spent["queued"] < 1000
     assert 30 <= spent["preprocess"] < 1000
     assert 40 <= spent["inference"] < 1000
+
+
+def test_the_start_of_a_stage_says_how_long_the_earlier_ones_took(
+    calls: Calls, state: "redis.Redis"
+) -> None:
+    ref = RunRef(KEY, calls.claim("j1").attempt)
+    calls.begin_stage(ref)
+    calls.end_stage(ref)
+    state.hset(keys.run(KEY), "ms:preprocess", "1234.5")
+
+    [start] = calls.link.do(runs.begin_stage([ref], "inference"))
+
+    assert start.worked_ms == 1234
+
+
+def test_progress_within_a_stage_is_told_with_the_slices(calls: Calls) -> None:
+    ref = RunRef(KEY, calls.claim("j1").attempt)
+    calls.begin_stage(ref, stage="inference")
+    before = calls.snapshot("j1").version
+
+    report = partial(
+        stages.report_progress, stage="inference", state="inferring", job_ttl_s=60, expired="{}"
+    )
+    answers = [
+        calls.link.do(report(RunRef(KEY, attempt), progress=0.5, slices=(120, 300)))
+        for attempt in (ref.attempt, ref.attempt + 1)
+    ]
+
+    snapshot = calls.snapshot("j1")
+    assert answers == [1, 0], "a stale attempt is told to stop"
+    assert (snapshot.run["slices"], snapshot.run["progress"]) == ("120/300", "0.5")
+    assert snapshot.version == before + 1

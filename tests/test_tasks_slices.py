@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from storage.jobs.spec import RunRef, Spec
 from tasks.errors import ModelFailure
+from tasks.models import registry
 from tasks.models.base import Inferred
+from tasks.settings import settings
 from tasks.slices import AHEAD, Pass
+from tasks.work import Work
 from workers.gpu.batcher import Batcher
 
 SLICES = np.arange(100, dtype=np.float16).reshape(100, 1, 1, 1)
@@ -101,3 +105,17 @@ def test_slices_of_two_volumes_share_batches_and_a_photo_comes_between() -> None
     assert answers == [*range(8), *range(100, 120), 1]
     assert Counter(len(items) for bin, items in batches if bin == "ct") == {8: 3, 4: 1}
     assert [bin for bin, _ in batches].index("photo") <= 1, "it is not behind all slices"
+
+
+def test_a_run_has_what_its_earlier_stages_have_left_of_its_models_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PIXELMILL_MODEL_LIMITS", "matting:seconds=30")
+    settings.cache_clear()
+    registry.get("matting")  # its import does not count
+    spec = Spec("k", "ada", "matting", {}, [], "upload", "w", "c")
+
+    work = Work(RunRef("k", 1), spec, worked_s=20)
+
+    assert work.left_s == pytest.approx(10, abs=0.5)
+    settings.cache_clear()

@@ -155,7 +155,7 @@ def test_full_scratch_is_refused_by_its_size() -> None:
     busy = admission.busy(Refusal("scratch", 70 * 2**20, 5000, most=64 * 2**20), "batch")
 
     assert (busy.limit, busy.value, busy.retry_after_s) == ("scratch_mib", 64, 5)
-    assert str(busy) == "70 MiB of arrays are in memory; the limit is 64 MiB"
+    assert str(busy) == "70 MiB of memory for arrays are in use or needed; the limit is 64 MiB"
 
 
 def test_the_fullest_scratch_counts() -> None:

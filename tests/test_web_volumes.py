@@ -125,6 +125,22 @@ def test_a_cancelled_volume_leaves_the_device_and_the_memory(
     wait_until(lambda: not arrays(stack, key))
 
 
+def test_the_upload_of_a_volume_is_deleted_once_no_job_needs_it(
+    http: httpx.Client, stack: Stack
+) -> None:
+    body = {"model": "toyvolume", "upload": upload(http, nifti()), "params": {"slow_ms": 20}}
+    first = http.post("/jobs?wait=0", json=body).json()
+    second = http.post("/jobs?wait=30", json={**body, "params": {"salt": 1}}).json()
+
+    wait_until(lambda: http.get(f"/jobs/{first['id']}").json()["state"] == "done")
+    assert second["state"] == "done", "its upload was not taken away before"
+    [user] = stack.state.hmget(keys.job(first["id"]), "user")
+    stored = stack.folder / "s3" / "pixelmill" / keys.upload_object(user.decode(), body["upload"])
+    wait_until(lambda: not stored.exists())
+    again = http.post("/jobs", json={**body, "params": {"salt": 2}})
+    assert (again.status_code, again.json()["error"]["code"]) == (404, "no_upload")
+
+
 def test_a_file_that_is_no_volume_is_refused_before_a_run(http: httpx.Client) -> None:
     answer = submit(http, b"%PDF-1.7 and more" * 30)
 

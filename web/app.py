@@ -55,6 +55,7 @@ from web.maintenance.expired_objects import expired_objects
 from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
 from web.maintenance.reaper import reaper
+from web.maintenance.unneeded_uploads import unneeded_uploads
 from web.middleware.access_log import AccessLog
 from web.middleware.compressed import Compressed
 from web.middleware.cors import Cors
@@ -127,6 +128,7 @@ def create() -> ASGIApp:
         loops = [
             reaper(state, service.catalogue),
             expired_objects(state, objects()),
+            unneeded_uploads(state, s3),
             audit_trim(state),
             Pilot(state, service.catalogue).loop(),
             app.state.open_streams.loop(),

@@ -79,10 +79,14 @@ def call_workers(tickets: Tickets, done_with: str = "") -> Call[int]:
     return script("jobs/call_workers", int, [], values, kinds=NUMBER)
 
 
-def set_credits(tickets: int, runs: Mapping[str, int]) -> Call[int]:
+def set_credits(
+    tickets: int, runs: Mapping[str, int], at_a_time: Mapping[str, int] | None = None
+) -> Call[int]:
     """How many tickets may wait in a priority, and how many runs of each model may be between the
-    backlog and the end of inference."""
+    backlog and the end of inference: `runs` keep its devices busy, `at_a_time` is a limit that
+    somebody has set, 0 for none."""
     fields = {"tickets": tickets} | {f"runs:{model}": most for model, most in runs.items()}
+    fields |= {f"at_a_time:{model}": most for model, most in (at_a_time or {}).items()}
     words = [word for field in fields.items() for word in field]
     return command(int, "HSET", backlog_keys.CREDITS, *words, kinds=NUMBER)
 

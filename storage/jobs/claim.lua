@@ -9,6 +9,7 @@
 --   flow (whose share of the workers it uses), charge (its cost, divided by the weight of the flow),
 --   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
 --   backlog at once; else nil),
+--   discards (1 or 0: uploads are deleted when the run ends),
 --   idempotency (digest of what is asked for; '': without a key), and in ms: lease, job_ttl, run_ttl,
 --   negative_ttl, metrics_ttl, deadline, keep_alive, idempotency_ttl; and those of tickets.lua and quotas.lua
 -- Answers {verdict, attempt, payload, Redis time in ms}: see Claim in claims.py. A new run's answer goes on
@@ -62,6 +63,9 @@ end
 
 local function hit(attempt, result, made_s)
   count_hit()
+  if arguments.discards == 1 then
+    for _, own in ipairs(own_uploads()) do redis.call('SADD', UNNEEDED_UPLOADS, arguments.user .. ':' .. own) end
+  end
   write_job(own_uploads(), {'state', 'done', 'cached', '1', 'result', result}, made_s)
   return {'hit', attempt, result, now_text}
 end
@@ -147,10 +151,23 @@ end
 local quotas, usage = quotas_of_payer(), used_by_payer()
 local SCRATCH_ROOM_MS = 5000  -- that often workers say how full it is
 
+-- How many runs of the model are in progress, and how long all of them take.
+local function of_model()
+  local count = 0
+  for variant in pairs(limits.costs) do
+    if model_of(variant) == model then
+      count = count + still_in(WAITING .. variant .. ':interactive') + still_in(WAITING .. variant .. ':batch')
+    end
+  end
+  local _, waits_ms = wait_for('+inf', arguments.variant, 'batch', limits.costs)
+  return count, waits_ms
+end
+
 -- Which limit new work would exceed, where that stands, and in how many ms there will be room; or nil.
 -- Only new work is refused: what is known, or under way already, costs nobody anything.
 local function refusal()
   local used, most = unpack(limits.scratch)
+  used = used + limits.scratch_needed
   if most > 0 and used >= most then
     return {limit = 'scratch', value = used, room_in_ms = SCRATCH_ROOM_MS, most = most}
   end
@@ -162,6 +179,12 @@ local function refusal()
   end
   local over = exceeded(quotas, usage)
   if over then return over end
+  if limits.of_model > 0 then
+    local count, waits_ms = of_model()
+    if count >= limits.of_model then
+      return {limit = 'of_model', value = count, room_in_ms = waits_ms / count, most = limits.of_model}
+    end
+  end
   local all = 0
   for variant in pairs(limits.costs) do all = all + still_in(WAITING .. variant .. ':' .. priority) end
   if all >= limits.waiting then
@@ -221,7 +244,7 @@ redis.call('HSET', run_name, 'v', arguments.version, 'attempt', attempt, 'state'
   'upload', upload, 'broker_queue', 'cpu', 'queue', 'cpu', 'priority', priority, 'model', model,
   'variant', arguments.variant, 'user', arguments.user, 'payer', payer, 'flow', arguments.flow,
   'charge', arguments.charge, 'tag', tag, 'claimed', now_text, 'waiting_since', now_text,
-  'deadline', as_text(deadline))
+  'deadline', as_text(deadline), 'discards', arguments.discards)
 redis.call('PEXPIRE', run_name, arguments.run_ttl_ms)
 redis.call('ZADD', ACTIVE, now, arguments.request_key)
 redis.call('ZADD', waiting, tag, run_name)

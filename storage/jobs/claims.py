@@ -65,8 +65,12 @@ class Limits:
     """Variant -> what its runs cost the new one."""
     scratch: tuple[int, int] = (0, 0)
     """Bytes of arrays between stages, and how many there may be; 0 for no limit."""
+    scratch_needed: int = 0
+    """Bytes of arrays that the run itself will have, if they are many."""
     joined: int = 2**31
     """Jobs that wait for one run."""
+    of_model: int = 0
+    """Runs of its model that have yet to go through it; 0 for no limit."""
 
 
 NO_LIMITS = Limits(in_flight=2**31, waiting=2**31, wait_ms=2**31, costs={})
@@ -97,7 +101,7 @@ class Ready:
 class Refusal:
     """Why a claim found the system busy."""
 
-    limit: Literal["in_flight", "waiting", "wait_ms", "scratch", "joined"] | Name
+    limit: Literal["in_flight", "waiting", "wait_ms", "scratch", "joined", "of_model"] | Name
     """The field of Limits, or the quota, that the run would exceed."""
     value: float
     """Its present value."""
@@ -129,6 +133,7 @@ def claim(
     use: Use | None = None,
     name: str = "",
     most_jobs: int = 2**31,
+    discards: bool = False,
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
@@ -137,7 +142,7 @@ def claim(
     while somebody looks at it. `idempotency`: (key, digest of what is asked for). `ready`: the
     bytes are stored already, and a run that starts goes into the backlog at once. `use`: what a new
     run uses of quotas; None: nothing. `name`: what the user calls the photo. `most_jobs`: how many
-    jobs of this user are kept.
+    jobs of this user are kept. `discards`: the uploads are deleted when the run ends.
     """
     variant = variant or spec.model
     names = _names(job_id, spec, variant, priority, use.payer if use else spec.user)
@@ -150,6 +155,7 @@ def claim(
         "known_made_s": orjson.loads(known_result).get("made_s", 0) if known_result else 0,
         "most_jobs": most_jobs,
         "keep": int(keep),
+        "discards": int(discards),
         "idempotency": idempotency[1] if idempotency else "",
         "deadline_ms": deadline_s * 1000,
         "job_ttl_ms": job_ttl_s * 1000,

@@ -1,4 +1,4 @@
--- Needs ending.
+-- Needs ending, forget_upload.
 -- Forget a job: its record, and its run's and its uploads' if no other job of the user needs them.
 -- It costs the same however many jobs the user has: see holds.lua.
 -- Arguments: job_id, user, and those of ending.lua
@@ -17,16 +17,6 @@ local function forget_run(key)
   elseif state then  -- its worker may be storing the result just now: finish.lua
     redis.call('HSET', RUN .. key, 'erase', 1)
   end
-end
-
-local function forget_upload(upload)
-  local key = UPLOAD .. user .. ':' .. upload
-  local record = read(key, 'sha256', 'variant', 'payer', 'stored_bytes', 'stored_until')
-  if record.sha256 and record.sha256 ~= '' then
-    redis.call('DEL', UPLOAD_OF .. user .. ':' .. record.sha256 .. ':' .. record.variant)
-  end
-  if record.stored_until then store(record.payer, -record.stored_bytes, record.stored_until) end
-  redis.call('DEL', key)
 end
 
 -- What is deleted is no longer stored.
@@ -58,7 +48,7 @@ if is_free then
 end
 for _, upload in ipairs(uploads_of(job)) do
   if let_go(UPLOAD_JOBS .. user .. ':' .. upload) then
-    forget_upload(upload)
+    forget_upload(user, upload)
     free_uploads[#free_uploads + 1] = upload
   end
 end

@@ -38,6 +38,7 @@ CONSTANTS: Mapping[str, Any] = {
     "REAPER_LOCK": keys.REAPER_LOCK,
     "SEEN": keys.SEEN,
     "TICKET_COUNT": backlog_keys.TICKET_COUNT,
+    "UNNEEDED_UPLOADS": keys.UNNEEDED_UPLOADS,
     "VIRTUAL_TIMES": backlog_keys.VIRTUAL_TIMES,
     "WORKERS": keys.WORKERS,
     # Beginnings of keys.

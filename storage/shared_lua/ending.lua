@@ -4,7 +4,8 @@
 
 -- End jobs as {state, payload (JSON of result or error), made_s}, with what their run took. Their attempt is
 -- the run's, as those who joined an earlier one must see this as the newest version.
-local function end_jobs(ids, ending, timings, attempt)
+-- `is_discarded`: what they need is to be deleted (forget_uploads.lua).
+local function end_jobs(ids, ending, timings, attempt, is_discarded)
   local fields = {'state', ending.state, 'ended', now_text, 'timings', timings, 'attempt', attempt}
   if ending.state == 'done' then fields[#fields + 1], fields[#fields + 2] = 'result', ending.payload end
   if ending.state == 'failed' then fields[#fields + 1], fields[#fields + 2] = 'error', ending.payload end
@@ -20,6 +21,9 @@ local function end_jobs(ids, ending, timings, attempt)
       for _, set in ipairs(sets_of(job)) do
         holders[set] = holders[set] or {}
         table.insert(holders[set], id)
+      end
+      for _, upload in ipairs(is_discarded and uploads_of(job) or {}) do
+        redis.call('SADD', UNNEEDED_UPLOADS, job.user .. ':' .. upload)
       end
     end
   end
@@ -54,7 +58,7 @@ local CANCELLATION = {state = 'cancelled', payload = ''}
 local function read_run(key, ...)
   return read(RUN .. key, 'attempt', 'stage', 'model', 'priority', 'user', 'payer', 'cancelled', 'version', 'ms:queued',
     'ms:preprocess', 'ms:inference', 'ms:postprocess', 'began:preprocess', 'began:inference', 'began:postprocess',
-    'runs:preprocess', 'runs:postprocess', 'variant', ...)
+    'runs:preprocess', 'runs:postprocess', 'variant', 'discards', ...)
 end
 
 -- End a run that has not ended, and every job that waits for it. One that nobody waits for any more is
@@ -71,7 +75,7 @@ local function end_run(key, ending, sums, run)
     'degraded', ending.degraded and 1 or 0, 'made_s', ending.made_s or 0, 'timings', timings, 'version', version)
   redis.call('PEXPIRE', RUN .. key, arguments.run_ttl_ms)
   local ids = redis.call('SMEMBERS', RUN_JOBS .. key)
-  end_jobs(ids, ending, timings, run.attempt)
+  end_jobs(ids, ending, timings, run.attempt, run.discards == '1')
   redis.call('DEL', RUN_JOBS .. key)
   redis.call('ZREM', ACTIVE, key)
   redis.call('ZREM', BACKLOG .. run.priority .. ':' .. run.model, RUN .. key)

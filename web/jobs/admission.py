@@ -58,9 +58,15 @@ def variant(card: ModelCard, params: Mapping[str, Any]) -> str:
 
 
 def limits(
-    costs: Costs, variant: str, priority: Priority, scratch: tuple[int, int] = NO_SCRATCH_LIMIT
+    costs: Costs,
+    variant: str,
+    priority: Priority,
+    scratch: tuple[int, int] = NO_SCRATCH_LIMIT,
+    scratch_needed: int = 0,
 ) -> Limits:
-    """What a new run of this variant must stay within."""
+    """What a new run of this variant must stay within. `scratch_needed`: bytes of its arrays, if
+    they are many."""
+    own_limits = settings().limits_of(_model(variant))
     wait_s = (
         settings().max_wait_batch_s if priority == "batch" else settings().max_wait_interactive_s
     )
@@ -71,7 +77,9 @@ def limits(
         wait_ms=wait_s * 1000,
         costs=own,
         scratch=scratch,
+        scratch_needed=scratch_needed,
         joined=settings().max_joined,
+        of_model=own_limits.at_a_time if own_limits.when_full == "refuse" else 0,
     )
 
 
@@ -106,6 +114,8 @@ def busy(refusal: Refusal, priority: Priority) -> Busy:
         name, what = "max_waiting", f"{refusal.value:.0f} runs wait already"
     elif refusal.limit == "joined":
         name, what = "max_joined", f"{refusal.value:.0f} equal requests wait for this result"
+    elif refusal.limit == "of_model":
+        name, what = "at_a_time", f"{refusal.value:.0f} runs of this model are in progress"
     elif refusal.limit == "scratch":
         name, what = "scratch_mib", _full_scratch(refusal)
     else:
@@ -122,6 +132,8 @@ def busy(refusal: Refusal, priority: Priority) -> Busy:
 
 
 def _value(refusal: Refusal, name: str) -> float:
+    if name == "at_a_time":
+        return refusal.most
     if name == "max_in_flight":
         return refusal.most or settings().max_in_flight  # it may be the user's own
     return round(refusal.most / MIB, 1) or float(getattr(settings(), name))
@@ -146,7 +158,7 @@ def _over_quota(refusal: Refusal) -> Busy:
 
 
 def _full_scratch(refusal: Refusal) -> str:
-    what = f"{refusal.value / MIB:.0f} MiB of arrays are in memory"
+    what = f"{refusal.value / MIB:.0f} MiB of memory for arrays are in use or needed"
     # Equal: this is how workers/scratch_cleanup.py reports that the file system is full.
     if refusal.value == refusal.most:
         return f"{what}, and other files fill the rest of the scratch folder"

@@ -8,6 +8,7 @@ from math import ceil
 
 from storage.catalogue import Catalogue, ModelCard
 from tasks.queues import gpu_queue
+from tasks.settings import settings
 from web.jobs import admission
 
 WAY_MS = 30.0
@@ -36,11 +37,18 @@ def runs(catalogue: Catalogue) -> dict[str, int]:
     }
 
 
+def at_a_time(catalogue: Catalogue) -> dict[str, int]:
+    """Model -> most of its runs at a time, where PIXELMILL_MODEL_LIMITS says that; else 0."""
+    return {name: settings().limits_of(name).at_a_time for name in catalogue.models}
+
+
 def _room(card: ModelCard) -> int:
     cost = card["cost_ms"]
     batch = _useful_batch(cost["a"], cost["b"], card["max_batch"])
     run_ms = cost["b"] + cost["a"] / batch
-    preprocess_ms = min(card.get("mean_stage_ms", {}).get("preprocess", 0), LONGEST_PREPROCESS_MS)
+    preprocess_ms = card.get("mean_stage_ms", {}).get("preprocess", 0)
+    if card.get("input") != "volume":  # decoding a volume takes seconds
+        preprocess_ms = min(preprocess_ms, LONGEST_PREPROCESS_MS)
     most = min(MOST_PER_WORKER, (preprocess_ms + WAY_MS) / max(run_ms, 0.01))
     return min(2 * batch + int(most), MOST_PER_WORKER)
 

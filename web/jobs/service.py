@@ -116,7 +116,7 @@ class JobService:
         if known_result:
             await self.room.check_known()
             return await self._claim(submission, card, spec, known_result)
-        await volumes.check(self.uploads, submission, card)
+        await volumes.check(self.uploads, submission, card, self.catalogue.scratch)
         for upload_id in parameters.uploads(card["params"], spec.params):
             await self.uploads.photo(submission.user, upload_id)  # raises if it is not there
         await self.room.check_new()
@@ -138,7 +138,13 @@ class JobService:
                 priority=priority,
                 job_ttl_s=settings().result_ttl_s,
                 variant=variant,
-                limits=admission.limits(costs, variant, priority, self.catalogue.scratch),
+                limits=admission.limits(
+                    costs,
+                    variant,
+                    priority,
+                    self.catalogue.scratch,
+                    volumes.scratch_bytes(card, submission.photo.size),
+                ),
                 known_result=known_result,
                 deadline_s=submission.deadline_s or default_deadline_s(card, priority),
                 keep=submission.keep,
@@ -148,6 +154,7 @@ class JobService:
                 use=quotas.of_image(submission.paid_by, len(submission.photo.data)),
                 name=submission.name,
                 most_jobs=settings().history_jobs,
+                discards=volumes.is_discarded(card),
             )
         )
         if claim.verdict == "again":

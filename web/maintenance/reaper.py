@@ -73,7 +73,11 @@ async def keep_going(state: AsyncRedis, catalogue: CachedCatalogue) -> None:
     """Write how much may wait between backlog and devices, and call workers where tickets were
     lost."""
     current = await catalogue.get()
-    await state.do(backlog.set_credits(credits.tickets(current), credits.runs(current)))
+    await state.do(
+        backlog.set_credits(
+            credits.tickets(current), credits.runs(current), credits.at_a_time(current)
+        )
+    )
     await state.do(backlog.call_workers(envelope.tickets()))
 
 
