@@ -18,6 +18,10 @@ class PilotSettings(BaseSettings):
     pilot_target_s: float = Field(2, gt=0)
     """95 of 100 jobs of people should end within this time, in seconds. Where they do not, new ones
     get a lighter profile, unless they name one."""
+    default_profiles: str = ""
+    """Comma-separated profiles of runs that name none, for example `matting:quality`, where gpu
+    workers load them (`profiles`). The pilot lets new runs have a lighter one while many people
+    wait. Empty: each model's first, which is its lightest."""
     pilot_target_wait_s: float = Field(5, gt=0)
     """In this time, in seconds, the workers of a model should be able to do all that waits: its
     work is divided by this to know how many workers it needs."""

@@ -5,12 +5,13 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import redis
-from job_service import RESULT, finish, nobody, service_on
+from job_service import CARD, RESULT, Toy, finish, nobody, service_on
 
-from storage import keys
+from storage import catalogue, keys, pilot
 from storage import results as stored_results
 from storage.errors import StorageDown
 from storage.redis.calls import SyncRedis
@@ -21,6 +22,10 @@ from web.jobs.service import JobService
 from web.jobs.submission import Submission, UploadNeeded
 
 pytest_plugins = ["job_service"]
+
+
+class Profiled(Toy):
+    profile: Literal["fast", "best"] = "best"
 
 
 async def test_new_work_is_queued_with_its_bytes_kept(
@@ -229,3 +234,51 @@ async def test_a_state_redis_that_does_not_answer_is_reported_soon(
             await service.submit(submission)
 
         assert time.monotonic() - began < 2.5
+
+
+PROFILES = {
+    **CARD,
+    "params": Profiled.model_json_schema(),
+    "profiles": {name: {"max_batch": 8, "cost_ms": CARD["cost_ms"]} for name in ("fast", "best")},
+}
+
+
+@pytest.fixture
+def lighter(live: None, link: SyncRedis) -> None:
+    """The pilot has ordered a lighter profile of `toy`."""
+    link.do(catalogue.announce("gpu-1@host", {"queues": ["gpu.toy"]}, {"toy": PROFILES}))
+    link.do(pilot.order("toy", pilot.Order(profile="fast", reason="Many people wait.")))
+
+
+async def test_under_load_a_job_that_names_no_profile_gets_the_lighter_one_and_says_why(
+    lighter: None, service: JobService, submission: Submission
+) -> None:
+    job = await service.submit(submission)
+
+    stored = await service.get("ada", job.fields["id"])
+    assert json.loads(stored.fields["params"])["profile"] == "fast"
+    assert stored.fields["degraded"] == "Many people wait."
+
+
+async def test_a_profile_that_is_named_is_never_changed_and_equal_work_is_shared(
+    lighter: None, service: JobService, submission: Submission
+) -> None:
+    first = await service.submit(submission)
+
+    named = await service.submit(replace(submission, params={"profile": "best"}))
+    same = await service.submit(replace(submission, params={"profile": "fast"}))
+
+    assert json.loads(named.fields["params"])["profile"] == "best"
+    assert "degraded" not in named.fields and "degraded" not in same.fields
+    assert first.fields["request_key"] == same.fields["request_key"]
+    assert first.fields["request_key"] != named.fields["request_key"]
+
+
+async def test_a_profile_that_a_person_has_pinned_is_not_called_degraded(
+    lighter: None, service: JobService, submission: Submission, link: SyncRedis
+) -> None:
+    link.do(pilot.order("toy", pilot.Order(pins=pilot.Pins(profile="fast"))))
+
+    job = await service.submit(submission)
+
+    assert json.loads(job.fields["params"])["profile"] == "fast" and "degraded" not in job.fields

@@ -50,6 +50,7 @@ class Job(TypedDict):
     """Place in the queue; 1 is next."""
     cached: bool
     degraded: bool
+    degraded_reason: str | None
     error: Failure | None
     result: Result
 

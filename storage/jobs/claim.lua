@@ -4,7 +4,7 @@
 --   wait as this one would, record of the upload, record of the idempotency key
 -- Arguments: version (of the record), job_id, user, model, variant, priority, request_key, params (JSON),
 --   weights, upload (its id), original (`<SHA-256>:<variant>` of its bytes, or ''), name (that the user gave
---   the photo, or ''), spec (JSON), limits (Limits), known_result (JSON, or ''), known_made_s (when that was
+--   the photo, or ''), degraded (why it is computed by a lighter profile, or ''), spec (JSON), limits (Limits), known_result (JSON, or ''), known_made_s (when that was
 --   made; 0: not known), keep (1 or 0), most_jobs (that are kept of this user),
 --   flow (whose share of the workers it uses), charge (its cost, divided by the weight of the flow),
 --   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
@@ -26,6 +26,7 @@ local function write_job(uploads, outcome, made_s)
   local fields = {'v', arguments.version, 'id', id, 'user', arguments.user, 'model', model,
     'request_key', arguments.request_key, 'params', arguments.params, 'weights', arguments.weights,
     'priority', priority, 'keep', arguments.keep, 'created', now_text, 'upload', uploads[1] or ''}
+  if arguments.degraded ~= '' then fields[#fields + 1], fields[#fields + 2] = 'degraded', arguments.degraded end
   if arguments.name ~= '' then fields[#fields + 1], fields[#fields + 2] = 'name', arguments.name end
   if uploads[2] then fields[#fields + 1], fields[#fields + 2] = 'other_uploads', uploads[2] end
   if result_key ~= arguments.request_key then fields[#fields + 1], fields[#fields + 2] = 'result_key', result_key end

@@ -132,6 +132,7 @@ def claim(
     ready: Ready | None = None,
     use: Use | None = None,
     name: str = "",
+    degraded: str = "",
     most_jobs: int = 2**31,
     discards: bool = False,
 ) -> Call[Claim]:
@@ -141,14 +142,16 @@ def claim(
     `known_result`: its JSON, which makes the claim a hit. With `keep` False the job lives only
     while somebody looks at it. `idempotency`: (key, digest of what is asked for). `ready`: the
     bytes are stored already, and a run that starts goes into the backlog at once. `use`: what a new
-    run uses of quotas; None: nothing. `name`: what the user calls the photo. `most_jobs`: how many
-    jobs of this user are kept. `discards`: the uploads are deleted when the run ends.
+    run uses of quotas; None: nothing. `name`: what the user calls the photo. `degraded`: why a
+    lighter profile computes it than the model's own. `most_jobs`: how many jobs of this user are
+    kept. `discards`: the uploads are deleted when the run ends.
     """
     variant = variant or spec.model
     names = _names(job_id, spec, variant, priority, use.payer if use else spec.user)
     values = _of_spec(spec) | {
         "job_id": job_id,
         "name": name,
+        "degraded": degraded,
         "variant": variant,
         "priority": priority,
         "known_result": known_result.encode(),

@@ -6,6 +6,8 @@ What there is to know of a volume differs from one to the next: it travels as a 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+LIGHTER_PROFILE = "lighter_profile"
+"""Of a job, not of its result: others get the same result because they asked for it."""
 SENTENCES: Mapping[str, str] = {
     "first_frame": "The file has more than one picture; the first one was used.",
     "adobe_rgb_by_exif": "The file has no colour profile, but its EXIF says Adobe RGB; it was read "
@@ -15,6 +17,7 @@ SENTENCES: Mapping[str, str] = {
     "cut_short": "The file ends early; what is missing is grey.",
     "profile_ignored": "The colour profile in the file cannot be used; it was ignored.",
     "written_as_png": "The picture is too large for the format asked for; it is a PNG.",
+    LIGHTER_PROFILE: "Many people were waiting, so a lighter profile was used.",
 }
 
 

@@ -23,6 +23,7 @@ _JOB_BODY = {
     "upload": _UPLOAD,
     "cached": False,
     "degraded": False,
+    "degraded_reason": None,
     "priority": "interactive",
     "progress": 1.0,
     "stage": None,

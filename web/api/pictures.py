@@ -17,6 +17,7 @@ from tasks.errors import BadInput
 from tasks.settings import settings
 from web.api.accept import FORMATS, Wish, not_acceptable
 from web.api.options import Options
+from web.api.responses import notes_of
 from web.jobs.service import service_of
 
 CUTOUT, PREVIEW = "cutout", "preview"
@@ -149,7 +150,7 @@ def _object(result: StoredResult, output: str) -> StoredObject:
 def _headers(
     snapshot: Snapshot, result: StoredResult, output: str, filename: str
 ) -> Mapping[str, str]:
-    image, notes = _object(result, output), result.get("notes", [])
+    image, notes = _object(result, output), notes_of(result, snapshot.fields)
     headers = {
         "content-type": image["type"],
         "content-disposition": _disposition(image, output, filename),

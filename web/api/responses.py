@@ -14,7 +14,7 @@ from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from storage.times import rfc3339
 from tasks.errors import JobError
-from tasks.imaging.notes import Note, described
+from tasks.imaging.notes import LIGHTER_PROFILE, Note, described
 from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
 from web import rate_limit
@@ -80,6 +80,7 @@ class JobBody(TypedDict):
     upload: str | None
     cached: bool
     degraded: bool
+    degraded_reason: str | None
     priority: str
     progress: float
     stage: str | None
@@ -157,14 +158,15 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
         "params": orjson.Fragment(fields["params"]),  # JSON already
         "upload": fields.get("upload") or None,
         "cached": fields["cached"] == "1",
-        "degraded": bool(result and result.get("degraded")),
+        "degraded": bool(fields.get("degraded") or (result and result.get("degraded"))),
+        "degraded_reason": _why_degraded(fields, result),
         "priority": fields["priority"],
         "progress": 1.0 if ended else float(run.get("progress") or 0),
         "stage": None if ended else run.get("stage") or None,
         "slices": None if ended else _slices(run.get("slices")),
         "position": snapshot.ahead + 1 if not ended and snapshot.ahead >= 0 else None,
         "eta_s": None if ended or card is None else admission.eta_s(snapshot, card),
-        "result": _result(result, results, origin) if result else None,
+        "result": _result(result, results, origin, fields) if result else None,
         "timings_ms": _timings(fields),
         "weights": fields["weights"],
         "error": _error(error) if error else None,
@@ -226,7 +228,15 @@ def _ms_per_image(cost_ms: BatchCost) -> float:
     return round(cost_ms["a"] + cost_ms["b"], 2)
 
 
-def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
+def notes_of(result: StoredResult, fields: Mapping[str, str]) -> list[str]:
+    """Codes of what to know of a result, and of how this job (its fields) came to it."""
+    lighter = [LIGHTER_PROFILE] if fields.get("degraded") else []
+    return [*result.get("notes", ()), *lighter]
+
+
+def _result(
+    result: StoredResult, results: Results, origin: str, fields: Mapping[str, str]
+) -> ResultBody:
     def shown(image: StoredObject) -> ObjectBody:
         return {
             "url": results.address(image["key"], origin, image["type"]),
@@ -241,9 +251,16 @@ def _result(result: StoredResult, results: Results, origin: str) -> ResultBody:
     body = {name: value for name, value in result.items() if name != "made_s"}
     body["orientation"] = result.get("orientation", 1)  # results of earlier versions have none
     body["browsers_agree"] = result.get("browsers_agree", True)
-    body["notes"] = described(result.get("notes", ()))
+    body["notes"] = described(notes_of(result, fields))
     body["thumbnail"] = shown(small) if small else None
     return cast(ResultBody, {**body, "objects": images})
+
+
+def _why_degraded(fields: Mapping[str, str], result: StoredResult | None) -> str | None:
+    """The pilot's reason, or that of a device that was too small."""
+    if result and result.get("degraded"):
+        return "The device had too little memory: the model's fallback was used."
+    return fields.get("degraded") or None
 
 
 def _expires_ms(fields: Mapping[str, str], result: StoredResult | None) -> float:

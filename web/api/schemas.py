@@ -167,7 +167,11 @@ class Job(BaseModel):
         description="The upload that it was made from, for other jobs while that is kept."
     )
     cached: bool = Field(description="Answered by an earlier result.")
-    degraded: bool = Field(description="Computed by the model's fallback.")
+    degraded: bool = Field(
+        description="Computed by something lighter than asked for: the model's fallback, or a "
+        "lighter profile while many people wait. A profile that you name is never changed."
+    )
+    degraded_reason: str | None = Field(description="Why, as a sentence.")
     priority: Priority
     progress: float = Field(ge=0, le=1)
     stage: Literal["preprocess", "inference", "postprocess"] | None

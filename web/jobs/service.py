@@ -35,6 +35,7 @@ from web.jobs.submission import (
     default_deadline_s,
     idempotency,
     spec_of,
+    with_profile,
 )
 from web.jobs.uploads import Uploads
 from web.live.pubsub import PubSub
@@ -106,6 +107,8 @@ class JobService:
 
     async def _submit(self, submission: Submission) -> Snapshot:
         card = await self.catalogue.card(submission.model)
+        order = (await self.catalogue.get()).orders.of(submission.model)
+        submission, degraded = with_profile(submission, card, order)
         spec = spec_of(submission, card)
         known_result = await self.results.known(spec.request_key)
         if not known_result and not (submission.photo.upload or submission.photo.data):
@@ -115,16 +118,21 @@ class JobService:
             )
         if known_result:
             await self.room.check_known()
-            return await self._claim(submission, card, spec, known_result)
+            return await self._claim(submission, card, spec, known_result, degraded)
         await volumes.check(self.uploads, submission, card, self.catalogue.scratch)
         for upload_id in parameters.uploads(card["params"], spec.params):
             await self.uploads.photo(submission.user, upload_id)  # raises if it is not there
         await self.room.check_new()
         with self.limiter.new_in_progress(submission.model):
-            return await self._claim(submission, card, spec, "")
+            return await self._claim(submission, card, spec, "", degraded)
 
     async def _claim(
-        self, submission: Submission, card: ModelCard, spec: Spec, known_result: str
+        self,
+        submission: Submission,
+        card: ModelCard,
+        spec: Spec,
+        known_result: str,
+        degraded: str,
     ) -> Snapshot:
         """Claim a run for a new job, and start it unless another job has."""
         job_id = secrets.token_hex(16)
@@ -153,6 +161,7 @@ class JobService:
                 ready=ready,
                 use=quotas.of_image(submission.paid_by, len(submission.photo.data)),
                 name=submission.name,
+                degraded=degraded,
                 most_jobs=settings().history_jobs,
                 discards=volumes.is_discarded(card),
             )
@@ -165,7 +174,7 @@ class JobService:
             await self.starter.start(submission, card, ref, spec)
         elif self._is_to_be_taken_over(submission, claim, ref):
             await self.starter.take_over(submission, card, ref, spec, job_id)
-        return _new_snapshot(job_id, submission, spec, claim)
+        return _new_snapshot(job_id, submission, spec, claim, degraded)
 
     def _is_to_be_taken_over(self, submission: Submission, claim: Claim, ref: RunRef) -> bool:
         """Whether the run that this job joined is not queued yet, and this process can do that."""
@@ -201,7 +210,9 @@ def _refuse(submission: Submission, claim: Claim) -> None:
         raise admission.busy(refusal, submission.priority)
 
 
-def _new_snapshot(job_id: str, submission: Submission, spec: Spec, claim: Claim) -> Snapshot:
+def _new_snapshot(
+    job_id: str, submission: Submission, spec: Spec, claim: Claim, degraded: str
+) -> Snapshot:
     """The job that was just written, without reading it back."""
     fields = {
         "id": job_id,
@@ -215,8 +226,8 @@ def _new_snapshot(job_id: str, submission: Submission, spec: Spec, claim: Claim)
         "state": {"hit": "done", "failed": "failed"}.get(claim.verdict, "queued"),
         "created": f"{claim.at_ms:.3f}",
     }
-    if submission.name:
-        fields["name"] = submission.name
+    optional = {"name": submission.name, "degraded": degraded}
+    fields |= {name: value for name, value in optional.items() if value}
     if claim.verdict == "start":
         fields["upload"] = spec.upload
     if claim.verdict == "hit":

@@ -12,6 +12,7 @@ from typing import Any
 from storage import request_keys
 from storage.catalogue import ModelCard
 from storage.jobs.spec import Spec
+from storage.pilot import Order
 from tasks.errors import BadInput, JobError
 from tasks.message import Priority
 from tasks.settings import settings
@@ -121,6 +122,16 @@ def default_deadline_s(card: ModelCard, priority: Priority) -> float:
     """Seconds until a job fails as expired that says nothing of that."""
     is_volume = card.get("input") == "volume"
     return DEADLINES_S[priority] + (settings().volume_limit_s if is_volume else 0)
+
+
+def with_profile(submission: Submission, card: ModelCard, order: Order) -> tuple[Submission, str]:
+    """The submission with the profile that is ordered for those that name none, and why that is a
+    lighter one than the model's own; empty where it is not, or a person has ordered it."""
+    profile = order.pins.profile or order.profile
+    if not profile or "profile" in submission.params or profile not in card.get("profiles", {}):
+        return submission, ""
+    chosen = replace(submission, params={**submission.params, "profile": profile})
+    return chosen, "" if order.pins.profile else order.reason
 
 
 def name_of_photo(path: str) -> str:

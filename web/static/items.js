@@ -1,7 +1,7 @@
 /** Takes photos from a file to a result. An item is {name, photo, request, phase, details, job, error, ...}. */
 
 import { ApiError, call, follow, listModels, retry } from "./api.js";
-import { changed, isBusy, outputsOf, ready, request, state } from "./state.js";
+import { changed, isBusy, outputsOf, ready, request, sent, state } from "./state.js";
 import { t } from "./words.js";
 
 const MAX_UPLOADS = 3;
@@ -153,7 +153,7 @@ async function accepted(item, signal) {
     const { examine, submit } = await (item.photo.address ? addressTools() : photoTools());
     if (item.photo.file && !item.photo.upload) await examine(item.photo, onPhase);
     const asked = { ...item.request, ...outputsOf(item.request.model, item.photo), name: nameOf(item) };
-    return await submit(item.photo, asked, { sendOriginal: state.sendOriginal, signal, onPhase });
+    return await submit(item.photo, sent(asked), { sendOriginal: state.sendOriginal, signal, onPhase });
   } finally {
     item.sendMs = performance.now() - started;
     release();

@@ -51,6 +51,13 @@ export function request() {
   return { model: state.model, params: state.params[state.model] ?? Object.fromEntries(defaults) };
 }
 
+/** A request as it is sent: without a profile that is the model's own, so that the server may use a lighter one under load. */
+export function sent({ model, params, ...others }) {
+  const { profile, ...rest } = params;
+  const own = modelNamed(model)?.params.properties?.profile?.default;
+  return { ...others, model, params: profile === own ? rest : params };
+}
+
 /** [name, schema] of the parameters that the form has; the viewer does the others itself. */
 function shownOf(model) {
   return Object.entries(modelNamed(model)?.params.properties ?? {}).filter(([, about]) => !about["x-in-viewer"]);

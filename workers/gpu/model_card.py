@@ -7,6 +7,7 @@ from storage.catalogue import ModelCard, ProfileCard
 from tasks.models import registry, weights
 from tasks.models.base import Model
 from tasks.models.engines import Engine
+from tasks.settings import names_in, settings
 from workers.gpu.loaded import Loaded
 
 
@@ -65,6 +66,9 @@ def _schema(name: str, model: Model, profiles: Sequence[str]) -> dict[str, Any]:
         return schema
     field = schema["properties"]["profile"]
     field["enum"] = profiles
+    wanted = {registry.variant_name(name, model, profile): profile for profile in profiles}
+    for chosen in names_in(settings().default_profiles):
+        field["default"] = wanted.get(chosen, field["default"])
     if missing := [profile for profile in model.profiles if profile not in profiles]:
         variants = ",".join(registry.variant_name(name, model, profile) for profile in missing)
         hint = f"Whoever runs this server can add it: PIXELMILL_PROFILES={variants}"
