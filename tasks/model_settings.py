@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks.imaging.volumes.opening import Limits
+from tasks.imaging.volumes.limits import Limits
 
 MIB = 2**20
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from tasks.imaging.volumes import viewer
 from tasks.models.base import File, Model, Output, Params
 
 
@@ -34,14 +35,24 @@ def infer(session, batch):
 
 def postprocess(outputs, volume, params, wanted):
     mask = volume.voxels > params.threshold
+    labels = np.uint8(mask)
+    labels[:, :, mask.shape[2] // 2 :] *= 2  # the body's left is at the right
+    ml = float(np.prod(volume.spacing_mm)) / 1000
+    regions = [
+        {"label": name, "value": value, "ml": round(ml * int((labels == value).sum()), 1)}
+        for value, name in ((2, "Left half"), (1, "Right half"))
+    ]
     return Output(
         data={
             "means": [round(float(one.mean()), 2) for one in outputs],
             "bright": [int(one.sum()) for one in mask],
-            "spacing_mm": list(volume.spacing_mm),
+            "regions": regions,
         },
         images={"preview": np.repeat(np.uint8(mask[len(mask) // 2] * 255)[..., None], 3, 2)},
-        files={"mask.bin": File(np.packbits(mask).tobytes(), "application/octet-stream")},
+        files={
+            "mask.bin": File(np.packbits(mask).tobytes(), "application/octet-stream"),
+            viewer.NAME: File(viewer.packed(volume, labels), viewer.MEDIA_TYPE),
+        },
         notes=volume.notes,
     )
 

@@ -2,29 +2,17 @@
 
 import struct
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
 from tasks.errors import BadInput
-from tasks.imaging.header import MIB
 from tasks.imaging.volumes import kinds
+from tasks.imaging.volumes.limits import Limits
 from tasks.imaging.volumes.volume import Volume
 
 HEADER_BYTES = 348
 MAGIC_AT = 344
 INT16 = 4
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How large a volume may be."""
-
-    max_bytes: int = 256 * MIB
-    """Of the file."""
-    max_raw_bytes: int = 512 * MIB
-    """Of its voxels."""
-    max_slices: int = 1024
 
 
 def open_volume(data: bytes, limits: Limits) -> Volume:
