@@ -8,6 +8,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import orjson
 
 from storage import keys
+from storage.jobs.spec import model_version
 from storage.pilot import NO_ORDERS, Orders, parse_orders
 from storage.redis.calls import ARRAY, NUMBER, Call, command, script
 from storage.states import CPU_STAGES
@@ -116,6 +117,13 @@ class Catalogue:
     """Queue -> when a worker was last seen that takes work from it."""
     orders: Orders = NO_ORDERS
     """What the pilot has ordered."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Model -> the version of it that is announced."""
+        return {
+            name: model_version(card["weights"], card["code"]) for name, card in self.models.items()
+        }
 
     def is_live(self, queue: str) -> bool:
         """Whether some worker takes work from this queue now."""

@@ -4,6 +4,7 @@ import redis
 from job_calls import KEY, Calls
 
 from storage import keys
+from storage.jobs import endings
 from storage.jobs import stats as job_stats
 from storage.jobs.spec import RunRef
 
@@ -70,3 +71,29 @@ def test_stats_count_what_waits_and_what_runs(calls: Calls, state: "redis.Redis"
     assert counts == {("waiting", "cpu", 2), ("preprocessing", "cpu", 1)}
     assert max(group.oldest_ms for group in stats.groups if group.state == "waiting") > 0
     assert stats.totals == {"toy": {}}
+
+
+def test_an_end_is_counted_by_the_version_of_its_model(calls: Calls, state: "redis.Redis") -> None:
+    for number, end in enumerate(["done", "failed"]):
+        calls.claim(f"j{number}", key=str(number) * 64)
+        calls.finish(RunRef(str(number) * 64, 1), state=end)
+
+    counts = state.hgetall(keys.METRICS_PREFIX + "toy:all")
+    assert [counts[f"{of}@w-c"] for of in ("done", "failed", "failed:bad_input")] == ["1"] * 3
+
+
+def test_the_time_from_claim_to_end_is_counted_by_priority_unless_nobody_got_a_result(
+    calls: Calls, state: "redis.Redis"
+) -> None:
+    for number, priority in enumerate(["interactive", "batch", "batch"]):
+        calls.claim(f"j{number}", key=str(number) * 64, priority=priority)
+    state.hincrbyfloat(keys.run("0" * 64), "claimed", -1800)
+
+    calls.finish(RunRef("0" * 64, 1))
+    calls.finish(RunRef("1" * 64, 1), state="failed")
+    calls.link.do(endings.cancel("j2", "ada", job_ttl_s=60))
+
+    counts = state.hgetall(keys.METRICS_PREFIX + "toy:all")
+    assert counts["job:interactive::le:2000"] == "1"
+    assert 1800 <= float(counts["job:interactive::ms"]) < 60_000
+    assert sum(int(n) for name, n in counts.items() if name.startswith("job:batch::le:")) == 1

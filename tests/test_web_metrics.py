@@ -2,11 +2,14 @@
 
 import os
 import re
+import shutil
+import subprocess
 import time
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from stack import API_KEY, REPOSITORY, Stack
 
 from storage import keys
@@ -78,6 +81,56 @@ def test_every_stage_has_a_histogram_of_its_time(scrape: str, stage: str) -> Non
     assert value(scrape, "pixelmill_stage_seconds_count", **of) == ends
     assert value(scrape, "pixelmill_stage_seconds_bucket", le="+Inf", **of) == ends
     assert (value(scrape, "pixelmill_stage_seconds_sum", **of) or 0) > 0
+
+
+def test_the_time_that_users_wait_is_shown_in_seconds_that_limits_are_set_in(scrape: str) -> None:
+    of = {"model": "noop", "priority": "interactive"}
+    bounds = {value(scrape, "pixelmill_job_seconds_bucket", **of, le=s) for s in ("0.25", "0.5",
+              "1", "2", "5")}  # fmt: skip
+
+    assert None not in bounds
+    ends = value(scrape, "pixelmill_runs_total", model="noop", state="done")
+    assert value(scrape, "pixelmill_job_seconds_count", **of) == ends
+    of_profile = {"model": "matting", "priority": "batch", "profile": "fast"}
+    assert value(scrape, "pixelmill_job_seconds_count", **of_profile) == 0
+
+
+def test_runs_and_failures_name_the_version_of_the_model(scrape: str) -> None:
+    for name in ("pixelmill_runs_total", "pixelmill_failures_total"):
+        [version] = set(re.findall(rf'{name}{{.*model="noop".*version="([^"]*)"', scrape))
+        assert re.fullmatch("[0-9a-f]{8}-[0-9a-f]{8}", version)
+
+
+def test_the_workers_of_each_queue_are_counted(scrape: str) -> None:
+    assert value(scrape, "pixelmill_workers", queue="cpu") == 1
+    assert value(scrape, "pixelmill_workers", queue="gpu.noop") == 1
+
+
+def test_users_and_what_they_send_are_counted(scrape: str) -> None:
+    photo = (REPOSITORY / "examples" / "coffee.jpg").stat().st_size
+
+    assert (value(scrape, "pixelmill_active_users") or 0) >= 1
+    assert (value(scrape, "pixelmill_uploads_total") or 0) >= 1
+    assert (value(scrape, "pixelmill_uploaded_bytes_total") or 0) >= photo
+    assert value(scrape, "pixelmill_sent_bytes_total") is not None
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+def test_promtool_finds_nothing_wrong_with_the_names(
+    scrape: str, of_workers: dict[str, str]
+) -> None:
+    for text in (scrape, *of_workers.values()):
+        lint = ["promtool", "check", "metrics"]
+        checked = subprocess.run(lint, input=text, capture_output=True, text=True)
+        assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_whoever_accepts_openmetrics_gets_it(stack: Stack, scrape: str) -> None:
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    text = httpx.get(f"{stack.url}/metrics", headers=accept).text
+
+    families = {family.name for family in text_string_to_metric_families(text)}
+    assert {"pixelmill_runs", "pixelmill_claims", "pixelmill_job_seconds"} <= families
 
 
 def test_claims_are_counted_by_what_became_of_them(scrape: str) -> None:
@@ -172,6 +225,7 @@ def test_a_device_shows_its_batches_and_its_memory(of_workers: dict[str, str]) -
     assert value(text, "pixelmill_batch_size_bucket", model="noop", le="+Inf") == batches
     assert (value(text, "pixelmill_batch_size_sum", model="noop") or 0) >= batches
     assert (value(text, "pixelmill_device_total", what="batches") or 0) >= batches
+    assert (value(text, "pixelmill_device_busy_seconds_total") or 0) > 0
     used = value(text, "pixelmill_device_memory_bytes", of="used") or 0
     assert 0 < used < (value(text, "pixelmill_device_memory_bytes", of="total") or 0)
 

@@ -88,6 +88,21 @@ def test_what_waits_while_the_device_is_busy_runs_together(device: Device) -> No
     assert device.batches == [("first", [-1]), ("a", [0, 1, 2])]
 
 
+def test_the_time_of_all_batches_is_added_up_that_of_the_present_one_included(
+    device: Device,
+) -> None:
+    with batcher(device.run) as started:
+        future = keep_busy(device, started)
+        time.sleep(0.01)
+        of_first = started.total_busy_s()
+        device.gate.set()
+        future.result(PATIENCE_S)
+        started.submit("a", 1).result(PATIENCE_S)
+
+    assert 0.01 <= of_first < started.total_busy_s()
+    assert started.total_busy_s() == started.total_busy_s(), "an idle device"
+
+
 def test_a_batch_is_never_larger_than_its_bin_allows(device: Device) -> None:
     with batcher(device.run, {"first": 1, "a": 2, "b": 3}.__getitem__) as started:
         keep_busy(device, started)

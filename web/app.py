@@ -24,7 +24,7 @@ from storage.s3.asynchronous import AsyncObjects
 from tasks.clients import objects
 from tasks.queues import gpu_queue
 from tasks.settings import settings
-from web import health, metrics, routes
+from web import health, routes
 from web.accounts import Accounts
 from web.api import (
     audit,
@@ -56,6 +56,7 @@ from web.maintenance.outages import OutageCheck
 from web.maintenance.probe import Prober
 from web.maintenance.reaper import reaper
 from web.maintenance.unneeded_uploads import unneeded_uploads
+from web.metrics import routes as metrics
 from web.middleware.access_log import AccessLog
 from web.middleware.compressed import Compressed
 from web.middleware.cors import Cors

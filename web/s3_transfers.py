@@ -9,6 +9,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from web.connections.memory import Reservation, out_of_memory
+from web.jobs import counters
 
 RESPONSE_HEADERS = frozenset(
     {
@@ -104,6 +105,7 @@ class Answer(StreamingResponse):
 
     async def _parts(self) -> AsyncIterator[bytes]:
         async for part in self._answer.aiter_raw(PART):
+            counters.SENT_BYTES.inc(len(part))
             yield part
 
     async def _buffered(self) -> AsyncIterator[bytes]:
@@ -111,6 +113,7 @@ class Answer(StreamingResponse):
         parts: asyncio.Queue[bytes] = asyncio.Queue()
         self._reader = asyncio.create_task(self._read(parts))
         while part := await parts.get():
+            counters.SENT_BYTES.inc(len(part))
             yield part
             self._reservation.progressed(len(part))
             self._reservation.shrink(len(part))

@@ -5,8 +5,10 @@ children as well: no count is lost with a child that dies. The server's thread i
 pool has been forked.
 """
 
+import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from urllib.parse import urlsplit
 
 import structlog
 from celery.worker import state
@@ -14,6 +16,7 @@ from prometheus_client import REGISTRY, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tasks.loops import LOOPS
+from tasks.settings import settings
 
 log = structlog.get_logger()
 
@@ -50,7 +53,8 @@ class WorkerMetrics:
 def serve(address: str, stages: Sequence[str], more: Collect = list) -> str:
     """Serve the metrics at `host:port`, port 0 being any free one.
 
-    Answers the address with the port that was taken; empty if `address` is, or if it is in use.
+    Answers where others reach it, with the port that was taken; empty if `address` is, or if it is
+    in use.
     """
     if not address:
         return ""
@@ -62,6 +66,19 @@ def serve(address: str, stages: Sequence[str], more: Collect = list) -> str:
         log.warning("metrics not served", address=address, reason=str(error))
         return ""
     _threads.append(thread)
-    served = f"{host}:{server.server_port}"
+    served = f"{_reached(host)}:{server.server_port}"
     log.info("metrics served", address=served)
     return served
+
+
+def _reached(host: str) -> str:
+    """The address of this machine towards Redis, for a server that listens on all of them."""
+    if host not in ("", "0.0.0.0"):
+        return host
+    redis = urlsplit(settings().state_url)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((redis.hostname or "", redis.port or 6379))  # sends nothing
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()

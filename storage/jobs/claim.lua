@@ -3,8 +3,9 @@
 -- KEYS: the run, the jobs that wait for it, the job, jobs of the user, runs of the user, the runs that
 --   wait as this one would, record of the upload, record of the idempotency key
 -- Arguments: version (of the record), job_id, user, model, variant, priority, request_key, params (JSON),
---   weights, upload (its id), original (`<SHA-256>:<variant>` of its bytes, or ''), name (that the user gave
---   the photo, or ''), degraded (why it is computed by a lighter profile, or ''), spec (JSON), limits (Limits), known_result (JSON, or ''), known_made_s (when that was
+--   weights, model_version (see spec.py), upload (its id), original (`<SHA-256>:<variant>` of its bytes, or ''),
+--   name (that the user gave the photo, or ''), degraded (why it is computed by a lighter profile, or ''),
+--   spec (JSON), limits (Limits), known_result (JSON, or ''), known_made_s (when that was
 --   made; 0: not known), keep (1 or 0), most_jobs (that are kept of this user),
 --   flow (whose share of the workers it uses), charge (its cost, divided by the weight of the flow),
 --   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
@@ -243,7 +244,8 @@ redis.call('DEL', run_name)
 redis.call('HSET', run_name, 'v', arguments.version, 'attempt', attempt, 'state', 'queued', 'stage', '', 'progress', 0,
   'version', attempt * 1000, 'lease', as_text(now + arguments.lease_ms), 'starter', id, 'spec', arguments.spec,
   'upload', upload, 'broker_queue', 'cpu', 'queue', 'cpu', 'priority', priority, 'model', model,
-  'variant', arguments.variant, 'user', arguments.user, 'payer', payer, 'flow', arguments.flow,
+  'model_version', arguments.model_version, 'variant', arguments.variant, 'user', arguments.user,
+  'payer', payer, 'flow', arguments.flow,
   'charge', arguments.charge, 'tag', tag, 'claimed', now_text, 'waiting_since', now_text,
   'deadline', as_text(deadline), 'discards', arguments.discards)
 redis.call('PEXPIRE', run_name, arguments.run_ttl_ms)

@@ -204,6 +204,7 @@ def _of_new_run(spec: Spec, limits: Limits, use: Use) -> dict[str, Any]:
     return {
         **used,
         "spec": spec.to_json(),
+        "model_version": spec.model_version,
         "limits": limits,
         "lease_ms": bounds.LEASE_MS,
         "run_ttl_ms": bounds.RUN_TTL_MS,

@@ -4,7 +4,7 @@
 --   if its bytes are stored nevertheless)
 -- Answers 1, or 0 if the run is stale or has ended.
 local ref = arguments.ref
-local run = read_run(ref.key, 'state', 'claimed')
+local run = read_run(ref.key, 'state')
 if tonumber(run.attempt or 0) ~= ref.attempt or ENDED[run.state] then return 0 end
 end_run(ref.key, {state = 'failed', payload = arguments.error}, nil, run)
 give_back(tonumber(run.claimed))

@@ -120,5 +120,6 @@ def _to_requeue(ref: RunRef, spec: Spec | None) -> dict[str, Any]:
     of_run = {"key": ref.key, "attempt": ref.attempt}
     if spec is None:
         return of_run
-    of_spec = {name: getattr(spec, name) for name in ("request_key", "weights", "upload")}
+    names = ("request_key", "weights", "model_version", "upload")
+    of_spec = {name: getattr(spec, name) for name in names}
     return {**of_run, **of_spec, "spec": spec.to_json().decode()}

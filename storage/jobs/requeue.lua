@@ -1,7 +1,7 @@
 -- Needs ending, fair, tickets.
 -- Give runs a new attempt, as if they had just been claimed, and put them into the backlog.
 -- Arguments: runs (each {key, attempt, and if it is to compute something else from now on: spec (JSON),
---   request_key, weights and upload of that}), lease_ms, restart (no worker has died: starts so far count
+--   request_key, weights, model_version and upload of that}), lease_ms, restart (no worker has died: starts so far count
 --   as none, restarts are counted instead; else a worker takes each alone from now on, as it may be what
 --   kills them), and those of ending.lua and tickets.lua
 -- Answers per run its new attempt; 0 if it is stale, or was cancelled: it ends here.
@@ -9,7 +9,8 @@ local lease, answers = as_text(now + arguments.lease_ms), {}
 
 -- The result of a run with a new spec will not be that of its key (claim.lua): its jobs need another.
 local function respecify(key, new)
-  redis.call('HSET', RUN .. key, 'spec', new.spec, 'upload', new.upload, 'respecified', 1, 'result_key', new.request_key)
+  redis.call('HSET', RUN .. key, 'spec', new.spec, 'upload', new.upload, 'respecified', 1, 'result_key', new.request_key,
+    'model_version', new.model_version)
   for _, id in ipairs(redis.call('SMEMBERS', RUN_JOBS .. key)) do
     local job = JOB .. id
     local left_ms = redis.call('PTTL', job)

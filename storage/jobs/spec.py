@@ -44,9 +44,19 @@ class Spec:
     image: str = ""
     """How the request key names the image; see request_keys.request_key."""
 
+    @property
+    def model_version(self) -> str:
+        """The version of the model that computes it."""
+        return model_version(self.weights, self.code)
+
     def to_json(self) -> bytes:
         """The spec as it stands in the run's record."""
         return orjson.dumps({"v": VERSION, **self.__dict__})
+
+
+def model_version(weights: str, code: str) -> str:
+    """The short name of a version of a model, by the digests of its weights and its code."""
+    return "-".join(digest.removeprefix("sha256:")[:8] for digest in (weights, code))
 
 
 def spec_from_json(text: str) -> Spec:

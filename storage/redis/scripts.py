@@ -73,6 +73,7 @@ CONSTANTS: Mapping[str, Any] = {
     # Words of records.
     "BUCKETS_MS": states.BUCKETS_MS,
     "CPU_STAGES": states.CPU_STAGES,
+    "JOB_BUCKETS_MS": states.JOB_BUCKETS_MS,
     "ENDED": dict.fromkeys(states.END_STATES, True),
     "PRIORITY_SUFFIXES": [keys.priority_suffix(step) for step in keys.CELERY_PRIORITIES],
     "QUOTAS": quota_kinds.NAMES,

@@ -58,7 +58,7 @@ local CANCELLATION = {state = 'cancelled', payload = ''}
 local function read_run(key, ...)
   return read(RUN .. key, 'attempt', 'stage', 'model', 'priority', 'user', 'payer', 'cancelled', 'version', 'ms:queued',
     'ms:preprocess', 'ms:inference', 'ms:postprocess', 'began:preprocess', 'began:inference', 'began:postprocess',
-    'runs:preprocess', 'runs:postprocess', 'variant', 'discards', ...)
+    'runs:preprocess', 'runs:postprocess', 'variant', 'model_version', 'claimed', 'discards', ...)
 end
 
 -- End a run that has not ended, and every job that waits for it. One that nobody waits for any more is
@@ -88,7 +88,7 @@ local function end_run(key, ending, sums, run)
   publish(key, ending.state, version)
   local own = sums or new_sums()
   local code = ending.state == 'failed' and cjson.decode(ending.payload).code
-  count_end(own, run.model, ending.state, code, spent_ms)
+  count_end(own, run, ending.state, code, spent_ms)
   if ending.state == 'done' and spent_ms.inference then learn(own, run, spent_ms) end
   if not sums then record_metrics(own) end
   return #ids

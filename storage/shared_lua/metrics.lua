@@ -8,18 +8,32 @@ local function add(sums, kind, model, field, value)
   sums[kind][model] = of_model
 end
 
-local function bucket(ms)
-  for _, most in ipairs(BUCKETS_MS) do if ms <= most then return most end end
+local function bucket(bounds, ms)
+  for _, most in ipairs(bounds) do if ms <= most then return most end end
   return 'inf'
 end
 
--- A stage's `le` counts what took at most so many ms and more than the bucket before.
-local function count_end(sums, model, state, code, spent_ms)
-  add(sums, 'counts', model, state, 1)
-  if code then add(sums, 'counts', model, 'failed:' .. code, 1) end
+-- All ends, and those of the version of the model that the run was asked of.
+local function count(sums, run, field)
+  add(sums, 'counts', run.model, field, 1)
+  if run.model_version then add(sums, 'counts', run.model, field .. '@' .. run.model_version, 1) end
+end
+
+-- How long the user of the run's first job has waited for its result.
+local function count_job(sums, run)
+  local field, ms = 'job:' .. run.priority .. ':' .. (string.match(run.variant or '', ':(.*)') or ''), now - run.claimed
+  add(sums, 'times', run.model, field .. ':ms', ms)
+  add(sums, 'counts', run.model, field .. ':le:' .. bucket(JOB_BUCKETS_MS, ms), 1)
+end
+
+-- An `le` counts what took at most so many ms and more than the bucket before.
+local function count_end(sums, run, state, code, spent_ms)
+  count(sums, run, state)
+  if code then count(sums, run, 'failed:' .. code) end
+  if state ~= 'cancelled' and run.claimed then count_job(sums, run) end
   for stage, ms in pairs(spent_ms) do
-    add(sums, 'times', model, 'ms:' .. stage, ms)
-    add(sums, 'counts', model, 'le:' .. stage .. ':' .. bucket(ms), 1)
+    add(sums, 'times', run.model, 'ms:' .. stage, ms)
+    add(sums, 'counts', run.model, 'le:' .. stage .. ':' .. bucket(BUCKETS_MS, ms), 1)
   end
 end
 

@@ -20,6 +20,11 @@ PILOT = Counter(
     "What the pilot did, or did not, by rule and outcome.",
     ["model", "rule", "outcome"],
 )
+UPLOADS = Counter("pixelmill_uploads", "Uploads whose bytes have arrived.")
+UPLOADED_BYTES = Counter("pixelmill_uploaded_bytes", "Bytes of these uploads.")
+SENT_BYTES = Counter(
+    "pixelmill_sent_bytes", "Bytes of uploads and results that were sent through a web process."
+)
 LEASES_LOST = Counter("pixelmill_leases_lost", "Runs that were lost and queued again.", ["model"])
 SIGN_INS = Counter("pixelmill_sign_ins", "Sign-ins, by their outcome.", ["outcome"])
 

@@ -18,6 +18,7 @@ from storage.uploads import Stored
 from tasks.errors import BadInput
 from tasks.imaging.volumes import kinds
 from tasks.settings import MIB, settings
+from web.jobs import counters
 from web.jobs.quotas import Allowance, QuotaBook
 from web.jobs.submission import Photo
 from web.text import shown
@@ -182,6 +183,8 @@ class Uploads:
                 user, upload_id, fields, ttl_s=ttl_s, original=original, stored=stored
             )
         )
+        counters.UPLOADS.inc()
+        counters.UPLOADED_BYTES.inc(photo.size)
 
     async def delete(self, user: str, upload_id: str) -> None:
         """Delete the object of an upload whose record is gone already."""

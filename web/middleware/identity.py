@@ -23,6 +23,7 @@ from web.addresses import client_of
 from web.api_keys import ApiKeys
 from web.errors import error_response, storage_response
 from web.middleware import scopes
+from web.middleware.active_users import ActiveUsers
 from web.middleware.cookies import (
     RENEW_S,
     session_of_cookie,
@@ -94,6 +95,7 @@ class Identities:
 
     def __init__(self, accounts: Accounts, api_keys: ApiKeys) -> None:
         self._accounts, self._api_keys = accounts, api_keys
+        self.active = ActiveUsers()
 
     async def resolve(self, scope: Scope) -> tuple[Identity, str]:
         """Who sent the request, and the Set-Cookie value for the answer (empty: none).
@@ -227,6 +229,7 @@ class Identify:
             await answer(scope, receive, send)
             return
         scope.setdefault("state", {})["identity"] = identity
+        self._identities.active.note(identity.user)
         answering = self.app(scope, receive, _with_cookie(send, cookie) if cookie else send)
         if identity.kind != "browser" and is_stream(path):
             answering = self._streams.run(scope, identity.user, answering)

@@ -32,6 +32,10 @@ class Accelerator(Protocol):
         """What the driver calls the GPU; None for the CPU."""
 
     @property
+    def uuid(self) -> str | None:
+        """By which the driver knows this very GPU; None for the CPU."""
+
+    @property
     def learns_sizes(self) -> bool:
         """Whether the first run of a network with pictures of a size takes longer than others."""
 
@@ -111,6 +115,7 @@ class Cpu:
 
     name = "cpu"
     gpu: str | None = None
+    uuid: str | None = None
     learns_sizes = True
 
     def prepare(self, session: Any) -> Any:

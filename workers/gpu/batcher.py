@@ -68,6 +68,8 @@ class Batcher:
         self._wake_assembler = threading.Condition(self._lock)
         self._stopped = self._is_over = False
         self._is_busy, self._since = False, monotonic()
+        self._busy_before_s = 0.0
+        """Of all batches before the present one."""
         self._device = threading.Thread(target=self._run_batches, daemon=True, name="device")
         self._assembler = threading.Thread(target=self._assemble, daemon=True, name="assembler")
         self._device.start()
@@ -113,6 +115,11 @@ class Batcher:
         with self._lock:
             return monotonic() - self._since if self._is_busy else 0.0
 
+    def total_busy_s(self) -> float:
+        """For how long the device has run batches since the start."""
+        with self._lock:
+            return self._busy_before_s + (monotonic() - self._since if self._is_busy else 0.0)
+
     def ignored_s(self) -> float:
         """For how long an item has waited for an idle device, or an answer for its future.
 
@@ -140,11 +147,12 @@ class Batcher:
         The assembler takes care of `previous`, the batch that has just run.
         """
         with self._lock:
-            began = self._since
-            self._is_busy, self._since = False, monotonic()
+            now, began = monotonic(), self._since
+            self._busy_before_s += now - began if self._is_busy else 0.0
+            self._is_busy, self._since = False, now
             if previous:
                 self._defer(partial(self._release, previous))
-                self._shares.end(self._queues[previous.bin].flow, monotonic() - began)
+                self._shares.end(self._queues[previous.bin].flow, now - began)
             while True:
                 batch = self._staged()
                 if batch is None:

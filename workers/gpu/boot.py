@@ -77,7 +77,7 @@ def _device(number: int | None) -> "Device":
 def _serve(device: "Device", names: Sequence[str]) -> None:
     from tasks import compatibility
     from tasks.inference import DEADLINE_S, register
-    from workers.gpu import liveness
+    from workers.gpu import liveness, sensors
     from workers.gpu.batcher import Batcher
     from workers.gpu.cancellation import Cancellations
     from workers.gpu.metrics import DeviceMetrics
@@ -104,7 +104,14 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
             name: model_card(name, device.loaded, device.engine, slices.of(name)) for name in names
         }
 
-    numbers = DeviceMetrics(device.name, counts, lambda: dict(batcher.sizes), tuple(device.loaded))
+    numbers = DeviceMetrics(
+        device.name,
+        counts,
+        lambda: dict(batcher.sizes),
+        tuple(device.loaded),
+        batcher.total_busy_s,
+        sensors.of(device.main.uuid),
+    )
     boot.consume(
         Heartbeat(boot.node("gpu"), worker, cards),
         Consuming(settings().state_url, queues, THREADS, DEADLINE_S + boot.MARGIN_S),

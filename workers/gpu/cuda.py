@@ -23,6 +23,11 @@ class Cuda:
         """As the driver calls it."""
         return torch.cuda.get_device_name()
 
+    @property
+    def uuid(self) -> str | None:
+        """As the driver lists it, `GPU-...`."""
+        return f"GPU-{torch.cuda.get_device_properties(0).uuid}"
+
     def __init__(self, precision: str) -> None:
         """`precision`: auto (bfloat16 where the GPU has it, else float16), or a dtype's name."""
         if precision == "auto":

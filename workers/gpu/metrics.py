@@ -33,9 +33,13 @@ class DeviceMetrics:
     """(bin, images) -> batches. The first item of a bin is its model's name."""
     models: Sequence[str] = ()
     """The models that are loaded."""
+    busy_s: Callable[[], float] = float
+    """For how long the device has run batches."""
+    sensors: Callable[[], Iterable[Metric]] = list
+    """What the driver says of the GPU: workers/gpu/sensors.py."""
 
     def collect(self) -> Iterable[Metric]:
-        """Counts, batch sizes and memory."""
+        """Counts, batch sizes, busy time and memory."""
         counted = CounterMetricFamily(
             "pixelmill_device",
             "Batches, images and failures of the device, by what happened.",
@@ -50,7 +54,10 @@ class DeviceMetrics:
         )
         for kind, size in (_gpu_memory() if self.name == "cuda" else _cpu_memory()).items():
             memory.add_metric([kind], size)
-        return [counted, batch_sizes(self.sizes(), self.models), memory]
+        busy = CounterMetricFamily(
+            "pixelmill_device_busy_seconds", "Time in which the device ran batches.", self.busy_s()
+        )
+        return [counted, batch_sizes(self.sizes(), self.models), busy, memory, *self.sensors()]
 
 
 def batch_sizes(sizes: Mapping[tuple[Any, int], int], models: Iterable[str] = ()) -> Metric:

@@ -1,0 +1,29 @@
+"""Users are counted while they come, and forgotten when they stay away."""
+
+import pytest
+
+from web.middleware import active_users
+from web.middleware.active_users import WINDOW_S, ActiveUsers
+
+
+def test_a_user_counts_once_and_until_they_have_stayed_away_for_the_window() -> None:
+    now_s = [1000.0]
+    users = ActiveUsers(lambda: now_s[0])
+    for user in ("ada", "bob", "ada"):
+        users.note(user)
+    now_s[0] += WINDOW_S - 1
+    users.note("ada")
+
+    assert users.count() == 2
+    now_s[0] += 1
+    assert users.count() == 1
+
+
+def test_memory_for_users_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(active_users, "MOST", 3)
+    users = ActiveUsers()
+
+    for number in range(9):
+        users.note(f"user-{number}")
+
+    assert users.count() == 3

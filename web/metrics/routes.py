@@ -1,0 +1,94 @@
+"""GET /metrics and /metrics/workers: for this machine, or with an API key."""
+
+from collections.abc import Iterable
+
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from starlette.requests import Request
+from starlette.responses import Response
+
+from storage.catalogue import Catalogue
+from storage.jobs.stats import Stats
+from storage.redis.mismatches import mismatches
+from tasks.errors import JobError
+from tasks.loops import LOOPS
+from web.api_keys import api_keys_of
+from web.errors import json_response
+from web.jobs import counters
+from web.jobs.service import service_of
+from web.jobs.stats import StatsReader
+from web.local import is_local
+from web.metrics.installation import of_installation
+from web.middleware.identity import identities_of
+from web.middleware.validation import API_KEY, matches
+
+
+class NotAllowed(JobError):
+    """The request comes neither from this machine nor with an API key."""
+
+    code = "not_allowed"
+    status = 401
+
+
+class _Collector:
+    """The numbers of one scrape, as prometheus_client wants them."""
+
+    def __init__(self, stats: Stats, catalogue: Catalogue, channels: int, users: int) -> None:
+        self._stats, self._catalogue = stats, catalogue
+        self._channels, self._users = channels, users
+
+    def collect(self) -> Iterable[Metric]:
+        yield from of_installation(self._stats, self._catalogue)
+        channels = "Pub/sub channels that requests of this process are subscribed to."
+        yield GaugeMetricFamily("pixelmill_web_subscribed_channels", channels, self._channels)
+        users = "Users who have asked this process for something in the last five minutes."
+        yield GaugeMetricFamily("pixelmill_active_users", users, self._users)
+        yield mismatched_answers()
+        yield from LOOPS.collect()
+        yield from REGISTRY.collect()
+
+
+def mismatched_answers() -> Metric:
+    """How many connections of this process were closed after a wrong answer of Redis."""
+    text = "Answers of Redis that did not fit their questions; each closed its connection."
+    return CounterMetricFamily("pixelmill_redis_mismatches", text, value=mismatches.count)
+
+
+async def show(request: Request, reader: StatsReader) -> Response:
+    """OpenMetrics where that is accepted, else Prometheus text. Raises NotAllowed, StorageDown."""
+    await _check(request)
+    registry, service = CollectorRegistry(), service_of(request)
+    stats, catalogue = await reader.read(), await service.catalogue.get()
+    users = identities_of(request).active.count()
+    registry.register(_Collector(stats, catalogue, service.watcher.channels, users))
+    counters.create_series(stats.totals)
+    encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(registry), headers={"Content-Type": media_type})
+
+
+async def show_workers(request: Request) -> Response:
+    """Targets for Prometheus' http_sd_configs. Raises NotAllowed, StorageDown."""
+    await _check(request)
+    workers = (await service_of(request).catalogue.get()).workers
+    targets = [
+        {"targets": [worker["metrics"]], "labels": {"kind": worker["kind"], "host": worker["host"]}}
+        for worker in workers
+        if worker.get("metrics")
+    ]
+    return json_response(targets)
+
+
+async def _check(request: Request) -> None:
+    if not is_local(request) and not await _has_key(request):
+        # Without the type, http_sd_configs of Prometheus sends the bare key.
+        hint = "Prometheus: authorization: {type: Bearer, credentials: <key>}."
+        raise NotAllowed("send an API key", hint=hint)
+
+
+async def _has_key(request: Request) -> bool:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not matches(API_KEY, key.strip()):
+        return False
+    found = await api_keys_of(request).find(key.strip())
+    return found is not None and "read" in found.scopes
