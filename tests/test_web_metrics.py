@@ -1,5 +1,6 @@
 """Numbers for Prometheus, of a whole installation: web's out of Redis, each worker's its own."""
 
+import json
 import os
 import re
 import shutil
@@ -113,6 +114,40 @@ def test_users_and_what_they_send_are_counted(scrape: str) -> None:
     assert (value(scrape, "pixelmill_uploads_total") or 0) >= 1
     assert (value(scrape, "pixelmill_uploaded_bytes_total") or 0) >= photo
     assert value(scrape, "pixelmill_sent_bytes_total") is not None
+
+
+def test_autoscalers_read_how_many_workers_a_model_needs_as_numbers_and_as_json(
+    stack: Stack, scrape: str
+) -> None:
+    end = time.monotonic() + PATIENCE_S
+    url = f"{stack.url}/metrics/scaling/noop"
+    while (answer := httpx.get(url)).status_code == 503 and time.monotonic() < end:
+        time.sleep(0.2)  # the pilot looks every few seconds
+
+    said = answer.raise_for_status().json()
+    assert said["workers_wanted"] >= 0 and said["wait_seconds"] >= 0
+    text = scrape_of(stack)
+    assert value(text, "pixelmill_workers_wanted", model="noop") is not None
+    assert value(text, "pixelmill_wait_seconds", model="noop") is not None
+
+
+def test_an_autoscaler_that_asks_wrongly_is_told_what_is_wrong(stack: Stack) -> None:
+    url = f"{stack.url}/metrics/scaling"
+
+    assert httpx.get(f"{url}/noopp").json()["error"]["code"] == "no_model"
+    assert httpx.get(f"{url}/noop", headers={"X-Forwarded-For": "10.0.0.7"}).status_code == 401
+
+
+def test_nothing_is_said_of_a_model_that_the_pilot_has_not_seen_of_late(stack: Stack) -> None:
+    old = {"at_ms": 1, "scaling": {"workers_wanted": 9, "wait_s": 9}, "numbers": {}, "rules": {}}
+
+    def says_nothing() -> bool:
+        stack.state.hset(keys.PILOT_VIEWS, "noop", json.dumps(old))
+        answer = httpx.get(f"{stack.url}/metrics/scaling/noop")
+        wanted = value(scrape_of(stack), "pixelmill_workers_wanted", model="noop")
+        return answer.status_code == 503 and wanted is None
+
+    assert any(says_nothing() for _ in range(3)), "it may have looked in between"
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")

@@ -272,6 +272,11 @@ def _add_metrics(app: FastAPI, stats: StatsReader) -> None:
         """The addresses of the workers' own metrics, for Prometheus' http_sd_configs."""
         return await metrics.show_workers(request)
 
+    @app.get("/metrics/scaling/{model}", include_in_schema=False)
+    async def show_scaling(request: Request, model: str) -> Response:
+        """How many workers a model needs, for KEDA."""
+        return await metrics.show_scaling(request, stats, model)
+
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> Response:
         return FileResponse(STATIC / "icon.svg")  # Gradio leaves this path to the outer app

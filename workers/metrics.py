@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import urlsplit
 
+import psutil
 import structlog
 from celery.worker import state
 from prometheus_client import REGISTRY, start_http_server
@@ -46,8 +47,26 @@ class WorkerMetrics:
             "Messages that are being worked on.",
             value=len(state.active_requests),
         )
+        yield from host()
         yield from LOOPS.collect()
         yield from self._more()
+
+
+def host() -> list[Metric]:
+    """How busy and how full this machine is: workers of one host say the same."""
+    times, memory = psutil.cpu_times(), psutil.virtual_memory()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    # Guests are part of user and nice.
+    everything = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    cpu = CounterMetricFamily(
+        "pixelmill_host_cpu_seconds", "Time of all cores of the host.", labels=["mode"]
+    )
+    cpu.add_metric(["idle"], idle)
+    cpu.add_metric(["busy"], everything - idle)
+    sizes = GaugeMetricFamily("pixelmill_host_memory_bytes", "Memory of the host.", labels=["of"])
+    sizes.add_metric(["available"], memory.available)
+    sizes.add_metric(["total"], memory.total)
+    return [cpu, sizes]
 
 
 def serve(address: str, stages: Sequence[str], more: Collect = list) -> str:

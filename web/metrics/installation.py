@@ -12,6 +12,7 @@ from prometheus_client.core import (
 from storage import states
 from storage.catalogue import Catalogue
 from storage.jobs.stats import Stats
+from storage.pilot import Scaling
 from tasks import queues
 from tasks.message import PROBE
 
@@ -23,13 +24,16 @@ OWN_FAILURES = ("poison", "timeout", "expired", "unavailable", "model_failure", 
 """Codes of failures that are not caused by an image or a parameter."""
 
 
-def of_installation(stats: Stats, catalogue: Catalogue) -> Iterator[Metric]:
+def of_installation(
+    stats: Stats, catalogue: Catalogue, scaling: Mapping[str, Scaling]
+) -> Iterator[Metric]:
     """All of them."""
     yield from under_way(stats)
     yield from ends(stats.totals, catalogue.versions)
     yield stage_seconds(stats.totals)
     yield job_seconds(stats.totals, _profiles(catalogue))
     yield live_workers(catalogue)
+    yield from wanted(scaling)
 
 
 def under_way(stats: Stats) -> list[Metric]:
@@ -177,6 +181,24 @@ def live_workers(catalogue: Catalogue) -> Metric:
     for queue in ("cpu", *map(queues.gpu_queue, catalogue.models)):
         live.add_metric([queue], sum(queue in worker["queues"] for worker in catalogue.workers))
     return live
+
+
+def wanted(scaling: Mapping[str, Scaling]) -> list[Metric]:
+    """What the pilot says of each model; nothing of one that it knows nothing of now."""
+    workers = GaugeMetricFamily(
+        "pixelmill_workers_wanted",
+        "Gpu workers that a model needs for its work to begin in time.",
+        labels=["model"],
+    )
+    wait = GaugeMetricFamily(
+        "pixelmill_wait_seconds",
+        "Estimated time until a run that comes now begins on a device.",
+        labels=["model"],
+    )
+    for model, of in scaling.items():
+        workers.add_metric([model], of.workers_wanted)
+        wait.add_metric([model], of.wait_s)
+    return [workers, wait]
 
 
 def _profiles(catalogue: Catalogue) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""GET /metrics and /metrics/workers: for this machine, or with an API key."""
+"""GET /metrics, /metrics/workers and /metrics/scaling: for this machine, or with an API key."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,8 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
-from storage.catalogue import Catalogue
-from storage.jobs.stats import Stats
 from storage.redis.mismatches import mismatches
-from tasks.errors import JobError
+from tasks.errors import BadInput, JobError, Unavailable
 from tasks.loops import LOOPS
 from web.api_keys import api_keys_of
 from web.errors import json_response
@@ -22,6 +20,7 @@ from web.local import is_local
 from web.metrics.installation import of_installation
 from web.middleware.identity import identities_of
 from web.middleware.validation import API_KEY, matches
+from web.text import shown
 
 
 class NotAllowed(JobError):
@@ -34,12 +33,11 @@ class NotAllowed(JobError):
 class _Collector:
     """The numbers of one scrape, as prometheus_client wants them."""
 
-    def __init__(self, stats: Stats, catalogue: Catalogue, channels: int, users: int) -> None:
-        self._stats, self._catalogue = stats, catalogue
-        self._channels, self._users = channels, users
+    def __init__(self, of_installation: Iterable[Metric], channels: int, users: int) -> None:
+        self._of_installation, self._channels, self._users = of_installation, channels, users
 
     def collect(self) -> Iterable[Metric]:
-        yield from of_installation(self._stats, self._catalogue)
+        yield from self._of_installation
         channels = "Pub/sub channels that requests of this process are subscribed to."
         yield GaugeMetricFamily("pixelmill_web_subscribed_channels", channels, self._channels)
         users = "Users who have asked this process for something in the last five minutes."
@@ -61,7 +59,9 @@ async def show(request: Request, reader: StatsReader) -> Response:
     registry, service = CollectorRegistry(), service_of(request)
     stats, catalogue = await reader.read(), await service.catalogue.get()
     users = identities_of(request).active.count()
-    registry.register(_Collector(stats, catalogue, service.watcher.channels, users))
+    scaling = await reader.scaling(catalogue.now_ms)
+    shared = list(of_installation(stats, catalogue, scaling))
+    registry.register(_Collector(shared, service.watcher.channels, users))
     counters.create_series(stats.totals)
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(registry), headers={"Content-Type": media_type})
@@ -77,6 +77,27 @@ async def show_workers(request: Request) -> Response:
         if worker.get("metrics")
     ]
     return json_response(targets)
+
+
+async def show_scaling(request: Request, reader: StatsReader, model: str) -> Response:
+    """How many workers a model needs, for KEDA's scaler `metrics-api`.
+
+    Raises NotAllowed, StorageDown, BadInput (404) for an unknown model, and Unavailable while the
+    pilot knows nothing of it: an autoscaler must then leave things as they are.
+    """
+    await _check(request)
+    catalogue = await service_of(request).catalogue.get()
+    if model not in catalogue.models:
+        names = ", ".join(catalogue.models)
+        raise BadInput(f"no model {shown(model)}; there are: {names}", code="no_model", status=404)
+    scaling = (await reader.scaling(catalogue.now_ms)).get(model)
+    if scaling is None:
+        raise Unavailable(
+            "nothing is known of this model at present",
+            code="no_data",
+            hint="The web process that leads looks every few seconds: try again.",
+        )
+    return json_response({"workers_wanted": scaling.workers_wanted, "wait_seconds": scaling.wait_s})
 
 
 async def _check(request: Request) -> None:
