@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
-  lock chaos load soak fuzz screenshots clean
+  lock chaos load soak fuzz screenshots dashboards clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -121,6 +121,10 @@ fuzz: .venv/.installed-test ## thousands of requests made from the OpenAPI docum
 
 screenshots: .venv/.installed-test ## docs/screenshots and docs/page.webp anew, from a real installation; look at each
 	$(BIN)/python tests/screenshots.py
+
+dashboards: .venv/.installed-test ## deploy/monitoring/dashboards from tests/dashboard_boards.py, and their pictures under load
+	$(BIN)/python tests/dashboards.py
+	$(BIN)/python tests/dashboard_pictures.py
 
 hooks: .venv/.installed-test ## run the quick checks before each commit (pre-commit)
 	$(BIN)/pre-commit install

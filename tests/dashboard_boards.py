@@ -34,6 +34,7 @@ class Board:
 
 P95 = "model:pixelmill_job_seconds:p95_1m"
 P50 = "model:pixelmill_job_seconds:p50_1m"
+DECISIONS = 'pixelmill_pilot_decisions_total{outcome="done"}'
 OF_QUEUE = "{{model}} in {{queue}}"
 WANTED, LIVE = "max by (model) (pixelmill_workers_wanted{of})", "model:pixelmill_workers:live{of}"
 
@@ -142,6 +143,13 @@ SERVICE = Board(
                 "reqps",
                 {"sum by (limit) (rate(pixelmill_refused_total[1m])) > 0": "{{limit}}"},
                 "429 and 503 for new work.",
+                is_stacked=True,
+            ),
+            Chart(
+                "Decisions of the pilot",
+                "short",
+                {f"sum by (rule) (increase({DECISIONS}[5m]))": "{{rule}}"},
+                "In five minutes: degrade, recover, scale, canary, roll back.",
                 is_stacked=True,
             ),
             Chart(

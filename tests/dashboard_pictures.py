@@ -88,7 +88,7 @@ def _load(stack: Stack) -> None:
                 answer = client.post(
                     f"{stack.url}/api/v1/predict/{model}", params=query, content=body
                 )
-                for picture in (answer.json().get("result") or {}).get("images", {}).values():
+                for picture in (answer.json().get("result") or {}).get("objects", {}).values():
                     client.get(picture["url"])
                 time.sleep(pause(left_s / LOAD_S))
 

@@ -1,6 +1,6 @@
 """GET /metrics, /metrics/workers and /metrics/scaling: for this machine, or with an API key."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -30,21 +30,30 @@ class NotAllowed(JobError):
     status = 401
 
 
-class _Collector:
-    """The numbers of one scrape, as prometheus_client wants them."""
+class OwnMetrics:
+    """The numbers of this web process, beside those that it counts in REGISTRY."""
 
-    def __init__(self, of_installation: Iterable[Metric], channels: int, users: int) -> None:
-        self._of_installation, self._channels, self._users = of_installation, channels, users
+    def __init__(self, channels: int, users: int) -> None:
+        self._channels, self._users = channels, users
 
-    def collect(self) -> Iterable[Metric]:
-        yield from self._of_installation
+    def collect(self) -> Iterator[Metric]:
+        """At the moment of a scrape."""
         channels = "Pub/sub channels that requests of this process are subscribed to."
         yield GaugeMetricFamily("pixelmill_web_subscribed_channels", channels, self._channels)
         users = "Users who have asked this process for something in the last five minutes."
         yield GaugeMetricFamily("pixelmill_active_users", users, self._users)
         yield mismatched_answers()
         yield from LOOPS.collect()
-        yield from REGISTRY.collect()
+
+
+class _Collected:
+    """Metrics that were collected already, as prometheus_client wants them."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Sequence[Metric]:
+        return self._metrics
 
 
 def mismatched_answers() -> Metric:
@@ -58,11 +67,10 @@ async def show(request: Request, reader: StatsReader) -> Response:
     await _check(request)
     registry, service = CollectorRegistry(), service_of(request)
     stats, catalogue = await reader.read(), await service.catalogue.get()
-    users = identities_of(request).active.count()
-    scaling = await reader.scaling(catalogue.now_ms)
-    shared = list(of_installation(stats, catalogue, scaling))
-    registry.register(_Collector(shared, service.watcher.channels, users))
     counters.create_series(stats.totals)
+    own = OwnMetrics(service.watcher.channels, identities_of(request).active.count())
+    shared = of_installation(stats, catalogue, await reader.scaling(catalogue.now_ms))
+    registry.register(_Collected([*shared, *own.collect(), *REGISTRY.collect()]))
     encode, media_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(registry), headers={"Content-Type": media_type})
 
