@@ -96,6 +96,28 @@ def test_the_same_file_again_sends_no_image_byte(page: Page):
     expect(page.locator(".facts")).to_contain_text("nothing sent")
 
 
+COUNT_DECODED = """() => {
+    const decode = self.createImageBitmap;
+    self.decoded = 0;
+    self.createImageBitmap = (...given) => (self.decoded++, decode(...given));
+}"""
+
+
+def test_the_same_file_again_is_not_decoded(page: Page):
+    pick(page, ASTRONAUT)
+    drawn(page)
+    page.wait_for_function("!sessionStorage['pixelmill.items']?.includes('\"stored\":null')")
+    first = page.locator(".viewer").get_attribute("data-drawn")
+    threads = (page, *page.workers)
+    for thread in threads:
+        thread.evaluate(COUNT_DECODED)
+
+    pick(page, ASTRONAUT)
+
+    expect(page.locator(".viewer")).not_to_have_attribute("data-drawn", str(first))
+    assert [thread.evaluate("decoded") for thread in threads] == [0, 0]
+
+
 def test_one_stream_follows_all_photos_and_ends_with_them(page: Page):
     pick(page, ASTRONAUT, EXAMPLES / "chelsea.jpg", EXAMPLES / "coffee.jpg")
     expect(page.locator(".strip [data-phase=done]")).to_have_count(3)

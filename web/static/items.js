@@ -152,6 +152,7 @@ async function accepted(item, signal) {
     const onPhase = (phase, details) => setPhase(item, phase, details);
     const { examine, submit } = await (item.photo.address ? addressTools() : photoTools());
     if (item.photo.file && !item.photo.upload) await examine(item.photo, onPhase);
+    changed(item);
     const asked = { ...item.request, ...outputsOf(item.request.model, item.photo), name: nameOf(item) };
     return await submit(item.photo, sent(asked), { sendOriginal: state.sendOriginal, signal, onPhase });
   } finally {
@@ -219,7 +220,8 @@ function wake() {
 /** Make a small copy as a data: address for a reload; none if the browser cannot read the photo. */
 async function keepThumb(item) {
   if (item.thumb || !item.photo.file) return;
-  item.thumb = await (await photoTools()).thumbnailOf(item.photo);
+  const same = state.items.find(({ photo, thumb }) => thumb && photo.sha256 && photo.sha256 === item.photo.sha256);
+  item.thumb = same?.thumb ?? (await (await photoTools()).thumbnailOf(item.photo));
   if (!item.thumb) return;
   store();
   changed(item);

@@ -111,6 +111,7 @@ function drawBench(find, viewer, announce) {
   let shown = null;
   const picture = async (item) => {
     const done = item.phase === "done";
+    if (!done && isRecognising(item)) return;
     const key = done ? item.job : item.photo;
     if (key === shown) return;
     shown = key;
@@ -141,6 +142,12 @@ function drawBench(find, viewer, announce) {
     drawStages(find(".stages"), item);
     picture(item);
   };
+}
+
+/** Whether the photo may turn out to be one that was here before: its result comes at once then, and decoding it is for nothing. */
+function isRecognising({ photo, phase }) {
+  if (!photo.file) return false;
+  return photo.sha256 === undefined ? ["pending", "hashing"].includes(phase) : photo.isKnown && phase === "hashing";
 }
 
 function factsOf({ photo, phase, sendMs, job, isRestored }) {

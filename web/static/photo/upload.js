@@ -109,16 +109,17 @@ export function isShrunk({ size, file, header }, sendOriginal) {
 
 /**
  * Learn all that asking, sending and drawing need, once: header, hash, and the size as it is drawn here (null: it
- * cannot be).
+ * cannot be). A photo that was here before (`isKnown`) is not decoded, as its result is likely to be there already.
  */
 export async function examine(photo, onPhase) {
   if (photo.header && photo.sha256 !== undefined) return;
   onPhase("hashing");
   const bytes = await photo.file.arrayBuffer();
   photo.header = headerOf(new Uint8Array(bytes));
-  const decoding = uprightOf(photo); // a known photo does not wait for it
-  const hash = (photo.sha256 = await sha256(bytes));
-  const upright = sizes.get(hash) ?? (await decoding);
+  const hash = await sha256(bytes);
+  photo.isKnown = sizes.has(hash);
+  const upright = sizes.get(hash) ?? (await uprightOf(photo));
+  photo.sha256 = hash;
   photo.size = upright && { width: upright.width, height: upright.height };
   if (hash) sizes.set(hash, photo.size);
 }

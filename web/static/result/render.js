@@ -24,9 +24,12 @@ async function open({ key, photo }) {
   held.delete(key);
   held.set(key, entry); // the latest is the last
   for (const other of [...held.keys()].slice(0, -MOST_HELD)) drop(other);
-  if (signOf(photo) !== signOf(entry.photo)) reset(entry, { photo, parts: {}, job: null });
-  const { source } = await whole(entry);
-  return source && { width: source.width, height: source.height };
+  if (signOf(photo) !== signOf(entry.photo)) reset(entry, { photo, parts: {}, job: null, size: undefined });
+  if (entry.size === undefined) {
+    const { source } = await whole(entry);
+    entry.size = source && { width: source.width, height: source.height };
+  }
+  return entry.size;
 }
 
 const signOf = (photo) => photo && JSON.stringify([photo.file?.size, photo.header?.orientation, photo.bitmap?.width, photo.id]);

@@ -11,9 +11,20 @@ const blobs = new Map();
 let keys = 0;
 const keyOf = (item) => (item.key ??= `item-${++keys}`);
 
+const results = new Map(); // what is drawn -> {key, job}: the same photo with the same result is not decoded again
+
+/** What the renderer knows an item with a result by: as the first one of the same photo and objects. */
+function sameAs(item) {
+  const { photo, job } = item;
+  const paths = Object.values(job.result?.objects ?? {}).map(({ url }) => new URL(url, location).pathname);
+  if (!photo.sha256 || !photo.file || !paths.length) return { key: keyOf(item), job: job.id };
+  const sign = [photo.sha256, ...paths].join(" ");
+  if (!results.has(sign)) results.set(sign, { key: keyOf(item), job: job.id });
+  return results.get(sign);
+}
+
 /** Open the item's own photo in the renderer: {key, size}; the size is null if this browser cannot read it. */
-export async function openPhoto(renderer, item) {
-  const key = keyOf(item);
+export async function openPhoto(renderer, item, key = keyOf(item)) {
   const photo = await photoOf(item);
   let size = await renderer.call("open", { key, photo });
   if (photo && !size) size = await renderer.call("open", { key, photo: await decodedHere(item.photo) });
@@ -66,7 +77,8 @@ function misfitOf({ photo, job }, size) {
  * file, and not the server's picture of it, so that files need nothing more.
  */
 export async function openResult(renderer, item) {
-  let { key, size } = await openPhoto(renderer, item);
+  const { key, job } = sameAs(item);
+  let { size } = await openPhoto(renderer, item, key);
   const misfit = misfitOf(item, size);
   const { objects = {}, kind } = item.job.result;
   const hasMatte = Boolean(objects.alpha);
@@ -75,7 +87,7 @@ export async function openResult(renderer, item) {
   if (theirs || misfit) size = await renderer.call("open", { key, photo: theirs && { file: theirs } });
   const isMadeHere = Boolean(isOwn || theirs);
   const parts = kind === "boxes" ? {} : isMadeHere ? await matteOf(item) : await previewOf(item);
-  await renderer.call("give", { key, job: item.job.id, parts });
+  await renderer.call("give", { key, job, parts });
   return { key, size, misfit, hasCutout: Boolean(parts.alpha || parts.cut), isMadeHere, isOwn, hasMatte };
 }
 
