@@ -10,6 +10,7 @@ from deploy.client import command
 from deploy.client.command import AsJson, Key, Url
 from deploy.failure import fail
 from deploy.mcp import command as mcp_command
+from deploy.pilot import command as pilot
 from storage.errors import StorageDown
 from tasks import extras
 from tasks.errors import BadInput, JobError
@@ -147,6 +148,7 @@ model_commands = typer.Typer(epilog="Example: pixelmill models --json")
 app.add_typer(model_commands, name="models", rich_help_panel=EXTEND)
 app.add_typer(users.app, name="users", rich_help_panel=CARE)
 app.add_typer(api_keys.app, name="keys", rich_help_panel=CARE)
+app.add_typer(pilot.app, name="pilot", rich_help_panel=CARE)
 
 
 @model_commands.callback(invoke_without_command=True)

@@ -85,8 +85,8 @@ class Orders:
 NOTHING_ORDERED = Order()
 NO_ORDERS = Orders()
 FOREVER_MS = 1e15
-_PAUSE = "*"
-"""The field of the pause: no model has that name."""
+_PAUSE, _PINS = "*", ":pins"
+"""Fields of the pause and of a model's pins: no model has such a name."""
 
 
 def lead(name: str) -> Call[bool]:
@@ -117,7 +117,14 @@ def orders() -> Call[Orders]:
 
 def order(model: str, wanted: Order) -> Call[int]:
     """Let this hold for a model from now on."""
-    return command(int, "HSET", keys.PILOT, model, orjson.dumps(asdict(wanted)), kinds=NUMBER)
+    stored = {name: value for name, value in asdict(wanted).items() if name != "pins"}
+    return command(int, "HSET", keys.PILOT, model, orjson.dumps(stored), kinds=NUMBER)
+
+
+def pin(model: str, pins: Pins) -> Call[int]:
+    """Fix this of a model. It has a field of its own: the pilot writes orders at the same time."""
+    name = f"{model}{_PINS}"
+    return command(int, "HSET", keys.PILOT, name, orjson.dumps(asdict(pins)), kinds=NUMBER)
 
 
 def pause(until_ms: float) -> Call[int]:
@@ -129,13 +136,15 @@ def parse_orders(answer: Any) -> Orders:
     """The hash of orders, as a script or a command answers it."""
     stored = fields(answer)
     paused = float(stored.pop(_PAUSE, 0))
-    return Orders({model: _order(json.loads(text)) for model, text in stored.items()}, paused)
+    models = {name.removesuffix(_PINS) for name in stored}
+    return Orders({model: _order(stored, model) for model in models}, paused)
 
 
-def _order(stored: dict[str, Any]) -> Order:
-    known = {name: value for name, value in stored.items() if name in Order.__dataclass_fields__}
-    pins, refused = Pins(**known.get("pins", {})), tuple(known.get("refused", ()))
-    return Order(**{**known, "pins": pins, "refused": refused})
+def _order(stored: Mapping[str, str], model: str) -> Order:
+    found = json.loads(stored.get(model, "{}"))
+    known = {name: value for name, value in found.items() if name in Order.__dataclass_fields__}
+    pins = Pins(**json.loads(stored.get(f"{model}{_PINS}", "{}")))
+    return Order(**{**known, "pins": pins, "refused": tuple(known.get("refused", ()))})
 
 
 def _views(answer: Any) -> dict[str, View]:

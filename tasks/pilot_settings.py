@@ -26,7 +26,8 @@ class PilotSettings(BaseSettings):
     """In this time, in seconds, the workers of a model should be able to do all that waits: its
     work is divided by this to know how many workers it needs."""
     pilot_settle_s: float = Field(300, gt=0)
-    """How long it must be quiet before the pilot gives back a heavier profile or stops a worker."""
+    """How long jobs must be quick before the pilot gives back a heavier profile. There must be less
+    work for twice as long before it stops a worker."""
     pilot_cooldown_s: float = Field(30, ge=0)
     """Least time between two actions of one rule on one model."""
     pilot_canary_percent: float = Field(10, ge=0, le=100)

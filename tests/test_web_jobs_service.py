@@ -277,7 +277,7 @@ async def test_a_profile_that_is_named_is_never_changed_and_equal_work_is_shared
 async def test_a_profile_that_a_person_has_pinned_is_not_called_degraded(
     lighter: None, service: JobService, submission: Submission, link: SyncRedis
 ) -> None:
-    link.do(pilot.order("toy", pilot.Order(pins=pilot.Pins(profile="fast"))))
+    link.do(pilot.pin("toy", pilot.Pins(profile="fast")))
 
     job = await service.submit(submission)
 

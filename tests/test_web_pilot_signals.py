@@ -43,7 +43,7 @@ def test_workers_wanted_is_the_work_over_the_target_wait() -> None:
 def test_what_arrives_is_enough_reason_for_workers_while_nothing_waits() -> None:
     found = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(0.0, arriving=1.5)}, 5)
 
-    assert found["toy"].workers_wanted == 3  # 1.5 / 0.7
+    assert found["toy"].workers_wanted == 3  # 1.5 / 0.6
 
 
 def test_an_idle_model_wants_one_worker() -> None:

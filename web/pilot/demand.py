@@ -8,7 +8,7 @@ from storage.catalogue import Catalogue, ModelCard
 from storage.pilot import Scaling
 from web.jobs.admission import measured, serving
 
-BUSY = 0.7
+BUSY = 0.6
 """The part of its time that a worker should be busy: the rest is for runs that come together."""
 
 

@@ -74,7 +74,7 @@ def recover(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
 def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
     """As many workers as the work needs: more at once, fewer after a long time of less work.
 
-    Workers are taken away no earlier than settle_s after some were added, so that nothing goes up,
+    Workers are taken away no earlier than keep_s after some were added, so that nothing goes up,
     down and up again within that time.
     """
     rule, present, needed = (
@@ -97,14 +97,14 @@ def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict
     elif highest < present and order.workers:
         waited_s = now.at_s - max(memory.wanted[0][0], memory.raised_s)
         reason += f" At most {highest} were, for {waited_s:.0f} s."
-        if waited_s < limits.settle_s:
+        if waited_s < limits.keep_s:
             return Verdict(rule, reason)
         order, action = replace(order, workers=highest), f"{present} -> {highest} workers"
     elif not order.workers:  # nothing changes: from now on it is said
         order, action = replace(order, workers=present), ""
     else:
         return Verdict(rule, reason)
-    thresholds = {"settle_s": limits.settle_s}
+    thresholds = {"keep_s": limits.keep_s}
     pinned = bool(order.pins.workers)
     return Verdict(
         rule, reason, order, action, values, thresholds, now.latest.samples, is_pinned=pinned

@@ -35,6 +35,12 @@ class Limits:
     workers: tuple[int, int] = (1, 100_000)
     """The least and the most."""
 
+    @property
+    def keep_s(self) -> float:
+        """So long there must be less work before workers go: twice as long as other things settle,
+        as a worker that is missed takes long to start."""
+        return 2 * self.settle_s
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -43,7 +49,7 @@ class Memory:
     slow_since_s: float | None = None
     """Since when its latency is above the target."""
     wanted: tuple[tuple[float, int], ...] = ()
-    """(when, workers that were needed then), of the last settle_s and the look before that."""
+    """(when, workers that were needed then), of the last keep_s and the look before that."""
     raised_s: float = float("-inf")
     """When workers were added last."""
     acted_s: Mapping[str, float] = field(default_factory=dict)
@@ -85,7 +91,7 @@ def remembered(memory: Memory, now: Signals, limits: Limits) -> Memory:
     return replace(
         memory,
         slow_since_s=slow_since_s,
-        wanted=_since(wanted, now.at_s - limits.settle_s),
+        wanted=_since(wanted, now.at_s - limits.keep_s),
         counted={
             version: _counted_from(memory, version, of) for version, of in now.tallies.items()
         },

@@ -1,0 +1,1 @@
+"""`pixelmill pilot`: what the pilot sees and does, by hand and in a simulation."""

@@ -1,0 +1,98 @@
+"""`pixelmill pilot`: by hand, and in a simulation that drives the very same rules."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy import cli
+from deploy.pilot import chart, comparison, traffic
+from deploy.pilot.simulation import Machine
+from storage import pilot, pilot_log
+from storage.pilot import Pins, Scaling, View
+from storage.pilot_log import Decision
+from storage.redis.calls import SyncRedis
+from tasks.errors import BadInput
+
+pytest_plugins = ["inprocess"]
+
+
+def run(*words: str) -> str:
+    """What a command prints."""
+    done = CliRunner().invoke(cli.app, ["pilot", *words])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+@pytest.fixture
+def seen(in_process: None, link: SyncRedis) -> None:
+    """The pilot has seen the model `toy`, and has logged what it did."""
+    numbers = {"p95_s": 3.2, "samples": 40, "workers": 1}
+    view = View(int(time.time() * 1000), Scaling(3, 4.5), numbers, {"scale": "It is busy."})
+    link.do(pilot.show({"toy": view}))
+    made = Decision("toy", "degrade", "fast instead of best", "done", "Too slow.", {"p95_s": 3.2})
+    decision_id = link.do(pilot_log.record(made))
+    link.do(pilot_log.record_effect(decision_id, {"p95_s_before": 3.2, "p95_s_after": 0.9}))
+
+
+def test_the_log_and_an_explanation_can_be_read(seen: None) -> None:
+    assert "fast instead of best: done" in run("log") and "p95_s 3.2 -> 0.9" in run("log")
+    [entry] = map(json.loads, run("log", "--json").splitlines())
+    assert entry["effect"]["p95_s_after"] == 0.9 and entry["values"] == {"p95_s": 3.2}
+    assert run("log", "--model", "noop") == ""
+
+    explained = run("explain", "toy")
+    assert "scale: It is busy." in explained and "3.2" in explained
+    assert "toy" in run() and "3.20 s" in run()
+
+
+def test_a_pause_and_a_pin_hold_until_they_are_taken_back_and_are_logged(
+    seen: None, link: SyncRedis
+) -> None:
+    run("pause", "--minutes", "5")
+    run("pin", "toy", "--profile", "best", "--workers", "2")
+
+    orders = link.do(pilot.orders())
+    assert orders.paused_until_ms == pytest.approx((time.time() + 300) * 1000, abs=20_000)
+    assert orders.of("toy").pins == Pins("best", "", 2)
+    assert "paused" in run()
+
+    run("resume")
+    run("pin", "toy", "--none")
+
+    orders = link.do(pilot.orders())
+    assert (orders.paused_until_ms, orders.of("toy").pins) == (0, Pins())
+    assert [of.rule for of in link.do(pilot_log.read())][:4] == ["pin", "resume", "pin", "pause"]
+
+
+def test_a_pin_of_nothing_or_of_an_unknown_model_is_refused(seen: None) -> None:
+    with pytest.raises(BadInput, match="knows no model 'tony'; it knows: toy"):
+        run("pin", "tony", "--workers", "2")
+    with pytest.raises(BadInput, match="name what to pin"):
+        run("pin", "toy")
+
+
+def test_in_a_day_the_pilot_serves_as_a_fixed_number_does_for_half_the_gpu_hours() -> None:
+    rates = traffic.day(8)[19 * 60 + 30 : 22 * 60]  # with the flash crowd
+    static, by_queue, by_utilisation, own = comparison.compare(rates, Machine())
+
+    assert own.p95_s < 1.0 and static.p95_s < 1.0, "both far below the target of 2 s"
+    assert own.worker_s <= 0.75 * static.worker_s, "this is the busy time alone"
+    assert own.oscillations() == 0 and own.actions < by_queue.actions
+    assert len(own.took_s) == len(static.took_s) == len(by_utilisation.took_s)
+    picture = chart.draw(rates, Machine(), [static, by_queue, by_utilisation, own])
+    assert picture.count("<path") == 4
+
+
+def test_a_trace_is_a_column_of_runs_and_what_is_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "trace.csv"
+    file.write_text("minute,runs\n0,60\n1,120\n")
+    assert traffic.read(file) == [1.0, 2.0]
+    assert 60 < len(traffic.arrivals([1.0, 2.0])) < 240
+
+    file.write_text("when,count\n0,60\n")
+    with pytest.raises(BadInput, match="is no trace"):
+        traffic.read(file)
