@@ -1,4 +1,4 @@
-"""What a person should know of how a picture was read or written: code -> sentence.
+"""What a person should know of how a picture was read, cut out or written: code -> sentence.
 
 What there is to know of a volume differs from one to the next: it travels as a sentence.
 """
@@ -16,6 +16,20 @@ SENTENCES: Mapping[str, str] = {
     "base_picture": "The photo has an HDR gain map; the ordinary picture in it was used.",
     "cut_short": "The file ends early; what is missing is grey.",
     "profile_ignored": "The colour profile in the file cannot be used; it was ignored.",
+    "no_subject": "No clear subject was found. Take a photo in which it stands out, or another "
+    "network or effort.",
+    "unsure": "The network was not sure what the subject is. A higher effort or another network "
+    "may help, or the brush.",
+    "several_subjects": "There are several subjects. “Choose subject” keeps one of them.",
+    "touches_border": "The subject touches the border of the photo, so it may be cut off there.",
+    "low_contrast_left": "Subject and background have almost one colour on the left; look at "
+    "the edge there, and mend it with the brush.",
+    "low_contrast_right": "Subject and background have almost one colour on the right; look at "
+    "the edge there, and mend it with the brush.",
+    "low_contrast_top": "Subject and background have almost one colour at the top; look at "
+    "the edge there, and mend it with the brush.",
+    "low_contrast_bottom": "Subject and background have almost one colour at the bottom; look at "
+    "the edge there, and mend it with the brush.",
     "written_as_png": "The picture is too large for the format asked for; it is a PNG.",
     LIGHTER_PROFILE: "Many people were waiting, so a lighter profile was used.",
 }

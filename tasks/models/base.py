@@ -169,6 +169,8 @@ class Model:
     profiles: tuple[str, ...] = ()
     """Weights that a parameter `profile` chooses from, the lightest first, which is its default.
     Workers serve the first one, and others where PIXELMILL_PROFILES asks for them."""
+    also: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Profile -> names of further weights that `load` gets, after those of the profile."""
     cpu: CpuNetwork | None = None
     """What a worker without a GPU runs instead of `load` and `infer`, if it is cheaper there. Its
     answers may differ slightly, so results of the two are cached apart."""

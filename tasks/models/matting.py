@@ -10,10 +10,11 @@ from pydantic import Field
 
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry, hair
+from tasks.imaging.parts import Part
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.base import CpuNetwork, Model, Output, Weight
-from tasks.models.cutouts import CutoutParams
-from tasks.models.nets import saliency
+from tasks.models.cutouts import IN_VIEWER, CutoutParams
+from tasks.models.nets import saliency, subjects, views
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
     import torch
@@ -22,6 +23,11 @@ SIDE = 320
 LEAST_SPAN = 0.5
 """Values of a photo with a subject span over 0.8, of noise or a plain wall under 0.3. A smaller
 span is not stretched, so those stay faint."""
+ALSO = {"quality": ("fast",)}
+"""Profile -> the networks that look with it at the effort `best`."""
+_SHARE = r"(0(\.\d{1,6})?|\.\d{1,6}|1(\.0{1,6})?)"
+LEAST_SIDE = 0.02
+"""Of a box, as a share of the photo's side."""
 
 
 class Matting(CutoutParams):
@@ -31,6 +37,33 @@ class Matting(CutoutParams):
         default="fast",
         title="Network",
         description="Quality: a network 39 times as large and several times slower.",
+    )
+    effort: Literal["fast", "good", "best"] = Field(
+        default="fast",
+        title="Effort",
+        description="Good: the network looks twice, at the photo and at its mirror image, which "
+        "takes 0.3 s more on a processor. Best: with Quality, both networks look twice.",
+    )
+    subjects: Literal["all", "largest"] = Field(
+        default="all",
+        title="Subjects",
+        description="Largest: only the largest of what was found.",
+    )
+    point: str = Field(
+        default="",
+        pattern=f"^(|{_SHARE},{_SHARE})$",
+        title="Point",
+        description="across,down as shares of the photo, for example 0.3,0.5: only the subject "
+        "there is kept, or the nearest one.",
+        json_schema_extra=IN_VIEWER,
+    )
+    box: str = Field(
+        default="",
+        pattern=f"^(|{_SHARE},{_SHARE},{_SHARE},{_SHARE})$",
+        title="Box",
+        description="left,top,right,bottom as shares of the photo, for example 0.1,0.2,0.5,0.9: "
+        "the subject is looked for there, and nothing outside is kept.",
+        json_schema_extra=IN_VIEWER,
     )
     refine: bool = Field(
         default=True,
@@ -46,34 +79,40 @@ class Matting(CutoutParams):
 
 
 def load(weights: Mapping[str, Path], device: str) -> Any:
-    """The network on the device, for inference only."""
+    """The networks on the device, that of the profile first, for inference only."""
     import torch
     from safetensors.torch import load_file
 
-    from tasks.models.nets.u2net import U2NET, U2NETP, U2Net
+    from tasks.models.nets.u2net import U2NET, U2NETP, Networks, U2Net
 
-    ((profile, file),) = weights.items()
-    with torch.device("meta"):
-        net = U2Net(U2NET if profile == "quality" else U2NETP)
-    net.load_state_dict(load_file(file, device=device), assign=True)
-    net.requires_grad_(False).eval()
+    nets = []
+    for name, file in weights.items():
+        with torch.device("meta"):
+            net = U2Net(U2NET if name == "quality" else U2NETP)
+        net.load_state_dict(load_file(file, device=device), assign=True)
+        nets.append(net)
+    together = Networks(nets).requires_grad_(False).eval()
     # A third less time on the CPU than channels first.
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stub lacks it
+    return together.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stub lacks it
 
 
 def preprocess(image: Image, params: Matting) -> Tensor:
-    """HWC uint8 RGB -> 3 x 320 x 320 float32 in ImageNet's norm; the aspect is not kept."""
-    return saliency.prepare(image, SIDE)
+    """HWC uint8 RGB -> 3V x 320 x 320 float32 in ImageNet's norm: V views; no aspect is kept."""
+    part = image[_part(params.box, image)]
+    networks = 1 + len(ALSO.get(params.profile, ())) if params.effort == "best" else 1
+    count = 1 if params.effort == "fast" else views.PAIR * networks
+    return views.of(saliency.prepare(part, SIDE), count)
 
 
 def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
-    """N x 3 x 320 x 320 -> N of 1 x 320 x 320, 0..1, stretched per image as the authors do."""
+    """N x 3V x 320 x 320 -> N of V x 320 x 320, 0..1, stretched per map as the authors do."""
     import torch
 
     with torch.inference_mode():
-        maps = session(batch.contiguous(memory_format=torch.channels_last))
-        lowest = maps.amin((1, 2, 3), keepdim=True)
-        span = maps.amax((1, 2, 3), keepdim=True) - lowest
+        count, channels, *size = batch.shape
+        maps = session(batch.reshape(count, channels // 3, 3, *size))
+        lowest = maps.amin((2, 3), keepdim=True)
+        span = maps.amax((2, 3), keepdim=True) - lowest
         return list((maps - lowest) / span.clamp(min=LEAST_SPAN))
 
 
@@ -86,21 +125,56 @@ def load_cpu(weights: Mapping[str, Path], threads: int) -> Any:
 
 
 def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
-    """What `infer` does, by MNN: N x 3 x 320 x 320 -> N of 1 x 320 x 320."""
+    """What `infer` does, by MNN: N x 3V x 320 x 320 -> N of V x 320 x 320."""
     from tasks.models.nets import mnn
 
-    maps = mnn.run(session, batch)
+    maps = mnn.run(session, batch.reshape(-1, 3, *batch.shape[2:]))
     lowest = maps.min((1, 2, 3), keepdims=True)
     span = maps.max((1, 2, 3), keepdims=True) - lowest
-    return list((maps - lowest) / np.maximum(span, LEAST_SPAN))
+    stretched = (maps - lowest) / np.maximum(span, LEAST_SPAN)
+    return list(stretched.reshape(len(batch), -1, *maps.shape[2:]))
 
 
 def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[str]) -> Output:
-    """1 x 320 x 320 -> the matte at the image's size."""
-    matte = saliency.clean(output[0], image) if params.clean else output[0]
-    full = _enlarge(matte, image, params.refine)
-    coverage = round(cv2.mean(full)[0] / 255, 4)
-    return Output(data={"coverage": coverage}, images={"alpha": full})
+    """V x 320 x 320 -> the matte at the image's size."""
+    rows, columns = _part(params.box, image)
+    part = np.ascontiguousarray(image[rows, columns])
+    chances = views.joined(views.upright(output))
+    matte = saliency.clean(chances, part) if params.clean else chances
+    point = _inside(params.point, (rows, columns), image)
+    matte = subjects.keep(matte, point, params.subjects == "largest")
+    finding = subjects.judge(chances, matte, part)
+    full = np.zeros(image.shape[:2], np.uint8)
+    full[rows, columns] = _enlarge(matte, part, params.refine)
+    data = {"coverage": round(cv2.mean(full)[0] / 255, 4), "confidence": finding.confidence}
+    return Output(data=data, images={"alpha": full}, notes=finding.notes)
+
+
+def _part(box: str, image: Image) -> Part:
+    """Rows and columns of a box of `Matting`; without one, all of them."""
+    if not box:
+        return slice(0, image.shape[0]), slice(0, image.shape[1])
+    left, top, right, bottom = (float(share) for share in box.split(","))
+    return _span(top, bottom, image.shape[0]), _span(left, right, image.shape[1])
+
+
+def _span(first: float, last: float, side: int) -> slice:
+    """The pixels between two shares of a side, whichever is the smaller one."""
+    low, high = sorted((first, last))
+    start = min(int(low * side), side - 1)
+    return slice(start, min(side, max(start + max(1, int(LEAST_SIDE * side)), round(high * side))))
+
+
+def _inside(point: str, part: Part, image: Image) -> tuple[float, float] | None:
+    """A point of `Matting` as (across, down) in shares of a part of the image."""
+    if not point:
+        return None
+    shares = (float(share) for share in point.split(","))
+    across, down = (
+        (share * side - span.start) / (span.stop - span.start)
+        for share, side, span in zip(shares, image.shape[1::-1], part[::-1], strict=True)
+    )
+    return across, down
 
 
 def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
@@ -167,6 +241,7 @@ MODEL = Model(
         },
     ),
     profiles=("fast", "quality"),
+    also=ALSO,
     licence="Apache-2.0",
     intended_use="Cuts one clear subject (a person, an animal, a thing) out of a photo. It finds "
     "what stands out; it does not separate glass or smoke.",
@@ -181,6 +256,17 @@ MODEL = Model(
             "Quality": "高质量",
             "Quality: a network 39 times as large and several times slower.": "高质量：网络大 39 "
             "倍，耗时为数倍。",
+            "Effort": "力度",
+            "Good": "较好",
+            "Best": "最好",
+            "Good: the network looks twice, at the photo and at its mirror image, which takes "
+            "0.3 s more on a processor. Best: with Quality, both networks look twice.": "较好：网"
+            "络看两次（照片及其镜像），在处理器上多用 0.3 秒。"
+            "最好：选“高质量”时，两个网络各看两次。",
+            "Subjects": "主体",
+            "All": "全部",
+            "Largest": "最大的",
+            "Largest: only the largest of what was found.": "最大的：只保留找到的最大主体。",
             "Sharp edges": "锐利边缘",
             "Follow the photo's edges and hairs. Off: a softer outline.": "贴合照片中的边缘和发丝。"
             "关闭后轮廓较柔和。",

@@ -57,8 +57,8 @@ def variant(name: str) -> Model:
     """A model as a device loads it: `matting` in its first profile, `matting:quality` in another
     one.
 
-    It has the weights of its profile, and its `fallback` is the next lighter profile. Raises
-    LookupError if there is no such model or profile.
+    It has the weights of its profile and those that come with it, and its `fallback` is the next
+    lighter profile. Raises LookupError if there is no such model or profile.
     """
     base, _, profile = name.partition(":")
     model = get(base)
@@ -70,7 +70,8 @@ def variant(name: str) -> Model:
         raise LookupError(f"no profile {profile!r} of the model {base!r}; there are: {known}")
     lighter = model.profiles[: model.profiles.index(profile)]
     fallback = variant_name(base, model, lighter[-1]) if lighter else model.fallback
-    return replace(model, weights={profile: model.weights[profile]}, fallback=fallback)
+    loaded = {name: model.weights[name] for name in (profile, *model.also.get(profile, ()))}
+    return replace(model, weights=loaded, fallback=fallback)
 
 
 def variant_name(name: str, model: Model, profile: str) -> str:

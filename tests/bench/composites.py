@@ -44,9 +44,9 @@ class Composite:
 def composites() -> Iterator[Composite]:
     """Every subject over every background."""
     for kind, draw in SUBJECTS.items():
-        colours, alpha = (_shrunk(layer) for layer in draw(np.random.default_rng(7)))
+        colours, alpha = (shrunk(layer) for layer in draw(np.random.default_rng(7)))
         for photo, crop in CROPS.items():
-            yield _composite(f"{kind} on {photo}", colours, alpha, _background(photo, crop))
+            yield composed(f"{kind} on {photo}", colours, alpha, _background(photo, crop))
 
 
 def held_out(seed: int) -> Iterator[Composite]:
@@ -54,12 +54,12 @@ def held_out(seed: int) -> Iterator[Composite]:
     rng = np.random.default_rng(seed)
     for kind, draw in SUBJECTS.items():
         for photo, crop in CROPS.items():
-            colours, alpha = (_shrunk(layer) for layer in _varied(draw(rng), rng))
+            colours, alpha = (shrunk(layer) for layer in _varied(draw(rng), rng))
             back = np.ascontiguousarray(_background(photo, crop)[:, ::-1])
-            yield _composite(f"{kind} on {photo}, {seed}", colours, alpha, back)
+            yield composed(f"{kind} on {photo}, {seed}", colours, alpha, back)
 
 
-def _composite(name: str, colours: Any, alpha: Any, back: Any) -> Composite:
+def composed(name: str, colours: Any, alpha: Any, back: Any) -> Composite:
     mixed = colours * alpha[..., None] + back * (1 - alpha[..., None])
     grain = np.random.default_rng(11).normal(0, 2, mixed.shape)
     image = np.clip(mixed + grain + 0.5, 0, 255).astype(np.uint8)
@@ -93,20 +93,20 @@ def _background(photo: str, crop: tuple[int, int, int, int]) -> np.ndarray[Any, 
     return cv2.GaussianBlur(large, (0, 0), DEFOCUS_PX).astype(np.float32)
 
 
-def _shrunk(layer: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def shrunk(layer: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(cv2.resize(layer, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _blank() -> tuple[Any, Any]:
+def blank() -> tuple[Any, Any]:
     side = SIDE * OVER
     return np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
 
 
-def _px(*values: float) -> tuple[int, ...]:
+def px(*values: float) -> tuple[int, ...]:
     return tuple(round(value * OVER) for value in values)
 
 
-def _shade(colours: Any, alpha: Any) -> Drawing:
+def shade(colours: Any, alpha: Any) -> Drawing:
     """Light from the upper left, and grain: a flat area looks like no object."""
     side = colours.shape[0]
     rows, columns = np.mgrid[:side, :side].astype(np.float32) / side
@@ -116,25 +116,25 @@ def _shade(colours: Any, alpha: Any) -> Drawing:
 
 def _bust(rng: np.random.Generator, *, strands: int) -> Drawing:
     """Head, neck, shoulders; hair with single strands that leave it."""
-    colours, alpha = _blank()
+    colours, alpha = blank()
     parts: list[tuple[Callable[..., Any], tuple[int, ...], tuple[int, ...], tuple[int, int, int]]]
     parts = [
-        (cv2.ellipse, _px(320, 690), _px(230, 260), (52, 74, 120)),
-        (cv2.ellipse, _px(320, 235), _px(128, 150), (58, 36, 24)),
-        (cv2.ellipse, _px(320, 400), _px(52, 90), (196, 148, 122)),
-        (cv2.ellipse, _px(320, 275), _px(92, 125), (222, 174, 146)),
+        (cv2.ellipse, px(320, 690), px(230, 260), (52, 74, 120)),
+        (cv2.ellipse, px(320, 235), px(128, 150), (58, 36, 24)),
+        (cv2.ellipse, px(320, 400), px(52, 90), (196, 148, 122)),
+        (cv2.ellipse, px(320, 275), px(92, 125), (222, 174, 146)),
     ]
     for draw, middle, axes, colour in parts:
         for layer, value in ((colours, colour), (alpha, 1.0)):
             draw(layer, middle, axes, 0, 0, 360, value, -1, cv2.LINE_AA)
     for x in (-36, 36):
-        cv2.ellipse(colours, _px(320 + x, 260), _px(13, 8), 0, 0, 360, (245, 240, 235), -1)
-        cv2.circle(colours, _px(320 + x, 260), 6 * OVER, (40, 30, 24), -1)
-    cv2.ellipse(colours, _px(320, 345), _px(30, 9), 0, 0, 360, (172, 84, 80), -1)
-    cv2.ellipse(colours, _px(320, 300), _px(12, 18), 0, 0, 180, (190, 138, 112), 3 * OVER)
+        cv2.ellipse(colours, px(320 + x, 260), px(13, 8), 0, 0, 360, (245, 240, 235), -1)
+        cv2.circle(colours, px(320 + x, 260), 6 * OVER, (40, 30, 24), -1)
+    cv2.ellipse(colours, px(320, 345), px(30, 9), 0, 0, 360, (172, 84, 80), -1)
+    cv2.ellipse(colours, px(320, 300), px(12, 18), 0, 0, 180, (190, 138, 112), 3 * OVER)
     for _ in range(strands):
         _strand(colours, alpha, rng)
-    return _shade(colours, alpha)
+    return shade(colours, alpha)
 
 
 def _strand(colours: Any, alpha: Any, rng: np.random.Generator) -> None:
@@ -155,29 +155,29 @@ def _strand(colours: Any, alpha: Any, rng: np.random.Generator) -> None:
 
 def _ball(rng: np.random.Generator) -> Drawing:
     """A striped ball, its outline out of focus."""
-    colours, alpha = _blank()
+    colours, alpha = blank()
     colours[:] = (214, 60, 44)
     for k in range(-3, 4):
-        cv2.ellipse(colours, _px(320, 330), _px(60 * abs(k) + 8, 190), 0, 0, 360,
+        cv2.ellipse(colours, px(320, 330), px(60 * abs(k) + 8, 190), 0, 0, 360,
                     (240, 222, 90), 9 * OVER)  # fmt: skip
-    cv2.circle(alpha, _px(320, 330), 185 * OVER, 1.0, -1, cv2.LINE_AA)
-    return _shade(colours, cv2.GaussianBlur(alpha, (0, 0), 5 * OVER))
+    cv2.circle(alpha, px(320, 330), 185 * OVER, 1.0, -1, cv2.LINE_AA)
+    return shade(colours, cv2.GaussianBlur(alpha, (0, 0), 5 * OVER))
 
 
 def _bottle(rng: np.random.Generator) -> Drawing:
     """An opaque cap and label on a body that lets 35 % of the background through."""
-    colours, alpha = _blank()
+    colours, alpha = blank()
     colours[:] = (24, 104, 58)
-    cv2.rectangle(alpha, _px(225, 250), _px(415, 600), 0.65, -1)
-    cv2.ellipse(alpha, _px(320, 252), _px(95, 70), 0, 180, 360, 0.65, -1)
-    cv2.rectangle(alpha, _px(290, 110), _px(350, 200), 0.65, -1)
+    cv2.rectangle(alpha, px(225, 250), px(415, 600), 0.65, -1)
+    cv2.ellipse(alpha, px(320, 252), px(95, 70), 0, 180, 360, 0.65, -1)
+    cv2.rectangle(alpha, px(290, 110), px(350, 200), 0.65, -1)
     for layer, value in ((colours, (236, 228, 208)), (alpha, 1.0)):
-        cv2.rectangle(layer, _px(225, 340), _px(415, 500), value, -1)
+        cv2.rectangle(layer, px(225, 340), px(415, 500), value, -1)
     for layer, value in ((colours, (196, 160, 48)), (alpha, 1.0)):
-        cv2.rectangle(layer, _px(282, 62), _px(358, 112), value, -1)
-    cv2.circle(colours, _px(320, 420), 52 * OVER, (150, 40, 36), -1)
-    cv2.line(colours, _px(245, 270), _px(245, 330), (150, 220, 170), 7 * OVER)
-    return _shade(colours, cv2.GaussianBlur(alpha, (0, 0), OVER / 2))
+        cv2.rectangle(layer, px(282, 62), px(358, 112), value, -1)
+    cv2.circle(colours, px(320, 420), 52 * OVER, (150, 40, 36), -1)
+    cv2.line(colours, px(245, 270), px(245, 330), (150, 220, 170), 7 * OVER)
+    return shade(colours, cv2.GaussianBlur(alpha, (0, 0), OVER / 2))
 
 
 SUBJECTS: dict[str, Callable[[np.random.Generator], Drawing]] = {

@@ -48,7 +48,7 @@ export async function run(item) {
   setPhase(item, "pending");
   await attempt(item, signal, async () => {
     await ready;
-    item.request = request();
+    item.request = item.asked ?? request();
     learnOwner();
     const job = await accepted(item, signal);
     await Promise.all([watch(item, job, signal), keepThumb(item), keepPhoto(item)]);
@@ -62,11 +62,14 @@ export function stop(item) {
   cancel(item).catch(() => setPhase(item, item.job.state)); // it still runs
 }
 
-/** Run the same photo once more, beside what there is of it. What has no result is tried again in its place. */
-export function runBeside(item, isShown = true) {
+/**
+ * Run the same photo once more, beside what there is of it. What has no result is tried again in its place. `asked`:
+ * the request; without it, what the form says now.
+ */
+export function runBeside(item, isShown = true, asked = undefined) {
   if (item.phase !== "done") return run(item);
   const { name, photo, thumb } = item;
-  const beside = { name, photo, thumb, phase: "pending", details: {}, isBeside: true };
+  const beside = { name, photo, thumb, asked, phase: "pending", details: {}, isBeside: true };
   item.isBeside = true;
   state.items.splice(state.items.indexOf(item) + 1, 0, beside);
   if (isShown) state.current = beside;

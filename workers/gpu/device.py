@@ -173,10 +173,11 @@ class Device:
         loaded = self.loaded.get(name)
         if step.on != self.name or (loaded and not loaded.pays):
             return 1
-        pixels = shape[-2] * shape[-1]
+        views = max(1, shape[0] // 3)
+        pixels = shape[-2] * shape[-1] * views
         model = loaded.model if loaded else self._variant(name)
         images = min(model.max_batch, int(settings().batch_megapixels * 1e6 / pixels))
-        image_bytes = loaded.image_bytes.get(shape[-2:], 0) if loaded else 0
+        image_bytes = views * loaded.image_bytes.get(shape[-2:], 0) if loaded else 0
         if image_bytes and self._free_bytes is not None:
             images = min(images, int(self._free_bytes * MEMORY_SHARE / image_bytes))
         return max(images, 1)
@@ -190,7 +191,7 @@ class Device:
             batch = _batch(arrays, shape)
             began = time.perf_counter()
             outputs = loaded.infer(batch)
-            loaded.cost.add(len(arrays) * loaded.share(shape[-2:]), ms_since(began))
+            loaded.cost.add(len(arrays) * loaded.share(shape), ms_since(began))
         except Exception as error:
             if is_full(error):
                 log.debug("out of memory", reason=str(error), summary=accelerator.summary())

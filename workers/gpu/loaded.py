@@ -1,5 +1,6 @@
 """A model that has been loaded onto an accelerator."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,9 +37,9 @@ class Loaded:
         return [_own_memory(output, batch) for output in self.on.take(outputs)]
 
     def share(self, shape: Sequence[int]) -> float:
-        """Pixels of this (H, W), in images of the first bin."""
+        """Numbers of an array of this (C, H, W), in those of an RGB image of the first bin."""
         height, width = self.model.bins[0]
-        return shape[0] * shape[1] / (height * width)
+        return math.prod(shape) / (3 * height * width)
 
 
 def _own_memory(output: NDArray[Any], batch: NDArray[Any]) -> NDArray[Any]:

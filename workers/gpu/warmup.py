@@ -60,7 +60,7 @@ def _warm_bin(loaded: Loaded, bin: tuple[int, int]) -> None:
 
 def _measure(loaded: Loaded, bin: tuple[int, int]) -> float:
     """Learn what one and two images cost; ms of one."""
-    share = loaded.share(bin)
+    share = loaded.share((3, *bin))
     one_ms = _best_ms(loaded, bin, 1)
     two_ms, loaded.pays = 2 * one_ms, False
     try:

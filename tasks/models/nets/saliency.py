@@ -25,6 +25,9 @@ ENDS = (0.03, 0.95)
 SLOPE = (0.002, 0.015)
 """Rise per pixel of the map: up to the first it is flat, from the second on a ramp. Stretching a
 ramp would sharpen what is out of focus."""
+SOFT = (4.0, 7.0)
+"""Distances from the outline in pixels of the map: up to the first a value between 0 and 1 is that
+of a soft edge, from the second on it is fog."""
 SIMILAR = (0.6, 0.9)
 """Probability that a colour is the subject's: counts from the first on, fully from the second."""
 FAINT = (0.1, 0.4)
@@ -56,7 +59,7 @@ def clean(matte: Tensor, image: Image) -> Tensor:
         return np.zeros_like(matte)
     matte = _without_dents(matte)
     hazeless = _without_haze(matte, _similar_colours(matte, geometry.resize(image, *matte.shape)))
-    return _without_specks(_stretched(hazeless, _flat(matte)))
+    return _without_specks(_settled(_stretched(hazeless, _flat(matte))))
 
 
 def _without_dents(matte: Tensor) -> Tensor:
@@ -136,6 +139,14 @@ def _stretched(matte: Tensor, flat: Tensor) -> Tensor:
     low, high = ENDS
     whole = np.clip((matte - low) / (high - low), 0, 1)
     return np.asarray(matte + flat * (whole - matte), np.float32)
+
+
+def _settled(matte: Tensor) -> Tensor:
+    """0 or 1 far from the outline: what is neither an edge nor a strand is not half there."""
+    solid = (matte > DOUBTFUL).astype(np.uint8)
+    inside, outside = (cv2.distanceTransform(a, cv2.DIST_L2, 5) for a in (solid, 1 - solid))
+    far = _smooth_step(np.asarray(inside + outside, np.float32), *SOFT)
+    return np.asarray(matte + far * (solid - matte), np.float32)
 
 
 def _flat(matte: Tensor) -> Tensor:

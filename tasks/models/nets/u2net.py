@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.models.nets.views import PAIR
+
 STAGE_DEPTHS = (7, 6, 5, 4, 0, 0, 0, 4, 5, 6, 7)
 """Of six encoder and five decoder stages, in order; 0: a stage that dilates instead of pooling."""
 
@@ -72,6 +74,23 @@ class U2Net(nn.Module):
         maps = [side(scale) for side, scale in zip(self.sides, reversed(scales), strict=True)]
         fused: Tensor = self.fuse(torch.cat([_grow(m, maps[0]) for m in maps], dim=1))
         return torch.sigmoid(fused)
+
+
+class Networks(nn.Module):
+    """Networks with one kind of input: the first sees the first pair of views, and so on."""
+
+    def __init__(self, nets: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """N x V x 3 x H x W -> N x V x H x W, a map of each view."""
+        maps = []
+        for number, pair in enumerate(torch.split(views, PAIR, dim=1)):
+            net = self.nets[min(number, len(self.nets) - 1)]
+            images = pair.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+            maps.append(net(images).unflatten(0, pair.shape[:2])[:, :, 0])
+        return torch.cat(maps, dim=1)
 
 
 class PoolingBlock(nn.Module):

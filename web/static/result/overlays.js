@@ -73,3 +73,6 @@ export function countsOf(boxes, labels) {
   const counts = [...labels].map((label) => t("{count} {label}", { count: boxes.filter((box) => box.label === label).length, label: t(label) }));
   return counts.join(t(", ")) || t("Nothing found");
 }
+
+/** How sure the network was of a cut-out; empty where that is not known. */
+export const certaintyOf = (result) => (result?.data?.confidence ? t("Certainty {share}", { share: percent(result.data.confidence) }) : "");

@@ -49,6 +49,7 @@ export const TOOLS = `
     ${slider("margin")}
   </fieldset>
   <button type="button" data-tool="brush" aria-pressed="false">Brush</button>
+  <button type="button" data-tool="pick" aria-pressed="false">Choose subject</button>
   <details class="finish"><summary>Edge and shadow</summary>
     <fieldset><legend>Edge</legend>${slider("edge.softness")}${slider("edge.shift")}</fieldset>
     <fieldset><legend>Shadow</legend>${slider("shadow.strength")}${slider("shadow.softness")}${slider("shadow.distance")}</fieldset>
@@ -75,7 +76,7 @@ let pictures = 0;
 
 /**
  * Calls `onLook(look)` after each change of how cut-outs look, `onThreshold(share)` after one of the score, and
- * `onTool(name, isOn)` when the brush or the moving of the background is switched.
+ * `onTool(name, isOn)` when one of the tools that work on the picture is switched.
  */
 export class Tools {
   constructor(root, { onLook, onThreshold, onTool, say }) {
@@ -130,9 +131,9 @@ export class Tools {
     else if (name) this.use(name, button.getAttribute("aria-pressed") !== "true");
   }
 
-  /** Switch the brush or the moving of the background; only one of them is on. */
+  /** Switch the brush, the choice of the subject or the moving of the background; only one is on. */
   use(name, isOn) {
-    for (const button of this.root.querySelectorAll("[data-tool=brush], [data-tool=move]")) {
+    for (const button of this.root.querySelectorAll("[data-tool=brush], [data-tool=pick], [data-tool=move]")) {
       button.setAttribute("aria-pressed", isOn && button.dataset.tool === name);
     }
     this.onTool(isOn ? name : null);

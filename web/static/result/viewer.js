@@ -12,7 +12,8 @@ import { Detail } from "./detail.js";
 import { blobOf, boxedBlobOf, nameOf } from "./downloads.js";
 import { MARKUP, possibleActs, show, sizeOf } from "./frame.js";
 import { gestures } from "./gestures.js";
-import { countsOf, drawBoxes, drawLabels, drawNotes } from "./overlays.js";
+import { certaintyOf, countsOf, drawBoxes, drawLabels, drawNotes } from "./overlays.js";
+import { canPick, Picker } from "./picker.js";
 import { Position } from "./position.js";
 import { Latest, Renderer } from "./renderer.js";
 import { openPhoto, openResult } from "./sources.js";
@@ -47,6 +48,7 @@ export class Viewer {
     this.tools = new Tools(this.find(".tools"), { say: this.say, onLook, onThreshold, onTool });
     this.mover = new Mover(this.tools, this.position, () => this.shown.box);
     this.brush = this.newBrush();
+    this.picker = this.newPicker();
     this.listen();
   }
 
@@ -62,6 +64,14 @@ export class Viewer {
         if (!isOn && this.tool === this.brush) this.tools.use("brush", false);
         if (this.look.isCropped) this.refresh(); // the whole picture is mended
       },
+    });
+  }
+
+  newPicker() {
+    return new Picker(this.frame, {
+      itemOf: () => this.shown.item,
+      placeOf: (point) => this.brush.placeOf(point),
+      onEnd: () => this.tools.use("pick", false),
     });
   }
 
@@ -164,8 +174,9 @@ export class Viewer {
     this.frame.style.setProperty("--ratio", shape.width / shape.height);
     for (const [act, is] of Object.entries(possibleActs(this.shown))) this.find(`[data-act=${act}]`).hidden = !is;
     this.find("[data-tool=brush]").hidden = !after;
+    this.find("[data-tool=pick]").hidden = !after || !canPick(item);
     this.drawBoxes();
-    this.find(".counts").textContent = result?.kind === "boxes" ? countsOf(this.visibleBoxes(), colours.keys()) : "";
+    this.find(".counts").textContent = result?.kind === "boxes" ? countsOf(this.visibleBoxes(), colours.keys()) : certaintyOf(result);
     drawLabels(this.find(".labels"), result?.data?.labels ?? []);
     drawNotes(this.find(".notes"), [opened.misfit, ...(result?.notes ?? []).map(({ message }) => message)]);
     this.position.place();
@@ -222,11 +233,13 @@ export class Viewer {
     for (const end of ["pointerup", "pointerleave", "pointercancel", "keyup", "blur"]) button.addEventListener(end, () => hold(false));
   }
 
-  /** Take up the brush or what moves the background; null: neither. */
+  /** Take up the brush, what chooses the subject or what moves the background; null: none of them. */
   use(name) {
-    this.tool = { brush: this.brush, move: this.mover }[name] ?? null;
+    this.tool = { brush: this.brush, move: this.mover, pick: this.picker }[name] ?? null;
     this.root.dataset.using = name ?? "none";
     if (this.brush.isOn !== (name === "brush")) this.brush.toggle(name === "brush");
+    this.picker.toggle(name === "pick");
+    this.say(name === "pick" ? "Click the subject that is to stay, or move by the arrow keys and press Enter." : "");
     if (name) this.find(".stage").focus({ preventScroll: true });
   }
 

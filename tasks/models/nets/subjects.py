@@ -1,0 +1,127 @@
+"""What was found in a photo: which subjects, how surely, and what speaks against it. No torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.imaging import geometry
+from tasks.imaging.types import Image, Tensor
+
+FOUND = 0.1
+"""From this value on a pixel of the matte belongs to a subject."""
+HALF = 0.5
+SECOND = 0.2
+"""An island with this share of the largest one's opacity is a subject of its own."""
+OUTLINE_PX = 3.0
+"""So near an outline, half a value is an edge and no doubt."""
+UNSURE = 0.75
+"""Below this confidence it is said."""
+BORDER_SHARE = 0.05
+"""Share of a side of the photo from which on the subject touches it. The lower side does not count:
+most portraits end there."""
+ASIDE_PX = 4
+"""Distance from the outline at which colours are compared."""
+LEAST_CONTRAST = 6.0
+"""CIE 1976 difference of colours below which an outline is hardly seen."""
+LEAST_OUTLINE = 0.08
+"""Share of the photo's side that an outline of low contrast must have to be worth a word."""
+SIDES = {"left": (0, -1), "right": (0, 1), "top": (-1, 0), "bottom": (1, 0)}
+"""Name -> (rows, columns) of the way out."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of a matte."""
+
+    confidence: float
+    """0..1: how far the map is from undecided, away from outlines; 0 without a subject."""
+    notes: tuple[str, ...]
+    """Codes of tasks/imaging/notes.py."""
+
+
+def keep(matte: Tensor, point: tuple[float, float] | None, only_largest: bool) -> Tensor:
+    """The matte, H x W of 0..1, with one of its islands alone: that at the point (across, down, as
+    shares of the photo) or nearest to it, else the largest; without either, all of it."""
+    if point is None and not only_largest:
+        return matte
+    count, labels = cv2.connectedComponents((matte > FOUND).astype(np.uint8), connectivity=8)
+    if count < 2:
+        return matte
+    if point is None:
+        chosen = int(np.bincount(labels.ravel(), matte.ravel())[1:].argmax()) + 1
+    else:
+        chosen = _nearest(np.asarray(labels, np.int32), point)
+    return np.where(labels == chosen, matte, np.float32(0))
+
+
+def _nearest(labels: NDArray[np.int32], point: tuple[float, float]) -> int:
+    rows, columns = np.nonzero(labels)
+    across, down = (share * side for share, side in zip(point, labels.shape[::-1], strict=True))
+    nearest = int(np.hypot(rows + 0.5 - down, columns + 0.5 - across).argmin())
+    return int(labels[rows[nearest], columns[nearest]])
+
+
+def judge(chances: Tensor, matte: Tensor, image: Image) -> Finding:
+    """How sure the matte is, and what a person should know of it.
+
+    `chances`: the mean of the network's maps, H x W of 0..1; `matte`: what became of it. The image
+    may have any size.
+    """
+    solid = (matte > HALF).astype(np.uint8)
+    if not solid.any():
+        return Finding(0.0, ("no_subject",))
+    confidence = _confidence(chances, solid)
+    notes = ["unsure"] if confidence < UNSURE else []
+    if _count(matte) > 1:
+        notes.append("several_subjects")
+    if _touches(solid):
+        notes.append("touches_border")
+    small = geometry.resize(image, *matte.shape)
+    return Finding(round(confidence, 3), (*notes, *_low_contrast(solid, small)))
+
+
+def _confidence(chances: Tensor, solid: NDArray[np.uint8]) -> float:
+    """How decided the map is where anything was found, except beside outlines."""
+    distance = sum(cv2.distanceTransform(area, cv2.DIST_L2, 5) for area in (solid, 1 - solid))
+    judged = (distance > OUTLINE_PX) & ((chances > FOUND) | (solid > 0))
+    return float(np.abs(2 * chances[judged] - 1).mean()) if judged.any() else 1.0
+
+
+def _count(matte: Tensor) -> int:
+    """Subjects, without what is small beside the largest one."""
+    _, labels = cv2.connectedComponents((matte > HALF).astype(np.uint8), connectivity=8)
+    sizes = np.bincount(labels.ravel())[1:]
+    return int((sizes >= SECOND * sizes.max()).sum())
+
+
+def _touches(solid: NDArray[np.uint8]) -> bool:
+    return any(float(side.mean()) > BORDER_SHARE for side in (solid[0], solid[:, 0], solid[:, -1]))
+
+
+def _low_contrast(solid: NDArray[np.uint8], small: Image) -> Iterator[str]:
+    """Codes of the sides on which subject and ground have almost one colour."""
+    colours = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    smooth = cv2.blur(colours, (3, 3))
+    for name, (down, across) in SIDES.items():
+        edges = np.argwhere(solid & (1 - _moved(solid, -down, -across)))
+        aside = ASIDE_PX * np.array([down, across])
+        ways = np.clip([edges - aside, edges + aside], 0, np.array(solid.shape) - 1)
+        within, beyond = (tuple(way.T) for way in ways)
+        clear = (solid[within] == 1) & (solid[beyond] == 0)
+        if clear.sum() < LEAST_OUTLINE * max(solid.shape):
+            continue
+        difference = np.linalg.norm(smooth[within] - smooth[beyond], axis=-1)[clear]
+        if np.median(difference) < LEAST_CONTRAST:
+            yield f"low_contrast_{name}"
+
+
+def _moved(solid: NDArray[np.uint8], down: int, across: int) -> NDArray[np.uint8]:
+    """The same, moved by pixels; what comes in from outside is subject, as no outline is there."""
+    matrix = np.array([[1.0, 0, across], [0, 1, down]])
+    return np.asarray(
+        cv2.warpAffine(solid, matrix, solid.shape[::-1], flags=cv2.INTER_NEAREST, borderValue=1),
+        np.uint8,
+    )

@@ -1,0 +1,204 @@
+"""Several looks at a photo, which subject stays, and what is said of a matte; without weights."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tasks.imaging.notes import SENTENCES
+from tasks.imaging.types import Image, Tensor
+from tasks.models import matting
+from tasks.models.matting import Matting
+from tasks.models.nets import subjects, views
+from tasks.models.nets.u2net import Networks
+
+SIDE = 64
+
+
+def islands(*boxes: tuple[int, int, int, int]) -> Tensor:
+    """SIDE x SIDE: 1 in each (top, left, bottom, right), else 0."""
+    matte = np.zeros((SIDE, SIDE), np.float32)
+    for top, left, bottom, right in boxes:
+        matte[top:bottom, left:right] = 1
+    return matte
+
+
+LARGE, SMALL = (10, 6, 50, 30), (20, 44, 40, 58)
+TWO = islands(LARGE, SMALL)
+
+
+def photo_of(matte: Tensor, subject: int = 220, ground: int = 40) -> Image:
+    grey = np.where(matte > 0.5, subject, ground).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_maps_of_all_views_lie_on_the_photo(count: int) -> None:
+    stack = views.of(np.stack([TWO] * 3), count)
+
+    maps = views.upright(stack[::3])
+
+    assert stack.shape == (3 * count, SIDE, SIDE)
+    assert len(maps) == count and all((each == TWO).all() for each in maps)
+    assert count == 1 or (stack[3] == TWO[:, ::-1]).all()
+
+
+def test_a_map_that_stands_alone_counts_less_than_in_the_mean() -> None:
+    lost = islands(SMALL)
+
+    joined = views.joined(np.stack([TWO, TWO, TWO, lost]))
+
+    assert (joined[20:40, 44:58] > 0.999).all()
+    assert (joined[10:50, 6:30] > 0.95).all() and not joined[:, 60:].any()
+    assert not views.joined(np.zeros((2, SIDE, SIDE), np.float32)).any()
+
+
+@pytest.mark.parametrize(
+    ("profile", "effort", "count"),
+    [("fast", "fast", 1), ("fast", "good", 2), ("fast", "best", 2), ("quality", "best", 4)],
+)
+def test_a_higher_effort_is_a_further_look(profile: str, effort: str, count: int) -> None:
+    params = Matting.model_validate({"profile": profile, "effort": effort})
+
+    assert matting.preprocess(photo_of(TWO), params).shape == (3 * count, 320, 320)
+
+
+def test_each_network_sees_a_pair_of_views_of_its_own() -> None:
+    class Marked(torch.nn.Module):
+        def __init__(self, mark: float) -> None:
+            super().__init__()
+            self.mark = mark
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images[:, :1] * self.mark
+
+    views_of_two = torch.arange(8.0).reshape(2, 4, 1, 1, 1).expand(2, 4, 3, 2, 2)
+
+    maps = Networks([Marked(1), Marked(10)])(views_of_two)
+
+    assert maps[:, :, 0, 0].tolist() == [[0, 1, 20, 30], [4, 5, 60, 70]]
+
+
+@pytest.mark.parametrize("engine", ["torch", "mnn"])
+def test_a_network_is_asked_for_each_view(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = np.random.default_rng(3).random((2, 6, 8, 8)).astype(np.float32)
+    monkeypatch.setattr("tasks.models.nets.mnn.run", lambda session, batch: batch[:, :1])
+
+    if engine == "torch":
+        answers = matting.infer(lambda views: views[:, :, 0], torch.from_numpy(batch))
+        first, second = (answer.numpy() for answer in answers)
+    else:
+        first, second = matting.infer_cpu(None, batch)
+
+    assert first.shape == second.shape == (2, 8, 8)
+    for view, channel in ((0, 0), (1, 3)):
+        plane = batch[1, channel]
+        assert second[view] == pytest.approx((plane - plane.min()) / np.ptp(plane), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("point", "only_largest", "expected"),
+    [
+        (None, False, TWO),
+        (None, True, islands(LARGE)),
+        ((0.8, 0.5), False, islands(SMALL)),
+        ((0.99, 0.99), False, islands(SMALL)),
+        ((0.3, 0.4), True, islands(LARGE)),
+    ],
+)
+def test_the_subject_at_the_point_or_the_largest_stays(
+    point: tuple[float, float] | None, only_largest: bool, expected: Tensor
+) -> None:
+    assert (subjects.keep(TWO, point, only_largest) == expected).all()
+
+
+def test_of_an_empty_matte_nothing_stays() -> None:
+    empty = np.zeros((SIDE, SIDE), np.float32)
+
+    assert not subjects.keep(empty, (0.5, 0.5), only_largest=False).any()
+
+
+@pytest.mark.parametrize(
+    ("matte", "notes"),
+    [
+        (islands(LARGE), ()),
+        (np.zeros((SIDE, SIDE), np.float32), ("no_subject",)),
+        (TWO, ("several_subjects",)),
+        (islands((0, 10, 40, 50)), ("touches_border",)),
+        (islands((20, 10, SIDE, 50)), ()),
+    ],
+)
+def test_what_a_person_should_know_is_said(matte: Tensor, notes: tuple[str, ...]) -> None:
+    finding = subjects.judge(matte, matte, photo_of(matte))
+
+    assert finding.notes == notes
+    assert finding.confidence == (0 if "no_subject" in notes else 1)
+    assert set(notes) <= set(SENTENCES)
+
+
+def test_an_undecided_map_is_said() -> None:
+    chances = islands(LARGE) * 0.7
+
+    finding = subjects.judge(chances, islands(LARGE), photo_of(islands(LARGE)))
+
+    assert finding.notes == ("unsure",)
+    assert finding.confidence == pytest.approx(0.4, abs=0.01)
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_a_side_without_contrast_is_named(side: str) -> None:
+    matte = islands((16, 16, 48, 48))
+    photo = photo_of(matte)
+    rows, columns = {
+        "left": (slice(None), slice(0, 16)),
+        "right": (slice(None), slice(48, None)),
+        "top": (slice(0, 16), slice(None)),
+        "bottom": (slice(48, None), slice(None)),
+    }[side]
+    photo[rows, columns] = 218
+
+    assert subjects.judge(matte, matte, photo).notes == (f"low_contrast_{side}",)
+    assert f"low_contrast_{side}" in SENTENCES
+
+
+def answer(chances: Tensor, photo: Image, **params: Any) -> Any:
+    return matting.postprocess(chances[None], photo, Matting(refine=False, **params), ())
+
+
+def test_a_box_is_where_the_subject_is_looked_for() -> None:
+    photo = photo_of(TWO)
+    photo[20:40, 44:58] = (250, 10, 10)
+
+    array = matting.preprocess(photo, Matting(box="0.6,0.2,1,0.8"))
+    found = answer(np.ones((SIDE, SIDE), np.float32), photo, box="0.6,0.2,1,0.8")
+
+    assert array.shape == (3, 320, 320)
+    assert array[0, 160, 160] > 2, "the red thing is in the middle of what the network sees"
+    alpha = found.images["alpha"]
+    assert (alpha[12:51, 38:] == 255).all()
+    assert not alpha[:, :38].any() and not alpha[:12].any() and not alpha[51:].any()
+    assert found.data["coverage"] == pytest.approx(39 * 26 / SIDE**2, abs=0.001)
+
+
+def test_a_point_is_one_of_the_photo_also_inside_a_box() -> None:
+    halves = np.zeros((SIDE, SIDE), np.float32)
+    halves[8:56, 6:26] = halves[8:56, 38:58] = 1
+
+    alpha = answer(halves, photo_of(halves), box="0.5,0,1,1", point="0.9,0.5").images["alpha"]
+
+    assert alpha[32, 56] == 255 and not alpha[:, :48].any()
+
+
+@pytest.mark.parametrize("box", ["1,1,1,1", "0,0,0,0", "0.9,0.9,0.1,0.1", "0.5,0.5,0.5,0.5"])
+def test_a_box_turned_round_or_without_a_size_is_taken_as_it_can_be(box: str) -> None:
+    found = answer(np.ones((SIDE, SIDE), np.float32), photo_of(TWO), box=box)
+
+    assert found.images["alpha"].any()
+
+
+@pytest.mark.parametrize("text", ["1.2,0.5", "0.5", "a,b", "0.1,0.2,0.3", "-0.1,0.5"])
+def test_a_point_outside_the_photo_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="point"):
+        Matting(point=text)
