@@ -80,7 +80,7 @@ def test_a_cutout_too_large_for_its_type_is_a_png_unless_the_client_excludes_tha
     none = client.post(url, content=photo, headers={"Accept": "image/webp, image/png;q=0"})
 
     assert (png.status_code, png.headers["content-type"]) == (200, "image/png")
-    assert png.headers["x-pixelmill-notes"] == "written_as_png"
+    assert png.headers["x-pixelmill-notes"] == "no_subject, written_as_png"
     assert Image.open(io.BytesIO(png.content)).size == (4500, 2850)
     assert (none.status_code, none.json()["error"]["code"]) == (406, "not_acceptable")
     assert "`max_side=3500`" in none.json()["error"]["hint"]

@@ -261,3 +261,23 @@ def test_the_tools_fit_on_a_telephone(page: Page, scheme: Any):
             .map((node) => node.outerHTML.slice(0, 90))"""
     )
     assert out == []
+
+
+def test_of_two_subjects_a_click_keeps_one_and_the_first_result_stays(page: Page):
+    one = np.asarray(bottle().convert("RGB"))
+    pick(page, as_file(Image.fromarray(np.hstack([one, one])), "JPEG", quality=92))
+    drawn(page)
+    kept(page, 0.25, 0.7)
+    kept(page, 0.75, 0.7)
+    expect(page.get_by_text("There are several subjects.")).to_be_visible()
+    expect(page.get_by_text("Certainty")).to_be_visible()
+
+    page.get_by_role("button", name="Choose subject").click()
+    box = page.locator(".frame").bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.7 * box["height"])
+
+    removed(page, 0.75, 0.7)
+    kept(page, 0.25, 0.7)
+    expect(page.get_by_role("list", name="Photos").get_by_role("listitem")).to_have_count(2)
+    expect(page.get_by_text("There are several subjects.")).to_be_hidden()
