@@ -46,6 +46,12 @@ class WorkerInfo(TypedDict):
     """Of pixelmill, celery and python."""
     metrics: NotRequired[str]
     """The address of its Prometheus page; empty if it has none."""
+    clock_ms: NotRequired[int]
+    """How far its host's clock is ahead of that of the state Redis; missing at first."""
+    scratch_server: NotRequired[str]
+    """host:port of its scratch Redis; empty if it has none."""
+    model_versions: NotRequired[Mapping[str, str]]
+    """Of a gpu worker: model -> the version (weights and code) of it that it serves."""
     late: NotRequired[Sequence[str]]
     """Its loops that have not turned for too long, in words."""
     draining: NotRequired[bool]

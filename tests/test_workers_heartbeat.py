@@ -105,3 +105,16 @@ def test_a_redis_that_is_away_is_no_end_of_it(
 
 def test_processes_of_one_host_say_one_boot_id() -> None:
     assert boot_id() == boot_id() != ""
+
+
+def test_it_says_how_far_its_clock_is_from_that_of_redis(
+    beating: Heartbeat, link: SyncRedis
+) -> None:
+    beating.start()
+
+    def clocks() -> list[int]:
+        workers = link.do(catalogue.read()).workers
+        return [worker["clock_ms"] for worker in workers if "clock_ms" in worker]
+
+    assert eventually(lambda: bool(clocks()))
+    assert abs(clocks()[0]) < 1000  # they are on one machine

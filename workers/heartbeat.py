@@ -3,6 +3,7 @@
 import os
 import platform
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Literal
@@ -15,6 +16,7 @@ from storage.errors import StorageDown
 from storage.scratch import boot_id
 from tasks.clients import host_id, state
 from tasks.loops import LOOPS, Periodic
+from tasks.settings import server_of, settings
 
 EVERY_S = 5.0
 ALLOWED_S = 120.0
@@ -37,6 +39,7 @@ class Heartbeat:
         self.metrics = ""
         """Address of the worker's metrics; empty if it serves none."""
         self._is_draining = False
+        self._clock_ms: int | None = None
         self._loop = Periodic("announce", self._announce, every_s=EVERY_S, max_age_s=ALLOWED_S)
 
     def start(self) -> None:
@@ -61,10 +64,17 @@ class Heartbeat:
         if self._is_draining:
             worker["queues"], worker["draining"] = [], True
             worker.pop("host_id", None)  # no other worker has to share a folder with it any more
+        if self._clock_ms is not None:
+            worker["clock_ms"] = self._clock_ms
+        call = catalogue.announce(self.node, worker, self.models())
+        before_s = time.time()
         try:
-            state().do(catalogue.announce(self.node, worker, self.models()))
+            redis_ms = state().do(call)
         except StorageDown as error:
             log.warning("not announced", reason=str(error))
+            return
+        # Redis' time was read somewhere between the two.
+        self._clock_ms = round((before_s + time.time()) / 2 * 1000 - redis_ms)
 
 
 def worker_info(kind: Literal["cpu", "gpu"], queues: Sequence[str], device: str) -> WorkerInfo:
@@ -77,6 +87,7 @@ def worker_info(kind: Literal["cpu", "gpu"], queues: Sequence[str], device: str)
         "boot": boot_id(),
         "host_id": host_id(),
         "pid": os.getpid(),
+        "scratch_server": server_of(settings().scratch_url),
         "versions": {
             "pixelmill": version("pixelmill"),
             "celery": version("celery"),

@@ -23,6 +23,9 @@ log = structlog.get_logger()
 
 Collect = Callable[[], Iterable[Metric]]
 
+ANY_ADDRESS = ("", "0.0.0.0", "::", "[::]")
+"""Hosts at which a server takes connections for whatever address this machine has."""
+
 _threads: list[threading.Thread] = []
 """Keeps the server's thread object alive."""
 
@@ -72,8 +75,8 @@ def host() -> list[Metric]:
 def serve(address: str, stages: Sequence[str], more: Collect = list) -> str:
     """Serve the metrics at `host:port`, port 0 being any free one.
 
-    Answers where others reach it, with the port that was taken; empty if `address` is, or if it is
-    in use.
+    Answers the address at which other hosts find them, with the port that was taken; empty if
+    `address` is, or if it is in use.
     """
     if not address:
         return ""
@@ -85,19 +88,26 @@ def serve(address: str, stages: Sequence[str], more: Collect = list) -> str:
         log.warning("metrics not served", address=address, reason=str(error))
         return ""
     _threads.append(thread)
-    served = f"{_reached(host)}:{server.server_port}"
+    served = f"{announced_host(host)}:{server.server_port}"
     log.info("metrics served", address=served)
     return served
 
 
-def _reached(host: str) -> str:
-    """The address of this machine towards Redis, for a server that listens on all of them."""
-    if host not in ("", "0.0.0.0"):
-        return host
+def announced_host(host: str) -> str:
+    """The name or address by which other hosts reach a server that listens on `host`."""
+    if settings().advertise_host:
+        return settings().advertise_host
+    return _own_address() if host in ANY_ADDRESS else host
+
+
+def _own_address() -> str:
+    """The address from which this host reaches the state Redis; its name if there is no way."""
     redis = urlsplit(settings().state_url)
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((redis.hostname or "", redis.port or 6379))  # sends nothing
-            return str(probe.getsockname()[0])
+        target = socket.getaddrinfo(redis.hostname, redis.port or 6379, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(target[0], socket.SOCK_DGRAM) as probe:
+            probe.connect(target[4])  # sends nothing
+            address = str(probe.getsockname()[0])
     except OSError:
         return socket.gethostname()
+    return f"[{address}]" if ":" in address else address

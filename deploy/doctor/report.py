@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from deploy import settings_error
-from deploy.doctor import host, servers, web, workers
+from deploy.doctor import host, hosts, servers, web, workers
 from deploy.doctor.finding import Check, Finding, Level
 from tasks.settings import Settings, settings
 
@@ -31,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     host.disk,
     host.shared_memory,
     workers.workers,
+    hosts.hosts,
     web.pages,
 )
 

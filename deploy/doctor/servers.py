@@ -18,7 +18,7 @@ from storage.errors import OldLayout, StorageDown
 from storage.redis.calls import SyncRedis
 from storage.s3.folder import FolderObjects
 from storage.s3.objects import Objects, S3Objects
-from tasks.settings import Settings
+from tasks.settings import Settings, server_of
 from web.jobs.room import STATE_SHARE
 
 ROUND_TRIPS = 20
@@ -110,9 +110,7 @@ def _round_trip(client: "redis.Redis", what: str, url: str) -> Finding:
         client.time()  # PING is refused while the last write to its disk has failed
         times_ms.append((time.perf_counter() - began) * 1000)
     ms = statistics.median(times_ms[1:])  # the first one connects
-    address = urlsplit(url)  # the whole URL contains the password
-    where = f"{address.hostname or address.path}:{address.port or 6379}"
-    value = f"{ms:.2f} ms per round trip ({where})"
+    value = f"{ms:.2f} ms per round trip ({server_of(url)})"
     if ms > SLOW_MS:
         hint = "Each job makes many round trips: run Redis closer to web and workers."
         return Finding("warn", what, value, hint)

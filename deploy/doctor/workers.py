@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
-from importlib.metadata import version
 
 from deploy.doctor.finding import ANSWER_S, Finding
 from deploy.supervision.probes import impatient_redis
@@ -29,7 +28,6 @@ def workers(settings: Settings) -> Iterable[Finding]:
     missing = [kind for kind in ("cpu", "gpu") if not kinds[kind]]
     hint = f"Start one: `pixelmill worker {missing[0]}`." if missing else ""
     yield Finding("warn" if missing else "ok", "workers", value or "none", hint)
-    yield from _other_versions(known.workers)
     yield from sandboxes(known.workers)
     yield from _hanging(known.workers)
     for name, card in known.models.items():
@@ -46,14 +44,6 @@ def sandboxes(workers: Iterable[WorkerInfo]) -> Iterable[Finding]:
         else:
             hint = "Allow seccomp in the container. The limits of memory, time and files hold."
             yield Finding("warn", "sandbox", value, hint)
-
-
-def _other_versions(workers: Iterable[WorkerInfo]) -> Iterable[Finding]:
-    own = version("pixelmill")
-    versions = {str(worker.get("versions", {}).get("pixelmill", own)) for worker in workers}
-    if others := sorted(versions - {own}):
-        value = f"pixelmill {', '.join(others)} on other hosts, {own} on this one"
-        yield Finding("warn", "worker versions", value, "Install one version on all hosts.")
 
 
 def _hanging(workers: Iterable[WorkerInfo]) -> Iterable[Finding]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from storage.catalogue import ModelCard, WorkerInfo
+from storage.jobs.spec import model_version
 from tasks.errors import JobError, Unavailable
 from tasks.models import engines, registry
 from tasks.queues import gpu_queue
@@ -97,7 +98,8 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         return {**batcher.counts, **device.fallback_chain.counts}
 
     def worker() -> WorkerInfo:
-        return {**worker_info("gpu", queues, device.name), "counts": counts()}
+        about = worker_info("gpu", queues, device.name)
+        return {**about, "counts": counts(), "model_versions": _versions(cards())}
 
     def cards() -> Mapping[str, ModelCard]:
         return {
@@ -121,6 +123,11 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         checks=[partial(liveness.check, batcher, hang_s)],
         more_metrics=numbers.collect,
     )
+
+
+def _versions(cards: Mapping[str, ModelCard]) -> dict[str, str]:
+    """Model -> the version of it that this worker serves."""
+    return {name: model_version(card["weights"], card["code"]) for name, card in cards.items()}
 
 
 def _names(models: str) -> list[str]:
