@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
-  lock chaos load soak fuzz screenshots dashboards clean
+  lock chaos hosts rolling load soak fuzz screenshots dashboards clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -107,6 +107,13 @@ bench-%: .venv/.installed-bench ## a bench: chain, lists, hit, imaging, device, 
 
 chaos: .venv/.installed-test ## break everything under load; a table, var/bench/chaos.json (ARGS="--only redis")
 	$(BIN)/python tests/chaos/run.py $(ARGS)
+
+hosts: .venv/.installed-test ## ten hosts (network namespaces; needs root): each kind is killed; var/bench/hosts.json (ARGS=--scale: more gpu hosts)
+	$(BIN)/python tests/hosts/run.py $(ARGS)
+
+REV ?= HEAD
+rolling: .venv/.installed-test ## replace all processes of commit REV by this one's, 200 jobs in flight; var/bench/rolling.json
+	$(BIN)/python tests/hosts/run.py --rolling $(REV) $(ARGS)
 
 load: .venv/.installed-test ## saturation and twice as much on a no-op model; var/bench/load.json (ARGS=--soak: 5 minutes)
 	$(BIN)/python tests/bench/overload.py $(ARGS)

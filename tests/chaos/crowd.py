@@ -67,6 +67,8 @@ class Crowd:
     """Whether every tenth picture brings a process down."""
     forgets: bool = False
     """Whether jobs may be forgotten: who hears 404 hands the picture in again."""
+    verify: bool = True
+    """Whether the certificate of the servers must be one that this machine knows."""
     jobs: list[Job] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     slowest_door_s: float = 0.0
@@ -75,7 +77,7 @@ class Crowd:
         """Hand in and wait; after `until` is set no new picture is begun, all are waited for."""
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
         timeout = httpx.Timeout(60, read=20)  # events come or are pinged every 15 s
-        async with httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False) as http:
+        async with self._opened(timeout, limits=limits) as http:
             self.http = http
             await asyncio.gather(*(self._client(client, until) for client in range(self.count)))
 
@@ -87,9 +89,12 @@ class Crowd:
             async with gate:
                 job.wrong = job.wrong or await self._wrong(job)
 
-        async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
+        async with self._opened(httpx.Timeout(30)) as http:
             self.http = http
             await asyncio.gather(*(one(job) for job in self.jobs))
+
+    def _opened(self, timeout: httpx.Timeout, **options: Any) -> httpx.AsyncClient:
+        return httpx.AsyncClient(timeout=timeout, trust_env=False, verify=self.verify, **options)
 
     async def _client(self, client: int, until: asyncio.Event) -> None:
         pair, owner = divmod(client, 2)
