@@ -53,7 +53,7 @@ def main(origin: str | None = None) -> None:
         _print_admin(state, password)
     else:
         print("account admin: keeps its password; `pixelmill keys add admin` makes an API key")
-    page = origin or settings().public_url
+    page = origin or settings().public_origin
     if page:
         store.allow_origin(page.rstrip("/"))
         print(f"browsers on {page} may read from and write to the bucket")

@@ -129,7 +129,10 @@ def _haproxy(proxy: Proxy, settings: Settings) -> dict[str, str]:
     answer = f"content-type application/json hdr Retry-After 2 string '{_body(DOWN)}'"
     errors = [f"http-error status {status} {answer}" for status in (502, 503, 504)]
     health = ["option httpchk", "http-check send meth GET uri /healthz"]
+    listen = {"LISTEN": proxy.listen, "HTTP_LISTEN": proxy.http_listen}
+    bind = {name: at if ":" in at else f":{at}" for name, at in listen.items()}
     return {
+        **bind,
         "PEM": proxy.certificate,
         "ORIGIN": f"{public.scheme}://{public.netloc}",
         "WEB_SERVERS": "\n".join(f"server {name}" for name in names),

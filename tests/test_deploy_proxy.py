@@ -1,75 +1,295 @@
-"""What `pixelmill proxy` prints, as the real nginx and haproxy understand it."""
+"""What `pixelmill proxy` prints, as the real nginx and haproxy act on it.
 
-import shutil
+Behind them are servers that say what they were asked: what counts is where requests go, and how.
+"""
+
+import json
+import socket
+import ssl
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
+from balancers import certify, require, running, settings_of, write
+from stack import free_port
 
 from deploy.proxy import Kind, Proxy, render
 from tasks.errors import BadInput
-from tasks.settings import read
 
+SIGNED = "/mill/pixelmill/in/a/photo?X-Amz-Signature=0"
 CHECKS = {"nginx": ["nginx", "-t", "-e", "stderr", "-c"], "haproxy": ["haproxy", "-c", "-f"]}
-PUBLIC_URLS = ("https://mill.test", "https://mill.test:8443/mill")
-needs_nginx = pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed")
+S3_URL = "http://127.0.0.1:9000"
+MOST = 25 * 2**20
+
+
+class Told(ThreadingHTTPServer):
+    """A server that answers with its name and the request as it came."""
+
+    def __init__(self, name: str, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Teller)
+        self.name, self.received = name, 0
+        """Bytes of bodies so far."""
+        self._connections: list[socket.socket] = []
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self.thread.start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_port}"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.append(request)
+        super().process_request(request, client_address)
+
+    def end(self) -> None:
+        """As if its process were killed: what is connected is closed as well."""
+        self.shutdown()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+        self.thread.join()
+
+
+class _Teller(BaseHTTPRequestHandler):
+    server: Told
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        left = int(self.headers.get("content-length", 0))
+        while left and (piece := self.rfile.read1(min(left, 65536))):  # type: ignore[attr-defined]
+            self.server.received += len(piece)
+            left -= len(piece)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        told = {"name": self.server.name, "path": self.path, "headers": headers}
+        body = json.dumps(told | {"method": self.command}).encode()
+        self.send_response(503 if "down" in self.path else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_OPTIONS = answer
+
+    def log_message(self, *args: Any) -> None:
+        """Log nothing."""
+
+
+@dataclass
+class Balanced:
+    """Two web processes and an S3 behind a load balancer."""
+
+    kind: Kind
+    url: str
+    port: int
+    web: list[Told]
+    s3: Told
+    client: httpx.Client
+
+    def ask(self, path: str, method: str = "GET", **options: Any) -> dict[str, Any]:
+        answer = self.client.request(method, f"{self.url}{path}", **options)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a certificate for mill.test."""
     folder = tmp_path_factory.mktemp("proxy")
     (folder / "run").mkdir()
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", "/CN=mill.test", "-addext", "subjectAltName=DNS:mill.test"]
-    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run(
-        ["openssl", "req", "-x509", *key, *names, *files], check=True, capture_output=True
-    )
-    both = (folder / "cert.pem").read_bytes() + (folder / "key.pem").read_bytes()
-    (folder / "both.pem").write_bytes(both)
+    certify(folder, "DNS:mill.test", "IP:127.0.0.1")
     return folder
 
 
-def proxy_of(folder: Path, kind: Kind, **given: object) -> Proxy:
-    certificate = folder / ("cert.pem" if kind == "nginx" else "both.pem")
-    values = {"web": ("127.0.0.1:1", "127.0.0.1:2"), "certificate": str(certificate),
-              "key": str(folder / "key.pem"), "listen": "127.0.0.1:1",
-              "http_listen": "127.0.0.1:2", "run_dir": str(folder / "run")}  # fmt: skip
-    return Proxy(**(values | given))  # type: ignore[arg-type]  # as above
+@pytest.fixture(scope="module", params=["nginx", "haproxy"])
+def balanced(request: pytest.FixtureRequest, folder: Path) -> Iterator[Balanced]:
+    """An installation below /mill."""
+    kind: Kind = request.param
+    require(kind)
+    port = free_port()
+    url = f"https://127.0.0.1:{port}"
+    with ExitStack() as ends:
+        web, s3 = [Told("a"), Told("b")], Told("s3")
+        settings = settings_of(f"{url}/mill", f"http://{s3.address}")
+        ends.enter_context(running(kind, folder, settings, [told.address for told in web], port))
+        verify = ssl.create_default_context(cafile=str(folder / "cert.pem"))
+        client = ends.enter_context(httpx.Client(verify=verify, timeout=20))
+        made = Balanced(kind, url, port, web, s3, client)
+        _until(lambda: _names(made) == {"a", "b"})  # haproxy has asked both for their health
+        yield made
+        for told in (*made.web, s3):
+            told.end()
+
+
+def _names(balanced: Balanced) -> set[str]:
+    paths = ("/mill/api/v1/models" for _ in range(16))
+    answers = [balanced.client.get(f"{balanced.url}{path}") for path in paths]
+    return {answer.json()["name"] for answer in answers if answer.status_code == 200}
+
+
+def _connected(port: int, *protocols: str) -> ssl.SSLSocket:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20))
+
+
+def _until(is_so: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("kind", ["nginx", "haproxy"])
 def test_the_load_balancer_takes_its_configuration(folder: Path, kind: Kind) -> None:
-    if not shutil.which(kind):
-        pytest.skip(f"{kind} is not installed")
-    proxy = proxy_of(folder, kind, behind=("10.0.0.0/8", "192.0.2.1"))
+    require(kind)
+    certificate = str(folder / ("cert.pem" if kind == "nginx" else "both.pem"))
+    proxy = Proxy(["127.0.0.1:1", "127.0.0.1:2"], certificate, str(folder / "key.pem"),
+                  behind=["10.0.0.0/8", "192.0.2.1"], run_dir=str(folder / "run"))  # fmt: skip
 
-    for url in PUBLIC_URLS:
-        (folder / kind).write_text(render(kind, proxy, read(None, public_url=url)))
-        done = subprocess.run([*CHECKS[kind], str(folder / kind)], capture_output=True, text=True)
+    for url in ("https://mill.test", "https://mill.test:8443/mill"):
+        write(kind, folder, settings_of(url, "https://127.0.0.1"), proxy)
+        command = [*CHECKS[kind], str(folder / f"{kind}.conf")]
+        done = subprocess.run(command, capture_output=True, text=True)
 
         assert done.returncode == 0, done.stderr
-        assert "warn" not in done.stderr.lower()
+        assert "[warn" not in done.stderr.lower()
+
+
+def test_only_the_path_of_gradio_is_sticky(balanced: Balanced) -> None:
+    pages = {balanced.ask("/mill/ui/")["name"] for _ in range(8)}
+
+    assert len(pages) == 1
+    assert _names(balanced) == {"a", "b"}
+    [cookie] = [cookie for cookie in balanced.client.cookies.jar if "route" in cookie.name]
+    assert cookie.secure and cookie.path == ("/mill/ui/" if balanced.kind == "nginx" else "/")
+
+
+def test_what_clients_say_of_their_way_here_is_replaced(balanced: Balanced) -> None:
+    forged = {"X-Forwarded-For": "198.51.100.7", "X-Forwarded-Host": "evil.test",
+              "X-Forwarded-Proto": "http", "Forwarded": "for=198.51.100.7"}  # fmt: skip
+
+    headers = balanced.ask("/mill/api/v1/models", headers=forged)["headers"]
+
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-proto"] == "https"
+    assert headers["x-forwarded-host"] == headers["host"] == f"127.0.0.1:{balanced.port}"
+    assert "forwarded" not in headers
+
+
+def test_signed_requests_go_straight_to_s3_as_they_were_signed(balanced: Balanced) -> None:
+    told = balanced.ask(SIGNED, headers={"Cookie": "a=b", "Origin": balanced.url})
+
+    assert (told["name"], told["path"]) == ("s3", SIGNED.removeprefix("/mill"))
+    assert told["headers"]["host"] == f"127.0.0.1:{balanced.port}"
+    assert "cookie" not in told["headers"]
+
+
+def test_a_picture_comes_with_the_headers_that_a_web_process_gives_it(balanced: Balanced) -> None:
+    headers = balanced.client.get(f"{balanced.url}{SIGNED}").headers
+
+    assert headers["content-security-policy"].endswith("sandbox")
+    assert headers["cache-control"] == "private, max-age=300"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "origin"),
+    [
+        ("HEAD", SIGNED, ""),
+        ("OPTIONS", SIGNED, "https://shop.test"),
+        ("GET", SIGNED, "https://shop.test"),
+        ("GET", SIGNED.partition("?")[0], ""),
+    ],
+)
+def test_other_requests_for_objects_are_answered_by_a_web_process(
+    balanced: Balanced, method: str, path: str, origin: str
+) -> None:
+    before = balanced.s3.received
+    answer = balanced.client.request(
+        method, f"{balanced.url}{path}", headers={"Origin": origin} if origin else {}
+    )
+
+    assert answer.status_code == 200
+    assert method == "HEAD" or answer.json()["name"] in ("a", "b")
+    assert balanced.s3.received == before
+
+
+def test_a_photo_reaches_s3_while_it_is_still_being_sent(balanced: Balanced) -> None:
+    half = b"x" * 500_000
+    before = balanced.s3.received
+    with _connected(balanced.port) as sent:
+        sent.sendall(f"PUT {SIGNED} HTTP/1.1\r\nHost: 127.0.0.1:{balanced.port}\r\n".encode())
+        sent.sendall(f"Content-Length: {2 * len(half)}\r\n\r\n".encode() + half)
+        _until(lambda: balanced.s3.received - before > len(half) // 2)
+        sent.sendall(half)
+
+        assert sent.recv(64).startswith(b"HTTP/1.1 200")
+
+
+def test_a_photo_above_the_limit_is_refused_in_our_words(balanced: Balanced) -> None:
+    with _connected(balanced.port) as sent:
+        sent.sendall(f"PUT {SIGNED} HTTP/1.1\r\nHost: 127.0.0.1:{balanced.port}\r\n".encode())
+        sent.sendall(f"Content-Length: {MOST + 1}\r\n\r\n".encode())
+        answer = sent.recv(4096)
+        while b"}}" not in answer:
+            answer += sent.recv(4096)
+
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b'"code":"too_large"' in answer
+
+
+def test_browsers_get_http_2(balanced: Balanced) -> None:
+    with _connected(balanced.port, "h2", "http/1.1") as sent:
+        assert sent.selected_alpn_protocol() == "h2"
+
+
+def test_replicas_that_all_answer_503_stay_and_say_why_themselves(balanced: Balanced) -> None:
+    answers = [balanced.client.get(f"{balanced.url}/mill/api/v1/down") for _ in range(16)]
+
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["name"] for answer in answers} == {"a", "b"}
+    assert _names(balanced) == {"a", "b"}
+
+
+def test_while_a_replica_is_gone_the_other_one_answers_everything(balanced: Balanced) -> None:
+    gone = balanced.web[0]
+    port = gone.server_port
+    gone.end()
+    posts = [balanced.ask("/mill/api/v1/jobs", "POST", content=b"photo") for _ in range(8)]
+    balanced.web[1].end()
+    answer = balanced.client.get(f"{balanced.url}/mill/api/v1/models")
+    balanced.web = [Told("a", port), Told("b", balanced.web[1].server_port)]
+
+    assert {post["name"] for post in posts} == {"b"}
+    assert answer.status_code == 503
+    assert (answer.json()["error"]["code"], answer.headers["retry-after"]) == ("unavailable", "2")
+    _until(lambda: _names(balanced) == {"a", "b"})
 
 
 def test_a_bucket_that_is_a_folder_is_refused(folder: Path) -> None:
-    settings = read(None, public_url=PUBLIC_URLS[0], s3_url="file:///photos")
-
     with pytest.raises(BadInput, match="serves one host alone"):
-        render("nginx", proxy_of(folder, "nginx"), settings)
+        render("nginx", Proxy([], "", ""), settings_of("https://mill.test", "file:///photos"))
 
 
 def test_an_address_without_tls_is_refused(folder: Path) -> None:
     with pytest.raises(BadInput, match="expected https"):
-        render("nginx", proxy_of(folder, "nginx"), read(None, public_url="http://mill.test"))
+        render("nginx", Proxy([], "", ""), settings_of("http://mill.test", S3_URL))
 
 
-def test_a_client_cannot_say_who_it_is_where_the_load_balancer_stands_alone(folder: Path) -> None:
-    settings = read(None, public_url=PUBLIC_URLS[0], auth="proxy", proxy_addresses="10.0.0.1")
+def test_a_client_cannot_say_who_it_is_where_the_load_balancer_stands_alone() -> None:
+    settings = settings_of("https://mill.test", S3_URL, auth="proxy", proxy_addresses="10.0.0.1")
 
-    alone = render("nginx", proxy_of(folder, "nginx"), settings)
-    behind = render("nginx", proxy_of(folder, "nginx", behind=("10.0.0.9",)), settings)
+    alone = render("nginx", Proxy([], "", ""), settings)
+    behind = render("nginx", Proxy([], "", "", behind=["10.0.0.9"]), settings)
 
     assert 'proxy_set_header X-Forwarded-User "";' in alone
     assert "X-Forwarded-User" not in behind

@@ -68,6 +68,7 @@ from web.middleware.open_streams import OpenStreams
 from web.middleware.page_routes import PageRoutes
 from web.middleware.preferences import Preferences
 from web.middleware.security import Security
+from web.middleware.sub_path import SubPath
 from web.page import account, data, gradio_imports, login
 from web.page import api_keys as keys_page
 from web.page.deferred import DeferredPage
@@ -209,6 +210,7 @@ def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]])
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own pages run scripts of a CDN
         redoc_url=None,
+        servers=[{"url": settings().sub_path}] if settings().sub_path else None,
         redirect_slashes=False,  # a redirect would repeat the host and scheme of the request
         # It is off unless OpenTelemetry is set up, but finds that out anew for every request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -248,7 +250,9 @@ def _with_middleware(
     entrance: ASGIApp = Security(Preferences(identify(LoadShedding(checked, check))))
     if settings().cors_origins:
         entrance = Cors(entrance)
-    return AccessLog(entrance) if settings().access_log else entrance
+    if settings().access_log:
+        entrance = AccessLog(entrance)
+    return SubPath(entrance) if settings().sub_path else entrance
 
 
 class Revalidated(StaticFiles):

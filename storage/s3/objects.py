@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from time import monotonic
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -212,11 +213,13 @@ class S3Objects:
         self._do("put_bucket_cors", CORSConfiguration={"CORSRules": [rule]})
 
     def _presign(self, operation: str, key: str, origin: str, params: Mapping[str, Any]) -> str:
-        client = _client(origin or self.url, **self._access)
-        url: str = client.generate_presigned_url(
+        """A path of `origin` is not signed: a proxy takes it off before S3 sees the request."""
+        parts = urlsplit(origin or self.url)
+        host = f"{parts.scheme}://{parts.netloc}"
+        url: str = _client(host, **self._access).generate_presigned_url(
             operation, Params={"Bucket": self.bucket, "Key": key, **params}, ExpiresIn=PRESIGN_S
         )
-        return url
+        return f"{host}{parts.path.rstrip('/')}{url.removeprefix(host)}"
 
     def _do(self, operation: str, key: str = "", **arguments: Any) -> Any:
         if key:

@@ -83,12 +83,14 @@ def end_cookie() -> str:
 def set_known_browser(user: str) -> str:
     """The Set-Cookie header by which the sign-in form knows a browser that has signed in before."""
     value = _signer(KNOWN).sign(f"{user}.{secrets.token_hex(12)}").decode()
-    return _set(cookie_name(KNOWN), value, KNOWN_S, path="/login")
+    return _set(cookie_name(KNOWN), value, KNOWN_S, path=f"{settings().sub_path}/login")
 
 
 def set_oidc(state: str) -> str:
     """The Set-Cookie header that ties a sign-in at the provider to this browser; empty: removes."""
-    return _set(cookie_name(OIDC), state, OIDC_S if state else 0, path="/login")
+    return _set(
+        cookie_name(OIDC), state, OIDC_S if state else 0, path=f"{settings().sub_path}/login"
+    )
 
 
 def known_browser(cookie: bytes, user: str) -> str:

@@ -19,14 +19,15 @@ OWN_SITES = frozenset({b"same-origin", b"none"})
 
 @lru_cache(maxsize=1024)
 def origin_at(host: str, server: str, public_url: str) -> str:
-    """The origin under which a browser that sent this Host sees this server; empty if unknown.
+    """The address at which a browser that sent this Host sees this server; empty if unknown. It is
+    an origin, with the path of `public_url` if that has one.
 
     Known are loopback names, `server` (the address that the connection came in on) and the host of
     `public_url`. With a forged Host, no URL is signed and no work is started.
     """
     public = urlsplit(public_url)
     if public.netloc and host.lower() == public.netloc.lower():
-        return f"{public.scheme}://{host}"
+        return f"{public.scheme}://{host}{public.path.rstrip('/')}"
     name = name_of(host)
     is_known = name in LOOPBACK or name == server
     return f"http://{host}" if name and is_known else ""
@@ -100,7 +101,7 @@ def is_authorised(headers: Mapping[bytes, bytes]) -> bool:
 
 def _is_own(origin: bytes, host: bytes) -> bool:
     """Whether an Origin is that of the page at `host`, or of PIXELMILL_PUBLIC_URL."""
-    public = settings().public_url.rstrip("/").lower().encode()
+    public = settings().public_origin.encode()
     origin, host = origin.lower(), host.lower()
     if public and origin == public:
         return True

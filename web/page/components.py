@@ -5,12 +5,11 @@ import gradio as gr
 from tasks.settings import settings
 from web.jobs.retention import kept_sentence
 
-PAGE = "/static/page.js"
-"""The module with one `mount...` function per mount point."""
 _ERASE = """
-import("/static/words.js").then(({ translated }) => translated(element));
+import("ROOT/static/words.js").then(({ translated }) => translated(element));
 const [button, status] = element.querySelectorAll("button, [role=status]");
-button.onclick = () => import("/static/data/erase.js").then((page) => page.erase(button, status));
+const erase = () => import("ROOT/static/data/erase.js");
+button.onclick = () => erase().then((page) => page.erase(button, status));
 """
 
 
@@ -41,25 +40,28 @@ def history() -> gr.HTML:
 
 def privacy() -> gr.HTML:
     """How long photos and results are kept, and what one can do about one's data."""
-    line = kept_sentence()
+    line, root = kept_sentence(), settings().sub_path
     return gr.HTML(
         value="",
-        html_template=f'<p class="pm-privacy">{line} <a href="/api/v1/me/export" download>Download '
-        'my data</a> <button type="button">Delete my data</button> <span role="status"></span></p>',
+        html_template=f'<p class="pm-privacy">{line} <a href="{root}/api/v1/me/export" download>'
+        'Download my data</a> <button type="button">Delete my data</button> '
+        '<span role="status"></span></p>',
         css_template="",
-        js_on_load=_ERASE,
+        js_on_load=_ERASE.replace("ROOT", root),
         apply_default_css=False,
         elem_id="pm-privacy",
     )
 
 
 def _mount_point(name: str, call: str) -> gr.HTML:
-    """An HTML component that Gradio never draws again, so that listeners in it stay."""
+    """An HTML component that Gradio never draws again, so that listeners in it stay; `call` is a
+    `mount...` function of static/page.js."""
+    page = f"{settings().sub_path}/static/page.js"
     return gr.HTML(
         value="",
         html_template=f'<div class="pm-{name}"></div>',
         css_template="",
-        js_on_load=f"import('{PAGE}').then((page) => page.{call})",
+        js_on_load=f"import('{page}').then((page) => page.{call})",
         apply_default_css=False,
         elem_id=f"pm-{name}",
     )

@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tasks.settings import settings
+
 LATEST_S = 10.0
 """So long after the start the import begins, though no model has become live."""
 LOOK_S = 0.25
@@ -37,8 +39,10 @@ class DeferredPage:
         self._stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to Gradio."""
-        await (await self.ready())(scope, receive, send)
+        """Pass a request on to Gradio, which knows its path on the host (`root_path` in ui.py)."""
+        path, inner = settings().sub_path, await self.ready()
+        at = {name: path + scope.get(name, "") for name in ("path", "root_path")} if path else {}
+        await inner({**scope, **at}, receive, send)
 
     async def ready(self) -> ASGIApp:
         """Gradio's app; the first caller begins its import. Raises what the import raises."""

@@ -7,7 +7,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from web.api.openapi import add_document
-from web.page.html import scheme_attribute
+from web.page.html import rooted, scheme_attribute
 
 ASSETS = "/docs/assets"
 PAGE = """<!doctype html><html lang="en"{scheme}><meta charset="utf-8">
@@ -29,4 +29,4 @@ def add_docs(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return HTMLResponse(PAGE.format(scheme=scheme_attribute()))
+        return HTMLResponse(rooted(PAGE.format(scheme=scheme_attribute())))

@@ -8,6 +8,7 @@ from jinja2 import ChoiceLoader, DictLoader
 
 from web import words
 from web.middleware.security import script_nonce
+from web.page.html import ICON, rooted
 
 NAME = "frontend/index.html"
 _ADVERTISED = re.compile(r'<meta\s+(?:property="og:|name="twitter:)[^>]*>')
@@ -25,5 +26,6 @@ def prepare() -> None:
 
 def _changed(source: str) -> str:
     source = _ADVERTISED.sub("", source)
+    source = source.replace("<head>", f"<head>{rooted(ICON)}", 1)  # else it asks for /favicon.ico
     source = source.replace('lang="en"', 'lang="{{ page_language() }}"', 1)
     return source.replace("<script", '<script nonce="{{ script_nonce() }}"')

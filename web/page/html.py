@@ -1,19 +1,23 @@
 """The small pages beside the large one: plain forms, without any script."""
 
+import re
 from html import escape
 
 from starlette.responses import HTMLResponse
 
 from tasks.errors import JobError
+from tasks.settings import settings
 from web import words
 from web.middleware.preferences import scheme
 from web.words import t, translated
 
+ICON = '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
+_FROM_ROOT = re.compile(r'\b(href|src|action)="/(?!/)')
 HEAD = (
     '<!doctype html><html lang="{tag}"{scheme}><meta charset="utf-8">'
     '<meta name="viewport" content="width=device-width"><title>Pixelmill: {title}</title>'
-    '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
-    '<link rel="stylesheet" href="/static/colours.css">'
+    + ICON
+    + '<link rel="stylesheet" href="/static/colours.css">'
     '<link rel="stylesheet" href="/static/{style}.css">'
 )
 BRAND = (
@@ -40,7 +44,16 @@ def document(
     )
     brand = BRAND if style == "login" else ""
     text = f"{head}{brand}<main>{translated(body)}{_switch()}</main></html>"
-    return HTMLResponse(text, status, {"cache-control": "no-store", **(headers or {})})
+    return HTMLResponse(rooted(text), status, {"cache-control": "no-store", **(headers or {})})
+
+
+def rooted(html: str) -> str:
+    """Our own HTML, its links to `/...` led to where the installation begins on its host.
+
+    No text of users is changed: in it, a quotation mark is written as an entity.
+    """
+    path = settings().sub_path
+    return _FROM_ROOT.sub(rf'\1="{path}/', html) if path else html
 
 
 def scheme_attribute() -> str:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 
 from tasks.settings import settings
 from web.page import components, gradio_template, handlers
+from web.page.html import rooted
 
 PATH = "/ui"
 STATIC = Path(__file__).parents[1] / "static"
@@ -28,6 +29,7 @@ def mount(
         app,
         page(models),
         path=PATH,
+        root_path=f"{settings().sub_path}{PATH}" if settings().sub_path else None,
         auth_dependency=None if settings().auth == "open" else user_of,
         theme=_theme(),
         head=_head(),
@@ -75,14 +77,14 @@ def _head() -> str:
     """Styles and scripts. All modules are preloaded, as a browser finds imports one by one."""
     styles = [f'<link rel="stylesheet" href="/static/{name}.css">' for name in STYLES]
     scripts = [f'<link rel="modulepreload" href="/static/{f.name}">' for f in STATIC.glob("*.js")]
-    return "\n".join(
+    head = "\n".join(
         [
             '<meta name="color-scheme" content="light dark">',
-            '<link rel="icon" href="/static/icon.svg" type="image/svg+xml">',
             *styles,
             *sorted(scripts),
         ]
     )
+    return rooted(head)
 
 
 def _theme() -> gr.themes.Base:

@@ -2,7 +2,8 @@
 
 import { language, t } from "./words.js";
 
-const BASE = "/api/v1";
+export const ROOT = location.pathname.replace(/\/ui\/$/, ""); // of the installation: "" or "/mill"
+const BASE = `${ROOT}/api/v1`;
 const MODELS = language === "en" ? "/models" : `/models?lang=${language}`; // with the texts of models
 const MAX_TRIES = 5;
 const MAX_WAIT_S = 30;

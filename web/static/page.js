@@ -1,9 +1,8 @@
 /** The page's entry: Gradio calls one `mount...` function per element. Here: header, models, run bar. */
 
-import { listModels } from "./api.js";
+import { listModels, ROOT } from "./api.js";
 import { runBeside } from "./items.js";
 import { offerShortcuts } from "./keys.js";
-import { mountQuota } from "./quota.js";
 import { changed, chooseModel, gathered, make, modelNamed, onChange, staleItems, state } from "./state.js";
 import { language, LANGUAGES, learn, t } from "./words.js";
 
@@ -17,9 +16,9 @@ const DEFAULT = "matting";
 export function mountHeader(element) {
   const root = element.querySelector(".pm-header");
   root.append(
-    make(`<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
+    make(`<header><img src="${ROOT}/static/icon.svg" alt="" width="28" height="28"><h1>Pixelmill</h1>
       <div class="views" role="group" aria-label="Views"><button type="button" data-view="photos">Photos</button><button type="button" data-view="history">History</button></div>
-      <nav><a class="account" href="/account">Account</a><a href="/docs">API</a><span class="languages"></span><button type="button" class="keys">?</button><button type="button" class="theme" aria-label="Switch between light and dark">◐</button></nav></header>`),
+      <nav><a class="account" href="${ROOT}/account">Account</a><a href="${ROOT}/docs">API</a><span class="languages"></span><button type="button" class="keys">?</button><button type="button" class="theme" aria-label="Switch between light and dark">◐</button></nav></header>`),
   );
   root.querySelector(".languages").append(...otherLanguages());
   offerShortcuts(root.querySelector(".keys"), () => document.querySelector(".drop input"));
@@ -38,7 +37,7 @@ function showUser({ user, kind }) {
   if (kind === "browser" || link.textContent === user) return;
   link.textContent = user;
   link.translate = false;
-  if (kind !== "proxy") link.after(make(`<form method="post" action="/logout"><button>Sign out</button></form>`));
+  if (kind !== "proxy") link.after(make(`<form method="post" action="${ROOT}/logout"><button>Sign out</button></form>`));
 }
 
 /** Links to the page in the other languages; photos and results are still there then. */
@@ -128,7 +127,7 @@ export function mountRunBar(element) {
       Else large photos (above 2048 px or 1 MB) go as a smaller copy, which is faster. Files have the full size either way.</span></label>`),
     make(`<p class="note plan" role="status"></p>`),
   );
-  mountQuota(root, showUser);
+  import("./quota/quota.js").then(({ mountQuota }) => mountQuota(root, showUser));
   const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
   root.querySelector("[data-run=one]").onclick = () => runBeside(state.current);
   all.onclick = () => {

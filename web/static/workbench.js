@@ -1,5 +1,6 @@
 /** The main element: drop zone, the current photo with its progress and result, the strip of all photos. */
 
+import { ROOT } from "./api.js";
 import { takeFiles } from "./intake.js";
 import { add, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
@@ -93,11 +94,11 @@ export function mountWorkbench(element, maxUploadMib) {
 
 function offerSamples(root) {
   for (const [name, [title, address]] of Object.entries(SAMPLES)) {
-    const button = make(`<button type="button"><img alt="" width="76" height="58" src="/static/samples/${name}.webp"></button>`);
+    const button = make(`<button type="button"><img alt="" width="76" height="58" src="${ROOT}/static/samples/${name}.webp"></button>`);
     button.setAttribute("aria-label", t("Try it with: {title}", { title: t(title) }));
     button.title = t(title);
     button.onclick = async () => {
-      const answer = await fetch(address);
+      const answer = await fetch(ROOT + address);
       if (!answer.ok) return button.remove(); // an installation without the examples
       const blob = await answer.blob();
       add([new File([blob], `${name}.jpg`, { type: blob.type })]);

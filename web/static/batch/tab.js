@@ -3,6 +3,7 @@
  * long batch has ended, if the person wants that: they are asked once, in a batch that takes long.
  */
 
+import { ROOT } from "../api.js";
 import { percent } from "../numbers.js";
 import { isBusy, make, state } from "../state.js";
 import { t } from "../words.js";
@@ -69,7 +70,7 @@ function ask(root) {
 /** Whoever looks at the page sees it there. */
 function notify({ done, count }) {
   if (!document.hidden || globalThis.Notification?.permission !== "granted") return;
-  const note = new Notification(t("{done} of {count} photos are done.", { done, count }), { icon: "/static/icon.svg", tag: "pixelmill" });
+  const note = new Notification(t("{done} of {count} photos are done.", { done, count }), { icon: `${ROOT}/static/icon.svg`, tag: "pixelmill" });
   note.onclick = () => {
     window.focus();
     note.close();

@@ -1,5 +1,6 @@
 /** Draws the API's documentation: the document of the server, and one route for each model that it serves now. */
 
+const ROOT = new URL("../..", import.meta.url).pathname.slice(0, -1); // where the installation begins on its host
 const PREDICT = "/api/v1/predict/{model}";
 
 const [description, models] = await Promise.all([fetched("/openapi.json"), fetched("/api/v1/models").catch(() => ({ models: [] }))]);
@@ -15,7 +16,7 @@ SwaggerUIBundle({
 });
 
 async function fetched(path) {
-  const answer = await fetch(path);
+  const answer = await fetch(ROOT + path);
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.json();
 }

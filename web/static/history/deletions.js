@@ -3,7 +3,7 @@
  * that is closed meanwhile deletes them at once; what a browser that was killed has left behind, the next page deletes.
  */
 
-import { ApiError, call, retry } from "../api.js";
+import { ApiError, call, retry, ROOT } from "../api.js";
 import { make } from "../state.js";
 import { t, translated } from "../words.js";
 
@@ -89,7 +89,7 @@ function remember() {
 /** A closing page waits for no answer. */
 addEventListener("pagehide", () => {
   const ids = waiting.splice(0).flatMap((part) => part.ids);
-  for (const id of ids) fetch(`/api/v1/jobs/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  for (const id of ids) fetch(`${ROOT}/api/v1/jobs/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});
 });
 
 addEventListener("keydown", (event) => {

@@ -1,6 +1,6 @@
 /** The history: all that the server keeps of a person's photos, whichever browser or program has sent them. */
 
-import { call, listModels } from "../api.js";
+import { call, listModels, ROOT } from "../api.js";
 import { make } from "../state.js";
 import { t, translated } from "../words.js";
 import { deleteLater, leaving } from "./deletions.js";
@@ -39,7 +39,7 @@ const MARKUP = `<section aria-label="History">
 export class History {
   /** The list in `root`; it is loaded when it is first shown. */
   constructor(root) {
-    document.head.append(make(`<link rel="stylesheet" href="/static/history.css">`));
+    document.head.append(make(`<link rel="stylesheet" href="${ROOT}/static/history.css">`));
     root.append(translated(make(MARKUP)));
     this.root = root;
     this.find = (selector) => root.querySelector(selector);

@@ -7,7 +7,7 @@ const LEAST_LETTERS = 3; // of a text with values that is recognised by its othe
 const ATTRIBUTES = ["aria-label", "title", "alt", "placeholder", "label"];
 
 export async function load(language) {
-  const answer = await fetch(`/static/languages/${language}.json`).catch(() => null);
+  const answer = await fetch(new URL(`./${language}.json`, import.meta.url)).catch(() => null);
   const { tag, texts } = answer?.ok ? await answer.json() : { tag: "en", texts: {} };
   return new Catalogue(tag, texts);
 }

@@ -1,6 +1,6 @@
 /** `For programs`: the job as JSON, and its request as a program; loaded when it is first opened. */
 
-import { call } from "../api.js";
+import { call, ROOT } from "../api.js";
 import { lookParams, make, modelNamed, request, state } from "../state.js";
 import { t } from "../words.js";
 import { snippets } from "./snippets.js";
@@ -23,7 +23,7 @@ export function panel(root) {
   let key = null; // none is needed, or it is not known yet
   const draw = () => {
     const job = JSON.stringify(state.current?.job, null, 2) ?? "";
-    find("pre").textContent = { JSON: job, ...snippets(asked(), location.origin, key) }[shown];
+    find("pre").textContent = { JSON: job, ...snippets(asked(), location.origin + ROOT, key) }[shown];
     find(".key").hidden = key !== PLACEHOLDER || shown === "JSON";
     for (const tab of find(".tabs").children) tab.setAttribute("aria-pressed", tab.textContent === shown);
   };

@@ -1,9 +1,9 @@
 /** What is left of one's quotas, said before anything is sent. Without quotas nothing is shown. */
 
-import { call, listModels } from "./api.js";
-import { number } from "./numbers.js";
-import { gathered, make, onChange, state } from "./state.js";
-import { t } from "./words.js";
+import { call, listModels } from "../api.js";
+import { number } from "../numbers.js";
+import { gathered, make, onChange, state } from "../state.js";
+import { t } from "../words.js";
 
 const MIB = 2 ** 20;
 const PAUSE_MS = 1000; // many photos at a time ask once
