@@ -207,17 +207,25 @@ def weights(
 )
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="The model to train; there is one: facemask.")],
-    data: Annotated[Path, typer.Option(help="Folder with the pictures and annotations.json.")],
+    model: Annotated[str, typer.Argument(help="The model to train: facemask or lungct.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with the pictures: of facemask with annotations.json, of lungct with a "
+            "folder per patient."
+        ),
+    ],
 ) -> None:
     """Train the weights of a model of ours; a training that was stopped is continued.
 
-    Further options: --epochs, --out and --device. Random numbers are seeded.
+    Further options: --out and --device; of facemask --epochs; of lungct --steps, --threads,
+    --leave-out PATIENT and --start FILE. Random numbers are seeded.
     """
-    if model != "facemask":
-        raise typer.BadParameter(f"{model!r} cannot be trained; there is: facemask")
-    if not (data / "annotations.json").is_file():
-        raise typer.BadParameter(f"there is no annotations.json in {data}")
+    files = {"facemask": "annotations.json", "lungct": "*/*_ct.png"}
+    if model not in files:
+        raise typer.BadParameter(f"{model!r} cannot be trained; there are: {', '.join(files)}")
+    if next(data.glob(files[model]), None) is None:
+        raise typer.BadParameter(f"there is no {files[model]} in {data}")
     import os
     import sys
 

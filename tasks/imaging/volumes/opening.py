@@ -1,54 +1,73 @@
-"""Opens the file of a volume: NIfTI of whole numbers, so far."""
+"""Opens the file of a volume in a sandboxed process: DICOM, a zip of it, NIfTI, NRRD, pictures."""
 
-import struct
-import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from tasks.errors import BadInput
-from tasks.imaging.volumes import kinds
+from tasks.imaging import sandbox
+from tasks.imaging.header import MIB
+from tasks.imaging.sandbox import Allowance
+from tasks.imaging.volumes import grid, kinds, sentences
 from tasks.imaging.volumes.limits import Limits
 from tasks.imaging.volumes.volume import Volume
 
-HEADER_BYTES = 348
-MAGIC_AT = 344
-INT16 = 4
+DECODER = "tasks.imaging.volumes.decoder:decode"
+"""What runs in the sandbox; a name, because it is imported only there."""
+ACCEPTED = "DICOM (one file, or a zip of a series), NIfTI, NRRD, PNG and JPEG"
+_BASE_BYTES = 384 * MIB
+"""Of address space, beside the voxels as the file stores them."""
+CPU_S = 120.0
+_WALL_FACTOR = 4
+_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
-def open_volume(data: bytes, limits: Limits) -> Volume:
-    """The volume in a file. Raises BadInput with a sentence for one that cannot be used."""
+def open_volume(data: bytes, limits: Limits = Limits()) -> Volume:  # noqa: B008 - frozen
+    """The volume in a file.
+
+    Raises BadInput, whose sentence says what was wrong and what to do: 413 `too_large`, 415
+    `unsupported_type`, else 422. Raises Unavailable if no process could be started.
+    """
+    if not data:
+        raise BadInput("The file is empty: it has no bytes.", code="empty")
     if len(data) > limits.max_bytes:
-        raise _damaged()
-    kind, most = kinds.media_type(data), limits.max_raw_bytes + HEADER_BYTES
-    raw = _unzipped(data, most) if kind == "application/gzip" else data
-    if raw[MAGIC_AT : MAGIC_AT + 3] != b"n+1":
-        raise _damaged()
-    return _nifti(raw, limits)
-
-
-def _nifti(raw: bytes, limits: Limits) -> Volume:
-    _, width, height, slices = struct.unpack_from("<4h", raw, 40)
-    [kind] = struct.unpack_from("<h", raw, 70)
-    x_mm, y_mm, z_mm = struct.unpack_from("<3f", raw, 80)
-    [start] = struct.unpack_from("<f", raw, 108)
-    if kind != INT16 or min(width, height, slices) < 1 or slices > limits.max_slices:
-        raise _damaged()
-    count = width * height * slices
-    if 2 * count > limits.max_raw_bytes or len(raw) < int(start) + 2 * count:
-        raise _damaged()
-    voxels = np.frombuffer(raw, "<i2", count, int(start)).reshape(slices, height, width)
-    return Volume(voxels, (z_mm, y_mm, x_mm))
-
-
-def _unzipped(data: bytes, most: int) -> bytes:
+        raise BadInput(
+            f"{len(data) / MIB:.1f} MiB is too large: the limit is {limits.max_bytes / MIB:g} MiB.",
+            code="too_large",
+            status=413,
+            hint="Send a part of the series, or one with thicker slices.",
+        )
+    if not kinds.media_type(data[: kinds.START_BYTES]) and not data.startswith(_PICTURES):
+        raise BadInput(
+            f"This file is not accepted as a volume; {ACCEPTED} are.",
+            code="unsupported_type",
+            status=415,
+            hint="Send the CT series as a zip of its DICOM files, or as NIfTI or NRRD.",
+        )
+    allowance = Allowance(2 * limits.max_raw_bytes + _BASE_BYTES, CPU_S, CPU_S * _WALL_FACTOR)
     try:
-        return zlib.decompressobj(wbits=31).decompress(data, most)
-    except zlib.error as error:
-        raise _damaged() from error
+        answer, memory = sandbox.run(DECODER, data, asdict(limits), limits.max_raw_bytes, allowance)
+    except BadInput as error:
+        raise sentences.refusal("bad_volume", {}) from error.__cause__
+    if "refused" in answer:
+        raise sentences.refusal(str(answer["refused"]), dict(answer.get("numbers") or {}))
+    return _volume(answer, memory, limits)
 
 
-def _damaged() -> BadInput:
-    return BadInput(
-        "This picture cannot be decoded: it is damaged, cut short, or takes too much to read.",
-        code="decode_failed",
-    )
+def _volume(answer: Mapping[str, Any], memory: sandbox.Memory, limits: Limits) -> Volume:
+    """What the child reports is trusted no more than the bytes that it has read."""
+    try:
+        z, height, width = (int(side) for side in answer["shape"])
+        spacing = [float(side) for side in answer["spacing_mm"]]
+        lies = grid.read(answer["grid"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise sentences.refusal("bad_volume", {}) from error
+    is_sane = (z, height, width) == lies.slices_shape and np.isfinite(spacing).all()
+    size = 2 * z * height * width
+    if not is_sane or not 0 < size <= limits.max_raw_bytes or len(spacing) != 3:
+        raise sentences.refusal("bad_volume", {})
+    voxels = memory[:size].view(np.int16).reshape(z, height, width)
+    notes = sentences.notes(answer.get("notes") or [])
+    return Volume(voxels, spacing, lies.as_json(), bool(answer.get("is_hu")), notes)

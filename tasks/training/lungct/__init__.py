@@ -1,0 +1,1 @@
+"""Training of the lung network: data, augmentation, fit, figures, command line."""
