@@ -124,6 +124,18 @@ def test_large_photos_have_their_hair_as_well():
     assert np.abs(matted.astype(int) - truth).sum() <= 0.6 * np.abs(matte.astype(int) - truth).sum()
 
 
+def test_an_odd_row_and_column_change_no_hair(monkeypatch):
+    monkeypatch.setattr(hair, "_WORK_SIDE", SIDE // 2)
+    matte, image = disc(), photo(disc(), rays(RADIUS - 5, RADIUS + 40, width=2))
+    odd = np.pad(matte, ((0, 1), (0, 1))), np.pad(image, ((0, 1), (0, 1), (0, 0)), mode="edge")
+
+    matted = hair.add(*odd)
+
+    assert matted.shape == odd[0].shape
+    assert (matted[:-1, :-1] == hair.add(matte, image)).all()
+    assert (matted > odd[0]).any()
+
+
 # What is computed only where hairs are possible has the values of the whole
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.imaging import guard
+from tasks.imaging import guard, webp_writer
 from tasks.imaging.webp_alpha import code_lengths
 from tasks.imaging.webp_writer import WebpWriter
 
@@ -81,6 +81,21 @@ def test_colours_do_not_depend_on_the_strips():
     pixels[disc() == 0] = 0
 
     assert (opened(written(pixels, 9)) == opened(written(pixels, 1000))).all()
+
+
+@pytest.mark.parametrize("rows", [16, 1000])
+def test_leaving_out_what_is_transparent_changes_no_byte(monkeypatch, rows):
+    room = ((9, 60), (150, 131))
+    alpha = np.pad(disc(), room)
+    pixels = np.pad(RNG.integers(0, 256, (*disc().shape, 4), np.uint8), (*room, (0, 0)))
+    pixels[alpha == 0] = 0
+    pixels[..., 3] = alpha
+    data = written(pixels, rows)
+
+    whole = [(slice(0, rows), slice(0, pixels.shape[1]))]
+    monkeypatch.setattr(webp_writer, "busy", lambda *_: whole)
+
+    assert data == written(pixels, rows)
 
 
 @pytest.mark.parametrize("channels", [3, 4])

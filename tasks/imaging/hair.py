@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry
 from tasks.imaging.alpha import Matte, Radius
+from tasks.imaging.geometry import Pixels
 from tasks.imaging.parts import Part, busy, enlarged
 from tasks.imaging.types import Alpha, Image
 
@@ -71,19 +72,37 @@ class _Scene(NamedTuple):
 
 def add(alpha: Alpha, image: Image) -> Alpha:
     """The matte with the hairs that leave the subject. No value is lowered."""
-    height, width = alpha.shape
-    size = geometry.fit(height, width, _WORK_SIDE)
-    matte = geometry.resize(alpha, *size)
+    matte = _shrunk(alpha)
     inside = (matte > 127).astype(np.uint8)
     if not inside.any() or inside.all():
         return alpha
     part = _reached(inside)
-    found = _hairs(_scene(geometry.resize(image, *size), matte, part), max(size))
+    found = _hairs(_scene(_shrunk(image), matte, part), max(matte.shape))
     if found is None:
         return alpha
-    opacity = np.zeros(size, np.uint8)
+    opacity = np.zeros(matte.shape, np.uint8)
     opacity[part] = mattes.as_bytes(found)
-    return np.asarray(cv2.max(alpha, geometry.resize(opacity, height, width)), np.uint8)
+    return np.asarray(cv2.max(alpha, _enlarged(opacity, alpha.shape[0], alpha.shape[1])), np.uint8)
+
+
+def _shrunk(pixels: Pixels) -> Pixels:
+    """What hairs are looked for in: at most _WORK_SIDE pixels a side, by exact halves from 2048."""
+    height, width = pixels.shape[:2]
+    if max(height, width) // 2 == _WORK_SIDE:
+        return geometry.halved(pixels)
+    return geometry.resize(pixels, *geometry.fit(height, width, _WORK_SIDE))
+
+
+def _enlarged(small: Alpha, height: int, width: int) -> Alpha:
+    """The inverse of `_shrunk`, an odd last row or column repeated."""
+    if max(height, width) // 2 != _WORK_SIDE:
+        return geometry.resize(small, height, width)
+    large = geometry.resize(small, 2 * small.shape[0], 2 * small.shape[1])
+    missing = height % 2, width % 2
+    if missing == (0, 0):
+        return large
+    repeated = cv2.copyMakeBorder(large, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+    return np.asarray(repeated, np.uint8)
 
 
 def _reached(inside: Alpha) -> Part:
@@ -139,7 +158,7 @@ def _part_of(mask: Alpha, radius: Radius) -> Matte:
 
 def _judged(scene: _Scene, needed: Alpha, near: Radius) -> Matte:
     """Where needed, 1 if the surroundings are those of a hair, less to 0 if not; elsewhere 0."""
-    margin = near[0] + _MIDDLE_PX
+    margin = near[0] + _MIDDLE_PX // 2
     judged = np.zeros(needed.shape, np.float32)
     for part in busy(needed, _TILE):
         window = tuple(slice(max(0, span.start - margin), span.stop + margin) for span in part)

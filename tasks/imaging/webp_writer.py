@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import _webp
 
 from tasks.imaging.geometry import Pixels
+from tasks.imaging.parts import busy
 from tasks.imaging.webp_alpha import AlphaWriter
 
 _ABI = 0x0210
@@ -26,6 +27,9 @@ _QUALITY, _METHOD, _ADAPTS = 88.99, 0, 75
 how much coarser busy blocks may be (sns_strength)."""
 _BLOCK = 8
 """Rows that are converted together: what is transparent becomes even by blocks of this side."""
+_COLUMNS = 64
+"""Columns that are left out together where they are transparent: a multiple of _BLOCK."""
+_BLACK_Y, _BLACK_UV = 16, 128
 _YUVA = 4
 _HAS_ALPHA = 0x10
 """The flag of the chunk VP8X."""
@@ -91,8 +95,8 @@ class WebpWriter:
 
     def __post_init__(self) -> None:
         half = (self.height + 1) // 2, (self.width + 1) // 2
-        self._y = np.empty((self.height, self.width), np.uint8)
-        self._u, self._v = np.empty(half, np.uint8), np.empty(half, np.uint8)
+        self._y = np.full((self.height, self.width), _BLACK_Y, np.uint8)
+        self._u, self._v = (np.full(half, _BLACK_UV, np.uint8) for _ in range(2))
         self._alpha = AlphaWriter(self.width)
 
     def write(self, strip: Pixels) -> None:
@@ -117,7 +121,7 @@ class WebpWriter:
 
     def _coloured(self) -> bytes:
         """A WebP without alpha."""
-        config, picture, written = _Config(), self._picture(self.height), _Written()
+        config, picture, written = _Config(), self._picture(self.height, self.width), _Written()
         if not _library.WebPConfigInitInternal(ctypes.byref(config), 0, _QUALITY, _ABI):
             raise ValueError("libwebp's interface has changed")
         config.method, config.sns_strength, config.low_memory = _METHOD, _ADAPTS, 1
@@ -133,31 +137,46 @@ class WebpWriter:
         finally:
             _library.WebPMemoryWriterClear(ctypes.byref(written))
 
-    def _picture(self, height: int) -> _Picture:
+    def _picture(self, height: int, width: int) -> _Picture:
         picture = _Picture()
         if not _library.WebPPictureInitInternal(ctypes.byref(picture), _ABI):
             raise ValueError("libwebp's interface has changed")
-        picture.width, picture.height = self.width, height
+        picture.width, picture.height = width, height
         return picture
 
     def _convert(self, rows: Pixels) -> None:
+        """Fill the planes of these rows; they stay black where nothing is to be seen."""
+        if not self.has_alpha:
+            self._convert_part(rows, slice(0, self.width))
+            return
+        alpha = np.asarray(cv2.extractChannel(rows, 3), np.uint8)
+        self._alpha.write(alpha)
+        for _, columns in busy(alpha, (len(rows), _COLUMNS)):
+            self._convert_part(np.ascontiguousarray(rows[:, columns]), columns)
+
+    def _convert_part(self, rows: Pixels, columns: slice) -> None:
         """RGB to planes, by libwebp itself: it weights chroma by alpha, and makes what is
         transparent even."""
-        picture, top = self._picture(len(rows)), self._filled
+        picture = self._picture(*rows.shape[:2])
+        load = _library.WebPPictureImportRGB
         if self.has_alpha:
-            self._alpha.write(np.asarray(cv2.extractChannel(rows, 3), np.uint8))
-            picture.colours = _YUVA
-        load = _library.WebPPictureImportRGBA if self.has_alpha else _library.WebPPictureImportRGB
+            picture.colours, load = _YUVA, _library.WebPPictureImportRGBA
         if not load(ctypes.byref(picture), rows.ctypes.data, rows.strides[0]):
             raise MemoryError("libwebp has no memory")
         try:
             _library.WebPCleanupTransparentArea(ctypes.byref(picture))
-            part, half = slice(top, top + len(rows)), slice(top // 2, (top + len(rows) + 1) // 2)
-            _copy(picture.y, picture.y_stride, self._y[part])
+            whole = slice(self._filled, self._filled + len(rows)), columns
+            half = _halved(whole[0]), _halved(columns)
+            _copy(picture.y, picture.y_stride, self._y[whole])
             _copy(picture.u, picture.uv_stride, self._u[half])
             _copy(picture.v, picture.uv_stride, self._v[half])
         finally:
             _library.WebPPictureFree(ctypes.byref(picture))
+
+
+def _halved(span: slice) -> slice:
+    """Where rows or columns of luma lie in chroma."""
+    return slice(span.start // 2, (span.stop + 1) // 2)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
