@@ -51,7 +51,8 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 
 DEBIAN = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq
 # program:package of what some tests run; RUNLEVEL=1 keeps services from being started
-TEST_PROGRAMS = faketime:faketime nginx:nginx-light haproxy:haproxy
+TEST_PROGRAMS = faketime:faketime nginx:nginx-light haproxy:haproxy \
+  promtool:prometheus amtool:prometheus-alertmanager
 
 test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium, faketime
 	@command -v chromium >/dev/null || { \

@@ -25,6 +25,7 @@ from tasks.message import Message, is_newer, is_ticket, new_message, run_refs
 from tasks.queues import STAGES
 from tasks.results import earlier_end
 from tasks.retry import retry
+from tasks.run_spans import RunSpans
 from tasks.settings import settings
 from tasks.stage import Leases, Stage, kept_alive
 from tasks.time_limit import shared_timer, time_limit
@@ -117,13 +118,17 @@ def _outcomes(
     """First every run's work is begun, then each one's outcome is waited for."""
     leases = Leases(partial(stage.heartbeat, list(live)))
     begun = {}
-    for ref, answer in live.items():
-        leases.renew()
-        begun[ref] = _settled(ref, partial(_start, stage, ref, answer, step))
     outcomes: dict[RunRef, Settled] = {}
-    for ref, outcome in begun.items():
-        leases.renew()
-        outcomes[ref] = _settled(ref, outcome) if callable(outcome) else outcome
+    with RunSpans(stage.name, message["model"], live) as spans:
+        for ref, answer in live.items():
+            leases.renew()
+            with spans.of(ref):
+                begun[ref] = _settled(ref, partial(_start, stage, ref, answer, step))
+        for ref, outcome in begun.items():
+            leases.renew()
+            with spans.of(ref):
+                outcomes[ref] = _settled(ref, outcome) if callable(outcome) else outcome
+            spans.end(ref, outcomes[ref])
     return outcomes
 
 

@@ -27,6 +27,7 @@ from stack import API_KEY, MODEL_PATHS, REPOSITORY, Stack, free_port
 
 PICTURES = REPOSITORY / "docs" / "screenshots"
 MODEL = "matting"
+MODELS = ("noop", MODEL, "noop", "classify", "noop")
 LOAD_S = 240
 STEP_S = 5
 UNIT_PX, ROW_PX = 54, 34
@@ -38,7 +39,8 @@ section{position:absolute;background:#181b1f;border:1px solid #2c3235;border-rad
 box-sizing:border-box;padding:5px 8px;overflow:hidden} h2{font-size:12px;margin:0 0 2px}
 h3{position:absolute;margin:9px 12px;font-size:14px;font-weight:500} .n{font-size:30px;
 text-align:center;margin-top:22px} i{font-style:normal;margin-right:9px;white-space:nowrap}
-svg{display:block} text{fill:#8e8e9b;font-size:10px} .none{text-align:center;margin-top:60px}"""
+svg{display:block} div{line-height:14px;font-size:11px} text{fill:#8e8e9b;
+font-size:10px} .none{text-align:center;margin-top:60px}"""
 
 Series = tuple[str, Sequence[tuple[float, float]]]
 """Legend, and (seconds, value) of each step."""
@@ -81,8 +83,8 @@ def _load(stack: Stack) -> None:
         with httpx.Client(headers={"Authorization": f"Bearer {API_KEY}"}, timeout=90) as client:
             while (left_s := end - time.monotonic()) > 0:
                 number = next(numbers)
-                model = ("matting", "matting", "classify", "noop")[number % 4]
-                data = photos[number % 4] + b"%d" % (number // 3)  # every third is known
+                model = MODELS[number // 3 % len(MODELS)]
+                data = photos[number // 3 % 4] + b"%d" % (number // 3)  # every third is known
                 query = {"wait": 30, "priority": "batch" if number % 5 == 0 else "interactive"}
                 body = b"no picture" if number % 17 == 0 else data
                 answer = client.post(
@@ -95,7 +97,7 @@ def _load(stack: Stack) -> None:
     def is_crowd(left: float) -> bool:
         return 0.35 < left < 0.65
 
-    crowd = [lambda left: 0.1 if is_crowd(left) else 2.5] * 8
+    crowd = [lambda left: 0.2 if is_crowd(left) else 2.5] * 8
     visitors = [threading.Thread(target=visit, args=(pause,)) for pause in crowd]
     for visitor in visitors:
         visitor.start()
@@ -164,9 +166,10 @@ def _chart(panel: Mapping[str, Any], shown: Sequence[Series], width: int, height
     is_stacked = "stacking" in panel["fieldConfig"]["defaults"].get("custom", {})
     lines = _stacked(shown) if is_stacked else shown
     times = [at for _, points in lines for at, _ in points]
-    top = max([value for _, points in lines for _, value in points] + [1e-9]) * 1.1
+    top = max([value for _, points in lines for _, value in points] + [0])
+    top = (top or 1) * 1.1
     first, last = min(times), max(max(times), min(times) + 1)
-    plot_height, left = height - 34, 52
+    plot_height, left = height - 48, 52
 
     def xy(at: float, value: float) -> str:
         x = left + (at - first) / (last - first) * (width - left - 4)
@@ -193,7 +196,7 @@ def _chart(panel: Mapping[str, Any], shown: Sequence[Series], width: int, height
     marks.append(f'<text x="{left}" y="{plot_height + 13}">{clock[0]}</text>')
     marks.append(f'<text x="{width}" y="{plot_height + 13}" text-anchor="end">{clock[1]}</text>')
     svg = f'<svg width="{width}" height="{plot_height + 16}">{"".join(marks)}</svg>'
-    return f"{svg}<div>{''.join(legend)}</div>"
+    return f"{svg}<div>{' '.join(legend)}</div>"
 
 
 def _stacked(shown: Sequence[Series]) -> list[Series]:

@@ -21,6 +21,7 @@ from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
 from storage.redis.durable import DurableRedis
 from storage.s3.asynchronous import AsyncObjects
+from tasks import tracing
 from tasks.clients import objects
 from tasks.queues import gpu_queue
 from tasks.settings import settings
@@ -69,6 +70,7 @@ from web.middleware.page_routes import PageRoutes
 from web.middleware.preferences import Preferences
 from web.middleware.security import Security
 from web.middleware.sub_path import SubPath
+from web.middleware.tracing import Tracing
 from web.page import account, data, gradio_imports, login
 from web.page import api_keys as keys_page
 from web.page.deferred import DeferredPage
@@ -137,6 +139,7 @@ def create() -> ASGIApp:
             Eraser(state, cache, objects()).loop(),
             health.pulse(),
         ]
+        tracing.start("pixelmill-web")
         pubsub.start()
         for loop in loops:
             loop.start()
@@ -152,6 +155,7 @@ def create() -> ASGIApp:
         await pubsub.stop()
         await service.close()
         await s3_proxy.close()
+        await asyncio.to_thread(tracing.stop)
 
     app = _framework(lifespan)
     app.state.service, app.state.s3_proxy = service, s3_proxy
@@ -222,7 +226,8 @@ def _add_routes(app: FastAPI, stats: StatsReader) -> None:
     for module in ROUTED:
         # Not include_router(): it matches the path of each request against a router's routes twice.
         app.router.routes.extend(module.router.routes)
-    _add_metrics(app, stats)
+    metrics.add(app, stats)
+    _add_entrance(app)
     _add_files(app)
     add_docs(app)
 
@@ -252,7 +257,9 @@ def _with_middleware(
         entrance = Cors(entrance)
     if settings().access_log:
         entrance = AccessLog(entrance)
-    return SubPath(entrance) if settings().sub_path else entrance
+    if settings().sub_path:
+        entrance = SubPath(entrance)
+    return Tracing(entrance) if tracing.is_wanted() else entrance
 
 
 class Revalidated(StaticFiles):
@@ -265,22 +272,7 @@ class Revalidated(StaticFiles):
         return answer
 
 
-def _add_metrics(app: FastAPI, stats: StatsReader) -> None:
-    @app.get("/metrics", include_in_schema=False)
-    async def show(request: Request) -> Response:
-        """For Prometheus."""
-        return await metrics.show(request, stats)
-
-    @app.get("/metrics/workers", include_in_schema=False)
-    async def show_workers(request: Request) -> Response:
-        """The addresses of the workers' own metrics, for Prometheus' http_sd_configs."""
-        return await metrics.show_workers(request)
-
-    @app.get("/metrics/scaling/{model}", include_in_schema=False)
-    async def show_scaling(request: Request, model: str) -> Response:
-        """How many workers a model needs, for KEDA."""
-        return await metrics.show_scaling(request, stats, model)
-
+def _add_entrance(app: FastAPI) -> None:
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> Response:
         return FileResponse(STATIC / "icon.svg")  # Gradio leaves this path to the outer app

@@ -13,12 +13,18 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import structlog
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import (
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutting_down,
+)
 
 from storage import catalogue
 from storage.catalogue import WorkerInfo
 from storage.errors import StorageDown
 from storage.scratch import NOT_SHARED
+from tasks import tracing
 from tasks.app import app
 from tasks.clients import host_id, local_scratch, state
 from tasks.errors import JobError
@@ -49,6 +55,9 @@ def cpu() -> None:
     It imports no torch, and starts no thread before the processes are forked.
     """
     processes = settings().cpu_processes or os.cpu_count() or 1
+    tracing.preload()
+    worker_process_init.connect(lambda **_: tracing.start("pixelmill-cpu-worker"), weak=False)
+    worker_process_shutdown.connect(lambda **_: tracing.stop(), weak=False)
     sandbox = _sandbox()
 
     def worker() -> WorkerInfo:

@@ -43,6 +43,8 @@ class Spec:
     etag: str = ""
     image: str = ""
     """How the request key names the image; see request_keys.request_key."""
+    traceparent: str = ""
+    """W3C Trace Context of the request that started the run; empty if that is not sampled."""
 
     @property
     def model_version(self) -> str:
@@ -51,7 +53,10 @@ class Spec:
 
     def to_json(self) -> bytes:
         """The spec as it stands in the run's record."""
-        return orjson.dumps({"v": VERSION, **self.__dict__})
+        fields = {"v": VERSION, **self.__dict__}
+        if not self.traceparent:
+            del fields["traceparent"]
+        return orjson.dumps(fields)
 
 
 def model_version(weights: str, code: str) -> str:

@@ -4,6 +4,7 @@ import secrets
 from typing import cast
 
 import orjson
+import structlog
 from starlette.requests import Request
 
 from storage.catalogue import ModelCard
@@ -11,9 +12,9 @@ from storage.jobs import claims, endings
 from storage.jobs.claims import Claim, Ready
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
-from storage.redis.calls import AsyncRedis
+from storage.redis.calls import AsyncRedis, Call
 from storage.s3.asynchronous import AsyncObjects
-from tasks import envelope
+from tasks import envelope, tracing
 from tasks.errors import BadInput
 from tasks.settings import settings
 from web.jobs import admission, counters, parameters, quotas, volumes
@@ -40,6 +41,8 @@ from web.jobs.submission import (
 from web.jobs.uploads import Uploads
 from web.live.pubsub import PubSub
 from web.live.watcher import JobWatcher, no_job
+
+log = structlog.get_logger()
 
 
 class JobService:
@@ -139,7 +142,9 @@ class JobService:
         variant = admission.variant(card, spec.params)
         priority, costs = submission.priority, self.catalogue.costs
         ready = _ready(submission, card)
-        claim = await self._state.do(
+        claim = await self._claimed(
+            job_id,
+            spec,
             claims.claim(
                 job_id,
                 spec,
@@ -164,7 +169,7 @@ class JobService:
                 degraded=degraded,
                 most_jobs=settings().history_jobs,
                 discards=volumes.is_discarded(card),
-            )
+            ),
         )
         if claim.verdict == "again":
             return await self.get(submission.user, claim.payload)
@@ -175,6 +180,16 @@ class JobService:
         elif self._is_to_be_taken_over(submission, claim, ref):
             await self.starter.take_over(submission, card, ref, spec, job_id)
         return _new_snapshot(job_id, submission, spec, claim, degraded)
+
+    async def _claimed(self, job_id: str, spec: Spec, call: Call[Claim]) -> Claim:
+        """What becomes of a claim, which is a span of its request's trace."""
+        about = {"pixelmill.job": job_id, "pixelmill.run": spec.request_key[:12]}
+        with tracing.child("claim", spec.traceparent, about) as span:
+            claim = await self._state.do(call)
+            span.set({"pixelmill.verdict": claim.verdict})
+        if spec.traceparent:  # from a job, this line leads to its run and to the trace of both
+            log.info("job claimed", job=job_id, run=spec.request_key[:12], verdict=claim.verdict)
+        return claim
 
     def _is_to_be_taken_over(self, submission: Submission, claim: Claim, ref: RunRef) -> bool:
         """Whether the run that this job joined is not queued yet, and this process can do that."""

@@ -13,6 +13,7 @@ from storage import request_keys
 from storage.catalogue import ModelCard
 from storage.jobs.spec import Spec
 from storage.pilot import Order
+from tasks import tracing
 from tasks.errors import BadInput, JobError
 from tasks.message import Priority
 from tasks.settings import settings
@@ -114,6 +115,7 @@ def spec_of(submission: Submission, card: ModelCard) -> Spec:
         body_sha256=photo.body_sha256,
         etag=photo.etag,
         image=photo.identity,
+        traceparent=tracing.current(),
     )
     return with_key(spec)
 

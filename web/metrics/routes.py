@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from fastapi import FastAPI
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
@@ -60,6 +61,22 @@ def mismatched_answers() -> Metric:
     """How many connections of this process were closed after a wrong answer of Redis."""
     text = "Answers of Redis that did not fit their questions; each closed its connection."
     return CounterMetricFamily("pixelmill_redis_mismatches", text, value=mismatches.count)
+
+
+def add(app: FastAPI, reader: StatsReader) -> None:
+    """Let this app answer them."""
+
+    @app.get("/metrics", include_in_schema=False)
+    async def _show(request: Request) -> Response:
+        return await show(request, reader)
+
+    @app.get("/metrics/workers", include_in_schema=False)
+    async def _show_workers(request: Request) -> Response:
+        return await show_workers(request)
+
+    @app.get("/metrics/scaling/{model}", include_in_schema=False)
+    async def _show_scaling(request: Request, model: str) -> Response:
+        return await show_scaling(request, reader, model)
 
 
 async def show(request: Request, reader: StatsReader) -> Response:

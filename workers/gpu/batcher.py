@@ -16,9 +16,10 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from tasks import tracing
 from tasks.errors import Expired
 from workers.gpu.shares import PHOTOS, Flow, Shares
-from workers.gpu.staging import BinQueue, Request, StagedBatch
+from workers.gpu.staging import BinQueue, Request, StagedBatch, batch_span
 
 Run = Callable[[Hashable, Any], Sequence[Any]]
 """(bin, items) -> one answer per item, in order; an exception as answer fails that item alone.
@@ -37,10 +38,6 @@ MAX_SPARE_BATCHES = 2
 """Slots are kept for reuse: one batch is assembled while another one is on the device."""
 
 
-def _list(bin: Hashable, n: int) -> list[Any]:
-    return [None] * n
-
-
 class Batcher:
     """Collects items while the device is busy and runs them together, bin by bin."""
 
@@ -49,7 +46,7 @@ class Batcher:
         run: Run,
         limit: Limit,
         wait: Wait = lambda bin, count, gap_s: 0.0,
-        slots: Slots = _list,
+        slots: Slots = lambda bin, n: [None] * n,
     ) -> None:
         self.counts: Counter[str] = Counter()
         """batches, items, failed, and requests that were dropped: cancelled, expired."""
@@ -84,7 +81,7 @@ class Batcher:
         `deadline` (of time.monotonic) ends with Expired. `flow`: whose share of the device's time
         it uses; the same for all items of a bin.
         """
-        request = Request(item, monotonic(), deadline)
+        request = Request(item, monotonic(), deadline, tracing.current())
         with self._lock:
             if self._stopped:
                 raise RuntimeError("the batcher has been stopped")
@@ -213,7 +210,8 @@ class Batcher:
     def _run_batch(self, bin: Hashable, requests: Sequence[Request], items: Any) -> None:
         """Run a batch; one that fails is halved until only the item at fault fails."""
         try:
-            answers = self._run(bin, items)
+            with batch_span(requests):
+                answers = self._run(bin, items)
             if len(answers) != len(requests):
                 raise ValueError(f"{len(answers)} answers for a batch of {len(requests)}")
         except Exception as error:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
+from celery.signals import worker_shutdown
 
 from storage.catalogue import ModelCard, WorkerInfo
 from storage.jobs.spec import model_version
@@ -76,7 +77,7 @@ def _device(number: int | None) -> "Device":
 
 
 def _serve(device: "Device", names: Sequence[str]) -> None:
-    from tasks import compatibility
+    from tasks import compatibility, tracing
     from tasks.inference import DEADLINE_S, register
     from workers.gpu import liveness, sensors
     from workers.gpu.batcher import Batcher
@@ -114,6 +115,8 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
         batcher.total_busy_s,
         sensors.of(device.main.uuid),
     )
+    tracing.start("pixelmill-gpu-worker")
+    worker_shutdown.connect(lambda **_: tracing.stop(), weak=False)
     boot.consume(
         Heartbeat(boot.node("gpu"), worker, cards),
         Consuming(settings().state_url, queues, THREADS, DEADLINE_S + boot.MARGIN_S),

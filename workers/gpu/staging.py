@@ -4,11 +4,12 @@ Nothing here locks: `Batcher` calls all of it under its own lock.
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks import tracing
 from workers.gpu.shares import PHOTOS, Flow
 
 GAP_WEIGHT = 0.2
@@ -25,6 +26,8 @@ class Request:
     at: float
     """When it was submitted (time.monotonic)."""
     deadline: float
+    traceparent: str = ""
+    """Of the stage that submitted it; empty if its run is not sampled."""
     future: "Future[Any]" = field(default_factory=Future)
 
 
@@ -83,3 +86,9 @@ class StagedBatch:
         if slot != len(self.requests):
             self.slots[len(self.requests)] = self.slots[slot]
         self.requests.append(request)
+
+
+def batch_span(requests: Sequence[Request]) -> tracing.Span:
+    """That of a batch on the device, linked to the stages whose items it has."""
+    traceparents = [request.traceparent for request in requests]
+    return tracing.linked("batch", traceparents, {"pixelmill.images": len(requests)})
