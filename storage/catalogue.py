@@ -1,8 +1,8 @@
 """What live workers can do: the only thing that web, CLI and admission know about models."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
 import orjson
@@ -10,6 +10,7 @@ import orjson
 from storage import keys
 from storage.jobs.spec import model_version
 from storage.pilot import NO_ORDERS, Orders, parse_orders
+from storage.redis.answers import fields
 from storage.redis.calls import ARRAY, NUMBER, Call, command, script
 from storage.states import CPU_STAGES
 
@@ -34,6 +35,8 @@ class WorkerInfo(TypedDict):
     kind: Literal["cpu", "gpu"]
     queues: list[str]
     """The queues that it takes work from; empty while it drains."""
+    serves: NotRequired[Mapping[str, str]]
+    """Of a gpu worker: model -> the version of it. `announce` adds this."""
     device: str
     """The name of its torch device, `cpu` for a cpu worker."""
     host: str
@@ -123,10 +126,15 @@ class Catalogue:
     """Queue -> when a worker was last seen that takes work from it."""
     orders: Orders = NO_ORDERS
     """What the pilot has ordered."""
+    live: Mapping[str, Mapping[str, ModelCard]] = field(default_factory=dict)
+    """Model -> version -> card, of the versions that live workers serve; the newest last."""
+    gone: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Model -> versions that no worker has served for GONE_S seconds, while others serve another:
+    they will not come back."""
 
     @property
     def versions(self) -> dict[str, str]:
-        """Model -> the version of it that is announced."""
+        """Model -> the version of it that new runs are computed by, a canary's aside."""
         return {
             name: model_version(card["weights"], card["code"]) for name, card in self.models.items()
         }
@@ -158,9 +166,15 @@ def announce(node: str, worker: WorkerInfo, models: Mapping[str, ModelCard]) -> 
 
     `models`: the cards of the models that it serves, by name.
     """
+    versions = {
+        name: model_version(card["weights"], card["code"])
+        for name, card in models.items()
+        if "code" in card
+    }
     values = {
         "node": node,
-        "worker": orjson.dumps(worker),
+        "worker": orjson.dumps({**worker, "serves": versions} if versions else worker),
+        "versions": versions,
         "ttl_ms": WORKER_TTL_MS,
         "queues": worker["queues"],
         "models": {name: json.dumps(card) for name, card in models.items()},
@@ -180,15 +194,44 @@ def forget_workers() -> Call[bool]:
 
 def _parse(answer: Any) -> Catalogue:
     now, workers, models, seen, ordered = answer
-    cards = sorted((_card(*pair) for pair in models), key=lambda card: card["name"])
+    alive: tuple[WorkerInfo, ...] = tuple(json.loads(text) for text in workers)
+    orders, cards, live, gone = parse_orders(ordered), {}, {}, {}
+    for text, mean_ms, versions in models:
+        latest, known = _card(text, mean_ms), fields(versions)
+        name = latest["name"]
+        live[name] = _live(alive, name, known, mean_ms)
+        gone[name] = _gone(known, live[name], int(now)) if live[name] else []
+        cards[name] = live[name].get(orders.of(name).chosen(list(live[name])), latest)
     flat = [word.decode() if isinstance(word, bytes) else word for word in seen]
     return Catalogue(
         int(now),
-        tuple(json.loads(text) for text in workers),
-        {card["name"]: card for card in cards},
+        alive,
+        dict(sorted(cards.items())),
         {name: int(at) for name, at in zip(flat[::2], flat[1::2], strict=True)},
-        parse_orders(ordered),
+        orders,
+        live,
+        gone,
     )
+
+
+def _live(
+    workers: Sequence[WorkerInfo],
+    model: str,
+    known: Mapping[str, str],
+    mean_ms: Sequence[bytes | str | None],
+) -> dict[str, ModelCard]:
+    """Version -> card, of those that these workers serve; the newest last."""
+    served = {worker.get("serves", {}).get(model, "") for worker in workers if worker["queues"]}
+    found = sorted((float(known[f"since:{name}"]), name) for name in served if name in known)
+    return {name: _card(known[name], mean_ms) for _, name in found}
+
+
+def _gone(known: Mapping[str, str], live: Container[str], now_ms: int) -> list[str]:
+    """The versions that were seen last longer than GONE_S ago."""
+    seen = {name.removeprefix("seen:"): ms for name, ms in known.items() if name[:5] == "seen:"}
+    return [
+        name for name, ms in seen.items() if name not in live and now_ms - int(ms) > GONE_S * 1000
+    ]
 
 
 def _card(text: bytes | str, mean_ms: Sequence[bytes | str | None]) -> ModelCard:

@@ -38,6 +38,7 @@ USER_KEYS_PREFIX = f"{PREFIX}user-keys:"
 USER_PREFIX = f"{PREFIX}user:"
 WORKER_PREFIX = f"{PREFIX}worker:"
 MODEL_PREFIX = f"{PREFIX}model:"
+MODEL_VERSIONS_PREFIX = f"{PREFIX}model-versions:"
 
 ACTIVE = f"{PREFIX}active"
 """Sorted set of the request keys of runs under way, by time of their claim."""
@@ -255,6 +256,12 @@ def worker(node: str) -> str:
 def model(name: str) -> str:
     """JSON of a model that some worker has announced."""
     return MODEL_PREFIX + name
+
+
+def model_versions(name: str) -> str:
+    """Hash: version of a model -> JSON of its card; `since:<version>`, `seen:<version>`: when it
+    was first and last seen, in ms."""
+    return MODEL_VERSIONS_PREFIX + name
 
 
 def scratch(name: str) -> str:

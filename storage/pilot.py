@@ -1,7 +1,7 @@
 """What the pilot shares through the state Redis: who leads, what it sees, and what it orders."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -67,6 +67,13 @@ class Order:
     workers: int = 0
     """How many there should be; 0: the pilot has not said yet."""
     pins: Pins = Pins()
+
+    def chosen(self, live: Sequence[str]) -> str:
+        """Which of these versions, the newest last, computes new runs; empty if there is none."""
+        for wanted in (self.pins.version, self.version):
+            if wanted in live:
+                return wanted
+        return next((of for of in reversed(live) if of not in self.refused), ("", *live)[-1])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from storage.jobs.spec import RunRef
 from tasks import envelope, results
 from tasks.clients import state
 from tasks.errors import JobError
-from tasks.message import Message, error_record, new_message
+from tasks.message import Message, error_record, new_message, version_of
 from tasks.retry import retry
 from tasks.settings import settings
 from tasks.work import delete_arrays
@@ -73,7 +73,9 @@ def restart(refs: Sequence[RunRef]) -> None:
 def split(request: Any, message: Message, refs: Sequence[RunRef]) -> None:
     """Queue each of these runs for the present stage again, in a message of its own."""
     encoded = [
-        envelope.same(request, new_message(message["model"], message["priority"], [ref]))
+        envelope.same(
+            request, new_message(message["model"], message["priority"], [ref], version_of(message))
+        )
         for ref in refs
     ]
     log.warning("message split", runs=len(encoded))

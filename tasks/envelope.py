@@ -15,7 +15,7 @@ import orjson
 from storage import keys
 from storage.jobs.queueing import TICKET_ID, EncodedMessage, Tickets
 from storage.states import PRIORITIES
-from tasks.message import Message, Priority, new_message
+from tasks.message import Message, Priority, new_message, version_of
 from tasks.queues import CELERY_PRIORITY, STAGES, broker_queue, stage_after
 
 
@@ -66,7 +66,7 @@ def _encoded(
 ) -> EncodedMessage:
     """Celery's message protocol 2 inside kombu's Redis envelope."""
     options: Options = {
-        "queue": broker_queue(stage, message["model"]),
+        "queue": broker_queue(stage, message["model"], version_of(message)),
         "priority": CELERY_PRIORITY[(stage, message["priority"])],
         "task_id": id or str(uuid4()),
     }

@@ -8,7 +8,7 @@ version has queued.
 
 import json
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from storage.jobs.spec import VERSION, RunRef
 from tasks.errors import JobError, Unavailable
@@ -32,6 +32,8 @@ class Message(TypedDict):
     priority: Priority
     runs: list[tuple[str, int]]
     """(request key, number of the attempt) of each run."""
+    version: NotRequired[str]
+    """Of inference: which version of the model its runs need."""
 
 
 class ErrorRecord(TypedDict):
@@ -43,14 +45,24 @@ class ErrorRecord(TypedDict):
     status: int
 
 
-def new_message(model: str, priority: Priority, refs: Sequence[RunRef]) -> Message:
+def new_message(
+    model: str, priority: Priority, refs: Sequence[RunRef], version: str = ""
+) -> Message:
     """The message that carries these runs."""
-    return {
+    message: Message = {
         "v": VERSION,
         "model": model,
         "priority": priority,
         "runs": [(ref.key, ref.attempt) for ref in refs],
     }
+    if version:
+        message["version"] = version
+    return message
+
+
+def version_of(message: Message) -> str:
+    """Which version of the model its runs need; empty where that is not known."""
+    return message.get("version", "")
 
 
 def is_ticket(message: Message) -> bool:

@@ -21,31 +21,33 @@ CELERY_PRIORITY: dict[tuple[str, Priority], int] = {
 work goes before batches."""
 
 
-def gpu_queue(model: str) -> str:
-    """The queue from which workers that serve `model` take inference."""
-    return f"gpu.{model.removeprefix(PROBE)}"
+def gpu_queue(model: str, version: str = "") -> str:
+    """The queue from which workers that serve `model` take inference; that of a version of it is
+    for those alone that serve this version."""
+    name = f"gpu.{model.removeprefix(PROBE)}"
+    return f"{name}@{version}" if version else name
 
 
-def broker_queue(stage: str, model: str) -> str:
+def broker_queue(stage: str, model: str, version: str = "") -> str:
     """The broker queue that a stage's messages wait in."""
-    return gpu_queue(model) if stage == "inference" else "cpu"
+    return gpu_queue(model, version) if stage == "inference" else "cpu"
 
 
-def broker_queue_after(stage: str, model: str) -> str:
+def broker_queue_after(stage: str, model: str, version: str = "") -> str:
     """The broker queue of the stage that follows; empty after the last one."""
     following = stage_after(stage)
-    return broker_queue(following, model) if following else ""
+    return broker_queue(following, model, version) if following else ""
 
 
-def stage_queue(stage: str, model: str) -> str:
+def stage_queue(stage: str, model: str, version: str = "") -> str:
     """The name under which the runs that wait for this stage are counted."""
-    return "post" if stage == "postprocess" else broker_queue(stage, model)
+    return "post" if stage == "postprocess" else broker_queue(stage, model, version)
 
 
-def stage_queue_after(stage: str, model: str) -> str:
+def stage_queue_after(stage: str, model: str, version: str = "") -> str:
     """The same of the stage that follows; empty after the last one."""
     following = stage_after(stage)
-    return stage_queue(following, model) if following else ""
+    return stage_queue(following, model, version) if following else ""
 
 
 def stage_after(stage: str) -> str:

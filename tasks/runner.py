@@ -21,8 +21,8 @@ from tasks import compatibility, endings, envelope
 from tasks.clients import state
 from tasks.compatibility import OtherVersion
 from tasks.errors import JobError, ModelFailure, Unavailable
-from tasks.message import Message, is_newer, is_ticket, new_message, run_refs
-from tasks.queues import STAGES
+from tasks.message import PROBE, Message, is_newer, is_ticket, new_message, run_refs
+from tasks.queues import STAGES, stage_after
 from tasks.results import earlier_end
 from tasks.retry import retry
 from tasks.run_spans import RunSpans
@@ -98,11 +98,22 @@ def _run(request: Any, stage: Stage, message: Message, step: Step) -> None:
     _leave(outcomes)
     onward = [ref for ref, outcome in outcomes.items() if outcome is None]
     if onward:
-        following = new_message(message["model"], message["priority"], onward)
-        stage.end(message, onward, envelope.following(stage.name, request, following), ticket)
+        version = _version_for_next(stage, message["model"], live[onward[0]])
+        following = new_message(message["model"], message["priority"], onward, version)
+        encoded = envelope.following(stage.name, request, following)
+        stage.end(message, onward, encoded, ticket, version)
     if len(onward) < len(message["runs"]) and stage.name != STAGES[-1]:
         # Those that left make room for others.
         state().do(backlog.call_workers(envelope.tickets(), "" if onward else ticket))
+
+
+def _version_for_next(stage: Stage, model: str, answer: StageStart) -> str:
+    """Which version of the model inference needs: all runs that are taken together need the same.
+    Other stages are done by cpu workers of any version, which release what is not theirs; a probe
+    needs none."""
+    if stage_after(stage.name) != "inference" or model.startswith(PROBE):
+        return ""
+    return compatibility.read_spec(answer.spec).model_version
 
 
 def _live(answers: Mapping[RunRef, StageStart]) -> dict[RunRef, StageStart]:

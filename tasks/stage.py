@@ -15,7 +15,7 @@ from storage.jobs.stages import StageStart
 from tasks import envelope, queues
 from tasks.clients import state
 from tasks.loops import Periodic
-from tasks.message import EXPIRED, MAX_PREPROCESS_MS, MAX_RUNS, Message, Priority
+from tasks.message import EXPIRED, MAX_PREPROCESS_MS, MAX_RUNS, Message, Priority, version_of
 from tasks.settings import settings
 
 RENEW_S = 4.0
@@ -42,7 +42,7 @@ class Stage:
                 stage=self.name,
                 state=self.state,
                 progress=self.begins,
-                queue=queues.stage_queue(self.name, message["model"]),
+                queue=queues.stage_queue(self.name, message["model"], version_of(message)),
                 priority=message["priority"],
                 job_ttl_s=settings().result_ttl_s,
                 expired=EXPIRED,
@@ -94,10 +94,12 @@ class Stage:
         refs: Sequence[RunRef],
         following: EncodedMessage | None,
         ticket: str = "",
+        version: str = "",
     ) -> None:
         """Record that the stage has ended and, in the same step, queue the next stage's message.
 
-        `ticket`: the id of the one that the runs were taken for.
+        `ticket`: the id of the one that the runs were taken for. `version`: of the model, that the
+        following message is for.
         """
         model = message["model"]
         state().do(
@@ -108,8 +110,8 @@ class Stage:
                 progress=self.ends,
                 model=model,
                 priority=message["priority"],
-                next_queue=queues.stage_queue_after(self.name, model),
-                next_broker_queue=queues.broker_queue_after(self.name, model),
+                next_queue=queues.stage_queue_after(self.name, model, version),
+                next_broker_queue=queues.broker_queue_after(self.name, model, version),
                 message=following,
                 job_ttl_s=settings().result_ttl_s,
                 expired=EXPIRED,

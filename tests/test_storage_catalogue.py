@@ -5,7 +5,8 @@ import time
 import pytest
 import redis
 
-from storage import catalogue, keys
+from storage import catalogue, keys, pilot
+from storage.pilot import Order, Pins
 from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
@@ -150,3 +151,52 @@ def test_one_of_two_workers_is_enough(link: SyncRedis, state: "redis.Redis") -> 
 
     announced = link.do(catalogue.read())
     assert len(announced.workers) == 1 and announced.is_live("gpu.toy")
+
+
+def version(number: int) -> dict[str, str]:
+    """The card of a version of `toy`; its name is `000000NN-cccccccc`."""
+    return {"name": "toy", "weights": f"sha256:{number:08}", "code": "sha256:" + "c" * 64}
+
+
+OLD, NEW = "00000001-cccccccc", "00000002-cccccccc"
+
+
+@pytest.fixture
+def both(link: SyncRedis) -> None:
+    """Two workers, each with a version of `toy`; the older one announces itself last."""
+    for number in (1, 2, 1):
+        worker = {"queues": ["gpu.toy"], "device": "cpu"}
+        link.do(catalogue.announce(f"gpu-{number}@host", worker, {"toy": version(number)}))
+        time.sleep(0.002)
+
+
+def test_two_versions_of_a_model_live_side_by_side_and_the_newest_is_chosen(
+    both: None, link: SyncRedis
+) -> None:
+    found = link.do(catalogue.read())
+
+    assert list(found.live["toy"]) == [OLD, NEW]
+    assert found.versions == {"toy": NEW}, "whoever announces last does not decide"
+
+
+@pytest.mark.parametrize(
+    "order", [Order(version=OLD), Order(refused=(NEW,)), Order(version=NEW, pins=Pins(version=OLD))]
+)
+def test_the_version_that_is_ordered_is_chosen(both: None, link: SyncRedis, order: Order) -> None:
+    link.do(pilot.order("toy", order))
+    link.do(pilot.pin("toy", order.pins))
+
+    assert link.do(catalogue.read()).versions == {"toy": OLD}
+
+
+def test_a_version_without_workers_is_not_chosen_and_later_counts_as_gone(
+    both: None, link: SyncRedis, state: "redis.Redis"
+) -> None:
+    link.do(pilot.order("toy", Order(version=OLD)))
+    state.delete(keys.worker("gpu-1@host"))
+
+    found = link.do(catalogue.read())
+    assert (found.versions, found.gone["toy"]) == ({"toy": NEW}, [])
+
+    state.hset(keys.model_versions("toy"), f"seen:{OLD}", found.now_ms - 31_000)
+    assert link.do(catalogue.read()).gone["toy"] == [OLD]

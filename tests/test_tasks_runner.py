@@ -79,14 +79,21 @@ def task() -> Any:
 
 @pytest.fixture
 def queued(in_process: None, state: "redis.Redis") -> Queued:
-    """What waits for a stage, the oldest first."""
+    """What waits for a stage, the oldest first; of inference, in the queue of the version that the
+    message names, which is left out."""
 
     def read(stage: str) -> list[Message]:
-        name = keys.queue(
-            queues.broker_queue(stage, "toy"), queues.CELERY_PRIORITY[(stage, "batch")]
-        )
-        envelopes = [json.loads(text) for text in reversed(state.lrange(name, 0, -1))]
-        return [json.loads(base64.b64decode(message["body"]))[0][0] for message in envelopes]
+        priority = queues.CELERY_PRIORITY[(stage, "batch")]
+        pattern = keys.queue(queues.broker_queue(stage, "toy") + "*", priority)
+        found = []
+        for name in state.keys(pattern):
+            for text in reversed(state.lrange(name, 0, -1)):
+                message = json.loads(base64.b64decode(json.loads(text)["body"]))[0][0]
+                version = message.pop("version", "")
+                queue = queues.broker_queue(stage, "toy", version)
+                assert (name == keys.queue(queue, priority)) and bool(version) == ("gpu" in name)
+                found.append(message)
+        return found
 
     return read
 

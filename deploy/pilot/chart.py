@@ -27,7 +27,8 @@ def draw(rates: Sequence[float], machine: Machine, results: Sequence[Result]) ->
     area = f"{LEFT},{y(0):.1f} {work} {x(minutes):.1f},{y(0):.1f}"
     lines = [
         f'<path d="{_steps(of, minutes, x, y)}" fill="none" stroke="{colour}" '
-        f'stroke-width="{2.4 if of is results[-1] else 1.2}"/>'
+        f'stroke-width="{2.4 if of is results[-1] else 1.2}" '
+        f'stroke-opacity="{1 if of.oscillations() == 0 else 0.3}"/>'
         for of, colour in zip(results, COLOURS, strict=True)
     ]
     return (
@@ -66,7 +67,7 @@ def _axes(minutes: int, most: int, x: Scale, y: Scale) -> str:
 
 
 def _legend(results: Sequence[Result]) -> str:
-    entries = [("#dbe7ea", "work that arrives, in workers"), *zip(
+    entries = [("#dbe7ea", "work that arrives"), *zip(
         COLOURS, (of.name for of in results), strict=True
     )]  # fmt: skip
     return "".join(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from storage.redis.calls import NUMBER, Call, script
+from storage import keys
+from storage.redis.calls import NUMBER, Call, command, script
 
 TICKET_ID = "TICKET_ID"
 """Where the id of a ticket goes in its message."""
@@ -40,3 +41,10 @@ def enqueue(messages: Sequence[EncodedMessage]) -> Call[int]:
     lists = [message.queue for message in messages]
     texts = [message.text.decode() for message in messages]
     return script("jobs/enqueue", int, lists, {"messages": texts}, kinds=NUMBER)
+
+
+def drop(queues: Sequence[str]) -> Call[int]:
+    """Delete all messages of these queues of the broker; answers how many lists had some."""
+    steps = keys.CELERY_PRIORITIES
+    lists = [keys.queue(name, step) for name in queues for step in steps]
+    return command(int, "DEL", *lists, kinds=NUMBER)

@@ -8,13 +8,16 @@
 local priority = arguments.priority
 local record = TICKET_RUNS .. arguments.ticket
 
--- The names of runs that may be worked on together: few, quick, and none that lost a worker before.
+-- The names of runs that may be worked on together: few, quick, of one version of their model, and none that
+-- lost a worker before.
 local function together(scored, room)
-  local names, last_tag, spent_ms = {}, nil, 0
+  local names, last_tag, spent_ms, version = {}, nil, 0, nil
   for i = 1, #scored, 2 do
-    local run = read(scored[i], 'preprocess_ms', 'alone')
+    local run = read(scored[i], 'preprocess_ms', 'alone', 'model_version')
+    if i == 1 then version = run.model_version end
     spent_ms = spent_ms + tonumber(run.preprocess_ms or 0)
     local is_full = #names == math.min(arguments.most, room) or spent_ms > arguments.most_ms or run.alone
+      or run.model_version ~= version
     if #names > 0 and is_full then break end
     names[#names + 1], last_tag = scored[i], scored[i + 1]
     if run.alone then break end

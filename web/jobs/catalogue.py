@@ -1,5 +1,6 @@
 """What live workers can do, as one web process knows it: read from Redis at most once a second."""
 
+import hashlib
 from collections.abc import Sequence
 from time import monotonic
 
@@ -10,6 +11,7 @@ from storage.jobs.snapshots import JobSnapshots
 from storage.redis.calls import AsyncRedis
 from tasks.errors import BadInput, Unavailable
 from tasks.queues import gpu_queue
+from tasks.settings import settings
 from web.jobs import admission
 from web.text import shown
 
@@ -43,9 +45,11 @@ class CachedCatalogue:
             self._names_seen |= self._catalogue.models.keys()
         return self._catalogue
 
-    async def card(self, model: str) -> ModelCard:
+    async def card(self, model: str, identity: str = "") -> ModelCard:
         """The card of a model that can be used now.
 
+        `identity`: what is to be computed. The canary gets a part of them, and equal work always
+        goes to the same version.
         Raises BadInput (404) for an unknown one, Unavailable if no worker has served it for long.
         """
         current = await self.get()
@@ -60,12 +64,20 @@ class CachedCatalogue:
             )
         if current.is_gone(gpu_queue(model)) or current.is_gone("cpu"):
             raise _no_worker(model)
-        return card
+        order = current.orders.of(model)
+        trial = current.live.get(model, {}).get(order.canary)
+        is_tried = trial and identity and not order.pins.version and _is_for_canary(identity)
+        return trial if trial and is_tried else card
 
     async def read_jobs(self, job_ids: Sequence[str]) -> JobSnapshots:
         """These jobs as they are now, with the estimate of their wait."""
         await self.get()
         return await self._state.do(snapshots.read(job_ids, self._costs_json))
+
+
+def _is_for_canary(identity: str) -> bool:
+    number = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:4])
+    return number / 2**32 < settings().pilot_canary_percent / 100
 
 
 def _no_worker(model: str) -> Unavailable:

@@ -109,7 +109,7 @@ class JobService:
             await self.uploads.delete(user, upload_id)
 
     async def _submit(self, submission: Submission) -> Snapshot:
-        card = await self.catalogue.card(submission.model)
+        card = await self.catalogue.card(submission.model, submission.photo.identity)
         order = (await self.catalogue.get()).orders.of(submission.model)
         submission, degraded = with_profile(submission, card, order)
         spec = spec_of(submission, card)

@@ -4,14 +4,14 @@ That is: runs whose message or worker is lost, jobs whose deadline is over, and 
 no ticket calls a worker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 import structlog
 
 from storage.catalogue import ModelCard
 from storage.errors import StorageDown
-from storage.jobs import backlog, bounds, endings, history, recovery
+from storage.jobs import backlog, bounds, endings, history, queueing, recovery
 from storage.jobs.recovery import Lost
 from storage.jobs.spec import NewerVersion, Spec, spec_from_json
 from storage.redis.calls import AsyncRedis, Call
@@ -19,6 +19,7 @@ from tasks import envelope
 from tasks.errors import BadInput
 from tasks.loops import AsyncPeriodic
 from tasks.message import EXPIRED
+from tasks.queues import gpu_queue
 from tasks.settings import settings
 from web.jobs import counters, credits, parameters, room
 from web.jobs.catalogue import CachedCatalogue
@@ -45,6 +46,7 @@ async def reap(state: AsyncRedis, catalogue: CachedCatalogue) -> None:
         await expire_jobs(state)
         await requeue_lost(state, catalogue)
         await keep_going(state, catalogue)
+        await drop_queues_of_gone_versions(state, catalogue)
     except StorageDown as error:
         log.warning("lost runs not looked for", reason=str(error))
 
@@ -81,6 +83,15 @@ async def keep_going(state: AsyncRedis, catalogue: CachedCatalogue) -> None:
     await state.do(backlog.call_workers(envelope.tickets()))
 
 
+async def drop_queues_of_gone_versions(state: AsyncRedis, catalogue: CachedCatalogue) -> None:
+    """Delete the messages that no worker will take any more; their runs then count as lost, and are
+    requeued for the version that is wanted by now."""
+    gone = (await catalogue.get()).gone
+    names = [gpu_queue(model, version) for model, all in gone.items() for version in all]
+    if names:
+        await state.do(queueing.drop(names))
+
+
 async def requeue_lost(
     state: AsyncRedis, catalogue: CachedCatalogue, grace_ms: int = bounds.GRACE_MS
 ) -> int:
@@ -99,8 +110,11 @@ async def requeue_lost(
 
 
 async def _requeue(state: AsyncRedis, catalogue: CachedCatalogue, lost: Sequence[Lost]) -> int:
-    cards = (await catalogue.get()).models
-    specs = [updated(run.spec, cards.get(run.model)) for run in lost]
+    current = await catalogue.get()
+    specs = [
+        updated(run.spec, current.models.get(run.model), current.live.get(run.model, ()))
+        for run in lost
+    ]
     refs = [run.ref for run in lost]
     call = recovery.requeue(
         refs, specs, job_ttl_s=settings().result_ttl_s, tickets=envelope.tickets()
@@ -114,15 +128,21 @@ async def _requeue(state: AsyncRedis, catalogue: CachedCatalogue, lost: Sequence
     return count
 
 
-def updated(text: str, card: ModelCard | None) -> Spec | None:
-    """A run's spec for the model that workers serve now; None if that is the spec's own model.
+def updated(text: str, card: ModelCard | None, live: Container[str] = ()) -> Spec | None:
+    """A run's spec for the model that workers serve now; None if they serve the spec's own version.
 
-    Also None for a run whose parameters that model would refuse: it ends as failed once workers
-    have released it too often.
+    `live`: all versions that they serve; `card`: of the one that is wanted. Also None for a run
+    whose parameters that model would refuse: it ends as failed once workers have released it too
+    often.
     """
     try:
         spec = spec_from_json(text)
-        if card is None or (card["weights"], card["code"]) == (spec.weights, spec.code):
+        is_served = spec.model_version in live
+        if (
+            card is None
+            or is_served
+            or (card["weights"], card["code"]) == (spec.weights, spec.code)
+        ):
             return None
         params = parameters.canonical(card["params"], spec.params)
     except (NewerVersion, BadInput):

@@ -127,6 +127,7 @@ class Pilot:
                 wanted=scaling[name].workers_wanted,
                 wait_s=scaling[name].wait_s,
                 tallies=signals.tallies(new.totals[name]),
+                versions=tuple(catalogue.live.get(name, ())),
                 profiles=list(card.get("profiles", {})),
                 default_profile=_default_profile(card),
             )

@@ -107,6 +107,7 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
             name: model_card(name, device.loaded, device.engine, slices.of(name)) for name in names
         }
 
+    of_versions = [gpu_queue(*version) for version in _versions(cards()).items()]
     numbers = DeviceMetrics(
         device.name,
         counts,
@@ -119,8 +120,8 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     worker_shutdown.connect(lambda **_: tracing.stop(), weak=False)
     boot.consume(
         Heartbeat(boot.node("gpu"), worker, cards),
-        Consuming(settings().state_url, queues, THREADS, DEADLINE_S + boot.MARGIN_S),
-        queues=queues,
+        Consuming(settings().state_url, queues + of_versions, THREADS, DEADLINE_S + boot.MARGIN_S),
+        queues=queues + of_versions,  # the first ones have messages of cpu workers of before
         stages=["inference"],
         options=["-P", "threads", "-c", str(THREADS)],
         checks=[partial(liveness.check, batcher, hang_s)],
