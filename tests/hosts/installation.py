@@ -28,6 +28,7 @@ START_S = 180.0
 OWNERS = {"key-of-ada": "ada", "key-of-grace": "grace"}
 REDIS = {"state": 6379, "cache": 6380, "scratch": 6381}
 WEB_PORT, S3_PORT, TLS_PORT = 7860, 9000, 8443
+CONNECTIONS = 2000
 SERVERS = ("redis", "s3", "lb")
 
 
@@ -118,7 +119,10 @@ class Installation:
                       listen=str(TLS_PORT), http_listen="8080",
                       run_dir=str(self.folder / "run"))  # fmt: skip
         self.folder.chmod(0o755)
-        settings = settings_of(self.url, self.env["PIXELMILL_S3_URL"])
+        most = str(CONNECTIONS)  # all clients are at one address
+        settings = settings_of(
+            self.url, self.env["PIXELMILL_S3_URL"], max_connections_per_address=most
+        )
         self.start("lb", write("nginx", self.folder, settings, proxy))
 
     def start_web(self, name: str) -> None:

@@ -17,7 +17,7 @@ from tasks.models.base import Model, Output, Params
 SIDES = (48, 64)
 WORKER_MARK = (3, 1, 4)
 """The first pixel."""
-STAGE_S = 0.05
+STAGE_S = float(os.environ.get("STAMP_STAGE_S", "0.05"))
 """Each stage takes so long: hundreds of jobs are in flight when a fault strikes."""
 
 DECODER = "fragile_decoder:decode"
