@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from tasks.errors import BadInput, JobError, Unavailable
 from tasks.settings import MIB, Settings
+from web.api.schemas import MOST_WAIT_S
 from web.connections.refusals import too_many_connections
 from web.errors import error_response
 from web.middleware.security import security_headers
@@ -24,6 +25,8 @@ TEMPLATES: Mapping[Kind, str] = {
     "haproxy": "haproxy/haproxy.cfg.template",
 }
 DOWN = Unavailable("the server did not answer", hint="Try again in a few seconds.")
+_MARGIN_S = 30
+"""An answer to a request that waits for its job as long as it may takes at most so much longer."""
 _BASE64 = 4 / 3
 """How much longer a picture is in JSON."""
 _PARAMETERS_BYTES = MIB
@@ -82,6 +85,7 @@ def _shared(proxy: Proxy, settings: Settings) -> dict[str, str]:
     return {
         "ROOT": public.path.rstrip("/"),
         "BUCKET": settings.s3_bucket,
+        "ANSWER_S": str(MOST_WAIT_S + _MARGIN_S),
         "LISTEN": proxy.listen,
         "HTTP_LISTEN": proxy.http_listen,
         "S3_SERVER": f"{s3.hostname}:{s3.port or (443 if s3.scheme == 'https' else 80)}",

@@ -1,5 +1,6 @@
 """What `pixelmill doctor` says of all hosts: who they are, and where they do not agree."""
 
+import socket
 from importlib.metadata import version
 from typing import Any
 
@@ -29,10 +30,14 @@ def found(*workers: WorkerInfo, settings: Settings | None = None) -> dict[str, F
 
 
 def test_hosts_that_agree_are_named_and_well() -> None:
-    lines = found(worker("a"), worker("a", kind="cpu"), worker("b", boot=boot_id()))
+    here = socket.gethostname()
+
+    lines = found(worker("a"), worker("a", kind="cpu"), worker(here, boot=boot_id()))
 
     assert {line.level for line in lines.values()} == {"ok"}
-    assert lines["hosts"].value == "2 with workers: a (1 cpu, 1 gpu); b (1 gpu, this host)"
+    assert lines["hosts"].value == "2 with workers: a (1 cpu, 1 gpu); " + (
+        f"{here} (1 gpu, this host)"
+    )
     assert lines["arrays between workers"].value == "through scratch.test:6379"
 
 

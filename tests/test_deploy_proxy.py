@@ -275,6 +275,13 @@ def test_while_a_replica_is_gone_the_other_one_answers_everything(balanced: Bala
     _until(lambda: _names(balanced) == {"a", "b"})
 
 
+@pytest.mark.parametrize(
+    ("kind", "line"), [("nginx", "proxy_read_timeout 330s;"), ("haproxy", "timeout server 330s")]
+)
+def test_an_answer_is_waited_for_as_long_as_a_request_may_ask(kind: Kind, line: str) -> None:
+    assert line in render(kind, Proxy([], "", ""), settings_of("https://mill.test", S3_URL))
+
+
 def test_a_bucket_that_is_a_folder_is_refused(folder: Path) -> None:
     with pytest.raises(BadInput, match="serves one host alone"):
         render("nginx", Proxy([], "", ""), settings_of("https://mill.test", "file:///photos"))

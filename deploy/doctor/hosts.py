@@ -1,5 +1,6 @@
 """Checks of all hosts of an installation, by what their workers say of themselves."""
 
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 
@@ -55,14 +56,18 @@ def _by_host(workers: Sequence[WorkerInfo]) -> Mapping[str, list[WorkerInfo]]:
 
 
 def _seen(by_host: Mapping[str, Sequence[WorkerInfo]]) -> Finding:
-    own = boot_id()
+    own = (boot_id(), socket.gethostname())  # containers of one machine share the first
     parts = []
     for name, workers in by_host.items():
         kinds = ", ".join(
             f"{sum(worker['kind'] == kind for worker in workers)} {kind}"
             for kind in sorted({worker["kind"] for worker in workers})
         )
-        here = ", this host" if any(worker["boot"] == own for worker in workers) else ""
+        here = (
+            ", this host"
+            if any((worker["boot"], worker["host"]) == own for worker in workers)
+            else ""
+        )
         parts.append(f"{name} ({kinds}{here})")
     return Finding("ok", "hosts", f"{len(by_host)} with workers: {'; '.join(parts)}")
 

@@ -121,7 +121,11 @@ async def _send(url: str, model: str, bodies: list[bytes], clients: int) -> floa
     async def client(http: httpx.AsyncClient) -> None:
         for number in numbers:
             salt = f"&salt={number}" if model == "simulated" else ""
-            answer = await http.post(address + salt, content=bodies[number], headers=headers)
+            url = address + salt
+            answer = await http.post(url, content=bodies[number], headers=headers)
+            while answer.status_code == 429:  # more at once than a web process takes
+                await asyncio.sleep(1)
+                answer = await http.post(url, content=bodies[number], headers=headers)
             answer.raise_for_status()
 
     timeout = httpx.Timeout(320)

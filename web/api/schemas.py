@@ -39,12 +39,17 @@ DEADLINE = Field(
 )
 MAX_OUTPUT = 200
 """Characters of the names of what to make."""
+MOST_WAIT_S = 300
 WAIT = Field(
-    default=30, ge=0, le=300, allow_inf_nan=False, description="Seconds to wait for the job's end."
+    default=30,
+    ge=0,
+    le=MOST_WAIT_S,
+    allow_inf_nan=False,
+    description="Seconds to wait for the job's end.",
 )
 Wait = Annotated[
     float,
-    Query(ge=0, le=300, allow_inf_nan=False, description=WAIT.description),
+    Query(ge=0, le=MOST_WAIT_S, allow_inf_nan=False, description=WAIT.description),
 ]
 MAX_KEY = 200
 """Characters of an Idempotency-Key."""
