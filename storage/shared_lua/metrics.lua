@@ -62,14 +62,22 @@ local function increase(key, fields, counts, times)
   return is_new
 end
 
--- Every end counts twice: in its minute, and for ever, as what /metrics shows must never fall.
+-- Every end counts twice: for ever, as what /metrics shows must never fall, and in its minute, which needs no
+-- more than minutes.py reads.
 local function record_metrics(sums)
   for model, counts in pairs(sums.counts) do
-    local minute, times, fields = METRICS .. model .. ':' .. math.floor(now / 60000), sums.times[model] or {}, {}
-    for field in pairs(counts) do fields[#fields + 1] = field end
-    for field in pairs(times) do fields[#fields + 1] = field end
+    local minute, times = METRICS .. model .. ':' .. math.floor(now / 60000), sums.times[model] or {}
+    local fields, of_minute = {}, {}
+    for field in pairs(counts) do
+      fields[#fields + 1] = field
+      if ENDED[field] then of_minute[#of_minute + 1] = field end
+    end
+    for field in pairs(times) do
+      fields[#fields + 1] = field
+      if string.sub(field, 1, 3) == 'ms:' then of_minute[#of_minute + 1] = field end
+    end
     increase(METRICS .. model .. ':all', fields, counts, times)
-    if increase(minute, fields, counts, times) then
+    if increase(minute, of_minute, counts, times) then
       redis.call('PEXPIRE', minute, arguments.metrics_ttl_ms)
     end
   end
