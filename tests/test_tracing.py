@@ -10,8 +10,11 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+import structlog
 from otlp_receiver import Received, Receiver, receiving
 from stack import API_KEY, MODEL_PATHS, REPOSITORY, Stack
+
+from tasks import tracing
 
 STAGES = ("preprocess", "inference", "postprocess")
 WEB, CPU, GPU = "pixelmill-web", "pixelmill-cpu-worker", "pixelmill-gpu-worker"
@@ -144,3 +147,16 @@ sys.exit("opentelemetry.exporter" in sys.modules or "tasks.otlp" in sys.modules)
     done = subprocess.run([sys.executable, "-c", code], env={**env, "PYTHONPATH": str(REPOSITORY)})
 
     assert done.returncode == 0
+
+
+def test_log_lines_of_a_sampled_run_name_its_trace_and_those_after_it_do_not() -> None:
+    span = tracing.Span()
+    span.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    with tracing.inside(span), tracing.inside(tracing.NOTHING):
+        bound = structlog.contextvars.get_contextvars()
+        inside = tracing.current()
+
+    assert bound == {"trace": "0af7651916cd43dd8448eb211c80319c"}
+    assert inside == span.traceparent
+    assert structlog.contextvars.get_contextvars() == {} and tracing.current() == ""
