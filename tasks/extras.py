@@ -8,6 +8,9 @@ from tasks.errors import Unavailable
 EXTRAS = {
     "cv2": "worker",
     "imagecodecs": "worker",
+    "pydicom": "worker",
+    "nibabel": "worker",
+    "nrrd": "worker",
     "torch": "torch",
     "safetensors": "torch",
     "onnx": "torch",

@@ -1,16 +1,21 @@
 """Accounts, API keys, quotas and links survive the loss of the state Redis in a file."""
 
+import json
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from stack import Stack
 
 from deploy import backup
 from storage import api_keys, keys, passwords, quotas, sessions, shares, users
 from storage.redis.calls import SyncRedis
 from storage.shares import Share
 from tasks.errors import BadInput
+from tasks.settings import settings
 
 pytest_plugins = ["inprocess"]
 
@@ -94,3 +99,55 @@ def test_a_file_that_is_not_a_backup_is_refused(tmp_path: Path, text: str) -> No
 
     with pytest.raises(BadInput, match="is not a backup"):
         backup.restore(file)
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Iterator["redis.Redis"]:
+    """Redis 7.0, which is Debian's: three years and a fork older than the Valkey of these tests."""
+    program = shutil.which("redis-server")
+    if program is None:
+        pytest.skip("the program redis-server is not installed")
+    with Stack(tmp_path / "older") as own:
+        own.folder.mkdir()
+        port = str(own.ports["state"])
+        own.start("state", [program, "--port", port, "--bind", "127.0.0.1", "--save", ""])
+        own.wait_for("state", own.state.ping, 10)
+        yield own.state
+
+
+def records(file: Path) -> dict[str, object]:
+    """Those of a backup, but for what each restore makes anew so that no session comes back."""
+    read: dict[str, dict[str, dict[str, object]]] = json.loads(file.read_text())["records"]
+    for record in read.values():
+        record["value"].pop("epoch", None)
+    return dict(read)
+
+
+def test_a_backup_moves_between_servers_of_different_versions(
+    in_process: None,
+    link: SyncRedis,
+    state: "redis.Redis",
+    older: "redis.Redis",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, there, back = (tmp_path / f"{name}.json" for name in ("here", "there", "back"))
+    fill(link, state)
+    own_url = settings().state_url
+    older_url = f"redis://127.0.0.1:{older.connection_pool.connection_kwargs['port']}/0"
+
+    def at(url: str) -> None:
+        monkeypatch.setenv("PIXELMILL_STATE_URL", url)
+        settings.cache_clear()
+
+    counts = [backup.backup(here)]
+    at(older_url)
+    counts += [backup.restore(here), backup.backup(there)]
+    state.flushdb()
+    at(own_url)
+    counts += [backup.restore(there), backup.backup(back)]
+
+    assert older.info()["redis_version"] != state.info().get("valkey_version")
+    assert counts == [COUNTS] * 5
+    assert records(here) == records(there) == records(back)
+    assert passwords.is_password(link.do(users.credentials("ada")).password, "correct horse")

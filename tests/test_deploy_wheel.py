@@ -17,7 +17,9 @@ from stack import REPOSITORY, free_port
 PACKAGES = ("storage", "tasks", "workers", "web", "deploy")
 GENERATED = ("__pycache__", "*.pyi")
 """What Python and Gradio write beside the files."""
-LEFT_OUT = ("deploy/locks/", "deploy/images/", "deploy/compose/", "deploy/helm/")
+LEFT_OUT = tuple(
+    f"deploy/{name}/" for name in ("locks", "images", "compose", "helm", "monitoring", "systemd")
+)
 """What `make`, builders of images and clusters read: of no use without the checkout."""
 
 

