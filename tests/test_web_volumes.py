@@ -1,8 +1,6 @@
 """A volume on its way: many slices in one run, from the upload to the answer."""
 
-import gzip
 import secrets
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from nifti_files import nifti_gz
 from stack import Stack
 
 from storage import keys
@@ -24,16 +23,7 @@ def nifti(slices: int = SLICES) -> bytes:
     voxels = np.zeros((slices, 48, 48), "<i2") + np.arange(slices, dtype="<i2")[:, None, None]
     voxels[:, 8:16, 8:16] = 1000
     voxels[:, 0, 0] = np.frombuffer(secrets.token_bytes(2), "<i2") % 64
-    header = bytearray(352)
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, 48, 48, slices, 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, 4, 16)
-    struct.pack_into("<8f", header, 76, 1, 0.7, 0.7, 2.5, 1, 1, 1, 1)
-    struct.pack_into("<3f", header, 108, 352, 1, 0)
-    struct.pack_into("<h", header, 254, 1)  # sform: LPS to RAS
-    struct.pack_into("<12f", header, 280, -0.7, 0, 0, 0, 0, -0.7, 0, 0, 0, 0, 2.5, 0)
-    header[344:348] = b"n+1\0"
-    return gzip.compress(bytes(header) + voxels.tobytes(), 1)
+    return nifti_gz(voxels, (2.5, 0.7, 0.7))
 
 
 @pytest.fixture

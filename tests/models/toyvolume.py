@@ -3,7 +3,6 @@
 import time
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from tasks.imaging.volumes import viewer
@@ -63,7 +62,7 @@ MODEL = Model(
     input="volume",
     channels=2,
     params=Settings,
-    load=lambda weights, device: torch.nn.Identity().to(device),
+    load=lambda weights, device: None,
     preprocess=preprocess,
     infer=infer,
     postprocess=postprocess,

@@ -30,7 +30,8 @@ def run_bar() -> gr.HTML:
 
 def workbench() -> gr.HTML:
     """The drop zone, the photos, their progress and results."""
-    return _mount_point("workbench", f"mountWorkbench(element, {settings().max_upload_mib:g})")
+    sizes = f"{settings().max_upload_mib:g}, {settings().max_volume_mib:g}"
+    return _mount_point("workbench", f"mountWorkbench(element, {sizes})")
 
 
 def history() -> gr.HTML:

@@ -1,10 +1,12 @@
-/** How photos come to the page: chosen, dropped, pasted; of folders all that look like photos. */
+/** How photos come to the page: chosen, dropped, pasted; of folders all that look like photos. Volumes too. */
 
 import { add } from "./items.js";
+import { takesVolumes } from "./state.js";
 
 const PHOTO = /\.(jpe?g|jpe|jfif|mpo|a?png|webp|avif|hei[cf]|hif|tiff?|bmp|dib|gif|jxl)$/i;
 
-const isPhoto = ({ name }) => PHOTO.test(name) && !name.startsWith(".");
+/** Files of a series may have any name. */
+const isPhoto = ({ name }) => (takesVolumes() || PHOTO.test(name)) && !name.startsWith(".");
 
 /** Photos and folders can be dropped or pasted anywhere on the page, or chosen. */
 export function takeFiles(root) {

@@ -1,7 +1,7 @@
 /** Takes photos from a file to a result. An item is {name, photo, request, phase, details, job, error, ...}. */
 
 import { ApiError, call, follow, listModels, retry } from "./api.js";
-import { changed, isBusy, outputsOf, ready, request, sent, state } from "./state.js";
+import { changed, isBusy, outputsOf, ready, request, sent, state, takesVolumes } from "./state.js";
 import { t } from "./words.js";
 
 const MAX_UPLOADS = 3;
@@ -12,6 +12,8 @@ const STORED = "pixelmill.items";
 const TOO_LARGE = ["too_large", "too_many_pixels", "side_too_long"];
 const SHRINK = "Take the tick off “Send originals”: then a smaller copy is sent, and files still have the photo’s full size.";
 
+const VOLUME = /\.(zip|nii|nii\.gz|nrrd|dcm|ima)$/i;
+
 const photoTools = () => import("./photo.js");
 const addressTools = () => import("./sources/address.js");
 const deletions = () => import("./history/deletions.js");
@@ -19,7 +21,8 @@ const forgetOriginal = (id) => id && photoTools().then((tools) => tools.forgetOr
 
 /** Take photos: a few at once, and of very many the others in between, so that the page stays alive. */
 export async function add(files) {
-  const all = [...files];
+  let all = [...files];
+  if (takesVolumes() || all.some(({ name }) => VOLUME.test(name))) all = await (await import("./volume/files.js")).grouped(all, takesVolumes());
   for (let at = 0; at < all.length; at += MOST_ADDED) {
     if (at) await new Promise((resolve) => setTimeout(resolve));
     const fresh = all.slice(at, at + MOST_ADDED).map(itemOf);
@@ -31,7 +34,7 @@ export async function add(files) {
 }
 
 function itemOf(file) {
-  return { name: file.name || "pasted.png", photo: file.address ? { address: file.address } : { file }, phase: "pending", details: {} };
+  return { name: file.name || "pasted.png", photo: file.address ? { address: file.address } : { file, volumeType: file.volumeType }, phase: "pending", details: {} };
 }
 
 /** Take a photo that is at an address, which the server asks. */
@@ -172,7 +175,7 @@ async function watch(item, job, signal) {
     const fresh = item.job?.id !== job.id;
     item.job = job;
     if (fresh) store();
-    if (job.state !== "done" && item.phase !== "cancelling") setPhase(item, job.state);
+    if (job.state !== "done" && item.phase !== "cancelling") setPhase(item, job.state, job.slices ? { fraction: job.slices.done / job.slices.total } : {});
   };
   onChange(await follow(job, onChange, signal));
   setPhase(item, item.job.state);
@@ -222,7 +225,7 @@ function wake() {
 
 /** Make a small copy as a data: address for a reload; none if the browser cannot read the photo. */
 async function keepThumb(item) {
-  if (item.thumb || !item.photo.file) return;
+  if (item.thumb || !item.photo.file || item.photo.volumeType) return;
   const same = state.items.find(({ photo, thumb }) => thumb && photo.sha256 && photo.sha256 === item.photo.sha256);
   item.thumb = same?.thumb ?? (await (await photoTools()).thumbnailOf(item.photo));
   if (!item.thumb) return;
@@ -230,9 +233,9 @@ async function keepThumb(item) {
   changed(item);
 }
 
-/** Keep the photo for a reload, once it is sent. */
+/** Keep the photo for a reload, once it is sent; never a volume, which is large and of a patient. */
 async function keepPhoto({ photo }) {
-  if (!photo.file || photo.stored) return;
+  if (!photo.file || photo.stored || photo.volumeType) return;
   photo.stored = await (await photoTools()).keepOriginal(photo.file);
   store();
 }

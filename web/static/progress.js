@@ -29,9 +29,9 @@ export function sentence(item) {
     case "queued":
       return `${t("In the queue")}${ahead(job)}${rest(job)}`;
     case "preprocessing":
-      return `${t("Preparing the photo")}${ahead(job)}${rest(job)}`;
+      return `${t(item.photo.volumeType ? "Reading the volume" : "Preparing the photo")}${ahead(job)}${rest(job)}`;
     case "inferring":
-      return `${t("Running the model")}${rest(job)}`;
+      return (job?.slices ? t("Slice {done} of {total}", job.slices) : t("Running the model")) + rest(job);
     case "postprocessing":
       return t("Finishing the result");
     case "cancelling":

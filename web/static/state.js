@@ -42,6 +42,9 @@ export function gathered(draw) {
 }
 export const modelNamed = (name) => state.models.find((model) => model.name === name);
 
+/** Whether the chosen model takes volumes: series of slices. */
+export const takesVolumes = () => modelNamed(state.model)?.input === "volume";
+
 /** An element from our own markup, in the page's language. Text from elsewhere must be set by textContent. */
 export const make = (html) => translated(document.createRange().createContextualFragment(html.trim()).firstElementChild);
 

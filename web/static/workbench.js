@@ -4,7 +4,7 @@ import { ROOT } from "./api.js";
 import { takeFiles } from "./intake.js";
 import { add, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
-import { gathered, isBusy, make, onChange, state } from "./state.js";
+import { gathered, isBusy, make, onChange, state, takesVolumes } from "./state.js";
 import { drawStrip, listenForKeys } from "./strip.js";
 import { t } from "./words.js";
 
@@ -15,6 +15,8 @@ const SAMPLES = {
   coffee: ["A cup of coffee", "/examples/coffee.jpg"],
   mask: ["A face with a drawn mask", "/static/samples/mask.jpg"],
 };
+const VOLUME_SAMPLES = { phantom: ["A phantom of a chest", "/static/samples/phantom.nii.gz"] };
+const PHOTO_FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF, JPEG XL";
 
 const MARKUP = `<div>
   <label class="drop">
@@ -22,7 +24,7 @@ const MARKUP = `<div>
     <svg viewBox="0 0 48 48" aria-hidden="true"><rect x="5" y="9" width="38" height="30" rx="5"/><circle cx="16" cy="19" r="3.5"/><path d="m6 34 11-10 8 7 6-5 11 9"/></svg>
     <b></b>
     <span>or <u>choose them</u>, or paste one or its address</span>
-    <small>JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP, GIF, JPEG XL</small>
+    <small></small>
   </label>
   <p class="folder"><label>Add a folder<input type="file" webkitdirectory aria-label="Add a folder"></label>
     <label class="phone">Take a photo<input type="file" accept="image/*" capture="environment" aria-label="Take a photo"></label>
@@ -30,7 +32,7 @@ const MARKUP = `<div>
   <p class="samples"><span>No photo? Try one of these.</span></p>
   <section class="bench" hidden>
     <header><h2></h2><span class="facts"></span><span class="badge" hidden>from cache</span></header>
-    <div class="viewer"></div>
+    <div class="viewer"></div><div class="volume" hidden></div>
     <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
     <div class="error" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
     <p class="reloaded note">The page was reloaded, and there was no room to keep the photo: downloads have the size in which it was sent. Add it again for its full size.</p>
@@ -43,17 +45,15 @@ const MARKUP = `<div>
   <div class="overlay" hidden><b>Drop to start</b></div>
 </div>`;
 
-export function mountWorkbench(element, maxUploadMib) {
+export function mountWorkbench(element, maxUploadMib, maxVolumeMib) {
   const root = element.querySelector(".pm-workbench");
   root.append(make(MARKUP));
   const find = (selector) => root.querySelector(selector);
   const announce = (text) => (find(".announcement").textContent = text);
-  find(".drop small").append(t(", up to {size} MiB", { size: maxUploadMib }));
-  let loaded;
-  const viewer = () => (loaded ??= import("./viewer.js").then(({ Viewer }) => new Viewer(find(".viewer"))));
+  const loaded = {}; // of photos and of volumes, each with the first one
+  const viewer = (kind) => (loaded[kind] ??= import(kind === "volume" ? "./volume/viewer.js" : "./viewer.js").then(({ Viewer }) => new Viewer(find(`.${kind}`))));
 
   takeFiles(root);
-  offerSamples(find(".samples"));
   const actions = {
     stop: () => stop(state.current),
     retry: () => run(state.current),
@@ -87,21 +87,36 @@ export function mountWorkbench(element, maxUploadMib) {
     root.dataset.empty = !state.items.length;
     for (const selector of [".bench", ".strip"]) find(selector).hidden = !state.items.length;
     find(".samples").hidden = state.items.length > 0;
-    find(".drop b").textContent = t(state.items.length ? "Add photos" : "Drop photos here");
+    drawIntake(find, maxUploadMib, maxVolumeMib);
     find(".drop span").hidden = state.items.length > 0;
   });
 }
 
-function offerSamples(root) {
-  for (const [name, [title, address]] of Object.entries(SAMPLES)) {
+/** What the drop zone asks for: photos, or volumes where the chosen model takes those. */
+function drawIntake(find, maxUploadMib, maxVolumeMib) {
+  const isVolume = takesVolumes();
+  const [first, more] = isVolume ? ["Drop a volume here", "Add volumes"] : ["Drop photos here", "Add photos"];
+  find(".drop b").textContent = t(state.items.length ? more : first);
+  const [folder, takes] = [find(".folder"), isVolume ? "volumes" : "photos"];
+  if (folder.dataset.takes !== takes) offerSamples(find(".samples"), isVolume ? VOLUME_SAMPLES : SAMPLES);
+  folder.dataset.takes = takes;
+  find(".drop input").accept = isVolume ? "" : ACCEPT;
+  const formats = isVolume ? t("A series as DICOM files or a zip of them, NIfTI, NRRD") : PHOTO_FORMATS;
+  find(".drop small").textContent = formats + t(", up to {size} MiB", { size: isVolume ? maxVolumeMib : maxUploadMib });
+}
+
+function offerSamples(root, samples) {
+  for (const button of root.querySelectorAll("button")) button.remove();
+  for (const [name, [title, address]] of Object.entries(samples)) {
     const button = make(`<button type="button"><img alt="" width="76" height="58" src="${ROOT}/static/samples/${name}.webp"></button>`);
     button.setAttribute("aria-label", t("Try it with: {title}", { title: t(title) }));
     button.title = t(title);
+    button.dataset.name = name;
     button.onclick = async () => {
       const answer = await fetch(ROOT + address);
       if (!answer.ok) return button.remove(); // an installation without the examples
       const blob = await answer.blob();
-      add([new File([blob], `${name}.jpg`, { type: blob.type })]);
+      add([new File([blob], address.split("/").pop(), { type: blob.type })]);
     };
     root.append(button);
   }
@@ -113,11 +128,12 @@ function drawBench(find, viewer, announce) {
   const picture = async (item) => {
     const done = item.phase === "done";
     if (!done && isRecognising(item)) return;
+    const kind = isVolume(item) ? "volume" : "viewer";
     const key = done ? item.job : item.photo;
     if (key === shown) return;
     shown = key;
     try {
-      const shows = await viewer();
+      const shows = await viewer(kind);
       await (done ? shows.showResult(item) : shows.showPhoto(item));
       if (done && !item.announced) announce(t("{name} is done.", item));
       item.announced ||= done;
@@ -132,7 +148,8 @@ function drawBench(find, viewer, announce) {
     find(".badge").hidden = !(phase === "done" && job.cached);
     find(".bench").dataset.phase = phase;
     find(".reloaded").hidden = Boolean(item.photo.file) || !item.photo.variant || item.photo.variant === "original" || job?.result?.kind !== "matte";
-    find(".viewer").hidden = phase === "failed" && !item.photo.size && !item.thumb;
+    find(".viewer").hidden = isVolume(item) || (phase === "failed" && !item.photo.size && !item.thumb);
+    if (!isVolume(item)) find(".volume").hidden = true;
     find(".work").hidden = !isBusy(item);
     find('[data-do="stop"]').disabled = phase === "cancelling";
     find(".sentence").textContent = sentence(item);
@@ -150,6 +167,8 @@ function isRecognising({ photo, phase }) {
   if (!photo.file) return false;
   return photo.sha256 === undefined ? ["pending", "hashing"].includes(phase) : photo.isKnown && phase === "hashing";
 }
+
+const isVolume = ({ photo, job }) => Boolean(photo.volumeType) || job?.result?.kind === "volume";
 
 function factsOf({ photo, phase, sendMs, job, isRestored }) {
   const shape = photo.size ?? job?.result;

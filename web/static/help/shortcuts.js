@@ -9,6 +9,8 @@ const SHORTCUTS = [
   [["+", "−"], "Zoom in or out"],
   [["0"], "Fit to the window"],
   [["B"], "Brush"],
+  [["↑", "↓"], "Slice of a volume"],
+  [["1", "2", "3"], "Window of a volume"],
   [["D"], "Download PNG"],
   [["C"], "Copy"],
   [["Ctrl V"], "Paste a photo"],

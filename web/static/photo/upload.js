@@ -115,10 +115,10 @@ export async function examine(photo, onPhase) {
   if (photo.header && photo.sha256 !== undefined) return;
   onPhase("hashing");
   const bytes = await photo.file.arrayBuffer();
-  photo.header = headerOf(new Uint8Array(bytes));
+  photo.header = photo.volumeType ? { type: photo.volumeType } : headerOf(new Uint8Array(bytes));
   const hash = await sha256(bytes);
   photo.isKnown = sizes.has(hash);
-  const upright = sizes.get(hash) ?? (await uprightOf(photo));
+  const upright = sizes.get(hash) ?? (photo.volumeType ? null : await uprightOf(photo));
   photo.sha256 = hash;
   photo.size = upright && { width: upright.width, height: upright.height };
   if (hash) sizes.set(hash, photo.size);
