@@ -83,6 +83,18 @@ def test_what_is_wider_than_a_hair_is_left_to_the_network():
     assert added(disc(), photo(disc(), arms)) < 0.1 * arms[disc() == 0].sum() / 255
 
 
+def test_most_of_what_is_straight_for_longer_than_hair_is_no_hair(monkeypatch):
+    joints = np.zeros((SIDE, SIDE), np.uint8)
+    for top in range(MIDDLE - 100, MIDDLE + 101, 40):  # of planks behind the disc
+        joints[top : top + 3] = 255
+    image = photo(disc(), joints)
+    left = added(disc(), image)
+
+    monkeypatch.setattr(hair, "_STRAIGHT", 2)  # no line is so long
+
+    assert left < 0.3 * added(disc(), image)
+
+
 def test_nothing_is_found_further_than_a_hair_reaches():
     matted = hair.add(disc(), photo(disc(), rays(RADIUS - 5, SIDE)))
 
@@ -145,6 +157,8 @@ def plainly_added(matte: np.ndarray, image: np.ndarray) -> np.ndarray:
     side, whole = max(matte.shape), (slice(0, matte.shape[0]), slice(0, matte.shape[1]))
     scene = hair._scene(image, matte, whole)
     thin, level = hair._thin(scene), hair._level(scene)
+    outside = (thin > 0.1).astype(np.uint8) & scene.outside
+    thin = thin * (1 - hair.straight(outside, int(0.1 * side)))
     near, wide = (int(part * side) for part in (0.025, 0.06))
     likely = thin * hair._skewed(scene, level, (near, near))
     likely = likely * hair._smooth(scene, level, (near, near))
@@ -160,7 +174,7 @@ def plainly_added(matte: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(480, 480), (333, 517), (150, 640)])
-@pytest.mark.parametrize("end", [15, 40, 300])
+@pytest.mark.parametrize("end", [15, 40, 45])
 def test_hairs_that_are_sought_part_by_part_are_those_of_the_whole(size, end):
     rows, columns = (slice(max(0, (SIDE - length) // 2), SIDE) for length in size)
     matte, image = disc()[rows, columns], photo(disc(), rays(RADIUS - 5, RADIUS + end))

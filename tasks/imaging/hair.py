@@ -16,6 +16,7 @@ from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry
 from tasks.imaging.alpha import Matte, Radius
 from tasks.imaging.geometry import Pixels
+from tasks.imaging.lines import straight
 from tasks.imaging.parts import Part, busy, enlarged
 from tasks.imaging.types import Alpha, Image
 
@@ -35,11 +36,12 @@ _THIN = 0.1
 """Smallest opacity at which a hair is followed."""
 _REACH = 0.12
 """Furthest that a hair leaves the subject, as a fraction of the side; the last quarter fades."""
+_STRAIGHT = 0.1
+"""A line straight for so long, as a fraction of the side, is the ground's."""
 _AROUND, _WIDE_AROUND = 0.025, 0.06
 """Radii of the neighbourhoods that are judged, as fractions of the side."""
 _SKEW = (0.2, 0.5)
-"""(peaks - dips) / (peaks + dips), of squared heights: up to the first texture, from the second on
-hair."""
+"""(peaks - dips) / (peaks + dips), squared: up to the first texture, from the second hair."""
 _SMOOTH = (0.15, 0.06)
 """Deviation of the background's level: restless, smooth."""
 _ROOTED = (0.5, 0.8)
@@ -129,6 +131,7 @@ def _hairs(scene: _Scene, side: int) -> Matte | None:
     possible = connected & (_part_of(connected, wide) > least)
     if not possible.any():
         return None
+    thin *= 1 - straight(any_thin, int(_STRAIGHT * side))
     around = connected & _grown(possible, wide)
     needed = _grown(around, (1, 1)) & (1 - inside)  # one pixel more leads to the subject
     likely = thin * _judged(scene, needed, near)
