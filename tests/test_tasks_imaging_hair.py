@@ -148,6 +148,14 @@ def test_an_odd_row_and_column_change_no_hair(monkeypatch):
     assert (matted > odd[0]).any()
 
 
+@pytest.mark.parametrize("size", [(1, 2048), (2048, 1), (2, 2049)])
+def test_the_narrowest_photos_pass(size):
+    matte = np.zeros(size, np.uint8)
+    matte[: size[0] // 2 + 1, : size[1] // 2] = 255
+
+    assert hair.add(matte, np.full((*size, 3), 90, np.uint8)).shape == size
+
+
 # What is computed only where hairs are possible has the values of the whole
 
 

@@ -90,21 +90,22 @@ def add(alpha: Alpha, image: Image) -> Alpha:
 def _shrunk(pixels: Pixels) -> Pixels:
     """What hairs are looked for in: at most _WORK_SIDE pixels a side, by exact halves from 2048."""
     height, width = pixels.shape[:2]
-    if max(height, width) // 2 == _WORK_SIDE:
+    if _is_double(height, width):
         return geometry.halved(pixels)
     return geometry.resize(pixels, *geometry.fit(height, width, _WORK_SIDE))
 
 
 def _enlarged(small: Alpha, height: int, width: int) -> Alpha:
     """The inverse of `_shrunk`, an odd last row or column repeated."""
-    if max(height, width) // 2 != _WORK_SIDE:
+    if not _is_double(height, width):
         return geometry.resize(small, height, width)
     large = geometry.resize(small, 2 * small.shape[0], 2 * small.shape[1])
-    missing = height % 2, width % 2
-    if missing == (0, 0):
-        return large
-    repeated = cv2.copyMakeBorder(large, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
-    return np.asarray(repeated, np.uint8)
+    odd = cv2.copyMakeBorder(large, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    return np.asarray(odd, np.uint8)
+
+
+def _is_double(height: int, width: int) -> bool:
+    return max(height, width) // 2 == _WORK_SIDE and min(height, width) > 1
 
 
 def _reached(inside: Alpha) -> Part:
