@@ -89,19 +89,18 @@ def add(alpha: Alpha, image: Image) -> Alpha:
 
 def _shrunk(pixels: Pixels) -> Pixels:
     """What hairs are looked for in: at most _WORK_SIDE pixels a side, by exact halves from 2048."""
-    height, width = pixels.shape[:2]
-    if _is_double(height, width):
+    size = pixels.shape[0], pixels.shape[1]
+    if _is_double(*size):
         return geometry.halved(pixels)
-    return geometry.resize(pixels, *geometry.fit(height, width, _WORK_SIDE))
+    return geometry.resize(pixels, *geometry.fit(*size, _WORK_SIDE))
 
 
-def _enlarged(small: Alpha, height: int, width: int) -> Alpha:
+def _enlarged(small: Alpha, height: int, width: int) -> Pixels:
     """The inverse of `_shrunk`, an odd last row or column repeated."""
     if not _is_double(height, width):
         return geometry.resize(small, height, width)
-    large = geometry.resize(small, 2 * small.shape[0], 2 * small.shape[1])
-    odd = cv2.copyMakeBorder(large, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-    return np.asarray(odd, np.uint8)
+    large = geometry.resize(small, height // 2 * 2, width // 2 * 2)
+    return cv2.copyMakeBorder(large, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
 
 
 def _is_double(height: int, width: int) -> bool:
