@@ -35,8 +35,6 @@ class WorkerInfo(TypedDict):
     kind: Literal["cpu", "gpu"]
     queues: list[str]
     """The queues that it takes work from; empty while it drains."""
-    serves: NotRequired[Mapping[str, str]]
-    """Of a gpu worker: model -> the version of it. `announce` adds this."""
     device: str
     """The name of its torch device, `cpu` for a cpu worker."""
     host: str
@@ -173,7 +171,7 @@ def announce(node: str, worker: WorkerInfo, models: Mapping[str, ModelCard]) -> 
     }
     values = {
         "node": node,
-        "worker": orjson.dumps({**worker, "serves": versions} if versions else worker),
+        "worker": orjson.dumps(worker),
         "versions": versions,
         "ttl_ms": WORKER_TTL_MS,
         "queues": worker["queues"],
@@ -221,7 +219,9 @@ def _live(
     mean_ms: Sequence[bytes | str | None],
 ) -> dict[str, ModelCard]:
     """Version -> card, of those that these workers serve; the newest last."""
-    served = {worker.get("serves", {}).get(model, "") for worker in workers if worker["queues"]}
+    served = {
+        worker.get("model_versions", {}).get(model, "") for worker in workers if worker["queues"]
+    }
     found = sorted((float(known[f"since:{name}"]), name) for name in served if name in known)
     return {name: _card(known[name], mean_ms) for _, name in found}
 

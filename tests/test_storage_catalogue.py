@@ -165,7 +165,8 @@ OLD, NEW = "00000001-cccccccc", "00000002-cccccccc"
 def both(link: SyncRedis) -> None:
     """Two workers, each with a version of `toy`; the older one announces itself last."""
     for number in (1, 2, 1):
-        worker = {"queues": ["gpu.toy"], "device": "cpu"}
+        versions = {"toy": f"{number:08}-cccccccc"}
+        worker = {"queues": ["gpu.toy"], "device": "cpu", "model_versions": versions}
         link.do(catalogue.announce(f"gpu-{number}@host", worker, {"toy": version(number)}))
         time.sleep(0.002)
 

@@ -7,7 +7,7 @@ import redis
 from job_service import CARD
 
 from storage import catalogue, keys, pilot
-from storage.jobs.spec import Spec
+from storage.jobs.spec import Spec, model_version
 from storage.redis.calls import SyncRedis
 from tasks.queues import gpu_queue
 from web.jobs.service import JobService
@@ -21,7 +21,9 @@ async def test_a_canary_gets_a_part_of_the_runs_and_equal_work_always_the_same_v
 ) -> None:
     for number in (1, 2):
         card = {**CARD, "weights": f"sha256:{number:08}"}
-        link.do(catalogue.announce(f"gpu-{number}@host", {"queues": ["gpu.toy"]}, {"toy": card}))
+        version = model_version(card["weights"], card["code"])
+        worker = {"queues": ["gpu.toy"], "model_versions": {"toy": version}}
+        link.do(catalogue.announce(f"gpu-{number}@host", worker, {"toy": card}))
         await asyncio.sleep(0.002)
     old, new = link.do(catalogue.read()).live["toy"]
     link.do(pilot.order("toy", pilot.Order(version=old, canary=new)))
@@ -37,7 +39,9 @@ async def test_a_canary_gets_a_part_of_the_runs_and_equal_work_always_the_same_v
 async def test_messages_for_a_version_that_is_gone_are_dropped_and_their_runs_requeued(
     live: None, service: JobService, link: SyncRedis, state: "redis.Redis"
 ) -> None:
-    link.do(catalogue.announce("gpu-2@host", {"queues": ["gpu.toy"]}, {"toy": CARD}))
+    version = model_version(CARD["weights"], CARD["code"])
+    worker = {"queues": ["gpu.toy"], "model_versions": {"toy": version}}
+    link.do(catalogue.announce("gpu-2@host", worker, {"toy": CARD}))
     known = keys.model_versions("toy")
     state.hset(known, mapping={"dead": json.dumps(CARD), "since:dead": 1, "seen:dead": 1})
     [living] = link.do(catalogue.read()).live["toy"]
