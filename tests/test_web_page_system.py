@@ -103,3 +103,27 @@ def test_numbers_are_written_for_people() -> None:
         "5 min",
     ]
     assert (share(1, 3), share(1, 0)) == ("33 %", "–")
+
+
+def test_an_admin_sees_the_pilot_pauses_it_and_reads_its_log_by_the_api(
+    stack: Stack, admin: httpx.Client
+) -> None:
+    own = {"Authorization": f"Bearer {API_KEY}", **PROXY}
+    page = admin.get("/system").text
+    assert "wanted:</small> 1" in part(page, "pilot") and "Pause the pilot" in page
+
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    paused = admin.post("/system/pilot/pause", headers=form)
+    pinned = admin.post("/system/pilot/pin", data={"model": "toy", "workers": "2"})
+    assert (paused.status_code, pinned.status_code) == (303, 303)
+    assert "it changes nothing" in admin.get("/system").text
+    assert admin.get("/api/v1/pilot").json()["paused"] is True
+    assert admin.get("/api/v1/pilot").json()["models"]["toy"]["order"]["pins"]["workers"] == 2
+
+    admin.post("/system/pilot/pin", data={"model": "toy"})
+    admin.post("/system/pilot/resume", headers=form)
+    decisions = admin.get("/api/v1/pilot/log").json()["decisions"]
+    asked = [of["rule"] for of in decisions if of["by"] == "looks-at-the-system"]
+    assert asked == ["resume", "pin", "pin", "pause"]
+    assert httpx.get(f"{stack.url}/api/v1/pilot", headers=own).status_code == 403
+    assert httpx.post(f"{stack.url}/system/pilot/pause", headers=own | form).status_code == 403

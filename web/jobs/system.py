@@ -4,11 +4,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from starlette.requests import Request
 
-from storage import recent_users
+from storage import pilot, pilot_log, recent_users
 from storage.catalogue import Catalogue
 from storage.catalogue import ModelCard as ModelCard  # these for those who import no storage
 from storage.catalogue import ProfileCard as ProfileCard
@@ -17,8 +17,11 @@ from storage.jobs import minutes
 from storage.jobs.minutes import Minute as Minute
 from storage.jobs.stats import Group as Group
 from storage.jobs.stats import Stats
+from storage.pilot import Orders
+from storage.pilot import View as View
+from storage.pilot_log import Decision as Decision
 from storage.recent_users import RecentUsers as RecentUsers
-from storage.redis.calls import AsyncRedis
+from storage.redis.calls import AsyncRedis, Call
 from web.jobs import room
 from web.jobs.service import JobService
 from web.jobs.stats import StatsReader
@@ -52,6 +55,10 @@ class System:
     """Of the servers' data on this machine; None if they are elsewhere."""
     refusals: Sequence[str]
     """Why new work is refused now."""
+    views: Mapping[str, View]
+    """Model -> what the pilot saw last."""
+    orders: Orders
+    """What it has ordered."""
 
 
 class SystemReader:
@@ -77,6 +84,8 @@ class SystemReader:
             Fill(*self._service.catalogue.scratch),
             _disk(),
             [str(reason) for reason in await self._service.room.reasons()],
+            await self._state.do(pilot.views()),
+            await self._state.do(pilot.orders()),
         )
         return self._kept.keep("", system, KEPT_S)
 
@@ -85,6 +94,16 @@ class SystemReader:
         if kept := self._users.get(""):
             return kept[0]
         return self._users.keep("", await self._state.do(recent_users.read()), KEPT_S)
+
+    async def decisions(self, most: int, before: str = "+") -> list[Decision]:
+        """The newest decisions of the pilot before this one."""
+        return await self._state.do(pilot_log.read(before=before, most=most))
+
+    async def tell_pilot(self, calls: Sequence[Call[Any]]) -> None:
+        """Do what web/pilot/by_hand.py says, and show it at once."""
+        for call in calls:
+            await self._state.do(call)
+        self._kept = ShortCache()
 
     def is_first_look(self, user: str) -> bool:
         """Whether this user did not look within LOOK_S: the page refreshes itself all the time."""

@@ -20,7 +20,7 @@ from web.middleware.validation import HEAD, MAX_JSON_BYTES, check_json
 PARSED = "pixelmill.json"
 """Key of the ASGI scope for the value of a JSON body, so that no route parses it again."""
 
-FORMS = ("/login", "/logout", "/account", LOGIN)
+FORMS = ("/login", "/logout", "/account", "/system/pilot/", LOGIN)
 """Paths, and beginnings of paths, that take the form of a page instead of JSON."""
 FORM_TYPE = b"application/x-www-form-urlencoded"
 JSON_TYPE = b"application/json"

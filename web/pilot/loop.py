@@ -5,6 +5,7 @@ it, and why into the log. Where Redis does not answer it sees nothing, and does 
 """
 
 import secrets
+import time
 from collections import deque
 
 import structlog
@@ -70,6 +71,8 @@ class Pilot:
         orders = await self._state.do(pilot.orders())  # those of the catalogue may be a second old
         for of in await self._signals(catalogue):
             await self._decide(of, orders)
+        before_s = time.time() - pilot_log.KEPT_DAYS * 86_400
+        await self._state.do(pilot_log.trim(int(before_s * 1000)))
 
     async def _decide(self, of: Signals, orders: Orders) -> None:
         """Ask the policy about one model, do what it says, and let others see it."""

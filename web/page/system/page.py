@@ -11,10 +11,10 @@ from starlette.responses import HTMLResponse
 from storage.audit import Event
 from storage.states import TIMED_STAGES
 from tasks.settings import settings
-from web.jobs.system import RecentUsers, System
+from web.jobs.system import Decision, RecentUsers, System
 from web.middleware.hosts import LOOPBACK
 from web.page.html import document
-from web.page.system import charts, limits, sections
+from web.page.system import charts, limits, pilot, sections
 from web.page.system.parts import empty
 
 BODY = """<header><img src="/static/icon.svg" alt="" width="28" height="28"><h1>System</h1>
@@ -29,15 +29,21 @@ SIGN_IN = 'Users and the audit log are shown to admins: <a href="/login">sign in
 
 
 def page(
-    system: System, users: RecentUsers | None, events: Sequence[Event], *, is_local: bool
+    system: System,
+    users: RecentUsers | None,
+    events: Sequence[Event],
+    decisions: Sequence[Decision] = (),
+    *,
+    is_local: bool,
 ) -> HTMLResponse:
     """The page; `users` is None for those who may not see who uses the installation.
 
     `is_local`: whether the browser runs on this machine, so that loopback addresses lead to it.
     """
+    decided = _pilot(system, decisions, users is not None)
     body = BODY.format(
         links=_links(is_local),
-        sections=_work(system) + _people(users, events),
+        sections=_work(system) + decided + _people(users, events),
         version=escape(version("pixelmill")),
         python=python_version(),
     )
@@ -60,6 +66,13 @@ def _work(system: System) -> str:
         f'<div class="half">{_section("limits", "Limits", limits.limits())}</div>',
     ]
     return "".join(parts)
+
+
+def _pilot(system: System, decisions: Sequence[Decision], is_admin: bool) -> str:
+    content = pilot.models(system)
+    if is_admin:
+        content += pilot.forms(system) + pilot.log(decisions)
+    return _section("pilot", "Pilot", content)
 
 
 def _people(users: RecentUsers | None, events: Sequence[Event]) -> str:

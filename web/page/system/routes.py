@@ -1,9 +1,12 @@
 """GET /system: for admins, and in open mode also for whoever uses the machine itself."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
 
-from tasks.errors import JobError
+from storage.pilot import Pins
+from tasks.errors import BadInput, JobError
 from tasks.settings import settings
 from web.audit import Filter, audit_of
 from web.jobs.system import system_of
@@ -11,6 +14,7 @@ from web.local import is_local
 from web.middleware.identity import NotSignedIn, identities_of
 from web.page.html import alert, document, sentence
 from web.page.system.page import page
+from web.pilot import by_hand
 
 router = APIRouter(include_in_schema=False)
 
@@ -32,7 +36,32 @@ async def show(request: Request) -> Response:
         await log.record("audit.read", identity, "")
     events, _ = await log.page(Filter(), "", EVENTS)
     users = await reader.users()
-    return page(await reader.read(), users, events, is_local=is_local(request))
+    decisions = await reader.decisions(EVENTS)
+    return page(await reader.read(), users, events, decisions, is_local=is_local(request))
+
+
+@router.post("/system/pilot/{action}")
+async def tell_pilot(
+    request: Request,
+    action: Literal["pause", "resume", "pin"],
+    model: Annotated[str, Form(max_length=64)] = "",
+    profile: Annotated[str, Form(max_length=40)] = "",
+    version: Annotated[str, Form(max_length=40)] = "",
+    workers: Annotated[int, Form(ge=0, le=9999)] = 0,
+) -> Response:
+    """Pause the pilot, let it go on, or fix what it is to leave alone; for admins."""
+    identity = await identities_of(request).resolve_admin(request)
+    reader, log = system_of(request), audit_of(request)
+    if action == "pin" and model not in (await reader.read()).views:
+        raise BadInput("the pilot knows no such model", code="no_model", status=404)
+    calls = {
+        "pause": lambda: by_hand.pause(identity.user),
+        "resume": lambda: by_hand.resume(identity.user),
+        "pin": lambda: by_hand.pin(model, Pins(profile, version, workers), identity.user),
+    }
+    await reader.tell_pilot(calls[action]())
+    await log.record(f"pilot.{action}", identity, model)
+    return RedirectResponse("/system#title-pilot", 303)
 
 
 def _refusal(error: JobError) -> Response:
