@@ -1,6 +1,6 @@
-"""make bench-redis_kill: jobs that are lost when the state Redis is killed at 200 jobs a second.
+"""make bench-crash: jobs that are lost when the state Redis is killed at 200 jobs a second.
 
-Jobs are accepted (the real claim, on the Valkey of these tests with AOF everysec) until the server
+Jobs are accepted (the real claim, on the Valkey of these tests, AOF everysec) until the server
 is killed (`kill -9`) in the middle of them. What it had answered must be there after its next start,
 as it gives each write to the kernel before it answers. A power cut also takes what the kernel has
 not written to the disk by then: that is not measured here.
@@ -57,7 +57,7 @@ def main() -> None:
     rows = [[ROUNDS, accepted, lost]]
     show(f"kill -9 of Redis at {RATE} jobs/s, AOF everysec", ["kills", "accepted", "lost"], rows)
     verdict("accepted jobs that were lost", lost, 0)
-    save("redis_kill", {"accepted": accepted, "lost": lost})
+    save("crash", {"accepted": accepted, "lost": lost})
 
 
 if __name__ == "__main__":
