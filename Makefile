@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
-  lock chaos hosts rolling load soak compose-test fuzz screenshots dashboards clean
+  lock chaos hosts rolling load pilot soak compose-test fuzz screenshots dashboards clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -121,6 +121,9 @@ hosts: .venv/.installed-test ## ten hosts (network namespaces; needs root): each
 REV ?= HEAD
 rolling: .venv/.installed-test ## replace all processes of commit REV by this one's, 200 jobs in flight; var/bench/rolling.json
 	$(BIN)/python tests/hosts/run.py --rolling $(REV) $(ARGS)
+
+pilot: .venv/.installed-test ## the pilot at work: more load, a version that fails, a silent Redis; a table (ARGS="--only 'load step'")
+	$(BIN)/python tests/pilot/run.py $(ARGS)
 
 load: .venv/.installed-test ## saturation and twice as much on a no-op model; var/bench/load.json (ARGS=--soak: 5 minutes)
 	$(BIN)/python tests/bench/overload.py $(ARGS)
