@@ -12,11 +12,10 @@ import torch
 from composites import EXAMPLES
 from options import parser
 from PIL import Image, ImageDraw, ImageFont
-from quality import Profile
+from quality import Profile, Way
 
 from tasks.imaging import edge_colours
 from tasks.models import matting
-from tasks.models.matting import Matting
 
 TARGET = Path("docs/contact.webp")
 WIDTH = 320
@@ -45,7 +44,7 @@ def backgrounds(name: str, shape: tuple[int, ...]) -> list[Pixels]:
 def row(profile: Profile, name: str) -> Pixels:
     """The photo and its cut-out on each background, side by side."""
     photo = read(name)
-    matte = matting.postprocess(profile.map(photo), photo, Matting(), ()).images["alpha"]
+    matte = profile.matte(profile.maps(photo), photo)
     own, share = edge_colours.foreground(photo, matte), matte[..., None] / 255
     laid = [own * share + behind * (1 - share) for behind in backgrounds(name, photo.shape)]
     size = (WIDTH, round(WIDTH * photo.shape[0] / photo.shape[1]))
@@ -67,7 +66,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for name in matting.MODEL.profiles:
-        profile = Profile(name)
+        profile = Profile(Way(name))
         rows += [caption(name), *(row(profile, photo) for photo in PHOTOS)]
     Image.fromarray(np.vstack(rows)).save(TARGET, quality=80, method=6)
     print(f"{TARGET}: {TARGET.stat().st_size / 1000:.0f} kB")

@@ -11,11 +11,9 @@ import torch
 from contact import PLAIN, Pixels, read
 from options import parser
 from PIL import Image, ImageDraw, ImageFont
-from quality import Profile
+from quality import Profile, Way
 
 from tasks.imaging import edge_colours
-from tasks.models import matting
-from tasks.models.matting import Matting
 
 TARGET = Path("docs/edges.webp")
 CROPS = {
@@ -37,9 +35,9 @@ def row(profile: Profile, name: str, crop: tuple[int, int, int, int]) -> Pixels:
     """The photo, then both ways on each background, cut to the crop."""
     left, top, width, height = crop
     photo = read(name)
-    coarse = profile.map(photo)
+    coarse = profile.maps(photo)
     plain = cv2.resize(coarse[0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR) * 255
-    refined = matting.postprocess(coarse, photo, Matting(), ()).images["alpha"]
+    refined = profile.matte(coarse, photo)
     own = edge_colours.foreground(photo, refined)
     tiles = [photo, *(over(photo, plain, background) for background in PLAIN.values())]
     tiles += [over(own, refined, background) for background in PLAIN.values()]
@@ -58,7 +56,7 @@ def captions(width: int) -> Pixels:
 def main() -> None:
     parser(__doc__).parse_args()
     torch.set_num_threads(1)
-    profile = Profile("fast")
+    profile = Profile(Way("fast"))
     rows = [row(profile, name, crop) for name, crop in CROPS.items()]
     sheet = np.vstack([captions(rows[0].shape[1]), *rows])
     Image.fromarray(sheet).save(TARGET, quality=92, method=4)
