@@ -274,6 +274,20 @@ async def test_a_profile_that_is_named_is_never_changed_and_equal_work_is_shared
     assert first.fields["request_key"] != named.fields["request_key"]
 
 
+async def test_what_a_pilot_ordered_that_is_off_by_now_does_not_count(
+    lighter: None,
+    service: JobService,
+    submission: Submission,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PIXELMILL_PILOT", "off")
+    settings.cache_clear()
+
+    job = await service.submit(submission)
+
+    assert json.loads(job.fields["params"])["profile"] == "best"
+
+
 async def test_a_profile_that_a_person_has_pinned_is_not_called_degraded(
     lighter: None, service: JobService, submission: Submission, link: SyncRedis
 ) -> None:

@@ -129,7 +129,8 @@ def default_deadline_s(card: ModelCard, priority: Priority) -> float:
 def with_profile(submission: Submission, card: ModelCard, order: Order) -> tuple[Submission, str]:
     """The submission with the profile that is ordered for those that name none, and why that is a
     lighter one than the model's own; empty where it is not, or a person has ordered it."""
-    profile = order.pins.profile or order.profile
+    ordered = order.profile if settings().pilot == "on" else ""  # of when it was on
+    profile = order.pins.profile or ordered
     if not profile or "profile" in submission.params or profile not in card.get("profiles", {}):
         return submission, ""
     chosen = replace(submission, params={**submission.params, "profile": profile})

@@ -64,6 +64,7 @@ class Pilot:
     def _forget(self) -> None:
         self._history.clear()
         self._memories.clear()
+        self._present.clear()
 
     async def _look(self) -> None:
         await self._effects.measure(self._present)
