@@ -108,7 +108,7 @@ def _report(crowd: Crowd, seconds: dict[str, float], arrays: int, seen: dict[str
     rows = [
         ["jobs", len(crowd.jobs), dict(ends)],
         ["lost", lost, ""],
-        ["wrong bytes or answers", len(wrong), "; ".join(wrong[:3])],
+        ["wrong bytes or answers", len(wrong), "; ".join(text[:80] for text in wrong[:3])],
         ["answers 5xx but 503", sum(bad.values()), bad or ""],
         ["answers 503", crowd.statuses[503], "tried again"],
         ["longest job", f"{longest:.1f} s", ""],
