@@ -104,7 +104,7 @@ def _report(rev: str, crowd: Crowd, visits: Visits, in_flight: int) -> int:
     rows = [
         ["jobs in flight at first", in_flight, ""],
         ["jobs", len(crowd.jobs), dict(ends)],
-        ["lost", lost, ""],
+        ["not told of their end in time", lost, f"answers: {dict(crowd.statuses)}"],
         ["wrong bytes or answers", len(wrong), "; ".join(text[:80] for text in wrong[:3])],
         ["answers 5xx but 503", bad, ""],
         ["answers 503", crowd.statuses[503], "with Retry-After; tried again"],
