@@ -1,7 +1,7 @@
 """make bench-crash: jobs that are lost when the state Redis is killed at 200 jobs a second.
 
 Jobs are accepted (the real claim, on the Valkey of these tests, AOF everysec) until the server is
-killed (`kill -9`) in the middle of them. What it had answered must be there after its next start: it
+killed (`kill -9`) in their middle. What it had answered must be there after its next start: it
 gives each write to the kernel before it answers. A power cut also takes what the kernel has not
 written to the disk by then: that is not measured here.
 """
