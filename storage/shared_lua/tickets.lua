@@ -27,13 +27,13 @@ end
 -- How many more runs may be taken: what waits behind them would only wait out of order there. Where a model
 -- has a limit of its own, runs in any stage before the end of inference count.
 local function room_of(priority, model)
-  local credits = read(CREDITS, 'runs:' .. model, 'at_a_time:' .. model)
-  local most, at_a_time = tonumber(credits['runs:' .. model] or DEFAULT_ROOM), tonumber(credits['at_a_time:' .. model] or 0)
+  local credits, at_a_time = unpack(redis.call('HMGET', CREDITS, 'runs:' .. model, 'at_a_time:' .. model))
+  local most = tonumber(credits or DEFAULT_ROOM)
   local used = taken(priority .. ':' .. model)
   if priority == 'batch' then used = used + taken('interactive:' .. model) end
-  if at_a_time == 0 then return most - used end
+  if not at_a_time or at_a_time == '0' then return most - used end
   local all = redis.call('ZCARD', TAKEN .. 'interactive:' .. model) + redis.call('ZCARD', TAKEN .. 'batch:' .. model)
-  return math.min(most - used, at_a_time - all)
+  return math.min(most - used, tonumber(at_a_time) - all)
 end
 
 -- Models are served in turns: which is next, and how many of its runs there is room for.
