@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from engine import NAMESPACE, PYTHON, REPOSITORY, SERVERS, Engine, make_namespace, run
+from engine import NAMESPACE, REPOSITORY, SERVERS, Engine, make_namespace, run
 
 FOLDER = REPOSITORY / "var" / "containers"
 PROJECT = FOLDER / "installation" / "compose"
@@ -148,7 +148,7 @@ def main() -> int:
         for target, arguments in (("web", []), ("worker", index)):
             engine.build(target, *arguments)
             size = run("docker", "images", "--format", "{{.Size}}", f"pixelmill-{target}").strip()
-            print(f"pixelmill-{target}: {size} (the base {PYTHON} has 123 MB)", flush=True)
+            print(f"pixelmill-{target}: {size}", flush=True)
     finally:
         engine.stop()
     make_namespace()
