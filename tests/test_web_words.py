@@ -9,6 +9,7 @@ import pytest
 import texts
 
 from tasks.imaging.notes import SENTENCES
+from tasks.imaging.volumes import sentences
 from web import words
 
 CATALOGUES = {file.stem: json.loads(file.read_bytes()) for file in words._FOLDER.glob("*.json")}
@@ -37,6 +38,9 @@ def of_sources() -> Iterator[tuple[str, str]]:
             if not FOR_PROGRAMS.match(where):
                 yield from ((text, where) for text in texts.of_python(file))
     yield from ((sentence, "notes.py") for sentence in SENTENCES.values())
+    yield from ((note, "sentences.py") for note in sentences.NOTES.values())
+    for both in sentences.REFUSALS.values():
+        yield from ((text, "sentences.py") for text in both)
 
 
 def _all_strings() -> Iterator[str]:

@@ -202,7 +202,7 @@ def test_a_worker_announces_itself_and_leaves_on_sigterm(
 def test_a_gpu_worker_whose_networks_all_run_by_mnn_never_loads_torch(
     servers: Stack, state_url: str, link: SyncRedis, tmp_path: Path
 ) -> None:
-    env = {"PIXELMILL_STATE_URL": state_url, "PIXELMILL_MODELS": "matting,classify,facemask"}
+    env = {"PIXELMILL_STATE_URL": state_url, "PIXELMILL_MODELS": "matting,classify,facemask,lungct"}
     worker = start(servers, tmp_path, "gpu", **env)
 
     announced = wait_until_live(link, "gpu.facemask", worker)
@@ -210,7 +210,7 @@ def test_a_gpu_worker_whose_networks_all_run_by_mnn_never_loads_torch(
     worker.process.send_signal(signal.SIGTERM)
     code, said = worker.ended()
 
-    assert set(announced.models) == {"matting", "classify", "facemask"}
+    assert set(announced.models) == {"matting", "classify", "facemask", "lungct"}
     assert "_mnncengine" in loaded
     assert "torch" not in loaded
     assert code == 0, said
@@ -218,7 +218,7 @@ def test_a_gpu_worker_whose_networks_all_run_by_mnn_never_loads_torch(
 
 def test_the_cpu_workers_code_imports_no_torch() -> None:
     modules = "workers.boot, tasks.preprocess, tasks.inference, tasks.postprocess"
-    models = "[registry.get(name) for name in ('matting', 'classify', 'facemask')]"
+    models = "[registry.get(name) for name in ('matting', 'classify', 'facemask', 'lungct')]"
     code = (
         f"import sys, {modules}; from tasks.models import registry; {models}; "
         "sys.exit('torch' in sys.modules)"

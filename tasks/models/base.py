@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tasks.imaging.types import Tensor
@@ -147,7 +148,7 @@ class Model:
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
     """(name of the weights -> safetensors file, torch device) -> session. Runs once per profile."""
-    preprocess: Callable[[Any, Any], Tensor]
+    preprocess: Callable[[Any, Any], NDArray[Any]]
     """(upright image, params) -> C x H x W float32. Runs on cpu workers, so it imports no torch.
     Of a volume: (Volume, params) -> Z x C x H x W, float32 or float16, one array per slice."""
     infer: Callable[[Any, Any], Sequence[Any]]

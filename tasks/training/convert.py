@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from tasks.models import classify, facemask, matting, registry, weights
+from tasks.imaging.volumes.lungs import SIDE
+from tasks.models import classify, facemask, lungct, matting, registry, weights
 from tasks.models.nets.facemask import Rater
 from tasks.models.nets.faces import CROP
 
@@ -38,13 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     files = weights.fetch_model(registry.variant(options.model))
     for name, (net, side, any_size) in MODELS[options.model](files).items():
         file = options.out / name
-        write(net, side, file, any_size=any_size)
+        write(net, side, file, any_size=any_size, channels=registry.get(options.model).channels)
         data = file.read_bytes()
         digest = hashlib.sha256(data).hexdigest()
         Console(soft_wrap=True).print(f"{file}: {len(data)} bytes, sha256 {digest}")
 
 
-def write(net: Any, side: int, file: Path, *, any_size: bool = False) -> None:
+def write(net: Any, side: int, file: Path, *, any_size: bool = False, channels: int = 3) -> None:
     """Write a torch module with one picture as its input and one output as MNN's `file`."""
     sizes = {"dynamic_axes": {"image": {2: "height", 3: "width"}}} if any_size else {}
     names: dict[str, Any] = {"input_names": ["image"], "output_names": ["answer"], **sizes}
@@ -54,7 +55,7 @@ def write(net: Any, side: int, file: Path, *, any_size: bool = False) -> None:
             # Of sizes that are written down as constants, which they are here, and of the exporter
             # that needs no further package.
             warnings.simplefilter("ignore")
-            given = (torch.zeros(1, 3, side, side),)
+            given = (torch.zeros(1, channels, side, side),)
             torch.onnx.export(net.eval(), given, onnx, dynamo=False, **names)
         asked = ["-f", "ONNX", "--modelFile", str(onnx), "--MNNModel", str(file)]
         command = [sys.executable, "-c", CONVERT, *asked, "--bizCode", "pixelmill", "--fp16"]
@@ -78,9 +79,14 @@ def _facemask(files: Mapping[str, Path]) -> Networks:
     }
 
 
+def _lungct(files: Mapping[str, Path]) -> Networks:
+    return {"lungct.mnn": (lungct.load(files, "cpu"), SIDE, False)}
+
+
 MODELS: Mapping[str, Callable[[Mapping[str, Path]], Networks]] = {
     "classify": _classify,
     "facemask": _facemask,
+    "lungct": _lungct,
     "matting": _matting,
 }
 

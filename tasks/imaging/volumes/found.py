@@ -49,5 +49,5 @@ def checked(
     if grid.order[0] != 0:
         notes.append(("reordered", {}))
     if degrees > NOTED_OBLIQUE:
-        notes.append(("oblique", {"degrees": degrees}))
+        notes.append(("oblique", {"degrees": round(degrees)}))
     return grid, notes

@@ -114,7 +114,7 @@ def placed(
     degrees = math.degrees(math.acos(min(1.0, min(abs(value) for value in matched))))
     volume = abs(float(np.linalg.det(affine[:3, :3] / sides)))
     if degrees > MOST_OBLIQUE or volume < 0.1:
-        raise Refused("too_oblique", degrees=degrees)
+        raise Refused("too_oblique", degrees=round(degrees))
     k, j, i = (int(side) for side in shape)
     up, back, left = (value < 0 for value in matched)
     z, y, x = order

@@ -21,6 +21,11 @@ GAS_HU = -930
 GAS_SHARE = 0.5
 MOST_GAS = 0.2
 """A component of a larger share of all is never taken for gas: a lung may be full of emphysema."""
+MOST_HOLE = 64
+"""Pixels of a hole that is filled, 12 mm across: a vessel or a nodule. The dome of the diaphragm,
+which the lung surrounds too, is larger."""
+BORDER_HU = -300
+"""At the border of the network's lung, pixels above this are no lung."""
 MIDDLE = 0.15
 """How far from the square's middle the lungs may part, as a share of its side."""
 BOTH_SIDES = 0.2
@@ -59,11 +64,11 @@ def find(scores: Scores, slices: Slices) -> Lungs:
     square = body_square(slices)
     clean = cleaned(scores > 0.5, crops(slices, square))
     small = told_apart(clean)
-    return Lungs(small, _enlarged(small, scores, square, slices.shape), square)
+    return Lungs(small, _enlarged(small, scores, slices, square), square)
 
 
 def cleaned(mask: components.Mask, small: NDArray[np.float16]) -> components.Mask:
-    """The mask without specks and bowel gas, its holes (vessels, nodules) filled."""
+    """The mask without specks and bowel gas, its small holes filled."""
     labels, count = components.label(mask)
     if not count:
         return mask
@@ -75,7 +80,7 @@ def cleaned(mask: components.Mask, small: NDArray[np.float16]) -> components.Mas
     kept[0] = False
     whole: components.Mask = kept[labels]
     for z in np.flatnonzero(whole.any(axis=(1, 2))):
-        whole[z] = components.filled(whole[z].astype(np.uint8)) > 0
+        whole[z] = components.filled(whole[z].astype(np.uint8), MOST_HOLE) > 0
     return whole
 
 
@@ -124,12 +129,17 @@ def _thinnest(columns: NDArray[np.int64], middle: float) -> float:
     return float(first + int((smooth + away * 1e-3).argmin()))
 
 
-def _enlarged(small: Sides, scores: Scores, square: Square, shape: tuple[int, int, int]) -> Sides:
-    """The sides on the slices' own pixels; the border is where interpolated scores are 0.5."""
-    depth, height, width = shape
+def _enlarged(small: Sides, scores: Scores, slices: Slices, square: Square) -> Sides:
+    """The sides on the slices' own pixels.
+
+    The border is where interpolated scores are 0.5, and within a pixel of the network's, as it sees
+    no finer, where the slice itself has BORDER_HU.
+    """
+    depth, height, width = slices.shape
     mask = np.zeros((depth, height, width), np.uint8)
     back, size = square.to_crop(SIDE), (width, height)
-    kernel = np.ones((5, 5), np.uint8)
+    reach = 2 * max(1, round(square.side / SIDE)) + 1
+    near, kernel = np.ones((reach, reach), np.uint8), np.ones((5, 5), np.uint8)
     for z in np.flatnonzero(small.any(axis=(1, 2))):
         lung = small[z] > 0
         score = scores[z].astype(np.float32)
@@ -137,7 +147,9 @@ def _enlarged(small: Sides, scores: Scores, square: Square, shape: tuple[int, in
         score = np.where(lung, np.maximum(score, 0.51), np.minimum(score, 0.49))
         right = cv2.dilate((small[z] == RIGHT).astype(np.uint8), kernel)
         sides = np.where(lung, small[z], np.where(right, RIGHT, LEFT)).astype(np.uint8)
-        linear = cv2.warpAffine(score, back, size, flags=_LINEAR)
+        whole = (cv2.warpAffine(score, back, size, flags=_LINEAR) > 0.5).astype(np.uint8)
         nearest = cv2.warpAffine(sides, back, size, flags=_NEAREST)
-        mask[z] = np.where(linear > 0.5, nearest, 0)
+        has_air = slices[z] < BORDER_HU
+        kept = (cv2.erode(whole, near) > 0) | (cv2.dilate(whole, near) > 0) & has_air
+        mask[z] = np.where(kept, nearest, 0)
     return mask

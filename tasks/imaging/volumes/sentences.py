@@ -21,9 +21,8 @@ NOTES: Mapping[str, str] = {
     "duplicates_left_out": "Slices at positions that other slices have already were left out: "
     "{count}.",
     "gaps_filled": "Missing slices were filled in between their neighbours: {count}.",
-    "tilted": "The gantry was tilted by {degrees:.0f} degrees; slices were used as they lie.",
-    "oblique": "The slices lie {degrees:.0f} degrees off the body's axes; they were used as they "
-    "lie.",
+    "tilted": "The gantry was tilted by {degrees} degrees; slices were used as they lie.",
+    "oblique": "The slices lie {degrees} degrees off the body's axes; they were used as they lie.",
     "reordered": "The slices were not axial; axial ones were made of the volume.",
     "position_unknown": "The files say nothing of the slices' positions: the order is that of "
     "their numbers, and the usual orientation was assumed.",
@@ -56,17 +55,16 @@ REFUSALS: Mapping[str, tuple[str, str]] = {
         "Send a part of the series, or one with thicker slices.",
     ),
     "too_many_voxels": (
-        "The volume takes {size:.0f} MiB in memory; at most {most:.0f} are taken.",
+        "The volume takes {size} MiB in memory; at most {most} are taken.",
         "Send a part of the series, or one with thicker slices.",
     ),
     "uneven_slices": (
-        "The slices are not evenly spaced: their distances are from {least:.2f} to {largest:.2f} "
-        "mm.",
+        "The slices are not evenly spaced: their distances are from {least} to {largest} mm.",
         "Send one series of evenly spaced slices.",
     ),
     "mixed_sizes": ("The frames of this file do not fit together.", _AGAIN_HINT),
     "too_oblique": (
-        "The slices lie {degrees:.0f} degrees off the body's axes; at most 35 are taken.",
+        "The slices lie {degrees} degrees off the body's axes; at most 35 are taken.",
         "Reformat the series to axial slices.",
     ),
     "unknown_compression": (
@@ -93,7 +91,7 @@ REFUSALS: Mapping[str, tuple[str, str]] = {
         "Send the files of one series only.",
     ),
     "zip_too_large": (
-        "The zip's files take {size:.0f} MiB unpacked; at most {most:.0f} are taken.",
+        "The zip's files take {size} MiB unpacked; at most {most} are taken.",
         "Send the files of one series only.",
     ),
     "zip_empty": ("The zip has no files.", _DICOM_HINT),
@@ -142,7 +140,7 @@ def _checked(numbers: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, str):
             checked[name] = value if value in MODALITIES else "other"
         elif isinstance(value, int | float) and math.isfinite(value):
-            checked[name] = value
+            checked[name] = int(value) if value == int(value) else round(value, 2)
         else:
             raise ValueError(name)
     return checked

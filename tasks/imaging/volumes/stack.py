@@ -81,7 +81,7 @@ def _by_position(
     along = float(step @ first.normal)
     tilt = math.degrees(math.acos(min(1.0, along / float(np.linalg.norm(step)))))
     if tilt > NOTED_OBLIQUE:
-        notes.append(("tilted", {"degrees": tilt}))
+        notes.append(("tilted", {"degrees": round(tilt)}))
     return ordered, origin, step, notes
 
 
