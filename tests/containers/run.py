@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from engine import NAMESPACE, REPOSITORY, SERVERS, Engine, make_namespace, run
+from engine import NAMESPACE, REPOSITORY, SERVERS, Engine, make_namespace, remove_namespace, run
 
 FOLDER = REPOSITORY / "var" / "containers"
 PROJECT = FOLDER / "installation" / "compose"
@@ -159,6 +159,7 @@ def main() -> int:
     finally:
         subprocess.run([COMPOSE, "down", "--volumes"], cwd=PROJECT, capture_output=True)
         engine.stop()
+        remove_namespace()
 
 
 if __name__ == "__main__":
