@@ -65,7 +65,7 @@ test-setup: .venv/.installed-test .venv/bin/helm ## what tests need besides: tes
 	  echo "installing Debian's chromium for the browser tests"; \
 	  { $(DEBIAN) chromium >/dev/null; } || \
 	  { echo "The browser tests need a program called chromium on the PATH; install it and try again."; exit 1; }; }
-	@missing=""; for program in $(TEST_PROGRAMS); do \
+	@missing=""; PATH="$$PATH:/usr/sbin"; for program in $(TEST_PROGRAMS); do \
 	  command -v $${program%:*} >/dev/null || missing="$$missing $${program#*:}"; done; \
 	test -z "$$missing" || { echo "installing from Debian, for some tests:$$missing"; export RUNLEVEL=1; \
 	  { $(DEBIAN) $$missing >/dev/null; } || echo "Tests of what is missing are skipped."; }

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
 from storage.errors import StorageDown
-from storage.keys import WEIGHTS
+from storage.object_keys import WEIGHTS
 from storage.s3.objects import Objects
 from tasks.clients import objects
 from tasks.errors import BadInput

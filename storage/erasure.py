@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storage import keys
+from storage import keys, object_keys
 from storage.redis.answers import fields, text, texts
 from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
 
@@ -119,7 +119,7 @@ def find_owned(users: Mapping[str, bool], cursor: str = "", *, look: int = LOOK)
         "users": dict.fromkeys(users, 1),
         "named": dict.fromkeys((*NAMED, *NAMED_OF_ACCOUNT), 1),
         "noted": dict.fromkeys(NOTED, 1),
-        "results": keys.RESULTS,
+        "results": object_keys.RESULTS,
     }
     return script("find_owned", parse, [], values, kinds=ARRAY)
 

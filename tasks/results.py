@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from storage import keys, request_keys
+from storage import keys, object_keys, request_keys
 from storage import results as cached_results
 from storage.errors import StorageDown
 from storage.jobs import endings
@@ -51,7 +51,7 @@ def cache_batch() -> Batch[Any]:
 
 def new_edition(spec: Spec) -> str:
     """The S3 prefix of a result that is about to be saved. No other result has it."""
-    return keys.edition_folder(spec.user, spec.request_key, int(time.time()))
+    return object_keys.edition_folder(spec.user, spec.request_key, int(time.time()))
 
 
 def save(spec: Spec, edition: str, result: StoredResult, cache: Batch[Any]) -> Callable[[], str]:
@@ -60,7 +60,7 @@ def save(spec: Spec, edition: str, result: StoredResult, cache: Batch[Any]) -> C
     The returned function waits for the cache and returns the result's JSON. An unavailable cache
     only means that the result is not cached.
     """
-    made_s = keys.edition_made_s(edition)  # the time by which its objects are removed
+    made_s = object_keys.edition_made_s(edition)  # the time by which its objects are removed
     payload = to_json({**result, "made_s": made_s})
     objects().put(edition + RESULT, payload.encode(), "application/json")
     return _cached(spec.request_key, payload, settings().reuse_ttl_s, cache)
@@ -94,7 +94,7 @@ def erase(request_key: str) -> None:
     if not owner:
         return
     user, result_key = owner
-    objects().delete_all(keys.result_folder(user, result_key))
+    objects().delete_all(object_keys.result_folder(user, result_key))
     with suppress(StorageDown):  # the cached result expires by itself
         results().do(cached_results.forget(result_key))
 
@@ -109,7 +109,7 @@ def restore(spec: Spec) -> str | None:
     """The result of the same request, if only the cache has lost it: a listing instead of a run."""
     if not _cache_may_lack_results():
         return None
-    result = _newest(keys.result_folder(spec.user, spec.request_key))
+    result = _newest(object_keys.result_folder(spec.user, spec.request_key))
     if result is None:
         return None
     now_s = int(time.time())
@@ -126,7 +126,7 @@ def reuse(spec: Spec, sha256: str, cache: Batch[Any]) -> Callable[[], str | None
     run's own folder and nothing refers to the other run's, whose owner may erase everything at any
     time. `sha256` is that of the bytes that were read.
     """
-    own = keys.result_folder(spec.user, spec.request_key)
+    own = object_keys.result_folder(spec.user, spec.request_key)
     location = cached_results.exchange_location(
         _content_key(spec, sha256), own, settings().reuse_ttl_s
     )
@@ -179,7 +179,9 @@ def _names_upload(spec: Spec) -> bool:
 def _newest(folder: str) -> StoredResult | None:
     """The result of the newest complete edition in a result's folder."""
     listed = [item.key for item in objects().page(folder, "", MAX_LISTED)]
-    complete = [key for key in listed if key.endswith(f"/{RESULT}") and keys.edition_made_s(key)]
+    complete = [
+        key for key in listed if key.endswith(f"/{RESULT}") and object_keys.edition_made_s(key)
+    ]
     for key in reversed(complete):
         with suppress(FileNotFoundError):  # removed meanwhile
             result: StoredResult = json.loads(objects().get(key))

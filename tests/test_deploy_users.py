@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from deploy import bootstrap
 from deploy.cli import app
-from storage import api_keys, audit, keys, passwords, users
+from storage import api_keys, audit, keys, object_keys, passwords, users
 from storage.redis.calls import SyncRedis
 from storage.s3.objects import S3Objects
 from tasks.errors import BadInput
@@ -106,7 +106,7 @@ def test_a_user_is_erased_with_the_account_and_everything(
     link.do(users.add("ada", "correct horse"))
     link.do(users.add("adam", "correct horse"))
     link.do(api_keys.add("key-of-ada-for-this-test-alone-1234", "ada"))
-    s3.put(keys.upload_object("ada", "u1"), b"x", "image/png")
+    s3.put(object_keys.upload_object("ada", "u1"), b"x", "image/png")
 
     done = run("erase", "ada", "--yes")
 
@@ -114,7 +114,7 @@ def test_a_user_is_erased_with_the_account_and_everything(
     left = [name for name in state.scan_iter() if name not in audit.STREAMS]
     assert keys.user("adam") in left
     assert not [name for name in left if "ada" in name.replace("adam", "")]
-    assert s3.page(keys.uploads_folder("ada"), "", 10) == []
+    assert s3.page(object_keys.uploads_folder("ada"), "", 10) == []
     assert [event.action for event in link.do(audit.read(most=2))] == ["data.erased", "data.erase"]
 
 

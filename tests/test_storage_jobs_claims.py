@@ -45,6 +45,18 @@ def test_a_job_that_joins_is_told_the_upload_until_the_run_is_queued(calls: Call
     assert (before, after) == ("upload-kkkk", "")
 
 
+def test_a_job_that_joins_has_as_long_as_a_starter_to_bring_the_bytes(
+    calls: Calls, state: "redis.Redis"
+) -> None:
+    calls.claim("j1")
+    whole = float(state.hget(keys.run(KEY), "lease") or 0)
+    state.hset(keys.run(KEY), "lease", whole - bounds.LEASE_MS + 500)
+
+    calls.claim("j2")
+
+    assert float(state.hget(keys.run(KEY), "lease") or 0) >= whole
+
+
 def test_a_run_goes_into_the_backlog_once(calls: Calls, state: "redis.Redis") -> None:
     ref = RunRef(KEY, calls.claim("j1").attempt)
 

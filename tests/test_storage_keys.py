@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage import keys, request_keys
+from storage import keys, object_keys, request_keys
 
 WORK = {
     "image": "sha256:1",
@@ -110,32 +110,32 @@ def test_an_api_key_is_stored_as_its_hash() -> None:
 
 
 def test_no_object_is_another_objects_folder() -> None:
-    upload = keys.upload_object("ada", "u1")
-    result = keys.edition_folder("ada", "k1", 1_795_895_075) + "alpha.png"
-    weights = keys.weights_object("abc", "net.safetensors")
+    upload = object_keys.upload_object("ada", "u1")
+    result = object_keys.edition_folder("ada", "k1", 1_795_895_075) + "alpha.png"
+    weights = object_keys.weights_object("abc", "net.safetensors")
 
     assert len({name.split("/")[0] for name in (upload, result, weights)}) == 3
 
 
 def test_an_edition_says_when_it_was_made_and_no_two_are_one() -> None:
-    editions = [keys.edition_folder("ada", "k1", 1_795_895_075) for _ in range(2)]
+    editions = [object_keys.edition_folder("ada", "k1", 1_795_895_075) for _ in range(2)]
 
     assert editions[0] != editions[1]
     for edition in editions:
-        assert edition.startswith(keys.result_folder("ada", "k1"))
-        assert keys.edition_made_s(f"{edition}alpha.png") == 1_795_895_075
+        assert edition.startswith(object_keys.result_folder("ada", "k1"))
+        assert object_keys.edition_made_s(f"{edition}alpha.png") == 1_795_895_075
 
 
 @pytest.mark.parametrize(
     "key", ["in/1795895075-00000000/u1", "out/ada/k1/alpha.png", "out/ada/k1/result.json", ""]
 )
 def test_what_belongs_to_no_edition_says_nothing(key: str) -> None:
-    assert keys.edition_made_s(key) == 0
+    assert object_keys.edition_made_s(key) == 0
 
 
 def test_a_listing_shows_older_editions_first() -> None:
     times = (5, 1_795_895_075, 1_795_895_076, 4_000_000_000)
 
-    editions = [keys.edition_folder("ada", "k1", made_s) for made_s in times]
+    editions = [object_keys.edition_folder("ada", "k1", made_s) for made_s in times]
 
     assert sorted(editions) == editions

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from storage import keys
+from storage import object_keys
 from storage.jobs.spec import RunRef, Spec
 from storage.s3.objects import S3Objects
 from tasks import pictures, preprocess, results
@@ -39,7 +39,7 @@ def store(in_process: None, s3: S3Objects) -> Callable[[bytes], str]:
 
     def put(data: bytes) -> str:
         upload = secrets.token_hex(16)
-        s3.put(keys.upload_object("ada", upload), data, "image/png")
+        s3.put(object_keys.upload_object("ada", upload), data, "image/png")
         return upload
 
     return put
@@ -89,7 +89,7 @@ def test_bytes_that_postprocess_needs_are_read_from_s3_once(
     begun = preprocess.prepare(work, results.cache_batch())
     assert callable(begun) and begun() is None
 
-    s3.delete(keys.upload_object("ada", upload))
+    s3.delete(object_keys.upload_object("ada", upload))
 
     if kept:
         assert work.file() == data

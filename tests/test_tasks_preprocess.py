@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from storage import keys
+from storage import object_keys
 from storage.jobs.spec import RunRef, Spec
 from storage.s3.objects import S3Objects
 from tasks import uploads
@@ -21,7 +21,7 @@ pytest_plugins = ["inprocess"]
 def upload(in_process: None, s3: S3Objects) -> tuple[str, str]:
     """Id and ETag of five bytes."""
     upload_id = secrets.token_hex(8)
-    return upload_id, s3.put(keys.upload_object("ada", upload_id), b"bytes", "image/png")
+    return upload_id, s3.put(object_keys.upload_object("ada", upload_id), b"bytes", "image/png")
 
 
 def work(upload: str, **facts: str) -> Work:
@@ -32,7 +32,7 @@ def work(upload: str, **facts: str) -> Work:
 
 
 def test_an_upload_that_is_gone_may_be_sent_again(upload: tuple[str, str], s3: S3Objects) -> None:
-    s3.delete(keys.upload_object("ada", upload[0]))
+    s3.delete(object_keys.upload_object("ada", upload[0]))
 
     with pytest.raises(WrongBytes) as caught:
         prepare(work(upload[0], etag=upload[1]), cache_batch())
@@ -60,7 +60,7 @@ def test_an_upload_that_s3_shows_only_a_moment_after_its_put_is_read(
 def test_an_upload_that_was_changed_after_is_not_taken(
     upload: tuple[str, str], s3: S3Objects
 ) -> None:
-    s3.put(keys.upload_object("ada", upload[0]), b"other", "image/png")
+    s3.put(object_keys.upload_object("ada", upload[0]), b"other", "image/png")
 
     with pytest.raises(WrongBytes):
         prepare(work(upload[0], etag=upload[1]), cache_batch())

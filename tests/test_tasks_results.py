@@ -18,7 +18,7 @@ import redis
 from PIL import Image
 from stack import MODEL_PATHS, Stack
 
-from storage import keys
+from storage import keys, object_keys
 from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis
@@ -64,7 +64,7 @@ def ask(s3: S3Objects, picture: bytes) -> Callable[..., Work]:
     """A claimed run of the toy on the picture, uploaded by `user` as `upload`."""
 
     def asked(user: str, upload: str, data: bytes = picture, **changes: object) -> Work:
-        s3.put(keys.upload_object(user, upload), data, "image/png")
+        s3.put(object_keys.upload_object(user, upload), data, "image/png")
         key = hashlib.sha256(f"{user}{upload}{time.time_ns()}".encode()).hexdigest()
         spec = Spec(
             key, user, "toy", {"gain": 2.0}, ["preview"], upload,
@@ -115,7 +115,7 @@ def conclude(work: Work) -> str:
 
 def stored_keys(s3: S3Objects, work: Work, name: str) -> list[str]:
     """The objects of this name in all editions of a run's result, older ones first."""
-    folder = keys.result_folder(work.spec.user, work.spec.request_key)
+    folder = object_keys.result_folder(work.spec.user, work.spec.request_key)
     return [item.key for item in s3.page(folder, "", 1000) if item.key.endswith(f"/{name}")]
 
 
@@ -126,7 +126,7 @@ def stored(s3: S3Objects, work: Work, name: str) -> bytes:
 
 def erase(s3: S3Objects, work: Work) -> None:
     """What erasing a user does to the objects of this run."""
-    s3.delete_all(keys.result_folder(work.spec.user, work.spec.request_key))
+    s3.delete_all(object_keys.result_folder(work.spec.user, work.spec.request_key))
 
 
 def picture_key(result: Mapping[str, Any]) -> str:
@@ -431,7 +431,7 @@ def test_erasing_removes_all_editions_of_a_result(
 
     results.erase(work.spec.request_key)
 
-    assert s3.page(keys.result_folder("ada", work.spec.request_key), "", 10) == []
+    assert s3.page(object_keys.result_folder("ada", work.spec.request_key), "", 10) == []
 
 
 # The same request

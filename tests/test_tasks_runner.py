@@ -14,7 +14,7 @@ import runs
 from celery.exceptions import Reject
 from stack import MODEL_PATHS
 
-from storage import backlog_keys, keys
+from storage import backlog_keys, keys, object_keys
 from storage import results as stored_results
 from storage.errors import StorageDown
 from storage.jobs import backlog, bounds, claims, endings, recovery, stages
@@ -628,7 +628,7 @@ def test_what_is_stored_after_its_job_was_deleted_is_erased(
 
     run_stage(task, LAST, carry(ref), step)
 
-    assert clients.objects().page(keys.result_folder("ada", "a"), "", 10) == []
+    assert clients.objects().page(object_keys.result_folder("ada", "a"), "", 10) == []
     assert clients.results().do(stored_results.read("a")) is None
 
 

@@ -15,7 +15,7 @@ from fresh import fresh_photo
 from job_calls import KEY, Calls
 from stack import Stack
 
-from storage import api_keys, audit, erasure, keys, quota_keys, results
+from storage import api_keys, audit, erasure, keys, object_keys, quota_keys, results
 from storage import uploads as stored_uploads
 from storage.jobs.spec import RunRef
 from storage.redis.calls import AsyncRedis, SyncRedis
@@ -158,7 +158,7 @@ async def test_another_process_goes_on_after_a_crash(
     eraser: Eraser, link: SyncRedis, calls: Calls, state: "redis.Redis", s3: S3Objects
 ) -> None:
     calls.claim("j1")
-    s3.put(keys.upload_object("ada", "u1"), b"x", "image/png")
+    s3.put(object_keys.upload_object("ada", "u1"), b"x", "image/png")
     link.do(erasure.request("ada", with_account=True))
     link.do(erasure.lock(400))  # of a process that died
 
@@ -172,13 +172,13 @@ async def test_another_process_goes_on_after_a_crash(
     assert not [
         text for text in everything.in_redis(state_bytes(state), but=NOTES) if b"ada" in text[:60]
     ]
-    assert s3.page(keys.uploads_folder("ada"), "", 10) == []
+    assert s3.page(object_keys.uploads_folder("ada"), "", 10) == []
 
 
 async def test_what_is_sent_by_an_address_of_before_is_erased_once_that_is_over(
     eraser: Eraser, link: SyncRedis, state: "redis.Redis", s3: S3Objects
 ) -> None:
-    old, new = (keys.upload_object("late", name) for name in ("old", "new"))
+    old, new = (object_keys.upload_object("late", name) for name in ("old", "new"))
     link.do(erasure.request("late", with_account=False))
     await finished(eraser, link, "late")
     s3.put(old, b"x", "image/png")
@@ -186,11 +186,11 @@ async def test_what_is_sent_by_an_address_of_before_is_erased_once_that_is_over(
     link.do(stored_uploads.write("late", "new", {"size": 1}, ttl_s=60))
 
     await eraser.tick()
-    too_early = [item.key for item in s3.page(keys.uploads_folder("late"), "", 10)]
+    too_early = [item.key for item in s3.page(object_keys.uploads_folder("late"), "", 10)]
     due_in_s = (state.zscore(keys.ERASED, "late") or 0) - time.time()
     state.zadd(keys.ERASED, {"late": 1})
     await eraser.tick()
-    left = [item.key for item in s3.page(keys.uploads_folder("late"), "", 10)]
+    left = [item.key for item in s3.page(object_keys.uploads_folder("late"), "", 10)]
     s3.delete(new)
 
     assert too_early == [new, old] and due_in_s == pytest.approx(PRESIGN_S + SENDING_S, abs=60)
@@ -228,7 +228,7 @@ async def test_names_that_begin_alike_are_kept_apart(
     kept = {keys.model("ada")}
     for user in ("ada", "adam", "a", "da"):
         link.do(stored_uploads.write(user, "u1", {"size": 1}, ttl_s=60, original=("h", "v")))
-        s3.put(keys.upload_object(user, "u1"), b"x", "image/png")
+        s3.put(object_keys.upload_object(user, "u1"), b"x", "image/png")
         state.hset(keys.session_events(user, "ada"), "e", "{}")
         if user != "ada":
             kept |= {keys.upload(user, "u1"), keys.session_events(user, "ada")}
@@ -239,10 +239,10 @@ async def test_names_that_begin_alike_are_kept_apart(
 
     assert kept <= set(state.scan_iter())
     assert not state.exists(keys.upload("ada", "u1"), keys.session_events("ada", "ada"))
-    assert s3.page(keys.uploads_folder("adam"), "", 10)
-    assert not s3.page(keys.uploads_folder("ada"), "", 10)
+    assert s3.page(object_keys.uploads_folder("adam"), "", 10)
+    assert not s3.page(object_keys.uploads_folder("ada"), "", 10)
     for user in ("adam", "a", "da"):
-        s3.delete(keys.upload_object(user, "u1"))
+        s3.delete(object_keys.upload_object(user, "u1"))
 
 
 async def test_cached_results_are_found_without_their_jobs(
@@ -251,7 +251,7 @@ async def test_cached_results_are_found_without_their_jobs(
     with redis.Redis.from_url(cache_url) as client:
         cache = SyncRedis(client)
         for user in ("ada", "bob"):
-            folder = keys.result_folder(user, "k")
+            folder = object_keys.result_folder(user, "k")
             stored = f'{{"kind":"matte","objects":{{"alpha":{{"key":"{folder}1/alpha.png"}}}}}}'
             cache.do(results.write(f"key-of-{user}", stored, 60))
             cache.do(results.exchange_location(f"content-of-{user}", folder, 60))

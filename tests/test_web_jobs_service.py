@@ -11,7 +11,7 @@ import pytest
 import redis
 from job_service import CARD, RESULT, Toy, finish, nobody, service_on
 
-from storage import catalogue, keys, pilot
+from storage import catalogue, keys, object_keys, pilot
 from storage import results as stored_results
 from storage.errors import StorageDown
 from storage.redis.calls import SyncRedis
@@ -39,7 +39,7 @@ async def test_new_work_is_queued_with_its_bytes_kept(
 
     seen = await service.get("ada", snapshot.fields["id"])
     assert (snapshot.state, seen.state, queued()) == ("queued", "queued", 1)
-    assert s3.get(keys.upload_object("ada", seen.fields["upload"])) == submission.photo.data
+    assert s3.get(object_keys.upload_object("ada", seen.fields["upload"])) == submission.photo.data
 
 
 async def test_what_submit_answers_is_what_the_record_says(

@@ -15,7 +15,7 @@ import redis
 from job_service import is_there, nobody
 from stack import Stack
 
-from storage import keys
+from storage import keys, object_keys
 from storage.errors import StorageDown
 from storage.jobs import claims
 from storage.jobs.spec import RunRef, spec_from_json
@@ -49,7 +49,7 @@ async def test_a_job_that_joins_a_run_whose_first_job_was_cancelled_takes_it_ove
 
     spec = json.loads(state.hget(keys.run(snapshot.fields["request_key"]), "spec"))
     assert queued() == 1
-    assert s3.get(keys.upload_object("ada", spec["upload"])) == submission.photo.data
+    assert s3.get(object_keys.upload_object("ada", spec["upload"])) == submission.photo.data
 
 
 async def test_two_web_processes_with_the_same_bytes_never_write_one_object(
@@ -89,8 +89,10 @@ async def test_two_web_processes_with_the_same_bytes_never_write_one_object(
     assert joined.fields["request_key"] == started.fields["request_key"]
     assert (queued_by_the_other, queued()) == (1, 1)
     assert len(set(written)) == len(written) == 2
-    assert s3.get(keys.upload_object("ada", spec["upload"])) == submission.photo.data
-    assert keys.upload_object("ada", spec["upload"]) == written[1], "it was queued with this one"
+    assert s3.get(object_keys.upload_object("ada", spec["upload"])) == submission.photo.data
+    assert object_keys.upload_object("ada", spec["upload"]) == written[1], (
+        "it was queued with this one"
+    )
 
     for snapshot in (started, joined):
         assert not [key for key in written if not is_there(s3, key)], (

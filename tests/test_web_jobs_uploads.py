@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage import keys
+from storage import object_keys
 from storage import uploads as stored_uploads
 from storage.redis.calls import SyncRedis
 from storage.s3.objects import S3Objects, Stat
@@ -31,7 +31,7 @@ async def test_an_object_that_s3_shows_only_a_moment_after_its_put_is_found(
 ) -> None:
     file = FileToSend(5, "image/png", None, "")
     place, _ = await service.uploads.sign("ada", "ada", file, s3.url)
-    s3.put(keys.upload_object("ada", place["id"]), b"bytes", "image/png")
+    s3.put(object_keys.upload_object("ada", place["id"]), b"bytes", "image/png")
     look, looks = s3.stat, iter([False, True])
 
     def late(key: str) -> Stat:

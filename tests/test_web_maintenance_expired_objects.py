@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stack import Stack
 
-from storage import keys, scratch
+from storage import object_keys, scratch
 from storage.jobs import claims, endings, recovery
 from storage.jobs.endings import End
 from storage.jobs.spec import RunRef, Spec
@@ -121,8 +121,8 @@ def put_objects(store: tuple[Objects, Path], user: str, ages_s: list[float]) -> 
     times: dict[str, float] = {}
     for number, age_s in enumerate(ages_s):
         for key in (
-            keys.upload_object(user, f"{number:04}"),
-            f"{keys.result_folder(user, f'{number:04}')}preview.png",
+            object_keys.upload_object(user, f"{number:04}"),
+            f"{object_keys.result_folder(user, f'{number:04}')}preview.png",
         ):
             objects.put(key, b"bytes", "image/png")
             at = time.time() - age_s
@@ -168,10 +168,10 @@ async def test_an_upload_stays_while_a_job_waits_for_it_or_has_it_as_background(
     objects, root = store
     photo, ground, unused = ("a" * 32, "b" * 32, "c" * 32)
     for upload_id in (photo, ground, unused):
-        key = keys.upload_object("zoe", upload_id)
+        key = object_keys.upload_object("zoe", upload_id)
         objects.put(key, b"bytes", "image/png")
         os.utime(root / key, (time.time() - OLD_S,) * 2)
-    wait_until_seen(objects, {keys.upload_object("zoe", unused): time.time() - OLD_S})
+    wait_until_seen(objects, {object_keys.upload_object("zoe", unused): time.time() - OLD_S})
     spec = Spec(KEY, "zoe", "toy", {"background": ground}, ["alpha"], photo, "sha256:w", "c")
     claim = link.do(claims.claim("job", spec, priority="batch", job_ttl_s=60))
 
@@ -180,7 +180,10 @@ async def test_an_upload_stays_while_a_job_waits_for_it_or_has_it_as_background(
     link.do(endings.finish([End(RunRef(KEY, claim.attempt), "done", "{}")], job_ttl_s=60))
     await delete_expired(store, state_link)
 
-    assert meanwhile == [keys.upload_object("zoe", photo), keys.upload_object("zoe", ground)]
+    assert meanwhile == [
+        object_keys.upload_object("zoe", photo),
+        object_keys.upload_object("zoe", ground),
+    ]
     assert left(objects, "in/", "zoe") == []
 
 
@@ -211,7 +214,7 @@ async def test_the_key_of_a_result_says_how_old_it_is_where_its_date_does_not(
     put_objects(store, "eve", [])
     now_s, dates = time.time(), {}
     for made_ago_s, dated_ago_s in [(60, OLD_S), (OLD_S, 60), (OLD_S, OLD_S), (-OLD_S, OLD_S)]:
-        key = f"{keys.edition_folder('eve', 'k', int(now_s - made_ago_s))}preview.png"
+        key = f"{object_keys.edition_folder('eve', 'k', int(now_s - made_ago_s))}preview.png"
         store[0].put(key, b"bytes", "image/png")
         dates[key] = now_s - dated_ago_s
         os.utime(store[1] / key, (dates[key], dates[key]))
@@ -239,7 +242,7 @@ async def test_weights_are_never_deleted(
     store: tuple[Objects, Path], state_link: AsyncRedis
 ) -> None:
     objects, root = store
-    key = keys.weights_object("f" * 64, "fast.safetensors")
+    key = object_keys.weights_object("f" * 64, "fast.safetensors")
     objects.put(key, b"weights", "application/octet-stream")
     os.utime(root / key, (1, 1))
 

@@ -12,7 +12,7 @@ import pytest
 from nifti_files import nifti_gz
 from stack import Stack
 
-from storage import keys
+from storage import keys, object_keys
 from tasks.settings import Settings
 
 SLICES = 40
@@ -125,7 +125,9 @@ def test_the_upload_of_a_volume_is_deleted_once_no_job_needs_it(
     wait_until(lambda: http.get(f"/jobs/{first['id']}").json()["state"] == "done")
     assert second["state"] == "done", "its upload was not taken away before"
     [user] = stack.state.hmget(keys.job(first["id"]), "user")
-    stored = stack.folder / "s3" / "pixelmill" / keys.upload_object(user.decode(), body["upload"])
+    stored = (
+        stack.folder / "s3" / "pixelmill" / object_keys.upload_object(user.decode(), body["upload"])
+    )
     wait_until(lambda: not stored.exists())
     again = http.post("/jobs", json={**body, "params": {"salt": 2}})
     assert (again.status_code, again.json()["error"]["code"]) == (404, "no_upload")

@@ -13,7 +13,7 @@ import redis
 
 from deploy.doctor.finding import ANSWER_S, MIB, Finding, Level
 from deploy.supervision.probes import impatient_redis
-from storage import keys, schema
+from storage import object_keys, schema
 from storage.errors import OldLayout, StorageDown
 from storage.redis.calls import SyncRedis
 from storage.s3.folder import FolderObjects
@@ -73,7 +73,7 @@ def s3(settings: Settings) -> Iterable[Finding]:
         yield Finding("fail", "S3", f"there is no key for {settings.s3_url}", hint)
         return
     store, data = _objects(settings), token_hex(512).encode()
-    key = keys.upload_object("doctor", token_hex(16))
+    key = object_keys.upload_object("doctor", token_hex(16))
     where = f"{settings.s3_url}, bucket {settings.s3_bucket}"
     began = time.perf_counter()
     try:

@@ -147,6 +147,8 @@ if under_way then
   redis.call('SADD', run_jobs, id)
   if deadline > tonumber(run.deadline or 0) then redis.call('HSET', run_name, 'deadline', as_text(deadline)) end
   wait_for_run()
+  -- Its starter may have died, and this job's process brings the bytes too: it has as long as a starter for that.
+  if run.unqueued then redis.call('HSET', run_name, 'lease', as_text(now + arguments.lease_ms)) end
   return {'join', attempt, run.unqueued and run.upload or '', now_text}
 end
 

@@ -35,7 +35,7 @@ class Spec:
     params: Mapping[str, Any]
     output: Sequence[str]
     upload: str
-    """Upload id; its bytes lie at keys.upload_object(user, upload)."""
+    """Upload id; its bytes lie at object_keys.upload_object(user, upload)."""
     weights: str
     code: str
     body_sha256: str = ""

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from storage import keys
+from storage import object_keys
 from storage.errors import StorageDown
 from tasks.errors import ModelFailure, Unavailable
 from tasks.models import downloads, engines, registry, wheels
@@ -103,7 +103,7 @@ def _name(weight: Weight) -> str:
 
 
 def _key(weight: Weight, file: Path) -> str:
-    return keys.weights_object(weight.sha256, file.name)
+    return object_keys.weights_object(weight.sha256, file.name)
 
 
 def _sidecar(file: Path) -> Path:
@@ -189,7 +189,7 @@ def _download(weight: Weight, file: Path, may_download: bool, report: Progress) 
     if not may_download:
         raise Unavailable(
             f"the weights {file.name} are neither in {file.parent} nor in S3 under "
-            f"{keys.WEIGHTS}, and PIXELMILL_DOWNLOAD_WEIGHTS=false forbids to download "
+            f"{object_keys.WEIGHTS}, and PIXELMILL_DOWNLOAD_WEIGHTS=false forbids to download "
             f"{weight.source}",
             hint="Run `pixelmill weights` once on a machine that may download them.",
         )

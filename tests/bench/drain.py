@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from stack import REPOSITORY, Stack
 
-from storage import catalogue, keys
+from storage import catalogue, keys, object_keys
 from storage.jobs import claims
 from storage.jobs.backlog import enqueue_claimed
 from storage.jobs.spec import RunRef, Spec
@@ -100,7 +100,7 @@ def queue(stack: Stack, objects: Path, count: int, first: int = 0) -> list[RunRe
     refs = []
     for number in range(first, first + count):
         upload = f"{number:032}"
-        path = objects / keys.upload_object("bench", upload)
+        path = objects / object_keys.upload_object("bench", upload)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(photo + b"%d" % number)  # bytes behind the end make another file of it
         key = f"drain-{number:08}".ljust(64, "0")  # arrays are named by how it begins

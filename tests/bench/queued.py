@@ -10,7 +10,7 @@ from typing import Any
 
 from stack import Stack
 
-from storage import catalogue, keys, scratch
+from storage import catalogue, keys, object_keys, scratch
 from storage.jobs import claims
 from storage.jobs.queueing import enqueue
 from storage.jobs.spec import RunRef, Spec
@@ -34,7 +34,7 @@ class Queued:
         card = self.link.do(catalogue.read()).models[model]
         self.weights, self.code = card["weights"], card["code"]
         folder = Path(stack.env["PIXELMILL_S3_URL"].removeprefix("file://"))
-        upload = folder / keys.upload_object("bench", "upload")
+        upload = folder / object_keys.upload_object("bench", "upload")
         upload.parent.mkdir(parents=True, exist_ok=True)
         upload.write_bytes(b"looked at by nobody")
 

@@ -83,10 +83,6 @@ class Clients:
                 meanwhile.start()
             rest = list(pool.map(lambda _: self.submit(), range(count - count // 2)))
             found = Counter(pool.map(self.end_of, first + rest))
-            again = found.pop("upload_gone", 0)  # its hint says: upload it again
-            if again:
-                found["sent again"] = again
-                found.update(pool.map(lambda _: self.end_of(self.submit()), range(again)))
         if meanwhile:
             meanwhile.join()
         return found

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from storage import keys
+from storage import object_keys
 from storage import uploads as stored_uploads
 from storage.redis.calls import AsyncRedis
 from storage.s3.asynchronous import AsyncObjects
@@ -50,7 +50,7 @@ class Exports:
 
     async def files(self, user: str) -> AsyncGenerator[StoredFile, None]:
         """All uploads and results of a user. Close the reader of each."""
-        for prefix in (keys.uploads_folder(user), keys.results_folder(user)):
+        for prefix in (object_keys.uploads_folder(user), object_keys.results_folder(user)):
             async for key in self._listed(prefix):
                 with suppress(FileNotFoundError):  # it has expired meanwhile
                     name = await self._name(user, key)
@@ -69,9 +69,9 @@ class Exports:
             after = page[-1].key
 
     async def _name(self, user: str, key: str) -> str:
-        if not key.startswith(keys.UPLOADS):
+        if not key.startswith(object_keys.UPLOADS):
             return file_name(user, key)
-        upload_id = key.removeprefix(keys.uploads_folder(user))
+        upload_id = key.removeprefix(object_keys.uploads_folder(user))
         record = await self._state.do(stored_uploads.read(user, upload_id))
         ending = record.get("type", "").partition("/")[2]
         return f"uploads/{upload_id}.{ending}" if ending else f"uploads/{upload_id}"
@@ -87,4 +87,4 @@ def _listing(prefix: str, after: str) -> Callable[[Objects], Sequence[Listed]]:
 
 def file_name(user: str, key: str) -> str:
     """What an object of a result is called in the archive."""
-    return f"results/{key.removeprefix(keys.results_folder(user))}"
+    return f"results/{key.removeprefix(object_keys.results_folder(user))}"

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import structlog
 
-from storage import keys
+from storage import object_keys
 from storage import results as stored_results
 from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
@@ -34,7 +34,7 @@ class Results:
 
     async def delete(self, user: str, request_key: str) -> None:
         """Delete a result's objects, and forget it in the cache."""
-        folder = keys.result_folder(user, request_key)
+        folder = object_keys.result_folder(user, request_key)
         await asyncio.to_thread(self._objects.objects.delete_all, folder)
         with suppress(StorageDown):  # a cache that is unavailable forgets by itself
             await self._cache.do(stored_results.forget(request_key))

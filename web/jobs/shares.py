@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from storage import keys, shares
+from storage import object_keys, shares
 from storage.jobs.result import StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.redis.calls import AsyncRedis
@@ -107,7 +107,7 @@ def _new(job: Snapshot, name: str, life_s: float) -> Share:
             status=404,
         )
     now_s = time.time()
-    made_s = keys.edition_made_s(image["key"]) or now_s
+    made_s = object_keys.edition_made_s(image["key"]) or now_s
     expires_s = min(now_s + life_s, made_s + result_life_s())
     return Share(
         secrets.token_hex(16), job.fields["user"], job.fields["id"], name, image["key"],

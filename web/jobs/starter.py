@@ -38,9 +38,10 @@ class RunStarter:
         self._ending: set[asyncio.Task[None]] = set()
 
     def may_take_over(self, submission: Submission, ref: RunRef) -> bool:
-        """Whether to start a run that this job has joined: it has the bytes, and this process is
-        not starting the run already."""
-        return bool(submission.photo.data) and ref.key not in self._starting
+        """Whether to start a run that this job has joined: it has the bytes or has stored them, and
+        this process is not starting the run already."""
+        photo = submission.photo
+        return bool(photo.data or photo.upload) and ref.key not in self._starting
 
     async def start(self, submission: Submission, card: ModelCard, ref: RunRef, spec: Spec) -> None:
         """Start a run that this job has claimed. Raises StorageDown or Unavailable after ending the
@@ -69,7 +70,8 @@ class RunStarter:
         It may also still be at it: so this stores the bytes as an upload of its own.
         """
         with self._start_of(ref):
-            await self._store(submission, spec.upload, is_counted=False)
+            if submission.photo.data:
+                await self._store(submission, spec.upload, is_counted=False)
             await self._state.do(claims.replace_upload(ref, spec, job_id))
             await self._queue(submission, card, ref)
 

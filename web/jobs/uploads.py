@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal, TypedDict
 
-from storage import keys
+from storage import object_keys
 from storage import uploads as stored_uploads
 from storage.redis.calls import AsyncRedis
 from storage.redis.connection import Word
@@ -106,7 +106,7 @@ class Uploads:
         await self._state.do(
             stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s, stored=stored)
         )
-        key = keys.upload_object(user, upload_id)
+        key = object_keys.upload_object(user, upload_id)
         url = self._objects.objects.presign_put(key, origin, file.media_type, file.size)
         headers = {"Content-Type": file.media_type}
         signed: SignedUpload = {"id": upload_id, "url": url, "method": "PUT", "headers": headers,
@@ -136,7 +136,7 @@ class Uploads:
         """The first bytes of an upload, by which a volume is known."""
 
         def read(s3: Objects) -> bytes:
-            with closing(s3.open(keys.upload_object(user, upload_id))) as file:
+            with closing(s3.open(object_keys.upload_object(user, upload_id))) as file:
                 return file.read(kinds.START_BYTES)
 
         try:
@@ -159,7 +159,7 @@ class Uploads:
 
     async def store(self, user: str, upload_id: str, photo: Photo, stored: Stored) -> None:
         """Store the bytes that came with a request where workers read them, and record that."""
-        key = keys.upload_object(user, upload_id)
+        key = object_keys.upload_object(user, upload_id)
         etag = await self._objects.do(lambda s3: s3.put(key, photo.data, photo.media_type))
         await self.record(user, upload_id, photo, etag, stored)
 
@@ -188,7 +188,7 @@ class Uploads:
 
     async def delete(self, user: str, upload_id: str) -> None:
         """Delete the object of an upload whose record is gone already."""
-        key = keys.upload_object(user, upload_id)
+        key = object_keys.upload_object(user, upload_id)
         await asyncio.to_thread(self._objects.objects.delete, key)
         self._cached.pop((user, upload_id), None)
 
@@ -206,7 +206,7 @@ class Uploads:
 
     async def _confirmed(self, user: str, payer: str, photo: Photo) -> Photo:
         """The photo with the size and ETag of its object in S3, which is recorded."""
-        key = keys.upload_object(user, photo.upload)
+        key = object_keys.upload_object(user, photo.upload)
         try:
             stat = await self._stat(key)
         except FileNotFoundError as error:

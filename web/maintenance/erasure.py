@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from storage import erasure, keys, shares, uploads
+from storage import erasure, keys, object_keys, shares, uploads
 from storage.audit import SYSTEM
 from storage.errors import StorageDown
 from storage.jobs import endings
@@ -87,7 +87,7 @@ class Eraser:
     async def _latecomers(self, user: str) -> None:
         """Erase what was sent since by addresses that were signed before: objects without a record.
         Those of whoever uses the account again have one."""
-        after, folder = "", keys.uploads_folder(user)
+        after, folder = "", object_keys.uploads_folder(user)
         while page := await asyncio.to_thread(self._objects.page, folder, after, MOST_LISTED):
             for listed in page:
                 if not await self._state.do(uploads.exists(user, listed.key.removeprefix(folder))):
@@ -99,7 +99,7 @@ class Eraser:
     async def _jobs_and_objects(self, user: str) -> int:
         count = await self._state.do(shares.revoke(user))
         count += await self._jobs(user)
-        for prefix in (keys.uploads_folder(user), keys.results_folder(user)):
+        for prefix in (object_keys.uploads_folder(user), object_keys.results_folder(user)):
             while erased := await asyncio.to_thread(self._objects.erase_page, prefix):
                 count += erased
                 await self._go_on()

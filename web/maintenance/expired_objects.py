@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from storage import keys, uploads
+from storage import keys, object_keys, uploads
 from storage.errors import StorageDown
 from storage.redis.calls import MAYBE_TEXT, NUMBER, AsyncRedis, command
 from storage.s3.objects import Listed, Objects
@@ -64,8 +64,8 @@ async def delete_next_pages(state: AsyncRedis, objects: Objects, now_s: float) -
 def lifetimes() -> Mapping[str, float]:
     """S3 prefix -> seconds that its objects live."""
     return {
-        keys.UPLOADS: retention.upload_life_s(),
-        keys.RESULTS: retention.result_life_s(),
+        object_keys.UPLOADS: retention.upload_life_s(),
+        object_keys.RESULTS: retention.result_life_s(),
     }
 
 
@@ -75,7 +75,7 @@ async def _delete_page(
     after = await state.do(command(_text, "HGET", keys.EXPIRY_PROGRESS, prefix, kinds=MAYBE_TEXT))
     page = await asyncio.to_thread(objects.page, prefix, after, PAGE)
     old = [item.key for item in page if _made_s(item, now_s) < now_s - age_s]
-    if old and prefix == keys.UPLOADS:
+    if old and prefix == object_keys.UPLOADS:
         needed = await _uploads_in_use(state)
         old = [key for key in old if key not in needed]
     await asyncio.to_thread(_delete, objects, old)
@@ -90,7 +90,7 @@ async def _uploads_in_use(state: AsyncRedis) -> set[str]:
     after = ""
     while True:
         named, after = await state.do(uploads.in_use(after))
-        needed |= {keys.upload_object(user, upload_id) for user, upload_id in named}
+        needed |= {object_keys.upload_object(user, upload_id) for user, upload_id in named}
         if not after:
             return needed
 
@@ -108,7 +108,7 @@ def _made_s(listed: Listed, now_s: float) -> float:
     of workers may be slow, so the later one counts; one in the future is ignored, since its object
     would never expire.
     """
-    made_s = keys.edition_made_s(listed.key)
+    made_s = object_keys.edition_made_s(listed.key)
     return max(listed.modified_s, made_s if made_s <= now_s else 0)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import TypedDict
 
-from storage import keys
+from storage import keys, object_keys
 from storage.errors import StorageDown
 from storage.jobs import claims
 from storage.jobs.result import StoredResult
@@ -115,7 +115,7 @@ class Prober:
         return {"ok": report.ok, "ms": report.ms, "stuck": report.stuck, "reason": report.reason}
 
     async def _submit(self, report: Report, job_id: str, spec: Spec, data: bytes) -> None:
-        key = keys.upload_object(USER, spec.upload)
+        key = object_keys.upload_object(USER, spec.upload)
         with report.step("upload"):
             await self._objects.do(lambda s3: s3.put(key, data, TYPE))
         with report.step("claim"):
@@ -165,7 +165,7 @@ class Prober:
             keys.mean_stage_ms(model),
             f"{keys.METRICS_PREFIX}{model}:all",
         ]
-        upload = keys.upload_object(USER, spec.upload)
+        upload = object_keys.upload_object(USER, spec.upload)
         with suppress(StorageDown, JobError, TimeoutError):
             async with asyncio.timeout(5):
                 await self._service.delete(USER, job_id)

@@ -8,7 +8,7 @@ from functools import partial
 
 import structlog
 
-from storage import keys, uploads
+from storage import object_keys, uploads
 from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
 from storage.s3.asynchronous import AsyncObjects
@@ -35,7 +35,7 @@ async def delete(state: AsyncRedis, objects: AsyncObjects) -> None:
     """One turn: those that no job needs are forgotten, and then deleted with all versions."""
     try:
         for user, upload_id in await state.do(uploads.forget_unneeded()):
-            await objects.do(partial(_erase, keys.upload_object(user, upload_id)))
+            await objects.do(partial(_erase, object_keys.upload_object(user, upload_id)))
     except StorageDown as error:
         log.warning("uploads not deleted", reason=str(error))
 
