@@ -89,7 +89,8 @@ def test_standard_input_becomes_a_picture_on_standard_output(stack: Stack, folde
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(PNG)
-    assert done.stderr == b""
+    assert b"note: -: The subject touches the border" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_a_terminal_gets_no_picture(stack: Stack, folder: Path) -> None:

@@ -41,7 +41,7 @@ def test_u2netp_agrees_with_the_onnx_original(original: bytes) -> None:
     file = weights.fetch(matting.MODEL.weights["fast"], WEIGHTS)
 
     with torch.inference_mode():
-        ours = matting.load({"fast": file}, "cpu")(torch.from_numpy(batch)).numpy()
+        ours = matting.load({"fast": file}, "cpu").nets[0](torch.from_numpy(batch)).numpy()
     session = onnxruntime.InferenceSession(original, providers=["CPUExecutionProvider"])
     theirs = session.run(None, {session.get_inputs()[0].name: batch})[0]
 

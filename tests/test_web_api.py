@@ -45,6 +45,12 @@ def predict(
     return client.post(f"{PREDICT}/{model}", content=data, params={"wait": 60, **query})
 
 
+def inferences(stack: Stack) -> int:
+    """How many runs of `toy` have gone to inference so far, of whatever version of it."""
+    queues = stack.state.scan_iter(keys.positions("gpu.toy@*", "interactive"))
+    return sum(int(stack.state.hget(queue, "next") or 0) for queue in queues)
+
+
 def test_a_photo_becomes_a_clean_cutout(browser: httpx.Client, photo: bytes) -> None:
     job = predict(browser, photo, "matting").json()
 
@@ -89,13 +95,13 @@ def test_the_same_bytes_again_are_answered_without_a_task(
     stack: Stack, browser: httpx.Client, fresh: bytes
 ) -> None:
     first = predict(browser, fresh).json()
-    taken = stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")
+    taken = inferences(stack)
 
     again = predict(browser, fresh).json()
 
     assert not first["cached"] and again["cached"]
     assert again["id"] != first["id"] and again["state"] == "done"
-    assert stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") == taken
+    assert inferences(stack) == taken > 0
 
 
 def test_another_parameter_is_another_result(browser: httpx.Client, fresh: bytes) -> None:
@@ -131,26 +137,26 @@ def test_an_emptied_cache_costs_a_read_not_a_run(
     an_hour_ago = int(time.time() * 1000) - 3_600_000
     stack.state.set(keys.SINCE, an_hour_ago)
     time.sleep(1.1)  # it is looked at once a second
-    taken = stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")
+    taken = inferences(stack)
 
     again = predict(browser, fresh).json()
 
     assert again["state"] == "done"
-    assert stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") == taken
+    assert inferences(stack) == taken > 0
 
 
 def test_equal_requests_at_a_time_are_one_run(
     stack: Stack, browser: httpx.Client, fresh: bytes
 ) -> None:
     browser.get("/api/v1/models")  # the cookie
-    before = int(stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") or 0)
+    before = inferences(stack)
 
     jobs = [predict(browser, fresh, wait=0).json() for _ in range(5)]
 
     assert len({job["id"] for job in jobs}) == 5
     ends = [browser.get(f"/api/v1/jobs/{job['id']}/events").text for job in jobs]
     assert all('"state":"done"' in end for end in ends)
-    assert int(stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")) == before + 1
+    assert inferences(stack) == before + 1
 
 
 @pytest.mark.parametrize(
@@ -286,11 +292,11 @@ def test_the_same_bytes_uploaded_again_never_reach_the_device(
         httpx.put(upload["url"], content=fresh, headers=upload["headers"]).raise_for_status()
         asked.append({"upload": upload["id"], "model": "toy"})
     first = browser.post("/api/v1/jobs?wait=30", json=asked[0]).json()
-    taken = stack.state.hget(keys.positions("gpu.toy", "interactive"), "next")
+    taken = inferences(stack)
 
     second = browser.post("/api/v1/jobs?wait=30", json=asked[1]).json()
 
-    assert stack.state.hget(keys.positions("gpu.toy", "interactive"), "next") == taken
+    assert inferences(stack) == taken > 0
     previews = [job["result"]["objects"]["preview"]["url"] for job in (first, second)]
     assert httpx.get(previews[1]).content == httpx.get(previews[0]).content
 

@@ -145,6 +145,8 @@ def test_every_component_can_be_changed_by_the_person():
 def test_what_the_viewer_composes_itself_is_not_in_the_form() -> None:
     assert [field.name for field in forms.fields(Matting.model_json_schema())] == [
         "profile",
+        "effort",
+        "subjects",
         "refine",
         "clean",
     ]

@@ -63,7 +63,7 @@ def write(net: Any, side: int, file: Path, *, any_size: bool = False, channels: 
 
 
 def _matting(files: Mapping[str, Path]) -> Networks:
-    return {"matting.mnn": (matting.load(files, "cpu"), matting.SIDE, False)}
+    return {"matting.mnn": (matting.load(files, "cpu").nets[0], matting.SIDE, False)}
 
 
 def _classify(files: Mapping[str, Path]) -> Networks:

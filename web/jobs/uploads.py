@@ -85,12 +85,7 @@ class Uploads:
         """
         _check_size(file.size, file.media_type)
         if ALIASES.get(file.media_type, file.media_type) not in (*MEDIA_TYPES, *VOLUME_TYPES):
-            names = ", ".join((*MEDIA_TYPES, *VOLUME_TYPES))
-            raise BadInput(
-                f"{shown(file.media_type)} is not accepted; there are: {names}",
-                code="unsupported_type",
-                status=415,
-            )
+            raise not_accepted(file.media_type, (*MEDIA_TYPES, *VOLUME_TYPES))
         await self._check_room()
         upload_id = secrets.token_hex(16)
         fields: dict[str, Word] = {
@@ -247,6 +242,15 @@ def _check_size(size: int, media_type: str) -> None:
     most = settings().largest_upload_bytes if media_type in VOLUME_TYPES else of_pictures
     if size > most:
         raise too_large(most)
+
+
+def not_accepted(media_type: str, accepted: Sequence[str]) -> BadInput:
+    """The error for a file of another type than these."""
+    return BadInput(
+        f"{shown(media_type)} is not accepted; there are: {', '.join(accepted)}",
+        code="unsupported_type",
+        status=415,
+    )
 
 
 def too_large(most: int) -> BadInput:

@@ -5,7 +5,7 @@ from tasks.errors import BadInput
 from tasks.imaging.volumes import kinds
 from tasks.settings import MIB, settings
 from web.jobs.submission import Submission
-from web.jobs.uploads import MEDIA_TYPES, VOLUME_TYPES, Uploads, too_large
+from web.jobs.uploads import MEDIA_TYPES, VOLUME_TYPES, Uploads, not_accepted, too_large
 
 SCRATCH_TIMES = 4
 """Arrays of a volume in memory, as a multiple of its file: twice for the voxels, as files have
@@ -36,6 +36,8 @@ async def check(
     if photo.size > most:
         raise too_large(most)
     if takes == "image":
+        if photo.media_type == kinds.UNKNOWN:
+            raise not_accepted(photo.media_type, MEDIA_TYPES)
         if photo.media_type in VOLUME_TYPES:
             raise BadInput(
                 "This model takes pictures, and the file is a volume.",

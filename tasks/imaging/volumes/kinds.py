@@ -2,9 +2,11 @@
 
 START_BYTES = 352
 """So much of a file tells what it is: the magic of NIfTI is at 344."""
+UNKNOWN = "application/octet-stream"
+"""What clients declare of a file that they do not know."""
 MEDIA_TYPES = (
     "application/zip", "application/gzip", "application/dicom", "application/x-nifti",
-    "application/x-nrrd", "application/octet-stream",
+    "application/x-nrrd", UNKNOWN,
 )  # fmt: skip
 """Types that a client may declare of a volume. What a file is, its bytes say alone."""
 _MAGIC = {
