@@ -23,6 +23,7 @@ from storage.redis.durable import DurableRedis
 from storage.s3.asynchronous import AsyncObjects
 from tasks import tracing
 from tasks.clients import objects
+from tasks.loops import AsyncPeriodic
 from tasks.queues import gpu_queue
 from tasks.settings import settings
 from web import health, routes
@@ -131,16 +132,7 @@ def create() -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # deploy/supervision/shutdown.py sends this signal before it stops workers and this process.
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, service.room.stop)
-        loops = [
-            reaper(state, service.catalogue),
-            expired_objects(state, objects()),
-            unneeded_uploads(state, s3),
-            audit_trim(state),
-            Pilot(state, service.catalogue).loop(),
-            app.state.open_streams.loop(),
-            Eraser(state, cache, objects()).loop(),
-            health.pulse(),
-        ]
+        loops = [*_loops(service, state, cache, s3), app.state.open_streams.loop()]
         tracing.start("pixelmill-web")
         pubsub.start()
         for loop in loops:
@@ -172,6 +164,21 @@ def create() -> ASGIApp:
     app.mount(PAGE, Compressed(GZipMiddleware(page)))
     identify = partial(Identify, identities=app.state.identities, streams=app.state.open_streams)
     return _with_middleware(app, service, identify)
+
+
+def _loops(
+    service: JobService, state: AsyncRedis, cache: AsyncRedis, s3: AsyncObjects
+) -> list[AsyncPeriodic]:
+    """What this process does from time to time."""
+    return [
+        reaper(state, service.catalogue),
+        expired_objects(state, objects()),
+        unneeded_uploads(state, s3),
+        audit_trim(state),
+        Pilot(state, service.catalogue).loop(),
+        Eraser(state, cache, objects()).loop(),
+        health.pulse(),
+    ]
 
 
 def _add_state(app: FastAPI, state: AsyncRedis, s3: AsyncObjects) -> None:

@@ -11,7 +11,7 @@
 --   preprocess_ms (how long its first stage takes, about, if its bytes are stored already: it goes into the
 --   backlog at once; else nil),
 --   discards (1 or 0: uploads are deleted when the run ends),
---   idempotency (digest of what is asked for; '': without a key), and in ms: lease, job_ttl, run_ttl,
+--   idempotency (digest of what is asked for, if there is a key), and in ms: lease, job_ttl, run_ttl,
 --   negative_ttl, metrics_ttl, deadline, keep_alive, idempotency_ttl; and those of tickets.lua and quotas.lua
 -- Answers {verdict, attempt, payload, Redis time in ms}: see Claim in claims.py. A new run's answer goes on
 -- with what is left of each quota.

@@ -138,39 +138,43 @@ def claim(
 ) -> Call[Claim]:
     """Write the job's record and give it a run: one atomic round trip.
 
-    `variant`: the entry of the limits' costs that the run counts as, else its model.
-    `known_result`: its JSON, which makes the claim a hit. With `keep` False the job lives only
-    while somebody looks at it. `idempotency`: (key, digest of what is asked for). `ready`: the
-    bytes are stored already, and a run that starts goes into the backlog at once. `use`: what a new
-    run uses of quotas; None: nothing. `name`: what the user calls the photo. `degraded`: why a
-    lighter profile computes it than the model's own. `most_jobs`: how many jobs of this user are
-    kept. `discards`: the uploads are deleted when the run ends.
+    `variant`: the entry of the limits' costs that the run counts as. `known_result`: its JSON; the
+    claim is a hit. `keep` False: the job lives while somebody looks at it. `idempotency`: (key,
+    digest of what is asked for). `ready`: the bytes are stored. `use`: what a run uses of quotas.
+    `degraded`: why a lighter profile computes it. `discards`: uploads go when the run ends.
     """
-    variant = variant or spec.model
-    names = _names(job_id, spec, variant, priority, use.payer if use else spec.user)
-    values = _of_spec(spec) | {
+    names = _names(job_id, spec, variant or spec.model, priority, use.payer if use else spec.user)
+    values: dict[str, Any] = {
+        **_of_spec(spec),
+        **_of_known(known_result),
+        **_TTLS,
         "job_id": job_id,
         "name": name,
         "degraded": degraded,
-        "variant": variant,
+        "variant": variant or spec.model,
         "priority": priority,
-        "known_result": known_result.encode(),
-        "known_made_s": orjson.loads(known_result).get("made_s", 0) if known_result else 0,
         "most_jobs": most_jobs,
-        "keep": int(keep),
-        "discards": int(discards),
-        "idempotency": idempotency[1] if idempotency else "",
         "deadline_ms": deadline_s * 1000,
         "job_ttl_ms": job_ttl_s * 1000,
-        "metrics_ttl_ms": bounds.METRICS_TTL_MS,
-        "idempotency_ttl_ms": bounds.IDEMPOTENCY_MS,
+        "keep": int(keep),
+        "discards": int(discards),
     }
     if not known_result:  # nothing of this is needed for a hit
         values |= _of_new_run(spec, limits, use or Use(spec.user, NO_QUOTAS))
         values |= _of_backlog(spec, flow, ready)
     if idempotency:
-        names.append(keys.idempotency(spec.user, idempotency[0]))
+        key, values["idempotency"] = idempotency
+        names.append(keys.idempotency(spec.user, key))
     return script("jobs/claim", _claim, names, values, kinds=ARRAY)
+
+
+_TTLS = {"metrics_ttl_ms": bounds.METRICS_TTL_MS, "idempotency_ttl_ms": bounds.IDEMPOTENCY_MS}
+"""Of what every claim writes."""
+
+
+def _of_known(result: str) -> dict[str, Any]:
+    made_s = orjson.loads(result).get("made_s", 0) if result else 0
+    return {"known_result": result.encode(), "known_made_s": made_s}
 
 
 def _names(job_id: str, spec: Spec, variant: str, priority: str, payer: str) -> list[str]:

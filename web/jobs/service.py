@@ -142,6 +142,7 @@ class JobService:
         variant = admission.variant(card, spec.params)
         priority, costs = submission.priority, self.catalogue.costs
         ready = _ready(submission, card)
+        scratch = volumes.scratch_bytes(card, submission.photo.size)
         claim = await self._claimed(
             job_id,
             spec,
@@ -151,13 +152,7 @@ class JobService:
                 priority=priority,
                 job_ttl_s=settings().result_ttl_s,
                 variant=variant,
-                limits=admission.limits(
-                    costs,
-                    variant,
-                    priority,
-                    self.catalogue.scratch,
-                    volumes.scratch_bytes(card, submission.photo.size),
-                ),
+                limits=admission.limits(costs, variant, priority, self.catalogue.scratch, scratch),
                 known_result=known_result,
                 deadline_s=submission.deadline_s or default_deadline_s(card, priority),
                 keep=submission.keep,

@@ -88,9 +88,8 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
     cancellations = Cancellations(settings().state_url)
     cancellations.start()
-    slices = register(
-        batcher, cancellations.watch, partial(compatibility.check, engine=device.engine)
-    )
+    check = partial(compatibility.check, engine=device.engine)
+    slices = register(batcher, cancellations.watch, check)
     hang_s = settings().device_hang_s
     liveness.observe(batcher, hang_s)
     queues = [gpu_queue(name) for name in names]
