@@ -37,6 +37,7 @@ async def sizes(client: httpx.AsyncClient, path: str) -> tuple[int, int]:
         answer = await client.get(path, headers=BROTLI)
         assert answer.text == SCRIPT
         assert answer.headers["content-encoding"] == "br"
+        assert "accept-ranges" not in answer.headers
         found.append(int(answer.headers["content-length"]))
         async with asyncio.timeout(20):
             while len(asyncio.all_tasks()) > 1:

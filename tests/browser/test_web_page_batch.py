@@ -233,3 +233,32 @@ def test_whoever_signs_in_next_finds_no_photos_of_another_person(page: Page):
 
     page.wait_for_function("() => !sessionStorage['pixelmill.items']")
     expect(page.locator(".strip li")).to_have_count(0)
+
+
+NOTIFIED = """() => {
+    window.notes = [];
+    window.Notification = class {
+        static permission = "default";
+        static async requestPermission() { return (this.permission = "granted"); }
+        constructor(title) { window.notes.push(title); }
+    };
+    const [now, later] = [performance.now.bind(performance), window.setTimeout];
+    window.ahead_ms = 0;
+    performance.now = () => now() + window.ahead_ms;
+    window.setTimeout = (work, ms, ...given) => later(work, ms === 30000 ? 100 : ms, ...given);
+}"""
+"""A browser whose half a minute is short, and which notes what it is to show the person."""
+
+
+def test_whoever_asked_for_it_is_notified_of_the_end_of_a_long_batch(page: Page):
+    page.get_by_label("Slow").check()
+    page.get_by_role("slider", name="Prepare").fill("3")
+    page.evaluate(NOTIFIED)
+    pick(page, *THREE[:2])
+    page.get_by_role("button", name="Tell me when it is done").click()
+
+    page.evaluate("() => { window.ahead_ms = 60_000 }")
+    page.evaluate("Object.defineProperty(document, 'hidden', { get: () => true })")
+    page.wait_for_function("window.notes.length")
+
+    assert page.evaluate("window.notes") == ["2 of 2 photos are done."]

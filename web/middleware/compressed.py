@@ -48,6 +48,8 @@ class Compressed:
         if not best or version != headers.get("etag"):
             best = brotli.compress(body, mode=brotli.MODE_TEXT, quality=QUICK)
             self._improve(path, headers.get("etag", ""), body)
+        for name in ("accept-ranges", "last-modified"):  # of the file as it is; the etag is enough
+            del headers[name]
         headers["content-encoding"] = "br"
         headers["content-length"] = str(len(best))
         headers.add_vary_header("Accept-Encoding")
