@@ -34,9 +34,10 @@ def audit(
     import json
 
     from storage import audit as log
+    from storage.times import ms_of
     from tasks.clients import state
 
-    since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0
+    since_ms = int(ms_of(since)) if since else 0
     wanted = log.Filter(user, action, max(since_ms, 0))
     if as_json:
         for event in oldest_first(state(), wanted):

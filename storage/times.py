@@ -1,7 +1,12 @@
-"""Times as text. All of ours are in ms since 1970, by the clock of Redis."""
+"""Times as text and back. All of ours are in ms since 1970, by the clock of Redis."""
 
 from datetime import UTC, datetime
 from typing import Literal
+
+
+def ms_of(time: datetime) -> float:
+    """The time in ms since 1970; one without a zone is in UTC."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
 
 
 def rfc3339(ms: float, timespec: Literal["seconds", "milliseconds"] = "milliseconds") -> str:

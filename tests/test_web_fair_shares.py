@@ -2,9 +2,8 @@
 
 import io
 import itertools
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from stack import Stack
+from waiting import wait_until
 
 from storage import keys
 
@@ -118,13 +118,6 @@ def runs_before(mill: Stack, log: Path, client: httpx.Client, priority: str) -> 
     return sum(claimed < at < times[salt] for at in times.values())
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.mark.measures_time
 def test_a_photo_starts_within_two_runs_however_many_another_user_has_waiting(
     mill: Stack, users: list[httpx.Client], log: Path
@@ -135,7 +128,7 @@ def test_a_photo_starts_within_two_runs_however_many_another_user_has_waiting(
 
     assert not many <= set(ended), "the others were still waiting"
     assert max(behind) <= 2, behind
-    wait_for(lambda: many <= set(served(log)))
+    wait_until(lambda: many <= set(served(log)), 60)
 
 
 def test_two_users_of_one_priority_get_equal_shares_and_a_third_is_next(
@@ -144,7 +137,7 @@ def test_two_users_of_one_priority_get_equal_shares_and_a_third_is_next(
     first = {ask(users[0], priority="batch") for _ in range(MANY)}
     second = {ask(users[1], priority="batch") for _ in range(MANY)}
     behind = runs_before(mill, log, users[2], "batch")
-    wait_for(lambda: first | second <= set(served(log)))
+    wait_until(lambda: first | second <= set(served(log)), 60)
 
     order = [salt for salt in served(log) if salt in first | second]
     since = next(at for at, salt in enumerate(order) if salt in second)

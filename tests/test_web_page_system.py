@@ -1,12 +1,12 @@
 """The system page: what admins see of workers, queues, limits and users, and who may see it."""
 
 import re
-import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 from stack import API_KEY, REPOSITORY, Stack
+from waiting import wait_until
 
 from storage import api_keys, users
 from storage.redis.calls import SyncRedis
@@ -110,11 +110,8 @@ def test_an_admin_sees_the_pilot_pauses_it_and_reads_its_log_by_the_api(
     stack: Stack, admin: httpx.Client
 ) -> None:
     own = {"Authorization": f"Bearer {API_KEY}", **PROXY}
-    page, end = "", time.monotonic() + 30  # the pilot looks every five seconds
-    while not re.search(r"wanted:</small> \d", page) and time.monotonic() < end:
-        page = admin.get("/system").text
-        time.sleep(0.2)
-    assert re.search(r"wanted:</small> \d", part(page, "pilot")) and "Pause the pilot" in page
+    wait_until(lambda: re.search(r"wanted:</small> \d", part(admin.get("/system").text, "pilot")))
+    assert "Pause the pilot" in admin.get("/system").text
 
     form = {"content-type": "application/x-www-form-urlencoded"}
     paused = admin.post("/system/pilot/pause", headers=form)

@@ -2,8 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 from nifti_files import nifti_gz
 from stack import Stack
+from waiting import wait_until
 
 from storage import keys, object_keys
-from tasks.settings import Settings
 
 SLICES = 40
 
@@ -45,19 +44,6 @@ def submit(http: httpx.Client, data: bytes, wait: float = 0, **params: Any) -> h
     """The answer of a job on this volume."""
     body = {"model": "toyvolume", "upload": upload(http, data), "params": params}
     return http.post(f"/jobs?wait={wait}", json=body)
-
-
-def arrays(stack: Stack, key: str) -> list[Path]:
-    """The files of a run's arrays."""
-    settings = Settings(secret=stack.env["PIXELMILL_SECRET"])
-    return list(settings.scratch_dir.glob(f"pixelmill-{settings.installation}-{key[:32]}-*"))
-
-
-def wait_until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.02)
 
 
 def test_a_volume_is_answered_slice_by_slice(http: httpx.Client) -> None:
@@ -105,14 +91,14 @@ def test_a_cancelled_volume_leaves_the_device_and_the_memory(
     job = submit(http, nifti(400), slow_ms=20).json()["id"]
     wait_until(lambda: http.get(f"/jobs/{job}").json()["slices"])
     key = (stack.state.hget(keys.job(job), "request_key") or b"").decode()
-    assert arrays(stack, key)
+    assert stack.arrays(key)
 
     http.post(f"/jobs/{job}/cancel")
 
     began = time.monotonic()
     wait_until(lambda: http.get(f"/jobs/{job}").json()["state"] == "cancelled")
     assert time.monotonic() - began < 5, "its slices would take 8 s"
-    wait_until(lambda: not arrays(stack, key))
+    wait_until(lambda: not stack.arrays(key))
 
 
 def test_the_upload_of_a_volume_is_deleted_once_no_job_needs_it(

@@ -1,6 +1,6 @@
 """`pixelmill pilot`: what the pilot sees, did and is to leave alone."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,8 +102,9 @@ def log(
 
     from deploy.pilot import display
     from storage import pilot_log
+    from storage.times import ms_of
 
-    since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0
+    since_ms = int(ms_of(since)) if since else 0
     wanted = (of for of in _decisions(since_ms) if model in ("", of.model))
     for decision in islice(wanted, lines):
         print(json.dumps(pilot_log.as_json(decision)) if as_json else display.line(decision))

@@ -3,13 +3,14 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
+from storage.times import ms_of
 from tasks.errors import BadInput
 from web.api import audit_schemas, schemas
 from web.audit import Filter, as_json, audit_of
@@ -34,8 +35,7 @@ def _filter(
         datetime | None, Query(description="Only events at this time or later.")
     ] = None,
 ) -> Filter:
-    at = since if since is None or since.tzinfo else since.replace(tzinfo=UTC)
-    return Filter(user, action, max(int(at.timestamp() * 1000), 0) if at else 0)
+    return Filter(user, action, max(int(ms_of(since)), 0) if since else 0)
 
 
 Wanted = Annotated[Filter, Depends(_filter)]

@@ -1,13 +1,14 @@
 """GET /jobs: what you have asked for, newest first."""
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator
 from starlette.responses import Response
 
+from storage.times import ms_of
 from tasks.errors import BadInput
 from web.api import responses, schemas
 from web.errors import json_response
@@ -71,8 +72,8 @@ async def list_jobs(
     """Your jobs, newest first, for as long as they are kept."""
     if cursor and not matches(EVENT_ID, cursor):
         raise BadInput("cursor is not `next` of an earlier page", code="bad_request")
-    wanted = Filter(state, model, name, _ms(since) if since else 0)
-    before = cursor or (f"{_ms(until):.3f}" if until else "")
+    wanted = Filter(state, model, name, ms_of(since) if since else 0)
+    before = cursor or (f"{ms_of(until):.3f}" if until else "")
     service = service_of(request)
     page = await service.history.page(identity_of(request).user, wanted, before, limit)
     cards, origin = await responses.cards(request), origin_of(request)
@@ -81,8 +82,3 @@ async def list_jobs(
         for job in page.jobs
     ]
     return json_response({"jobs": jobs, "next": page.next or None})
-
-
-def _ms(time: datetime) -> float:
-    """Milliseconds since 1970; a time without a zone is in UTC."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000
