@@ -65,6 +65,14 @@ class Exceeded:
 
 
 @dataclass(frozen=True)
+class Used:
+    """A use that was counted: when (Redis time in ms), and what is left of each quota."""
+
+    at_ms: float
+    left: Sequence[Allowance]
+
+
+@dataclass(frozen=True)
 class Use:
     """What a payer is about to use."""
 
@@ -86,17 +94,23 @@ class Use:
         }
 
 
-def use(use: Use) -> Call[Exceeded | list[Allowance]]:
+def use(use: Use) -> Call[Exceeded | Used]:
     """Use it, unless that would exceed a quota; answers what is left, or what is exceeded."""
 
-    def parse(answer: Sequence[Any]) -> Exceeded | list[Allowance]:
+    def parse(answer: Sequence[Any]) -> Exceeded | Used:
         limit, *rest = answer
         if not limit:
-            return allowances(rest)
+            return Used(float(rest[0]), allowances(rest[1:]))
         value, most, room_in_ms = map(float, rest)
         return Exceeded(limit.decode(), value, most, room_in_ms)
 
     return script("use_quota", parse, [], use.arguments(), kinds=ARRAY)
+
+
+def give_back(use: Use, at_ms: float) -> Call[int]:
+    """Count no longer what was used at that time, and then could not be stored."""
+    values = {**use.arguments(), "used_at_ms": at_ms}
+    return script("give_quota_back", int, [], values, kinds=NUMBER)
 
 
 def read(payer: str, defaults: Quotas) -> Call[list[Allowance]]:

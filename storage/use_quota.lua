@@ -1,11 +1,12 @@
 -- Needs quotas, wait.
 -- Use something, unless that would exceed a quota of the payer.
 -- Arguments: those of quotas.lua
--- Answers {'', then what is left of each quota: see allowances}, or {limit, value, most, room_in_ms}.
+-- Answers {'', Redis time in ms, then what is left of each quota: see allowances}, or {limit, value, most,
+--   room_in_ms}.
 local quotas, used = quotas_of_payer(), used_by_payer()
 local refused = exceeded(quotas, used)
 if refused then
   return {refused.limit, refused.value, refused.most, math.ceil(refused.room_in_ms)}
 end
 note_use(used)
-return {'', unpack(allowances(quotas, used, (still_in(USER_RUNS .. payer))))}
+return {'', now_text, unpack(allowances(quotas, used, (still_in(USER_RUNS .. payer))))}

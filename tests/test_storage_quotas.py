@@ -9,7 +9,7 @@ from storage import keys, quota_keys, quotas
 from storage.jobs import claims, endings
 from storage.jobs.spec import RunRef, Spec
 from storage.quota_kinds import UNLIMITED
-from storage.quotas import NO_QUOTAS, Allowance, Exceeded, Use
+from storage.quotas import NO_QUOTAS, Allowance, Exceeded, Use, Used
 from storage.redis.calls import SyncRedis
 
 pytest_plugins = ["inprocess"]
@@ -22,7 +22,7 @@ def use(
 ) -> Exceeded | dict[str, Allowance]:
     defaults = {**NO_QUOTAS, **most}
     answer = link.do(quotas.use(Use("ada", defaults, images, size, ttl_s)))
-    return answer if isinstance(answer, Exceeded) else {item.name: item for item in answer}
+    return answer if isinstance(answer, Exceeded) else {item.name: item for item in answer.left}
 
 
 def left(link: SyncRedis, **most: int) -> dict[str, Allowance]:
@@ -157,6 +157,25 @@ def test_a_run_that_is_given_up_takes_nothing_from_a_later_window(
     assert given_up == [True, False]
     assert (found["images_per_hour"].used, found["images_per_day"].used) == (1, 0)
     assert (found["bytes_per_hour"].used, found["bytes_per_day"].used) == (10, 0)
+
+
+def test_what_was_not_stored_is_given_back_but_not_to_a_later_window(
+    link: SyncRedis, state: "redis.Redis"
+) -> None:
+    upload = Use("ada", NO_QUOTAS, bytes=10, stored_ttl_s=DAY_S)
+    used = link.do(quotas.use(upload))
+    assert isinstance(used, Used)
+
+    link.do(quotas.give_back(upload, used.at_ms))
+    given_back = left(link)
+    link.do(quotas.use(upload))
+    state.hset(quota_keys.usage("ada"), "hour_ends", int(used.at_ms + HOUR_S * 1000 - 1000))
+    link.do(quotas.give_back(upload, used.at_ms - 2000))
+    of_later_hour = left(link)["bytes_per_hour"]
+
+    names = ("bytes_per_hour", "bytes_per_day", "stored_bytes")
+    assert [given_back[name].used for name in names] == [0, 0, 0]
+    assert of_later_hour.used == 10
 
 
 def test_nobody_uses_what_is_anothers(link: SyncRedis) -> None:

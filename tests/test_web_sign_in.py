@@ -23,6 +23,11 @@ PASSWORD = "correct horse battery"
 SEEN_WITHIN_S = 5.0
 
 
+def cookies_of(answer: httpx.Response) -> str:
+    """The cookies that an answer sets, as a browser sends them back."""
+    return "; ".join(value.split(";")[0] for value in answer.headers.get_list("set-cookie"))
+
+
 class Mill:
     """Two web processes of one installation where people sign in."""
 
@@ -55,8 +60,7 @@ class Mill:
         """A browser on which this user has just signed in."""
         answer = self.sign_in(name)
         assert answer.status_code == 303, answer.text
-        cookies = [value.split(";")[0] for value in answer.headers.get_list("set-cookie")]
-        headers = {"cookie": "; ".join(cookies), "user-agent": "Firefox of the tests"}
+        headers = {"cookie": cookies_of(answer), "user-agent": "Firefox of the tests"}
         self.browsers.append(httpx.Client(base_url=self.url, headers=headers, timeout=60))
         return self.browsers[-1]
 
@@ -162,6 +166,17 @@ def test_a_browser_of_before_still_gets_in_while_strangers_guess(mill: Mill) -> 
     assert stranger.status_code == 429 and int(stranger.headers["retry-after"]) > 60
     assert "Try again in" in stranger.text
     assert own.status_code == 303
+
+
+def test_a_browser_of_before_a_change_of_the_password_is_a_stranger(mill: Mill) -> None:
+    name, new = mill.add("was-watched"), "a much better horse"
+    own, thief = mill.browser(name), mill.browser(name)
+    changed = own.post("/account/password", data={"old": PASSWORD, "new": new})
+    own.headers["cookie"] = cookies_of(changed)
+    mill.guess(name)
+
+    assert thief.post("/login", data={"user": name, "password": new}).status_code == 429
+    assert own.post("/login", data={"user": name, "password": new}).status_code == 303
 
 
 def test_a_session_that_is_ended_on_one_process_is_over_on_the_other(mill: Mill) -> None:

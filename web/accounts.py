@@ -37,6 +37,10 @@ class Accounts:
         account = await self._state.do(users.account(user))
         return self._accounts.keep(user, account, KNOWN_S)
 
+    async def epoch(self, user: str) -> str:
+        """What changes whenever a user's password is replaced, or all their sessions are ended."""
+        return (await self._state.do(users.credentials(user))).epoch
+
     async def provided(self, user: str, role: Role | None) -> Provided:
         """The record of a user whom the proxy names, made if need be."""
         key = f"{user} {role}"

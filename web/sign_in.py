@@ -44,6 +44,16 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """A session that has begun."""
+
+    user: str
+    token: str
+    epoch: str
+    """The account's: with another one, the session counts no longer."""
+
+
+@dataclass(frozen=True)
 class Person:
     """Whom an OpenID provider names."""
 
@@ -132,8 +142,10 @@ class SignIn:
         self._waiting = 0
         self._judging = asyncio.Semaphore(1)
 
-    async def by_password(self, name: str, password: str, client: Client, *, is_valid: bool) -> str:
-        """The token of a new session.
+    async def by_password(
+        self, name: str, password: str, client: Client, *, is_valid: bool
+    ) -> Begun:
+        """A new session.
 
         Raises WrongPassword, TooManyTries, TooBusy, Disabled or FirstPassword. `is_valid`: whether
         an account can have this name, and this be a password. Both are tried even if not, so that
@@ -148,8 +160,8 @@ class SignIn:
 
     async def begin(
         self, user: str, epoch: str, kind: Kind, client: Client, id_token: str = ""
-    ) -> str:
-        """The token of a new session of a user whose sign-in was checked. Raises Disabled."""
+    ) -> Begun:
+        """A new session of a user whose sign-in was checked. Raises Disabled."""
         token = sessions.new_token()
         network = audit.network_of(client.address)
         origin = Origin(kind, settings().auth, network, client.agent, id_token)
@@ -158,10 +170,10 @@ class SignIn:
             await self._note("disabled", user, kind, client, user)
             raise Disabled("this account is disabled", hint="Ask an admin.")
         await self._note("ok", user, kind, client, user)
-        return token
+        return Begun(user, token, epoch)
 
-    async def by_provider(self, person: Person, client: Client) -> str:
-        """The token of a new session of somebody whom the OpenID provider names.
+    async def by_provider(self, person: Person, client: Client) -> Begun:
+        """A new session of somebody whom the OpenID provider names.
 
         Raises Disabled, or NameTaken if another user has this name.
         """
@@ -198,8 +210,8 @@ class SignIn:
             raise WrongPassword("the password was changed elsewhere meanwhile")
         await self._log.record("password.change", _Actor(user, "account", client.address), user)
 
-    async def choose_password(self, proof: str, new: str, client: Client) -> tuple[str, str]:
-        """Replace a first password that was typed; the user, and the token of a new session.
+    async def choose_password(self, proof: str, new: str, client: Client) -> Begun:
+        """Replace a first password that was typed; a new session of its user.
 
         Raises WeakPassword, Disabled, or WrongPassword if the proof does not count any more.
         """
@@ -212,7 +224,7 @@ class SignIn:
             raise WeakPassword("the new password must not be the one that you were given")
         await self._replace(user, known.password or "", new, client)
         known = await self._state.do(users.credentials(user))
-        return user, await self.begin(user, known.epoch, "account", client)
+        return await self.begin(user, known.epoch, "account", client)
 
     async def _refuse_first(self, name: str, stored: users.Credentials, client: Client) -> None:
         """Raises FirstPassword, or Disabled if it is too late."""

@@ -151,4 +151,5 @@ def _of_quotas(client: "redis.Redis") -> Iterable[Case]:
 
     yield Case("read_quotas", lambda turn: quotas.read(USER, NO_QUOTAS), store, parts + 100)
     yield Case("use_quota", lambda turn: quotas.use(USE), store, parts + 100)
+    yield Case("give_quota_back", lambda turn: quotas.give_back(USE, time.time() * 1000), store, 1)
     yield Case("use_quota, all expired", lambda turn: quotas.use(USE), store_and_expire, parts)

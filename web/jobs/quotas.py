@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from storage import quotas
 from storage.jobs.claims import Refusal
 from storage.quotas import Allowance as Allowance  # these for those who import no storage
-from storage.quotas import Exceeded, Quotas, Use
+from storage.quotas import Exceeded, Quotas, Use, Used
 from storage.redis.calls import AsyncRedis
 from tasks.settings import MIB, settings
 from web.jobs import admission, counters
@@ -39,13 +39,20 @@ class QuotaBook:
         """All quotas of a payer, and what is left of them."""
         return await self._state.do(quotas.read(payer, defaults()))
 
-    async def use_bytes(self, payer: str, size: int, stored_ttl_s: int) -> Sequence[Allowance]:
-        """Count bytes that are about to be stored; what is left. Raises Busy above a quota."""
-        used = await self._state.do(
-            quotas.use(Use(payer, defaults(), bytes=size, stored_ttl_s=stored_ttl_s))
-        )
+    async def use_bytes(self, payer: str, size: int, stored_ttl_s: int) -> Used:
+        """Count bytes that are about to be stored. Raises Busy above a quota."""
+        used = await self._state.do(quotas.use(_of_bytes(payer, size, stored_ttl_s)))
         if isinstance(used, Exceeded):
             counters.REFUSED.labels("", used.limit).inc()
             refusal = Refusal(used.limit, used.value, used.room_in_ms, used.most)
             raise admission.busy(refusal, "interactive")
         return used
+
+    async def give_bytes_back(self, payer: str, size: int, stored_ttl_s: int, used: Used) -> None:
+        """Count them no longer: they were not stored."""
+        use = _of_bytes(payer, size, stored_ttl_s)
+        await self._state.do(quotas.give_back(use, used.at_ms))
+
+
+def _of_bytes(payer: str, size: int, stored_ttl_s: int) -> Use:
+    return Use(payer, defaults(), bytes=size, stored_ttl_s=stored_ttl_s)

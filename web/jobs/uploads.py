@@ -10,6 +10,7 @@ from typing import Literal, TypedDict
 
 from storage import object_keys
 from storage import uploads as stored_uploads
+from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
 from storage.redis.connection import Word
 from storage.s3.asynchronous import AsyncObjects
@@ -96,7 +97,7 @@ class Uploads:
             "state": "signed",
         }
         ttl_s = min(SIGNED_TTL_S, settings().upload_ttl_s)
-        allowances = await self._quotas.use_bytes(payer, file.size, ttl_s)
+        used = await self._quotas.use_bytes(payer, file.size, ttl_s)
         stored = Stored(payer, file.size, is_counted=True)
         await self._state.do(
             stored_uploads.write(user, upload_id, fields, ttl_s=ttl_s, stored=stored)
@@ -106,7 +107,7 @@ class Uploads:
         headers = {"Content-Type": file.media_type}
         signed: SignedUpload = {"id": upload_id, "url": url, "method": "PUT", "headers": headers,
                                 "expires_s": PRESIGN_S}  # fmt: skip
-        return signed, allowances
+        return signed, used.left
 
     async def photo(self, user: str, upload_id: str) -> Photo:
         """The photo in an upload whose bytes have arrived.
@@ -147,15 +148,21 @@ class Uploads:
         """Store bytes that came before the job that will name them; returns the upload's id."""
         _check_size(photo.size, photo.media_type)
         await self._check_room()
-        await self._quotas.use_bytes(payer, photo.size, settings().upload_ttl_s)
+        ttl_s = settings().upload_ttl_s
+        used = await self._quotas.use_bytes(payer, photo.size, ttl_s)
         upload_id = secrets.token_hex(16)
-        await self.store(user, upload_id, photo, Stored(payer, photo.size, is_counted=True))
+        try:
+            etag = await self._put(user, upload_id, photo)
+        except StorageDown:
+            await self._quotas.give_bytes_back(payer, photo.size, ttl_s, used)
+            raise
+        stored = Stored(payer, photo.size, is_counted=True)
+        await self.record(user, upload_id, photo, etag, stored)
         return upload_id
 
     async def store(self, user: str, upload_id: str, photo: Photo, stored: Stored) -> None:
         """Store the bytes that came with a request where workers read them, and record that."""
-        key = object_keys.upload_object(user, upload_id)
-        etag = await self._objects.do(lambda s3: s3.put(key, photo.data, photo.media_type))
+        etag = await self._put(user, upload_id, photo)
         await self.record(user, upload_id, photo, etag, stored)
 
     async def record(
@@ -186,6 +193,11 @@ class Uploads:
         key = object_keys.upload_object(user, upload_id)
         await asyncio.to_thread(self._objects.objects.delete, key)
         self._cached.pop((user, upload_id), None)
+
+    async def _put(self, user: str, upload_id: str, photo: Photo) -> str:
+        """Store the bytes; their ETag."""
+        key = object_keys.upload_object(user, upload_id)
+        return await self._objects.do(lambda s3: s3.put(key, photo.data, photo.media_type))
 
     async def _record(self, user: str, upload_id: str) -> Mapping[str, str]:
         """An upload's record, empty if there is none. Once its bytes are there it never changes."""

@@ -80,9 +80,12 @@ def end_cookie() -> str:
     return _set(cookie_name(), "", 0)
 
 
-def set_known_browser(user: str) -> str:
-    """The Set-Cookie header by which the sign-in form knows a browser that has signed in before."""
-    value = _signer(KNOWN).sign(f"{user}.{secrets.token_hex(12)}").decode()
+def set_known_browser(user: str, epoch: str) -> str:
+    """The Set-Cookie header by which the sign-in form knows a browser that has signed in before.
+
+    `epoch`: the account's at that sign-in, as storage.users.Credentials has it.
+    """
+    value = _signer(KNOWN).sign(f"{user}.{epoch}.{secrets.token_hex(12)}").decode()
     return _set(cookie_name(KNOWN), value, KNOWN_S, path=f"{settings().sub_path}/login")
 
 
@@ -93,16 +96,17 @@ def set_oidc(state: str) -> str:
     )
 
 
-def known_browser(cookie: bytes, user: str) -> str:
-    """A word of its own for a browser that has signed in as this user before, else empty."""
+def known_browser(cookie: bytes, user: str) -> tuple[str, str]:
+    """A word of its own for a browser that has signed in as this user before, else empty; and the
+    account's epoch at that sign-in. With another epoch, the browser is a stranger again."""
     value = value_of(cookie, KNOWN)
     try:
         stored, issued = _signer(KNOWN).unsign(value, return_timestamp=True)
     except BadSignature:
-        return ""
-    name, _, word = stored.decode().rpartition(".")
+        return "", ""
+    name, epoch, word = stored.decode().rsplit(".", 2)
     is_valid = name == user and time.time() - issued.timestamp() < KNOWN_S
-    return word if is_valid else ""
+    return (word, epoch) if is_valid else ("", "")
 
 
 def own_cookies(values: Sequence[bytes]) -> bytes:

@@ -59,12 +59,13 @@ async def change(
     client = client_in(request, identity.session or "")  # no stranger: wrong tries count here alone
     try:
         await sign_in_of(request).change_password(identity.user, old, new, client)
-        token = await sign_in_of(request).by_password(identity.user, new, client, is_valid=True)
+        begun = await sign_in_of(request).by_password(identity.user, new, client, is_valid=True)
     except JobError as error:
         status = 422 if isinstance(error, WrongPassword) else error.status
         return await _page(request, sentence(error), status)
     answer = framed(identity, PART, DONE)
-    answer.headers.append("set-cookie", cookies.set_session(identity.user, token))
+    answer.headers.append("set-cookie", cookies.set_session(begun.user, begun.token))
+    answer.headers.append("set-cookie", cookies.set_known_browser(begun.user, begun.epoch))
     return answer
 
 

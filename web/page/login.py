@@ -18,7 +18,7 @@ from web.middleware.validation import HEAD, MAX_PASSWORD, USER, is_text, matches
 from web.new_passwords import WeakPassword
 from web.page.html import alert, document, sentence
 from web.page.leaving import leave, provider_address
-from web.sign_in import FirstPassword, client_in, sign_in_of
+from web.sign_in import Begun, FirstPassword, client_in, sign_in_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -52,12 +52,12 @@ async def sign_in(
 ) -> Response:
     """Check the password; if it is right, begin a session and redirect to the page."""
     try:
-        token = await _token(request, user, password)
+        begun = await _begun(request, user, password)
     except FirstPassword as error:
         return _choose(error.proof, user)
     except JobError as error:
         return _refusal(error)
-    return _signed_in(user, token)
+    return _signed_in(begun)
 
 
 @router.post("/login/first")
@@ -66,12 +66,12 @@ async def choose_password(
 ) -> Response:
     """Replace the password that somebody was given, and has just typed, by one of their own."""
     try:
-        user, token = await sign_in_of(request).choose_password(proof, new, client_in(request))
+        begun = await sign_in_of(request).choose_password(proof, new, client_in(request))
     except WeakPassword as error:
         return _choose(proof, user_of(proof), error)
     except JobError as error:
         return _refusal(error)
-    return _signed_in(user, token)
+    return _signed_in(begun)
 
 
 @router.post(LOGIN)
@@ -79,8 +79,8 @@ async def sign_program_in(
     request: Request, username: Annotated[str, Form()], password: Annotated[str, Form()]
 ) -> Response:
     """What `gradio_client` sends for `auth=(name, password)`: the answer has the cookie."""
-    token = await _token(request, username, password)
-    cookie = cookies.set_session(username, token)
+    begun = await _begun(request, username, password)
+    cookie = cookies.set_session(begun.user, begun.token)
     return json_response({"success": True}, headers={"set-cookie": cookie})
 
 
@@ -103,9 +103,10 @@ async def sign_out(request: Request) -> Response:
     return leave(at_provider)
 
 
-def _signed_in(user: str, token: str) -> Response:
-    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookies.set_session(user, token)})
-    answer.headers.append("set-cookie", cookies.set_known_browser(user))
+def _signed_in(begun: Begun) -> Response:
+    cookie = cookies.set_session(begun.user, begun.token)
+    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookie})
+    answer.headers.append("set-cookie", cookies.set_known_browser(begun.user, begun.epoch))
     return answer
 
 
@@ -115,15 +116,21 @@ def _choose(proof: str, user: str, error: WeakPassword | None = None) -> Respons
     return document("choose a password", form, error.status if error else 200)
 
 
-async def _token(request: Request, user: str, password: str) -> str:
+async def _begun(request: Request, user: str, password: str) -> Begun:
     if settings().auth in BODIES:
         raise BadInput("no password is asked for here", code="bad_request", hint="Open /login.")
     is_valid = matches(USER, user) and is_text(password, MAX_PASSWORD)
-    browser = cookies.known_browser(request.scope[HEAD].get(b"cookie", b""), user)
-    client = client_in(request, browser)
+    client = client_in(request, await _browser(request, user))
     return await sign_in_of(request).by_password(
         user, password if is_valid else "", client, is_valid=is_valid
     )
+
+
+async def _browser(request: Request, user: str) -> str:
+    """The word of a browser that has signed in to this account since its password was set."""
+    word, epoch = cookies.known_browser(request.scope[HEAD].get(b"cookie", b""), user)
+    is_known = word and epoch == await accounts_of(request).epoch(user)
+    return word if is_known else ""
 
 
 def _refusal(error: JobError) -> Response:

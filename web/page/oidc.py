@@ -32,10 +32,11 @@ async def finish(request: Request, state: str = "", code: str = "", error: str =
         if error or not code:
             raise failed()
         person = await oidc_of(request).finish(address_of(request, CALLBACK), state, code)
-        token = await sign_in_of(request).by_provider(person, client_in(request))
+        begun = await sign_in_of(request).by_provider(person, client_in(request))
     except JobError as failure:
         return refusal(failure)
-    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookies.set_session(person.user, token)})
+    cookie = cookies.set_session(begun.user, begun.token)
+    answer = RedirectResponse("/ui/", 303, {"set-cookie": cookie})
     answer.headers.append("set-cookie", cookies.set_oidc(""))
     return answer
 
