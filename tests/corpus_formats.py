@@ -39,6 +39,7 @@ def save(picture: Image.Image, kind: str, **options: Any) -> bytes:
 def tiffs() -> Cases:
     photo, strips = Image.fromarray(_NOISE), pictures.strip_tags
     shape = pictures.shape_tags(_RGB, 2)
+    yield "palette.tif", save(photo.quantize(64), "TIFF"), 200
     yield "lzw.tif", save(photo, "TIFF", compression="tiff_lzw"), 200
     yield "deflate.tif", save(photo, "TIFF", compression="tiff_adobe_deflate"), 200
     yield "jpeg-inside.tif", save(photo, "TIFF", compression="jpeg"), 200

@@ -515,6 +515,27 @@ def test_thousands_of_small_chunks_are_read():
     assert (decode(data).image == np.asarray(picture)).all()
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("missing", [12, 6])
+def test_a_png_without_its_end_is_whole_if_its_pixels_are(bits, missing):
+    values = ramp(3, bits)
+    data = cv2.imencode(".png", values[..., ::-1])[1].tobytes()
+
+    assert (pixels_of(data[:-missing]) == values).all()
+
+
+@pytest.mark.parametrize("orientation", EIGHT)
+def test_a_png_is_turned_wherever_its_exif_is(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = corpus.save(quarters("RGB"), "PNG")
+    behind = corpus.chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+
+    decoded = decode(data[:-12] + behind + data[-12:])
+
+    assert (decoded.image == np.asarray(upright(orientation))).all()
+
+
 # Shrinking
 
 

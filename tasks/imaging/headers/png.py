@@ -10,11 +10,13 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
-_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS"}
-_KEPT_WHEN_SMALL = {b"eXIf"}
-"""The orientation; the first of it. Colours are read from the whole file (cms/png.py): Pillow would
-refuse it for a profile above its own limit."""
+_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"tRNS"}
+_ORIENTATION = b"eXIf"
+"""Kept when it is small; the first of it. It is moved before the pixels: behind them, where some
+editors write it, Pillow would see it too late. Colours are read from the whole file (cms/png.py):
+Pillow would refuse it for a profile above its own limit."""
 _SMALL_BYTES = 65_536
+_END = b"\0\0\0\0IEND\xaeB`\x82"
 _HEADER = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
 
@@ -59,12 +61,14 @@ def strip_png(data: bytes) -> bytes:
     """
     if not data.startswith(SIGNATURE):
         return data
-    kept, singles = [SIGNATURE], set(_KEPT_WHEN_SMALL)
+    kept: list[bytes] = []
+    exif: bytes | None = None
     for kind, start, end in _chunks(data):
-        if kind in _KEPT or (kind in singles and end - start <= _SMALL_BYTES):
+        if kind in _KEPT:
             kept.append(data[start:end])
-        singles.discard(kind)
-    return b"".join(kept)
+        elif kind == _ORIENTATION and exif is None:
+            exif = data[start:end] if end - start <= _SMALL_BYTES else b""
+    return b"".join([SIGNATURE, *kept[:1], exif or b"", *kept[1:], _END])
 
 
 def _check_pixels(pixel_bytes: int, raw_bytes: int) -> None:
@@ -87,11 +91,12 @@ def _image_header(data: bytes) -> tuple[int, int, int, int]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of each chunk up to IEND, including length and checksum."""
+    """(kind, start, end) of each chunk up to IEND, including length and checksum.
+
+    IEND itself may be missing: programs show such a picture, as all of its pixels are there.
+    """
     position, size, kind = len(SIGNATURE), len(data), b""
-    while kind != b"IEND":
-        if position + 12 > size:
-            raise broken("the PNG is cut short")
+    while kind != b"IEND" and position + 12 <= size:
         length, kind = _HEADER.unpack_from(data, position)
         start, position = position, position + 12 + length
         if position > size:

@@ -96,7 +96,8 @@ class Tiff:
         channels = [POINTER(c_uint16)() for _ in range(3)]
         if not _library.TIFFGetField(self._handle, _COLOUR_MAP, *(byref(c) for c in channels)):
             raise ValueError("there is no palette")
-        return np.stack([np.ctypeslib.as_array(c, (count,)) for c in channels], 1)
+        # NumPy's ctypeslib would do this, but is loaded when it is first used: here, it cannot be.
+        return np.stack([np.array(c[:count], np.uint16) for c in channels], 1)
 
     # What libtiff asks for. It reads the first bytes by `_read`, the rest where `_map` says.
 
