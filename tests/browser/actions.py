@@ -10,7 +10,13 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Page
 
-TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff"}
+TYPES = {
+    "AVIF": "image/avif",
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "TIFF": "image/tiff",
+}
 SIDE = 320
 
 

@@ -54,13 +54,15 @@ def turned(picture: Image.Image, orientation: int) -> tuple[Image.Image, Image.E
 
 def pixels_read(page: Page, files: list[dict[str, Any]]) -> list[NDArray[np.uint8]]:
     """Upright H x W x 4 RGBA with straight alpha, as the page reads each file."""
-    addresses = [
-        f"data:{file['mimeType']};base64,{b64encode(file['buffer']).decode()}" for file in files
-    ]
     return [
         np.frombuffer(b64decode(text), np.uint8).reshape(height, width, 4)
-        for width, height, text in page.evaluate(READ_ROWS, addresses)
+        for width, height, text in page.evaluate(READ_ROWS, addresses_of(files))
     ]
+
+
+def addresses_of(files: list[dict[str, Any]]) -> list[str]:
+    """data: addresses, which a page can read."""
+    return [f"data:{f['mimeType']};base64,{b64encode(f['buffer']).decode()}" for f in files]
 
 
 def cutout_of(stack: Any, data: bytes, output: str = "cutout", **params: Any) -> Image.Image:
@@ -235,6 +237,38 @@ def test_a_photo_of_which_browsers_show_other_colours_is_shown_and_saved_in_the_
     cut = downloaded(page, "Download PNG", tmp_path)
     mean, most, alpha = differences(cut, cutout_of(stack, file["buffer"], background="#00b140"))
     assert (mean <= 0.5, most <= 4, alpha) == (True, True, 0), (mean, most, alpha)
+
+
+IS_UNUSUAL = """async (files) => {
+    const { headerOf } = await import("/static/photo/headers.js");
+    const bytes = async (data) => new Uint8Array(await (await fetch(data)).arrayBuffer());
+    return Promise.all(files.map(async (data) => (await headerOf(await bytes(data))).isUnusual));
+}"""
+
+
+def test_photos_are_not_shrunk_where_browsers_draw_a_formula_through_a_profiles_values(page: Page):
+    p3, prophoto, srgb = (colours.SPACES[name] for name in ("p3", "prophoto", "srgb"))
+    cases = {
+        b"": False,
+        p3.icc(): False,
+        srgb.icc(version=2): False,  # the usual profile of sRGB is a list of values
+        p3.icc(version=2): False,
+        prophoto.icc(): False,
+        prophoto.icc(version=2): True,
+        colours.grey_icc(colours.L_STAR, version=2): True,
+        colours.table_icc(srgb, extra_bytes=70_000): True,
+    }
+    kinds = ("JPEG", "PNG", "WEBP", "AVIF")
+    picture = Image.new("RGB", (16, 16))
+    files = [
+        as_file(picture, kind, **({"icc_profile": profile} if profile else {}))
+        for kind in kinds
+        for profile in cases
+    ]
+
+    found = page.evaluate(IS_UNUSUAL, addresses_of(files))
+
+    assert found == list(cases.values()) * len(kinds)
 
 
 def test_a_size_that_differs_from_the_servers_is_said_and_the_servers_picture_shown(page: Page):

@@ -99,7 +99,7 @@ export function uprightOf(photo) {
 }
 
 async function decodedFile(photo) {
-  photo.header ??= headerOf(new Uint8Array(await photo.file.arrayBuffer()));
+  photo.header ??= await headerOf(new Uint8Array(await photo.file.arrayBuffer()));
   const { type, orientation, isOpaque } = photo.header;
   const file = unturned(photo);
   const byElement = (error) => (type === "image/jpeg" ? elementOf(file) : Promise.reject(error));

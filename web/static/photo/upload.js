@@ -115,7 +115,7 @@ export async function examine(photo, onPhase) {
   if (photo.header && photo.sha256 !== undefined) return;
   onPhase("hashing");
   const bytes = await photo.file.arrayBuffer();
-  photo.header = photo.volumeType ? { type: photo.volumeType } : headerOf(new Uint8Array(bytes));
+  photo.header = photo.volumeType ? { type: photo.volumeType } : await headerOf(new Uint8Array(bytes));
   const hash = await sha256(bytes);
   photo.isKnown = sizes.has(hash);
   const upright = sizes.get(hash) ?? (photo.volumeType ? null : await uprightOf(photo));

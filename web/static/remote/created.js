@@ -70,7 +70,7 @@ async function ended({ controller: { signal } }, photo, request) {
 
 /** Sends a file as it is, for a parameter that names an upload; resolves with the upload's id. */
 async function send(file, signal) {
-  const type = headerOf(new Uint8Array(await file.arrayBuffer())).type ?? file.type;
+  const type = (await headerOf(new Uint8Array(await file.arrayBuffer()))).type ?? file.type;
   const slot = () => call("POST", "/uploads", { size: file.size, type, variant: "original" }, signal);
   const { upload } = await retry(slot, signal);
   await put(upload, new Blob([file], { type }), signal, () => {});

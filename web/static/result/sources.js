@@ -34,7 +34,7 @@ export async function openPhoto(renderer, item, key = keyOf(item)) {
 /** What the renderer needs of a photo; after a reload its small copy; null without both. */
 async function photoOf({ photo, thumb, job }) {
   if (!photo.file) return thumb ? { file: await (await fetch(thumb)).blob() } : null;
-  photo.header ??= headerOf(new Uint8Array(await photo.file.arrayBuffer()));
+  photo.header ??= await headerOf(new Uint8Array(await photo.file.arrayBuffer()));
   const { file, header } = turnedAsByServer(photo, job?.result);
   return { file, header };
 }
