@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .PHONY: help up test-setup test check format lint types imports spell docs docs-serve hooks \
-  lock chaos hosts rolling load pilot soak compose-test fuzz screenshots dashboards clean
+  lock chaos hosts rolling load pilot soak compose-test fuzz screenshots dashboards crds clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^##@ /{printf "\n%s\n", substr($$0, 5)} \
@@ -131,7 +131,7 @@ load: .venv/.installed-test ## saturation and twice as much on a no-op model; va
 soak: .venv/.installed-test ## 15 minutes of good and odd traffic of 50 identities, every answer checked; var/bench/soak.json
 	$(BIN)/python tests/bench/soak.py $(ARGS)
 
-compose-test: .venv/.installed-test ## build the images, run compose.yaml on a real Docker Engine, kill every container (root; ARGS="--torch-index URL")
+compose-test: .venv/.installed-test ## build the images, run compose.yaml on a real Docker Engine, kill every container (needs root); var/bench/compose.json
 	$(BIN)/python tests/containers/run.py $(ARGS)
 
 fuzz: .venv/.installed-test ## thousands of requests made from the OpenAPI document, in each mode of sign-in (ARGS="--mode open")
@@ -145,6 +145,9 @@ screenshots: .venv/.installed-test ## docs/screenshots and docs/page.webp anew, 
 dashboards: .venv/.installed-test ## deploy/monitoring/dashboards from tests/dashboard_boards.py, and their pictures under load
 	$(BIN)/python tests/dashboards.py
 	$(BIN)/python tests/dashboard_pictures.py
+
+crds: .venv/.installed-test ## tests/crds anew: schemas of what KEDA and the Prometheus operator bring (needs npm)
+	$(BIN)/python tests/crds/schemas.py
 
 hooks: .venv/.installed-test ## run the quick checks before each commit (pre-commit)
 	$(BIN)/pre-commit install
@@ -160,6 +163,7 @@ lock: ## rewrite deploy/locks, after a change of constraints.txt or of the depen
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip --disable-pip-version-check install --quiet uv==0.13.9
 	echo setuptools | $(UV_COMPILE) --constraint constraints.txt --output-file deploy/locks/build.txt -
+	echo pip | $(UV_COMPILE) --output-file deploy/locks/pip.txt -
 	$(LOCK_WEB) --no-emit-package hf-xet --output-file deploy/locks/web.txt
 	$(LOCK_WORKER) --output-file deploy/locks/worker.txt
 	$(LOCK) --output-file deploy/locks/main.txt

@@ -38,8 +38,9 @@ def main(origin: str | None = None) -> None:
     """`pixelmill init`: prepares the Redis and S3 of the settings; prints a new account's password
     and key, once.
 
-    `origin`: address of the page, which S3 then lets browsers read from and write to; else that of
-    PIXELMILL_PUBLIC_URL, if it is set.
+    `origin`: address of the page, which S3 then lets browsers read from and write to. Without it,
+    that of PIXELMILL_PUBLIC_URL if PIXELMILL_S3_PUBLIC_URL sends browsers to S3 itself: under the
+    page's own address they need no rule, which many a key may not write.
     """
     store = objects()
     if not isinstance(store, S3Objects):
@@ -53,7 +54,7 @@ def main(origin: str | None = None) -> None:
         _print_admin(state, password)
     else:
         print("account admin: keeps its password; `pixelmill keys add admin` makes an API key")
-    page = origin or settings().public_origin
+    page = origin or (settings().s3_public_url and settings().public_origin)
     if page:
         store.allow_origin(page.rstrip("/"))
         print(f"browsers on {page} may read from and write to the bucket")

@@ -117,7 +117,10 @@ def worker(
 def init(
     origin: Annotated[
         str | None,
-        typer.Option(help="Address of the page, for S3's CORS rule; else PIXELMILL_PUBLIC_URL."),
+        typer.Option(
+            help="Address of the page, for S3's CORS rule. Without it: PIXELMILL_PUBLIC_URL, if "
+            "PIXELMILL_S3_PUBLIC_URL sends browsers to S3 itself."
+        ),
     ] = None,
 ) -> None:
     """Prepare your own S3 and Redis: the bucket, its CORS rule and the account `admin`.

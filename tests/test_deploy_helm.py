@@ -3,8 +3,10 @@
 helm comes by `make test-setup`, as it has no package of Debian's; without it these are skipped.
 """
 
+import copy
 import functools
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from stack import REPOSITORY
@@ -24,6 +27,8 @@ VALUES: Mapping[str, Any] = {
     "ingress": {"enabled": True, "tlsSecretName": "tls"},
     "podMonitors": {"enabled": True},
 }
+CRDS = ("ScaledObject", "TriggerAuthentication", "PodMonitor")
+"""What KEDA and the Prometheus operator bring; `make crds` writes their schemas."""
 GRACE_S = 30
 """How much longer a pod may take to end than its work."""
 
@@ -39,6 +44,14 @@ def helm(
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=60)
 
 
+def complaints(document: Mapping[str, Any]) -> list[str]:
+    """What the schema of its kind says against a document."""
+    schema = json.loads(
+        (CHART.parents[2] / "tests" / "crds" / f"{document['kind']}.json").read_text()
+    )
+    return [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(document)]
+
+
 @functools.cache
 def written(values: str = json.dumps(VALUES)) -> str:
     done = helm("template", "mill", CHART, "--namespace", "photos", given=json.loads(values))
@@ -49,6 +62,15 @@ def written(values: str = json.dumps(VALUES)) -> str:
 def documents(kind: str, **values: Any) -> list[dict[str, Any]]:
     text = written(json.dumps({**VALUES, **values}) if values else json.dumps(VALUES))
     return [item for item in yaml.safe_load_all(text) if item and item["kind"] == kind]
+
+
+def selectors(text: str) -> dict[str, Any]:
+    """By which labels each Deployment finds its pods: Kubernetes lets nobody change them."""
+    return {
+        item["metadata"]["name"]: item["spec"]["selector"]
+        for item in yaml.safe_load_all(text)
+        if item and item["kind"] == "Deployment"
+    }
 
 
 def pods() -> list[dict[str, Any]]:
@@ -75,6 +97,41 @@ def test_all_that_is_of_kubernetes_itself_fits_its_schemas(tmp_path: Path) -> No
     assert len(unknown) == 4 and all("keda.sh" in u or "monitoring.coreos" in u for u in unknown)
 
 
+@pytest.mark.parametrize("source", ["metrics-api", "prometheus"])
+def test_all_that_is_of_other_operators_fits_their_schemas(source: str) -> None:
+    values = {"autoscaling": {"enabled": True, "source": source}}
+    kinds = CRDS if source == "metrics-api" else ("ScaledObject", "PodMonitor")
+
+    for kind in kinds:
+        found = documents(kind, **values)
+        assert found, kind
+        assert [complaints(document) for document in found] == [[]] * len(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value"),
+    [
+        ("ScaledObject", ("spec", "maxReplicaCounts"), 4),
+        ("ScaledObject", ("spec", "minReplicaCount"), "1"),
+        ("ScaledObject", ("spec", "fallback", "behavior"), "currentReplica"),
+        ("ScaledObject", ("spec", "triggers", 0, "metadata", "targetValue"), 1),
+        ("TriggerAuthentication", ("spec", "secretTargetRef", 0, "key"), None),
+        ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "interval"), "15 seconds"),
+        ("PodMonitor", ("spec", "podMetricsEndpoints", 0, "auth"), {}),
+    ],
+)
+def test_the_schemas_of_other_operators_notice_an_error(
+    kind: str, path: tuple[str | int, ...], value: object
+) -> None:
+    document = copy.deepcopy(documents(kind)[0])
+    place: Any = document
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+
+    assert complaints(document)
+
+
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
@@ -84,6 +141,16 @@ def test_all_that_is_of_kubernetes_itself_fits_its_schemas(tmp_path: Path) -> No
         ({"settings": {"MODELS": "x"}}, "MODELS"),
         ({"gpuGroups": []}, "gpuGroups"),
         ({"publicUrl": ""}, "publicUrl must be set"),
+        ({"s3": {"url": ""}}, "s3.url must be set"),
+        ({"s3": {"url": "s3.example.com"}}, "s3"),
+        ({"s3": {"url": "https://s3.example.com", "buckets": "photos"}}, "buckets"),
+        ({"images": {"web": "x", "pullPolicy": "Sometimes"}}, "pullPolicy"),
+        ({"stopSeconds": "a minute"}, "stopSeconds"),
+        ({"cpuWorker": {"cpuPercent": 170}}, "cpuPercent"),
+        ({"gpuGroups": [{"name": "Default GPUs"}]}, "name"),
+        ({"autoscaling": {"enabled": True, "source": "cpu"}}, "source"),
+        ({"web": {"replicas": 9}}, "web: at most 6 pods are fewer than at least 9"),
+        ({"podMonitors": {"labels": {"release": 1}}}, "release"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], complaint: str) -> None:
@@ -138,3 +205,30 @@ def test_the_settings_that_the_chart_gives_exist() -> None:
 
     given = {item["name"] for pod in pods() for item in pod["containers"][0]["env"]}
     assert given <= known
+
+
+def test_an_upgrade_leaves_the_labels_by_which_pods_are_found(tmp_path: Path) -> None:
+    newer = tmp_path / "pixelmill"
+    shutil.copytree(CHART, newer)
+    chart = (CHART / "Chart.yaml").read_text()
+    (newer / "Chart.yaml").write_text(re.sub(r"(ersion: )0\.1\.0", r"\g<1>9.9.9", chart))
+
+    done = helm("template", "mill", newer, "--namespace", "photos", "--is-upgrade")
+
+    assert "9.9.9" in done.stdout
+    assert selectors(done.stdout) == selectors(written())
+
+
+def test_the_notes_say_what_to_do_next_with_these_values() -> None:
+    def steps(*words: str, **values: Any) -> str:
+        given = {**VALUES, **values}
+        done = helm(*words, "mill", CHART, "--namespace", "photos", "--dry-run=client", given=given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.partition("NOTES:")[2]
+
+    served = steps("install", settings={"PIXELMILL_AUTH": "accounts"})
+    assert "kubectl logs job/mill-init --namespace photos" in served
+    assert "https://mill.example.com/login" in served and "metrics_key" in served
+    assert "PIXELMILL_AUTH" not in served and "ingress" not in served
+    bare = steps("install", init={"enabled": False}, ingress={"enabled": False})
+    assert "pixelmill init" in bare and "mill-web, port 7860" in bare and "PIXELMILL_AUTH" in bare

@@ -1,4 +1,4 @@
-"""The Dockerfile of deploy/images. `make images-test` builds and runs it; here it is read."""
+"""The Dockerfile of deploy/images. `make compose-test` builds and runs it; here it is read."""
 
 import re
 import shutil

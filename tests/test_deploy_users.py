@@ -44,6 +44,23 @@ def test_an_account_is_added_with_a_password_that_opens_it_and_is_shown_once(
     assert "ada" in run("list").stdout
 
 
+@pytest.mark.parametrize(
+    ("s3_public_url", "has_rule"), [("", False), ("https://s3.example.com", True)]
+)
+def test_init_writes_s3_a_rule_for_browsers_only_if_they_go_there_themselves(
+    s3_public_url: str, has_rule: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELMILL_PUBLIC_URL", "https://mill.example.com")
+    monkeypatch.setenv("PIXELMILL_S3_PUBLIC_URL", s3_public_url)
+    written: list[str] = []
+    monkeypatch.setattr(S3Objects, "allow_origin", lambda _, origin: written.append(origin))
+
+    done = CliRunner().invoke(app, ["init"])
+
+    assert done.exit_code == 0, done.output
+    assert written == ["https://mill.example.com"] * has_rule
+
+
 def test_the_first_password_of_admin_lasts_anew_until_it_was_replaced(
     link: SyncRedis, s3: S3Objects
 ) -> None:

@@ -9,9 +9,9 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+from installation import HOST
 from PIL import Image
 
-HOST = "mill.test"
 ENDED = ("done", "failed", "cancelled")
 LIMIT_S = 240.0
 """A job that has not ended by then counts as lost."""

@@ -8,8 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -17,6 +21,7 @@ NAMESPACE = "pixelmill-compose"
 SUITE = "bookworm"
 SLIM = [
     "--variant=minbase",
+    "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",  # else Debian brings perl to merge /usr
     '--aptopt=Acquire::Languages "none"',
     *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")),
 ]
@@ -25,6 +30,8 @@ PYTHON = "standin:python"
 """In the place of `python:3.11-slim-bookworm`."""
 SERVERS = "standin:servers"
 """In the place of nginx, Valkey, rclone, Prometheus and Alertmanager."""
+WHEELS_PORT = 8911
+"""Always the same, so that what was built with this address is used again."""
 SERVERS_FILE = """FROM scratch
 ADD servers.tar /
 COPY valkey-server rclone /usr/local/bin/
@@ -42,7 +49,7 @@ def run(*words: str | Path, quiet: bool = False, cwd: Path | None = None) -> str
     """The output of a command that must succeed; with `quiet` also one that fails."""
     done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True)
     if done.returncode and not quiet:
-        raise SystemExit(f"{words[0]} {words[1]}: {done.stderr[-3000:]}")
+        raise SystemExit(f"{words[0]} {words[1]}: {done.stdout[-1500:]}\n{done.stderr[-1500:]}")
     return done.stdout
 
 
@@ -78,6 +85,13 @@ class Engine:
             self._process.terminate()
             self._process.wait(60)
             self._process = None
+
+    def remove(self) -> None:
+        """Its images and data; the log stays."""
+        for name in ("data", "run"):
+            shutil.rmtree(self.folder / name)
+        for file in self.folder.glob("*.tar"):
+            file.unlink()
 
     def has(self, image: str) -> bool:
         """Whether this image is there."""
@@ -118,9 +132,42 @@ class Engine:
 
 def _debian(folder: Path, name: str, *packages: str) -> Path:
     file = folder / f"{name}.tar"
-    wanted = ",".join(("ca-certificates", *packages))
+    wanted = ",".join(("ca-certificates", "usr-is-merged", *packages))
     run("mmdebstrap", *SLIM, f"--include={wanted}", SUITE, file)
     return file
+
+
+@contextmanager
+def pip_arguments() -> Iterator[list[str]]:
+    """Build arguments with which pip finds in a build what this machine's pip finds.
+
+    A folder of wheels (`find-links`) is served on loopback meanwhile, as a build sees no folder of
+    the host. If it has a torch, that is the one to install.
+    """
+    index, wheels = _pip_setting("index-url"), Path(_pip_setting("find-links") or "/nowhere")
+    arguments = [f"PIP_INDEX_URL={index}"] if index else []
+    if not wheels.is_dir():
+        yield arguments
+        return
+    address = ("127.0.0.1", WHEELS_PORT)
+    with ThreadingHTTPServer(address, partial(_Quiet, directory=str(wheels))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        arguments.append(f"PIP_FIND_LINKS=http://127.0.0.1:{WHEELS_PORT}/")
+        has_torch = any(wheels.glob("torch-*.whl"))
+        yield [*arguments, "TORCH_INDEX="] if has_torch else arguments
+        server.shutdown()
+
+
+def _pip_setting(name: str) -> str:
+    """From the environment or pip's files; empty if there is none."""
+    known = os.environ.get(f"PIP_{name.replace('-', '_').upper()}")
+    command = (sys.executable, "-m", "pip", "config", "get", f"global.{name}")
+    return known or run(*command, quiet=True).strip()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
 
 
 def make_namespace() -> None:

@@ -100,7 +100,14 @@ spec:
     matchLabels: {{- include "pixelmill.selector" . | nindent 6 }}
 {{- end -}}
 
+{{- define "pixelmill.scalable" -}}
+{{- if lt (int .most) (int .least) -}}
+{{- fail (printf "%s: at most %v pods are fewer than at least %v" .component .most .least) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "pixelmill.cpuScaler" -}}
+{{- include "pixelmill.scalable" (dict "component" .component "least" .of.replicas "most" .of.maxReplicas) -}}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
