@@ -60,7 +60,11 @@ def prepare(work: Work, cache: Batch[Any]) -> str | Callable[[], End | None]:
 def _put_input(work: Work, data: bytes) -> None:
     """Decode the upload and store the model's array, of a volume one for all slices."""
     if work.model.input == "volume":
-        subject: Any = open_volume(data, settings().volume_limits(work.spec.model))
+        subject: Any = open_volume(
+            data,
+            settings().volume_limits(work.spec.model),
+            with_source=work.model.needs_source(work.params),
+        )
         work.put_volume(subject)
     else:
         subject = NO_IMAGE if work.model.decode == "none" else _decode(work, data)

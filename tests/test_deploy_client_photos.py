@@ -155,3 +155,40 @@ def test_names_cannot_harm_the_terminal() -> None:
 def test_nothing_to_send_is_a_sentence(tmp_path: Path, path: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         targets(tmp_path, path)
+
+
+def test_for_a_model_of_volumes_the_slices_of_each_folder_are_one_volume(tmp_path: Path) -> None:
+    touch(tmp_path, "in/ct/DICOMDIR", "in/ct/readme.txt", "in/png/s1.png", "in/chest.nii.gz")
+    for name in ("ct/IM2", "ct/IM10", "ct/1.dcm", "mixed/a", "mixed/s1.png"):
+        touch(tmp_path, f"in/{name}")
+        (tmp_path / "in" / name).write_bytes(bytes(128) + b"DICM" + bytes(300))
+
+    found = photos.find([str(tmp_path / "in")], are_volumes=True)
+
+    volumes = {
+        str(photo.target): [path.name for path in photo.series.files] if photo.series else []
+        for photo in found.photos
+    }
+    assert volumes == {
+        "chest": [], "ct": ["1.dcm", "IM10", "IM2"], "mixed": ["a"], "png": ["s1.png"],
+    }  # fmt: skip
+    assert {item.path.name: item.reason for item in found.left_out} == {
+        "DICOMDIR": "no_volume", "readme.txt": "no_volume", "s1.png": "no_volume",
+    }  # fmt: skip
+
+
+def test_a_folder_that_is_one_series_gives_its_name(tmp_path: Path) -> None:
+    touch(tmp_path, "chest/s1.png", "chest/s2.png", "chest/s10.png")
+
+    [photo] = photos.find([str(tmp_path / "chest")], are_volumes=True).photos
+
+    assert (str(photo.target), photo.file) == ("chest", None)
+    assert photo.series
+    assert [path.name for path in photo.series.files] == ["s1.png", "s2.png", "s10.png"]
+
+
+def test_a_folder_without_volumes_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "in/notes.txt")
+
+    with pytest.raises(BadInput, match=r"no volumes in .*; expected DICOM files, \*\.nii\.gz"):
+        photos.find([str(tmp_path / "in")], are_volumes=True)

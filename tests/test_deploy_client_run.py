@@ -11,6 +11,7 @@ import pytest
 from command_line import EXAMPLES, pixelmill
 from PIL import Image
 from stack import Stack
+from volume_files import phantom, slice_file
 
 from deploy.client import destination, run
 from deploy.client.server import Server, find_server
@@ -285,3 +286,20 @@ def test_odd_names_are_sent_and_written(do: Run, folder: Path) -> None:
     assert code == 0, err
     assert "7 done" in out
     assert len([name for name in written(folder / "out") if name.endswith(".preview.png")]) == 7
+
+
+def test_a_folder_of_slices_is_sent_as_one_volume_and_found_again(do: Run, folder: Path) -> None:
+    (folder / "in" / "chest").mkdir()
+    made = phantom(spacing=(5, 5, 25))
+    for k in range(len(made.voxels)):
+        (folder / "in" / "chest" / f"IM{k}").write_bytes(slice_file(made, k))
+
+    code, out, err = do("in/chest", model="toyvolume", as_json=True)
+
+    first, *_, figures = map(json.loads, out.splitlines())
+    assert (code, err) == (0, "")
+    assert (first["photo"], len(first["data"]["means"])) == ("in/chest", len(made.voxels))
+    assert {"out/chest.json", "out/chest.mask.bin"} <= {*first["files"].values()}
+    assert figures["photos"] == 1
+    _, again, _ = do("in/chest", model="toyvolume")
+    assert "1 of 1 was there already" in again

@@ -13,12 +13,15 @@ import pytest
 import SimpleITK
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
     HTJ2KLossless,
     JPEG2000Lossless,
     JPEGExtended12Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
+    SecondaryCaptureImageStorage,
 )
 from volume_files import (
     AIR,
@@ -206,6 +209,46 @@ def test_implicit_vr_is_read() -> None:
     np.testing.assert_array_equal(volume.voxels, MADE.voxels[12:13])
 
 
+@pytest.mark.parametrize("syntax", [DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_deflated_and_big_endian_files_are_read(syntax: str) -> None:
+    def change(file) -> None:
+        file.file_meta.TransferSyntaxUID = syntax
+        if syntax == ExplicitVRBigEndian:
+            file.PixelData = np.frombuffer(file.PixelData, "<u2").byteswap().tobytes()
+            file["PixelData"].VR = "OW"
+
+    volume = open_volume(slice_file(MADE, 12, change))
+
+    np.testing.assert_array_equal(volume.voxels, MADE.voxels[12:13])
+
+
+def coloured(file) -> None:
+    file.SamplesPerPixel, file.PhotometricInterpretation = 3, "RGB"
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PlanarConfiguration = 8, 8, 7, 0
+    file.PixelData = bytes(3 * file.Rows * file.Columns)
+
+
+def captured(file) -> None:
+    file.SOPClassUID, file.Modality = SecondaryCaptureImageStorage, "SC"
+    del file.ImagePositionPatient, file.ImageOrientationPatient, file.PixelSpacing
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (coloured, "The pictures of this file are not grey."),
+        (captured, "There is no CT in these files, only SC."),
+        (lambda file: setattr(file, "Modality", "MR"), "There is no CT in these files, only MR."),
+        (lambda file: setattr(file, "BitsAllocated", 64), "contradicts itself"),
+    ],
+)
+def test_colour_film_other_kinds_and_wide_pixels_are_refused(
+    change: Callable, sentence: str
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        open_volume(slice_file(MADE, 12, change))
+
+
 def test_a_file_without_its_preamble_is_read() -> None:
     volume = open_volume(slice_file(MADE, 12)[132:])
 
@@ -283,6 +326,34 @@ def test_nifti_is_scaled_as_nibabel_does(fields: dict, factor: float, shift: flo
     np.testing.assert_array_equal(volume.voxels, expected)
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("is_zipped", [True, False])
+def test_nifti_2_is_read(is_zipped: bool, order: str) -> None:
+    image = nibabel.Nifti2Image(
+        MADE.voxels.transpose(2, 1, 0),
+        np.diag([-1, -1, 1, 1]) @ MADE.affine,
+        header=nibabel.Nifti2Header(endianness=order),
+    )
+    data = image.to_bytes()
+
+    volume = open_volume(gzip.compress(data, 1) if is_zipped else data)
+
+    np.testing.assert_array_equal(volume.voxels, MADE.voxels)
+    assert volume.spacing_mm == pytest.approx([8, 4, 4])
+
+
+def test_of_a_nifti_of_four_axes_the_first_volume_is_used_and_said() -> None:
+    both = np.stack([MADE.voxels.transpose(2, 1, 0), np.zeros_like(MADE.voxels.T)], axis=-1)
+    image = nibabel.Nifti1Image(both, np.diag([-1, -1, 1, 1]) @ MADE.affine)
+
+    volume = open_volume(image.to_bytes())
+
+    np.testing.assert_array_equal(volume.voxels, MADE.voxels)
+    assert volume.notes == ["The file has 2 volumes; the first was used."]
+    mask = mask_file(np.zeros(volume.voxels.shape, np.uint8), grid.read(volume.grid))
+    assert nibabel.Nifti1Image.from_bytes(gzip.decompress(mask)).shape == image.shape[:3]
+
+
 def test_nifti_of_floats_with_holes_and_the_other_byte_order_is_read() -> None:
     voxels = MADE.voxels.astype(">f4")
     voxels[0, 0, 0] = np.nan
@@ -318,7 +389,13 @@ def test_values_without_their_offset_are_shifted_and_said() -> None:
 
 
 @pytest.mark.parametrize(
-    "how", [{"encoding": "raw"}, {"space": "RAS"}, {"byte_skip": "-1", "encoding": "raw"}]
+    "how",
+    [
+        {"encoding": "raw"},
+        {"encoding": "bzip2"},
+        {"space": "RAS"},
+        {"byte_skip": "-1", "encoding": "raw"},
+    ],
 )
 def test_nrrd_of_each_kind_is_read(how: dict) -> None:
     volume = open_volume(nrrd_file(MADE, **how))
@@ -358,22 +435,31 @@ def test_exported_pictures_are_ordered_as_people_number_them() -> None:
     np.testing.assert_array_equal(dark, (MADE.voxels < -500).sum(axis=(1, 2)))
 
 
+def test_of_a_zip_with_several_volumes_the_first_is_used_and_said() -> None:
+    volume = open_volume(zipped([nifti(MADE), nrrd_file(MADE)], ["a.nii.gz", "b.nrrd"]))
+
+    np.testing.assert_array_equal(volume.voxels, MADE.voxels)
+    assert volume.notes == ["The zip has 2 volumes; the first was used."]
+
+
 def test_a_zip_with_one_volume_in_it_is_that_volume() -> None:
     volume = open_volume(zipped([b"junk", nifti(MADE)], [".DS_Store", "chest.nii.gz"]))
 
     np.testing.assert_array_equal(volume.voxels, MADE.voxels)
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("axes", ["LPS", "RAI", "PSL"])
-def test_a_mask_lies_on_the_grid_of_its_nifti_file_byte_by_byte(axes: str) -> None:
-    data = nifti(phantom(axes, (4, 4, 8)), is_zipped=False, descrip=SECRET)
+def test_a_mask_lies_on_the_grid_of_its_nifti_file_byte_by_byte(axes: str, version: int) -> None:
+    data = nifti(phantom(axes, (4, 4, 8)), is_zipped=False, version=version, descrip=SECRET)
     volume = open_volume(data)
 
     mask = gzip.decompress(
         mask_file((volume.voxels < -500).astype(np.uint8), grid.read(volume.grid))
     )
 
-    theirs, ours = nibabel.Nifti1Image.from_bytes(data), nibabel.Nifti1Image.from_bytes(mask)
+    read = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+    theirs, ours = read.from_bytes(data), read.from_bytes(mask)
     for name in ("dim", "pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "srow_x"):
         assert theirs.header[name].tobytes() == ours.header[name].tobytes(), name
     assert np.array_equal(theirs.affine, ours.affine)
@@ -429,5 +515,5 @@ def test_a_bomb_of_zeros_is_refused_before_it_is_unpacked() -> None:
     with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=9) as file:
         file.write(nifti(MADE, is_zipped=False)[:352] + bytes(64 * 2**20))
 
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match="unpacks to more than its header says"):
         open_volume(stream.getvalue(), Limits(max_raw_bytes=2**20))

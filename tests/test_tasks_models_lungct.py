@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from volume_files import ML, nifti, phantom
+from volume_files import ML, dicom_zip, nifti, phantom, with_uids
 
 from tasks.imaging.volumes import lungs
 from tasks.imaging.volumes.opening import open_volume
@@ -159,3 +159,19 @@ def test_small_holes_are_filled_and_the_dome_of_the_diaphragm_is_not() -> None:
     clean = lungs.cleaned(mask, np.zeros(mask.shape, np.float16))
 
     assert clean[0, 72, 52] and not clean[0, 120, 80]
+
+
+@pytest.mark.parametrize("is_dicom", [True, False])
+def test_a_dicom_seg_is_written_of_a_dicom_series_where_it_is_asked_for(
+    session: Any, is_dicom: bool
+) -> None:
+    made = phantom("LPS", (4, 4, 12))
+    data = dicom_zip(made, change=with_uids) if is_dicom else nifti(made)
+    params = lungct.LungCt(dicom_seg=True)
+    volume = open_volume(data, with_source=MODEL.needs_source(params))
+
+    output = MODEL.postprocess(scores(session, volume), volume, params, ())
+
+    written = output.files.get("seg.dcm")
+    assert (written and written.data[128:132]) == (b"DICM" if is_dicom else None)
+    assert (lungct.NO_SEG in output.notes) is not is_dicom

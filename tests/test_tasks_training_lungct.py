@@ -13,7 +13,7 @@ from volume_files import AIR, LUNG, phantom
 
 from tasks.errors import BadInput
 from tasks.models.nets.lungct import LungNet
-from tasks.training.lungct import data, fit
+from tasks.training.lungct import data, fit, illness
 from tasks.training.lungct.__main__ import main
 from tasks.training.lungct.augmentation import augmented
 
@@ -69,6 +69,24 @@ def test_a_view_keeps_its_lungs_and_is_the_same_for_the_same_chance(folder: Path
     for picture, lungs in views:
         assert picture.shape == lungs.shape == (256, 256)
         assert np.median(picture[lungs > 0]) < -400 < np.percentile(picture[lungs == 0], 90)
+
+
+def test_dense_spots_stay_lung_and_masses_and_fluid_do_not() -> None:
+    y, x = np.ogrid[:256, :256]
+    lungs = (((x - 128) / 50) ** 2 + ((y - 128) / 80) ** 2 < 1).astype(np.float32)
+    picture = np.where(lungs > 0, LUNG, 40).astype(np.float32)
+
+    views = [illness.ill(picture, lungs, random.Random(seed)) for seed in range(60)]
+
+    lost = [lungs > left for _, left in views]
+    assert 10 < sum(each.any() for each in lost) < 40
+    for (seen, _), where in zip(views, lost, strict=True):
+        assert not where.any() or (np.median(seen[where]) > -60 and where.sum() > 50)
+    largest_spots = [
+        cv2.connectedComponentsWithStats(((seen > -60) & (left > 0)).astype(np.uint8))[2][1:, 4]
+        for seen, left in views
+    ]
+    assert max(sizes.max(initial=0) for sizes in largest_spots) < 4 * illness.SPOT**2 * np.pi
 
 
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(

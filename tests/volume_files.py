@@ -1,5 +1,6 @@
 """A phantom of a chest with known lungs, and files of it as scanners and programs write them."""
 
+import bz2
 import gzip
 import io
 import zipfile
@@ -118,6 +119,11 @@ def _directions(made: Phantom) -> list[str]:
     return [f"{value:.6f}" for value in unit.T.reshape(-1)]
 
 
+def with_uids(file: Dataset) -> None:
+    """The UIDs that a DICOM SEG refers to, which most tests do without."""
+    file.StudyInstanceUID, file.FrameOfReferenceUID = "1.2.826.0.7", "1.2.826.0.8"
+
+
 def zipped(files: Sequence[bytes], names: Sequence[str] = ()) -> bytes:
     """A zip of these files, their names in no order that helps."""
     stream = io.BytesIO()
@@ -133,7 +139,7 @@ def dicom_zip(made: Phantom, **how: Any) -> bytes:
     return zipped([slice_file(made, k, **how) for k in range(len(made.voxels))])
 
 
-def multi_frame(made: Phantom) -> bytes:
+def multi_frame(made: Phantom, change: Callable[[Dataset], None] = lambda file: None) -> bytes:
     """An enhanced CT: one file, each frame with a scale of its own, frames in no order."""
     file = _described(made)
     file.SOPClassUID, file.SOPInstanceUID = EnhancedCTImageStorage, "1.2.826.0.1.9"
@@ -157,17 +163,19 @@ def multi_frame(made: Phantom) -> bytes:
         stored.append((made.voxels[k] + 1024 + n % 2 * 10) / (1 + n % 2))
     file.PerFrameFunctionalGroupsSequence = Items(frames)
     file.PixelData = np.rint(stored).astype("<u2").tobytes()
+    change(file)
     stream = io.BytesIO()
     file.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
 
 
-def nifti(made: Phantom, *, is_zipped: bool = True, **fields: Any) -> bytes:
+def nifti(made: Phantom, *, is_zipped: bool = True, version: int = 1, **fields: Any) -> bytes:
     """As NIfTI, whose axes and affine are RAS."""
     import nibabel
 
     ras = np.diag([-1, -1, 1, 1]) @ made.affine
-    image = nibabel.Nifti1Image(made.voxels.transpose(2, 1, 0), ras)
+    make = nibabel.Nifti1Image if version == 1 else nibabel.Nifti2Image
+    image = make(made.voxels.transpose(2, 1, 0), ras)
     image.header.set_xyzt_units("mm")
     for name, value in fields.items():
         image.header[name] = value
@@ -198,7 +206,8 @@ def nrrd_file(made: Phantom, *, encoding: str = "gzip", space: str = "LPS", **fi
     } | {name.replace("_", " "): value for name, value in fields.items()}
     lines = [f"{name}: {value}" for name, value in header.items() if value is not None]
     data = made.voxels.astype("<i2").tobytes()
-    packed = gzip.compress(data, 1) if encoding == "gzip" else data
+    pack = {"gzip": gzip.compress, "bzip2": bz2.compress}.get(encoding, bytes)
+    packed = pack(data)
     return ("NRRD0004\n" + "\n".join(lines) + "\n\n").encode() + packed
 
 

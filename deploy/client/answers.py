@@ -8,6 +8,7 @@ class Picture(TypedDict):
     """One picture of a result."""
 
     url: str
+    """Its path ends with the name of the file."""
     type: str
     """Media type."""
 
@@ -22,6 +23,8 @@ class Note(TypedDict):
 class Result(TypedDict):
     """What a job has made."""
 
+    kind: NotRequired[str]
+    """Of the model: `matte`, `boxes`, `labels` or `volume`."""
     width: int
     """Of the upright photo, in pixels."""
     height: int
@@ -46,6 +49,8 @@ class Job(TypedDict):
     stage: str | None
     progress: float
     """From 0 to 1."""
+    slices: NotRequired[Mapping[str, int] | None]
+    """Of a volume in its model: how many are `done`, and the `total`."""
     position: int | None
     """Place in the queue; 1 is next."""
     cached: bool
@@ -68,6 +73,8 @@ class Model(Profile):
     name: str
     title: str
     kind: str
+    input: NotRequired[str]
+    """What it takes: `image` or `volume`."""
     live: bool
     """Whether a worker serves it now."""
     params: Mapping[str, Any]

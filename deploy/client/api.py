@@ -1,5 +1,6 @@
 """The API of a running server, as the commands use it."""
 
+import mimetypes
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from deploy.client.answers import Job, Model, SignedUpload
 from deploy.client.server import Server
 from storage.states import ENDED, Priority
 from tasks.errors import BadInput, JobError, Unavailable
+from tasks.imaging.volumes import kinds
 
 BUSY = frozenset({429, 502, 503, 504})
 """Statuses after which a request is sent again."""
@@ -41,6 +43,8 @@ class RunOptions:
     output: str = ""
     """Comma-separated names of the pictures to make; empty for those of the model."""
     priority: Priority = "interactive"
+    are_volumes: bool = False
+    """Whether the model takes volumes, which are larger than the body of a request may be."""
 
 
 class Stopped(JobError):
@@ -87,6 +91,8 @@ class Client:
 
     def predict(self, file: Path, options: RunOptions) -> Job:
         """Send a file; returns its job, which may not have ended yet."""
+        if options.are_volumes:
+            return self._submit(file, options)
         query = {**options.params, "wait": str(WAIT_S), "priority": options.priority}
         query |= {"output": options.output} if options.output else {}
         url = f"{self.server.url}/api/v1/predict/{options.model}"
@@ -96,6 +102,21 @@ class Client:
                 return self._api.post(url, params=query, content=body)
 
         return _job(self._retry(send))
+
+    def _submit(self, file: Path, options: RunOptions) -> Job:
+        """The job of a file that is sent to its own address first."""
+        with file.open("rb") as start:
+            known = kinds.media_type(start.read(kinds.START_BYTES))
+        guessed = known or mimetypes.guess_type(file.name)[0] or kinds.UNKNOWN
+        body: dict[str, Any] = {
+            "model": options.model,
+            "params": dict(options.params),
+            "priority": options.priority,
+            "upload": self.upload(file, guessed),
+        }
+        body |= {"output": options.output.split(",")} if options.output else {}
+        url = f"{self.server.url}/api/v1/jobs"
+        return _job(self._retry(lambda: self._api.post(url, params={"wait": WAIT_S}, json=body)))
 
     def follow(self, job: Job, show: Callable[[Job], None]) -> Job:
         """Ask until the job has ended; `show` gets the job before each question.

@@ -29,7 +29,7 @@ def options(
 ) -> RunOptions:
     """What the command line asks for, with what it leaves open. Raises as `chosen` and `check`."""
     model = chosen(models, name)
-    asked = RunOptions(model["name"], params, output, priority)
+    asked = RunOptions(model["name"], params, output, priority, takes_volumes(model))
     has_format = "format" in _names(model)
     if model["kind"] == "matte":
         asked = _with_cutout(asked, destination, has_format=has_format)
@@ -56,6 +56,11 @@ def chosen(models: Sequence[Model], name: str) -> Model:
     if not known[name]["live"]:
         raise Unavailable(f"no worker serves {name!r} at present", hint="See `pixelmill doctor`.")
     return known[name]
+
+
+def takes_volumes(model: Model) -> bool:
+    """Whether it is a model of volumes."""
+    return model.get("input") == "volume"
 
 
 def with_upload(asked: RunOptions, upload: Callable[[Path, str], str]) -> RunOptions:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.client.folders import ENDINGS
+from deploy.client.results import NIFTI
 from tasks.errors import BadInput
 
 STDOUT = "-"
@@ -48,7 +49,7 @@ def parse(word: str) -> Destination:
     path, ending = Path(word), Path(word).suffix.lower()
     if path.is_dir() or word.endswith("/"):
         return Destination(path)
-    if ending in {*FORMATS, ".json"}:
+    if ending in {*FORMATS, ".json"} or word.lower().endswith(NIFTI):
         return Destination(None, path)
     if ending in ENDINGS:
         names = ", ".join(FORMATS)

@@ -17,9 +17,11 @@ from deploy.client.text import many, shown
 class Display:
     """A bar for all photos, and a bar for each photo that is in progress."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
+    def __init__(self, progress: Progress, total: int, noun: str) -> None:
+        """`noun`: what is sent, `photo` or `volume`."""
+        self.noun = noun
         self._progress = progress
-        self._all = progress.add_task(many(total, "photo"), total=total, stage="")
+        self._all = progress.add_task(many(total, noun), total=total, stage="")
 
     @contextmanager
     def photo(self, photo: Photo) -> Iterator[Show]:
@@ -43,8 +45,8 @@ class Display:
 
 
 @contextmanager
-def progress(total: int, *, is_shown: bool = True) -> Iterator[Display]:
-    """The bars for `total` photos while the block runs; none if this is not a terminal."""
+def progress(total: int, noun: str, *, is_shown: bool = True) -> Iterator[Display]:
+    """The bars for `total` photos or volumes while the block runs; none without a terminal."""
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()]
     stage = TextColumn("{task.fields[stage]}", markup=False)
@@ -56,13 +58,15 @@ def progress(total: int, *, is_shown: bool = True) -> Iterator[Display]:
         transient=True,
         redirect_stdout=False,  # it may be a picture, or JSON for a program
     ) as bars:
-        yield Display(bars, total)
+        yield Display(bars, total, noun)
 
 
 def _stage_of(job: Job) -> str:
     """Where a job is, for people."""
     if job["state"] == "queued" and (job["position"] or 0) > 1:
         return f"queued, {(job['position'] or 0) - 1} before it"
+    if slices := job.get("slices"):
+        return f"{slices['done']} of {slices['total']} slices"
     return str(job["stage"] or job["state"])
 
 

@@ -21,7 +21,7 @@ SYSTEM_FOLDERS = frozenset({"@eadir", "$recycle.bin", "system volume information
 
 Reason = Literal[
     "resource_fork", "hidden", "system_folder", "earlier_result", "ending", "no_file", "unreadable",
-    "not_accepted",
+    "not_accepted", "no_volume",
 ]  # fmt: skip
 
 
@@ -40,33 +40,36 @@ def walk(folder: Path) -> Iterator[Path | LeftOut]:
     unreadable: list[OSError] = []
     for parent, folders, files in os.walk(folder, onerror=unreadable.append):
         for name in sorted(folders):
-            if reason := _folder_reason(name):
+            if reason := folder_reason(name):
                 yield LeftOut(Path(parent, name), reason)
                 folders.remove(name)
         for name in sorted(files):
             path = Path(parent, name)
-            reason = _file_reason(path)
+            reason = unusable(path) or _by_ending(path)
             yield LeftOut(path, reason) if reason else path
     for error in unreadable:
         yield LeftOut(Path(str(error.filename)), "unreadable")
 
 
-def _folder_reason(name: str) -> Reason | None:
+def folder_reason(name: str) -> Reason | None:
+    """Why a folder is left out; None for one that is looked into."""
     if name.lower() in SYSTEM_FOLDERS:
         return "system_folder"
     return "hidden" if name.startswith(".") else None
 
 
-def _file_reason(path: Path) -> Reason | None:
-    """Why a file is left out; None for a photo."""
+def _by_ending(path: Path) -> Reason | None:
+    return None if path.suffix.lower() in ENDINGS else "ending"
+
+
+def unusable(path: Path) -> Reason | None:
+    """Why a file is left out whatever its ending is; None for any other."""
     if path.name.startswith("._"):  # a Mac's attributes of the file of that name
         return "resource_fork"
     if path.name.startswith("."):
         return "hidden"
     if results.is_result(path):
         return "earlier_result"
-    if path.suffix.lower() not in ENDINGS:
-        return "ending"
     if not path.is_file():
         return "no_file"
     return None if os.access(path, os.R_OK) else "unreadable"

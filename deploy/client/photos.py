@@ -6,13 +6,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from deploy.client import folders
+from deploy.client import folders, series
 from deploy.client.folders import LeftOut
+from deploy.client.series import Series
 from tasks.errors import BadInput
 
 STDIN = "-"
@@ -32,6 +33,8 @@ class Photo:
     """None: it comes from an address or from standard input."""
     is_named: bool = True
     """False if it was found in a folder."""
+    series: Series | None = None
+    """The slices of a volume, instead of a file."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class _Entry:
     whole: Path
     """A longer path, for photos whose paths inside their folders are equal."""
     file: Path | None = None
+    """Also the folder of a series."""
     is_named: bool = True
+    series: Series | None = None
 
 
 def is_address(word: str) -> bool:
@@ -58,26 +63,27 @@ def is_address(word: str) -> bool:
     return word.lower().startswith(("http://", "https://"))
 
 
-def find(words: Sequence[str]) -> Found:
+def find(words: Sequence[str], *, are_volumes: bool = False) -> Found:
     """The photos that these paths, addresses and `-` name; results of each go to another place.
 
+    `are_volumes`: they are for a model of volumes, and the slices in a folder are one volume.
     Raises BadInput for a path that does not exist, and if there is no photo at all.
     """
     entries: dict[str, _Entry] = {}
     left_out: list[LeftOut] = []
     for word in words:
-        for item in _found(word):
+        for item in _found(word, are_volumes):
             if isinstance(item, LeftOut):
                 left_out.append(item)
             else:
                 key = str(item.file.resolve()) if item.file else item.name
                 entries.setdefault(key, item)
     if not entries:
-        raise BadInput(_nothing(words, left_out))
+        raise BadInput(_nothing(words, left_out, are_volumes))
     return Found(_with_targets(_with_whole_paths(entries)), left_out)
 
 
-def _found(word: str) -> Iterator[_Entry | LeftOut]:
+def _found(word: str, are_volumes: bool) -> Iterator[_Entry | LeftOut]:
     if word == STDIN:
         yield _Entry(STDIN, Path("stdin"), Path("stdin"))
         return
@@ -89,14 +95,22 @@ def _found(word: str) -> Iterator[_Entry | LeftOut]:
         raise BadInput(f"{word} cannot be downloaded; addresses begin with https:// or http://")
     if not path.exists():
         raise BadInput(f"there is no file or folder {path}")
-    if not path.is_dir():
+    if path.is_dir():
+        yield from _in_folder(path, are_volumes)
+    else:
         yield _Entry(str(path), Path(path.name), Path(path.name), path)
-        return
-    for item in folders.walk(path):
+
+
+def _in_folder(folder: Path, are_volumes: bool) -> Iterator[_Entry | LeftOut]:
+    for item in series.walk(folder) if are_volumes else folders.walk(folder):
         if isinstance(item, LeftOut):
             yield item
+        elif isinstance(item, Series):
+            is_all = item.folder == folder
+            inside = Path(folder.resolve().name) if is_all else item.folder.relative_to(folder)
+            yield _Entry(str(item.folder), inside, inside, item.folder, False, item)
         else:
-            inside = item.relative_to(path)
+            inside = item.relative_to(folder)
             yield _Entry(str(item), inside, inside, item, is_named=False)
 
 
@@ -109,9 +123,12 @@ def _entry_of_address(url: str) -> _Entry:
     return _Entry(url, Path(path.name), Path(parts.hostname or "web") / path)
 
 
-def _nothing(words: Sequence[str], left_out: Sequence[LeftOut]) -> str:
+def _nothing(words: Sequence[str], left_out: Sequence[LeftOut], are_volumes: bool) -> str:
     if any(item.reason == "earlier_result" for item in left_out):
         return f"only results of earlier runs in {', '.join(words)}, and no photos"
+    if are_volumes:
+        expected = ", ".join(f"*{ending}" for ending in series.WHOLE)
+        return f"no volumes in {', '.join(words)}; expected DICOM files, {expected}"
     expected = " ".join(f"*{ending}" for ending in sorted(folders.ENDINGS))
     return f"no photos in {', '.join(words)}; expected {expected}"
 
@@ -122,10 +139,7 @@ def _with_whole_paths(entries: Mapping[str, _Entry]) -> list[_Entry]:
     root = Path(os.path.commonpath([path.parent for path in files.values()])) if files else Path()
     whole = {key: path.relative_to(root) for key, path in files.items()}
     ordered = sorted(entries.items(), key=lambda item: (not item[1].file, item[0]))
-    return [
-        _Entry(entry.name, entry.inside, whole.get(key, entry.whole), entry.file, entry.is_named)
-        for key, entry in ordered
-    ]
+    return [replace(entry, whole=whole.get(key, entry.whole)) for key, entry in ordered]
 
 
 def _with_targets(entries: Sequence[_Entry]) -> list[Photo]:
@@ -145,7 +159,12 @@ def _with_targets(entries: Sequence[_Entry]) -> list[Photo]:
                 return path
         raise AssertionError("numbers have no end")
 
-    return [Photo(entry.name, target(entry), entry.file, entry.is_named) for entry in entries]
+    return [
+        Photo(
+            each.name, target(each), None if each.series else each.file, each.is_named, each.series
+        )
+        for each in entries
+    ]
 
 
 def _numbered(path: Path) -> Iterator[Path]:
@@ -156,7 +175,10 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 
 def _without_ending(path: Path) -> Path:
-    return path.with_suffix("") if path.suffix.lower() in folders.ENDINGS else path
+    """`.nii.gz` is one ending. A folder keeps what looks like one."""
+    name = path.name.lower()
+    known = next((each for each in (*series.WHOLE, *folders.ENDINGS) if name.endswith(each)), "")
+    return path.with_name(path.name[: -len(known)]) if known and len(name) > len(known) else path
 
 
 def _folded(path: Path) -> str:

@@ -34,7 +34,7 @@ class Plan(Words):
         """Say it all."""
         options, planned = self._options, totals.of("planned")
         model = f"{options.model} at {self._url}, priority {options.priority}"
-        print(f"would send {many(planned, 'photo')} ({text.size(totals.bytes)}) to {model}")
+        print(f"would send {many(planned, self._bars.noun)} ({text.size(totals.bytes)}) to {model}")
         if options.output:
             print(f"would ask for {options.output}")
         for outcome in sorted(self._planned, key=lambda outcome: outcome.photo.name):

@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
-from deploy.client.answers import Job
+from deploy.client.answers import Job, Picture
 from tasks.errors import BadInput
 
 ASKED = "run"
@@ -18,6 +19,12 @@ ASKED = "run"
 
 OTHERS = "others"
 """Where that has the names of pictures which earlier runs have written for another question."""
+
+VIEWER = "slices"
+"""What a volume's answer has for the viewer of the page, and for nobody else."""
+
+MASK, NIFTI = "mask", ".nii.gz"
+"""Of a volume: the object, and the ending of its file."""
 
 LARGEST_JSON = 2**20
 """Bytes of a JSON file above which it is none of ours."""
@@ -96,9 +103,11 @@ def save(job: Job, target: Path, asked: Asked, photo: str, download: Download) -
     target.parent.mkdir(parents=True, exist_ok=True)
     files, size = {}, 0
     for name, picture in job["result"]["objects"].items():
+        if name == VIEWER and job["result"].get("kind") == "volume":
+            continue
         if not re.fullmatch(r"\w[\w-]*", name):  # it becomes part of a path on this disk
             raise BadInput(f"the server sent a picture with the unexpected name {name!r}")
-        files[name] = target.with_name(f"{target.name}.{name}{ending(picture['type'])}")
+        files[name] = target.with_name(f"{target.name}.{name}{ending_of(picture)}")
         size += _write(files[name], partial(download, picture["url"]))
     record = asked.record(photo, {name: file.name for name, file in files.items()})
     record[OTHERS] = _others(target, set(record["files"].values()))
@@ -114,15 +123,22 @@ def save_as(job: Job, file: Path, wanted: str, download: Download) -> Saved:
     if file.suffix.lower() == ".json":
         text = json.dumps(job, indent=1).encode()
         return Saved(job, {"json": file}, _write(file, lambda new: new.write_bytes(text)))
-    name = main_picture(job, wanted)
+    name = _volume_mask(job, file) or main_picture(job, wanted)
     picture = job["result"]["objects"][name]
     expected = ending(picture["type"])
-    if not is_ending_of(file.suffix, picture["type"]):
+    if not name == MASK and not is_ending_of(file.suffix, picture["type"]):
         raise BadInput(
             f"{name} comes as {picture['type']}, which {file.name} is no name for",
             hint=f"Name it {file.with_suffix(expected).name}.",
         )
     return Saved(job, {name: file}, _write(file, partial(download, picture["url"])))
+
+
+def _volume_mask(job: Job, file: Path) -> str:
+    """MASK for a file that is named as a NIfTI is, if the answer has that."""
+    mask = job["result"]["objects"].get(MASK)
+    is_named_so = file.name.lower().endswith(NIFTI)
+    return MASK if mask and is_named_so and ending_of(mask) == NIFTI else ""
 
 
 def main_picture(job: Job, wanted: str) -> str:
@@ -143,7 +159,9 @@ def main_picture(job: Job, wanted: str) -> str:
 def is_result(path: Path) -> bool:
     """Whether a file was written by an earlier run: its JSON lies beside it and names it."""
     is_json = path.suffix.lower() == ".json"
-    stem, _, name = path.stem.rpartition(".")
+    stem, _, name = path.name.removesuffix(
+        NIFTI if path.name.endswith(NIFTI) else path.suffix
+    ).rpartition(".")
     if not stem and not is_json:
         return False
     file = path if is_json else path.with_name(f"{stem}.json")
@@ -156,6 +174,14 @@ def is_result(path: Path) -> bool:
         return False
     objects = (job.get("result") or {}).get("objects", {})
     return is_json or name in objects or path.name in _record(job).get(OTHERS, [])
+
+
+def ending_of(picture: Picture) -> str:
+    """The ending of a picture's file; of a file that is no picture, what it is called by."""
+    name = PurePosixPath(urlsplit(picture["url"]).path).name
+    if picture["type"].startswith("image/") or "." not in name:
+        return ending(picture["type"])
+    return re.sub(r"[^.\w]", "", name[name.index(".") :])
 
 
 def ending(media_type: str) -> str:

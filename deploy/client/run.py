@@ -64,12 +64,14 @@ def main(command: Command, server: Server) -> int:
     server, or none that would take the photos.
     """
     _check_streams(command)
-    found = photos.find(command.words)
-    _check_single(command, found)
     command.destination.check()
     with Client(server) as client, Sources(client.stopping) as sources:
+        models = client.models()
+        are_volumes = choice.takes_volumes(choice.chosen(models, command.model))
+        found = photos.find(command.words, are_volumes=are_volumes)
+        _check_single(command, found)
         options = choice.options(
-            client.models(),
+            models,
             command.model,
             command.params or {},
             output=command.output,
@@ -77,7 +79,9 @@ def main(command: Command, server: Server) -> int:
             priority=command.priority or ("batch" if len(found.photos) > MANY else "interactive"),
         )
         is_shown = not (command.as_json and sys.stdout.isatty())
-        with display.progress(len(found.photos), is_shown=is_shown) as bars:
+        with display.progress(
+            len(found.photos), "volume" if are_volumes else "photo", is_shown=is_shown
+        ) as bars:
             report = _report(command, options, bars, server)
             totals = _run(command, client, sources, options, found, bars, report)
         report.end(totals, found.left_out)

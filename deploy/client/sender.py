@@ -54,11 +54,11 @@ class Sender:
 
     def plan(self, photo: Photo, show: Show) -> Outcome:
         """What `send` would do; nothing is sent, downloaded or read from standard input."""
-        if photo.file is None:
+        if photo.file is None and photo.series is None:
             return Outcome(photo, "planned")
         try:
-            asked = self._asked(photo.file)
-            size = photo.file.stat().st_size
+            with self.sources.file(photo) as file:
+                asked, size = self._asked(file), file.stat().st_size
             return self._known(photo, asked) or Outcome(photo, "planned", asked.sha256, bytes=size)
         except (JobError, OSError) as error:
             return _failed(photo, outcome.failure(error))

@@ -16,6 +16,7 @@ import httpx
 from deploy.client.api import Stopped
 from deploy.client.photos import STDIN, Photo
 from deploy.client.results import Download
+from deploy.client.series import write_zip
 from deploy.client.server import LOOPBACK
 from tasks.errors import BadInput, Unavailable
 
@@ -63,6 +64,12 @@ class Sources:
         Raises BadInput for an empty file and an address without a photo, Unavailable if it does not
         answer.
         """
+        if photo.series:
+            with tempfile.NamedTemporaryFile(dir=self._folder, suffix=".zip") as zipped:
+                write_zip(photo.series, zipped)
+                zipped.flush()
+                yield Path(zipped.name)
+            return
         if photo.file:
             if not photo.file.stat().st_size:
                 raise BadInput("it is empty")

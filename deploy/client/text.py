@@ -22,6 +22,7 @@ WHY: dict[Reason, str] = {
     "ending": "not the ending of a photo",
     "no_file": "no regular file",
     "unreadable": "cannot be read",
+    "no_volume": "neither a volume nor a slice of one",
     "not_accepted": "not accepted by the server",
 }
 
@@ -62,7 +63,7 @@ def left_out(items: Sequence[LeftOut]) -> str:
 
 
 def _kind(item: LeftOut) -> str:
-    if item.reason == "ending":
+    if item.reason in ("ending", "no_volume"):
         return item.path.suffix.lower() or "without ending"
     return item.reason
 

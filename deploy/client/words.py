@@ -81,7 +81,7 @@ class Words:
             if len(names) == 1:
                 self._bars.say(f"{before}{names[0]}: {shown(message)}", style)
                 continue
-            self._bars.say(f"{before}{many(len(names), 'photo')}: {shown(message)}", style)
+            self._bars.say(f"{before}{many(len(names), self._bars.noun)}: {shown(message)}", style)
             named = sorted(names) if self._is_verbose else sorted(names)[:NAMED]
             for name in named:
                 self._bars.say(f"    {name}")
@@ -111,7 +111,10 @@ def _stopped(totals: Totals, destination: Destination) -> str:
 
 
 def _labels(data: Mapping[str, Any]) -> str:
-    """The first labels of an answer, if that is what the model gives."""
+    """The first labels of an answer, or its regions, if that is what the model gives."""
+    regions = data.get("regions") or []
+    if sizes := [f"{item['label']} {item['ml']:,.0f} ml" for item in regions if item.get("ml")]:
+        return f": {', '.join(sizes)}"
     labels = data.get("labels") or []
     said = [f"{item['label']} {item['score']:.0%}" for item in labels[:LABELS] if "score" in item]
     return f": {', '.join(said)}" if said else ""

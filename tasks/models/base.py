@@ -163,6 +163,9 @@ class Model:
     """What `preprocess` and `postprocess` are given: an `image`, or a `volume` of many slices
     (tasks/imaging/volumes/volume.py), whose slices go through the device in chunks of `max_batch`.
     """
+    needs_source: Callable[[Any], bool] = lambda params: False
+    """Of these params: whether `postprocess` needs `Volume.source`, the UIDs of the DICOM files,
+    which are read only then."""
     channels: int = 3
     """C of the arrays with which bins are warmed up."""
     weights: Mapping[str, Weight] = field(default_factory=dict)

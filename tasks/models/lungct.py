@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from tasks.imaging.types import Tensor
-from tasks.imaging.volumes import grid, nifti, viewer
+from tasks.imaging.volumes import grid, nifti, segmentation, viewer
 from tasks.imaging.volumes.body import body_square
 from tasks.imaging.volumes.lungs import LEFT, RIGHT, SIDE, Lungs, crops, find
 from tasks.imaging.volumes.montage import montage
@@ -25,13 +26,25 @@ LOW, HIGH = -1000, 400
 """HU that the network tells apart."""
 DISCLAIMER = "Research demonstration. Not a medical device; not for diagnosis or treatment."
 NAMES = {RIGHT: "Right lung", LEFT: "Left lung"}
+SEGMENTS = {
+    RIGHT: segmentation.Segment("Right lung", "3341006"),
+    LEFT: segmentation.Segment("Left lung", "44029006"),
+}
+NO_SEG = "A DICOM SEG was not written: it needs a DICOM series whose files have all UIDs."
+NO_HIGHDICOM = "A DICOM SEG was not written: this server lacks the package highdicom."
 CUT_ML = 5.0
 """Lung in the first or the last slice, as ml of a slice of 10 mm, from which it is called cut."""
 USUAL_ML = (1_000, 9_000)
 
 
 class LungCt(Params):
-    """There is nothing to choose."""
+    """What may be chosen."""
+
+    dicom_seg: bool = Field(
+        default=False,
+        title="DICOM SEG",
+        description="Also write the mask as a DICOM segmentation, with the UIDs of the series.",
+    )
 
 
 def load(weights: Mapping[str, Path], device: str) -> Any:
@@ -87,14 +100,23 @@ def postprocess(scores: Any, volume: Volume, params: LungCt, wanted: Sequence[st
     """Z x 1 x 256 x 256 -> millilitres, the mask on the file's own grid, a picture."""
     lungs = find(scores[:, 0], volume.voxels)
     mask = nifti.mask_file(lungs.mask, grid.read(volume.grid))
+    files = {
+        "mask.nii.gz": File(mask, "application/gzip"),
+        viewer.NAME: File(viewer.packed(volume, lungs.mask), viewer.MEDIA_TYPE),
+    }
+    notes = [DISCLAIMER, *volume.notes, *_doubts(lungs, volume)]
+    if params.dicom_seg and lungs.mask.any():
+        if volume.source and segmentation.is_available():
+            lies = grid.read(volume.grid)
+            data = segmentation.write(lungs.mask, lies, volume.source, SEGMENTS, "lungct")
+            files["seg.dcm"] = File(data, segmentation.MEDIA_TYPE)
+        else:
+            notes.append(NO_SEG if volume.source is None else NO_HIGHDICOM)
     return Output(
         data=_data(lungs, volume),
         images={"preview": montage(volume.voxels, lungs)},
-        files={
-            "mask.nii.gz": File(mask, "application/gzip"),
-            viewer.NAME: File(viewer.packed(volume, lungs.mask), viewer.MEDIA_TYPE),
-        },
-        notes=[DISCLAIMER, *volume.notes, *_doubts(lungs, volume)],
+        files=files,
+        notes=notes,
     )
 
 
@@ -131,7 +153,7 @@ def _doubts(lungs: Lungs, volume: Volume) -> list[str]:
     ends = [float((lungs.mask[z] > 0).sum()) * height * width / 100 for z in (0, -1)]
     if max(ends) > CUT_ML and len(volume.voxels) > 1:
         doubts.append("The lungs reach the first or the last slice: they may be cut off.")
-    elif total is not None and not USUAL_ML[0] <= total <= USUAL_ML[1]:
+    elif len(volume.voxels) > 1 and total is not None and not USUAL_ML[0] <= total <= USUAL_ML[1]:
         doubts.append(f"{total:,.0f} ml is unusual for the lungs of an adult; look at the mask.")
     return doubts
 
@@ -172,8 +194,13 @@ MODEL = Model(
     licence="Apache-2.0",
     intended_use="Finds the two lungs in a CT of the chest and measures them in ml, for research "
     f"and teaching. {DISCLAIMER}",
+    needs_source=lambda params: params.dicom_seg,
     texts={
         "zh": {
+            "DICOM SEG": "DICOM SEG",
+            "Also write the mask as a DICOM segmentation, with the UIDs of the series.": (
+                "同时将掩膜写成 DICOM 分割文件，其中含有该序列的 UID。"
+            ),
             "Lungs in chest CT": "胸部 CT 肺部分割",
             "Finds the two lungs in a CT of the chest and measures them in ml, for research "
             f"and teaching. {DISCLAIMER}": "在胸部 CT 中找出左右两肺并以毫升计量，用于研究和教学。"

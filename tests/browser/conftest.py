@@ -47,7 +47,7 @@ def looks() -> dict[str, Any]:
 @pytest.fixture
 def page(browser: Browser, stack: Any, looks: dict[str, Any]) -> Iterator[Page]:
     """The page, open and with its models listed; `page.traffic` records its requests."""
-    context = browser.new_context(**looks, locale="en-GB", reduced_motion="reduce")
+    context = browser.new_context(**{"locale": "en-GB", "reduced_motion": "reduce", **looks})
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     page.traffic = Traffic()  # type: ignore[attr-defined]  # read by the tests

@@ -59,7 +59,13 @@ def test_regions_are_told_by_name_and_pattern_and_their_files_are_saved(opened: 
     assert waiting.value.suggested_filename == "phantom-mask.bin"
 
 
-@pytest.mark.parametrize("looks", [{"viewport": {"width": 390, "height": 844}}])
+@pytest.mark.parametrize(
+    "looks",
+    [
+        {"viewport": {"width": 390, "height": 844}},
+        {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "locale": "zh-CN"},
+    ],
+)
 def test_the_viewer_is_accessible_and_fits_a_phone(opened: Page) -> None:
     assert violations(opened) == []
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
@@ -87,3 +93,12 @@ def test_several_files_of_a_series_become_one_zip(page: Page) -> None:
         assert {name: zipped.read(name) for name in zipped.namelist()} == {
             "1.dcm": b"1.dcm", "2": b"2",
         }  # fmt: skip
+
+
+def test_beside_a_volume_nothing_is_said_of_photos(opened: Page) -> None:
+    expect(opened.locator(".pm-privacy")).to_contain_text("Volumes that you send are removed when")
+    for text in ("Send originals", "Photos that you send"):
+        expect(opened.get_by_text(text)).to_be_hidden()
+
+    opened.locator('.pm-chooser input[value="toy"]').check(force=True)
+    expect(opened.get_by_text("Send originals")).to_be_visible()

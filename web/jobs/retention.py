@@ -29,6 +29,15 @@ def kept_sentence() -> str:
     )
 
 
+def kept_volumes_sentence() -> str:
+    """The same of volumes, which are sent for one run only."""
+    kept = retention()
+    uploads, results = _duration(kept["uploads_s"]), _duration(kept["results_s"])
+    if settings().keep_volumes:
+        return f"Volumes that you send are removed after {uploads}, results after {results}."
+    return f"Volumes that you send are removed when their run has ended, results after {results}."
+
+
 def upload_life_s() -> int:
     """After so many seconds an upload is removed from S3, unless a job still waits for it."""
     return settings().upload_ttl_s

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from tasks.settings import settings
-from web.jobs.retention import kept_sentence
+from web.jobs.retention import kept_sentence, kept_volumes_sentence
 
 _ERASE = """
 import("ROOT/static/words.js").then(({ translated }) => translated(element));
@@ -41,12 +41,14 @@ def history() -> gr.HTML:
 
 def privacy() -> gr.HTML:
     """How long photos and results are kept, and what one can do about one's data."""
-    line, root = kept_sentence(), settings().sub_path
+    root = settings().sub_path
+    photos = f'<span data-for="image">{kept_sentence()}</span>'
+    volumes = f'<span data-for="volume">{kept_volumes_sentence()}</span>'
     return gr.HTML(
         value="",
-        html_template=f'<p class="pm-privacy">{line} <a href="{root}/api/v1/me/export" download>'
-        'Download my data</a> <button type="button">Delete my data</button> '
-        '<span role="status"></span></p>',
+        html_template=f'<p class="pm-privacy">{photos}{volumes} '
+        f'<a href="{root}/api/v1/me/export" download>Download my data</a> '
+        '<button type="button">Delete my data</button> <span role="status"></span></p>',
         css_template="",
         js_on_load=_ERASE.replace("ROOT", root),
         apply_default_css=False,

@@ -3,7 +3,7 @@
 import { listModels, ROOT } from "./api.js";
 import { runBeside } from "./items.js";
 import { offerShortcuts } from "./keys.js";
-import { changed, chooseModel, gathered, make, modelNamed, onChange, staleItems, state } from "./state.js";
+import { changed, chooseModel, gathered, make, modelNamed, onChange, staleItems, state, takesVolumes } from "./state.js";
 import { language, LANGUAGES, learn, t } from "./words.js";
 
 export { mountWorkbench } from "./workbench.js";
@@ -120,12 +120,13 @@ function menu(models, select) {
 export function mountRunBar(element) {
   const root = element.querySelector(".pm-runbar");
   root.append(
-    make(`<div class="again"><p>Options changed. The result stays, the new one comes beside it, and the photo is not sent again.</p>
+    make(`<div class="again"><p data-for="image">Options changed. The result stays, the new one comes beside it, and the photo is not sent again.</p>
+      <p data-for="volume">Options changed. The result stays, the new one comes beside it.</p>
       <button type="button" class="primary" data-run="one">Run again</button>
       <button type="button" data-run="all"></button></div>`),
-    make(`<label class="switch"><input type="checkbox"><span><b>Send originals</b>
+    make(`<label class="switch" data-for="image"><input type="checkbox"><span><b>Send originals</b>
       Else large photos (above 2048 px or 1 MB) go as a smaller copy, which is faster. Files have the full size either way.</span></label>`),
-    make(`<p class="note plan" role="status"></p>`),
+    make(`<p class="note plan" role="status" data-for="image"></p>`),
   );
   import("./quota/quota.js").then(({ mountQuota }) => mountQuota(root, showUser));
   const [again, all] = [".again", "[data-run=all]"].map((selector) => root.querySelector(selector));
@@ -144,6 +145,7 @@ export function mountRunBar(element) {
     if (current === state.current) root.querySelector(".plan").textContent = text;
   };
   const draw = () => {
+    document.body.dataset.takes = takesVolumes() ? "volume" : "image";
     const items = staleItems();
     again.hidden = !items.includes(state.current) || !modelNamed(state.model);
     all.hidden = items.length < 2;

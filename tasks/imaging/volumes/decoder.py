@@ -3,10 +3,12 @@
 import codecs
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import nibabel.nifti1
+import nibabel.nifti2
 import nrrd  # noqa: F401 - imported now: a confined child can open no file
 import numpy as np
 import numpy.ma
@@ -32,15 +34,17 @@ OFFSET = 1024
 def decode(data: bytes, memory: NDArray[np.uint8], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Write Z x H x W int16 HU to `memory`, in the orientation of Volume.
 
-    Arguments: the fields of Limits. Returns {shape, spacing, grid, is_hu, notes}, or {refused,
-    numbers} with a code of sentences.REFUSALS.
+    Arguments: the fields of Limits, and `with_source`. Returns {shape, spacing, grid, is_hu,
+    notes, source}, or {refused, numbers} with a code of sentences.REFUSALS.
     """
     cv2.setNumThreads(0)
     warnings.simplefilter("ignore")  # a program may have turned warnings into errors
     try:
-        found = _open(data, Limits(**arguments))
+        limits = {name: value for name, value in arguments.items() if name != "with_source"}
+        found = _open(data, Limits(**limits))
         shape = found.grid.slices_shape
         slices = memory[: 2 * int(np.prod(shape))].view(np.int16).reshape(shape)
+        source = found.source() if arguments["with_source"] else None
         more = [*found.fill(found.grid.back(slices)), *_corrected(slices, found)]
     except Refused as refused:
         return {"refused": refused.code, "numbers": refused.numbers}
@@ -50,6 +54,7 @@ def decode(data: bytes, memory: NDArray[np.uint8], arguments: Mapping[str, Any])
         "grid": found.grid.as_json(),
         "is_hu": found.is_hu and all(code != "not_hu" for code, _ in more),
         "notes": [*found.notes, *more],
+        "source": source,
     }
 
 
@@ -62,22 +67,25 @@ def _open(data: bytes, limits: Limits) -> Found:
 def _in_archive(archive: Archive, limits: Limits) -> Found:
     if series := open_series(archive, limits):
         return series
-    starts = list(archive.heads(nifti.HEADER_BYTES))
+    starts = list(archive.heads(nifti.START_BYTES))
     if any(map(exports.is_picture, starts)):
         chosen = [n for n in exports.in_order(archive.names) if exports.is_picture(starts[n])]
         return _pictures([archive.whole(n) for n in chosen], len(starts) - len(chosen), limits)
-    for n in range(len(archive)):
-        if starts[n][:2] == b"\x1f\x8b" or starts[n].startswith(MAGIC) or _is_nifti(starts[n]):
-            return _single(archive.whole(n), limits)
-    raise Refused("no_slices")
+    volumes = [n for n, start in enumerate(starts) if _is_whole(start)]
+    if not volumes:
+        raise Refused("no_slices")
+    found = _single(archive.whole(volumes[0]), limits)
+    more: list[Note] = [("first_of_zip", {"count": len(volumes)})] if len(volumes) > 1 else []
+    return replace(found, notes=[*found.notes, *more])
 
 
-def _is_nifti(start: bytes) -> bool:
-    return len(start) >= nifti.HEADER_BYTES and nifti.is_nifti(start)
+def _is_whole(start: bytes) -> bool:
+    """Whether a file begins as one that has a volume of its own."""
+    return start[:2] == b"\x1f\x8b" or start.startswith(MAGIC) or nifti.is_nifti(start)
 
 
 def _single(data: bytes, limits: Limits) -> Found:
-    if data[:2] == b"\x1f\x8b" or _is_nifti(data):
+    if data[:2] == b"\x1f\x8b" or nifti.is_nifti(data):
         return _nifti(data, limits)
     if data.startswith(MAGIC):
         return _nrrd(data, limits)
@@ -90,19 +98,17 @@ def _single(data: bytes, limits: Limits) -> Found:
 
 def _nifti(data: bytes, limits: Limits) -> Found:
     is_zipped = data[:2] == b"\x1f\x8b"
-    start = gunzip_start(data, nifti.START) if is_zipped else data[: nifti.START]
-    if not _is_nifti(start):
-        raise Refused("bad_volume")
+    start = gunzip_start(data, nifti.START_BYTES) if is_zipped else data[: nifti.START_BYTES]
     head = nifti.header(start)
     shape, count = nifti.shape(head)
     affine, is_placed = nifti.affine(head)
-    header = {"nifti": nifti.geometry(start)}
+    header = nifti.geometry(start)
     grid, notes = checked(shape, affine, limits, is_placed=is_placed, header=header)
     kind, (slope, intercept) = nifti.dtype(head), nifti.scale(head)
     begin = int(head["vox_offset"]) if np.isfinite(head["vox_offset"]) else 0
     voxels = int(np.prod(shape, dtype=np.int64))
     end = begin + voxels * kind.itemsize
-    if begin < nifti.HEADER_BYTES or voxels * kind.itemsize > limits.max_raw_bytes * 2:
+    if begin < head.sizeof_hdr or voxels * kind.itemsize > limits.max_raw_bytes * 2:
         raise Refused("bad_header")
     if not is_placed:
         notes.append(("orientation_unknown", {}))
@@ -192,4 +198,5 @@ def gunzip_start(data: bytes, most: int) -> bytes:
 for _encoding in ("cp437", "iso8859"):  # of zip's names and DICOM's texts
     codecs.lookup(_encoding)
 dicom.warm()
-nibabel.nifti1.Nifti1Header()  # type: ignore[no-untyped-call]  # not typed by nibabel
+for _header in (nibabel.nifti1.Nifti1Header, nibabel.nifti2.Nifti2Header):
+    _header()  # type: ignore[no-untyped-call]  # not typed by nibabel

@@ -63,6 +63,7 @@ class Slice:
     """Distance to the next slice as the file has it, or 0."""
     scale: Scale
     is_placed: bool
+    is_multi_frame: bool
 
     @property
     def normal(self) -> Vector:
@@ -128,6 +129,7 @@ def _slice(file: Dataset, n: int, frame: int, groups: Sequence[Dataset]) -> Slic
         abs(float(thickness or 0)),
         _scale(file, groups),
         directions is not None and position is not None,
+        several,
     )
 
 

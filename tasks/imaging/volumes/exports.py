@@ -1,6 +1,5 @@
 """Reads pictures that a viewer exported: grey values of a window that nobody knows."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.imaging.volumes.body import AIR
+from tasks.imaging.volumes.names import natural
 from tasks.imaging.volumes.sentences import Refused
 
 Grey = NDArray[np.float32]
@@ -26,12 +26,7 @@ def is_picture(start: bytes) -> bool:
 
 def in_order(names: Sequence[str]) -> list[int]:
     """Where each file goes by its name: `slice2` before `slice10`."""
-
-    def key(n: int) -> list[tuple[int, str]]:
-        parts = re.findall(r"\d+|\D+", names[n].lower())
-        return [(int(part[:18]), "") if part.isdigit() else (-1, part) for part in parts]
-
-    return sorted(range(len(names)), key=key)
+    return sorted(range(len(names)), key=lambda n: natural(names[n]))
 
 
 def grey(data: bytes) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from tasks.imaging.header import MIB
 from tasks.imaging.volumes.grid import NOTED_OBLIQUE, Affine, Grid, placed
 from tasks.imaging.volumes.limits import Limits
 from tasks.imaging.volumes.sentences import Refused
+from tasks.imaging.volumes.source import Source
 
 Note = tuple[str, dict[str, float | str]]
 """A code of sentences.NOTES and its numbers."""
@@ -27,6 +28,8 @@ class Found:
     has_spacing: bool = True
     is_hu: bool = True
     notes: Sequence[Note] = field(default_factory=tuple)
+    source: Callable[[], Source | None] = lambda: None
+    """Which files its slices came from, if they can be told."""
 
 
 def checked(

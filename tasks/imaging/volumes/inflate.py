@@ -37,5 +37,5 @@ def _checked(
     except (zlib.error, OSError, EOFError) as error:
         raise Refused("bad_volume") from error
     if len(plain) > most:
-        raise Refused("too_many_voxels", size=len(plain) / 2**20, most=most / 2**20)
+        raise Refused("too_long")
     return plain

@@ -11,6 +11,7 @@ MEDIA_TYPES = (
 """Types that a client may declare of a volume. What a file is, its bytes say alone."""
 _MAGIC = {
     b"PK\x03\x04": "application/zip",
+    b"PK\x05\x06": "application/zip",  # of no files, which is said of it then
     b"\x1f\x8b": "application/gzip",
     b"NRRD000": "application/x-nrrd",
 }

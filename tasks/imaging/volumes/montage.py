@@ -10,8 +10,8 @@ from tasks.imaging.volumes.lungs import LEFT, RIGHT, SIDE, Lungs, crops
 COLUMNS, ROWS = 4, 3
 LOW, HIGH = -1350, 150
 """The window of lungs, in HU."""
-COLOURS = {RIGHT: (86, 180, 233), LEFT: (230, 159, 0)}
-"""Blue and orange, which all eyes tell apart (Okabe and Ito)."""
+COLOURS = {RIGHT: (230, 159, 0), LEFT: (86, 180, 233)}
+"""Orange and blue, as in the viewer: all eyes tell them apart (Okabe and Ito)."""
 STRIPE = 12
 """Pixels between two stripes of the left lung; the right one is plain."""
 OPACITY = 0.35

@@ -1,7 +1,8 @@
-"""Reads the header of NIfTI files and their voxels; writes masks. `read` in the sandbox only."""
+"""Reads headers of NIfTI-1 and -2 and their voxels; writes masks. `read` in the sandbox only."""
 
 import gzip
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,39 +11,83 @@ from numpy.typing import NDArray
 from tasks.imaging.volumes.grid import Affine, Grid
 from tasks.imaging.volumes.sentences import Refused
 
-HEADER_BYTES = 348
-START = 352
-"""Where voxels begin in the files that we write."""
-GEOMETRY = ((40, 56), (76, 108), (123, 124), (252, 328))
-"""Bytes of a header that say where voxels lie: dim, pixdim, units, both forms. A mask repeats them,
-and nothing else: other fields may name a patient."""
-_MAGIC_AT = 344
 _UINT8 = 2
 _MILLIMETRES = 2
 _SCANNER = 1
 _TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the header of one version of NIfTI has what is read or written here."""
+
+    name: str
+    """Of the grid's header that a mask repeats."""
+    header_bytes: int
+    magic_at: int
+    magic: bytes
+    geometry: tuple[tuple[int, int], ...]
+    """Bytes that say where voxels lie: dim, pixdim, units, both forms. A mask repeats them, and
+    nothing else: other fields may name a patient."""
+    dim: tuple[int, str]
+    """Where the eight numbers of `dim` begin, and their kind, as struct has it."""
+    kind_at: int
+    """Of the voxels' type and its bits."""
+    scale: tuple[int, str]
+    """Where voxels begin, slope and intercept."""
+
+    @property
+    def start(self) -> int:
+        """Where voxels begin in the files that we write."""
+        return self.header_bytes + 4
+
+
+_ONE = Layout(
+    "nifti", 348, 344, b"n+1\0",
+    ((40, 56), (76, 108), (123, 124), (252, 328)), (40, "8h"), 70, (108, "3f"),
+)  # fmt: skip
+_TWO = Layout(
+    "nifti-2", 540, 4, b"n+2\0\r\n\x1a\n",
+    ((16, 80), (104, 168), (344, 496), (500, 504)), (16, "8q"), 12, (168, "q2d"),
+)  # fmt: skip
+START_BYTES = _TWO.start
+"""So much of a file has the header of either version."""
+
+
 def is_nifti(start: bytes) -> bool:
-    """Whether 348 bytes or more are the header of a one-file NIfTI-1."""
-    return start[_MAGIC_AT : _MAGIC_AT + 4] == b"n+1\0" and _order(start) is not None
+    """Whether the first START_BYTES of a file are the header of a one-file NIfTI."""
+    return _found(start) is not None
 
 
-def _order(start: bytes) -> str | None:
-    for order in "<>":
-        if struct.unpack_from(f"{order}i", start)[0] == HEADER_BYTES:
-            return order
+def _found(start: bytes) -> tuple[Layout, str] | None:
+    """The version, and the byte order as struct has it."""
+    for layout in (_ONE, _TWO):
+        magic = start[layout.magic_at : layout.magic_at + len(layout.magic)]
+        if len(start) < layout.header_bytes or magic != layout.magic:
+            continue
+        for order in "<>":
+            if struct.unpack_from(f"{order}i", start)[0] == layout.header_bytes:
+                return layout, order
     return None
+
+
+def _known(start: bytes) -> tuple[Layout, str]:
+    found = _found(start)
+    if found is None:
+        raise Refused("bad_volume")
+    return found
 
 
 def header(start: bytes) -> Any:
     """nibabel's header. Raises Refused for one that nibabel does not take."""
     from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
     from nibabel.spatialimages import HeaderDataError
 
-    make: Any = Nifti1Header
+    layout, order = _known(start)
+    make: Any = Nifti1Header if layout is _ONE else Nifti2Header
     try:
-        return make(start[:HEADER_BYTES], endianness=_order(start), check=False)
+        return make(start[: layout.header_bytes], endianness=order, check=False)
     except (HeaderDataError, ValueError) as error:
         raise Refused("bad_header") from error
 
@@ -92,35 +137,40 @@ def dtype(head: Any) -> np.dtype[Any]:
     return kind
 
 
-def geometry(start: bytes) -> str:
+def geometry(start: bytes) -> dict[str, str]:
     """The bytes that a mask repeats, as hexadecimal digits; first the byte order."""
-    order = _order(start) or "<"
-    return order.encode().hex() + b"".join(start[a:b] for a, b in GEOMETRY).hex()
+    layout, order = _known(start)
+    return {layout.name: (order.encode() + b"".join(start[a:b] for a, b in layout.geometry)).hex()}
 
 
 def mask_file(mask: NDArray[np.uint8], grid: Grid) -> bytes:
     """A gzipped NIfTI of slices with small whole numbers, on the grid of the file they are of."""
     array = np.ascontiguousarray(grid.back(mask))
-    known = bytes.fromhex(grid.header.get("nifti", ""))
-    head = _repeated(known) if known else _new_header(grid)
+    for layout in (_ONE, _TWO):
+        if known := bytes.fromhex(grid.header.get(layout.name, "")):
+            head = _repeated(known, layout)
+            break
+    else:
+        head = _new_header(grid)
     return gzip.compress(head + b"\0" * 4 + array.tobytes(), compresslevel=6, mtime=0)
 
 
-def _repeated(known: bytes) -> bytes:
+def _repeated(known: bytes, layout: Layout) -> bytes:
     order = known[:1].decode()
-    head, at = bytearray(HEADER_BYTES), 1
-    for start, end in GEOMETRY:
+    head, at = bytearray(layout.header_bytes), 1
+    for start, end in layout.geometry:
         head[start:end] = known[at : at + end - start]
         at += end - start
     # One array only, whatever the file had.
-    sides = list(struct.unpack_from(f"{order}8h", head, 40))
-    struct.pack_into(f"{order}8h", head, 40, min(sides[0], 3), *sides[1:4], 1, 1, 1, 1)
-    return _finished(head, order)
+    dim, kind = layout.dim
+    sides = list(struct.unpack_from(f"{order}{kind}", head, dim))
+    struct.pack_into(f"{order}{kind}", head, dim, min(sides[0], 3), *sides[1:4], 1, 1, 1, 1)
+    return _finished(head, order, layout)
 
 
 def _new_header(grid: Grid) -> bytes:
     """A header of our own for a grid that came as DICOM, NRRD or pictures."""
-    head = bytearray(HEADER_BYTES)
+    head = bytearray(_ONE.header_bytes)
     k, j, i = grid.shape
     ras = _TO_RAS @ grid.affine
     struct.pack_into("<8h", head, 40, 3, i, j, k, 1, 1, 1, 1)
@@ -133,14 +183,15 @@ def _new_header(grid: Grid) -> bytes:
     if quaternion:
         struct.pack_into("<6f", head, 256, *quaternion[:3], *ras[:3, 3])
     struct.pack_into("<12f", head, 280, *ras[:3].reshape(-1))
-    return _finished(head, "<")
+    return _finished(head, "<", _ONE)
 
 
-def _finished(head: bytearray, order: str) -> bytes:
-    struct.pack_into(f"{order}i", head, 0, HEADER_BYTES)
-    struct.pack_into(f"{order}2h", head, 70, _UINT8, 8)
-    struct.pack_into(f"{order}3f", head, 108, START, 1, 0)
-    head[_MAGIC_AT : _MAGIC_AT + 4] = b"n+1\0"
+def _finished(head: bytearray, order: str, layout: Layout) -> bytes:
+    at, kind = layout.scale
+    struct.pack_into(f"{order}i", head, 0, layout.header_bytes)
+    struct.pack_into(f"{order}2h", head, layout.kind_at, _UINT8, 8)
+    struct.pack_into(f"{order}{kind}", head, at, layout.start, 1, 0)
+    head[layout.magic_at : layout.magic_at + len(layout.magic)] = layout.magic
     return bytes(head)
 
 

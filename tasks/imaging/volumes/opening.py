@@ -10,7 +10,7 @@ from tasks.errors import BadInput
 from tasks.imaging import sandbox
 from tasks.imaging.header import MIB
 from tasks.imaging.sandbox import Allowance
-from tasks.imaging.volumes import grid, kinds, sentences
+from tasks.imaging.volumes import grid, kinds, sentences, source
 from tasks.imaging.volumes.limits import Limits
 from tasks.imaging.volumes.volume import Volume
 
@@ -24,8 +24,13 @@ _WALL_FACTOR = 4
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
-def open_volume(data: bytes, limits: Limits = Limits()) -> Volume:  # noqa: B008 - frozen
-    """The volume in a file.
+def open_volume(
+    data: bytes,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    *,
+    with_source: bool = False,
+) -> Volume:
+    """The volume in a file; `with_source` also the UIDs of the DICOM files that it came from.
 
     Raises BadInput, whose sentence says what was wrong and what to do: 413 `too_large`, 415
     `unsupported_type`, else 422. Raises Unavailable if no process could be started.
@@ -48,7 +53,13 @@ def open_volume(data: bytes, limits: Limits = Limits()) -> Volume:  # noqa: B008
         )
     allowance = Allowance(2 * limits.max_raw_bytes + _BASE_BYTES, CPU_S, CPU_S * _WALL_FACTOR)
     try:
-        answer, memory = sandbox.run(DECODER, data, asdict(limits), limits.max_raw_bytes, allowance)
+        answer, memory = sandbox.run(
+            DECODER,
+            data,
+            {**asdict(limits), "with_source": with_source},
+            limits.max_raw_bytes,
+            allowance,
+        )
     except BadInput as error:
         raise sentences.refusal("bad_volume", {}) from error.__cause__
     if "refused" in answer:
@@ -70,4 +81,8 @@ def _volume(answer: Mapping[str, Any], memory: sandbox.Memory, limits: Limits) -
         raise sentences.refusal("bad_volume", {})
     voxels = memory[:size].view(np.int16).reshape(z, height, width)
     notes = sentences.notes(answer.get("notes") or [])
-    return Volume(voxels, spacing, lies.as_json(), bool(answer.get("is_hu")), notes)
+    known = answer.get("source")
+    return Volume(
+        voxels, spacing, lies.as_json(), bool(answer.get("is_hu")), notes,
+        known if source.is_source(known) else None,
+    )  # fmt: skip

@@ -35,6 +35,7 @@ NOTES: Mapping[str, str] = {
     "no_scale": "The file states no scale (scl_slope is 0); its values were used as they are.",
     "shifted": "Air is near 0 in this volume, so 1024 was subtracted from all values.",
     "not_hu": "Air is not near -1000 in this volume: its values may not be Hounsfield units.",
+    "first_of_zip": "The zip has {count} volumes; the first was used.",
     "first_of_four": "The file has {count} volumes; the first was used.",
     "window_unknown": "Pictures have no Hounsfield units, and their window is unknown: the result "
     "is a best effort. Left and right are those of the picture.",
@@ -47,6 +48,7 @@ _AGAIN_HINT = "Export the series again, and check that it opens in another viewe
 
 REFUSALS: Mapping[str, tuple[str, str]] = {
     "bad_volume": ("This volume is damaged or cut short.", _AGAIN_HINT),
+    "too_long": ("The file unpacks to more than its header says.", _AGAIN_HINT),
     "bad_header": ("The header of this file contradicts itself.", _AGAIN_HINT),
     "no_slices": ("There is no CT slice in these files.", _DICOM_HINT),
     "no_ct": ("There is no CT in these files, only {kind}.", _DICOM_HINT),

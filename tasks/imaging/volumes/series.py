@@ -6,12 +6,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.imaging.volumes import dicom
+from tasks.imaging.volumes import dicom, source_reader
 from tasks.imaging.volumes.dicom import Slice
 from tasks.imaging.volumes.dicom_pixels import Pixels
 from tasks.imaging.volumes.found import Found, Note, checked
 from tasks.imaging.volumes.limits import Limits
 from tasks.imaging.volumes.sentences import Refused
+from tasks.imaging.volumes.source import Source
 from tasks.imaging.volumes.stack import Stack, stacked
 
 MOST_FRAMES = 16_384
@@ -76,6 +77,7 @@ def open_series(files: Files, limits: Limits) -> Found | None:
         lambda array: _fill(array, stack, files),
         has_spacing=stack.has_spacing,
         notes=[*left_out, *stack.notes, *notes, *spacing],
+        source=lambda: _source(stack, files),
     )
 
 
@@ -133,6 +135,11 @@ def _fill(array: NDArray[np.int16], stack: Stack, files: Files) -> Sequence[Note
     scales = {(each.scale.slope, each.scale.intercept) for each in stack.slices if each}
     notes: list[Note] = [("padding", {})] if has_padding else []
     return [*notes, ("rescaled", {})] if len(scales) > 1 else notes
+
+
+def _source(stack: Stack, files: Files) -> Source | None:
+    used = {each.file for each in stack.slices if each}
+    return source_reader.read(stack.slices, {n: files.head(n, dicom.HEAD_BYTES) for n in used})
 
 
 def _fill_gaps(array: NDArray[np.int16], stack: Stack) -> None:

@@ -23,6 +23,8 @@ class Volume:
     """False: values are those of pictures whose window is unknown."""
     notes: Sequence[str] = ()
     """What was assumed or left out, as English sentences. Nothing of a patient is in them."""
+    source: Mapping[str, Any] | None = None
+    """Which DICOM files the slices came from (source.Source), if the model has asked for it."""
 
     def facts(self) -> dict[str, Any]:
         """All but the voxels, as JSON."""
@@ -31,6 +33,7 @@ class Volume:
             "grid": dict(self.grid),
             "is_hu": self.is_hu,
             "notes": list(self.notes),
+            "source": self.source,
         }
 
 
