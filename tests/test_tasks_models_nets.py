@@ -8,16 +8,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import onnxruntime  # type: ignore[import-untyped] # has no stubs
 import pytest
 import torch
+from onnx import helper, numpy_helper
 from safetensors.torch import load_file
 
 from tasks.models import classify, matting, weights
-from tasks.models.nets import saliency
+from tasks.models.nets import saliency, u2net
 from tasks.models.nets.efficientnet import EfficientNet
 from tasks.models.nets.imagenet import LABELS
-from tasks.models.nets.u2net import U2NET, U2NETP, U2Net, from_onnx
+from tasks.models.nets.u2net import U2NET, U2NETP, Channels, ISNet, U2Net, from_onnx
 
 GOLDEN = Path(__file__).parent / "golden"
 WEIGHTS = Path(os.environ.get("PIXELMILL_WEIGHTS_DIR", GOLDEN.parents[1] / "var" / "weights"))
@@ -50,7 +52,7 @@ def test_u2netp_agrees_with_the_onnx_original(original: bytes) -> None:
 
 
 def test_a_file_of_another_network_is_refused(original: bytes) -> None:
-    with pytest.raises(ValueError, match="other shapes than U-2-Net's: encoder.0"):
+    with pytest.raises(ValueError, match="other shapes than U2Net's: encoder.0"):
         from_onnx(original, U2NET)
 
 
@@ -61,6 +63,46 @@ def test_u2nets_have_the_papers_size(stages: Any, millions: float) -> None:
 
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.02)
     assert net(torch.zeros(2, 3, 64, 96, device="meta")).shape == (2, 1, 64, 96)
+
+
+def test_isnet_has_the_papers_size_and_answers_in_the_size_of_the_photo() -> None:
+    with torch.device("meta"):
+        net = ISNet()
+
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(44.0, abs=0.1)
+    assert net(torch.zeros(2, 3, 128, 192, device="meta")).shape == (2, 1, 128, 192)
+
+
+def test_isnet_takes_its_weights_as_they_run_and_images_in_imagenets_norm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A small one, written as ONNX with the maps of coarser scales, and read again."""
+    monkeypatch.setattr(u2net, "ISNET", (*[Channels(4, 2, 4)] * 6, *[Channels(8, 2, 4)] * 5))
+    torch.manual_seed(5)
+    net = ISNet()
+    net.scale.data.fill_(1)
+    net.shift.data.fill_(-0.5)  # of colours from 0 to 1, as it was trained
+    entry, side = net.enter, net.side
+    modules = [entry, *u2net._convolutions(net.encoder), *u2net._convolutions(net.decoder)]
+    colours = torch.rand(1, 3, 128, 128)
+    mean, deviation = (torch.from_numpy(v)[:, None, None] for v in (u2net.MEAN, u2net.DEVIATION))
+
+    read = ISNet()
+    read.load_state_dict(u2net.isnet_from_onnx(onnx_of([*modules, *[side] * 6])))
+
+    assert torch.allclose(net(colours), read((colours - mean) / deviation), atol=2e-3)
+
+
+def onnx_of(convolutions: list[Any]) -> bytes:
+    """A file with these convolutions in this order, and nothing that connects them."""
+    tensors, nodes = [], []
+    for n, convolution in enumerate(convolutions):
+        for kind in ("weight", "bias"):
+            values = getattr(convolution, kind).detach().numpy()
+            tensors.append(numpy_helper.from_array(values, f"{n}.{kind}"))
+        nodes.append(helper.make_node("Conv", ["", f"{n}.weight", f"{n}.bias"], [str(n)]))
+    graph = helper.make_graph(nodes, "convolutions", [], [], tensors)
+    return onnx.ModelProto.SerializeToString(helper.make_model(graph))
 
 
 def test_efficientnet_folds_batch_norm_without_changing_the_answer() -> None:

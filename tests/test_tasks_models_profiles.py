@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import BadInput, ModelFailure
 from tasks.models import registry, weights
-from tasks.models.base import Inferred
+from tasks.models.base import Inferred, Model
 from tasks.settings import settings
 from web.jobs.parameters import canonical
 from workers.gpu.accelerator import Cpu
@@ -139,6 +139,37 @@ def test_profiles_without_their_parameter_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ModelFailure, match="the default 'small'"):
         registry._load("toy2", tmp_path / "toy.py")
+
+
+def test_a_profile_with_bins_of_its_own_falls_back_to_smaller_arrays(tmp_path: Path) -> None:
+    own = 'shrinks=True, profile_bins={"large": ((16, 16),)},'
+    (tmp_path / "toy.py").write_text(TOY.replace('kind="labels",', f'kind="labels", {own}'))
+    registry._load.cache_clear()
+    made = device("toy")
+    array = np.zeros((3, 16, 16), np.float32)
+
+    (answer,) = made.run(("toy:large", array.shape, "float32"), [array])
+
+    assert registry.variant("toy:large").bins == ((16, 16),)
+    assert registry.variant("toy").bins == ((8, 8),)
+    assert isinstance(answer, Inferred) and answer.is_degraded
+    assert (answer.array.shape, answer.array.max()) == ((3, 16, 16), 1)
+
+
+def test_a_profile_fetches_no_weights_of_a_fallback_that_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+
+    def fetch(model: Model) -> dict[str, Path]:
+        fetched.extend(model.weights)
+        return dict.fromkeys(model.weights, tmp_path)
+
+    monkeypatch.setattr("workers.gpu.device._weights", fetch)
+
+    device("toy", "toy:large")
+
+    assert fetched == ["small", "large"]
 
 
 def test_matting_links_quality_to_fast() -> None:

@@ -65,6 +65,7 @@ class Profile(TypedDict):
 
     ms_per_image: float
     weights_bytes: int
+    licence: str
 
 
 class Model(Profile):
@@ -80,7 +81,6 @@ class Model(Profile):
     params: Mapping[str, Any]
     """JSON schema of its parameters."""
     device: str
-    licence: str
     profiles: NotRequired[Mapping[str, Profile]]
 
 

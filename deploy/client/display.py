@@ -88,4 +88,4 @@ def print_models(models: Sequence[Model]) -> None:
 def _add_row(table: Table, model: Model, names: tuple[str, str, str], profile: Profile) -> None:
     live = "[green]yes[/]" if model["live"] else "[red]no[/]"
     ms, size = f"{profile['ms_per_image']:.1f}", f"{profile['weights_bytes'] / 2**20:.1f} MiB"
-    table.add_row(*names, live, model["device"], ms, size, model["licence"])
+    table.add_row(*names, live, model["device"], ms, size, profile["licence"])

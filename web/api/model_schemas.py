@@ -19,8 +19,9 @@ class ModelCard(BaseModel):
     licence: str
     intended_use: str
     fallback: str | None
-    profiles: dict[str, dict[str, float]] = Field(
-        description="Of each served value of the parameter `profile`: ms_per_image, weights_bytes."
+    profiles: dict[str, dict[str, float | str]] = Field(
+        description="Of each served value of the parameter `profile`: ms_per_image, weights_bytes, "
+        "licence (of the weights)."
     )
     device: str
     ms_per_image: float

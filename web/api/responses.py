@@ -98,6 +98,7 @@ class ProfileBody(TypedDict):
 
     ms_per_image: float
     weights_bytes: int
+    licence: str
 
 
 class ModelBody(TypedDict):
@@ -216,6 +217,7 @@ def _model(card: ModelCard, catalogue: Catalogue) -> ModelBody:
             name: {
                 "ms_per_image": _ms_per_image(profile["cost_ms"]),
                 "weights_bytes": profile["weights_bytes"],
+                "licence": profile.get("licence", ""),
             }
             for name, profile in profiles
         },

@@ -147,18 +147,29 @@ class Device:
         return Step("device", (name, (channels, *bin), "float32"), self.name)
 
     def _steps(self, bin: Bin) -> list[Step]:
-        name, shape, dtype = bin
-        fallback = self._fallback(name)
-        if ":" in name and name not in self.loaded and fallback:
-            # Only other workers serve this profile.
-            return [Step("degraded", (fallback, shape, dtype), self.name)]
+        name = bin[0]
+        degraded = self._degraded(bin)
+        if ":" in name and name not in self.loaded and degraded:
+            return degraded  # only other workers serve this profile
         steps = [Step("device", bin, self.name)]
         steps += [Step("smaller_bin", smaller, self.name) for smaller in _smaller_bins(bin)]
-        if fallback and shape[-2:] in registry.variant(fallback).bins:
-            steps.append(Step("degraded", (fallback, shape, dtype), self.name))
+        steps += degraded
         if self.name != "cpu":
             steps.append(Step("cpu", bin, "cpu"))
         return steps
+
+    def _degraded(self, bin: Bin) -> list[Step]:
+        """The step of the model's fallback, if it can take the array, scaled down if need be."""
+        name, shape, dtype = bin
+        fallback = self._fallback(name)
+        sizes = registry.variant(fallback).bins if fallback else ()
+        if shape[-2:] in sizes:
+            size = shape[-2:]
+        elif sizes and registry.variant(name).shrinks:
+            size = max(sizes)
+        else:
+            return []
+        return [Step("degraded", (str(fallback), (*shape[:-2], *size), dtype), self.name)]
 
     def _fallback(self, name: str) -> str | None:
         """The model's fallback, or the next lower profile that this device has loaded."""
@@ -220,9 +231,10 @@ class Device:
     def _fetch(self, name: str, model: Model) -> None:
         """Fetch the weights of a model and of its fallback, which may be needed at any time."""
         self._files[name] = _weights(model)
-        if model.fallback and model.fallback not in self._files:
+        fallback = self._fallback(name)
+        if fallback and fallback not in self._files:
             try:
-                self._files[model.fallback] = _weights(self._variant(model.fallback))
+                self._files[fallback] = _weights(self._variant(fallback))
             except LookupError as error:
                 raise ModelFailure(f"the fallback of {name!r}: {error}") from error
 

@@ -52,10 +52,12 @@ def _profile_card(loaded: Loaded, slices: float) -> ProfileCard:
     a_ms, b_ms = loaded.cost.a_ms, loaded.cost.b_ms
     if loaded.model.input == "volume":  # a run is many batches
         max_batch, a_ms, b_ms = 1, 0.0, slices * (b_ms + a_ms / max_batch)
+    files = loaded.model.weights.values()
     return {
         "max_batch": max_batch,
         "cost_ms": {"a": round(a_ms, 3), "b": round(b_ms, 3)},
-        "weights_bytes": sum(weight.bytes for weight in loaded.model.weights.values()),
+        "weights_bytes": sum(weight.bytes for weight in files),
+        "licence": "; ".join(dict.fromkeys(weight.licence for weight in files)),
     }
 
 

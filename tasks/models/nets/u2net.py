@@ -1,6 +1,7 @@
-"""U-2-Net and U-2-NetP: nested U-shaped networks that say where the salient object is.
+"""U-2-Net, U-2-NetP and IS-Net: nested U-shaped networks that say where the salient object is.
 
-Qin et al., U2-Net: Going Deeper with Nested U-Structure for Salient Object Detection, 2020.
+Qin et al., U2-Net: Going Deeper with Nested U-Structure for Salient Object Detection, 2020, and
+Highly Accurate Dichotomous Image Segmentation, 2022 (IS-Net).
 Every BatchNorm is folded into its convolution, as in the packaged ONNX files. The modules are
 registered in the order in which they run; `from_onnx` relies on that.
 """
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tasks.models.nets.saliency import DEVIATION, MEAN
 from tasks.models.nets.views import PAIR
 
 STAGE_DEPTHS = (7, 6, 5, 4, 0, 0, 0, 4, 5, 6, 7)
@@ -46,24 +48,21 @@ U2NET = (
 """44.0 M parameters."""
 
 
-class U2Net(nn.Module):
-    """N x 3 x H x W normalised RGB -> N x 1 x H x W, how salient each pixel is, 0..1.
+ISNET = (Channels(64, 32, 64), *U2NET[1:])
+"""Those of U-2-Net, but for a first convolution. 44.0 M parameters."""
 
-    H and W are multiples of 32; the weights were trained at 320 x 320.
-    """
+
+class Nested(nn.Module):
+    """What the networks share: six encoder stages down, five decoder stages up."""
 
     def __init__(self, stages: tuple[Channels, ...]) -> None:
         super().__init__()
         blocks = [_stage(depth, c) for depth, c in zip(STAGE_DEPTHS, stages, strict=True)]
         self.encoder = nn.ModuleList(blocks[:6])
         self.decoder = nn.ModuleList(blocks[6:])
-        outputs = [*reversed(stages[6:]), stages[5]]  # finest first, as the original counts them
-        self.sides = nn.ModuleList([nn.Conv2d(c.out, 1, 3, padding=1) for c in outputs])
-        self.fuse = nn.Conv2d(6, 1, 1)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Six encoder stages down, five decoder stages up, one map from each scale, fused."""
-        features = image
+    def scales(self, features: Tensor) -> list[Tensor]:
+        """What the deepest stage and the decoder's make of N x C x H x W, the finest last."""
         skips: list[Tensor] = []
         for stage in self.encoder:
             features = stage(_halve(features) if skips else features)
@@ -71,9 +70,46 @@ class U2Net(nn.Module):
         scales = [skips.pop()]
         for stage in self.decoder:
             scales.append(stage(_join(scales[-1], skips.pop())))
+        return scales
+
+
+class U2Net(Nested):
+    """N x 3 x H x W normalised RGB -> N x 1 x H x W, how salient each pixel is, 0..1.
+
+    H and W are multiples of 32; the weights were trained at 320 x 320.
+    """
+
+    def __init__(self, stages: tuple[Channels, ...]) -> None:
+        super().__init__(stages)
+        outputs = [*reversed(stages[6:]), stages[5]]  # finest first, as the original counts them
+        self.sides = nn.ModuleList([nn.Conv2d(c.out, 1, 3, padding=1) for c in outputs])
+        self.fuse = nn.Conv2d(6, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """One map from each scale, fused."""
+        scales = self.scales(image)
         maps = [side(scale) for side, scale in zip(self.sides, reversed(scales), strict=True)]
         fused: Tensor = self.fuse(torch.cat([_grow(m, maps[0]) for m in maps], dim=1))
         return torch.sigmoid(fused)
+
+
+class ISNet(Nested):
+    """The same of 1024 x 1024, at which the weights were trained; the stages see half of that.
+
+    It takes images in ImageNet's norm as the others do, though its own is another.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ISNET)
+        self.scale = nn.Parameter(torch.empty(1, 3, 1, 1))
+        self.shift = nn.Parameter(torch.empty(1, 3, 1, 1))
+        self.enter = nn.Conv2d(3, ISNET[0].into, 3, stride=2, padding=1)
+        self.side = nn.Conv2d(ISNET[-1].out, 1, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The map of the finest scale alone; the others served its training."""
+        features = self.enter(image * self.scale + self.shift)
+        return torch.sigmoid(_grow(self.side(self.scales(features)[-1]), image))
 
 
 class Networks(nn.Module):
@@ -161,14 +197,37 @@ def from_onnx(data: bytes, stages: tuple[Channels, ...]) -> dict[str, Tensor]:
     they run. Raises ValueError when a shape differs.
     """
     net = U2Net(stages)
-    body = [c for part in (net.encoder, net.decoder) for c in _convolutions(part)]
     heads = [net.sides[k] for k in range(6)] + [net.fuse]
+    return _state(net, [*_body(net), *heads], _onnx_convolutions(data))
+
+
+def isnet_from_onnx(data: bytes) -> dict[str, Tensor]:
+    """The packaged ONNX file -> state dict of `ISNet`, in halves as the file is.
+
+    Raises ValueError when a shape differs.
+    """
+    net = ISNet()
+    convolutions = _onnx_convolutions(data)[:-5]  # without the coarser scales' maps
+    state = _state(net, [net.enter, *_body(net), net.side], convolutions)
+    mean, deviation = (torch.from_numpy(v).reshape(1, 3, 1, 1) for v in (MEAN, DEVIATION))
+    state |= {"scale": deviation, "shift": mean - 0.5}
+    return {name: values.half() for name, values in state.items()}
+
+
+def _body(net: Nested) -> list[nn.Module]:
+    return [c for part in (net.encoder, net.decoder) for c in _convolutions(part)]
+
+
+def _state(
+    net: nn.Module, modules: Iterable[nn.Module], convolutions: Iterable[tuple[Tensor, Tensor]]
+) -> dict[str, Tensor]:
+    """Weights and biases of the modules, by their names in the network."""
     names = {module: name for name, module in net.named_modules()}
     state: dict[str, Tensor] = {}
-    for module, (weight, bias) in zip([*body, *heads], _onnx_convolutions(data), strict=True):
+    for module, (weight, bias) in zip(modules, convolutions, strict=True):
+        if weight.shape != module.weight.shape:
+            raise ValueError(f"other shapes than {type(net).__name__}'s: {names[module]}")
         state[f"{names[module]}.weight"], state[f"{names[module]}.bias"] = weight, bias
-    if wrong := [k for k, v in net.state_dict().items() if state[k].shape != v.shape]:
-        raise ValueError(f"other shapes than U-2-Net's: {', '.join(wrong[:3])}")
     return state
 
 
