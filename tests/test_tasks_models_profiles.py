@@ -175,3 +175,10 @@ def test_a_profile_fetches_no_weights_of_a_fallback_that_is_not_served(
 def test_matting_links_quality_to_fast() -> None:
     assert registry.variant("matting:quality").fallback == "matting"
     assert list(registry.variant("matting").weights) == ["fast"]
+
+
+def test_the_small_network_of_matting_looks_with_detail() -> None:
+    variant = registry.variant("matting:detail")
+
+    assert list(variant.weights) == ["detail", "fast"]
+    assert variant.bins == ((1024, 1024),)

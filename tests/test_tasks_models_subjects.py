@@ -12,7 +12,7 @@ from tasks.imaging.types import Image, Tensor
 from tasks.models import matting
 from tasks.models.matting import Matting
 from tasks.models.nets import subjects, views
-from tasks.models.nets.u2net import Networks
+from tasks.models.nets.u2net import Networks, Pair
 
 SIDE = 64
 
@@ -55,14 +55,60 @@ def test_a_map_that_stands_alone_counts_less_than_in_the_mean() -> None:
     assert not views.joined(np.zeros((2, SIDE, SIDE), np.float32)).any()
 
 
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_of_a_pair_that_disagrees_on_a_body_the_one_that_has_it_counts(whole_first: bool) -> None:
+    pair = [islands((10, 10, 50, 50)), islands((10, 10, 30, 50))]
+
+    joined = views.joined(np.stack(pair if whole_first else pair[::-1]))
+
+    assert (joined == pair[0]).all()
+
+
+def test_a_fine_map_keeps_its_holes_and_gets_the_bodies_that_it_has_lost() -> None:
+    disc = islands((8, 8, 48, 48))
+    ring = disc - islands((14, 14, 42, 42))
+    body = islands((8, 50, 48, 62))
+
+    assert (views.completed(ring, disc) == ring).all()
+    assert (views.completed(ring, np.maximum(disc, body)) >= body).all()
+    assert (views.completed(disc, ring) == disc).all()
+
+
 @pytest.mark.parametrize(
-    ("profile", "effort", "count"),
-    [("fast", "fast", 1), ("fast", "good", 2), ("fast", "best", 2), ("quality", "best", 4)],
+    ("profile", "effort", "count", "side"),
+    [
+        ("fast", "fast", 1, 320),
+        ("fast", "good", 2, 320),
+        ("fast", "best", 2, 320),
+        ("quality", "best", 4, 320),
+        ("detail", "fast", 1, 1024),
+        ("detail", "best", 2, 1024),
+    ],
 )
-def test_a_higher_effort_is_a_further_look(profile: str, effort: str, count: int) -> None:
+def test_a_higher_effort_is_a_further_look(
+    profile: str, effort: str, count: int, side: int
+) -> None:
     params = Matting.model_validate({"profile": profile, "effort": effort})
 
-    assert matting.preprocess(photo_of(TWO), params).shape == (3 * count, 320, 320)
+    assert matting.preprocess(photo_of(TWO), params).shape == (3 * count, side, side)
+
+
+@pytest.mark.parametrize("effort", ["fast", "good"])
+def test_two_networks_see_each_view_and_their_maps_become_one(effort: str) -> None:
+    params = Matting.model_validate({"profile": "detail", "effort": effort})
+    seen: list[tuple[int, ...]] = []
+
+    class Red(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(tuple(images.shape[2:]))
+            return images[:, :1]
+
+    batch = torch.from_numpy(views.of(np.stack([islands(LARGE)] * 3), matting._view_count(params)))
+    (maps,) = matting.infer(Pair(Red(), Red(), 32), batch[None])
+
+    assert seen == [(SIDE, SIDE), (32, 32)]
+    assert len(maps) == 2 * len(batch) // 3
+    assert (matting.joined(maps.numpy(), params) == islands(LARGE)).all()
 
 
 def test_each_network_sees_a_pair_of_views_of_its_own() -> None:

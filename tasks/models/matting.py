@@ -11,7 +11,6 @@ from pydantic import Field
 
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry, hair
-from tasks.imaging.parts import Part
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.base import CpuNetwork, Model, Output, Weight
 from tasks.models.cutouts import IN_VIEWER, CutoutParams
@@ -27,11 +26,9 @@ DETAIL_SIDE = 1024
 LEAST_SPAN = 0.5
 """Values of a photo with a subject span over 0.8, of noise or a plain wall under 0.3. A smaller
 span is not stretched, so those stay faint."""
-ALSO = {"quality": ("fast",)}
-"""Profile -> the networks that look with it at the effort `best`."""
+ALSO = {"quality": ("fast",), DETAIL: ("fast",)}
+"""Profile -> the network that looks with it, with `quality` at the effort `best` alone."""
 _SHARE = r"(0(\.\d{1,6})?|\.\d{1,6}|1(\.0{1,6})?)"
-LEAST_SIDE = 0.02
-"""Of a box, as a share of the photo's side."""
 
 
 class Matting(CutoutParams):
@@ -88,7 +85,7 @@ def load(weights: Mapping[str, Path], device: str) -> Any:
     import torch
     from safetensors.torch import load_file
 
-    from tasks.models.nets.u2net import U2NET, U2NETP, ISNet, Networks, U2Net
+    from tasks.models.nets.u2net import U2NET, U2NETP, ISNet, Networks, Pair, U2Net
 
     nets: list[torch.nn.Module] = []
     for name, file in weights.items():
@@ -96,7 +93,8 @@ def load(weights: Mapping[str, Path], device: str) -> Any:
             net = ISNet() if name == DETAIL else U2Net(U2NET if name == "quality" else U2NETP)
         net.load_state_dict(load_file(file, device=device), assign=True)
         nets.append(net)
-    together = Networks(nets).requires_grad_(False).float().eval()
+    session = Pair(nets[0], nets[1], SIDE) if DETAIL in weights else Networks(nets)
+    together = session.requires_grad_(False).float().eval()
     # A third less time on the CPU than channels first.
     return together.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stub lacks it
 
@@ -104,15 +102,14 @@ def load(weights: Mapping[str, Path], device: str) -> Any:
 def preprocess(image: Image, params: Matting) -> Tensor:
     """HWC uint8 RGB -> 3V x S x S float32 in ImageNet's norm: V views; no aspect is kept. S is 320,
     with the profile `detail` 1024."""
-    part = image[_part(params.box, image)]
-    networks = 1 + len(ALSO.get(params.profile, ())) if params.effort == "best" else 1
-    count = 1 if params.effort == "fast" else views.PAIR * networks
+    part = image[subjects.part_of(params.box, image)]
     side = DETAIL_SIDE if params.profile == DETAIL else SIDE
-    return views.of(saliency.prepare(part, side), count)
+    return views.of(saliency.prepare(part, side), _view_count(params))
 
 
 def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
-    """N x 3V x S x S -> N of V x S x S, 0..1, stretched per map as the authors do."""
+    """N x 3V x S x S -> N of M x S x S, 0..1, stretched per map as the authors do. M is V, and with
+    the profile `detail` 2V."""
     import torch
 
     with torch.inference_mode():
@@ -143,12 +140,12 @@ def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
 
 
 def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[str]) -> Output:
-    """V x S x S -> the matte at the image's size."""
-    rows, columns = _part(params.box, image)
+    """M x S x S -> the matte at the image's size."""
+    rows, columns = subjects.part_of(params.box, image)
     part = np.ascontiguousarray(image[rows, columns])
-    chances = views.joined(views.upright(output))
+    chances = joined(output, params)
     matte = saliency.clean(chances, part) if params.clean else chances
-    point = _inside(params.point, (rows, columns), image)
+    point = subjects.inside(params.point, (rows, columns), image)
     matte = subjects.keep(matte, point, params.subjects == "largest")
     finding = subjects.judge(chances, matte, part)
     full = np.zeros(image.shape[:2], np.uint8)
@@ -157,31 +154,17 @@ def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[
     return Output(data=data, images={"alpha": full}, notes=finding.notes)
 
 
-def _part(box: str, image: Image) -> Part:
-    """Rows and columns of a box of `Matting`; without one, all of them."""
-    if not box:
-        return slice(0, image.shape[0]), slice(0, image.shape[1])
-    left, top, right, bottom = (float(share) for share in box.split(","))
-    return _span(top, bottom, image.shape[0]), _span(left, right, image.shape[1])
+def joined(maps: Tensor, params: Matting) -> Tensor:
+    """One map of those that `infer` gave: M x S x S -> S x S."""
+    count = _view_count(params)  # a lighter network that answers for `detail` gives no more
+    looks = [views.joined(views.upright(maps[n : n + count])) for n in range(0, len(maps), count)]
+    return views.completed(*looks) if len(looks) > 1 else looks[0]
 
 
-def _span(first: float, last: float, side: int) -> slice:
-    """The pixels between two shares of a side, whichever is the smaller one."""
-    low, high = sorted((first, last))
-    start = min(int(low * side), side - 1)
-    return slice(start, min(side, max(start + max(1, int(LEAST_SIDE * side)), round(high * side))))
-
-
-def _inside(point: str, part: Part, image: Image) -> tuple[float, float] | None:
-    """A point of `Matting` as (across, down) in shares of a part of the image."""
-    if not point:
-        return None
-    shares = (float(share) for share in point.split(","))
-    across, down = (
-        (share * side - span.start) / (span.stop - span.start)
-        for share, side, span in zip(shares, image.shape[1::-1], part[::-1], strict=True)
-    )
-    return across, down
+def _view_count(params: Matting) -> int:
+    if params.effort == "fast":
+        return 1
+    return 2 * views.PAIR if (params.profile, params.effort) == ("quality", "best") else views.PAIR
 
 
 def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:

@@ -38,13 +38,15 @@ from tasks.imaging import geometry, hair
 from tasks.models import matting, registry, weights, wheels
 from tasks.models.engines import Engine
 from tasks.models.matting import Matting
-from tasks.models.nets import saliency, views
+from tasks.models.nets import saliency
 from workers.gpu.engine import by_engine
 
 GOAL = 25.0
 """Percent of the gradient error that refinement must take away."""
 FOG_GOAL, LACK_GOAL = 0.3, 1.0
 """Percent, of the cases, by the profile `fast`."""
+DETAIL_GOAL = 30.0
+"""Percent of the SAD of `fast`, of each set, that `detail` must take away."""
 HELD_OUT = (104, 105)
 """Seeds."""
 COST_SIDES = (1024, 2048)
@@ -115,7 +117,7 @@ class Profile:
 def mattes(profile: Profile, image: Map) -> dict[str, Map]:
     """`raw`, `edges` and `refined`, at the image's size."""
     maps = profile.maps(image)
-    coarse = np.rint(views.joined(views.upright(maps)) * 255).astype(np.uint8)
+    coarse = np.rint(matting.joined(maps, profile.params) * 255).astype(np.uint8)
     raw = np.asarray(cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
     return {
         "raw": raw,
@@ -300,6 +302,11 @@ def _judge(figures: Mapping[str, Any]) -> None:
     }.items():
         if key in figures:
             verdict(key, figures[key], goal)
+    for key, value in figures.items():
+        fast = figures.get(key.replace("detail", "fast"), 0)
+        if key.endswith("detail_refined_sad") and fast:
+            saved = round(100 * (1 - value / fast), 1)
+            verdict(f"{key}: less than that of fast", saved, DETAIL_GOAL, at_most=False)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.imaging import geometry
+from tasks.imaging.parts import Part
 from tasks.imaging.types import Image, Tensor
 
 FOUND = 0.1
@@ -28,6 +29,8 @@ LEAST_CONTRAST = 6.0
 """CIE 1976 difference of colours below which an outline is hardly seen."""
 LEAST_OUTLINE = 0.08
 """Share of the photo's side that an outline of low contrast must have to be worth a word."""
+LEAST_SIDE = 0.02
+"""Of a box, as a share of the photo's side."""
 SIDES = {"left": (0, -1), "right": (0, 1), "top": (-1, 0), "bottom": (1, 0)}
 """Name -> (rows, columns) of the way out."""
 
@@ -40,6 +43,33 @@ class Finding:
     """0..1: how far the map is from undecided, away from outlines; 0 without a subject."""
     notes: tuple[str, ...]
     """Codes of tasks/imaging/notes.py."""
+
+
+def part_of(box: str, image: Image) -> Part:
+    """Rows and columns of a box of a model's parameters; without one, all of them."""
+    if not box:
+        return slice(0, image.shape[0]), slice(0, image.shape[1])
+    left, top, right, bottom = (float(share) for share in box.split(","))
+    return _span(top, bottom, image.shape[0]), _span(left, right, image.shape[1])
+
+
+def _span(first: float, last: float, side: int) -> slice:
+    """The pixels between two shares of a side, whichever is the smaller one."""
+    low, high = sorted((first, last))
+    start = min(int(low * side), side - 1)
+    return slice(start, min(side, max(start + max(1, int(LEAST_SIDE * side)), round(high * side))))
+
+
+def inside(point: str, part: Part, image: Image) -> tuple[float, float] | None:
+    """A point of a model's parameters as (across, down) in shares of a part of the image."""
+    if not point:
+        return None
+    shares = (float(share) for share in point.split(","))
+    across, down = (
+        (share * side - span.start) / (span.stop - span.start)
+        for share, side, span in zip(shares, image.shape[1::-1], part[::-1], strict=True)
+    )
+    return across, down
 
 
 def keep(matte: Tensor, point: tuple[float, float] | None, only_largest: bool) -> Tensor:
