@@ -25,6 +25,10 @@ class PilotSettings(BaseSettings):
     pilot_target_wait_s: float = Field(5, gt=0)
     """In this time, in seconds, the workers of a model should be able to do all that waits: its
     work is divided by this to know how many workers it needs."""
+    pilot_room: float = Field(2, ge=0)
+    """How many workers are kept free for runs that happen to come together, in standard deviations
+    of how many are busy. With 2, a run of twenty or so finds all workers busy; with 0.5, workers
+    are busier and runs wait longer, though not much longer than the target wait."""
     pilot_settle_s: float = Field(300, gt=0)
     """How long jobs must be quick before the pilot gives back a heavier profile. There must be less
     work for twice as long before it stops a worker."""

@@ -35,19 +35,23 @@ def test_outstanding_work_counts_batches_and_each_profiles_own_cost() -> None:
 
 
 def test_workers_wanted_is_the_work_over_the_target_wait() -> None:
-    found = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(11.0)}, target_wait_s=5)
+    found = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(11.0)}, 5, room=2)
 
     assert (found["toy"].workers_wanted, found["toy"].wait_s) == (3, 11.0)
 
 
 def test_what_arrives_is_enough_reason_for_workers_while_nothing_waits() -> None:
-    found = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(0.0, arriving=1.5)}, 5)
+    def wanted(arriving: float, room: float) -> int:
+        work = {"toy": Work(0.0, arriving)}
+        return demand.scaling(catalogue(["gpu.toy"]), work, 5, room)["toy"].workers_wanted
 
-    assert found["toy"].workers_wanted == 3  # 1.5 / 0.6
+    assert wanted(4.0, room=2) == 8, "four are busy, and two standard deviations of four are free"
+    assert wanted(100.0, room=2) == 120, "chance matters less where there are many"
+    assert wanted(4.0, room=0) == 4
 
 
 def test_an_idle_model_wants_one_worker() -> None:
-    assert demand.scaling(catalogue(), {"toy": Work(0.0)}, 5)["toy"].workers_wanted == 1
+    assert demand.scaling(catalogue(), {"toy": Work(0.0)}, 5, 2)["toy"].workers_wanted == 1
 
 
 def test_models_that_share_workers_need_them_together() -> None:
@@ -55,11 +59,20 @@ def test_models_that_share_workers_need_them_together() -> None:
     apart = catalogue(["gpu.toy"], ["gpu.noop"])
     works = {"toy": Work(10.0), "noop": Work(5.0)}
 
-    together, alone = (demand.scaling(of, works, 5) for of in (shared, apart))
+    together, alone = (demand.scaling(of, works, 5, 2) for of in (shared, apart))
 
     assert [together[name].workers_wanted for name in works] == [3, 3]
     assert [alone[name].workers_wanted for name in works] == [2, 1]
     assert together["noop"].wait_s == 7.5 and alone["noop"].wait_s == 5.0
+
+
+def test_models_that_share_workers_share_what_is_kept_free() -> None:
+    works = {"toy": Work(0.0, 2.0), "noop": Work(0.0, 2.0)}
+    shared, apart = catalogue(["gpu.toy", "gpu.noop"]), catalogue(["gpu.toy"], ["gpu.noop"])
+
+    together, alone = (demand.scaling(of, works, 5, 2)["toy"] for of in (shared, apart))
+
+    assert (together.workers_wanted, alone.workers_wanted) == (8, 5)
 
 
 def test_arrivals_are_what_ended_and_by_how_much_more_waits() -> None:

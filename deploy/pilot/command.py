@@ -139,6 +139,9 @@ def simulate(
     a_ms: Annotated[float, typer.Option(help="Fixed cost of a batch in ms.")] = 100,
     b_ms: Annotated[float, typer.Option(help="Cost that each image adds, in ms.")] = 200,
     max_batch: Annotated[int, typer.Option(help="Most images of a batch.", min=1)] = 4,
+    room: Annotated[
+        float, typer.Option(help="Workers that the pilot keeps free: PIXELMILL_PILOT_ROOM.", min=0)
+    ] = 2,
     svg: Annotated[Path | None, typer.Option(help="Also draw the day into this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -153,7 +156,7 @@ def simulate(
     machine = Machine(
         a_ms / 1000, b_ms / 1000, b_ms / 4000, max_batch, start_s=start_s, most=workers
     )
-    results = comparison.compare(rates, machine)
+    results = comparison.compare(rates, machine, room)
     if svg:
         svg.write_text(chart.draw(rates, machine, results))
     if as_json:

@@ -10,11 +10,14 @@ from deploy.pilot.scalers import Pilot, QueueLength, Static, Utilisation, peak_w
 from deploy.pilot.simulation import Machine, Result, Simulation
 
 
-def compare(rates: Sequence[float], machine: Machine) -> list[Result]:
-    """The results of each way, the pilot's last; all see the same arrivals."""
+def compare(rates: Sequence[float], machine: Machine, room: float = 2) -> list[Result]:
+    """The results of each way, the pilot's last; all see the same arrivals.
+
+    `room`: workers that the pilot keeps free, in standard deviations of how many are busy.
+    """
     moments = traffic.arrivals(rates)
     peak = min(peak_workers(rates, machine), machine.most)
-    scalers = (Static(peak), QueueLength(), Utilisation(), Pilot(machine))
+    scalers = (Static(peak), QueueLength(), Utilisation(), Pilot(machine, room=room))
     return [Simulation(machine, scaler).run(moments) for scaler in scalers]
 
 

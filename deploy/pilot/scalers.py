@@ -12,6 +12,7 @@ from web.pilot.signals import NO_LATENCY, Latency, Signals
 from web.pilot.verdict import Limits, Memory
 
 LIGHTER, OWN = "fast", "best"
+PEAK_BUSY = 0.6
 STABLE_S = 300.0
 """Kubernetes' autoscaler goes down to the most that was wanted in this time."""
 
@@ -90,6 +91,7 @@ class Pilot:
     machine: Machine
     limits: Limits = Limits()
     target_wait_s: float = 5.0
+    room: float = 2.0
     name: str = "the pilot"
     order: Order = Order(version="v", workers=1)
     memory: Memory = Memory()
@@ -110,7 +112,7 @@ class Pilot:
             run_s += self.machine.lighter_b_s - self.machine.b_s
         runs = scene.waiting + scene.in_batches
         work = Work(runs * run_s, scene.arrived / 30 * run_s)
-        needed = demand.workers_needed(work, self.target_wait_s)
+        needed = demand.workers_needed(work, self.target_wait_s, self.room)
         return Signals(
             "model",
             scene.at_s,
@@ -134,5 +136,5 @@ def _latency(took_s: Sequence[float]) -> Latency:
 
 
 def peak_workers(per_s: Sequence[float], machine: Machine) -> int:
-    """Workers that serve the busiest minute and have the same room as the pilot leaves."""
-    return ceil(max(per_s) * machine.run_s / demand.BUSY)
+    """Workers that are busy PEAK_BUSY of the busiest minute."""
+    return ceil(max(per_s) * machine.run_s / PEAK_BUSY)

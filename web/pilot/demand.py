@@ -2,14 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 
 from storage.catalogue import Catalogue, ModelCard
 from storage.pilot import Scaling
 from web.jobs.admission import measured, serving
-
-BUSY = 0.6
-"""The part of its time that a worker should be busy: the rest is for runs that come together."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +34,18 @@ def outstanding_s(card: ModelCard, runs: Mapping[str, int]) -> float:
     return total_ms / 1000
 
 
-def workers_needed(work: Work, target_wait_s: float) -> float:
-    """Work outstanding over the target wait; at least what arrives, by workers that are BUSY."""
-    return max(work.outstanding_s / target_wait_s, work.arriving / BUSY)
+def workers_needed(work: Work, target_wait_s: float, room: float) -> float:
+    """Work outstanding over the target wait; at least what arrives, and room for chance.
+
+    On average `arriving` workers are busy. How many would be at one moment varies by its square
+    root, as arrivals do, and `room` such deviations are kept free (square-root staffing: Halfin and
+    Whitt, Operations Research 29, 1981).
+    """
+    return max(work.outstanding_s / target_wait_s, work.arriving + room * sqrt(work.arriving))
 
 
 def scaling(
-    catalogue: Catalogue, works: Mapping[str, Work], target_wait_s: float
+    catalogue: Catalogue, works: Mapping[str, Work], target_wait_s: float, room: float
 ) -> dict[str, Scaling]:
     """What each model needs. Models that share workers need them together.
 
@@ -53,12 +55,13 @@ def scaling(
     of_models = {name: serving(catalogue, name) for name in works}
     found = {}
     for name, own in of_models.items():
-        needed = waiting_s = 0.0
-        for other, work in works.items():
-            share = len(own & of_models[other]) / len(of_models[other])
-            needed += workers_needed(work, target_wait_s) * share
-            waiting_s += work.outstanding_s * share
-        found[name] = Scaling(max(1, ceil(needed - 1e-9)), round(waiting_s / len(own), 3))
+        shares = {other: len(own & of) / len(of) for other, of in of_models.items()}
+        work = Work(
+            sum(works[other].outstanding_s * share for other, share in shares.items()),
+            sum(works[other].arriving * share for other, share in shares.items()),
+        )
+        needed = ceil(workers_needed(work, target_wait_s, room) - 1e-9)
+        found[name] = Scaling(max(1, needed), round(work.outstanding_s / len(own), 3))
     return found
 
 

@@ -116,7 +116,8 @@ class Pilot:
         self._remember(new)
         recent = signals.reading_before(self._history, new.at_ms - signals.WINDOW_S * 1000)
         works = {name: signals.work(new, recent, card) for name, card in cards.items()}
-        scaling = demand.scaling(catalogue, works, settings().pilot_target_wait_s)
+        own = settings()
+        scaling = demand.scaling(catalogue, works, own.pilot_target_wait_s, own.pilot_room)
         oldest = self._history[0]
         return [
             Signals(
