@@ -47,6 +47,10 @@ class Settings(AddressSettings, AuthSettings, UserSettings, ModelSettings, Pilot
     """Folder of `pixelmill up`: data of the embedded servers, secret, ports, logs, weights."""
     state_url: str = "redis://127.0.0.1:6379/0"
     """The Redis of queue, jobs, runs and catalogue. It must run with AOF and noeviction."""
+    durable: bool = False
+    """Whether jobs, accounts and keys are on the disk of the state Redis' host before they are
+    answered, so that a power cut takes none of them. `pixelmill up` then starts that Redis with
+    `appendfsync always`; set it on one of your own."""
     cache_url: str = "redis://127.0.0.1:6379/1"
     """The Redis that caches results. It may evict keys (allkeys-lru)."""
     scratch_url: str = ""

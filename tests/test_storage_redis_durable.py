@@ -11,8 +11,9 @@ from stack import Stack
 from deploy import accounts, quota_store
 from storage import api_keys, quotas, sessions, users
 from storage.errors import StorageDown
+from storage.redis import durable
 from storage.redis.calls import TEXT, AsyncRedis, SyncRedis, command
-from storage.redis.durable import DurableRedis, do_durably
+from storage.redis.durable import DiskBarrier, DurableRedis, do_durably
 
 ROUNDS = 5
 
@@ -104,6 +105,41 @@ async def test_the_answer_comes_after_the_disk_has_it(own: Stack) -> None:
     with client.client() as same:
         same.set("x", 1)
         assert same.execute_command("WAITAOF", 1, 0, 5000)[0] == 1
+
+
+async def test_many_who_wait_for_the_disk_share_one_question(own: Stack) -> None:
+    disk, client = DiskBarrier(own.env["PIXELMILL_STATE_URL"]), own.state
+    client.mset({f"key-{n}": n for n in range(20)})
+    client.config_resetstat()
+
+    await asyncio.gather(*(disk.passed_by(f"key-{n}") for n in range(20)))
+    await disk.close()
+
+    assert client.info("commandstats")["cmdstat_waitaof"]["calls"] == 1
+
+
+async def test_a_disk_that_does_not_take_it_is_an_error_and_not_a_promise(
+    own: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "LIMIT_S", 0.2)
+    disk, client = DiskBarrier(own.env["PIXELMILL_STATE_URL"]), own.state
+    client.config_set("appendfsync", "no")
+    try:
+        client.set("key", 1)
+        with pytest.raises(StorageDown, match="did not write to its disk"):
+            await disk.passed_by("key")
+    finally:
+        client.config_set("appendfsync", "everysec")
+    await disk.close()
+
+
+async def test_what_redis_has_lost_when_it_started_again_is_not_promised(own: Stack) -> None:
+    disk = DiskBarrier(own.env["PIXELMILL_STATE_URL"])
+
+    with pytest.raises(StorageDown, match="has lost what was just written"):
+        await disk.passed_by("key-that-is-gone")
+
+    await disk.close()
 
 
 def test_a_redis_that_keeps_nothing_is_named(own: Stack, servers: Stack) -> None:

@@ -210,6 +210,32 @@ async def test_an_unknown_output_is_named(
     assert caught.value.code == "bad_output"
 
 
+async def test_an_accepted_job_is_on_the_disk_first_where_that_is_wished(
+    live: None,
+    service: JobService,
+    submission: Submission,
+    state: "redis.Redis",
+    cache: SyncRedis,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def waits() -> int:
+        return int(state.info("commandstats").get("cmdstat_waitaof", {"calls": 0})["calls"])
+
+    counts = [waits()]
+    first = await service.submit(submission)
+    counts.append(waits())
+    monkeypatch.setenv("PIXELMILL_DURABLE", "true")
+    settings.cache_clear()
+
+    await service.submit(submission)
+    counts.append(waits())
+    cache.do(stored_results.write(first.fields["request_key"], RESULT, 60))
+    await service.submit(submission)
+    counts.append(waits())
+
+    assert [count - counts[0] for count in counts] == [0, 0, 1, 1], "of a known result, nobody asks"
+
+
 async def test_a_full_priority_is_429(
     live: None, service: JobService, submission: Submission, monkeypatch: pytest.MonkeyPatch
 ) -> None:

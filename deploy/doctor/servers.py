@@ -40,6 +40,8 @@ def state_redis(settings: Settings) -> Iterable[Finding]:
         },
         "Otherwise jobs are lost when it restarts or its memory is full.",
     )
+    if settings.durable:
+        yield from _flushes(client)
     yield _writes_and_memory(info)
     yield _clock(client)
 
@@ -124,6 +126,22 @@ def _configuration(what: str, expected: Mapping[str, bool], why: str) -> Finding
         hint = f"{why} Set it on the server."
         return Finding("warn", what, f"expected {', '.join(wrong)}", hint)
     return Finding("ok", what, ", ".join(expected))
+
+
+def _flushes(client: "redis.Redis") -> Iterable[Finding]:
+    """Whether jobs are on the disk before they are answered (storage/redis/durable.py)."""
+    what = "state on disk"
+    try:
+        flushes = str(client.config_get("appendfsync")["appendfsync"])
+    except redis.ResponseError:  # an account that may do only what it has to
+        hint = "Look on the server whether it has `appendfsync always`."
+        yield Finding("warn", what, "this account may not ask for appendfsync", hint)
+        return
+    if flushes == "always":
+        yield Finding("ok", what, "appendfsync always")
+    else:
+        hint = "PIXELMILL_DURABLE needs it: some servers answer WAITAOF too early without it."
+        yield Finding("warn", what, f"appendfsync {flushes}, expected always", hint)
 
 
 def _writes_and_memory(info: Mapping[str, Any]) -> Finding:

@@ -35,7 +35,7 @@ def start(
     given, own = settings.model_fields_set, installation
     waits: list[Callable[[], None]] = []
     if "state_url" not in given:
-        config = servers.state_config(settings.state_memory_mib)
+        config = servers.state_config(settings.state_memory_mib, is_durable=settings.durable)
         state = _redis(settings, "state", own.state_port, own.state_password, config)
         waits.append(start_redis(supervisor, state, own.state_url))
     if "cache_url" not in given:

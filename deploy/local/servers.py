@@ -24,7 +24,6 @@ MOST_STATE_MIB = 4096.0
 STATE_CONFIG = """
 # Queue, jobs, runs, catalogue: nothing may be lost.
 appendonly yes
-appendfsync everysec
 auto-aof-rewrite-min-size 16mb
 lazyfree-lazy-expire yes
 maxmemory-policy noeviction
@@ -56,11 +55,15 @@ def redis_server(
     return Program(name, [program, str(file)], {}, repair=repair)
 
 
-def state_config(memory_mib: float) -> str:
-    """STATE_CONFIG with a memory limit; 0: a quarter of the machine's, at most MOST_STATE_MIB."""
+def state_config(memory_mib: float, *, is_durable: bool = False) -> str:
+    """STATE_CONFIG with a memory limit; 0: a quarter of the machine's, at most MOST_STATE_MIB.
+
+    `is_durable`: each write is on the disk before it is answered, instead of within a second.
+    """
     machine_mib = psutil.virtual_memory().total / 2**20
     limit_mib = memory_mib or min(machine_mib / 4, MOST_STATE_MIB)
-    return f"{STATE_CONFIG}maxmemory {limit_mib:.0f}mb\n"
+    flushes = "always" if is_durable else "everysec"
+    return f"{STATE_CONFIG}appendfsync {flushes}\nmaxmemory {limit_mib:.0f}mb\n"
 
 
 def s3_server(folder: Path, port: int, key: str, secret: str, origin: str) -> Program:

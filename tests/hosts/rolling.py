@@ -28,6 +28,8 @@ class Visits:
     def __init__(self, url: str) -> None:
         self._url = url
         self.statuses: Counter[str] = Counter()
+        self.refusals: list[str] = []
+        """What was answered instead of the page."""
         self.slowest_s = 0.0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._visit)
@@ -38,6 +40,8 @@ class Visits:
             try:
                 answer = httpx.get(self._url, verify=False, timeout=60, trust_env=False)
                 self.statuses[str(answer.status_code)] += 1
+                if answer.status_code != 200:
+                    self.refusals.append(answer.text[:200])
             except httpx.HTTPError as error:
                 self.statuses[type(error).__name__] += 1
             self.slowest_s = max(self.slowest_s, time.monotonic() - began)
@@ -110,6 +114,7 @@ def _report(rev: str, crowd: Crowd, visits: Visits, in_flight: int) -> int:
         ["answers 503", crowd.statuses[503], "with Retry-After; tried again"],
         ["page asked for", sum(visits.statuses.values()), dict(visits.statuses)],
         ["page not served", failed, f"slowest {visits.slowest_s:.1f} s"],
+        *(["", "", text] for text in visits.refusals),
     ]
     show(f"from {rev}", ["", "", ""], rows)
     save("rolling", {

@@ -7,13 +7,16 @@ import orjson
 import structlog
 from starlette.requests import Request
 
+from storage import keys
 from storage.catalogue import ModelCard
 from storage.jobs import claims, endings
 from storage.jobs.claims import Claim, Ready
 from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import AsyncRedis, Call
+from storage.redis.durable import DiskBarrier
 from storage.s3.asynchronous import AsyncObjects
+from storage.states import ENDED
 from tasks import envelope, tracing
 from tasks.errors import BadInput
 from tasks.settings import settings
@@ -61,12 +64,14 @@ class JobService:
         self.results = Results(cache, objects)
         self.erasures, self.exports = Erasures(state), Exports(state, objects)
         self.history = History(state, self.catalogue.read_jobs)
+        self._disk = DiskBarrier(settings().state_url, "the state Redis")
         self.watcher = JobWatcher(pubsub, state, self.catalogue.read_jobs)
         self.starter = RunStarter(state, self.uploads, Publisher(state), self.limiter)
 
     async def close(self) -> None:
         """Queue what is on its way, then close all connections. Stop `pubsub` before."""
         await self.starter.close()
+        await self._disk.close()
         await self._objects.close()
         await self._pubsub.close()
         await self._state.close()
@@ -78,7 +83,10 @@ class JobService:
         Raises BadInput, UploadNeeded, Busy or another Unavailable, StorageDown.
         """
         with self.limiter.in_progress():
-            return await self._submit(submission)
+            snapshot = await self._submit(submission)
+        if settings().durable and snapshot.state not in ENDED:
+            await self._disk.passed_by(keys.job(snapshot.fields["id"]))
+        return snapshot
 
     async def get(self, user: str, job_id: str) -> Snapshot:
         """A job of this user; BadInput (404) if this user has no such job."""
