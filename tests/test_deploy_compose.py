@@ -43,6 +43,7 @@ def test_every_service_is_hardened_and_comes_back(files: dict[str, Any]) -> None
             continue  # it writes files of the host, once, without a network
         assert service["read_only"] and service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["init"], name
         assert service["restart"] == ("no" if name in ONCE else "unless-stopped"), name
 
 

@@ -165,7 +165,7 @@ def test_every_pod_runs_without_rights_and_may_end_its_work() -> None:
         [container] = pod["containers"]
         rights = container["securityContext"]
         assert rights["readOnlyRootFilesystem"] and rights["capabilities"] == {"drop": ["ALL"]}
-        assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["securityContext"]["runAsNonRoot"] and pod["shareProcessNamespace"]
         settings = {item["name"]: item["value"] for item in container["env"]}
         if "terminationGracePeriodSeconds" in pod:
             stop_s = int(settings["PIXELMILL_STOP_S"])

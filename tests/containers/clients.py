@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -15,6 +16,9 @@ from PIL import Image
 ENDED = ("done", "failed", "cancelled")
 LIMIT_S = 240.0
 """A job that has not ended by then counts as lost."""
+SENDERS, BEFORE_S = 7, 1.0
+"""Each has one job in flight, one fewer in all than a user may have; how long before something is
+done."""
 
 
 class Clients:
@@ -72,20 +76,27 @@ class Clients:
             if job["state"] in ENDED:
                 error = job["error"]
                 return str(error["code"]) if isinstance(error, dict) else str(job["state"])
-            time.sleep(0.5)
+            time.sleep(0.1)
         return "lost"
 
-    def ends(self, count: int, meanwhile: "threading.Thread | None" = None) -> Counter[str]:
-        """How as many jobs ended; `meanwhile` starts when half of them have been accepted."""
-        with ThreadPoolExecutor(8) as pool:
-            first = list(pool.map(lambda _: self.submit(), range(count // 2)))
-            if meanwhile:
-                meanwhile.start()
-            rest = list(pool.map(lambda _: self.submit(), range(count - count // 2)))
-            found = Counter(pool.map(self.end_of, first + rest))
-        if meanwhile:
-            meanwhile.join()
-        return found
+    def ends(self, meanwhile: Callable[[], object]) -> Counter[str]:
+        """How all jobs ended that were sent while `meanwhile` was done: always some in flight."""
+        is_over, found = threading.Event(), list[str]()
+
+        def send() -> None:
+            while not is_over.is_set():
+                found.append(self.end_of(self.submit()))
+
+        with ThreadPoolExecutor(SENDERS) as pool:
+            senders = [pool.submit(send) for _ in range(SENDERS)]
+            try:
+                time.sleep(BEFORE_S)
+                meanwhile()
+            finally:
+                is_over.set()
+            for sender in senders:
+                sender.result()
+        return Counter(found)
 
     def result_hash(self, job_id: str) -> str:
         """SHA-256 of the objects of a job's result, each by its signed address through nginx."""

@@ -88,8 +88,10 @@ class Engine:
 
     def remove(self) -> None:
         """Its images and data; the log stays."""
-        for name in ("data", "run"):
-            shutil.rmtree(self.folder / name)
+        run("umount", self.folder / "run" / "netns" / "default", quiet=True)  # dockerd leaves it
+        for folder in (self.folder / "data", self.folder / "run"):
+            if folder.exists():
+                shutil.rmtree(folder)
         for file in self.folder.glob("*.tar"):
             file.unlink()
 

@@ -59,38 +59,39 @@ def compose(*words: str) -> str:
 
 
 def as_admin(*words: str) -> str:
-    """The output of a command in a web container with the rights of an admin."""
+    """The output of a command with the rights of an admin, in a container."""
     url = (PROJECT / "secrets" / "state_url_admin").read_text()
-    return compose("exec", "-T", "-e", f"PIXELMILL_STATE_URL={url}", "web-1", *words)
+    return compose("exec", "-T", "-e", f"PIXELMILL_STATE_URL={url}", "cpu-worker", *words)
 
 
 def process(service: str) -> int:
-    """The first process of a service's first container; 0 while it is being started."""
+    """The first process of a service's first container; 0 while there is none."""
     container = compose("ps", "--quiet", service).split()[0]
     return int(run("docker", "inspect", "--format", "{{.State.Pid}}", container))
 
 
 def crash(service: str) -> None:
-    """kill -9 of a container's first process, as a fault would: Docker starts it again."""
-    pid = process(service)
-    if pid:
-        os.kill(pid, signal.SIGKILL)
+    """kill -9 of a container's first process, as a fault would; returns when it is up again.
 
-
-def wait_until_up(service: str) -> None:
-    """Until a service runs again, and is healthy if it can say so."""
+    Docker starts it again: until it runs anew, and is healthy if it can say so.
+    """
+    before, status = process(service), ""
+    os.kill(before, signal.SIGKILL)
     end = time.monotonic() + UP_S
     while time.monotonic() < end:
+        is_new = process(service) not in (0, before)  # asked first: the status may be the old one
         status = compose("ps", "--format", "{{.Status}}", service)
-        if status.startswith("Up") and "starting" not in status and "unhealthy" not in status:
+        is_up = status.startswith("Up") and "starting" not in status and "unhealthy" not in status
+        if is_new and is_up:
             return
         time.sleep(0.5)
     raise SystemExit(f"{service} did not come up again: {status}")
 
 
 def scale(count: int) -> None:
-    """As many gpu workers, as README.md says it."""
-    compose("up", "--detach", "--no-recreate", "--scale", f"gpu-worker={count}", "gpu-worker")
+    """As many gpu workers, as README.md says it; returns when all are up."""
+    how = ("--detach", "--wait", "--no-recreate", "--scale", f"gpu-worker={count}")
+    compose("up", *how, "gpu-worker")
 
 
 def rights(service: str) -> list[str]:

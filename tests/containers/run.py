@@ -74,6 +74,9 @@ def main() -> int:
     parser.add_argument("--torch-index", help="index of the build of torch for the worker's image")
     parser.add_argument("--keep", action="store_true", help="keep the images for the next run")
     chosen = parser.parse_args()
+    missing = [name for name in ("dockerd", "mmdebstrap", "nsenter") if not shutil.which(name)]
+    if missing:
+        parser.error(f"not installed: {', '.join(missing)} (Debian: docker.io, mmdebstrap)")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that it cleans up
     engine = Engine(FOLDER / "engine")
     try:

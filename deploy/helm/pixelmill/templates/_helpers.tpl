@@ -17,6 +17,7 @@ helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
 
 {{- define "pixelmill.podSecurity" -}}
 automountServiceAccountToken: false
+shareProcessNamespace: true # else a process that is still starting, being the first, ignores SIGTERM
 securityContext:
   runAsNonRoot: true
   runAsUser: 10001
