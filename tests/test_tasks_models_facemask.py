@@ -21,7 +21,7 @@ from tasks.models import facemask, weights, wheels
 from tasks.models.base import Weight
 from tasks.models.nets.centerface import CenterFace, from_onnx
 from tasks.models.nets.facemask import Classifier, cut, pyramid
-from tasks.models.nets.faces import CROP, settled, square, suppress
+from tasks.models.nets.faces import CROP, out_of_frame, settled, square, suppress
 from tasks.postprocess import _in_upload_pixels
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -33,6 +33,13 @@ ORIGINAL = facemask.MODEL.weights["centerface"]
 def session() -> Any:
     files = {k: weights.fetch(w, WEIGHTS) for k, w in facemask.MODEL.weights.items()}
     return facemask.load(files, "cpu")
+
+
+@cache
+def session_cpu() -> Any:
+    cpu = facemask.MODEL.cpu
+    assert cpu is not None
+    return facemask.load_cpu({k: weights.fetch(w, WEIGHTS) for k, w in cpu.weights.items()}, 1)
 
 
 def photo(name: str) -> Image:
@@ -76,6 +83,57 @@ def test_a_bare_face_is_found_where_it_is() -> None:
     assert face["label"] == "no facemask"
     assert 0.4 < (x1 + x2) / 2 < 0.5 and 0.18 < (y1 + y2) / 2 < 0.28
     assert 0.12 < x2 - x1 < 0.25
+
+
+@pytest.mark.parametrize("engine", ["torch", "mnn"])
+def test_a_face_that_fills_the_photo_is_found(engine: str) -> None:
+    """Without the second look in a frame its score is 0.4."""
+    whole = photo("astronaut")
+    image = np.ascontiguousarray(whole[76:129, 174:228])
+    prepared = facemask.preprocess(image, facemask.Facemask())
+
+    if engine == "torch":
+        [output] = facemask.infer(session(), torch.from_numpy(prepared)[None])
+        output = output.numpy()
+    else:
+        [output] = facemask.infer_cpu(session_cpu(), prepared[None])
+    [face] = facemask.postprocess(output, image, facemask.Facemask(), ()).data["faces"]
+
+    assert face["label"] == "no facemask" and face["score"] > 0.8
+    assert face["box"][3] - face["box"][1] > 40
+
+
+def test_photos_of_a_batch_are_looked_at_again_one_by_one() -> None:
+    """One that is full of a face, beside one whose face is found at once and one without any."""
+    whole = cv2.resize(photo("astronaut"), (640, 640), interpolation=cv2.INTER_AREA)
+    filled = cv2.resize(photo("astronaut")[76:129, 174:228], (640, 640))
+    empty = np.full_like(filled, 114)
+    batch = [facemask.preprocess(image, facemask.Facemask()) for image in (whole, filled, empty)]
+
+    together = facemask.infer(session(), torch.from_numpy(np.stack(batch)))
+    alone = [facemask.infer(session(), torch.from_numpy(one)[None])[0] for one in batch]
+
+    assert [int((answer[:, 4] > 0.5).sum()) for answer in together] == [1, 1, 0]
+    for answer, wanted in zip(together, alone, strict=True):
+        assert torch.allclose(answer, wanted, atol=0.05)
+
+
+def test_the_second_look_takes_only_faces_that_fill_the_photo() -> None:
+    boxes = np.array([[60, 50, 160, 170, 0.9], [60, 60, 100, 110, 0.9]], np.float32)
+
+    assert out_of_frame(boxes, 40, 160) == pytest.approx(boxes[:1] - [[40, 40, 40, 40, 0]])
+
+
+@pytest.mark.parametrize(("height", "share"), [(60, 0.5), (400, 0.7310)])
+def test_a_bare_face_of_a_crowd_is_doubted(height: int, share: float) -> None:
+    """A logit of 1 becomes 0, and one of a large face stays."""
+    output = np.zeros((facemask.MAX_FACES, 7), np.float32)
+    output[0] = 100, 20, 160, 20 + height, 0.7310586, 0, 0
+    image = np.zeros((480, 640, 3), np.uint8)
+
+    [face] = facemask.postprocess(output, image, facemask.Facemask(), ()).data["faces"]
+
+    assert face["score"] == pytest.approx(share, abs=1e-3)
 
 
 def test_a_picture_without_a_face_has_none() -> None:

@@ -10,7 +10,18 @@ from torch.nn import functional
 
 from tasks.models.nets.centerface import CenterFace
 from tasks.models.nets.efficientnet import LITE0, Convolution, EfficientNet
-from tasks.models.nets.faces import CLASSES, CROP, GREY, STRIDE, boxes_at, place, suppress
+from tasks.models.nets.faces import (
+    CLASSES,
+    CROP,
+    GREY,
+    STRIDE,
+    boxes_at,
+    frame_px,
+    is_unsure,
+    out_of_frame,
+    place,
+    suppress,
+)
 
 STAGES = LITE0[:5]
 
@@ -82,18 +93,40 @@ def find_faces(
     detector: CenterFace, levels: Sequence[Tensor], threshold: float, most: int
 ) -> list[NDArray[np.float32]]:
     """Per image of the batch up to `most` boxes x1, y1, x2, y2, score in pixels of level 0."""
-    found: list[list[NDArray[np.float32]]] = [[] for _ in range(levels[0].shape[0])]
-    for k, level in enumerate(levels):
-        maps = detector(level)
-        heat = maps[:, 0]
-        peaks = heat == functional.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
-        where = torch.nonzero((heat > threshold) & peaks)
-        values = maps[where[:, 0], :, where[:, 1], where[:, 2]].float().cpu().numpy()
-        cells = where.cpu().numpy()
-        for n, boxes in enumerate(found):
-            mine = cells[:, 0] == n
-            boxes.append(boxes_at(values[mine], cells[mine, 1:], STRIDE * 2**k))
-    return [suppress(np.concatenate(boxes), most) for boxes in found]
+    by_level = [_boxes(detector, level, threshold, 2**k) for k, level in enumerate(levels)]
+    found = [suppress(np.concatenate(boxes), most) for boxes in zip(*by_level, strict=True)]
+    unsure = [n for n, boxes in enumerate(found) if is_unsure(boxes)]
+    if unsure:
+        seen = _filling(detector, levels[-1][unsure], threshold, 2 ** len(levels))
+        for n, boxes in zip(unsure, seen, strict=True):
+            found[n] = suppress(np.concatenate([found[n], boxes]), most)
+    return found
+
+
+def _boxes(
+    detector: CenterFace, level: Tensor, threshold: float, scale: int
+) -> list[NDArray[np.float32]]:
+    """Per image of a level that is `scale` times smaller than level 0: N x 5, in pixels of that."""
+    maps = detector(level)
+    heat = maps[:, 0]
+    peaks = heat == functional.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]
+    where = torch.nonzero((heat > threshold) & peaks)
+    values = maps[where[:, 0], :, where[:, 1], where[:, 2]].float().cpu().numpy()
+    cells = where.cpu().numpy()
+    of_images = [cells[:, 0] == n for n in range(len(level))]
+    return [boxes_at(values[mine], cells[mine, 1:], STRIDE * scale) for mine in of_images]
+
+
+def _filling(
+    detector: CenterFace, level: Tensor, threshold: float, scale: int
+) -> list[NDArray[np.float32]]:
+    """Per image the faces that fill it, by a second look at half of `level`, in a frame."""
+    small = functional.avg_pool2d(level, 2)
+    frame = frame_px(*small.shape[2:])
+    framed = _padded(functional.pad(small, (frame,) * 4, value=GREY))
+    longer = max(small.shape[2:]) * scale
+    found = _boxes(detector, framed, threshold, scale)
+    return [out_of_frame(boxes, frame * scale, longer) for boxes in found]
 
 
 def cut(levels: Sequence[Tensor], image: int, box: NDArray[np.float32]) -> Tensor:

@@ -19,6 +19,12 @@ STRIDE = 4
 """Input pixels per cell of the detector's maps."""
 SMALLEST = 8
 """Faces of fewer pixels (of the working size) are not looked for."""
+CERTAIN = 0.5
+"""The detector's score of a face that needs no second look."""
+FRAME = 0.25
+"""What is put around a photo for the second look, as a share of its longer side, on each side."""
+FILLS = 0.4
+"""Height of a face that the second look may find, as a share of the photo's longer side."""
 
 
 def boxes_at(
@@ -35,6 +41,25 @@ def boxes_at(
     boxes = np.stack([*sides, heat], axis=1).astype(np.float32)
     large_enough: NDArray[np.float32] = boxes[np.minimum(heights, widths) >= SMALLEST]
     return large_enough
+
+
+def is_unsure(boxes: NDArray[np.float32]) -> bool:
+    """Whether a photo in which these were found deserves a second look, smaller and in a grey
+    frame: CenterFace overlooks a face that fills a photo, as its outline is missing."""
+    return not (boxes[:, 4] >= CERTAIN).any()
+
+
+def frame_px(height: int, width: int) -> int:
+    """Width of the frame around a photo of this size."""
+    return round(FRAME * max(height, width))
+
+
+def out_of_frame(boxes: NDArray[np.float32], frame: int, longer: int) -> NDArray[np.float32]:
+    """Boxes of a framed photo whose longer side is `longer` -> those of faces that fill it, in its
+    own pixels."""
+    moved = boxes - np.array([frame] * 4 + [0], np.float32)
+    filling: NDArray[np.float32] = moved[moved[:, 3] - moved[:, 1] >= FILLS * longer]
+    return filling
 
 
 def suppress(

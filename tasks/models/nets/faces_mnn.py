@@ -8,7 +8,17 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from tasks.imaging.types import Tensor
-from tasks.models.nets.faces import CROP, GREY, STRIDE, boxes_at, place, suppress
+from tasks.models.nets.faces import (
+    CROP,
+    GREY,
+    STRIDE,
+    boxes_at,
+    frame_px,
+    is_unsure,
+    out_of_frame,
+    place,
+    suppress,
+)
 
 Run = Callable[[Tensor], Tensor]
 """1 x 3 x H x W -> what a network says of it."""
@@ -27,15 +37,30 @@ def find_faces(
     detector: Run, levels: Sequence[Tensor], threshold: float, most: int
 ) -> NDArray[np.float32]:
     """Up to `most` boxes x1, y1, x2, y2, score in pixels of level 0."""
-    found = []
-    for k, level in enumerate(levels):
-        [maps] = detector(level[None])
-        heat = maps[0]
-        peaks = heat == cv2.dilate(heat, np.ones((3, 3), np.uint8))
-        cells = np.argwhere((heat > threshold) & peaks)
-        values = maps[:, cells[:, 0], cells[:, 1]].T
-        found.append(boxes_at(values, cells, STRIDE * 2**k))
-    return suppress(np.concatenate(found), most)
+    by_level = [_boxes(detector, level, threshold, 2**k) for k, level in enumerate(levels)]
+    found = suppress(np.concatenate(by_level), most)
+    if not is_unsure(found):
+        return found
+    filling = _filling(detector, levels[-1], threshold, 2 ** len(levels))
+    return suppress(np.concatenate([found, filling]), most)
+
+
+def _boxes(detector: Run, level: Tensor, threshold: float, scale: int) -> NDArray[np.float32]:
+    """N x 5 of a level that is `scale` times smaller than level 0, in pixels of that."""
+    [maps] = detector(level[None])
+    heat = maps[0]
+    peaks = heat == cv2.dilate(heat, np.ones((3, 3), np.uint8))
+    cells = np.argwhere((heat > threshold) & peaks)
+    return boxes_at(maps[:, cells[:, 0], cells[:, 1]].T, cells, STRIDE * scale)
+
+
+def _filling(detector: Run, level: Tensor, threshold: float, scale: int) -> NDArray[np.float32]:
+    """The faces that fill a photo, by a second look at half of `level`, in a frame."""
+    small = _halved(level)
+    frame = frame_px(*small.shape[1:])
+    framed = np.pad(small, ((0, 0), (frame, frame), (frame, frame)), constant_values=GREY)
+    found = _boxes(detector, _padded(framed), threshold, scale)
+    return out_of_frame(found, frame * scale, max(small.shape[1:]) * scale)
 
 
 def cut(levels: Sequence[Tensor], box: NDArray[np.float32]) -> Tensor:
