@@ -173,7 +173,7 @@ MODEL = Model(
     weights={
         "lungct": Weight(
             member="lungct.safetensors",
-            sha256="b66db55f3f6514576f1b0542c8edc2248d9db5d02a97bb192c0b38fbdc271fcd",
+            sha256="0fbfcfeb28b9f16d254a3432842388bcb191aae558e38f9b0fdc57e9baf60bbb",
             licence="Apache-2.0; trained on LCTSC (CC BY 3.0)",
             bytes=1831868,
         )
@@ -185,7 +185,7 @@ MODEL = Model(
             # `python -m tasks.training.convert lungct` makes it of the weights above.
             "lungct": Weight(
                 member="lungct.mnn",
-                sha256="0d4eed37052cc38159bcff89f658309213c9fc36034eb6617528831d80eb9aed",
+                sha256="144af1a1109226710ee33941c87040139324d1164fddc26bc65d3fe22f056c90",
                 licence="Apache-2.0; trained on LCTSC (CC BY 3.0)",
                 bytes=1827684,
             )

@@ -1,14 +1,16 @@
 """make bench-lungct ARGS="--data DIR": how well the lungs of each patient are found, and its cost.
 
-`--data` is a folder as `pixelmill train lungct` takes it. Patients that the shipped weights have
-seen are marked. Left and right are not told apart in such masks, so there is one Dice per patient.
-The classical method (HU below -320 within the body, the two largest components, small holes filled)
-is measured beside. Cost is CPU on one thread, of the engine that runs without a GPU.
+`--data` is a folder as `pixelmill train lungct` takes it. Patients that the weights have seen are
+marked: those of the shipped ones, or with `--weights FILE` (run by torch) those of `--seen`. Left
+and right are not told apart in such masks, so there is one Dice per patient. The classical method
+(HU below -320 within the body, the two largest components, small holes filled) is measured beside.
+Cost is CPU on one thread, of the engine that runs without a GPU.
 """
 
 import argparse
 import resource
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +25,26 @@ from tasks.models import lungct, weights
 from tasks.settings import settings
 from tasks.training.lungct import data
 
-SEEN = ("S1-101", "S1-102", "S1-201", "S1-202")
+SEEN = ("S1-101", "S1-102", "S1-104", "S1-201", "S1-202")
 """Ends of the names of the patients that the shipped weights were trained on."""
 LARGE = (300, 512, 512)
+
+Infer = Callable[[np.ndarray], np.ndarray]
+"""N x 1 x 256 x 256 float32 -> N x 1 x 256 x 256, 0..1."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder per patient")
+    parser.add_argument("--weights", type=Path, help="other weights than the shipped ones")
+    parser.add_argument("--seen", nargs="*", default=SEEN, help="ends of names of seen patients")
     asked = parser.parse_args()
     cv2.setNumThreads(1)
-    cpu = lungct.MODEL.cpu
-    assert cpu is not None
-    files = {k: weights.fetch(w, settings().weights_path) for k, w in cpu.weights.items()}
-    session = cpu.load(files, 1)
+    infer = other(asked.weights) if asked.weights else shipped()
     rows, unseen = [], []
     for patient in data.read(asked.data):
-        ours, seconds = found(session, patient.slices)
-        is_seen = patient.name.endswith(SEEN)
+        ours, seconds = found(infer, patient.slices)
+        is_seen = patient.name.endswith(tuple(asked.seen) or ("\0",))
         row = agreement(ours, patient.lungs)
         rows.append(
             [
@@ -67,21 +71,36 @@ def main() -> None:
         verdict("dice of patients not trained on", figures["dice"], 0.975, at_most=False)
         verdict("false slices of a patient not trained on", figures["false_slices"], 1)
     verdict("cpu_s_per_100_slices", figures["cpu_s_per_100_slices"], 4)
-    figures |= _large(session)
+    figures |= _large(infer)
     save("lungct", {name: round(value, 4) for name, value in figures.items()})
 
 
-def found(session: Any, slices: np.ndarray) -> tuple[np.ndarray, float]:
-    """Z x H x W of what the model calls lung, and its CPU seconds from HU to the answer's mask."""
+def shipped() -> Infer:
+    """The shipped network as a host without a GPU runs it."""
     cpu = lungct.MODEL.cpu
     assert cpu is not None
+    files = {k: weights.fetch(w, settings().weights_path) for k, w in cpu.weights.items()}
+    session = cpu.load(files, 1)
+    return lambda batch: np.stack(cpu.infer(session, batch))
+
+
+def other(file: Path) -> Infer:
+    """A network of other weights, by torch."""
+    import torch
+
+    torch.set_num_threads(1)
+    session = lungct.load({"lungct": file}, "cpu")
+    return lambda batch: np.stack(
+        [each.numpy() for each in lungct.infer(session, torch.from_numpy(batch))]
+    )
+
+
+def found(infer: Infer, slices: np.ndarray) -> tuple[np.ndarray, float]:
+    """Z x H x W of what the model calls lung, and its CPU seconds from HU to the answer's mask."""
     began = time.process_time()
     prepared = lungct.preprocess(volume(slices), lungct.LungCt())
     scores = np.concatenate(
-        [
-            cpu.infer(session, prepared[z : z + 16].astype(np.float32))
-            for z in range(0, len(prepared), 16)
-        ]
+        [infer(prepared[z : z + 16].astype(np.float32)) for z in range(0, len(prepared), 16)]
     )
     mask = lungs.find(scores[:, 0].astype(np.float16), slices).mask > 0
     return mask, time.process_time() - began
@@ -129,13 +148,13 @@ def _body(slice_: np.ndarray) -> np.ndarray:
     return components.filled(largest.astype(np.uint8), slice_.size) > 0
 
 
-def _large(session: Any) -> dict[str, float]:
+def _large(infer: Infer) -> dict[str, float]:
     """CPU and memory of a volume of 300 slices of 512 x 512: ellipses in an ellipse."""
     z, y, x = np.ogrid[-1 : 1 : LARGE[0] * 1j, -1 : 1 : LARGE[1] * 1j, -1 : 1 : LARGE[2] * 1j]
     slices = np.where(x**2 / 0.8 + y**2 / 0.4 + 0 * z < 1, 40, -1000).astype(np.int16)
     for side in (-1, 1):
         slices[((x - 0.4 * side) / 0.3) ** 2 + (y / 0.4) ** 2 + (z / 0.8) ** 2 < 1] = -850
-    mask, seconds = found(session, slices)
+    mask, seconds = found(infer, slices)
     lungct_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     share = mask.mean()
     print(f"300 slices of 512 x 512: {seconds * 100 / LARGE[0]:.2f} s per 100; {share:.1%} is lung")
