@@ -10,6 +10,7 @@ from web.jobs.system import Group, Minute, ModelCard, ProfileCard, System, Worke
 from web.page.system import charts
 from web.page.system.numbers import duration, share, size
 from web.page.system.parts import empty, part, plain, table, tile
+from web.words import t
 
 
 def tiles(system: System) -> str:
@@ -146,7 +147,7 @@ def _times(hour: Minute) -> str:
     if not runs:
         return empty("none was computed")
     means: Mapping[str, float] = {stage: ms / runs for stage, ms in hour.stage_ms.items()}
-    words = ", ".join(f"{stage} {duration(ms)}" for stage, ms in means.items())
+    words = ", ".join(f"{t(stage)} {duration(ms)}" for stage, ms in means.items())
     drawn = charts.bar([charts.Part(stage, ms) for stage, ms in means.items()], words)
     return f"{duration(sum(means.values()))}{drawn}<small>{words}</small>"
 
@@ -155,14 +156,19 @@ def _costs(card: ModelCard) -> str:
     """What a batch costs the device, by profile."""
     profiles: Mapping[str, ProfileCard | ModelCard] = card["profiles"] or {"": card}
     lines = [f"{escape(name)} {_cost(profile)}".lstrip() for name, profile in profiles.items()]
-    return f"<small>{'<br>'.join(lines)}<br>on {escape(card['device'])}</small>"
+    device = t("on {device}", device=escape(card["device"]))
+    return f"<small>{'<br>'.join(lines)}<br>{device}</small>"
 
 
 def _cost(profile: ProfileCard | ModelCard) -> str:
     """Of one image alone; the two kinds of cards have the same fields for it."""
     cost, weights = profile["cost_ms"], profile["weights_bytes"]
-    parts = [duration(cost["a"] + cost["b"]), f"{profile['max_batch']} at a time"]
-    return ", ".join([*parts, f"{size(weights)} of weights"] if weights else parts)
+    parts = [
+        duration(cost["a"] + cost["b"]),
+        t("{count} at a time", count=profile["max_batch"]),
+        t("{size} of weights", size=size(weights)) if weights else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _worker(worker: WorkerInfo) -> list[str]:
@@ -170,14 +176,14 @@ def _worker(worker: WorkerInfo) -> list[str]:
     state = '<b class="bad">late</b>' if late else '<b class="ok">works</b>'
     if worker.get("draining"):
         state = "ends"
-    counts = ", ".join(f"{count:,} {name}" for name, count in worker.get("counts", {}).items())
-    processes = f"{worker['processes']} processes" if "processes" in worker else ""
+    counts = ", ".join(f"{count:,} {t(name)}" for name, count in worker.get("counts", {}).items())
+    processes = t("{count} processes", count=worker["processes"]) if "processes" in worker else ""
+    kind = t("{kind} worker, process {pid}", kind=worker["kind"], pid=worker["pid"])
     return [
-        f"<strong>{plain(worker['host'])}</strong><br>"
-        f"<small>{worker['kind']} worker, process {worker['pid']}</small>",
+        f"<strong>{plain(worker['host'])}</strong><br><small>{kind}</small>",
         "<br>".join([state, *late]),
         escape(worker["device"]),
-        f"<small>{escape(', '.join(worker['queues'])) or 'nothing'}</small>",
+        f"<small>{escape(', '.join(worker['queues'])) or t('nothing')}</small>",
         f"<small>{escape(counts or processes)}</small>",
         f"<small>{escape(', '.join(f'{n} {v}' for n, v in worker['versions'].items()))}</small>",
     ]
