@@ -5,7 +5,6 @@ faces of those photos through the classifier. The classifier's weights are our o
 says what they were trained on and what they cannot do.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from tasks.imaging import draw, geometry
 from tasks.imaging.types import Image, Tensor
 from tasks.models.base import CpuNetwork, Model, Output, Weight
-from tasks.models.nets.faces import CROP, probabilities, settled
+from tasks.models.nets.faces import CROP, doubted, probabilities, settled
 from tasks.models.previews import PreviewParams
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
@@ -34,11 +33,6 @@ DETECTED_FROM = 0.15
 LEAST_SCORE = 0.05
 SHOWN_FROM = 0.5
 """Score from which a face is shown in the preview and counted."""
-CROWD_FACE = 0.2
-"""Height, as a share of the photo's longer side, below which a face may be one of a crowd."""
-DOUBT = 1.0
-"""How much the logit of a bare face in a crowd is lowered: backs of heads, hands and coats are
-called bare faces there more often than the networks' scores say (docs/facemask.md)."""
 MAX_FACES = 128
 """Most faces per photo."""
 PREVIEW_SIDE = 1024
@@ -190,8 +184,8 @@ def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence
     boxes = mapping.boxes_back(np.array([face["box"] for face in faces], np.float32).reshape(-1, 4))
     for face, box in zip(faces, boxes, strict=True):
         face["box"] = [round(float(side), 1) for side in box]
-        if face["label"] == LABELS[1] and box[3] - box[1] < CROWD_FACE * max(height, width):
-            face["score"] = _doubted(face["score"])
+        if face["label"] == LABELS[1]:
+            face["score"] = doubted(face["score"], (box[3] - box[1]) / max(height, width))
     kept = [face for face in faces if face["score"] > LEAST_SCORE and _has_area(face["box"])]
     kept.sort(key=lambda face: -face["score"])
     shown = [face for face in kept if face["score"] >= SHOWN_FROM]
@@ -211,12 +205,6 @@ def _face(row: Tensor) -> Face:
     if worn:
         record["detail"] = {"worn_incorrectly": round(wrongly, 4)}
     return record
-
-
-def _doubted(score: float) -> float:
-    """A probability whose logit is lowered by DOUBT."""
-    odds = math.exp(-DOUBT)
-    return round(score * odds / (1 - score + score * odds), 4)
 
 
 def _has_area(box: Sequence[float]) -> bool:

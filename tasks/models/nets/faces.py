@@ -15,6 +15,11 @@ GREY = 114.0
 TOP, BOTTOM = 0.15, 0.08
 """How much lower than CenterFace's a face's upper and lower edge are, as shares of its height:
 CenterFace takes hair with it and leaves out the chin. Medians over the training pictures."""
+CROWD_FACE = 0.2
+"""Height, as a share of the photo's longer side, below which a face may be one of a crowd."""
+DOUBT = 1.0
+"""How much the logit of a bare face in a crowd is lowered: backs of heads, hands and coats are
+called bare faces there more often than the networks' scores say (docs/facemask.md)."""
 STRIDE = 4
 """Input pixels per cell of the detector's maps."""
 SMALLEST = 8
@@ -118,6 +123,14 @@ def probabilities(
     logit = np.log(seen / (1 - seen))
     wearing, facing, wrongly, factor = rates.T
     return _sigmoid(facing + factor * logit), _sigmoid(wearing), _sigmoid(wrongly)
+
+
+def doubted(score: float, height: float) -> float:
+    """The score of a bare face of this height, as a share of the photo's longer side."""
+    if height >= CROWD_FACE:
+        return score
+    odds = math.exp(-DOUBT)
+    return round(score * odds / (1 - score + score * odds), 4)
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
