@@ -263,8 +263,8 @@ MODEL = Model(
             "Best": "最好",
             "Good: the network looks twice, at the photo and at its mirror image, which takes "
             "0.3 s more on a processor, with Detail 3 s. Best: with Quality, both networks look "
-            "twice.": "较好：网络看两次（照片及其镜像），在处理器上多用 0.3 秒，选“精细”时多用 3 秒。"
-            "最好：选“高质量”时，两个网络各看两次。",
+            "twice.": "较好：网络看两次（照片及其镜像），在处理器上多用 0.3 秒，选“精细”时多用 3 "
+            "秒。最好：选“高质量”时，两个网络各看两次。",
             "Subjects": "主体",
             "All": "全部",
             "Largest": "最大的",
