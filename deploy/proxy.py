@@ -17,6 +17,7 @@ from tasks.settings import MIB, Settings
 from web.api.schemas import MOST_WAIT_S
 from web.connections.refusals import too_many_connections
 from web.errors import error_response
+from web.live.sse import PING_S
 from web.middleware.security import security_headers
 
 Kind = Literal["nginx", "haproxy"]
@@ -27,6 +28,9 @@ TEMPLATES: Mapping[Kind, str] = {
 DOWN = Unavailable("the server did not answer", hint="Try again in a few seconds.")
 _MARGIN_S = 30
 """An answer to a request that waits for its job as long as it may takes at most so much longer."""
+READ_S = 5
+"""Seconds after which a web process that leaves a GET unanswered counts as hanging; twice as many
+for the page, as one that has just started still has to make it."""
 _BASE64 = 4 / 3
 """How much longer a picture is in JSON."""
 _PARAMETERS_BYTES = MIB
@@ -86,6 +90,9 @@ def _shared(proxy: Proxy, settings: Settings) -> dict[str, str]:
         "ROOT": public.path.rstrip("/"),
         "BUCKET": settings.s3_bucket,
         "ANSWER_S": str(MOST_WAIT_S + _MARGIN_S),
+        "READ_S": str(READ_S),
+        "PAGE_S": str(2 * READ_S),
+        "STREAM_S": f"{3 * PING_S:.0f}",
         "LISTEN": proxy.listen,
         "HTTP_LISTEN": proxy.http_listen,
         "S3_SERVER": f"{s3.hostname}:{s3.port or (443 if s3.scheme == 'https' else 80)}",

@@ -4,13 +4,16 @@ Behind them are servers that say what they were asked: what counts is where requ
 """
 
 import json
+import os
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +24,7 @@ import pytest
 from balancers import certify, require, running, settings_of, write
 from stack import free_port
 
+from deploy import proxy
 from deploy.proxy import Kind, Proxy, render
 from tasks.errors import BadInput
 
@@ -132,6 +136,23 @@ def _names(balanced: Balanced) -> set[str]:
     paths = ("/mill/api/v1/models" for _ in range(16))
     answers = [balanced.client.get(f"{balanced.url}{path}") for path in paths]
     return {answer.json()["name"] for answer in answers if answer.status_code == 200}
+
+
+@contextmanager
+def _ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
+    """The process, killed at the end, even if it is stopped."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _is_served(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port)).close()
+        return True
+    return False
 
 
 def _connected(port: int, *protocols: str) -> ssl.SSLSocket:
@@ -273,6 +294,39 @@ def test_while_a_replica_is_gone_the_other_one_answers_everything(balanced: Bala
     assert answer.status_code == 503
     assert (answer.json()["error"]["code"], answer.headers["retry-after"]) == ("unavailable", "2")
     _until(lambda: _names(balanced) == {"a", "b"})
+
+
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_a_replica_that_hangs_is_left_out(
+    tmp_path: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(kind)
+    monkeypatch.setattr(proxy, "READ_S", 1)
+    certify(tmp_path, "IP:127.0.0.1")
+    (tmp_path / "www" / "ui").mkdir(parents=True)
+    (tmp_path / "www" / "healthz").touch()
+    port, ports = free_port(), [free_port(), free_port()]
+    url = f"https://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory"]
+    with ExitStack() as ends:
+        web = [
+            ends.enter_context(_ended(subprocess.Popen([*command, str(tmp_path / "www"), str(of)])))
+            for of in ports
+        ]
+        for of in ports:
+            _until(lambda of=of: _is_served(of), 30)  # type: ignore[misc]
+        settings, servers = settings_of(url, S3_URL), [f"127.0.0.1:{of}" for of in ports]
+        ends.enter_context(running(kind, tmp_path, settings, servers, port))
+        _until(lambda: httpx.get(f"{url}/", verify=False).status_code == 200, 30)
+        os.kill(web[0].pid, signal.SIGSTOP)
+
+        # Each is somebody else, without a cookie: half of them would come to the replica.
+        asked = [f"{url}{path}" for path in ("/", "/ui/") * 8]
+        answers = [httpx.get(of, verify=False, timeout=60) for of in asked]
+        refused = [answer for answer in answers if answer.status_code != 200]
+
+        assert len(refused) < len(asked) / 2
+        assert all(answer.headers["retry-after"] == "2" for answer in refused)
 
 
 @pytest.mark.parametrize(
