@@ -122,7 +122,7 @@ REV ?= HEAD
 rolling: .venv/.installed-test ## replace all processes of commit REV by this one's, 200 jobs in flight; var/bench/rolling.json
 	$(BIN)/python tests/hosts/run.py --rolling $(REV) $(ARGS)
 
-pilot: .venv/.installed-test ## the pilot at work: more load, a version that fails, a silent Redis; a table (ARGS="--only 'load step'")
+pilot: .venv/.installed-test ## the pilot at work: more load, a slow device, a version that fails, an alert; a table (ARGS="--only 'load step'")
 	$(BIN)/python tests/pilot/run.py $(ARGS)
 
 load: .venv/.installed-test ## saturation and twice as much on a no-op model; var/bench/load.json (ARGS=--soak: 5 minutes)
