@@ -20,12 +20,15 @@ from deploy.supervision.process import Program
 from deploy.supervision.supervisor import Supervisor
 from storage import catalogue, pilot, pilot_log
 from storage.redis.calls import SyncRedis
+from storage.states import ENDED
 
 MODEL = "simulated"
 MOST_WORKERS = 3
 COOLDOWN_S = 5.0
 TARGET_S = 2.0
 DRAIN_S = 60.0
+ENDED_S = 180.0
+"""Longest time until a job has ended, however busy the machine."""
 PHOTO = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
 ENV = {
     "PIXELMILL_MODELS": MODEL,
@@ -122,22 +125,31 @@ class Mill:
         """Send nothing more, and wait for all answers."""
         self.per_s = 0.0
         time.sleep(0.5)
-        until(lambda: not self._pending, DRAIN_S)
+        until(lambda: not self._pending, ENDED_S)
 
     def ask(self, **params: str) -> dict[str, Any]:
-        """The job of a new photo, once it has ended."""
+        """The job of a new photo, once it has ended, or after ENDED_S."""
         with self._lock:
             self._salt += 1
             salt = self._salt
-        answer = httpx.post(
-            f"{self.stack.url}/api/v1/predict/{MODEL}",
-            params={"salt": str(salt), "wait": "60", **params},
-            content=PHOTO + str(salt).encode(),  # equal photos go to one version
-            headers={"Authorization": f"Bearer {self.stack.api_key}"},
-            timeout=90,
-        )
+        began, api = time.monotonic(), f"{self.stack.url}/api/v1"
+        with httpx.Client(headers=self._headers, timeout=90) as client:
+            answer = client.post(
+                f"{api}/predict/{MODEL}",
+                params={"salt": str(salt), "wait": "60", **params},
+                content=PHOTO + str(salt).encode(),  # equal photos go to one version
+            )
+            while answer.is_success and answer.json()["state"] not in ENDED:
+                if time.monotonic() - began > ENDED_S:
+                    break
+                time.sleep(1)
+                answer = client.get(f"{api}/jobs/{answer.json()['id']}")
         job: dict[str, Any] = answer.json()
         return job if answer.is_success else {"state": str(answer.status_code)}
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.stack.api_key}"}
 
     def _keep_scaled(self) -> None:
         """As `pixelmill up --autoscale` does. In one thread: a worker ends with the one that
@@ -150,7 +162,12 @@ class Mill:
         state_url = self.stack.env["PIXELMILL_STATE_URL"]
         self.supervisor.start(programs[0], is_steady=True)
         scaler = Autoscaler(
-            self.supervisor, programs, lambda: Probe(lambda pid: None), 1, state_url, str
+            self.supervisor,
+            programs,
+            lambda: Probe(lambda pid: None),
+            1,
+            state_url,
+            lambda line: None,
         )
         self.supervisor.chores.append(scaler.poll)
         while not self._is_over.wait(0.1):

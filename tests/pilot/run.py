@@ -35,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=STEPS, help="one step alone")
     parser.add_argument("--no-times", action="store_true", help="judge no times")
-    args, figures, rows, began = parser.parse_args(), {}, [], time.monotonic()
+    args, began = parser.parse_args(), time.monotonic()
+    figures: steps.Figures = {}
+    rows: list[tuple[str, str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         mill = Mill(Path(folder))
         try:

@@ -102,13 +102,14 @@ def failing_version(mill: Mill) -> Figures:
     until(lambda: mill.order.canary, 120)
     bad, mill.per_s = mill.order.canary, 2
     until(lambda: _ended(mill, bad) >= 50, 180)
-    back_s = until(lambda: bad in mill.order.refused, 120)
+    back_s, rolled_back = until(lambda: bad in mill.order.refused, 120), time.monotonic()
     mill.drain()
     assert mill.order.version == before
     decisions = mill.done("roll back")
     assert len(decisions) == 1, "it is rolled back once"
     _check_numbers(decisions)
-    called_s = until(lambda: ("pager", "PixelmillRolledBack") in mill.webhook.heard, 90)
+    until(lambda: ("pager", "PixelmillRolledBack") in mill.webhook.heard, 90)
+    called_s = time.monotonic() - rolled_back
     for kind in ("gpu", "cpu"):
         mill.stack.processes[f"{kind}-worker-new"].send_signal(signal.SIGTERM)
     failures = decisions[0].values["failures"] or 0.0
@@ -116,7 +117,7 @@ def failing_version(mill: Mill) -> Figures:
         "back_s": back_s,
         "judged_runs": decisions[0].samples,
         "failures_percent": 100 * failures,
-        "alert_after_that_s": called_s,
+        "alert_within_s": called_s,
     }
 
 
