@@ -1,5 +1,6 @@
 """What a model is: a few pure functions, a loader, and what people and the system know about it."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from tasks.errors import ModelFailure
 from tasks.imaging.types import Tensor
 
 RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url"})
@@ -86,6 +88,19 @@ class Weight:
     def stored_sha256(self) -> str:
         """SHA-256 of the safetensors file that is stored; empty if it is not known."""
         return self.converted_sha256 or ("" if self.convert else self.sha256)
+
+
+def check_sha256(weight: Weight, data: bytes, place: str, server: str) -> None:
+    """Raises ModelFailure if these are not the bytes that the model names.
+
+    `place`: where they were found, with its preposition. `server`: what has them, with its verb.
+    """
+    if (actual := hashlib.sha256(data).hexdigest()) != weight.sha256:
+        raise ModelFailure(
+            f"wrong weights {place}: expected sha256 {weight.sha256}, got {actual}",
+            hint=f"{server} another file than the one this model was tested with; find out why "
+            "before you trust it.",
+        )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import httpx
 import structlog
 
-from tasks.errors import ModelFailure, Unavailable
-from tasks.models.base import Weight, shown_address
+from tasks.errors import Unavailable
+from tasks.models.base import Weight, check_sha256, shown_address
 from tasks.models.wheels import Progress
 
 PAUSES_S = (1.0, 2.0, 4.0)
@@ -55,7 +55,7 @@ def read(weight: Weight, part: Path, report: Progress) -> bytes:
     if is_continued and _sha256(data) != weight.sha256:
         log.warning("continued download is wrong; downloaded again", url=address.shown)
         data = _fetched(weight, address, part, report)
-    _check(weight, address, data)
+    check_sha256(weight, data, f"at {address.shown}", "The server has")
     return data
 
 
@@ -129,15 +129,6 @@ def _answer(address: Address, done: int) -> Iterator[httpx.Response]:
         "GET", address.url, headers=headers, timeout=TIMEOUT_S, follow_redirects=True
     ) as answer:
         yield answer
-
-
-def _check(weight: Weight, address: Address, data: bytes) -> None:
-    if (actual := _sha256(data)) != weight.sha256:
-        raise ModelFailure(
-            f"wrong weights at {address.shown}: expected sha256 {weight.sha256}, got {actual}",
-            hint="The server has another file than the one this model was tested with; find out "
-            "why before you trust it.",
-        )
 
 
 def _refused(address: Address, status: int) -> Unavailable:

