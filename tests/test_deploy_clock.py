@@ -52,9 +52,11 @@ def client(stack: Stack) -> Iterator[httpx.Client]:
         yield client
 
 
-def ask(client: httpx.Client, salt: int, device_s: float = 0, wait: float = 0) -> httpx.Response:
+def ask(
+    client: httpx.Client, salt: int, device_s: float = 0, wait: float = 0, prepare_s: float = 0
+) -> httpx.Response:
     photo = (REPOSITORY / "examples" / "chelsea.jpg").read_bytes()
-    query = {"salt": salt, "device_s": device_s, "wait": wait}
+    query = {"salt": salt, "prepare_s": prepare_s, "device_s": device_s, "wait": wait}
     return client.post("/api/v1/predict/slow", params=query, content=photo)
 
 
@@ -69,11 +71,11 @@ def states(client: httpx.Client, jobs: list[str]) -> Counter[str]:
 def ended(client: httpx.Client, jobs: list[str], seconds: float) -> Counter[str]:
     end = time.monotonic() + seconds
     under_way = ("queued", "preprocessing", "inferring", "postprocessing")
-    while any((now := states(client, jobs))[state] for state in under_way):
-        if time.monotonic() > end:
-            break
+    while True:
+        now = states(client, jobs)
+        if not any(now[state] for state in under_way) or time.monotonic() > end:
+            return now
         time.sleep(0.5)
-    return now
 
 
 def hand_in(client: httpx.Client, count: int) -> list[str]:
@@ -115,6 +117,22 @@ def test_a_clock_that_is_set_forward_ends_jobs_by_their_deadline_and_no_other_wa
 
     assert set(now) <= {"done", "expired"} and now["expired"]
     assert done.json()["state"] == "done" and again.json()["cached"]
+
+
+def test_work_goes_on_after_the_clock_was_set_back_in_a_first_stage(
+    clock: Clock, client: httpx.Client
+) -> None:
+    """A stage that took less than nothing once made room for less than no run."""
+    job = ask(client, time.time_ns(), prepare_s=3).json()["id"]
+    end = time.monotonic() + 30
+    while not states(client, [job])["preprocessing"] and time.monotonic() < end:
+        time.sleep(0.05)
+    clock.move(-HOURS_S)
+    now = ended(client, [job], 60)
+    answered(client, time.time_ns())
+    timings = client.get(f"/api/v1/jobs/{job}").json()["timings_ms"]
+
+    assert now == {"done": 1} and min(timings.values()) >= 0
 
 
 def test_work_of_a_worker_that_dies_as_the_clock_is_set_back_is_done(

@@ -20,7 +20,7 @@ end
 
 local function finish(ref, run)
   local name, version = RUN .. ref.key, tonumber(run.version) + 1
-  local ms, place = now - tonumber(run[began_field] or now), {}
+  local ms, place = ms_since(run[began_field] or now), {}
   if next_positions then
     place = {'position', redis.call('HINCRBY', next_positions, 'next', 1), 'queue', arguments.next_queue,
       'broker_queue', arguments.next_broker_queue}

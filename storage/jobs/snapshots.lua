@@ -6,7 +6,7 @@
 -- Answers JSON, as a client reads that much faster than lists of words: `at`, Redis time in ms; `jobs`,
 -- each false or the fields of Snapshot in snapshots.py
 local costs  -- decoded when first needed
-local function since(key, field, never) return now - tonumber(redis.call('HGET', key, field) or never) end
+local function since(key, field, never) return ms_since(redis.call('HGET', key, field) or never) end
 
 -- Runs ahead, the ms that they take, and the ms that the model has been at its present batch.
 local function wait_of(name, run)

@@ -21,7 +21,7 @@ for _, key in ipairs(request_keys) do
     local since = tonumber(run.waiting_since or '')
     local group = group_of(run.model, run.priority, run.queue or '', since and 'waiting' or run.state)
     group.count = group.count + 1
-    if since then group.oldest_ms = math.max(group.oldest_ms, now - since) end
+    if since then group.oldest_ms = math.max(group.oldest_ms, ms_since(since)) end
   end
 end
 

@@ -11,7 +11,7 @@ local lease = as_text(now + arguments.lease_ms)
 local function begin(ref, run, together)
   local starts, version = tonumber(run[starts_field] or 0) + 1, tonumber(run.version) + 1
   local since = tonumber(run.waiting_since or '')
-  local queued_ms = tonumber(run['ms:queued'] or 0) + (since and now - since or 0)
+  local queued_ms = tonumber(run['ms:queued'] or 0) + (since and ms_since(since) or 0)
   redis.call('HSET', RUN .. ref.key, 'state', arguments.state, 'stage', stage, 'progress', arguments.progress,
     'version', version, 'lease', lease, 'began:' .. stage, now_text, starts_field, starts,
     'runs:' .. stage, together, 'ms:queued', as_text(queued_ms), 'waiting_since', '')

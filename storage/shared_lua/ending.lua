@@ -48,7 +48,7 @@ local function times_of(run)
     if run['ms:' .. stage] then spent_ms[stage] = tonumber(run['ms:' .. stage]) end
   end
   local began = run['began:' .. run.stage]
-  if began then spent_ms[run.stage] = now - tonumber(began) end
+  if began then spent_ms[run.stage] = ms_since(began) end
   return spent_ms
 end
 

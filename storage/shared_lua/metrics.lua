@@ -21,7 +21,7 @@ end
 
 -- How long the user of the run's first job has waited for its result.
 local function count_job(sums, run)
-  local field, ms = 'job:' .. run.priority .. ':' .. (string.match(run.variant or '', ':(.*)') or ''), now - run.claimed
+  local field, ms = 'job:' .. run.priority .. ':' .. (string.match(run.variant or '', ':(.*)') or ''), ms_since(run.claimed)
   add(sums, 'times', run.model, field .. ':ms', ms)
   add(sums, 'counts', run.model, field .. ':le:' .. bucket(JOB_BUCKETS_MS, ms), 1)
 end
@@ -38,11 +38,13 @@ local function count_end(sums, run, state, code, spent_ms)
 end
 
 -- Moving means of what a run costs the cpu workers: a stage serves all runs of its message at a time.
--- They begin at zero, as the first runs of fresh workers are no measure.
+-- They begin at zero, as the first runs of fresh workers are no measure. A clock that is set forward
+-- makes a stage as long as it likes: none counts more than LONGEST_MS.
+local LONGEST_MS = 60000
 local function learn(sums, record, spent_ms)
   local means = sums.means[record.model] or read(MEAN_STAGE_MS .. record.model, unpack(CPU_STAGES))
   for _, stage in ipairs(CPU_STAGES) do
-    local cost_ms = (spent_ms[stage] or 0) / tonumber(record['runs:' .. stage] or 1)
+    local cost_ms = math.min(spent_ms[stage] or 0, LONGEST_MS) / tonumber(record['runs:' .. stage] or 1)
     means[stage] = (means[stage] or 0) * 0.9 + cost_ms * 0.1
   end
   sums.means[record.model] = means
