@@ -249,7 +249,8 @@ redis.call('HSET', run_name, 'v', arguments.version, 'attempt', attempt, 'state'
   'model_version', arguments.model_version, 'variant', arguments.variant, 'user', arguments.user,
   'payer', payer, 'flow', arguments.flow,
   'charge', arguments.charge, 'tag', tag, 'claimed', now_text, 'waiting_since', now_text,
-  'deadline', as_text(deadline), 'discards', arguments.discards)
+  'deadline', as_text(deadline), 'discards', arguments.discards,
+  arguments.preprocess_ms and 'preprocess_ms' or 'unqueued', arguments.preprocess_ms or 1)
 redis.call('PEXPIRE', run_name, arguments.run_ttl_ms)
 redis.call('ZADD', ACTIVE, now, arguments.request_key)
 redis.call('ZADD', waiting, tag, run_name)
@@ -259,11 +260,6 @@ write_job({upload}, {'state', 'queued', 'cached', '0', 'attempt', attempt, 'paye
 redis.call('SADD', run_jobs, id)
 redis.call('PEXPIRE', run_jobs, arguments.run_ttl_ms)
 wait_for_run()
-if arguments.preprocess_ms then
-  redis.call('HSET', run_name, 'preprocess_ms', arguments.preprocess_ms)
-  add_to_backlog(run_name, priority, model, tag)
-else
-  redis.call('HSET', run_name, 'unqueued', 1)
-end
+if arguments.preprocess_ms then add_to_backlog(run_name, priority, model, tag) end
 if are_others then redis.call('PUBLISH', RUN_EVENTS .. arguments.request_key, '{"state":"queued"}') end
 return {'start', attempt, '', now_text, unpack(allowances(quotas, usage, redis.call('ZCARD', user_runs)))}

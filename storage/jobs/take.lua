@@ -8,34 +8,34 @@
 local priority = arguments.priority
 local record = TICKET_RUNS .. arguments.ticket
 
--- The names of runs that may be worked on together: few, quick, of one version of their model, and none that
--- lost a worker before.
+-- The names and references of runs that may be worked on together: few, quick, of one version of their model,
+-- and none that lost a worker before.
 local function together(scored, room)
-  local names, last_tag, spent_ms, version = {}, nil, 0, nil
+  local names, refs, last_tag, spent_ms, version = {}, {}, nil, 0, nil
   for i = 1, #scored, 2 do
-    local run = read(scored[i], 'preprocess_ms', 'alone', 'model_version')
+    local run = read(scored[i], 'preprocess_ms', 'alone', 'model_version', 'attempt')
     if i == 1 then version = run.model_version end
     spent_ms = spent_ms + tonumber(run.preprocess_ms or 0)
     local is_full = #names == math.min(arguments.most, room) or spent_ms > arguments.most_ms or run.alone
       or run.model_version ~= version
     if #names > 0 and is_full then break end
     names[#names + 1], last_tag = scored[i], scored[i + 1]
+    refs[#names] = {key = string.sub(scored[i], #RUN + 1), attempt = tonumber(run.attempt or 0)}
     if run.alone then break end
   end
-  return names, last_tag
+  return names, refs, last_tag
 end
 
 local function taken_from(model, room)
-  local line, refs = priority .. ':' .. model, {}
+  local line = priority .. ':' .. model
   local scored = redis.call('ZRANGE', BACKLOG .. line, 0, arguments.most - 1, 'WITHSCORES')
-  local names, last_tag = together(scored, room)
+  local names, refs, last_tag = together(scored, room)
   redis.call('ZREM', BACKLOG .. line, unpack(names))
   redis.call('ZADD', TURNS .. priority, 'XX', now, model)
   advance(line, tonumber(last_tag))
-  for i, name in ipairs(names) do
-    redis.call('ZADD', TAKEN .. line, now, name)
-    refs[i] = {key = string.sub(name, #RUN + 1), attempt = tonumber(redis.call('HGET', name, 'attempt') or 0)}
-  end
+  local taken_now = {}
+  for i, name in ipairs(names) do taken_now[2 * i - 1], taken_now[2 * i] = now, name end
+  redis.call('ZADD', TAKEN .. line, unpack(taken_now))
   return refs
 end
 

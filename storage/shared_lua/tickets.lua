@@ -13,6 +13,7 @@ local left_to_look_at = 1000  -- runs of all models that may be stuck
 -- stage does not count: its worker may be gone.
 local function taken(line)
   local count = redis.call('ZCARD', TAKEN .. line)
+  if count == 0 then return 0 end
   local most = math.min(MOST_STUCK, left_to_look_at)
   local old = redis.call('ZRANGEBYSCORE', TAKEN .. line, '-inf', now - STUCK_MS, 'LIMIT', 0, most)
   left_to_look_at = left_to_look_at - #old
