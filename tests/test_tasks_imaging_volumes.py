@@ -1,5 +1,6 @@
 """Volumes of all accepted kinds: the cells of the table in docs/lungct.md."""
 
+import bz2
 import gzip
 import io
 import json
@@ -517,3 +518,85 @@ def test_a_bomb_of_zeros_is_refused_before_it_is_unpacked() -> None:
 
     with pytest.raises(BadInput, match="unpacks to more than its header says"):
         open_volume(stream.getvalue(), Limits(max_raw_bytes=2**20))
+
+
+@pytest.mark.parametrize("name", ["scan.nii.gz", "scan.nrrd", "bzip2"])
+def test_gzip_and_bzip2_of_several_members_are_read_to_their_end(name: str) -> None:
+    if name == "scan.nii.gz":
+        plain, head, pack = nifti(MADE, is_zipped=False), b"", gzip.compress
+    else:
+        pack = bz2.compress if name == "bzip2" else gzip.compress
+        encoding = "bzip2" if name == "bzip2" else "gzip"
+        head = nrrd_file(MADE, encoding=encoding).partition(b"\n\n")[0] + b"\n\n"
+        plain = MADE.voxels.tobytes()
+    members = [pack(plain[at : at + 65280]) for at in range(0, len(plain), 65280)]
+
+    volume = open_volume(head + b"".join(members))
+
+    np.testing.assert_array_equal(volume.voxels, MADE.voxels)
+
+
+def test_a_gzip_file_of_something_else_is_refused_with_what_is_taken() -> None:
+    with pytest.raises(BadInput, match="no NIfTI volume in it"):
+        open_volume(gzip.compress(slice_file(MADE, 12)))
+
+
+def test_slices_of_another_field_in_the_same_series_are_a_series_of_their_own() -> None:
+    def wider(file) -> None:
+        file.PixelSpacing, file.InstanceNumber = ["5", "5"], 1
+
+    files = [slice_file(MADE, k, wider) for k in range(8)]
+
+    volume = open_volume(zipped([*files, *(slice_file(MADE, k) for k in range(len(MADE.voxels)))]))
+
+    np.testing.assert_array_equal(volume.voxels, MADE.voxels)
+    assert volume.notes[1] == "Left out: a series of 8 CT pictures of 82 x 62."
+
+
+def test_a_series_whose_field_moves_on_the_way_is_refused() -> None:
+    def moved(file) -> None:
+        x, *others = file.ImagePositionPatient
+        file.ImagePositionPatient = [str(x + 40), *others]
+
+    files = [slice_file(MADE, k, *([moved] if k == 12 else [])) for k in range(len(MADE.voxels))]
+
+    with pytest.raises(BadInput, match="one is 40 mm off the others"):
+        open_volume(zipped(files))
+
+
+def test_a_gantry_that_is_tilted_as_scanners_write_it_changes_no_volume() -> None:
+    turn = np.radians(18)
+    affine = MADE.affine.copy()
+    affine[1:3, 1] = 4 * np.cos(turn), 4 * np.sin(turn)
+
+    volume = open_volume(dicom_zip(Phantom(MADE.voxels, affine)))
+
+    assert volume.notes == ["The gantry was tilted by 18 degrees; slices were used as they lie."]
+    assert volume.spacing_mm == pytest.approx([8 * np.cos(turn), 4, 4], abs=1e-3)
+
+
+def test_a_nrrd_of_four_axes_is_said_to_have_them() -> None:
+    head, _, voxels = nrrd_file(MADE, encoding="raw").partition(b"\n\n")
+    for old, new in (
+        (b"dimension: 3", b"dimension: 4"),
+        (b"sizes: ", b"sizes: 1 "),
+        (b"directions: ", b"directions: none "),
+    ):
+        head = head.replace(old, new)
+
+    with pytest.raises(BadInput, match="has 4 axes"):
+        open_volume(head + b"\n\n" + voxels)
+
+
+def test_what_a_program_has_filled_up_around_a_scan_is_air() -> None:
+    noise = np.random.default_rng(1).integers(-20, 20, MADE.voxels.shape)
+    voxels = (MADE.voxels + noise).astype(np.int16)
+    y, x = np.ogrid[-1:1:62j, -1:1:82j]
+    outside = np.hypot(x, y) > 1
+    voxels[:, outside] = 0
+
+    volume = open_volume(nifti(Phantom(voxels, MADE.affine)))
+
+    assert (volume.voxels[:, outside] == -1024).all()
+    assert (volume.voxels == np.maximum(voxels, -1024))[:, ~outside].all()
+    assert volume.notes == ["Values outside the scanner's circle were read as air."]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.ma
 from numpy.typing import NDArray
 
-from tasks.imaging.volumes import dicom, exports, nifti
+from tasks.imaging.volumes import dicom, exports, nifti, padding
 from tasks.imaging.volumes.archive import Archive
 from tasks.imaging.volumes.body import AIR
 from tasks.imaging.volumes.found import Found, Note, checked
@@ -85,7 +85,11 @@ def _is_whole(start: bytes) -> bool:
 
 
 def _single(data: bytes, limits: Limits) -> Found:
-    if data[:2] == b"\x1f\x8b" or nifti.is_nifti(data):
+    if data[:2] == b"\x1f\x8b":
+        if not nifti.is_nifti(gunzip_start(data, nifti.START_BYTES)):
+            raise Refused("gzip_of_other")
+        return _nifti(data, limits)
+    if nifti.is_nifti(data):
         return _nifti(data, limits)
     if data.startswith(MAGIC):
         return _nrrd(data, limits)
@@ -130,8 +134,9 @@ def _nifti(data: bytes, limits: Limits) -> Found:
 
 def _nrrd(data: bytes, limits: Limits) -> Found:
     file = Nrrd(data)
+    shape = file.shape  # its axes are counted before their directions are looked at
     affine, is_placed, has_spacing = file.affine()
-    grid, notes = checked(file.shape, affine, limits, is_placed=is_placed)
+    grid, notes = checked(shape, affine, limits, is_placed=is_placed)
     if not is_placed:
         notes.append(("orientation_unknown", {}))
     if not has_spacing:
@@ -175,9 +180,16 @@ def _scaled(stored: NDArray[Any], slope: float, intercept: float, array: NDArray
 
 
 def _corrected(slices: NDArray[np.int16], found: Found) -> list[Note]:
-    """Shift values that lie 1024 too high, and say so where air is not where it should be."""
+    """Shift values that lie 1024 too high, make air of padding, and say so where air is not where
+    it should be."""
     if not found.is_hu:
         return []
+    shifted = _shifted(slices)
+    padded: list[Note] = [("padding", {})] if padding.to_air(slices) else []
+    return shifted + padded
+
+
+def _shifted(slices: NDArray[np.int16]) -> list[Note]:
     sample = slices[:: max(1, len(slices) // 32), ::4, ::4]
     darkest, middle = (float(value) for value in np.percentile(sample, (1, 90)))
     if darkest < LARGEST_AIR:
@@ -190,7 +202,7 @@ def _corrected(slices: NDArray[np.int16], found: Found) -> list[Note]:
 
 def gunzip_start(data: bytes, most: int) -> bytes:
     """The first bytes of what a gzip file has in it."""
-    return gunzip(data, most, may_be_longer=True)
+    return bytes(gunzip(data, most, may_be_longer=True))
 
 
 # What libraries import or look up only when they are first used, they do now, before any bytes of

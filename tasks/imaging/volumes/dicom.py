@@ -197,14 +197,16 @@ def _numbers(values: Any, count: int) -> Vector:
 
 
 def series(found: Sequence[Slice]) -> list[list[Slice]]:
-    """Slices that lie in one series, alike and of one size; the series to use comes first.
+    """Slices that lie in one series, alike and of one size and field; the series to use comes
+    first.
 
     CT and axial ones come before others, then those of most slices.
     """
     groups: dict[tuple[Any, ...], list[Slice]] = {}
     for each in found:
         lies = tuple(np.round(np.concatenate((each.rows, each.columns)), 1))
-        key = (each.series, each.kind, each.is_localizer, each.height, each.width, lies)
+        size = (each.height, each.width, *(round(side, 3) for side in each.spacing or ()))
+        key = (each.series, each.kind, each.is_localizer, size, lies)
         groups.setdefault(key, []).append(each)
 
     def rank(group: Sequence[Slice]) -> tuple[bool, bool, bool, int, int]:

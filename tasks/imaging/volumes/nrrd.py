@@ -97,9 +97,9 @@ class Nrrd:
         if any(int(self._fields.get(name, 0)) for name in ("line skip", "lineskip")):
             raise Refused("unknown_encoding")
         if encoding in ("gzip", "gz"):
-            data = memoryview(gunzip(bytes(data), most))
+            data = memoryview(gunzip(data, most))
         elif encoding in ("bzip2", "bz2"):
-            data = memoryview(bunzip(bytes(data), most))
+            data = memoryview(bunzip(data, most))
         elif encoding != "raw":
             raise Refused("unknown_encoding")
         skip = int(self._fields.get("byte skip", self._fields.get("byteskip", 0)))

@@ -51,6 +51,10 @@ REFUSALS: Mapping[str, tuple[str, str]] = {
     "too_long": ("The file unpacks to more than its header says.", _AGAIN_HINT),
     "bad_header": ("The header of this file contradicts itself.", _AGAIN_HINT),
     "no_slices": ("There is no CT slice in these files.", _DICOM_HINT),
+    "gzip_of_other": (
+        "This gzip file has no NIfTI volume in it.",
+        _DICOM_HINT,
+    ),
     "no_ct": ("There is no CT in these files, only {kind}.", _DICOM_HINT),
     "too_many_slices": (
         "The volume has {count} slices; at most {most} are taken.",
@@ -63,6 +67,10 @@ REFUSALS: Mapping[str, tuple[str, str]] = {
     "uneven_slices": (
         "The slices are not evenly spaced: their distances are from {least} to {largest} mm.",
         "Send one series of evenly spaced slices.",
+    ),
+    "not_in_line": (
+        "The slices do not lie in one line: one is {distance} mm off the others.",
+        "Send one series, reconstructed with one field of view.",
     ),
     "mixed_sizes": ("The frames of this file do not fit together.", _AGAIN_HINT),
     "too_oblique": (

@@ -15,6 +15,8 @@ SAME_MM = 0.01
 """Slices nearer than this lie at the same position."""
 EVEN = 0.06
 """Share of the distance by which positions may be off an even grid: they are written rounded."""
+BESIDE = 2.0
+"""Pixels by which a slice may lie beside the line of the others."""
 MOST_FILLED = 0.1
 """Share of slices that may be missing and are filled in."""
 LONGEST_GAP = 4
@@ -78,11 +80,23 @@ def _by_position(
     if missing := sum(counts) - len(counts):
         notes.append(("gaps_filled", {"count": missing}))
     step = (_where(kept[-1][1]) - origin) / sum(counts)
+    _check_line([_where(each) - origin for _, each in kept], np.cumsum([0, *counts]), step, first)
     along = float(step @ first.normal)
     tilt = math.degrees(math.acos(min(1.0, along / float(np.linalg.norm(step)))))
     if tilt > NOTED_OBLIQUE:
         notes.append(("tilted", {"degrees": round(tilt)}))
     return ordered, origin, step, notes
+
+
+def _check_line(
+    places: Sequence[np.ndarray], numbers: np.ndarray, step: np.ndarray, one: Slice
+) -> None:
+    """Raise Refused if a slice lies beside the others: a field of view that changed on the way."""
+    beside = np.array(places) - numbers[:, None] * step
+    beside -= (beside @ one.normal)[:, None] * one.normal
+    distance = float(np.linalg.norm(beside, axis=1).max())
+    if distance > BESIDE * max(one.spacing or (1.0, 1.0)):
+        raise Refused("not_in_line", distance=distance)
 
 
 def _where(each: Slice) -> np.ndarray:
