@@ -27,7 +27,12 @@ TEMPLATES: Mapping[Kind, str] = {
 }
 DOWN = Unavailable("the server did not answer", hint="Try again in a few seconds.")
 _MARGIN_S = 30
-"""An answer to a request that waits for its job as long as it may takes at most so much longer."""
+"""An answer to a request that waits for its job takes at most so much longer than that, and than
+fetching a photo by its address."""
+_OFTEN_S = 60
+"""Few wait for longer than this: what is left unanswered for longer is noticed sooner for them."""
+SEND_S = 15
+"""Seconds after which a web process that takes nothing of a body counts as hanging."""
 READ_S = 5
 """Seconds after which a web process that leaves a GET unanswered counts as hanging; twice as many
 for the page, as one that has just started still has to make it."""
@@ -86,10 +91,14 @@ def _shared(proxy: Proxy, settings: Settings) -> dict[str, str]:
     limit = f"{settings.max_upload_mib:g} MiB"
     too_large = BadInput(f"larger than {limit}", code="too_large", status=413)
     too_many = too_many_connections("address", settings.max_connections_per_address)
+    margin_s = max(_MARGIN_S, math.ceil(settings.fetch_timeout_s + _MARGIN_S / 3))
     return {
         "ROOT": public.path.rstrip("/"),
         "BUCKET": settings.s3_bucket,
-        "ANSWER_S": str(MOST_WAIT_S + _MARGIN_S),
+        "SOON_S": str(margin_s),
+        "LATER_S": str(_OFTEN_S + margin_s),
+        "LAST_S": str(MOST_WAIT_S + margin_s),
+        "SEND_S": str(SEND_S),
         "READ_S": str(READ_S),
         "PAGE_S": str(2 * READ_S),
         "STREAM_S": f"{3 * PING_S:.0f}",
@@ -108,6 +117,7 @@ def _nginx(proxy: Proxy, settings: Settings) -> dict[str, str]:
     public = urlsplit(settings.public_url)
     origin = f"{public.scheme}://{public.netloc}"
     servers = [f"server {address} max_fails=1 fail_timeout=2s;" for address in proxy.web]
+    any_servers = [f"server {address} max_fails=0;" for address in proxy.web]
     trusted = [f"set_real_ip_from {address};" for address in proxy.behind]
     real_ip = [*trusted, "real_ip_header X-Forwarded-For;", "real_ip_recursive on;"]
     cleared = [f'proxy_set_header {name} "";' for name in _user_headers(proxy, settings)]
@@ -115,6 +125,7 @@ def _nginx(proxy: Proxy, settings: Settings) -> dict[str, str]:
     return {
         "RUN_DIR": proxy.run_dir,
         "WEB_SERVERS": "\n".join(servers),
+        "ANY_SERVERS": "\n".join(any_servers),
         "S3_SCHEME": urlsplit(settings.s3_url).scheme,
         "SERVER_NAME": public.hostname or "_",
         "HTTPS_PORT": f":{public.port}" if public.port else "",

@@ -32,6 +32,10 @@ SIGNED = "/mill/pixelmill/in/a/photo?X-Amz-Signature=0"
 CHECKS = {"nginx": ["nginx", "-t", "-e", "stderr", "-c"], "haproxy": ["haproxy", "-c", "-f"]}
 S3_URL = "http://127.0.0.1:9000"
 MOST = 25 * 2**20
+NO_POSTS = 501
+"""What Python's own server answers."""
+LEFT_OUT_S = 2
+"""So long nginx sends nothing to a replica that has failed (`fail_timeout`)."""
 
 
 class Told(ThreadingHTTPServer):
@@ -41,6 +45,7 @@ class Told(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Teller)
         self.name, self.received = name, 0
         """Bytes of bodies so far."""
+        self.has_ended = threading.Event()
         self._connections: list[socket.socket] = []
         self.thread = threading.Thread(target=self.serve_forever, args=(0.02,))
         self.thread.start()
@@ -55,6 +60,7 @@ class Told(ThreadingHTTPServer):
 
     def end(self) -> None:
         """As if its process were killed: what is connected is closed as well."""
+        self.has_ended.set()
         self.shutdown()
         for connection in self._connections:
             with suppress(OSError):
@@ -75,11 +81,15 @@ class _Teller(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         told = {"name": self.server.name, "path": self.path, "headers": headers}
         body = json.dumps(told | {"method": self.command}).encode()
+        is_stream = self.path.endswith("/events")
         self.send_response(503 if "down" in self.path else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Accel-Buffering", "no" if is_stream else "yes")
+        self.send_header("Content-Length", str(len(body) + is_stream))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+        if is_stream:
+            self.server.has_ended.wait()  # as a stream, whose end is far away
 
     do_GET = do_HEAD = do_POST = do_PUT = do_OPTIONS = answer
 
@@ -130,6 +140,13 @@ def balanced(request: pytest.FixtureRequest, folder: Path) -> Iterator[Balanced]
         yield made
         for told in (*made.web, s3):
             told.end()
+
+
+def _come_back(balanced: Balanced, *numbers: int) -> None:
+    """These replicas, which have ended, are started again on their ports."""
+    for number in numbers:
+        old = balanced.web[number]
+        balanced.web[number] = Told(old.name, old.server_port)
 
 
 def _names(balanced: Balanced) -> set[str]:
@@ -283,17 +300,101 @@ def test_replicas_that_all_answer_503_stay_and_say_why_themselves(balanced: Bala
 
 def test_while_a_replica_is_gone_the_other_one_answers_everything(balanced: Balanced) -> None:
     gone = balanced.web[0]
-    port = gone.server_port
     gone.end()
     posts = [balanced.ask("/mill/api/v1/jobs", "POST", content=b"photo") for _ in range(8)]
     balanced.web[1].end()
     answer = balanced.client.get(f"{balanced.url}/mill/api/v1/models")
-    balanced.web = [Told("a", port), Told("b", balanced.web[1].server_port)]
+    _come_back(balanced, 0, 1)
 
     assert {post["name"] for post in posts} == {"b"}
     assert answer.status_code == 503
     assert (answer.json()["error"]["code"], answer.headers["retry-after"]) == ("unavailable", "2")
     _until(lambda: _names(balanced) == {"a", "b"})
+
+
+@pytest.mark.parametrize("balanced", ["nginx"], indirect=True)
+@pytest.mark.parametrize("path", ["/mill/api/v1/models", "/mill/ui/"])
+def test_what_is_asked_for_is_there_as_soon_as_a_replica_is_back(
+    balanced: Balanced, path: str
+) -> None:
+    for told in balanced.web:
+        told.end()
+    refused = balanced.client.get(f"{balanced.url}{path}").status_code
+    _come_back(balanced, 1)
+    answer = balanced.client.get(f"{balanced.url}{path}")
+    _come_back(balanced, 0)
+
+    assert (refused, answer.status_code) == (503, 200)
+    _until(lambda: _names(balanced) == {"a", "b"})
+
+
+@pytest.mark.parametrize("balanced", ["nginx"], indirect=True)
+def test_a_stream_does_not_keep_a_replica_that_is_back_from_the_others(balanced: Balanced) -> None:
+    balanced.web[0].end()
+    for _ in range(8):
+        balanced.ask("/mill/api/v1/models")
+    _come_back(balanced, 0)
+    time.sleep(LEFT_OUT_S + 1)  # nginx may try it again
+    with ExitStack() as ends:
+        for _ in range(4):
+            url = f"{balanced.url}/mill/api/v1/events"
+            ends.enter_context(balanced.client.stream("GET", url))
+        balanced.web[1].end()
+        time.sleep(0.5)  # the load balancer sees that its connections are closed
+        answers = [balanced.client.post(f"{balanced.url}/mill/api/v1/jobs") for _ in range(3)]
+    balanced.web[0].has_ended.set()
+    _come_back(balanced, 1)
+
+    assert [answer.json()["name"] for answer in answers if answer.status_code == 200]
+    _until(lambda: _names(balanced) == {"a", "b"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "answers"),
+    [
+        ("GET", "/api/v1/jobs/a", "", "at_once"),
+        ("HEAD", "/api/v1/jobs/a?wait=300", "", "at_once"),
+        ("POST", "/api/v1/jobs", "application/json", "soon"),
+        ("DELETE", "/api/v1/jobs/a", "", "soon"),
+        ("POST", "/api/v1/predict/matting?wait=0", "image/png", "soon"),
+        ("POST", "/api/v1/predict/matting?a=b&wait=0.0", "", "soon"),
+        ("POST", "/api/v1/predict/matting", "image/png", "later"),
+        ("PUT", "/api/v1/predict/matting/a.json.png", "", "later"),
+        ("POST", "/api/v1/predict/matting?wait=60", "", "later"),
+        ("POST", "/api/v1/predict/matting?wait=9.5&a=b", "multipart/form-data", "later"),
+        ("POST", "/api/v1/predict/matting?wait=300", "image/png", "last"),
+        ("POST", "/api/v1/predict/matting?wait=61", "", "last"),
+        ("POST", "/api/v1/predict/matting?wait=1e2", "", "last"),
+        ("POST", "/api/v1/jobs?wait=120", "application/json", "last"),
+        ("POST", "/api/v1/predict/matting", "multipart/form-data; b=a", "last"),
+        ("POST", "/mill/api/v1/predict/matting?a=b", "application/json", "last"),
+    ],
+)  # fmt: skip
+def test_a_request_is_waited_for_as_long_as_its_answer_may_take(
+    sorting: httpx.Client, method: str, path: str, kind: str, answers: str
+) -> None:
+    answer = sorting.request(method, path, headers={"Content-Type": kind} if kind else {})
+
+    assert answer.headers["answers"] == answers
+
+
+@pytest.fixture(scope="module")
+def sorting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A real nginx that says how it sorts a request by the `map` of our configuration."""
+    require("nginx")
+    folder, port = tmp_path_factory.mktemp("sorting"), free_port()
+    settings = settings_of("https://mill.test/mill", S3_URL)
+    text = render("nginx", Proxy([], "", "", run_dir=str(folder)), settings)
+    server = f"listen 127.0.0.1:{port}; add_header Answers $pixelmill_answers; return 204;"
+    head, _, rest = text.partition("    limit_conn_zone")
+    before, upstreams, maps = head.partition("    # A replica that refuses")
+    maps = maps[maps.index("    map $cookie_pixelmill_route") :]
+    (folder / "sorting.conf").write_text(f"{before}{maps}server {{ {server} }}\n}}\n")
+    command = ["nginx", "-e", "stderr", "-c", str(folder / "sorting.conf"), "-g", "daemon off;"]
+    with _ended(subprocess.Popen(command)):
+        _until(lambda: _is_served(port), 30)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            yield client
 
 
 @pytest.mark.parametrize("kind", ["nginx", "haproxy"])
@@ -302,6 +403,7 @@ def test_a_replica_that_hangs_is_left_out(
 ) -> None:
     require(kind)
     monkeypatch.setattr(proxy, "READ_S", 1)
+    monkeypatch.setattr(proxy, "_MARGIN_S", 1)
     certify(tmp_path, "IP:127.0.0.1")
     (tmp_path / "www" / "ui").mkdir(parents=True)
     (tmp_path / "www" / "healthz").touch()
@@ -315,15 +417,18 @@ def test_a_replica_that_hangs_is_left_out(
         ]
         for of in ports:
             _until(lambda of=of: _is_served(of), 30)  # type: ignore[misc]
-        settings, servers = settings_of(url, S3_URL), [f"127.0.0.1:{of}" for of in ports]
+        settings = settings_of(url, S3_URL, fetch_timeout_s="1")
+        servers = [f"127.0.0.1:{of}" for of in ports]
         ends.enter_context(running(kind, tmp_path, settings, servers, port))
         _until(lambda: httpx.get(f"{url}/", verify=False).status_code == 200, 30)
         os.kill(web[0].pid, signal.SIGSTOP)
 
+        posts = [httpx.post(f"{url}/?wait=0", verify=False, timeout=60) for _ in range(2)]
         # Each is somebody else, without a cookie: half of them would come to the replica.
         asked = [f"{url}{path}" for path in ("/", "/ui/") * 8]
         answers = [httpx.get(of, verify=False, timeout=60) for of in asked]
         refused = [answer for answer in answers if answer.status_code != 200]
+        refused += [answer for answer in posts if answer.status_code != NO_POSTS]
 
         assert len(refused) < len(asked) / 2
         assert all(answer.headers["retry-after"] == "2" for answer in refused)

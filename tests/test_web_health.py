@@ -57,6 +57,16 @@ async def patched(state, catalogue):
 
 reaper.requeue_lost = patched
 """
+STANDS_STILL = """
+import time
+from web import hang
+hang.ALLOWED_S = 2.0
+
+async def patched(state, catalogue):
+    time.sleep(3600)
+
+reaper.requeue_lost = patched
+"""
 IMPATIENT = "pubsub.CONNECT_S = 1.0; pubsub.ALLOWED_S = reaper.ALLOWED_S = 5.0"
 CARD = {
     "name": "toy", "title": "Toy", "kind": "labels", "params": {"properties": {}},
@@ -163,3 +173,12 @@ def test_an_unavailable_redis_is_no_reason_to_restart_web(mill: Stack, how: sign
 
     assert not late
     assert 503 in ready
+
+
+def test_a_web_process_whose_event_loop_stands_still_ends_and_says_where(mill: Stack) -> None:
+    mill.start("web", [sys.executable, "-c", START.format(patch=STANDS_STILL)])
+
+    status = mill.processes["web"].wait(60)
+
+    assert status == 1
+    assert "in patched" in (mill.folder / "web.log").read_text()

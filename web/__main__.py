@@ -12,6 +12,7 @@ import uvicorn
 from tasks.clients import refuse_old_layout
 from tasks.log import configure
 from tasks.settings import settings
+from web import hang
 from web.connections.limits import ConnectionLimiter, limits_of
 from web.connections.protocol import Connection
 
@@ -57,7 +58,9 @@ def main() -> None:
         proxy_headers=False,  # nothing here trusts such headers
     )
     server = uvicorn.Server(config)
+    hang.end_when_hung()
     server.run(listeners(config.bind_socket()))
+    hang.stop()
     if not server.started:
         sys.exit(STARTUP_FAILED)
 

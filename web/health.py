@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from storage.errors import StorageDown
 from tasks.loops import LOOPS, AsyncPeriodic
+from web import hang
 from web.errors import json_response
 from web.jobs.service import service_of
 from web.maintenance.outages import OutageCheck
@@ -39,6 +40,7 @@ def pulse() -> AsyncPeriodic:
 
 async def _beat() -> None:
     loop = asyncio.get_running_loop()
+    hang.beat()
     due = loop.time() + PULSE_S
     await asyncio.sleep(PULSE_S)
     LAG.set(max(loop.time() - due, 0))

@@ -182,7 +182,8 @@ class Crowd:
             return ""  # it was done before the state was emptied
         said = answer.json()
         if answer.status_code != 200 or said["state"] != job.state:
-            return f"ended {job.state}, but is {answer.status_code} {answer.text[:200]}"
+            state = said.get("state", "")
+            return f"ended {job.state}, but is {answer.status_code} {state} {answer.text[:200]}"
         if job.state == "failed":
             return "" if said["error"]["message"] else "failed without a reason"
         if job.mark:
