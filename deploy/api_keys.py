@@ -25,13 +25,15 @@ def add(
         typer.Option(help="run, read or admin; may be repeated. Without any: run and read."),
     ] = None,
     days: Annotated[float | None, typer.Option(help="Days until it expires.", min=0)] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the key alone.")] = False,
 ) -> None:
     """Make an API key of an account, and print it: this once."""
     from deploy import key_store
 
     made = key_store.add(user, name=name, scopes=scope, days=days)
     print(made)
-    typer.echo("Write it down: it is not shown again.", err=True)
+    if not quiet:
+        typer.echo("Write it down: it is not shown again.", err=True)
 
 
 @app.command("list", epilog="Example: pixelmill keys list ada --json")

@@ -48,7 +48,8 @@ def fetch(names: Sequence[str], engine: Engine) -> None:
         for name, model in models.items():
             files = store.fetch_model(model, source, _Bars(bar)).values()
             size_mib = sum(file.stat().st_size for file in files) / 2**20
-            console.print(f"weights of {name}: {size_mib:.1f} MiB in {settings().weights_path}")
+            places = " and ".join(sorted({str(file.parent) for file in files}))
+            console.print(f"weights of {name}: {size_mib:.1f} MiB in {places}")
 
 
 def _with_weights(model: Model, engine: Engine) -> Model:

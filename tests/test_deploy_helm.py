@@ -176,7 +176,7 @@ def test_a_group_is_scaled_by_the_model_that_wants_most() -> None:
     [scaled] = documents("ScaledObject")
 
     urls = [trigger["metadata"]["url"] for trigger in scaled["spec"]["triggers"]]
-    models = ("matting", "facemask", "classify")
+    models = ("matting", "facemask", "classify", "lungct")
     base = "http://mill-web.photos:7860/metrics/scaling/"
     assert urls == [base + model for model in models]
     assert scaled["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher"

@@ -33,6 +33,12 @@ def test_a_key_that_is_made_opens(account: SyncRedis) -> None:
     assert "not shown again" in made.stderr
 
 
+def test_a_key_for_a_file_comes_without_advice(account: SyncRedis) -> None:
+    made = keys("add", "ada", "--quiet")
+
+    assert account.do(api_keys.look_up(made.stdout.strip())) and made.stderr == ""
+
+
 def test_the_list_has_all_but_the_key(account: SyncRedis) -> None:
     secret = keys("add", "ada", "--name", "laptop").stdout.strip()
 

@@ -367,6 +367,36 @@ def test_a_models_weights_go_where_the_settings_say(
     assert files["fast"].parent == tmp_path / "set"
 
 
+def test_the_weights_of_an_image_are_used_and_nothing_is_written_beside_them(
+    weight: Weight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baked, store = weights.fetch(weight, tmp_path / "image"), DictStore()
+    before = sorted((tmp_path / "image").iterdir())
+    monkeypatch.setenv("PIXELMILL_IMAGE_WEIGHTS_DIR", str(tmp_path / "image"))
+    settings.cache_clear()
+
+    file = weights.fetch(weight, tmp_path / "volume", store, download=False)
+
+    settings.cache_clear()
+    assert file == baked
+    assert sorted((tmp_path / "image").iterdir()) == before
+    assert len(store.objects) == 2, "other hosts may fetch them"
+
+
+def test_weights_of_an_image_that_are_damaged_are_fetched_anew(
+    weight: Weight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.fetch(weight, tmp_path / "image").write_bytes(FORGED)
+    monkeypatch.setenv("PIXELMILL_IMAGE_WEIGHTS_DIR", str(tmp_path / "image"))
+    settings.cache_clear()
+
+    file = weights.fetch(weight, tmp_path / "volume")
+
+    settings.cache_clear()
+    assert file.parent == tmp_path / "volume"
+    assert load_file(file)["values"].tolist() == [1, 2, 3, 4]
+
+
 def test_a_new_layout_takes_no_old_file(weight: Weight, tmp_path: Path) -> None:
     old = weights.fetch(weight, tmp_path / "cache")
     new = weights.fetch(replace(weight, layout=2), tmp_path / "cache")

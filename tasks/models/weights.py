@@ -44,23 +44,24 @@ def fetch(
     download: bool = True,
     progress: Progress | None = None,
 ) -> Path:
-    """The safetensors file of `weight`: from `folder`, else from `store`, else downloaded.
+    """The safetensors file of `weight`: of the image, else from `folder`, `store` or its source.
 
-    It is then stored in both. Raises ModelFailure when a file is not the one that the model names,
-    Unavailable when it cannot be downloaded now.
+    It is then stored in `folder` and `store`. Raises ModelFailure when a file is not the one that
+    the model names, Unavailable when it cannot be downloaded now.
     """
     if weight.is_own:
         return _own(weight)
+    places = [place for place in (settings().image_weights_dir, folder) if place]
+    for file in [place / _name(weight) for place in places]:
+        if _is_sound(weight, file):
+            if store:
+                _share(weight, file, store)
+            return file
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / _name(weight)
-    report = progress or (lambda what, done, total: None)
-    if not _is_sound(weight, file):
-        with _locked(file.with_suffix(".lock")):
-            # Another process may have fetched it while this one waited for the lock.
-            if not _is_sound(weight, file):
-                _fetch(weight, file, store, download, report)
-    elif store:
-        _share(weight, file, store)
+    with _locked(file.with_suffix(".lock")):
+        # Another process may have fetched it while this one waited for the lock.
+        if not _is_sound(weight, file):
+            _fetch(weight, file, store, download, progress or (lambda what, done, total: None))
     return file
 
 

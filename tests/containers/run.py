@@ -45,7 +45,8 @@ def build(engine: Engine, torch_index: str | None) -> None:
             is_large = target == "web" and figures["web_mb"] > WEB_MB
             rows.append((f"pixelmill-{target}", what, f"over {WEB_MB}" if is_large else ""))
             print(*rows[-1], flush=True)
-    rows.append(_weights(BAKED, "in the image", "--network", "none"))
+    hidden = ("--tmpfs", "/var/lib/pixelmill/weights")  # as a volume of an earlier image hides it
+    rows.append(_weights(BAKED, "in the image", "--network", "none", *hidden))
     rows.append(_weights(FETCHED, "fetched", "--network", "host", "--volume", "/var/lib/pixelmill"))
     BUILT.write_text(json.dumps({"rows": rows, "figures": figures}))
 

@@ -230,11 +230,12 @@ class Device:
 
     def _fetch(self, name: str, model: Model) -> None:
         """Fetch the weights of a model and of its fallback, which may be needed at any time."""
-        self._files[name] = _weights(model)
+        self._files[name] = weights.fetch_model(model, objects())
         fallback = self._fallback(name)
         if fallback and fallback not in self._files:
             try:
-                self._files[fallback] = _weights(self._variant(fallback))
+                fallen = self._variant(fallback)
+                self._files[fallback] = weights.fetch_model(fallen, objects())
             except LookupError as error:
                 raise ModelFailure(f"the fallback of {name!r}: {error}") from error
 
@@ -288,11 +289,3 @@ def _scaled_back(
     """A C x H x W map of the bin's size, scaled to the wanted size; any other output unchanged."""
     is_map = output.ndim == 3 and output.shape[-2:] == tuple(bin_size)
     return _scaled(output, wanted) if is_map else output
-
-
-def _weights(model: Model) -> dict[str, Path]:
-    folder = settings().weights_path
-    return {
-        profile: weights.fetch(weight, folder, objects(), settings().download_weights)
-        for profile, weight in model.weights.items()
-    }
