@@ -215,6 +215,22 @@ def test_a_run_that_no_worker_can_do_for_too_long_fails_with_a_hint(
     assert "An update is under way" in error["hint"]
 
 
+def test_a_run_waits_longer_for_another_worker_each_time_that_it_is_released(
+    spec: Spec, claim: Callable[..., RunRef], link: SyncRedis, state: "redis.Redis"
+) -> None:
+    ref, waits_ms = claim(replace(spec, code="sha256:other")), []
+
+    for _ in range(5):
+        run(ref)
+        since = state.hmget(keys.run(ref.key), "waiting_since", "suspect_since")
+        released_ms, suspect_ms = (float(text or 0) for text in since)
+        waits_ms.append(round(suspect_ms + bounds.GRACE_MS - released_ms))
+        [attempt] = link.do(recovery.requeue([ref], job_ttl_s=60))
+        ref = RunRef(ref.key, attempt)
+
+    assert waits_ms == pytest.approx([250, 500, 1000, 2000, 3000], abs=1)
+
+
 def test_a_stale_run_is_not_released(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis
 ) -> None:
@@ -236,6 +252,7 @@ async def test_a_released_run_is_requeued_after_a_while(
 ) -> None:
     announce(link, spec)
     ref = claim(replace(spec, code="sha256:other"))
+    state.hset(keys.run(ref.key), "releases", 9)  # it waits for long by now
     run(ref)
 
     at_once = await requeue(web_state)

@@ -19,9 +19,11 @@ KEEP_ALIVE_MS = 30_000
 IDEMPOTENCY_MS = 86_400_000
 TICKET_TTL_MS = 3_600_000
 """How long is known which runs were taken for a ticket whose worker has vanished."""
-MAX_RELEASES = 20
-"""How often a run is released to another worker. Each time costs GRACE_MS or a little more, so a
-run waits for at least a minute for the end of an upgrade."""
+FIRST_GRACE_MS = 250
+"""How long a run waits for another worker that is released for the first time."""
+MAX_RELEASES = 24
+"""How often a run is released to another worker. All but the first few times cost GRACE_MS or a
+little more, so a run waits for at least a minute for the end of an upgrade."""
 
 MOST_LOOKED_AT = 250
 """Runs or entries that one script looks at."""

@@ -104,11 +104,18 @@ def requeue(
 
 
 def release(refs: Sequence[RunRef], *, most: int = bounds.MAX_RELEASES) -> Call[list[bool]]:
-    """Release runs to another worker, which gets them after GRACE_MS.
+    """Release runs to another worker, which gets them after FIRST_GRACE_MS, and each time that a
+    run is released again after twice as long, up to GRACE_MS.
 
     False for each that is stale or was released `most` times before.
     """
-    values = {"runs": refs, "lease_ms": bounds.LEASE_MS, "most": most}
+    values = {
+        "runs": refs,
+        "lease_ms": bounds.LEASE_MS,
+        "grace_ms": bounds.GRACE_MS,
+        "first_ms": bounds.FIRST_GRACE_MS,
+        "most": most,
+    }
 
     def parse(answers: Sequence[Any]) -> list[bool]:
         return [bool(answer) for answer in answers]
