@@ -54,6 +54,8 @@ class Order:
 
     profile: str = ""
     """The profile of runs that name none; empty: the model's own default."""
+    model: str = ""
+    """The model that computes them; empty: this one."""
     reason: str = ""
     """Why it is not the model's default, for those whose answers it is said in."""
     version: str = ""

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_PAIR = "[a-z][a-z0-9_]*:[a-z][a-z0-9_]*"
+
 
 class PilotSettings(BaseSettings):
     """Part of Settings."""
@@ -22,6 +24,11 @@ class PilotSettings(BaseSettings):
     """Comma-separated profiles of runs that name none, for example `matting:quality`, where gpu
     workers load them (`profiles`). The pilot lets new runs have a lighter one while many people
     wait. Empty: each model's first, which is its lightest."""
+    pilot_fallbacks: str = Field("", pattern=f"^({_PAIR}(,{_PAIR})*)?$")
+    """Comma-separated `model:lighter model`, for example `big:small`. Where no lighter profile is
+    left, new jobs of the first are computed by the second while many people wait, if both answer
+    with the same kind and the parameters suit it, unless they say `lighter=false` or name a
+    profile."""
     pilot_target_wait_s: float = Field(5, gt=0)
     """In this time, in seconds, the workers of a model should be able to do all that waits: its
     work is divided by this to know how many workers it needs."""
@@ -49,6 +56,12 @@ class PilotSettings(BaseSettings):
         if value and int(least) > int(most):
             raise ValueError(f"{least} is more than {most}; write the smaller number first")
         return value
+
+    @property
+    def fallback_models(self) -> dict[str, str]:
+        """Model -> the one that takes its work while many people wait."""
+        pairs = (of.partition(":") for of in self.pilot_fallbacks.split(",") if of)
+        return {model: lighter for model, _, lighter in pairs}
 
     @property
     def worker_bounds(self) -> tuple[int, int] | None:

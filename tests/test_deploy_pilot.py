@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy import cli
-from deploy.pilot import chart, comparison, traffic
-from deploy.pilot.simulation import Machine
+from deploy.pilot import chart, comparison, least, scales, traffic
+from deploy.pilot.simulation import Machine, Result
 from storage import pilot, pilot_log
 from storage.pilot import Pins, Scaling, View
 from storage.pilot_log import Decision
@@ -87,6 +87,43 @@ def test_in_an_evening_with_a_flash_crowd_the_pilot_is_as_quick_as_a_fixed_numbe
     assert len(own.took_s) == len(static.took_s) == len(by_utilisation.took_s)
     picture = chart.draw(rates, Machine(), [static, by_queue, by_utilisation, own])
     assert picture.count("<path") == 4
+
+
+def test_the_pilot_keeps_up_with_many_arrivals_and_workers_that_start_slowly() -> None:
+    rates = traffic.day(60, 2)[12 * 60 : 13 * 60]
+
+    row = scales.play(3.0, 2, rates, Machine(start_s=120.0), 2.0)
+
+    assert row.pilot.p95_s == pytest.approx(row.static.p95_s, rel=0.02)
+    assert row.pilot.oscillations() == 0
+    assert len(row.pilot.took_s) == len(row.utilisation.took_s) == len(row.static.took_s)
+
+
+def test_a_row_says_which_goals_are_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    slow = Result("the pilot", [0.5], 0, 80.0, [(0.0, 1), (1.0, 2), (2.0, 1), (3.0, 2)])
+    row = scales.Row(1, 30, 1, 0.4, Result("static", [0.3], 0, 100.0), Result("by use"), slow)
+
+    assert row.missed == ["as quick", "half", "calmer", "no up-down-up"]
+    scales.show([row])
+    assert "80 %" in capsys.readouterr().out
+
+
+def test_nobody_needs_fewer_workers_than_let_one_run_in_twenty_wait() -> None:
+    assert least.must_wait(1, 0.5) == pytest.approx(0.5), "as with a single server"
+    assert least.must_wait(2, 1.0) == pytest.approx(1 / 3)
+    assert least.must_wait(2, 2.5) == 1.0
+
+    hours = least.gpu_hours([1.0] * 60, 0.5)
+
+    assert 2.5 < hours < 2.7, "one in ten waits for two, one in 66 for three"
+
+
+def test_each_made_up_day_is_another_and_has_the_same_peak() -> None:
+    days = [traffic.day(20, number) for number in range(1, 6)]
+
+    assert all(len(day) == 1440 and max(day) == 20 and min(day) > 0 for day in days)
+    assert len({round(sum(day)) for day in days}) == 5
+    assert traffic.day(20, 3) == days[2]
 
 
 def test_a_trace_is_a_column_of_runs_and_what_is_none_is_refused(tmp_path: Path) -> None:

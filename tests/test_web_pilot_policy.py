@@ -1,62 +1,23 @@
 """What the pilot does, on a simulated clock: one look every five seconds."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
+from pilot_watch import FAST, QUIET, SLOW, Watch, done
 
 from storage.pilot import Order, Pins
-from storage.pilot_log import Decision
-from web.pilot import policy
 from web.pilot.demand import Work
 from web.pilot.signals import Latency, Signals, Tally
-from web.pilot.verdict import Limits, Memory
-
-QUIET = Signals(
-    "toy",
-    0.0,
-    workers=1,
-    profiles=("fast", "best"),
-    default_profile="best",
-    covered_s=300.0,
-    versions=("old",),
-)
-SLOW = replace(QUIET, latest=Latency(3.0, 40), lasting=Latency(3.0, 400), runs=9)
-FAST = replace(QUIET, latest=Latency(0.5, 40), lasting=Latency(0.5, 400), runs=1)
 
 
-@dataclass
-class Watch:
-    """A model under the pilot's eyes."""
-
-    order: Order = Order(version="old", workers=1)
-    limits: Limits = Limits()
-    memory: Memory = Memory()
-    at_s: float = 0.0
-    decisions: list[Decision] = field(default_factory=list)
-    times_s: list[float] = field(default_factory=list)
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def see(self, signals: Signals, seconds: float = 5.0, **ruling: bool) -> list[Decision]:
-        """Look at the same for so long; answers what was decided meanwhile."""
-        first = len(self.decisions)
-        for _ in range(max(1, int(seconds / 5))):
-            self.at_s += 5.0
-            now = replace(signals, at_s=self.at_s)
-            made = policy.rule(now, self.order, self.memory, self.limits, **ruling)
-            self.order, self.memory, self.reasons = made.order, made.memory, dict(made.reasons)
-            self.decisions += made.decisions
-            self.times_s += [self.at_s] * len(made.decisions)
-        return self.decisions[first:]
+def need(workers: int) -> dict[str, int]:
+    """So many workers, of which one is room for chance where there are more than two."""
+    return {"wanted": workers, "least": workers - (workers > 2)}
 
 
 @pytest.fixture
 def watch() -> Watch:
     return Watch()
-
-
-def done(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
-    return [(of.rule, of.action) for of in decisions if of.outcome == "done"]
 
 
 def test_people_who_wait_for_half_a_minute_get_a_lighter_profile(watch: Watch) -> None:
@@ -115,7 +76,7 @@ def test_a_model_without_a_lighter_profile_is_left_alone_and_that_is_said_once(
 
 
 def test_more_workers_come_at_once_and_go_after_a_long_time(watch: Watch) -> None:
-    busy = replace(QUIET, wanted=3, work=Work(12.0, 2.0))
+    busy = replace(QUIET, **need(3), work=Work(12.0, 2.0))
 
     assert done(watch.see(busy)) == [("scale", "1 -> 3 workers")]
     assert not watch.see(QUIET, 590)
@@ -124,7 +85,7 @@ def test_more_workers_come_at_once_and_go_after_a_long_time(watch: Watch) -> Non
 
 def test_workers_that_were_needed_lately_stay(watch: Watch) -> None:
     for wanted in (4, 1, 2, 1, 3, 1, 1, 2, 1):
-        watch.see(replace(QUIET, wanted=wanted), 200)
+        watch.see(replace(QUIET, **need(wanted)), 200)
 
     assert [action for _, action in done(watch.decisions)] == [
         "1 -> 4 workers",
@@ -133,10 +94,28 @@ def test_workers_that_were_needed_lately_stay(watch: Watch) -> None:
     ]
 
 
+def test_while_half_of_the_room_is_free_nothing_changes_and_then_all_of_it_is_made(
+    watch: Watch,
+) -> None:
+    watch.order = replace(watch.order, workers=5)
+
+    assert not watch.see(replace(QUIET, least=5, wanted=7), 700)
+    assert done(watch.see(replace(QUIET, least=6, wanted=8))) == [("scale", "5 -> 8 workers")]
+
+
+def test_fewer_workers_are_kept_only_where_that_saves_as_many_as_half_of_the_room(
+    watch: Watch,
+) -> None:
+    watch.order = replace(watch.order, workers=10)
+
+    assert not watch.see(replace(QUIET, least=7, wanted=9), 900)
+    assert done(watch.see(replace(QUIET, least=6, wanted=8), 610)) == [("scale", "10 -> 8 workers")]
+
+
 def test_an_input_that_flaps_causes_one_action_per_cooldown(watch: Watch) -> None:
     for turn in range(120):
         wanted = 2 + turn if turn % 2 else 1
-        watch.see(replace(SLOW if turn % 2 else FAST, wanted=wanted))
+        watch.see(replace(SLOW if turn % 2 else FAST, **need(wanted)))
 
     acted = [at for at, of in zip(watch.times_s, watch.decisions, strict=True)
              if of.rule == "scale" and of.outcome == "done"]  # fmt: skip
@@ -146,7 +125,7 @@ def test_an_input_that_flaps_causes_one_action_per_cooldown(watch: Watch) -> Non
 
 def test_nothing_goes_up_and_down_and_up_within_five_minutes(watch: Watch) -> None:
     for turn in range(2000):
-        watch.see(replace(QUIET, wanted=1 + (turn // 170) % 4 + (turn // 7) % 2))
+        watch.see(replace(QUIET, **need(1 + (turn // 170) % 4 + (turn // 7) % 2)))
 
     moves = [
         (at, of.action)
@@ -172,8 +151,8 @@ def test_nothing_goes_up_and_down_and_up_within_five_minutes(watch: Watch) -> No
 def test_a_pause_and_a_dry_run_change_nothing_and_say_so(watch: Watch) -> None:
     before = watch.order
 
-    paused = watch.see(replace(SLOW, wanted=3), 100, is_paused=True)
-    dry = watch.see(replace(SLOW, wanted=3), 100, is_dry=True)
+    paused = watch.see(replace(SLOW, **need(3)), 100, is_paused=True)
+    dry = watch.see(replace(SLOW, **need(3)), 100, is_dry=True)
 
     assert {of.outcome for of in paused} == {"paused"} and {of.outcome for of in dry} == {"dry run"}
     assert {of.rule for of in dry} == {"scale", "degrade"}
@@ -183,7 +162,7 @@ def test_a_pause_and_a_dry_run_change_nothing_and_say_so(watch: Watch) -> None:
 def test_what_is_pinned_is_left_alone(watch: Watch) -> None:
     watch.order = replace(watch.order, pins=Pins(profile="best", workers=1))
 
-    made = watch.see(replace(SLOW, wanted=3), 100)
+    made = watch.see(replace(SLOW, **need(3)), 100)
 
     assert {(of.rule, of.outcome) for of in made} == {("scale", "pinned"), ("degrade", "pinned")}
     assert (watch.order.profile, watch.order.workers) == ("", 1)

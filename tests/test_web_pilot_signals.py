@@ -37,21 +37,41 @@ def test_outstanding_work_counts_batches_and_each_profiles_own_cost() -> None:
 def test_workers_wanted_is_the_work_over_the_target_wait() -> None:
     found = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(11.0)}, 5, room=2)
 
-    assert (found["toy"].workers_wanted, found["toy"].wait_s) == (3, 11.0)
+    assert (found["toy"].wanted, found["toy"].wait_s) == (3, 11.0)
 
 
 def test_what_arrives_is_enough_reason_for_workers_while_nothing_waits() -> None:
     def wanted(arriving: float, room: float) -> int:
         work = {"toy": Work(0.0, arriving)}
-        return demand.scaling(catalogue(["gpu.toy"]), work, 5, room)["toy"].workers_wanted
+        return demand.scaling(catalogue(["gpu.toy"]), work, 5, room)["toy"].wanted
 
     assert wanted(4.0, room=2) == 8, "four are busy, and two standard deviations of four are free"
     assert wanted(100.0, room=2) == 120, "chance matters less where there are many"
     assert wanted(4.0, room=0) == 4
 
 
+def test_more_workers_are_asked_for_once_half_of_the_room_is_used_up() -> None:
+    need = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(0.0, 25.0)}, 5, room=2)["toy"]
+
+    assert (need.least, need.wanted) == (30, 35)
+
+
+def test_a_run_is_to_be_alone_on_a_device_unless_that_costs_half_more_than_in_full_batches() -> (
+    None
+):
+    assert demand.soon_s(0.1, 0.2, 4) == pytest.approx(0.3), "0.225 in full batches"
+    assert demand.soon_s(0.1, 0.005, 16) == pytest.approx(0.1 / 9 + 0.005)
+    assert demand.soon_s(0.0, 0.2, 1) == pytest.approx(0.2)
+
+
+def test_a_sudden_rise_counts_at_once_but_not_what_chance_explains() -> None:
+    assert demand.per_s(120, 30, 40, 10) == 4.0, "as before"
+    assert demand.per_s(120, 30, 55, 10) == 4.0, "that may be chance"
+    assert demand.per_s(195, 30, 100, 10) == pytest.approx(7.0)
+
+
 def test_an_idle_model_wants_one_worker() -> None:
-    assert demand.scaling(catalogue(), {"toy": Work(0.0)}, 5, 2)["toy"].workers_wanted == 1
+    assert demand.scaling(catalogue(), {"toy": Work(0.0)}, 5, 2)["toy"].wanted == 1
 
 
 def test_models_that_share_workers_need_them_together() -> None:
@@ -61,8 +81,8 @@ def test_models_that_share_workers_need_them_together() -> None:
 
     together, alone = (demand.scaling(of, works, 5, 2) for of in (shared, apart))
 
-    assert [together[name].workers_wanted for name in works] == [3, 3]
-    assert [alone[name].workers_wanted for name in works] == [2, 1]
+    assert [together[name].wanted for name in works] == [3, 3]
+    assert [alone[name].wanted for name in works] == [2, 1]
     assert together["noop"].wait_s == 7.5 and alone["noop"].wait_s == 5.0
 
 
@@ -72,13 +92,15 @@ def test_models_that_share_workers_share_what_is_kept_free() -> None:
 
     together, alone = (demand.scaling(of, works, 5, 2)["toy"] for of in (shared, apart))
 
-    assert (together.workers_wanted, alone.workers_wanted) == (8, 5)
+    assert (together.wanted, alone.wanted) == (8, 5)
 
 
 def test_arrivals_are_what_ended_and_by_how_much_more_waits() -> None:
-    work = signals.work(load(10, runs=8, done=22), load(0, runs=0, done=10), CARD)
+    old = load(0, runs=0, done=10)
 
-    assert work.arriving == pytest.approx(20 / 10 * 0.020)
+    work = signals.work(load(10, runs=8, done=22), old, old, CARD)
+
+    assert work.arriving == pytest.approx(20 / 10 * 0.030), "two in a batch are cheap enough"
     assert work.outstanding_s == pytest.approx(0.160)
 
 
@@ -87,6 +109,17 @@ def test_the_95th_percentile_is_interpolated_in_its_bucket() -> None:
     old = load(0, **{"job:interactive::le:1000": 10})
 
     assert signals.latency(new, old, "toy") == Latency(pytest.approx(1.905), 190)
+
+
+def test_jobs_that_a_lighter_model_computes_are_jobs_of_the_model_that_was_asked_for() -> None:
+    of_both = {
+        "toy": {"job:interactive::le:1000": "10"},
+        "small": {"job:interactive::le:2000": "9"},
+    }
+    new, old = (Load(at, {}, totals) for at, totals in ((30_000, of_both), (0, {})))
+
+    assert signals.latency(new, old, "toy", "small").samples == 19
+    assert signals.latency(new, old, "toy").samples == 10
 
 
 def test_batches_do_not_count_as_people_who_wait() -> None:

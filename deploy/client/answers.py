@@ -56,6 +56,8 @@ class Job(TypedDict):
     cached: bool
     degraded: bool
     degraded_reason: str | None
+    asked_model: NotRequired[str | None]
+    """The model that was asked for, where the lighter `model` computed it."""
     error: Failure | None
     result: Result
 

@@ -142,13 +142,21 @@ def simulate(
     room: Annotated[
         float, typer.Option(help="Workers that the pilot keeps free: PIXELMILL_PILOT_ROOM.", min=0)
     ] = 2,
+    days: Annotated[
+        int,
+        typer.Option(
+            help="So many made-up days, at four scales and with other start times, in one table; "
+            "that takes minutes.",
+            min=0,
+        ),
+    ] = 0,
     svg: Annotated[Path | None, typer.Option(help="Also draw the day into this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Play a day with the pilot's own rules, and compare them with usual ways to scale."""
     import json
 
-    from deploy.pilot import chart, comparison
+    from deploy.pilot import chart, comparison, scales
     from deploy.pilot.simulation import Machine
     from deploy.pilot.traffic import day, read
 
@@ -156,6 +164,9 @@ def simulate(
     machine = Machine(
         a_ms / 1000, b_ms / 1000, b_ms / 4000, max_batch, start_s=start_s, most=workers
     )
+    if days:
+        scales.show(list(scales.rows(peak, machine, room, days)))
+        return
     results = comparison.compare(rates, machine, room)
     if svg:
         svg.write_text(chart.draw(rates, machine, results))

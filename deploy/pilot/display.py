@@ -28,7 +28,7 @@ def status(console: Console, ordered: Orders, views: Mapping[str, View]) -> None
             seconds(view.scaling.wait_s) if is_fresh else "",
             f"{numbers.get('workers') or 0:g}",
             str(view.scaling.workers_wanted),
-            order.profile or "its own",
+            by_hand.computed_by(order) or "its own",
             version,
             by_hand.as_text(order.pins),
         )

@@ -107,22 +107,21 @@ class Pilot:
         return Wish(self.order.workers, bool(self.order.profile))
 
     def _signals(self, scene: Scene) -> Signals:
-        run_s = self.machine.run_s
-        if self.order.profile:
-            run_s += self.machine.lighter_b_s - self.machine.b_s
+        saved_s = self.machine.b_s - self.machine.lighter_b_s if self.order.profile else 0.0
         runs = scene.waiting + scene.in_batches
-        work = Work(runs * run_s, scene.arrived / 30 * run_s)
-        needed = demand.workers_needed(work, self.target_wait_s, self.room)
+        per_s = demand.per_s(scene.arrived, 30, scene.arrived_lately, 10)
+        work = Work(runs * (self.machine.run_s - saved_s), per_s * (self.machine.soon_s - saved_s))
         return Signals(
             "model",
             scene.at_s,
-            latest=_latency(scene.latest),
-            lasting=_latency(scene.lasting) if self.order.profile else NO_LATENCY,
+            latest=_latency(scene.took_s(30)),
+            lasting=_latency(scene.took_s(300)) if self.order.profile else NO_LATENCY,
             covered_s=scene.at_s,
             work=work,
             runs=runs,
             workers=scene.live,
-            wanted=max(1, ceil(needed - 1e-9)),
+            least=demand.workers_needed(work, self.target_wait_s, self.room * demand.KEPT),
+            wanted=demand.workers_needed(work, self.target_wait_s, self.room),
             wait_s=work.outstanding_s / max(scene.live, 1),
             versions=("v",),
             profiles=(LIGHTER, OWN),

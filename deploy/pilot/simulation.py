@@ -6,9 +6,12 @@ serve batches of what waits, and end the batch that they are at before they stop
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Protocol
+
+from web.pilot import demand
 
 LOOK_S = 5.0
 
@@ -33,6 +36,11 @@ class Machine:
         """What a run costs in a full batch."""
         return self.b_s + self.a_s / self.max_batch
 
+    @property
+    def soon_s(self) -> float:
+        """What a run costs while there are workers enough."""
+        return demand.soon_s(self.a_s, self.b_s, self.max_batch)
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -50,10 +58,10 @@ class Scene:
     """The busy part of the live workers' time, in the last minute."""
     arrived: int
     """Runs, in the last 30 s."""
-    latest: Sequence[float]
-    """Seconds that runs took which ended in the last 30 s."""
-    lasting: Sequence[float]
-    """The same of the last five minutes."""
+    arrived_lately: int
+    """Runs, in the last 10 s."""
+    took_s: Callable[[float], Sequence[float]]
+    """Of how many seconds -> how long the runs took that ended in them."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +228,10 @@ class Simulation:
             sum(len(runs) for _, _, runs in self._busy),
             sum(self._busy_s) / len(self._busy_s),
             len(self._arrived),
-            [took for ended, took in self._ended if ended >= at - 30],
-            [took for _, took in self._ended],
+            sum(1 for _ in takewhile(lambda of: of >= at - 10, reversed(self._arrived))),
+            lambda seconds: self._took_s(at - seconds),
         )
+
+    def _took_s(self, since_s: float) -> list[float]:
+        """How long the runs took that ended since then."""
+        return [took for _, took in takewhile(lambda of: of[0] >= since_s, reversed(self._ended))]

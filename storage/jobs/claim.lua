@@ -4,7 +4,8 @@
 --   wait as this one would, record of the upload, record of the idempotency key
 -- Arguments: version (of the record), job_id, user, model, variant, priority, request_key, params (JSON),
 --   weights, model_version (see spec.py), upload (its id), original (`<SHA-256>:<variant>` of its bytes, or ''),
---   name (that the user gave the photo, or ''), degraded (why it is computed by a lighter profile, or ''),
+--   name (that the user gave the photo, or ''), degraded (why something lighter computes it, or ''),
+--   asked_model (the model that was asked for, where another computes it, or ''),
 --   spec (JSON), limits (Limits), known_result (JSON, or ''), known_made_s (when that was
 --   made; 0: not known), keep (1 or 0), most_jobs (that are kept of this user),
 --   flow (whose share of the workers it uses), charge (its cost, divided by the weight of the flow),
@@ -28,6 +29,9 @@ local function write_job(uploads, outcome, made_s)
     'request_key', arguments.request_key, 'params', arguments.params, 'weights', arguments.weights,
     'priority', priority, 'keep', arguments.keep, 'created', now_text, 'upload', uploads[1] or ''}
   if arguments.degraded ~= '' then fields[#fields + 1], fields[#fields + 2] = 'degraded', arguments.degraded end
+  if arguments.asked_model ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = 'asked_model', arguments.asked_model
+  end
   if arguments.name ~= '' then fields[#fields + 1], fields[#fields + 2] = 'name', arguments.name end
   if uploads[2] then fields[#fields + 1], fields[#fields + 2] = 'other_uploads', uploads[2] end
   if result_key ~= arguments.request_key then fields[#fields + 1], fields[#fields + 2] = 'result_key', result_key end

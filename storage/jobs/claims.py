@@ -133,6 +133,7 @@ def claim(
     use: Use | None = None,
     name: str = "",
     degraded: str = "",
+    asked_model: str = "",
     most_jobs: int = 2**31,
     discards: bool = False,
 ) -> Call[Claim]:
@@ -141,7 +142,8 @@ def claim(
     `variant`: the entry of the limits' costs that the run counts as. `known_result`: its JSON; the
     claim is a hit. `keep` False: the job lives while somebody looks at it. `idempotency`: (key,
     digest of what is asked for). `ready`: the bytes are stored. `use`: what a run uses of quotas.
-    `degraded`: why a lighter profile computes it. `discards`: uploads go when the run ends.
+    `degraded`: why something lighter computes it. `asked_model`: that another model computes for.
+    `discards`: uploads go when the run ends.
     """
     names = _names(job_id, spec, variant or spec.model, priority, use.payer if use else spec.user)
     values: dict[str, Any] = {
@@ -151,6 +153,7 @@ def claim(
         "job_id": job_id,
         "name": name,
         "degraded": degraded,
+        "asked_model": asked_model,
         "variant": variant or spec.model,
         "priority": priority,
         "most_jobs": most_jobs,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.errors import ModelFailure
 from tasks.imaging.types import Tensor
 
-RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url"})
+RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url", "lighter"})
 """Names that a request itself uses; no field of Params may have one of them."""
 
 

@@ -31,10 +31,13 @@ def main() -> None:
     parser(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder, receiving() as receiver, ExitStack() as stacks:
         sides = {
-            name: stacks.enter_context(_side(Path(folder) / name, env))
+            name: stacks.enter_context(side(Path(folder) / name, env))
             for name, env in _environments(receiver).items()
         }
-        turns = [{name: _turn(side) for name, side in sides.items()} for _ in range(ROUNDS)]
+        turns = [
+            {name: cpu_ms(side, JOBS // ROUNDS) for name, side in sides.items()}
+            for _ in range(ROUNDS)
+        ]
     ms = {name: median(turn[name] for turn in turns) for name in sides}
     times = {name: median(turn[name] / turn["off"] for turn in turns) for name in sides}
     rows = [[TITLES[name], f"{ms[name]:.2f}", f"{times[name]:.3f}"] for name in sides]
@@ -52,7 +55,8 @@ def _environments(receiver: Receiver) -> Mapping[str, Mapping[str, str]]:
 
 
 @contextmanager
-def _side(folder: Path, env: Mapping[str, str]) -> Iterator[Ours]:
+def side(folder: Path, env: Mapping[str, str]) -> Iterator[Ours]:
+    """An installation with the no-op model."""
     folder.mkdir()
     own = {
         "PIXELMILL_MODELS": "noop",
@@ -66,11 +70,11 @@ def _side(folder: Path, env: Mapping[str, str]) -> Iterator[Ours]:
             yield Ours(stack)
 
 
-def _turn(side: Ours) -> float:
-    """CPU ms per job."""
+def cpu_ms(side: Ours, jobs: int) -> float:
+    """Of web and workers, per job of so many, one after another."""
     before = side.stack.cpu_s(*PROGRAMS)
-    side.run(JOBS // ROUNDS)
-    return (side.stack.cpu_s(*PROGRAMS) - before) * 1000 / (JOBS // ROUNDS)
+    side.run(jobs)
+    return (side.stack.cpu_s(*PROGRAMS) - before) * 1000 / jobs
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ from storage import pilot
 from storage.pilot_log import Decision
 
 Figures = dict[str, float]
-BASE_PER_S = 1.3
-"""One worker is busy half of its time."""
+BASE_PER_S = 1.6
+"""One worker is busy three quarters of its time."""
 
 
 def load_step(mill: Mill) -> Figures:

@@ -24,6 +24,7 @@ _JOB_BODY = {
     "cached": False,
     "degraded": False,
     "degraded_reason": None,
+    "asked_model": None,
     "priority": "interactive",
     "progress": 1.0,
     "stage": None,

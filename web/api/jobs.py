@@ -170,7 +170,7 @@ def _submission(
     return Submission(
         identity.user, body.model, photo, body.params, body.output or DEFAULT_OUTPUT,
         body.priority, body.keep, body.deadline_s, idempotency_key, share_of(identity),
-        payer_of(identity), name_of_photo(body.name),
+        payer_of(identity), name_of_photo(body.name), body.lighter,
     )  # fmt: skip
 
 

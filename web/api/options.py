@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from tasks.errors import BadInput
 from tasks.message import Priority
 from tasks.models.base import RESERVED
-from web.api import schemas
+from web.api import option_fields, schemas
 from web.jobs.submission import DEFAULT_OUTPUT, OUTPUTS
 from web.text import sentence, shown
 
@@ -31,6 +31,8 @@ class Options(NamedTuple):
     deadline_s: float | None
     url: str
     """Address of the picture, if it does not come with the request."""
+    lighter: bool
+    """Whether something lighter may compute it while many people wait."""
     idempotency_key: str
 
     @property
@@ -53,8 +55,9 @@ class OptionFields(BaseModel):
         description="Comma-separated names of what to make.",
         json_schema_extra={"pattern": f"^({NAME}(,{NAME})*)?$"},
     )
-    keep: bool = schemas.KEEP
-    deadline_s: float | None = schemas.DEADLINE
+    keep: bool = option_fields.KEEP
+    lighter: bool = option_fields.LIGHTER
+    deadline_s: float | None = option_fields.DEADLINE
     url: str = Field(
         default="",
         description=schemas.URL_TEXT,

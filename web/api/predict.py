@@ -108,7 +108,7 @@ async def _submit(
     submission = Submission(
         identity.user, model, photo, params, asked.outputs, asked.priority,
         asked.keep, asked.deadline_s, asked.idempotency_key, share_of(identity),
-        payer_of(identity), name_of_photo(filename),
+        payer_of(identity), name_of_photo(filename), asked.lighter,
     )  # fmt: skip
     snapshot = await service_of(request).submit(submission)
     return Submitted(snapshot, asked, filename)

@@ -14,7 +14,7 @@ from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from storage.times import rfc3339
 from tasks.errors import JobError
-from tasks.imaging.notes import LIGHTER_PROFILE, Note, described
+from tasks.imaging.notes import LIGHTER_MODEL, LIGHTER_PROFILE, Note, described
 from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
 from web import rate_limit
@@ -81,6 +81,7 @@ class JobBody(TypedDict):
     cached: bool
     degraded: bool
     degraded_reason: str | None
+    asked_model: str | None
     priority: str
     progress: float
     stage: str | None
@@ -161,6 +162,7 @@ def job(snapshot: Snapshot, results: Results, origin: str, card: ModelCard | Non
         "cached": fields["cached"] == "1",
         "degraded": bool(fields.get("degraded") or (result and result.get("degraded"))),
         "degraded_reason": _why_degraded(fields, result),
+        "asked_model": fields.get("asked_model"),
         "priority": fields["priority"],
         "progress": 1.0 if ended else float(run.get("progress") or 0),
         "stage": None if ended else run.get("stage") or None,
@@ -232,8 +234,8 @@ def _ms_per_image(cost_ms: BatchCost) -> float:
 
 def notes_of(result: StoredResult, fields: Mapping[str, str]) -> list[str]:
     """Codes of what to know of a result, and of how this job (its fields) came to it."""
-    lighter = [LIGHTER_PROFILE] if fields.get("degraded") else []
-    return [*result.get("notes", ()), *lighter]
+    lighter = LIGHTER_MODEL if fields.get("asked_model") else LIGHTER_PROFILE
+    return [*result.get("notes", ()), *([lighter] if fields.get("degraded") else [])]
 
 
 def _result(

@@ -8,7 +8,8 @@ from fastapi import Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.message import Priority
-from web.jobs.submission import LONGEST_DEADLINE_S, MAX_NAME, OUTPUTS
+from web.api.option_fields import DEADLINE, KEEP, LIGHTER
+from web.jobs.submission import MAX_NAME, OUTPUTS
 from web.jobs.uploads import ALIASES, MEDIA_TYPES, VOLUME_TYPES
 from web.middleware.validation import OBJECT_ID
 from web.rate_limit import LIMITED
@@ -24,18 +25,6 @@ VARIANT = Field(
     default="original",
     pattern="^[a-z0-9.-]{1,32}$",
     description="How the client changed the original before sending, e.g. `jpeg-2048`.",
-)
-KEEP = Field(
-    default=True,
-    description="False: the job is cancelled when nobody has read it for 30 s.",
-)
-DEADLINE = Field(
-    default=None,
-    gt=0,
-    le=LONGEST_DEADLINE_S,
-    allow_inf_nan=False,
-    description="Seconds until it fails as `expired`. Default: 120, with priority batch 3600; of a "
-    "volume as much more as its work may take.",
 )
 MAX_OUTPUT = 200
 """Characters of the names of what to make."""
@@ -174,9 +163,12 @@ class Job(BaseModel):
     cached: bool = Field(description="Answered by an earlier result.")
     degraded: bool = Field(
         description="Computed by something lighter than asked for: the model's fallback, or a "
-        "lighter profile while many people wait. A profile that you name is never changed."
+        "lighter profile or model while many people wait. A profile that you name is never changed."
     )
     degraded_reason: str | None = Field(description="Why, as a sentence.")
+    asked_model: str | None = Field(
+        description="The model that you asked for, where the lighter `model` computes it."
+    )
     priority: Priority
     progress: float = Field(ge=0, le=1)
     stage: Literal["preprocess", "inference", "postprocess"] | None
@@ -223,6 +215,7 @@ class JobRequest(BaseModel):
     type: str = TYPE
     priority: Priority = "interactive"
     keep: bool = KEEP
+    lighter: bool = LIGHTER
     deadline_s: float | None = DEADLINE
     name: str = Field(
         default="",

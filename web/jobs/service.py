@@ -20,11 +20,12 @@ from storage.states import ENDED
 from tasks import envelope, tracing
 from tasks.errors import BadInput
 from tasks.settings import settings
-from web.jobs import admission, counters, parameters, quotas, volumes
+from web.jobs import admission, counters, lighter, parameters, quotas, volumes
 from web.jobs.catalogue import CachedCatalogue
 from web.jobs.erasure import Erasures
 from web.jobs.export import Exports
 from web.jobs.history import History
+from web.jobs.lighter import Plan
 from web.jobs.limiter import Limiter
 from web.jobs.publisher import Publisher
 from web.jobs.quotas import QuotaBook
@@ -38,8 +39,6 @@ from web.jobs.submission import (
     UploadNeeded,
     default_deadline_s,
     idempotency,
-    spec_of,
-    with_profile,
 )
 from web.jobs.uploads import Uploads
 from web.live.pubsub import PubSub
@@ -117,11 +116,12 @@ class JobService:
             await self.uploads.delete(user, upload_id)
 
     async def _submit(self, submission: Submission) -> Snapshot:
-        card = await self.catalogue.card(submission.model, submission.photo.identity)
-        order = (await self.catalogue.get()).orders.of(submission.model)
-        submission, degraded = with_profile(submission, card, order)
-        spec = spec_of(submission, card)
-        known_result = await self.results.known(spec.request_key)
+        plan = await self._plan(submission)
+        known_result = await self.results.known(plan.spec.request_key)
+        if not known_result and (other := lighter.lighter(plan, await self.catalogue.get())):
+            plan = other
+            known_result = await self.results.known(plan.spec.request_key)
+        submission, card = plan.submission, plan.card
         if not known_result and not (submission.photo.upload or submission.photo.data):
             raise UploadNeeded(
                 "this file is not known yet",
@@ -129,24 +129,24 @@ class JobService:
             )
         if known_result:
             await self.room.check_known()
-            return await self._claim(submission, card, spec, known_result, degraded)
+            return await self._claim(plan, known_result)
         await volumes.check(self.uploads, submission, card, self.catalogue.scratch)
-        for upload_id in parameters.uploads(card["params"], spec.params):
+        for upload_id in parameters.uploads(card["params"], plan.spec.params):
             await self.uploads.photo(submission.user, upload_id)  # raises if it is not there
         await self.room.check_new()
         with self.limiter.new_in_progress(submission.model):
-            return await self._claim(submission, card, spec, "", degraded)
+            return await self._claim(plan, "")
 
-    async def _claim(
-        self,
-        submission: Submission,
-        card: ModelCard,
-        spec: Spec,
-        known_result: str,
-        degraded: str,
-    ) -> Snapshot:
+    async def _plan(self, submission: Submission) -> Plan:
+        """What is asked for. Raises BadInput, or Unavailable where nobody serves it."""
+        card = await self.catalogue.card(submission.model, submission.photo.identity)
+        order = (await self.catalogue.get()).orders.of(submission.model)
+        return lighter.as_asked(submission, card, order)
+
+    async def _claim(self, plan: Plan, known_result: str) -> Snapshot:
         """Claim a run for a new job, and start it unless another job has."""
         job_id = secrets.token_hex(16)
+        submission, card, spec = plan.submission, plan.card, plan.spec
         variant = admission.variant(card, spec.params)
         priority, costs = submission.priority, self.catalogue.costs
         ready = _ready(submission, card)
@@ -164,12 +164,13 @@ class JobService:
                 known_result=known_result,
                 deadline_s=submission.deadline_s or default_deadline_s(card, priority),
                 keep=submission.keep,
-                idempotency=idempotency(submission, spec),
+                idempotency=idempotency(submission, plan.asked),
                 flow=admission.flow(costs, variant, submission.share.flow, submission.share.weight),
                 ready=ready,
                 use=quotas.of_image(submission.paid_by, len(submission.photo.data)),
                 name=submission.name,
-                degraded=degraded,
+                degraded=plan.degraded,
+                asked_model=plan.asked_model,
                 most_jobs=settings().history_jobs,
                 discards=volumes.is_discarded(card),
             ),
@@ -182,7 +183,7 @@ class JobService:
             await self.starter.start(submission, card, ref, spec)
         elif self._is_to_be_taken_over(submission, claim, ref):
             await self.starter.take_over(submission, card, ref, spec, job_id)
-        return _new_snapshot(job_id, submission, spec, claim, degraded)
+        return _new_snapshot(job_id, plan, claim)
 
     async def _claimed(self, job_id: str, spec: Spec, call: Call[Claim]) -> Claim:
         """What becomes of a claim, which is a span of its request's trace."""
@@ -228,10 +229,9 @@ def _refuse(submission: Submission, claim: Claim) -> None:
         raise admission.busy(refusal, submission.priority)
 
 
-def _new_snapshot(
-    job_id: str, submission: Submission, spec: Spec, claim: Claim, degraded: str
-) -> Snapshot:
+def _new_snapshot(job_id: str, plan: Plan, claim: Claim) -> Snapshot:
     """The job that was just written, without reading it back."""
+    submission, spec = plan.submission, plan.spec
     fields = {
         "id": job_id,
         "user": submission.user,
@@ -244,7 +244,11 @@ def _new_snapshot(
         "state": {"hit": "done", "failed": "failed"}.get(claim.verdict, "queued"),
         "created": f"{claim.at_ms:.3f}",
     }
-    optional = {"name": submission.name, "degraded": degraded}
+    optional = {
+        "name": submission.name,
+        "degraded": plan.degraded,
+        "asked_model": plan.asked_model,
+    }
     fields |= {name: value for name, value in optional.items() if value}
     if claim.verdict == "start":
         fields["upload"] = spec.upload

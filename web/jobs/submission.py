@@ -12,7 +12,6 @@ from typing import Any
 from storage import request_keys
 from storage.catalogue import ModelCard
 from storage.jobs.spec import Spec
-from storage.pilot import Order
 from tasks import tracing
 from tasks.errors import BadInput, JobError
 from tasks.message import Priority
@@ -82,6 +81,9 @@ class Submission:
     name: str = ""
     """What the user calls the photo; nobody else sees it."""
 
+    may_be_lighter: bool = True
+    """Whether a lighter profile or model may compute it while many people wait."""
+
     @property
     def paid_by(self) -> str:
         """Whose quotas it uses."""
@@ -126,17 +128,6 @@ def default_deadline_s(card: ModelCard, priority: Priority) -> float:
     return DEADLINES_S[priority] + (settings().volume_limit_s if is_volume else 0)
 
 
-def with_profile(submission: Submission, card: ModelCard, order: Order) -> tuple[Submission, str]:
-    """The submission with the profile that is ordered for those that name none, and why that is a
-    lighter one than the model's own; empty where it is not, or a person has ordered it."""
-    ordered = order.profile if settings().pilot == "on" else ""  # of when it was on
-    profile = order.pins.profile or ordered
-    if not profile or "profile" in submission.params or profile not in card.get("profiles", {}):
-        return submission, ""
-    chosen = replace(submission, params={**submission.params, "profile": profile})
-    return chosen, "" if order.pins.profile else order.reason
-
-
 def name_of_photo(path: str) -> str:
     """What a photo is called whose file a client calls so: on one line, without folders, short."""
     name = unicodedata.normalize("NFC", re.split(r"[/\\]", path)[-1])
@@ -159,7 +150,8 @@ def with_key(spec: Spec) -> Spec:
 
 
 def idempotency(submission: Submission, spec: Spec) -> tuple[str, str] | None:
-    """(Idempotency-Key, digest of all that is asked for); None without a key."""
+    """(Idempotency-Key, digest of all that is asked for); None without a key. The spec is that of
+    what is asked for, though something lighter may compute it."""
     if not submission.idempotency_key:
         return None
     work = [submission.photo.identity, spec.model, spec.params, spec.output]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from storage import pilot, pilot_log
-from storage.pilot import FOREVER_MS, Pins
+from storage.pilot import FOREVER_MS, Order, Pins
 from storage.pilot_log import Decision
 from storage.redis.calls import Call
 
@@ -38,6 +38,11 @@ def as_text(pins: Pins) -> str:
         *([f"{pins.workers} workers"] if pins.workers else []),
     ]
     return ", ".join(parts) or "nothing"
+
+
+def computed_by(order: Order) -> str:
+    """The model and profile of new runs that name no profile: `small`, `fast`; empty: its own."""
+    return " / ".join(name for name in (order.model, order.profile) if name)
 
 
 def _entry(model: str, rule: str, action: str, by: str) -> Call[str]:

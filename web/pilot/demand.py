@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 
 from storage.catalogue import Catalogue, ModelCard
-from storage.pilot import Scaling
 from web.jobs.admission import measured, serving
+
+DEAREST = 1.5
+"""Runs are to go through the device alone, or with few others, where that costs it at most so many
+times what they cost in full batches: who comes alone is answered soonest."""
+CHANCE = 3.0
+"""Standard deviations by which a number of arrivals may be too high by chance."""
+KEPT = 0.5
+"""The part of the room for chance below which more workers are asked for."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +26,36 @@ class Work:
     """Seconds of one device that arrive in a second."""
 
 
+@dataclass(frozen=True)
+class Need:
+    """How many workers a model needs."""
+
+    least: int
+    """With fewer, more are to be started."""
+    wanted: int
+    """So many are to be started then."""
+    wait_s: float
+    """Estimated time until a run that comes now would begin on a device."""
+
+
 def run_s(card: ModelCard, variant: str) -> float:
-    """Seconds of a device that a run of this variant costs in a full batch."""
+    """Seconds of a device that a run of this variant costs while there are workers enough."""
     a, b, most = _cost(card, variant)
-    return (b + a / most) / 1000
+    return soon_s(a, b, most) / 1000
+
+
+def per_s(count: int, seconds: float, latest: int, latest_s: float) -> float:
+    """Runs that arrive in a second: `count` in the last `seconds`; or more, where the last few say
+    so, `latest` in `latest_s`, even without what chance alone may have added to them.
+    """
+    sudden = latest - CHANCE * sqrt(latest)
+    return max(count / seconds, sudden / latest_s)
+
+
+def soon_s(a: float, b: float, most: int) -> float:
+    """What a run costs in the smallest batch that is not too dear; a batch of n takes a + b * n."""
+    dearest = DEAREST * (a / most + b)
+    return next(a / n + b for n in range(1, most + 1) if n == most or a / n + b <= dearest)
 
 
 def outstanding_s(card: ModelCard, runs: Mapping[str, int]) -> float:
@@ -34,19 +67,20 @@ def outstanding_s(card: ModelCard, runs: Mapping[str, int]) -> float:
     return total_ms / 1000
 
 
-def workers_needed(work: Work, target_wait_s: float, room: float) -> float:
+def workers_needed(work: Work, target_wait_s: float, room: float) -> int:
     """Work outstanding over the target wait; at least what arrives, and room for chance.
 
     On average `arriving` workers are busy. How many would be at one moment varies by its square
     root, as arrivals do, and `room` such deviations are kept free (square-root staffing: Halfin and
     Whitt, Operations Research 29, 1981).
     """
-    return max(work.outstanding_s / target_wait_s, work.arriving + room * sqrt(work.arriving))
+    needed = max(work.outstanding_s / target_wait_s, work.arriving + room * sqrt(work.arriving))
+    return max(1, ceil(needed - 1e-9))
 
 
 def scaling(
     catalogue: Catalogue, works: Mapping[str, Work], target_wait_s: float, room: float
-) -> dict[str, Scaling]:
+) -> dict[str, Need]:
     """What each model needs. Models that share workers need them together.
 
     Of the work of another model, a model's workers get the part of that model's workers that they
@@ -60,8 +94,11 @@ def scaling(
             sum(works[other].outstanding_s * share for other, share in shares.items()),
             sum(works[other].arriving * share for other, share in shares.items()),
         )
-        needed = ceil(workers_needed(work, target_wait_s, room) - 1e-9)
-        found[name] = Scaling(max(1, needed), round(work.outstanding_s / len(own), 3))
+        found[name] = Need(
+            workers_needed(work, target_wait_s, room * KEPT),
+            workers_needed(work, target_wait_s, room),
+            round(work.outstanding_s / len(own), 3),
+        )
     return found
 
 

@@ -3,20 +3,20 @@
 from dataclasses import replace
 
 from storage.pilot import Order
-from web.pilot.signals import Signals
+from web.pilot.signals import WINDOW_S, Signals
 from web.pilot.verdict import MIN_SAMPLES, SLOW_S, Limits, Memory, Verdict, within
 
 
 def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
-    """A lighter profile while people wait too long."""
-    rule, default = "degrade", now.default_profile
+    """A lighter profile while people wait too long, and where there is none, a lighter model."""
+    rule = "degrade"
     values = {"p95_s": now.latest.p95_s, "wait_s": now.wait_s}
     thresholds = {"p95_s": limits.target_s, "for_s": SLOW_S, "samples": MIN_SAMPLES}
-    if order.profile:
-        return Verdict(rule, f"New runs have the profile {order.profile} already.")
     if memory.slow_since_s is None:
         return Verdict(rule, _fast_enough(now, limits))
-    slow_s = now.at_s - memory.slow_since_s
+    # What was done last is seen in the latencies only after their window.
+    acted_s = memory.acted_s.get(rule, float("-inf")) + WINDOW_S
+    slow_s = max(0.0, now.at_s - max(memory.slow_since_s, acted_s))
     reason = (
         f"The 95th percentile, {_seconds(now.latest.p95_s)}, is above its target of "
         f"{limits.target_s:g} s for {slow_s:.0f} s."
@@ -27,26 +27,29 @@ def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
         rule,
         reason,
         None,
-        "a lighter profile",
+        "a lighter profile or model",
         values,
         thresholds,
         now.latest.samples,
         (f"{now.wanted} workers are wanted, {now.workers} are live.",),
         is_pinned=bool(order.pins.profile),
     )
-    lighter = _lighter(now)
-    if not lighter:
-        default = default or "the only one"
-        return replace(verdict, reason=f"{reason} There is no lighter profile than {default}.")
-    told = f"Many people wait: {lighter} was used instead of {default}."
-    ordered = replace(order, profile=lighter, reason=told)
-    return replace(verdict, order=ordered, action=f"{lighter} instead of {default}")
+    found = _lighter(now, order)
+    if not found:
+        return replace(verdict, reason=f"{reason} {_lightest(now, order)}")
+    (of, instead_of), lighter = found
+    told = f"Many people wait: {of} was used instead of {instead_of}."
+    ordered = replace(lighter, reason=told)
+    return replace(verdict, order=ordered, action=f"{of} instead of {instead_of}")
 
 
 def recover(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
-    """The model's own profile again, once jobs have been quick for a long time."""
+    """The model itself, and then its own profile again, once jobs have been quick for a long time.
+
+    Their latencies are those of people who asked for the model, whatever computed their runs.
+    """
     rule, of = "recover", now.lasting
-    if not order.profile:
+    if not (order.profile or order.model):
         return Verdict(rule, "New runs have the model's own profile.")
     most_s, quiet_s = limits.target_s / 2, limits.settle_s
     measured = _seconds(of.p95_s) if of.samples else "no job"
@@ -59,11 +62,12 @@ def recover(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
     since_s = now.at_s - memory.acted_s.get("degrade", float("-inf"))
     if now.covered_s < quiet_s or since_s < quiet_s or not (is_idle or is_quick):
         return Verdict(rule, reason)
+    own, action = _back(now, order)
     return Verdict(
         rule,
         reason,
-        replace(order, profile="", reason=""),
-        f"{now.default_profile} again",
+        own,
+        action,
         {"p95_s": of.p95_s},
         {"p95_s": most_s, "for_s": quiet_s},
         of.samples,
@@ -74,27 +78,26 @@ def recover(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
 def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
     """As many workers as the work needs: more at once, fewer after a long time of less work.
 
-    Workers are taken away no earlier than keep_s after some were added, so that nothing goes up,
-    down and up again within that time.
+    Between the least and what has all the room for chance nothing changes. Workers are taken away
+    no earlier than keep_s after some were added, so that nothing goes up, down and up again within
+    that time.
     """
-    rule, present, needed = (
-        "scale",
-        order.workers or max(now.workers, 1),
-        within(now.wanted, limits),
-    )
+    rule, present = "scale", order.workers or max(now.workers, 1)
+    least, needed = within(now.least, limits), within(now.wanted, limits)
     highest = max(wanted for _, wanted in memory.wanted)
     values = {
         "workers_wanted": now.wanted,
+        "workers_least": now.least,
         "outstanding_s": now.work.outstanding_s,
         "arriving": now.work.arriving,
     }
     reason = (
         f"{now.work.outstanding_s:.1f} s of work are outstanding and {now.work.arriving:.2f} s "
-        f"arrive in a second: {now.wanted} workers are needed."
+        f"arrive in a second. Workers with room for that: {now.wanted}; at the least: {now.least}."
     )
-    if needed > present:
+    if least > present:
         order, action = replace(order, workers=needed), f"{present} -> {needed} workers"
-    elif highest < present and order.workers:
+    elif highest <= present - max(1, needed - least) and order.workers:
         waited_s = now.at_s - max(memory.wanted[0][0], memory.raised_s)
         reason += f" At most {highest} were, for {waited_s:.0f} s."
         if waited_s < limits.keep_s:
@@ -111,11 +114,36 @@ def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict
     )
 
 
-def _lighter(now: Signals) -> str:
-    if now.default_profile not in now.profiles:
-        return ""
-    lighter = now.profiles[: now.profiles.index(now.default_profile)]
-    return lighter[-1] if lighter else ""
+def _lighter(now: Signals, order: Order) -> tuple[tuple[str, str], Order] | None:
+    """What there is that is lighter, and than what, and the order for it: the next lighter profile,
+    then the fallback model."""
+    default = now.default_profile
+    if order.model:
+        return None
+    if not order.profile and default in now.profiles:
+        lighter = now.profiles[: now.profiles.index(default)]
+        if lighter:
+            return (lighter[-1], default), replace(order, profile=lighter[-1])
+    if now.fallback:
+        return (now.fallback, now.model), replace(order, model=now.fallback)
+    return None
+
+
+def _lightest(now: Signals, order: Order) -> str:
+    """Why there is nothing lighter."""
+    if order.model:
+        return f"New runs are computed by {order.model} already."
+    least = order.profile or now.default_profile or "the only one"
+    return f"There is no lighter profile than {least}, and no lighter model."
+
+
+def _back(now: Signals, order: Order) -> tuple[Order, str]:
+    """The step back: what was done last is undone first."""
+    if not order.model:
+        return replace(order, profile="", reason=""), f"{now.default_profile} again"
+    reason = f"Many people wait: {order.profile} was used instead of {now.default_profile}."
+    own = replace(order, model="", reason=reason if order.profile else "")
+    return own, f"{now.model} again"
 
 
 def _fast_enough(now: Signals, limits: Limits) -> str:

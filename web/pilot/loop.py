@@ -23,6 +23,7 @@ from tasks.message import PROBE
 from tasks.settings import settings
 from web.jobs import admission, counters
 from web.jobs.catalogue import CachedCatalogue
+from web.jobs.lighter import can_replace, default_profile
 from web.pilot import demand, policy, signals
 from web.pilot.effects import Effects
 from web.pilot.policy import Ruling
@@ -70,7 +71,7 @@ class Pilot:
         await self._effects.measure(self._present)
         catalogue = await self._catalogue.get()
         orders = await self._state.do(pilot.orders())  # those of the catalogue may be a second old
-        for of in await self._signals(catalogue):
+        for of in await self._signals(catalogue, orders):
             await self._decide(of, orders)
         before_s = time.time() - pilot_log.KEPT_DAYS * 86_400
         await self._state.do(pilot_log.trim(int(before_s * 1000)))
@@ -108,14 +109,15 @@ class Pilot:
         if decision.outcome == "done":
             self._effects.expect(decision_id, self._present[decision.model])
 
-    async def _signals(self, catalogue: Catalogue) -> list[Signals]:
+    async def _signals(self, catalogue: Catalogue, orders: Orders) -> list[Signals]:
         """Of each model that some worker has announced."""
         cards = {n: card for n, card in catalogue.models.items() if not n.startswith(PROBE)}
         variants = [name for card in cards.values() for name in admission.variants(card)]
         new = await self._state.do(load.read(variants, list(cards)))
         self._remember(new)
         recent = signals.reading_before(self._history, new.at_ms - signals.WINDOW_S * 1000)
-        works = {name: signals.work(new, recent, card) for name, card in cards.items()}
+        latest = signals.reading_before(self._history, new.at_ms - signals.LATELY_S * 1000)
+        works = {name: signals.work(new, recent, latest, card) for name, card in cards.items()}
         own = settings()
         scaling = demand.scaling(catalogue, works, own.pilot_target_wait_s, own.pilot_room)
         oldest = self._history[0]
@@ -123,18 +125,20 @@ class Pilot:
             Signals(
                 model=name,
                 at_s=new.at_ms / 1000,
-                latest=signals.latency(new, recent, name),
-                lasting=signals.latency(new, oldest, name),
+                latest=signals.latency(new, recent, *_computed_by(name, orders)),
+                lasting=signals.latency(new, oldest, *_computed_by(name, orders)),
                 covered_s=(new.at_ms - oldest.at_ms) / 1000,
                 work=works[name],
                 runs=sum(new.runs[of] for of in admission.variants(card)),
                 workers=len(admission.serving(catalogue, name) - {-1}),
-                wanted=scaling[name].workers_wanted,
+                least=scaling[name].least,
+                wanted=scaling[name].wanted,
                 wait_s=scaling[name].wait_s,
                 tallies=signals.tallies(new.totals[name]),
                 versions=tuple(catalogue.live.get(name, ())),
                 profiles=list(card.get("profiles", {})),
-                default_profile=_default_profile(card),
+                default_profile=default_profile(card),
+                fallback=_fallback(card, catalogue),
             )
             for name, card in cards.items()
         ]
@@ -174,5 +178,12 @@ def _view(of: Signals, made: Ruling) -> View:
     )
 
 
-def _default_profile(card: ModelCard) -> str:
-    return str(card["params"].get("properties", {}).get("profile", {}).get("default", ""))
+def _computed_by(model: str, orders: Orders) -> list[str]:
+    """The models that compute what people ask of this one."""
+    return [of for of in (model, orders.of(model).model) if of]
+
+
+def _fallback(card: ModelCard, catalogue: Catalogue) -> str:
+    """The lighter model that may take its work now."""
+    other = catalogue.models.get(settings().fallback_models.get(card["name"], ""))
+    return str(other["name"]) if other and can_replace(card, other, catalogue) else ""

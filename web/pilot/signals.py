@@ -3,14 +3,17 @@ here, pure functions only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from storage.catalogue import ModelCard
 from storage.jobs.load import Load
 from web.jobs.admission import variants
-from web.pilot.demand import Work, outstanding_s, run_s
+from web.pilot.demand import Work, outstanding_s, per_s, run_s
 
 WINDOW_S = 30.0
 """How far back latencies and arrivals are looked at."""
+LATELY_S = 10.0
+"""How far back a sudden rise of arrivals is looked for."""
 OWN_FAILURES = ("poison", "timeout", "model_failure", "out_of_memory")
 """Codes of failures that a version of a model may be to blame for: neither the picture, nor a
 server that does not answer, nor a queue that is too long."""
@@ -65,8 +68,10 @@ class Signals:
     """That wait or are in progress before the end of inference."""
     workers: int = 0
     """Live workers that serve it."""
+    least: int = 1
+    """Workers that its work needs with the least room for chance."""
     wanted: int = 1
-    """Workers that its work needs."""
+    """Workers that its work needs with all the room that is kept."""
     wait_s: float = 0.0
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     """Version -> how its runs ended, since the counters began."""
@@ -76,13 +81,14 @@ class Signals:
     """That are loaded, the lightest first."""
     default_profile: str = ""
     """Of runs that name none."""
+    fallback: str = ""
+    """A lighter model that may take its work; empty without one that could do it now."""
 
 
-def latency(new: Load, old: Load, model: str) -> Latency:
-    """Of the jobs of people that ended between two readings; the p95 is interpolated in its bucket,
-    as Prometheus does."""
-    counts = _job_counts(new.totals.get(model, {}))
-    before = _job_counts(old.totals.get(model, {}))
+def latency(new: Load, old: Load, *models: str) -> Latency:
+    """Of the jobs of people that ended between two readings, of all these models together; the p95
+    is interpolated in its bucket, as Prometheus does."""
+    counts, before = _job_counts(new, models), _job_counts(old, models)
     between = {most: count - before.get(most, 0) for most, count in counts.items()}
     total = sum(between.values())
     if total <= 0:
@@ -123,22 +129,26 @@ def tallies(totals: Mapping[str, str]) -> dict[str, Tally]:
     return found
 
 
-def work(new: Load, old: Load, card: ModelCard) -> Work:
-    """What waits, and what arrives: what has ended since, and by how much more waits now."""
+def work(new: Load, old: Load, latest: Load, card: ModelCard) -> Work:
+    """What waits, and what arrives: since a reading of WINDOW_S ago, and since one of LATELY_S."""
     of_model = {name: new.runs.get(name, 0) for name in variants(card)}
     outstanding = outstanding_s(card, of_model)
-    seconds = (new.at_ms - old.at_ms) / 1000
-    if seconds <= 0:
+    seconds, latest_s = (new.at_ms - old.at_ms) / 1000, (new.at_ms - latest.at_ms) / 1000
+    if latest_s <= 0:
         return Work(outstanding)
-    dearest_s = sum(run_s(card, name) * count for name, count in of_model.items())
-    mean_s = (
-        dearest_s / sum(of_model.values()) if any(of_model.values()) else run_s(card, card["name"])
-    )
-    model = card["name"]
+    all_s = sum(run_s(card, name) * count for name, count in of_model.items())
+    count = sum(of_model.values())
+    mean_s = all_s / count if count else run_s(card, card["name"])
+    since_old, lately = _arrived(new, old, card), _arrived(new, latest, card)
+    return Work(outstanding, per_s(since_old, seconds, lately, latest_s) * mean_s)
+
+
+def _arrived(new: Load, old: Load, card: ModelCard) -> int:
+    """Runs of a model between two readings: what has ended, and by how much more waits."""
+    model, names = card["name"], variants(card)
     ended = _ended(new.totals.get(model, {})) - _ended(old.totals.get(model, {}))
-    before = sum(old.runs.get(name, 0) for name in of_model)
-    arrived = max(0, ended + sum(of_model.values()) - before)
-    return Work(outstanding, arrived / seconds * mean_s)
+    waiting, before = (sum(of.runs.get(name, 0) for name in names) for of in (new, old))
+    return max(0, ended + waiting - before)
 
 
 def reading_before(history: Sequence[Load], at_ms: float) -> Load:
@@ -147,10 +157,11 @@ def reading_before(history: Sequence[Load], at_ms: float) -> Load:
     return old_enough[-1] if old_enough else history[0]
 
 
-def _job_counts(totals: Mapping[str, str]) -> dict[float, int]:
+def _job_counts(load: Load, models: Sequence[str]) -> dict[float, int]:
     """Upper bound of a bucket in ms -> jobs of people in it."""
     counts: dict[float, int] = {}
-    for name, value in totals.items():
+    totals = (load.totals.get(model, {}).items() for model in models)
+    for name, value in chain.from_iterable(totals):
         kind, *rest = name.split(":")
         if kind == "job" and len(rest) == 4 and rest[0] == "interactive" and rest[2] == "le":
             most = float(rest[3])

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from storage import pilot
+from storage.pilot import Pins
 from web.jobs.system import Decision, System, View
 from web.page.system.numbers import duration
 from web.page.system.parts import part, plain, table
@@ -16,7 +17,7 @@ PAUSE = (
 RESUME = """<p><b class="bad">The pilot is paused: it changes nothing.</b></p>
 <form method="post" action="/system/pilot/resume"><button>Let it act again</button></form>"""
 PIN = """<form method="post" action="/system/pilot/pin"><label>Model <select name="model">{models}
-</select></label><label>Profile <input name="profile" maxlength="40" size="10"></label>
+</select></label> <label>Profile <input name="profile" maxlength="40" size="10"></label>
 <label>Version <input name="version" maxlength="40" size="18"></label>
 <label>Workers <input name="workers" type="number" min="0" max="9999" value="0"></label>
 <button>Leave this as it is</button> <small>Empty fields and 0 pin nothing.</small></form>"""
@@ -60,15 +61,15 @@ def _row(system: System, name: str, view: View) -> list[str]:
     order, p95_s = system.orders.of(name), view.numbers.get("p95_s")
     is_fresh = pilot.is_fresh(view, system.catalogue.now_ms)
     trial = f"<br><small>on trial:</small> {plain(order.canary)}" if order.canary else ""
-    reasons = "<br>".join(plain(f"{rule}: {why}") for rule, why in view.rules.items())
+    reasons = "<br>".join(f"<b>{escape(r)}</b> {plain(why)}" for r, why in view.rules.items())
     return [
         plain(name),
         duration(p95_s * 1000) if p95_s is not None and is_fresh else "no data",
         f"{view.numbers.get('workers') or 0:g} "
         f"<small>wanted:</small> {view.scaling.workers_wanted}",
-        plain(order.profile) if order.profile else "its own",
+        plain(by) if (by := by_hand.computed_by(order)) else "its own",
         plain(order.version) + trial,
-        plain(by_hand.as_text(order.pins)),
+        plain(by_hand.as_text(order.pins)) if order.pins != Pins() else "nothing",
         f"<small>{reasons}</small>",
     ]
 
