@@ -90,11 +90,11 @@ def test_in_an_evening_with_a_flash_crowd_the_pilot_is_as_quick_as_a_fixed_numbe
 
 
 def test_the_pilot_keeps_up_with_many_arrivals_and_workers_that_start_slowly() -> None:
-    rates = traffic.day(60, 2)[12 * 60 : 13 * 60]
+    rates = traffic.day(60, 2)[12 * 60 : 12 * 60 + 30]
 
     row = scales.play(3.0, 2, rates, Machine(start_s=120.0), 2.0)
 
-    assert row.pilot.p95_s == pytest.approx(row.static.p95_s, rel=0.02)
+    assert row.pilot.p95_s <= scales.AS_QUICK * row.static.p95_s
     assert row.pilot.oscillations() == 0
     assert len(row.pilot.took_s) == len(row.utilisation.took_s) == len(row.static.took_s)
 
