@@ -90,7 +90,7 @@ def test_in_an_evening_with_a_flash_crowd_the_pilot_is_as_quick_as_a_fixed_numbe
 
 
 def test_the_pilot_keeps_up_with_many_arrivals_and_workers_that_start_slowly() -> None:
-    rates = traffic.day(60, 2)[12 * 60 : 12 * 60 + 30]
+    rates = traffic.day(60, 2)[12 * 60 : 13 * 60]
 
     row = scales.play(3.0, 2, rates, Machine(start_s=120.0), 2.0)
 
