@@ -162,3 +162,15 @@ def test_a_spare_image_shrinks_to_the_same_pixels(height: int, width: int, share
     spared = geometry.resize(image.copy(), *size, spare=True)
 
     np.testing.assert_array_equal(kept, spared)
+
+
+@pytest.mark.parametrize("size", [(320, 320), (251, 187), (250, 83), (120, 320)])
+@pytest.mark.parametrize("channels", [(), (1,), (3,), (4,)])
+def test_areas_are_averaged_as_opencv_does(size: tuple[int, int], channels: tuple[int]) -> None:
+    large = picture(1001, 749, *channels)
+
+    ours = geometry.resize(large, *size)
+
+    theirs = cv2.resize(large, size[::-1], interpolation=cv2.INTER_AREA)
+    differences = cv2.absdiff(ours.reshape(theirs.shape), theirs)
+    assert differences.max() <= 1 and np.count_nonzero(differences) <= differences.size / 1000

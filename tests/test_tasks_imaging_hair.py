@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.imaging import hair
+from tasks.imaging import hair, surroundings
 
 FRONT, BACK = np.array([60, 40, 30]), np.array([170, 190, 220])
 SIDE = 480
@@ -164,12 +164,12 @@ def plainly_added(matte: np.ndarray, image: np.ndarray) -> np.ndarray:
     inside = (matte > 127).astype(np.uint8)
     side, whole = max(matte.shape), (slice(0, matte.shape[0]), slice(0, matte.shape[1]))
     scene = hair._scene(image, matte, whole)
-    thin, level = hair._thin(scene), hair._level(scene)
+    thin, level = hair._thin(scene), surroundings._level(scene)
     outside = (thin > 0.1).astype(np.uint8) & scene.outside
     thin = thin * (1 - hair.straight(outside, int(0.1 * side)))
     near, wide = (int(part * side) for part in (0.025, 0.06))
-    likely = thin * hair._skewed(scene, level, (near, near))
-    likely = likely * hair._smooth(scene, level, (near, near))
+    likely = thin * surroundings._skewed(scene, level, (near, near))
+    likely = likely * surroundings._smooth(scene, level, (near, near))
     _, labels = cv2.connectedComponents(((likely > 0.1) | (inside > 0)).astype(np.uint8))
     connected = np.isin(labels, np.unique(labels[inside > 0]))
     distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5) / (0.12 * side)

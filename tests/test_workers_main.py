@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from workers import __main__ as door
-from workers import boot
+from workers import boot, environment
 from workers.gpu import boot as gpu_boot
 
 
@@ -56,25 +56,36 @@ print("once more", flush=True)
 environment.restart_with_huge_pages()
 environment.let_threads_sleep()
 print(os.getpid(), os.environ["GLIBC_TUNABLES"], os.environ["OMP_WAIT_POLICY"])
+import cv2
+print(cv2.getNumThreads(), os.environ.get("OPENBLAS_NUM_THREADS"))
 """
 
 
 def said(**given: str) -> list[str]:
     """What a process says that prepares itself for its libraries, and its pid."""
-    env = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"} | given
+    own = {*environment.CPU, *environment.GPU}
+    env = {name: value for name, value in os.environ.items() if name not in own} | given
     command = [sys.executable, "-c", SAYS]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
         return [*process.communicate(timeout=120)[0].split("\n"), str(process.pid)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
-def test_a_worker_starts_anew_for_its_allocator_and_keeps_its_pid() -> None:
+def test_a_worker_starts_anew_for_its_libraries_and_keeps_its_pid() -> None:
     *lines, pid = said()
 
-    assert lines == ["once more"] * 2 + [f"{pid} glibc.malloc.hugetlb=1 PASSIVE", ""]
+    assert lines == ["once more"] * 2 + [f"{pid} glibc.malloc.hugetlb=1 PASSIVE", "1 1", ""]
 
 
 def test_what_somebody_has_set_already_stays() -> None:
-    *lines, pid = said(GLIBC_TUNABLES="glibc.malloc.hugetlb=0", OMP_WAIT_POLICY="ACTIVE")
+    given = {"OMP_WAIT_POLICY": "ACTIVE", "OPENBLAS_NUM_THREADS": "3"}
+    *lines, pid = said(GLIBC_TUNABLES="glibc.malloc.hugetlb=0", OPENCV_FOR_THREADS_NUM="2", **given)
 
-    assert lines == ["once more", f"{pid} glibc.malloc.hugetlb=0 ACTIVE", ""]
+    assert lines == ["once more", f"{pid} glibc.malloc.hugetlb=0 ACTIVE", "2 3", ""]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator")
+def test_a_worker_that_starts_anew_keeps_the_threads_that_were_asked_for() -> None:
+    *lines, _ = said(OPENCV_FOR_THREADS_NUM="2", OPENBLAS_NUM_THREADS="3")
+
+    assert lines[-2:] == ["2 3", ""]

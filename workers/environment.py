@@ -4,9 +4,15 @@ import os
 import sys
 from collections.abc import Mapping
 
-CPU: Mapping[str, str] = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+CPU: Mapping[str, str] = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OPENCV_FOR_THREADS_NUM": "1",
+}
 """Allocates large buffers in huge pages, which saves CPU time in decoders: a decoded photo would
-otherwise touch thousands of small pages once (figures: docs/benchmarks/imaging.md)."""
+otherwise touch thousands of small pages once. Each process works by one thread, since there is one
+for each core: threads of libraries spin while they wait for each other (figures:
+docs/benchmarks/imaging.md)."""
 GPU: Mapping[str, str] = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Lets the threads of networks that run on the CPU sleep while they wait for each other. Spinning
 gains nothing on a quiet machine and slows everything down on a busy one."""
@@ -16,7 +22,7 @@ def restart_with_huge_pages() -> None:
     """Restart this process with glibc's allocator configured, unless it is; the pid stays."""
     if "GLIBC_TUNABLES" in os.environ or not sys.platform.startswith("linux"):  # noqa: TID251
         return
-    os.execve(sys.executable, sys.orig_argv, {**os.environ, **CPU})  # noqa: TID251
+    os.execve(sys.executable, sys.orig_argv, {**CPU, **os.environ})  # noqa: TID251
 
 
 def let_threads_sleep() -> None:

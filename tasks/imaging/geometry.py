@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -24,6 +25,11 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 """EXIF orientation -> the function that makes an image upright."""
+
+_LEAST_SIZE = 2**18
+"""Values of a picture from which a product of matrices is worth its calls."""
+_BAND_ROWS = 4
+"""Rows of the target that are computed at once; BLAS shares out larger products among threads."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,42 @@ def _shrink(image: Pixels, height: int, width: int, spare: bool) -> Pixels:
     """
     boxes = _box(image.shape[0], height), _box(image.shape[1], width)
     if None in boxes or boxes == (1, 1):
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return _area_means(image, height, width)
     down, across = boxes
     into = image if spare else None
     means = cv2.blur(image, (across or 1, down or 1), into, borderType=cv2.BORDER_REPLICATE)
     return cv2.resize(means, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _area_means(image: Pixels, height: int, width: int) -> Pixels:
+    """What cv2.resize gives with INTER_AREA. OpenCV is quick where both ratios are whole numbers;
+    elsewhere a product of matrices shrinks the rows in half its time. It rounds a few pixels in
+    100,000 the other way."""
+    rows, columns = image.shape[:2]
+    is_whole = rows % height == 0 and columns % width == 0
+    if is_whole or image.dtype != np.uint8 or rows < 2 * height or image.size < _LEAST_SIZE:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    flat, channels = image.reshape(rows, -1), image.shape[2:]
+    means = np.empty((height, width, *channels), np.uint8)
+    for into, sources, weights in _bands(rows, height):
+        band = (weights @ flat[sources].astype(np.float32)).reshape(-1, columns, *channels)
+        narrow = cv2.resize(band, (width, len(band)), interpolation=cv2.INTER_AREA)
+        means[into] = cv2.convertScaleAbs(narrow).reshape(means[into].shape)
+    return means
+
+
+@lru_cache(64)
+def _bands(source: int, target: int) -> list[tuple[slice, slice, NDArray[np.float32]]]:
+    """Some rows of the target, the source's rows under them, and how much of each they cover."""
+    ratio, bands = source / target, []
+    for top in range(0, target, _BAND_ROWS):
+        starts = ratio * np.arange(top, min(top + _BAND_ROWS, target))[:, None]
+        first, last = math.floor(starts[0, 0]), min(math.ceil(starts[-1, 0] + ratio), source)
+        places = np.arange(first, last)
+        covered = np.minimum(starts + ratio, places + 1) - np.maximum(starts, places)
+        weights = (np.maximum(covered, 0) / ratio).astype(np.float32)
+        bands.append((slice(top, top + len(starts)), slice(first, last), weights))
+    return bands
 
 
 def halved(image: Pixels) -> Pixels:

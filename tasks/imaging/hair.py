@@ -6,7 +6,7 @@ background around it is smooth, where peaks outnumber dips (texture has both), a
 structures are connected with the subject (a lattice or letters in the background are not).
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +17,8 @@ from tasks.imaging import geometry
 from tasks.imaging.alpha import Matte, Radius
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.lines import straight
-from tasks.imaging.parts import Part, busy, enlarged
+from tasks.imaging.parts import Part, enlarged
+from tasks.imaging.surroundings import MIDDLE_PX, SHARE_LOWEST, Scene, grown, judged, part_of, ramp
 from tasks.imaging.types import Alpha, Image
 
 _WORK_SIDE = 1024
@@ -30,8 +31,6 @@ _LEAST_CONTRAST, _GRAIN = 25.0, 5.0
 """Of 255. Below this contrast rim and background cannot be told apart; smaller peaks are noise."""
 _WIDEST_PX = 9
 """A wider peak is not a hair."""
-_MIDDLE_PX = 19
-"""Side of the median filter that gives the background's level."""
 _THIN = 0.1
 """Smallest opacity at which a hair is followed."""
 _REACH = 0.12
@@ -40,36 +39,10 @@ _STRAIGHT = 0.1
 """A line straight for so long, as a fraction of the side, is the ground's."""
 _AROUND, _WIDE_AROUND = 0.025, 0.06
 """Radii of the neighbourhoods that are judged, as fractions of the side."""
-_SKEW = (0.2, 0.5)
-"""(peaks - dips) / (peaks + dips), squared: up to the first texture, from the second hair."""
-_SMOOTH = (0.15, 0.06)
-"""Deviation of the background's level: restless, smooth."""
 _ROOTED = (0.5, 0.8)
 """Share of the thin structures around that are connected with the subject: few, most."""
-_SHARE_STEPS, _SHARE_LOWEST = 127.0, -0.5
-"""How shares from -0.5 to 1.5 become bytes, which the median filter needs."""
 _RIM = np.ones((7, 7), np.uint8)
 """The neighbourhood in which an opaque pixel is at the rim."""
-_TILE = (64, 64)
-"""Rows and columns that are judged at once; around them, a margin is needed."""
-
-
-class _Scene(NamedTuple):
-    """What the search works on; all arrays are H x W."""
-
-    share: Matte
-    """Of the rim's colour in each pixel: 0 is the background, 1 the rim; from -0.5 to 1.5."""
-    grain: Matte
-    """The difference in share that noise alone can make."""
-    outside: Alpha
-    """1 at least a pixel away from the subject, else 0."""
-    background: Matte
-    """The share without the peaks that are narrower than _WIDEST_PX."""
-    matte: Alpha
-
-    def window(self, part: Part) -> "_Scene":
-        """The same of a part."""
-        return _Scene(*(array[part] for array in self))
 
 
 def add(alpha: Alpha, image: Image) -> Alpha:
@@ -78,7 +51,7 @@ def add(alpha: Alpha, image: Image) -> Alpha:
     inside = (matte > 127).astype(np.uint8)
     if not inside.any() or inside.all():
         return alpha
-    part = _reached(inside)
+    part = _bounds(inside, int((_REACH + _WIDE_AROUND) * max(inside.shape)) + 2 * _WIDEST_PX)
     found = _hairs(_scene(_shrunk(image), matte, part), max(matte.shape))
     if found is None:
         return alpha
@@ -107,18 +80,17 @@ def _is_double(height: int, width: int) -> bool:
     return max(height, width) // 2 == _WORK_SIDE and min(height, width) > 1
 
 
-def _reached(inside: Alpha) -> Part:
-    """Rows and columns with all that hairs can reach, and what is judged around them."""
-    margin = int((_REACH + _WIDE_AROUND) * max(inside.shape)) + 2 * _WIDEST_PX
-    rows, columns = (np.flatnonzero(inside.max(axis)) for axis in (1, 0))
+def _bounds(mask: Alpha, margin: int) -> Part:
+    """Rows and columns with all that is not 0, and a margin."""
+    rows, columns = (np.flatnonzero(mask.max(axis)) for axis in (1, 0))
     first_row, first_column = (max(0, int(places[0]) - margin) for places in (rows, columns))
     return (
-        slice(first_row, min(int(rows[-1]) + margin, inside.shape[0])),
-        slice(first_column, min(int(columns[-1]) + margin, inside.shape[1])),
+        slice(first_row, min(int(rows[-1]) + margin, mask.shape[0])),
+        slice(first_column, min(int(columns[-1]) + margin, mask.shape[1])),
     )
 
 
-def _hairs(scene: _Scene, side: int) -> Matte | None:
+def _hairs(scene: Scene, side: int) -> Matte | None:
     """Opacity of the hairs, 0..1; None where there are none. `side`: the longer one of the photo.
 
     What costs most is computed only where the rest leaves it possible that there are hairs.
@@ -126,87 +98,67 @@ def _hairs(scene: _Scene, side: int) -> Matte | None:
     thin, inside = _thin(scene), (scene.matte > 127).view(np.uint8)
     near, wide = _radius(side, _AROUND), _radius(side, _WIDE_AROUND)
     any_thin = (thin > _THIN).view(np.uint8) & scene.outside
-    least = (_part_of(any_thin, wide) + np.float32(1e-3)) * np.float32(_ROOTED[0])
+    least = (part_of(any_thin, wide) + np.float32(1e-3)) * np.float32(_ROOTED[0])
     connected = any_thin & _connected(thin > _THIN, inside)
-    possible = connected & (_part_of(connected, wide) > least)
+    possible = connected & (part_of(connected, wide) > least)
     if not possible.any():
         return None
     thin *= 1 - straight(any_thin, int(_STRAIGHT * side))
-    around = connected & _grown(possible, wide)
-    needed = _grown(around, (1, 1)) & (1 - inside)  # one pixel more leads to the subject
-    likely = thin * _judged(scene, needed, near)
+    around = connected & grown(possible, wide)
+    margin = max(wide[0] + near[0] + MIDDLE_PX, int(_REACH * side) + 2)
+    part = _bounds(around, margin)
+    found = _rooted(scene.window(part), thin[part], any_thin[part], around[part], least[part], side)
+    if found is None:
+        return None
+    opacity = np.zeros(thin.shape, np.float32)
+    opacity[part] = found
+    return opacity
+
+
+def _rooted(
+    scene: Scene, thin: Matte, any_thin: Alpha, around: Alpha, least: Matte, side: int
+) -> Matte | None:
+    """Opacity of the hairs; None where there are none. `around`: 1 where there may be some."""
+    inside = (scene.matte > 127).view(np.uint8)
+    near, wide = _radius(side, _AROUND), _radius(side, _WIDE_AROUND)
+    needed = grown(around, (1, 1)) & (1 - inside)  # one pixel more leads to the subject
+    likely = thin * judged(scene, needed, near)
     reach = _within_reach(inside, side)
     rooted = likely * _connected(likely > _THIN, inside) * reach
     some = any_thin & (rooted > _THIN / 2)
-    share = _part_of(some, wide) / least * np.float32(_ROOTED[0])
+    share = part_of(some, wide) / least * np.float32(_ROOTED[0])
     if not some.any() or share.max() <= _ROOTED[0]:
         return None
     # Where there are hairs, they make the subject's rim more opaque.
     rim = (scene.outside == 0) & (share > _ROOTED[0]) & (cv2.erode(scene.matte, _RIM) < 255)
-    likely = np.maximum(likely, thin * _judged(scene, rim.view(np.uint8), near))
+    likely = np.maximum(likely, thin * judged(scene, rim.view(np.uint8), near))
     rooted = likely * _connected(likely > _THIN, inside) * reach
-    return np.asarray(rooted * _ramp(share, _ROOTED), np.float32)
+    return np.asarray(rooted * ramp(share, _ROOTED), np.float32)
 
 
-def _grown(mask: Alpha, radius: Radius) -> Alpha:
-    size = 2 * radius[0] + 1, 2 * radius[1] + 1
-    return np.asarray(cv2.dilate(mask, np.ones(size, np.uint8)), np.uint8)
-
-
-def _part_of(mask: Alpha, radius: Radius) -> Matte:
-    """The mean of 0 and 1 over a box around each pixel: `box_mean`, but of integers."""
-    size = (2 * radius[1] + 1, 2 * radius[0] + 1)
-    return cv2.boxFilter(mask, cv2.CV_32F, size, borderType=cv2.BORDER_REFLECT)
-
-
-def _judged(scene: _Scene, needed: Alpha, near: Radius) -> Matte:
-    """Where needed, 1 if the surroundings are those of a hair, less to 0 if not; elsewhere 0."""
-    margin = near[0] + _MIDDLE_PX // 2
-    judged = np.zeros(needed.shape, np.float32)
-    for part in busy(needed, _TILE):
-        window = tuple(slice(max(0, span.start - margin), span.stop + margin) for span in part)
-        around = scene.window((window[0], window[1]))
-        level = _level(around)
-        result = _skewed(around, level, near) * _smooth(around, level, near)
-        down, across = (
-            slice(inner.start - outer.start, inner.stop - outer.start)
-            for inner, outer in zip(part, window, strict=True)
-        )
-        np.copyto(judged[part], result[down, across], where=needed[part] > 0)
-    return judged
-
-
-def _scene(image: Image, matte: Alpha, part: Part) -> _Scene:
+def _scene(image: Image, matte: Alpha, part: Part) -> Scene:
     """The scene in this part of the photo."""
     share, contrast = _shares(image, matte, part)
     matte = np.ascontiguousarray(matte[part])
-    grown = _grown((matte > 127).view(np.uint8), (1, 1))
+    near = grown((matte > 127).view(np.uint8), (1, 1))
     smooth = cv2.GaussianBlur(share, (0, 0), 0.7)
-    np.copyto(smooth, 2, where=grown > 0)
+    np.copyto(smooth, 2, where=near > 0)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_WIDEST_PX, _WIDEST_PX))
     # Inside the subject, erosion sees nothing low and dilation nothing high: neither leaks out.
     low = cv2.erode(smooth, disc)
-    np.copyto(low, _SHARE_LOWEST, where=low > 1.5)
+    np.copyto(low, SHARE_LOWEST, where=low > 1.5)
     background = cv2.blur(cv2.dilate(low, disc), (_WIDEST_PX, _WIDEST_PX))
     grain = _GRAIN / np.maximum(contrast, 1)
-    return _Scene(share, grain, 1 - grown, background, matte)
+    return Scene(share, grain, 1 - near, background, matte)
 
 
-def _thin(scene: _Scene) -> Matte:
+def _thin(scene: Scene) -> Matte:
     """How opaque a narrow peak is, if it is a hair."""
     peaks = scene.share - scene.background
     peaks /= np.maximum(1 - scene.background, 0.3)
     peaks -= scene.grain
     peaks *= scene.grain < _GRAIN / _LEAST_CONTRAST
     return np.clip(peaks, 0, 1, out=peaks)
-
-
-def _level(scene: _Scene) -> Matte:
-    """The median of the share around each pixel."""
-    steps = np.where(scene.outside > 0, scene.share, scene.background)
-    steps = np.clip((steps - _SHARE_LOWEST) * _SHARE_STEPS, 0, 255)
-    middle = cv2.medianBlur(steps.astype(np.uint8), _MIDDLE_PX)
-    return np.asarray(middle.astype(np.float32) / _SHARE_STEPS + _SHARE_LOWEST, np.float32)
 
 
 def _shares(image: Image, matte: Alpha, part: Part) -> tuple[Matte, Matte]:
@@ -221,7 +173,7 @@ def _shares(image: Image, matte: Alpha, part: Part) -> tuple[Matte, Matte]:
     planes = mattes.planes_of(slopes, -(background / 255 * slopes).sum(-1))
     size = matte.shape[0], matte.shape[1]
     share = mattes.linear(image[part], enlarged(planes, part, size))
-    np.clip(share, _SHARE_LOWEST, 1.5, out=share)
+    np.clip(share, SHARE_LOWEST, 1.5, out=share)
     return share, cv2.resize(contrast * 255, size[::-1])[part]
 
 
@@ -252,25 +204,6 @@ def _mean_colour(pixels: NDArray[Any], weight: Matte, radius: Radius) -> NDArray
     )
 
 
-def _skewed(scene: _Scene, level: Matte, radius: Radius) -> Matte:
-    """1 where there are peaks and no dips, 0 in texture, which has both."""
-    off = (scene.share - level) * scene.outside
-    peaks, dips = (
-        mattes.box_mean(np.maximum(sign * off - scene.grain / 2, 0) ** 2, radius)
-        for sign in (1, -1)
-    )
-    return _ramp((peaks - dips) / (peaks + dips + 1e-5), _SKEW)
-
-
-def _smooth(scene: _Scene, level: Matte, radius: Radius) -> Matte:
-    """1 where the background hardly changes, 0 where it has edges of its own."""
-    weight = _part_of(scene.outside, radius) + np.float32(1e-3)
-    ground = level * scene.outside
-    mean = mattes.box_mean(ground, radius) / weight
-    square = mattes.box_mean(level * ground, radius) / weight
-    return _ramp(np.sqrt(np.maximum(square - mean**2, 0)), _SMOOTH)
-
-
 def _connected(thin: NDArray[np.bool_], inside: Alpha) -> Alpha:
     """1 where `thin` is connected with the inside, and in the inside itself."""
     count, labels = cv2.connectedComponents(thin.view(np.uint8) | inside, connectivity=8)
@@ -285,16 +218,9 @@ def _within_reach(inside: Alpha, side: int) -> Matte:
     """1 near the subject, 0 from _REACH on."""
     distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
     reach = _REACH * side
-    return _ramp(distance, (reach, 0.75 * reach))
+    return ramp(distance, (reach, 0.75 * reach))
 
 
 def _radius(side: int, part: float) -> Radius:
     radius = max(2, int(part * side))
     return radius, radius
-
-
-def _ramp(values: Matte, ends: tuple[float, float]) -> Matte:
-    """0 at the first end, 1 at the second; the first may be the higher one."""
-    first, last = ends
-    ramp = (values - np.float32(first)) / np.float32(last - first)
-    return np.asarray(np.clip(ramp, 0, 1), np.float32)

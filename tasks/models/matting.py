@@ -145,10 +145,11 @@ def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[
     rows, columns = subjects.part_of(params.box, image)
     part = np.ascontiguousarray(image[rows, columns])
     chances = joined(output, params)
-    matte = saliency.clean(chances, part) if params.clean else chances
+    small = geometry.resize(part, *chances.shape)
+    matte = saliency.clean(chances, small) if params.clean else chances
     point = subjects.inside(params.point, (rows, columns), image)
     matte = subjects.keep(matte, point, params.subjects == "largest")
-    finding = subjects.judge(chances, matte, part)
+    finding = subjects.judge(chances, matte, small)
     full = np.zeros(image.shape[:2], np.uint8)
     full[rows, columns] = _enlarge(matte, part, params.refine)
     data = {"coverage": round(cv2.mean(full)[0] / 255, 4), "confidence": finding.confidence}
