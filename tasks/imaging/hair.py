@@ -6,6 +6,7 @@ background around it is smooth, where peaks outnumber dips (texture has both), a
 structures are connected with the subject (a lattice or letters in the background are not).
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -103,11 +104,15 @@ def _hairs(scene: Scene, side: int) -> Matte | None:
     possible = connected & (part_of(connected, wide) > least)
     if not possible.any():
         return None
-    thin *= 1 - straight(any_thin, int(_STRAIGHT * side))
     around = connected & grown(possible, wide)
     margin = max(wide[0] + near[0] + MIDDLE_PX, int(_REACH * side) + 2)
     part = _bounds(around, margin)
-    found = _rooted(scene.window(part), thin[part], any_thin[part], around[part], least[part], side)
+    search = _Search.of(scene.window(part), any_thin[part], around[part], least[part], side)
+    # Most photos have no hairs, which the search says for less than it takes to find lines.
+    if search.rooted(thin[part]) is None:
+        return None
+    thin *= 1 - straight(any_thin, int(_STRAIGHT * side))
+    found = search.opacity(thin[part])
     if found is None:
         return None
     opacity = np.zeros(thin.shape, np.float32)
@@ -115,25 +120,53 @@ def _hairs(scene: Scene, side: int) -> Matte | None:
     return opacity
 
 
-def _rooted(
-    scene: Scene, thin: Matte, any_thin: Alpha, around: Alpha, least: Matte, side: int
-) -> Matte | None:
-    """Opacity of the hairs; None where there are none. `around`: 1 where there may be some."""
-    inside = (scene.matte > 127).view(np.uint8)
-    near, wide = _radius(side, _AROUND), _radius(side, _WIDE_AROUND)
-    needed = grown(around, (1, 1)) & (1 - inside)  # one pixel more leads to the subject
-    likely = thin * judged(scene, needed, near)
-    reach = _within_reach(inside, side)
-    rooted = likely * _connected(likely > _THIN, inside) * reach
-    some = any_thin & (rooted > _THIN / 2)
-    share = part_of(some, wide) / least * np.float32(_ROOTED[0])
-    if not some.any() or share.max() <= _ROOTED[0]:
-        return None
-    # Where there are hairs, they make the subject's rim more opaque.
-    rim = (scene.outside == 0) & (share > _ROOTED[0]) & (cv2.erode(scene.matte, _RIM) < 255)
-    likely = np.maximum(likely, thin * judged(scene, rim.view(np.uint8), near))
-    rooted = likely * _connected(likely > _THIN, inside) * reach
-    return np.asarray(rooted * ramp(share, _ROOTED), np.float32)
+@dataclass(frozen=True)
+class _Search:
+    """The window of the scene in which there may be hairs; all arrays have its size."""
+
+    scene: Scene
+    any_thin: Alpha
+    """1 where there is anything thin outside of the subject."""
+    least: Matte
+    """How much of what is around must be connected thin structures."""
+    chance: Matte
+    """Whether the surroundings are those of a hair, 0..1; 0 where none is possible."""
+    reach: Matte
+    """1 near the subject, 0 further away than hairs reach."""
+    side: int
+
+    @classmethod
+    def of(cls, scene: Scene, any_thin: Alpha, around: Alpha, least: Matte, side: int) -> "_Search":
+        """`around`: 1 where there may be hairs."""
+        inside = (scene.matte > 127).view(np.uint8)
+        needed = grown(around, (1, 1)) & (1 - inside)  # one pixel more leads to the subject
+        chance = judged(scene, needed, _radius(side, _AROUND))
+        return cls(scene, any_thin, least, chance, _within_reach(inside, side), side)
+
+    def rooted(self, thin: Matte) -> tuple[Matte, Matte] | None:
+        """Opacity of what is connected with the subject, and its share of what is thin around each
+        pixel; None if there are no hairs. With less that is thin, there is less of both."""
+        rooted = self._connected(thin * self.chance)
+        some = self.any_thin & (rooted > _THIN / 2)
+        wide = _radius(self.side, _WIDE_AROUND)
+        share = part_of(some, wide) / self.least * np.float32(_ROOTED[0])
+        return (rooted, share) if some.any() and share.max() > _ROOTED[0] else None
+
+    def opacity(self, thin: Matte) -> Matte | None:
+        """Opacity of the hairs; None where there are none."""
+        found = self.rooted(thin)
+        if found is None:
+            return None
+        scene, (_, share) = self.scene, found
+        # Where there are hairs, they make the subject's rim more opaque.
+        rim = (scene.outside == 0) & (share > _ROOTED[0]) & (cv2.erode(scene.matte, _RIM) < 255)
+        on_rim = judged(scene, rim.view(np.uint8), _radius(self.side, _AROUND))
+        rooted = self._connected(thin * np.maximum(self.chance, on_rim))
+        return np.asarray(rooted * ramp(share, _ROOTED), np.float32)
+
+    def _connected(self, likely: Matte) -> Matte:
+        inside = (self.scene.matte > 127).view(np.uint8)
+        return np.asarray(likely * _connected(likely > _THIN, inside) * self.reach, np.float32)
 
 
 def _scene(image: Image, matte: Alpha, part: Part) -> Scene:
