@@ -96,6 +96,14 @@ async def test_a_parameter_that_the_lighter_model_lacks_leaves_a_lighter_profile
     assert job.fields["degraded"] == "Many people wait: fast was used instead of best."
 
 
+async def test_a_parameter_that_the_lighter_model_lacks_may_be_named_with_its_default(
+    both: None, service: JobService, submission: Submission
+) -> None:
+    job = await service.submit(replace(submission, params={"edge": 0, "gain": 1.5}))
+
+    assert (job.fields["model"], json.loads(job.fields["params"])) == ("small", {"gain": 1.5})
+
+
 async def test_parameters_that_both_have_are_passed_on(
     both: None, service: JobService, submission: Submission
 ) -> None:

@@ -51,8 +51,9 @@ def lighter(plan: Plan, catalogue: Catalogue) -> Plan | None:
     if "profile" in submission.params:
         return None
     other = catalogue.models.get(order.model)
-    if other and can_replace(plan.card, other, catalogue) and _takes(other, submission.params):
-        chosen = replace(submission, model=order.model)
+    params = _asked_of(other, plan) if other else {}
+    if other and can_replace(plan.card, other, catalogue) and _takes(other, params):
+        chosen = replace(submission, model=order.model, params=params)
         return _changed(plan, chosen, other, order.reason)
     if order.profile and _may_change(submission, plan.card, order.profile):
         chosen = _with(submission, order.profile)
@@ -94,6 +95,17 @@ def _may_change(submission: Submission, card: ModelCard, profile: str) -> bool:
 
 def _with(submission: Submission, profile: str) -> Submission:
     return replace(submission, params={**submission.params, "profile": profile})
+
+
+def _asked_of(other: ModelCard, plan: Plan) -> dict[str, object]:
+    """The parameters that are asked of another model: without those that it does not have and that
+    are only what the model asked for does anyway, as a form sends them."""
+    own, theirs = (card["params"].get("properties", {}) for card in (plan.card, other))
+    return {
+        name: value
+        for name, value in plan.submission.params.items()
+        if name in theirs or plan.spec.params[name] != own[name].get("default")
+    }
 
 
 def _takes(card: ModelCard, params: Mapping[str, object]) -> bool:
