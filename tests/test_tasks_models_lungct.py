@@ -175,3 +175,13 @@ def test_a_dicom_seg_is_written_of_a_dicom_series_where_it_is_asked_for(
     written = output.files.get("seg.dcm")
     assert (written and written.data[128:132]) == (b"DICM" if is_dicom else None)
     assert (lungct.NO_SEG in output.notes) is not is_dicom
+
+
+def test_a_slice_at_the_end_with_a_few_pixels_of_lung_has_none() -> None:
+    mask = np.zeros((20, 256, 256), bool)
+    mask[5:15, 60:180, 40:115] = True
+    mask[4, 60, 40:45] = mask[3, 60, 40] = mask[15, 100, 50:70] = True
+
+    clean = lungs.cleaned(mask, np.zeros(mask.shape, np.float16))
+
+    assert np.flatnonzero(clean.any(axis=(1, 2))).tolist() == list(range(5, 16))

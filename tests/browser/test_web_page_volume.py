@@ -4,7 +4,7 @@ from io import BytesIO
 from zipfile import ZipFile
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from test_web_page_access import violations
 
 CANVAS = "document.querySelector('.slices canvas')"
@@ -69,6 +69,21 @@ def test_regions_are_told_by_name_and_pattern_and_their_files_are_saved(opened: 
 def test_the_viewer_is_accessible_and_fits_a_phone(opened: Page) -> None:
     assert violations(opened) == []
     assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_slices_that_the_storage_cannot_give_at_once_are_asked_for_again(page: Page) -> None:
+    asked: list[str] = []
+
+    def busy_at_first(route: Route) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=503) if len(asked) == 1 else route.continue_()
+
+    page.route("**/slices.bin.gz*", busy_at_first)
+    page.locator('.pm-chooser input[value="toyvolume"]').check(force=True)
+    page.locator('.samples [data-name="phantom"]').click()
+
+    expect(page.locator(".slices .controls")).to_be_visible()
+    assert len(asked) == 2
 
 
 def test_several_files_of_a_series_become_one_zip(page: Page) -> None:

@@ -16,6 +16,9 @@ RIGHT, LEFT = 1, 2
 one."""
 LEAST = 0.01
 """A component smaller than this share of the largest is no lung."""
+LEAST_END = 6
+"""Pixels, about 15 mm2, below which a slice at either end of the lungs has none: the recess behind
+the diaphragm is thinner there than whoever draws contours can draw."""
 GAS_HU = -930
 """Gas in the bowel, where no tissue is, is below this; a lung is above."""
 GAS_SHARE = 0.5
@@ -81,7 +84,15 @@ def cleaned(mask: components.Mask, small: NDArray[np.float16]) -> components.Mas
     whole: components.Mask = kept[labels]
     for z in np.flatnonzero(whole.any(axis=(1, 2))):
         whole[z] = components.filled(whole[z].astype(np.uint8), MOST_HOLE) > 0
-    return whole
+    return _without_thin_ends(whole)
+
+
+def _without_thin_ends(mask: components.Mask) -> components.Mask:
+    """The mask from the first to the last slice that has LEAST_END pixels of it."""
+    seen = np.flatnonzero(mask.sum(axis=(1, 2)) >= LEAST_END)
+    if len(seen):
+        mask[: seen[0]] = mask[seen[-1] + 1 :] = False
+    return mask
 
 
 def told_apart(mask: components.Mask) -> Sides:

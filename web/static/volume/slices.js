@@ -1,5 +1,8 @@
 /** The file of a volume's slices and regions (tasks/imaging/volumes/viewer.py), and how a slice of it is drawn. */
 
+import { ApiError, retry } from "../api.js";
+import { t } from "../words.js";
+
 const MAGIC = "PXV1";
 export const SCALE = 2; // pixels of the canvas for one of a slice, so that patterns can be told apart
 /** Colours that people who see few colours can tell apart, and the pattern of each; more regions begin again. */
@@ -13,8 +16,7 @@ const BETWEEN = 0.35; // strength of the colour between the lines of a pattern
 
 /** {shape, spacing, hu, isHu, levels, labels} of the file at an address. */
 export async function load(address) {
-  const answer = await fetch(address);
-  if (!answer.ok) throw new Error(`${answer.status}`);
+  const answer = await retry(() => answered(address));
   const stream = answer.body.pipeThrough(new DecompressionStream("gzip"));
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const text = (start, end) => new TextDecoder().decode(bytes.subarray(start, end));
@@ -23,6 +25,16 @@ export async function load(address) {
   const { shape, spacing_mm: spacing, hu, is_hu: isHu } = JSON.parse(text(8, end));
   const size = shape[0] * shape[1] * shape[2];
   return { shape, spacing, hu, isHu, levels: bytes.subarray(end, end + size), labels: bytes.subarray(end + size, end + 2 * size) };
+}
+
+/** The answer for an address; one of a storage that is busy is worth another try. */
+async function answered(address) {
+  const answer = await fetch(address).catch(() => {
+    throw new ApiError("The server did not answer.");
+  });
+  const { ok, status } = answer;
+  if (!ok) throw new ApiError(t("The server answered {status}.", { status: String(status) }), { status });
+  return answer;
 }
 
 /** The slice that has most of the regions; the middle one without any. */
