@@ -86,7 +86,7 @@ def test_doubt_becomes_the_subject_where_it_has_its_colour_alone(
     assert not cleaned[:, 231:].any()
 
 
-@pytest.mark.parametrize(("value", "whole"), [(0.45, 0), (0.6, 1)])
+@pytest.mark.parametrize(("value", "whole"), [(0.3, 0), (0.45, 1), (0.6, 1)])
 def test_doubt_about_half_of_the_subject_ends_with_all_of_it_or_none(
     value: float, whole: float
 ) -> None:
@@ -97,6 +97,16 @@ def test_doubt_about_half_of_the_subject_ends_with_all_of_it_or_none(
     cleaned = saliency.clean(matte, PLAIN)
 
     assert (cleaned[110:190, 208:250] == whole).all()
+
+
+def test_a_body_that_is_half_believed_is_not_torn() -> None:
+    matte = np.zeros((64, 64), np.float32)
+    matte[4:24, 16:48] = 1
+    matte[34:60, 8:56] = np.tile([0.45, 0.65], (26, 24))  # the mean is more than a half
+
+    cleaned = saliency.clean(matte, np.full((64, 64, 3), 90, np.uint8))
+
+    assert cleaned[38:56, 14:50].min() > 0.7
 
 
 def test_an_outline_out_of_focus_is_as_soft_as_it_was() -> None:

@@ -64,6 +64,17 @@ def test_of_a_pair_that_disagrees_on_a_body_the_one_that_has_it_counts(whole_fir
     assert (joined == pair[0]).all()
 
 
+def test_an_arm_that_one_of_a_pair_is_sure_of_stays_and_a_faint_speck_does_not_grow() -> None:
+    body, arm, speck = (10, 10, 50, 50), (50, 20, 60, 30), (4, 54, 8, 60)
+    less, more = islands(body), np.maximum(islands(body, arm), islands(speck) * np.float32(0.6))
+
+    joined = views.joined(np.stack([less, more]))
+
+    assert joined[53:58, 22:28] == pytest.approx(1)
+    assert joined[4:8, 54:60] == pytest.approx(0.3, abs=0.02)
+    assert (joined[10:50, 10:50] == 1).all()
+
+
 def test_a_fine_map_keeps_its_holes_and_gets_the_bodies_that_it_has_lost() -> None:
     disc = islands((8, 8, 48, 48))
     ring = disc - islands((14, 14, 42, 42))

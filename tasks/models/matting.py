@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from tasks.imaging import alpha as mattes
-from tasks.imaging import geometry, hair
+from tasks.imaging import geometry, hair, holes
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.base import CpuNetwork, Model, Output, Weight
 from tasks.models.cutouts import IN_VIEWER, CutoutParams
@@ -171,7 +171,7 @@ def _view_count(params: Matting) -> int:
 
 def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
     if refine:
-        return hair.add(mattes.refine(matte, image), image)
+        return holes.opened(hair.add(mattes.refine(matte, image), image), image)
     height, width = image.shape[:2]
     return geometry.resize(np.rint(matte * 255).astype(np.uint8), height, width)
 

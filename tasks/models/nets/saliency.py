@@ -20,6 +20,8 @@ BESIDE = (1.5, 5.0)
 from the second on, not at all."""
 LARGE = (0.4, 0.2)
 """A doubtful area of this share of the sure area and this mean value may be half the subject."""
+RAISED = 0.4
+"""From this mean value on an area that stays becomes sure."""
 ENDS = (0.03, 0.95)
 """Values up to the first become 0, from the second on 1, so that solid bodies are solid."""
 SLOPE = (0.002, 0.015)
@@ -77,14 +79,15 @@ def _without_haze(matte: Tensor, similar: Tensor) -> Tensor:
     network is undecided about another thing (a flag behind a person) or about a part of the
     subject; it is not transparency. Where its colours are similar to the subject's, it becomes
     subject. Otherwise it stays where the network rather believes in it, or where it is so large
-    that it may be a body.
+    that it may be a body; from its mean value on, it is then sure.
     """
     near, far = BESIDE
     distance = cv2.distanceTransform((matte < SURE).astype(np.uint8), cv2.DIST_L2, 5)
     beside = np.clip((far - distance) / (far - near), 0, 1)
     certain = _smooth_step(matte, DOUBTFUL, SURE)
-    believed = _believed(matte, distance > far)
-    kept = matte * np.maximum.reduce([beside, certain, believed, similar])
+    believed, level = _believed(matte, distance > far)
+    kept = matte * np.maximum.reduce([beside, certain, similar])
+    kept = np.maximum(kept, believed * np.maximum(matte, np.minimum(matte / level, 1)))
     filled: Tensor = kept + (1 - kept) * similar * (1 - beside)
     return filled
 
@@ -119,8 +122,9 @@ def _smooth_step(values: Tensor, first: float, last: float) -> Tensor:
     return np.asarray(ramp * ramp * (3 - 2 * ramp), np.float32)
 
 
-def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> Tensor:
-    """1 in the doubtful areas that stay, less within a few pixels of them, else 0."""
+def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """(1 in the doubtful areas that stay, less within a few pixels of them, else 0; the mean value
+    of the area there, else 1): a body that the network half believes in is not torn."""
     _, labels = cv2.connectedComponents((is_far & (matte > ENDS[0])).astype(np.uint8))
     pixels = np.bincount(labels.ravel())
     means = np.bincount(labels.ravel(), matte.ravel()) / np.maximum(pixels, 1)
@@ -131,7 +135,8 @@ def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> Tensor:
     reach = round(BESIDE[1]) + 2  # and two for the blur
     side = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     reached = cv2.dilate(stays[labels].astype(np.float32), side)
-    return np.asarray(cv2.blur(reached, (5, 5)), np.float32)
+    levels = np.where(stays & (means >= RAISED), means, 1)[labels].astype(np.float32)
+    return np.asarray(cv2.blur(reached, (5, 5)), np.float32), np.asarray(cv2.erode(levels, side))
 
 
 def _stretched(matte: Tensor, flat: Tensor) -> Tensor:

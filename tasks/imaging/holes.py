@@ -1,0 +1,170 @@
+"""Opens holes in a matte through which a plain ground is seen: between spokes, inside a handle.
+
+A network that sees 320 px fills what is finer than it can see, and is sure of it. Where the ground
+around a subject is plain, its colour behind the subject can be foretold. An area inside the subject
+that has this colour and this grain, and ends at sharp edges all around, is a hole.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.imaging import geometry
+from tasks.imaging.alpha import Matte
+from tasks.imaging.types import Alpha, Image
+
+_FIT_SIDE, _GLANCE_SIDE, _WORK_SIDE = 96, 320, 1024
+"""Sizes at which the ground is looked at, whether anything has its colour, and holes."""
+_SMOOTH_PX = 0.7
+"""Of grain, before colours are compared."""
+_CLEAR = 8
+"""Of 255: below it there is ground."""
+_ASIDE_PX = 3
+"""Of _FIT_SIDE: so far from the subject there is ground alone."""
+_LEAST_SEEN, _LEAST_PLAIN = 0.1, 0.85
+"""Share of the photo that must be ground, and share of the ground that must have its colour."""
+_MOST_GRAIN = 5.0
+"""Of 255: a ground whose colour differs more is not plain."""
+_CLIPPED = (6.0, 249.0)
+"""A ground darker or lighter than that has no colour of its own: whatever is black or white, too,
+would be taken for it."""
+_LIKE, _EDGE = (2.0, 2.0), (3.0, 6.0)
+"""(levels for each level of grain, levels besides): up to the first a pixel has the ground's
+colour, from the second on there is an edge."""
+_LEAST_WIDTH, _LEAST_AREA = 0.008, 2e-4
+"""Of a hole: its width as a share of the photo's side, its area as a share of the photo."""
+_LEAST_EDGE = 0.9
+"""Share of a hole's outline that must be an edge."""
+_RIM_PX = 7
+"""Side of the neighbourhood in which the colour of what surrounds a hole is looked for."""
+_SMALL, _RIM = np.ones((3, 3), np.uint8), np.ones((_RIM_PX, _RIM_PX), np.uint8)
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """The colour of a plain ground at each place, also behind the subject."""
+
+    curves: NDArray[Any]
+    """6 x 3: of the polynomial of second degree in the place, 0..1 both ways."""
+
+    def away(self, image: Image) -> Matte:
+        """How far each pixel's colour is from the ground's, in the channel with the most."""
+        height, width = image.shape[:2]
+        down, across = _places(height), _places(width)
+        level = np.empty((height, width), np.float32)
+        farthest = np.zeros((height, width), np.float32)
+        for channel in range(3):
+            c = self.curves[:, channel].astype(np.float32)
+            rows = (c[0] + c[1] * down + c[3] * down**2)[:, None]
+            np.add(rows, (c[2] * across + c[5] * across**2)[None], out=level)
+            level += c[4] * down[:, None] * across[None]
+            np.maximum(farthest, cv2.absdiff(image[..., channel].astype(np.float32), level),
+                       out=farthest)  # fmt: skip
+        return farthest
+
+
+def opened(alpha: Alpha, image: Image) -> Alpha:
+    """The matte, H x W, with the holes through which a plain ground is seen. No value is raised."""
+    ground = _ground(alpha, image)
+    if ground is None:
+        return alpha
+    if not _alike(*_seen(alpha, image, ground, _GLANCE_SIDE)).any():  # a sixth of the work
+        return alpha
+    away, matte = _seen(alpha, image, ground, _WORK_SIDE)
+    holes = _holes(away, matte)
+    if not holes.any():
+        return alpha
+    grain = _grain(away[matte < _CLEAR])
+    shown = _opacity(away, holes, grain)
+    large = geometry.resize(np.rint(shown * 255).astype(np.uint8), *alpha.shape)
+    return np.asarray(cv2.min(alpha, np.asarray(large, np.uint8)), np.uint8)
+
+
+def _places(count: int) -> NDArray[Any]:
+    return ((np.arange(count) + 0.5) / count).astype(np.float32)
+
+
+def _ground(alpha: Alpha, image: Image) -> _Ground | None:
+    """The ground, if it is plain."""
+    size = geometry.fit(alpha.shape[0], alpha.shape[1], _FIT_SIDE)
+    pixels, matte = geometry.resize(image, *size), geometry.resize(alpha, *size)
+    side = np.ones((2 * _ASIDE_PX + 1,) * 2, np.uint8)
+    clear = cv2.dilate(matte, side) < _CLEAR
+    if clear.mean() < _LEAST_SEEN or not (matte > 127).any():
+        return None
+    rows, columns = np.nonzero(clear)
+    down, across = (rows + 0.5) / size[0], (columns + 0.5) / size[1]
+    terms = np.stack([np.ones_like(down), down, across, down**2, down * across, across**2], 1)
+    colours = pixels[clear].astype(np.float64)
+    kept = np.ones(len(colours), bool)
+    for _ in range(3):
+        some = terms[kept]
+        curves = np.linalg.solve(some.T @ some + 1e-6 * np.eye(6), some.T @ colours[kept])
+        off = np.abs(colours - terms @ curves).max(1)
+        grain = _grain(off)
+        kept = off <= 3 * grain + 2
+    middle = colours[kept].mean(0)
+    is_plain = grain <= _MOST_GRAIN and kept.mean() >= _LEAST_PLAIN
+    has_colour = _CLIPPED[0] < middle.max() and middle.min() < _CLIPPED[1]
+    return _Ground(curves) if is_plain and has_colour else None
+
+
+def _grain(away: NDArray[Any]) -> float:
+    """The deviation of a ground's pixels from its colour, robustly."""
+    return float(1.5 * np.median(away))
+
+
+def _seen(alpha: Alpha, image: Image, ground: _Ground, side: int) -> tuple[Matte, Alpha]:
+    """(how far colours are from the ground's, the matte), at most `side` pixels large."""
+    size = geometry.fit(alpha.shape[0], alpha.shape[1], side)
+    small, matte = geometry.resize(image, *size), geometry.resize(alpha, *size)
+    smooth = cv2.GaussianBlur(small, (0, 0), _SMOOTH_PX)
+    return ground.away(np.asarray(smooth, np.uint8)), np.asarray(matte, np.uint8)
+
+
+def _alike(away: Matte, matte: Alpha) -> Alpha:
+    """1 where the subject has the ground's colour, else 0."""
+    like = _LIKE[0] * _grain(away[matte < _CLEAR]) + _LIKE[1]
+    inside = np.asarray(cv2.erode((matte > 127).view(np.uint8), _SMALL), np.uint8)
+    alike = (away <= like).view(np.uint8) & inside
+    return np.asarray(cv2.morphologyEx(alike, cv2.MORPH_OPEN, _SMALL), np.uint8)
+
+
+def _holes(away: Matte, matte: Alpha) -> Alpha:
+    """1 in the holes, else 0."""
+    edge = _EDGE[0] * _grain(away[matte < _CLEAR]) + _EDGE[1]
+    alike = _alike(away, matte)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
+    holes = np.zeros_like(alike)
+    least = _LEAST_AREA * matte.size
+    for label in 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= least):
+        left, top, width, height = (int(each) for each in stats[label, :4])
+        part = (
+            slice(max(0, top - _RIM_PX), top + height + _RIM_PX),
+            slice(max(0, left - _RIM_PX), left + width + _RIM_PX),
+        )
+        hole = (labels[part] == label).view(np.uint8)
+        if _is_hole(hole, away[part] >= edge, _LEAST_WIDTH * max(matte.shape)):
+            holes[part] |= hole
+    return holes
+
+
+def _is_hole(area: Alpha, sharp: NDArray[np.bool_], least_width: float) -> bool:
+    """Whether an area is wide enough, and ends at edges all around."""
+    if 2 * cv2.distanceTransform(area, cv2.DIST_L2, 3).max() < least_width:
+        return False
+    outline = area - cv2.erode(area, _SMALL)
+    edges = outline[cv2.dilate(sharp.view(np.uint8), _RIM) > 0]
+    return bool(edges.sum() >= _LEAST_EDGE * outline.sum())
+
+
+def _opacity(away: Matte, holes: Alpha, grain: float) -> Matte:
+    """0 in the holes, at their rims by colour, 1 elsewhere."""
+    around = cv2.dilate(holes, _RIM)
+    none = np.float32(_LIKE[0] * grain + _LIKE[1])
+    full = cv2.dilate(away, _RIM)
+    share = np.clip((away - none) / np.maximum(full - none, 1), 0, 1)
+    return np.where(around > 0, share, np.float32(1))
