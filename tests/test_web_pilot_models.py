@@ -1,6 +1,7 @@
 """A job that another model computes than the one asked for, through the whole installation."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -15,12 +16,20 @@ TOLD = "Many people wait: toy was used instead of slow."
 
 
 @pytest.fixture
-def lighter(stack: Stack) -> Any:
-    """The pilot has ordered `toy` in place of `slow`."""
+def lighter(stack: Stack) -> Iterator[None]:
+    """The pilot has ordered `toy` in place of `slow`, and orders nothing else."""
     link = SyncRedis(stack.state)
-    link.do(pilot.order("slow", pilot.Order(model="toy", reason=TOLD)))
+    link.do(pilot.pause(pilot.FOREVER_MS))
+    salts = itertools.count()  # what `slow` has answered once it will answer again
+
+    def is_seen() -> bool:  # set each time: the pilot may have looked just before the pause
+        link.do(pilot.order("slow", pilot.Order(model="toy", reason=TOLD)))
+        return bool(ask(stack, "slow", b"%d" % next(salts))["model"] == "toy")
+
+    stack.wait_for("web", is_seen)
     yield
     link.do(pilot.order("slow", pilot.Order()))
+    link.do(pilot.pause(0))
 
 
 def ask(stack: Stack, model: str, salt: bytes, **params: Any) -> dict[str, Any]:
@@ -39,9 +48,6 @@ def ask(stack: Stack, model: str, salt: bytes, **params: Any) -> dict[str, Any]:
 def test_the_answer_is_the_lighter_models_and_says_so_and_is_kept_as_that(
     lighter: None, stack: Stack
 ) -> None:
-    salts = itertools.count()  # what `slow` has answered once it will answer again
-    stack.wait_for("web", lambda: ask(stack, "slow", b"%d" % next(salts))["model"] == "toy")
-
     job = ask(stack, "slow", b"lighter")
     own = ask(stack, "toy", b"lighter")
 
