@@ -69,6 +69,8 @@ class Crowd:
     """Whether jobs may be forgotten: who hears 404 hands the picture in again."""
     verify: bool = True
     """Whether the certificate of the servers must be one that this machine knows."""
+    limit_s: float = LIMIT_S
+    """How long they wait for the end of a job."""
     jobs: list[Job] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     slowest_door_s: float = 0.0
@@ -142,7 +144,7 @@ class Crowd:
 
     async def _ended(self, job: Job) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LIMIT_S):
+            async with asyncio.timeout(self.limit_s):
                 while job.is_lost and not job.is_forgotten:
                     await self._follow(job)
         job.ended_at = time.monotonic()

@@ -17,7 +17,9 @@ from table import save, show
 from storage import keys
 
 IN_FLIGHT = 200
-CLIENTS = 300
+CLIENTS = 240
+LIMIT_S = 600.0
+"""How long they wait for the end of a job: a busy machine takes minutes for all in flight."""
 WORKERS = ("cpu1", "cpu2", "gpu1", "gpu2")
 ASK_S = 0.25
 
@@ -64,6 +66,7 @@ def upgrade(folder: Path, rev: str) -> int:
         "PIXELMILL_MODELS": "stamp",
         "STAMP_STAGE_S": "0.2",  # slower than the clients are on a busy machine
         "PIXELMILL_MODEL_PATHS": str(REPOSITORY / "tests" / "chaos" / "models"),
+        "PIXELMILL_MAX_WAIT_INTERACTIVE_S": str(LIMIT_S),
     }
     try:
         with Network() as network, Installation(network, folder, 2, env) as hosts:
@@ -78,7 +81,7 @@ def upgrade(folder: Path, rev: str) -> int:
 
 
 async def _replace(hosts: Installation) -> tuple[Crowd, int]:
-    crowd = Crowd([hosts.url], list(OWNERS), CLIENTS, 0, verify=False)
+    crowd = Crowd([hosts.url], list(OWNERS), CLIENTS, 0, verify=False, limit_s=LIMIT_S)
     until = asyncio.Event()
     clients = asyncio.create_task(crowd.run(until))
     while (in_flight := int(hosts.state.zcard(keys.ACTIVE))) < IN_FLIGHT:

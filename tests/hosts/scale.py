@@ -23,7 +23,7 @@ A_MS, B_MS, BATCH = 800.0, 200.0, 16
 RAW = 1000 * BATCH / (A_MS + B_MS * BATCH)
 """Images per second of one device, on paper."""
 HOSTS = (1, 2, 4, 8)
-BATCHES = 6
+BATCHES = 10
 """Full batches of each device in a row of the table."""
 WAITING = 2
 """Images that clients keep under way for each device, in full batches."""
