@@ -35,7 +35,8 @@ SEND_S = 15
 """Seconds after which a web process that takes nothing of a body counts as hanging."""
 READ_S = 5
 """Seconds after which a web process that leaves a GET unanswered counts as hanging; twice as many
-for the page, as one that has just started still has to make it."""
+for the page, as one that has just started still has to make it. After three times as many none is
+asked any more."""
 _BASE64 = 4 / 3
 """How much longer a picture is in JSON."""
 _PARAMETERS_BYTES = MIB
@@ -101,6 +102,7 @@ def _shared(proxy: Proxy, settings: Settings) -> dict[str, str]:
         "SEND_S": str(SEND_S),
         "READ_S": str(READ_S),
         "PAGE_S": str(2 * READ_S),
+        "TRIES_S": str(3 * READ_S),
         "STREAM_S": f"{3 * PING_S:.0f}",
         "LISTEN": proxy.listen,
         "HTTP_LISTEN": proxy.http_listen,
