@@ -9,7 +9,9 @@ import io
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -28,6 +30,8 @@ BATCHES = 10
 WAITING = 2
 """Images that clients keep under way for each device, in full batches."""
 PHOTOS = 24
+OF_A_POOL = 16
+"""Clients that share a pool of connections: httpx looks at all of a pool for each request."""
 IDLE_S = 10.0
 """In this time before a row, it is seen what each part takes when there is nothing to do."""
 PARTS = ("lb", "web", "state", "scratch", "cache", "s3", "cpu", "gpu")
@@ -139,10 +143,14 @@ async def _send(url: str, model: str, bodies: list[bytes], clients: int) -> floa
                 answer = await http.post(url, content=bodies[number], headers=headers)
             answer.raise_for_status()
 
-    timeout = httpx.Timeout(320)
-    async with httpx.AsyncClient(limits=limits, timeout=timeout, verify=False) as http:
+    async with AsyncExitStack() as ends:
+        options: dict[str, Any] = {"limits": limits, "timeout": httpx.Timeout(320)}
+        pools = [
+            await ends.enter_async_context(httpx.AsyncClient(verify=False, **options))
+            for _ in range(0, clients, OF_A_POOL)
+        ]
         began = time.monotonic()
-        await asyncio.gather(*(client(http) for _ in range(clients)))
+        await asyncio.gather(*(client(pools[number // OF_A_POOL]) for number in range(clients)))
         return time.monotonic() - began
 
 
