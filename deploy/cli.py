@@ -210,21 +210,30 @@ def weights(
 )
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(help="The model to train: facemask or lungct.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The model to train, facemask or lungct; or quantize, "
+            "which makes the network of matting in 8 bits."
+        ),
+    ],
     data: Annotated[
         Path,
         typer.Option(
+            "--data",
+            "--photos",
             help="Folder with the pictures: of facemask with annotations.json, of lungct with a "
-            "folder per patient."
+            "folder per patient, of quantize 45 photos or more.",
         ),
     ],
 ) -> None:
     """Train the weights of a model of ours; a training that was stopped is continued.
 
     Further options: --out and --device; of facemask --epochs; of lungct --steps, --threads,
-    --leave-out PATIENT and --start FILE. Random numbers are seeded.
+    --leave-out PATIENT and --start FILE; of quantize
+    --seed, --threads and --compare. Random numbers are seeded.
     """
-    files = {"facemask": "annotations.json", "lungct": "*/*_ct.png"}
+    files = {"facemask": "annotations.json", "lungct": "*/*_ct.png", "quantize": "*"}
     if model not in files:
         raise typer.BadParameter(f"{model!r} cannot be trained; there are: {', '.join(files)}")
     if next(data.glob(files[model]), None) is None:

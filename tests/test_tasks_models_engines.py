@@ -1,4 +1,4 @@
-"""What runs a network on the CPU: which engine is chosen, and that their results are kept apart."""
+"""What runs a network on the CPU: by which engine, and that their results are kept apart."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,11 @@ import torch
 
 from tasks import compatibility
 from tasks.compatibility import OtherVersion
-from tasks.errors import Unavailable
 from tasks.imaging.types import Image, Tensor
 from tasks.models import classify, engines, matting, registry, weights
 from tasks.models.base import CpuNetwork, Model, Weight
 from tasks.models.matting import Matting
 from tasks.models.nets import mnn
-from tasks.settings import settings
 from tasks.training import convert
 from workers.gpu.engine import by_engine
 
@@ -46,46 +44,8 @@ def model() -> Model:
     return replace(
         classify.MODEL,
         weights={**classify.MODEL.weights, "large": large},
-        cpu=CpuNetwork(load, double, {"lite0": SMALL}),
+        cpu={"mnn": CpuNetwork(load, double, {"lite0": SMALL})},
     )
-
-
-@pytest.fixture
-def choose(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The engine for a setting and a device, with or without the package MNN."""
-
-    def chosen(setting: str, device: str, installed: bool) -> str:
-        monkeypatch.setenv("PIXELMILL_CPU_ENGINE", setting)
-        settings.cache_clear()
-        monkeypatch.setattr(
-            "tasks.models.engines.find_spec", lambda name: object() if installed else None
-        )
-        return engines.choose(device, settings())
-
-    yield chosen
-    settings.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("setting", "device", "installed", "engine"),
-    [
-        ("auto", "cpu", True, "mnn"),
-        ("auto", "cpu", False, "torch"),
-        ("auto", "cuda", True, "torch"),
-        ("torch", "cpu", True, "torch"),
-        ("mnn", "cpu", True, "mnn"),
-        ("mnn", "cuda", True, "torch"),
-    ],
-)
-def test_mnn_runs_networks_where_there_is_no_gpu(
-    choose: Any, setting: str, device: str, installed: bool, engine: str
-) -> None:
-    assert choose(setting, device, installed) == engine
-
-
-def test_an_engine_that_is_asked_for_and_missing_is_an_error(choose: Any) -> None:
-    with pytest.raises(Unavailable, match="PIXELMILL_CPU_ENGINE=mnn"):
-        choose("mnn", "cpu", False)
 
 
 def test_the_cpu_network_takes_the_place_of_the_models(model: Model) -> None:
@@ -101,14 +61,25 @@ def test_the_cpu_network_takes_the_place_of_the_models(model: Model) -> None:
     assert np.array_equal(answer, np.full((3, 2, 2), 2.0))
 
 
+def test_a_model_without_a_network_for_the_engine_is_run_by_the_next_one(model: Model) -> None:
+    first = replace(model, weights={"lite0": model.weights["lite0"]})
+
+    made, engine = by_engine(first, "openvino", 3)
+
+    assert engine == "mnn"
+    assert made.weights == {"lite0": SMALL}
+    assert weights.digest(model, "openvino") == weights.digest(model, "mnn")
+
+
+@pytest.mark.parametrize("engine", ["mnn", "openvino"])
 @pytest.mark.parametrize("name", ["matting", "classify", "facemask"])
-def test_what_a_built_in_model_needs_without_a_gpu_comes_with_the_code(name: str) -> None:
-    used = engines.weights(registry.variant(name), "mnn")
+def test_what_a_built_in_model_needs_without_a_gpu_comes_with_the_code(
+    name: str, engine: engines.Engine
+) -> None:
+    used = engines.weights(registry.variant(name), engine)
 
     assert all(weight.is_own for weight in used.values())
-    assert {path.name for path in registry.FOLDER.glob("*.mnn")} >= {
-        weight.member for weight in used.values()
-    }
+    assert all((registry.FOLDER / weight.member).is_file() for weight in used.values())
 
 
 def test_a_profile_without_a_cpu_network_stays_with_torch(model: Model) -> None:
@@ -123,11 +94,11 @@ def test_torch_runs_the_models_own_network(model: Model) -> None:
 
 def test_results_of_two_engines_have_different_weights(model: Model) -> None:
     assert weights.digest(model, "torch") != weights.digest(model, "mnn")
-    assert weights.digest(model, "torch") == weights.digest(replace(model, cpu=None))
+    assert weights.digest(model, "torch") == weights.digest(replace(model, cpu={}))
 
 
 def test_a_model_without_a_cpu_network_has_the_same_weights_with_each_engine() -> None:
-    plain = replace(classify.MODEL, cpu=None)
+    plain = replace(classify.MODEL, cpu={})
 
     assert weights.digest(plain, "torch") == weights.digest(plain, "mnn")
 
@@ -161,7 +132,7 @@ def prepared() -> Tensor:
 def by_mnn() -> Any:
     """Matting's network as MNN runs it."""
     weight = engines.weights(registry.variant("matting"), "mnn")["fast"]
-    return matting.load_cpu({"fast": weights.fetch(weight, WEIGHTS)}, 1)
+    return matting.load_mnn({"fast": weights.fetch(weight, WEIGHTS)}, 1)
 
 
 def test_matting_by_mnn_agrees_with_torch(prepared: Tensor, by_mnn: Any) -> None:

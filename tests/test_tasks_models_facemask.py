@@ -37,8 +37,7 @@ def session() -> Any:
 
 @cache
 def session_cpu() -> Any:
-    cpu = facemask.MODEL.cpu
-    assert cpu is not None
+    cpu = facemask.MODEL.cpu["mnn"]
     return facemask.load_cpu({k: weights.fetch(w, WEIGHTS) for k, w in cpu.weights.items()}, 1)
 
 

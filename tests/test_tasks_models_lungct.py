@@ -23,15 +23,13 @@ FILES = {name: Path(lungct.__file__).with_name(one.member) for name, one in MODE
 @pytest.fixture(scope="module")
 def session() -> Any:
     """The network as hosts without a GPU run it."""
-    assert MODEL.cpu is not None
-    [one] = MODEL.cpu.weights.values()
-    return MODEL.cpu.load({"lungct": Path(lungct.__file__).with_name(one.member)}, 1)
+    [one] = MODEL.cpu["mnn"].weights.values()
+    return MODEL.cpu["mnn"].load({"lungct": Path(lungct.__file__).with_name(one.member)}, 1)
 
 
 def scores(session: Any, volume: Volume) -> np.ndarray:
-    assert MODEL.cpu is not None
     batch = MODEL.preprocess(volume, lungct.LungCt()).astype(np.float32)
-    return np.stack(MODEL.cpu.infer(session, batch)).astype(np.float16)
+    return np.stack(MODEL.cpu["mnn"].infer(session, batch)).astype(np.float16)
 
 
 def answer(session: Any, volume: Volume) -> Output:

@@ -199,7 +199,7 @@ def test_a_worker_announces_itself_and_leaves_on_sigterm(
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads what a process has loaded")
-def test_a_gpu_worker_whose_networks_all_run_by_mnn_never_loads_torch(
+def test_a_gpu_worker_whose_networks_all_run_without_torch_never_loads_it(
     servers: Stack, state_url: str, link: SyncRedis, tmp_path: Path
 ) -> None:
     env = {"PIXELMILL_STATE_URL": state_url, "PIXELMILL_MODELS": "matting,classify,facemask,lungct"}

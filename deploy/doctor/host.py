@@ -14,7 +14,7 @@ from tasks.settings import Settings
 from workers.pinning import gpus
 
 PACKAGES = ("pixelmill", "celery", "redis", "gradio")
-EXTRAS = ("opencv-python-headless", "mnn", "torch")
+EXTRAS = ("opencv-python-headless", "mnn", "openvino", "torch")
 """Of some processes only: not in the image of the web processes."""
 CLIENT_NAMES = frozenset({"PIXELMILL_URL", "PIXELMILL_API_KEY"})
 """Read by the commands `run` and `models`: they are no settings of the server."""

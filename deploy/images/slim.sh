@@ -14,3 +14,8 @@ rm -rf "$gradio/templates/node" "$gradio/media_assets" \
 
 # Descriptions of the 400 services of AWS that are not S3.
 find "$packages/botocore/data" -mindepth 1 -maxdepth 1 -type d ! -name s3 -exec rm -rf {} +
+
+# What OpenVINO would run on GPUs and NPUs of Intel's, and its headers.
+openvino=$packages/openvino
+rm -rf "$openvino"/libs/*gpu_plugin* "$openvino"/libs/*npu* "$openvino/libs/cache.json" \
+  "$openvino/include"

@@ -224,10 +224,10 @@ class Local:
     def _fetch_weights(self) -> "subprocess.Popen[bytes] | None":
         """Fetch them in a process of its own, as converting them needs torch; it prints here.
 
-        None where all come with the code: those of the built-in models for the CPU engine.
+        None where all come with the code: those of the built-in models for the CPU's engines.
         """
         has_others = self.settings.profiles or self.settings.model_paths
-        if not has_others and gpu_workers.engine(self.settings) == "mnn":
+        if not has_others and gpu_workers.engine(self.settings) != "torch":
             return None
         command = [sys.executable, "-m", "deploy.cli", "weights", "--here"]
         served = {

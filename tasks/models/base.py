@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import ModelFailure
 from tasks.imaging.types import Tensor
+from tasks.models.engines import Engine
 
 RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url", "lighter"})
 """Names that a request itself uses; no field of Params may have one of them."""
@@ -142,7 +143,7 @@ class Inferred:
 
 @dataclass(frozen=True)
 class CpuNetwork:
-    """The model's network for the CPU engine `mnn`: arrays of NumPy instead of torch's."""
+    """A network of the model for the CPU: arrays of NumPy instead of torch's."""
 
     load: Callable[[Mapping[str, Path], int], Any]
     """(name of the weights -> file, threads) -> session. Once per profile; imports no torch."""
@@ -197,9 +198,10 @@ class Model:
     Workers serve the first one, and others where PIXELMILL_PROFILES asks for them."""
     also: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Profile -> names of further weights that `load` gets, after those of the profile."""
-    cpu: CpuNetwork | None = None
-    """What a worker without a GPU runs instead of `load` and `infer`, if it is cheaper there. Its
-    answers may differ slightly, so results of the two are cached apart."""
+    cpu: Mapping[Engine, CpuNetwork] = field(default_factory=dict)
+    """What a worker without a GPU runs instead of `load` and `infer`, if it is cheaper there: by
+    `mnn`, and by `openvino` on processors that multiply bytes. Answers may differ slightly, so
+    results of each are cached apart."""
     licence: str = "unknown"
     """Of the code and the weights."""
     intended_use: str = ""

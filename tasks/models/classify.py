@@ -119,19 +119,21 @@ MODEL = Model(
             bytes=17364911,
         )
     },
-    cpu=CpuNetwork(
-        load_cpu,
-        infer_cpu,
-        {
-            # `python -m tasks.training.convert classify` makes it of the weights above.
-            "lite0": Weight(
-                member="classify.mnn",
-                sha256="fcb5767d99b1d771102861a4273b77551630a8b834cafaaf976ac4733d20f581",
-                licence="Apache-2.0",
-                bytes=9324356,
-            )
-        },
-    ),
+    cpu={
+        "mnn": CpuNetwork(
+            load_cpu,
+            infer_cpu,
+            {
+                # `python -m tasks.training.convert classify` makes it of the weights above.
+                "lite0": Weight(
+                    member="classify.mnn",
+                    sha256="fcb5767d99b1d771102861a4273b77551630a8b834cafaaf976ac4733d20f581",
+                    licence="Apache-2.0",
+                    bytes=9324356,
+                )
+            },
+        ),
+    },
     licence="Apache-2.0",
     intended_use="Names the main thing in a photo, out of ImageNet's 1000 classes: animals, tools, "
     "food, vehicles. It knows no other classes, so it also names what it has never seen.",

@@ -261,25 +261,27 @@ MODEL = Model(
             bytes=1451844,
         ),
     },
-    cpu=CpuNetwork(
-        load_cpu,
-        infer_cpu,
-        {
-            # `python -m tasks.training.convert facemask` makes them of the weights above.
-            "centerface": Weight(
-                member="facemask-detector.mnn",
-                sha256="1329837f4179e101750209839d8904773f8a020175951a97248bb9785a7aa58f",
-                licence="MIT (CenterFace)",
-                bytes=3691740,
-            ),
-            "classifier": Weight(
-                member="facemask-classifier.mnn",
-                sha256="0fe92c1ed10e63e19178c744db6c0f0283d03a3022ce772fed0eded224dceff5",
-                licence="Apache-2.0",
-                bytes=1485248,
-            ),
-        },
-    ),
+    cpu={
+        "mnn": CpuNetwork(
+            load_cpu,
+            infer_cpu,
+            {
+                # `python -m tasks.training.convert facemask` makes them of the weights above.
+                "centerface": Weight(
+                    member="facemask-detector.mnn",
+                    sha256="1329837f4179e101750209839d8904773f8a020175951a97248bb9785a7aa58f",
+                    licence="MIT (CenterFace)",
+                    bytes=3691740,
+                ),
+                "classifier": Weight(
+                    member="facemask-classifier.mnn",
+                    sha256="0fe92c1ed10e63e19178c744db6c0f0283d03a3022ce772fed0eded224dceff5",
+                    licence="Apache-2.0",
+                    bytes=1485248,
+                ),
+            },
+        ),
+    },
     licence="MIT (detector), Apache-2.0 (classifier)",
     intended_use="Shows where faces are and whether each wears a face mask, to count or to remind. "
     "It recognises nobody. Not for decisions about a person that nobody has checked.",

@@ -178,19 +178,21 @@ MODEL = Model(
             bytes=1831868,
         )
     },
-    cpu=CpuNetwork(
-        load_cpu,
-        infer_cpu,
-        {
-            # `python -m tasks.training.convert lungct` makes it of the weights above.
-            "lungct": Weight(
-                member="lungct.mnn",
-                sha256="144af1a1109226710ee33941c87040139324d1164fddc26bc65d3fe22f056c90",
-                licence="Apache-2.0; trained on LCTSC (CC BY 3.0)",
-                bytes=1827684,
-            )
-        },
-    ),
+    cpu={
+        "mnn": CpuNetwork(
+            load_cpu,
+            infer_cpu,
+            {
+                # `python -m tasks.training.convert lungct` makes it of the weights above.
+                "lungct": Weight(
+                    member="lungct.mnn",
+                    sha256="144af1a1109226710ee33941c87040139324d1164fddc26bc65d3fe22f056c90",
+                    licence="Apache-2.0; trained on LCTSC (CC BY 3.0)",
+                    bytes=1827684,
+                )
+            },
+        ),
+    },
     licence="Apache-2.0",
     intended_use="Finds the two lungs in a CT of the chest and measures them in ml, for research "
     f"and teaching. {DISCLAIMER}",

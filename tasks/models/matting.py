@@ -121,19 +121,24 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
         return list((maps - lowest) / span.clamp(min=LEAST_SPAN))
 
 
-def load_cpu(weights: Mapping[str, Path], threads: int) -> Any:
+def load_mnn(weights: Mapping[str, Path], threads: int) -> Any:
     """The network as MNN runs it."""
     from tasks.models.nets import mnn
 
-    (file,) = weights.values()
-    return mnn.load(file, threads)
+    return mnn.load(weights["fast"], threads)
+
+
+def load_openvino(weights: Mapping[str, Path], threads: int) -> Any:
+    """The network in 8 bits, as OpenVINO runs it."""
+    from tasks.models.nets import openvino
+
+    return openvino.load(weights["fast"], threads)
 
 
 def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
-    """What `infer` does, by MNN: N x 3V x 320 x 320 -> N of V x 320 x 320."""
-    from tasks.models.nets import mnn
-
-    maps = mnn.run(session, batch.reshape(-1, 3, *batch.shape[2:]))
+    """What `infer` does, by a session of either: N x 3V x 320 x 320 -> N of V x 320 x 320."""
+    images = batch.reshape(-1, 1, 3, *batch.shape[2:])
+    maps = np.concatenate([session.run(image) for image in images])
     lowest = maps.min((1, 2, 3), keepdims=True)
     span = maps.max((1, 2, 3), keepdims=True) - lowest
     stretched = (maps - lowest) / np.maximum(span, LEAST_SPAN)
@@ -184,6 +189,10 @@ def _convert(profile: str, onnx_file: bytes) -> Mapping[str, Any]:
     return from_onnx(onnx_file, U2NET if profile == "quality" else U2NETP)
 
 
+def _own(file: str, sha256: str, size: int) -> Mapping[str, Weight]:
+    return {"fast": Weight(file, sha256, "Apache-2.0 (U-2-Net)", bytes=size)}
+
+
 MODEL = Model(
     title="Background removal",
     kind="matte",
@@ -228,19 +237,28 @@ MODEL = Model(
             bytes=113025777,
         ),
     },
-    cpu=CpuNetwork(
-        load_cpu,
-        infer_cpu,
-        {
-            # `python -m tasks.training.convert matting` makes it of the weights above.
-            "fast": Weight(
-                member="matting.mnn",
-                sha256="d810269fccee5f9768da7d7b500dd28468a019ebf932cdb768728370252912b2",
-                licence="Apache-2.0 (U-2-Net)",
-                bytes=2328424,
-            )
-        },
-    ),
+    cpu={
+        # `python -m tasks.training.convert matting` makes it of the weights above.
+        "mnn": CpuNetwork(
+            load_mnn,
+            infer_cpu,
+            _own(
+                "matting.mnn",
+                "d810269fccee5f9768da7d7b500dd28468a019ebf932cdb768728370252912b2",
+                2328424,
+            ),
+        ),
+        # `pixelmill train quantize` makes it of the same.
+        "openvino": CpuNetwork(
+            load_openvino,
+            infer_cpu,
+            _own(
+                "matting.int8.onnx",
+                "eec033d3363f4eae18ddb1435192462610518efdd8e8dd948c65ed04ac723e06",
+                1271883,
+            ),
+        ),
+    },
     profiles=("fast", "quality", DETAIL),
     also=ALSO,
     licence="Apache-2.0",

@@ -77,8 +77,7 @@ def main() -> None:
 
 def shipped() -> Infer:
     """The shipped network as a host without a GPU runs it."""
-    cpu = lungct.MODEL.cpu
-    assert cpu is not None
+    cpu = lungct.MODEL.cpu["mnn"]
     files = {k: weights.fetch(w, settings().weights_path) for k, w in cpu.weights.items()}
     session = cpu.load(files, 1)
     return lambda batch: np.stack(cpu.infer(session, batch))

@@ -70,6 +70,7 @@ class Way:
 WAYS = {
     "fast": Way("fast"),
     "fast_mnn": Way("fast", engine="mnn"),
+    "fast_openvino": Way("fast", engine="openvino"),
     "good": Way("fast", "good"),
     "best": Way("fast", "best"),
     "quality": Way("quality"),

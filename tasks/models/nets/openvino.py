@@ -1,0 +1,52 @@
+"""Networks that OpenVINO runs on the CPU: one ONNX file each, quantized to 8 bits."""
+
+import sys
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from tasks.imaging.types import Tensor
+
+TELEMETRY = "openvino_telemetry"
+"""The package with which `import openvino` reports its use to an analytics service, and writes an
+identifier into the home folder."""
+
+
+class Session:
+    """A network that is ready to run. It has room for one picture, so calls take turns."""
+
+    def __init__(self, file: Path, threads: int) -> None:
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        network = _silent().Core().compile_model(file, "CPU", settings)
+        self._request, self._turn = network.create_infer_request(), Lock()
+
+    def run(self, image: Tensor) -> Tensor:
+        """1 x C x H x W float32 -> the answer, in memory of its own."""
+        with self._turn:
+            self._request.infer([np.ascontiguousarray(image, np.float32)])
+            return np.array(self._request.get_output_tensor().data, np.float32)
+
+
+def load(file: Path, threads: int) -> Session:
+    """The network in `file`, which has one input and one output.
+
+    What is not in 8 bits is computed in float32 also on processors that know bfloat16. Several
+    workers share the cores of a host, so none ties its threads to some of them.
+    """
+    return Session(file, threads)
+
+
+def _silent() -> Any:
+    """OpenVINO without its reports: it works without the package that sends them, and None here
+    tells Python that there is no such package."""
+    sys.modules[TELEMETRY] = None  # type: ignore[assignment] # so the import system has it
+    import openvino
+
+    return openvino
