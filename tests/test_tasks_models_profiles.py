@@ -51,7 +51,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "toy.py").write_text(TOY)
     monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
     monkeypatch.setattr(
-        "workers.gpu.device._weights", lambda model: dict.fromkeys(model.weights, tmp_path)
+        "workers.gpu.device.weights.fetch_model",
+        lambda model, store: dict.fromkeys(model.weights, tmp_path),
     )
     settings.cache_clear()
     yield
@@ -161,11 +162,11 @@ def test_a_profile_fetches_no_weights_of_a_fallback_that_is_not_served(
 ) -> None:
     fetched: list[str] = []
 
-    def fetch(model: Model) -> dict[str, Path]:
+    def fetch(model: Model, store: object) -> dict[str, Path]:
         fetched.extend(model.weights)
         return dict.fromkeys(model.weights, tmp_path)
 
-    monkeypatch.setattr("workers.gpu.device._weights", fetch)
+    monkeypatch.setattr("workers.gpu.device.weights.fetch_model", fetch)
 
     device("toy", "toy:large")
 
