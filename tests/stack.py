@@ -6,8 +6,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -258,8 +260,25 @@ def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
         os.killpg(process.pid, number)
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports of this process alone: each process of a test run has another share of them.
+
+    Those that the kernel gives out begin at 32768. One of these may be taken, by a server or by a
+    client's connection, before the server that it was meant for is there.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+    share = (zlib.crc32(run.encode()) + int(worker)) % 22
+    return cycle(range(10_000 + 1000 * share, 11_000 + 1000 * share))
+
+
+_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on now, nor is given by others meanwhile."""
+    for port in islice(_PORTS, 1000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("all ports of this process are taken")

@@ -8,7 +8,7 @@ from web.api.accept import FORMATS, Wish, wish_of
 from web.api.options import Options
 from web.api.pictures import for_picture
 
-OPTIONS = Options(30, "interactive", "", True, None, "", "")
+OPTIONS = Options(30, "interactive", "", True, None, "", True, "")
 
 
 def card(kind: str, **properties: object) -> ModelCard:
