@@ -17,6 +17,11 @@ FRESH_S = 30.0
 """Older views say nothing of the present: no data is no reason to act."""
 
 
+def why_lighter(used: str, instead_of: str) -> str:
+    """What people are told of a lighter profile or model."""
+    return f"Many people wait: {used} was used instead of {instead_of}."
+
+
 @dataclass(frozen=True)
 class Scaling:
     """What an autoscaler needs to know of one model."""

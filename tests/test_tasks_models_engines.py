@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from threads import ticks_during
 
 from tasks import compatibility
 from tasks.compatibility import OtherVersion
@@ -247,17 +247,6 @@ def test_pictures_of_one_batch_do_not_mix(prepared: Tensor, by_mnn: Any) -> None
 
 def test_other_threads_go_on_while_mnn_computes(prepared: Tensor, by_mnn: Any) -> None:
     """A gpu worker's heartbeats would otherwise wait for each photo."""
-    ticks, done = 0, Event()
-
-    def tick() -> None:
-        nonlocal ticks
-        while not done.wait(0.001):
-            ticks += 1
-
-    thread = Thread(target=tick)
-    thread.start()
-    matting.infer_cpu(by_mnn, prepared[None])
-    done.set()
-    thread.join()
+    ticks = ticks_during(lambda: matting.infer_cpu(by_mnn, prepared[None]))
 
     assert ticks > 20

@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from threads import ticks_during
 
 from tasks.imaging.types import Tensor
 from tasks.models import engines, matting, registry, weights
@@ -86,18 +86,9 @@ def test_openvino_reports_its_use_to_nobody_and_needs_no_torch(tmp_path: Path) -
 @needs_openvino
 def test_other_threads_go_on_while_openvino_computes(session: Any) -> None:
     """A gpu worker's heartbeats would otherwise wait for each photo."""
-    ticks, done = 0, Event()
+    three = np.repeat(prepared("coffee"), 3, axis=0)
 
-    def tick() -> None:
-        nonlocal ticks
-        while not done.wait(0.001):
-            ticks += 1
-
-    thread = Thread(target=tick)
-    thread.start()
-    matting.infer_cpu(session, np.repeat(prepared("coffee"), 3, axis=0))
-    done.set()
-    thread.join()
+    ticks = ticks_during(lambda: matting.infer_cpu(session, three))
 
     assert ticks > 10
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from storage.catalogue import Catalogue, ModelCard
 from storage.jobs.spec import Spec
-from storage.pilot import Order
+from storage.pilot import Order, why_lighter
 from tasks.errors import BadInput
 from tasks.queues import gpu_queue
 from tasks.settings import settings
@@ -75,7 +75,7 @@ def reason_of_profile(card: ModelCard, order: Order) -> str:
     """Why a profile is lighter; the order's own reason is that of its model, if it names one."""
     if not order.model:
         return order.reason
-    return f"Many people wait: {order.profile} was used instead of {default_profile(card)}."
+    return why_lighter(order.profile, default_profile(card))
 
 
 def default_profile(card: ModelCard) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from storage.pilot import Order
+from storage.pilot import Order, why_lighter
 from web.pilot.signals import WINDOW_S, Signals
 from web.pilot.verdict import MIN_SAMPLES, SLOW_S, Limits, Memory, Verdict, within
 
@@ -38,8 +38,7 @@ def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
     if not found:
         return replace(verdict, reason=f"{reason} {_lightest(now, order)}")
     (of, instead_of), lighter = found
-    told = f"Many people wait: {of} was used instead of {instead_of}."
-    ordered = replace(lighter, reason=told)
+    ordered = replace(lighter, reason=why_lighter(of, instead_of))
     return replace(verdict, order=ordered, action=f"{of} instead of {instead_of}")
 
 
@@ -141,9 +140,8 @@ def _back(now: Signals, order: Order) -> tuple[Order, str]:
     """The step back: what was done last is undone first."""
     if not order.model:
         return replace(order, profile="", reason=""), f"{now.default_profile} again"
-    reason = f"Many people wait: {order.profile} was used instead of {now.default_profile}."
-    own = replace(order, model="", reason=reason if order.profile else "")
-    return own, f"{now.model} again"
+    reason = why_lighter(order.profile, now.default_profile) if order.profile else ""
+    return replace(order, model="", reason=reason), f"{now.model} again"
 
 
 def _fast_enough(now: Signals, limits: Limits) -> str:
