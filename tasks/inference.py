@@ -67,9 +67,12 @@ class MeanSlices:
         return self._means.get(model, self.FIRST_GUESS)
 
 
-def register(batcher: Batcher, watch: Watch, check: Check) -> MeanSlices:
+def register(
+    batcher: Batcher, watch: Watch, check: Check, submitted: Callable[[str], None]
+) -> MeanSlices:
     """Make this process one that does inference; called once, before it consumes messages.
 
+    `submitted` is called with a message's id for each photo of it that is with the batcher.
     Answers how many slices its volumes have.
     """
     slices = MeanSlices()
@@ -78,7 +81,8 @@ def register(batcher: Batcher, watch: Watch, check: Check) -> MeanSlices:
     @app.task(name=STAGE.name, bind=True)
     def inference(task: "Task[Any, Any]", message: Message) -> None:
         """Run the model on each run's prepared array; the runs of a message share batches."""
-        run_stage(task, STAGE, message, lambda work: device.infer(work, message))
+        tell = partial(submitted, str(task.request.id))
+        run_stage(task, STAGE, message, lambda work: device.infer(work, message, tell))
 
     return slices
 
@@ -92,7 +96,9 @@ class Device:
     check: Check
     slices: "MeanSlices"
 
-    def infer(self, work: Work, message: Message) -> Callable[[], Outcome]:
+    def infer(
+        self, work: Work, message: Message, submitted: Callable[[], None]
+    ) -> Callable[[], Outcome]:
         """Hand one run's array to the device; the returned function waits for the output."""
         self.check(work.spec)
         array = work.array("input")
@@ -101,6 +107,7 @@ class Device:
         bin = _variant(work), array.shape, str(array.dtype)
         deadline = monotonic() + min(DEADLINE_S, work.left_s)
         future = self.batcher.submit(bin, array, deadline)
+        submitted()
         self.watch(work.ref, future)
 
         def wait() -> Outcome:

@@ -5,7 +5,7 @@ After its connection to Redis was reset, Celery's consumer may stop taking messa
 it does nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -40,14 +40,22 @@ Progress = tuple[int, frozenset[int]]
 class Consuming:
     """Compares the queues with what this worker does; any change is progress."""
 
-    def __init__(self, url: str, queues: Sequence[str], room: int, stuck_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        queues: Sequence[str],
+        room: int,
+        stuck_s: float,
+        has_room: Callable[[str], bool] = lambda queue: True,
+    ) -> None:
         """`url`: the state Redis. `room`: messages that the pool works on at a time. `stuck_s`: a
-        full pool that finishes none for so long is stuck; longer than any message may take."""
+        full pool that finishes none for so long is stuck; longer than any message may take.
+        `has_room`: whether this worker wants messages of a queue now."""
         self._client = redis.Redis.from_url(
             url, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S,
             retry=Retry(NoBackoff(), 0),
         )  # fmt: skip
-        self._lists = [keys.queue(name, step) for name in queues for step in CELERY_PRIORITIES]
+        self._queues, self._has_room = queues, has_room
         self._room, self._stuck_s = room, stuck_s
         self._previous: Progress = (-1, frozenset())
         self._since = self._checked_at = monotonic()
@@ -68,8 +76,9 @@ class Consuming:
         if progress != self._previous:
             self._previous, self._since = progress, monotonic()
             return None
-        is_full = len(progress[1]) >= self._room
-        if not is_full and not self._has_waiting():
+        wanted = [queue for queue in self._queues if self._has_room(queue)]
+        is_full = len(progress[1]) >= self._room or not wanted
+        if not is_full and not self._has_waiting(wanted):
             self._since = monotonic()
             return None
         still_s = monotonic() - self._since
@@ -77,13 +86,14 @@ class Consuming:
             return _sentence(is_full, still_s)
         return None
 
-    def _has_waiting(self) -> bool:
-        """Whether messages wait; False while Redis does not answer."""
+    def _has_waiting(self, queues: Sequence[str]) -> bool:
+        """Whether messages wait in them; False while Redis does not answer."""
         try:
             with self._client.pipeline(transaction=False) as commands:
                 commands.ping()  # fails, as taking a message does, while Redis' disk is full
-                for name in self._lists:
-                    commands.llen(name)
+                for queue in queues:
+                    for step in CELERY_PRIORITIES:
+                        commands.llen(keys.queue(queue, step))
                 return any(commands.execute()[1:])
         except (RedisError, OSError):
             return False

@@ -8,12 +8,14 @@ import asyncio
 import io
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import psutil
 from crowd import picture
 from installation import OWNERS, REPOSITORY, Installation
@@ -25,10 +27,12 @@ A_MS, B_MS, BATCH = 800.0, 200.0, 16
 RAW = 1000 * BATCH / (A_MS + B_MS * BATCH)
 """Images per second of one device, on paper."""
 HOSTS = (1, 2, 4, 8)
-BATCHES = 10
-"""Full batches of each device in a row of the table."""
-WAITING = 2
-"""Images that clients keep under way for each device, in full batches."""
+FULL_S = (A_MS + B_MS * BATCH) / 1000
+RAMP_S, WINDOW_S = 4 * FULL_S, 12 * FULL_S
+"""Clients work for so long before answers are counted, and while they are."""
+WAITING = 3
+"""Images that clients keep under way for each device, in full batches: one is computed, one waits
+for the device, and one is on its way from an answer to the next request."""
 PHOTOS = 24
 OF_A_POOL = 16
 """Clients that share a pool of connections: httpx looks at all of a pool for each request."""
@@ -61,11 +65,10 @@ def measure(folder: Path, *, write: bool) -> int:
     with Network() as network, Installation(network, folder, 2, env) as hosts:
         hosts.start_all(["cpu1", "gpu1"])
         photos = [_photo(number) for number in range(PHOTOS)]
-        figures |= _named("photo", _measure(hosts, "matting", photos, 4))
+        figures |= _named("photo", _measure(hosts, Load(hosts.url, "matting", photos, 4), 0))
         for count in HOSTS:
             _join(hosts, count)
-            images = [picture(count * 10_000 + n, "") for n in range(count * BATCHES * BATCH)]
-            row = _measure(hosts, "simulated", images, count * WAITING * BATCH)
+            row = _measure(hosts, _simulated(hosts, count), WINDOW_S)
             row["efficiency"] = row["images_per_s"] / (count * RAW)
             figures |= _named(f"hosts_{count}", row)
     tables = [_growth(figures), _need(figures)]
@@ -94,6 +97,13 @@ def _photo(number: int) -> bytes:
     return file.getvalue()
 
 
+def _simulated(hosts: Installation, count: int) -> "Load":
+    """Work for so many simulated devices, of more images than they can compute meanwhile."""
+    most = int(count * RAW * (RAMP_S + WINDOW_S + (WAITING + 2) * FULL_S))
+    images = [picture(count * 10_000 + number, "") for number in range(most)]
+    return Load(hosts.url, "simulated", images, count * WAITING * BATCH)
+
+
 def _join(hosts: Installation, count: int) -> None:
     names = [f"gpu{number}" for number in range(1, count + 1)]
     for name in names:
@@ -102,56 +112,111 @@ def _join(hosts: Installation, count: int) -> None:
     hosts.wait_for_workers(*names)
 
 
-def _measure(hosts: Installation, model: str, bodies: Sequence[bytes], clients: int) -> Figures:
-    """Images/s, share of all cores in use, and CPU ms per image of each part above its idle."""
+def _measure(hosts: Installation, load: "Load", seconds: float) -> Figures:
+    """Images/s, share of all cores in use, and CPU ms per image of each part above its idle: of
+    all images where there are so few that they are answered sooner."""
     began = {part: hosts.cpu_s(part) for part in PARTS}
     time.sleep(IDLE_S)
-    before = {part: hosts.cpu_s(part) for part in PARTS}
-    sent = _carried(hosts)
-    psutil.cpu_percent()
-    seconds = asyncio.run(_send(hosts.url, model, list(bodies), clients))
-    busy = psutil.cpu_percent() / 100
-    spent = {}
-    for part in PARTS:
-        idle = (before[part] - began[part]) / IDLE_S * seconds  # heartbeats and the like
-        spent_s = hosts.cpu_s(part) - before[part] - idle
-        spent[f"{part}_ms"] = max(spent_s, 0) * 1000 / len(bodies)
-    mib = (_carried(hosts) - sent) / len(bodies) / 2**20
-    return {"images_per_s": len(bodies) / seconds, "cores_busy": busy, "scratch_mib": mib, **spent}
+    idle = {part: (hosts.cpu_s(part) - began[part]) / IDLE_S for part in PARTS}  # heartbeats etc.
+    before, after, cores = asyncio.run(load.measured(lambda: Sample.of(hosts, load), seconds))
+    count, lasted = after.answered - before.answered, after.at - before.at
+    spent = {
+        f"{part}_ms": max(after.cpu_s[part] - before.cpu_s[part] - idle[part] * lasted, 0)
+        * 1000
+        / count
+        for part in PARTS
+    }
+    mib = (after.carried - before.carried) / count / 2**20
+    rate = load.rate(before.at, after.at) if seconds else count / lasted
+    return {"images_per_s": rate, "cores_busy": cores, "scratch_mib": mib, **spent}
 
 
-def _carried(hosts: Installation) -> int:
+@dataclass(frozen=True)
+class Sample:
+    """What had come of the work at one time."""
+
+    at: float
+    answered: int
+    cpu_s: Mapping[str, float]
+    carried: int
     """Bytes that the scratch Redis has taken and given."""
-    info = hosts.client("scratch").info("stats")
-    return int(info["total_net_input_bytes"]) + int(info["total_net_output_bytes"])
+
+    @classmethod
+    def of(cls, hosts: Installation, load: "Load") -> "Sample":
+        info = hosts.client("scratch").info("stats")
+        carried = int(info["total_net_input_bytes"]) + int(info["total_net_output_bytes"])
+        spent = {part: hosts.cpu_s(part) for part in PARTS}
+        return cls(time.monotonic(), load.answered, spent, carried)
 
 
-async def _send(url: str, model: str, bodies: list[bytes], clients: int) -> float:
-    """Seconds until all of these have their results, `clients` at a time."""
-    address = f"{url}/api/v1/predict/{model}?wait=300"
-    headers = {"Authorization": f"Bearer {next(iter(OWNERS))}"}
-    limits = httpx.Limits(max_connections=None)
-    numbers = iter(range(len(bodies)))
+@dataclass
+class Load:
+    """So many clients, each of which sends an image when its last one is answered."""
 
-    async def client(http: httpx.AsyncClient) -> None:
+    url: str
+    model: str
+    bodies: Sequence[bytes]
+    clients: int
+    ends: bool = False
+    answers_at: list[float] = field(default_factory=list)
+
+    @property
+    def answered(self) -> int:
+        return len(self.answers_at)
+
+    def rate(self, begin: float, end: float) -> float:
+        """Images/s between these times: the slope of a line through the answers, since devices
+        answer whole batches, and a time may begin and end amid one."""
+        times = [at for at in self.answers_at if begin <= at <= end]
+        return float(np.polyfit(times, range(len(times)), 1)[0])
+
+    async def measured(
+        self, sample: Callable[[], Sample], seconds: float
+    ) -> tuple[Sample, Sample, float]:
+        """What was true when measuring began and ended, and the share of cores in use meanwhile.
+
+        Without `seconds`, that of all images.
+        """
+        work = asyncio.create_task(self._work())
+        if seconds:
+            await asyncio.sleep(RAMP_S)
+        before = sample()
+        psutil.cpu_percent()
+        if seconds:
+            await asyncio.sleep(seconds)
+            if work.done():
+                raise RuntimeError("there were not enough images")
+        else:
+            await work
+        after, cores = sample(), psutil.cpu_percent() / 100
+        self.ends = True
+        await work
+        return before, after, cores
+
+    async def _work(self) -> None:
+        limits, numbers = httpx.Limits(max_connections=None), iter(range(len(self.bodies)))
+        options: dict[str, Any] = {"limits": limits, "timeout": httpx.Timeout(320)}
+        async with AsyncExitStack() as ends:
+            pools = [
+                await ends.enter_async_context(httpx.AsyncClient(verify=False, **options))
+                for _ in range(0, self.clients, OF_A_POOL)
+            ]
+            clients = [self._client(pools[n // OF_A_POOL], numbers) for n in range(self.clients)]
+            await asyncio.gather(*clients)
+
+    async def _client(self, http: httpx.AsyncClient, numbers: Iterator[int]) -> None:
+        address = f"{self.url}/api/v1/predict/{self.model}?wait=300"
+        headers = {"Authorization": f"Bearer {next(iter(OWNERS))}"}
         for number in numbers:
-            salt = f"&salt={number}" if model == "simulated" else ""
-            url = address + salt
-            answer = await http.post(url, content=bodies[number], headers=headers)
+            if self.ends:
+                return
+            url = address + (f"&salt={number}" if self.model == "simulated" else "")
+            answer = await http.post(url, content=self.bodies[number], headers=headers)
             while answer.status_code == 429:  # more at once than a web process takes
                 await asyncio.sleep(1)
-                answer = await http.post(url, content=bodies[number], headers=headers)
+                answer = await http.post(url, content=self.bodies[number], headers=headers)
             answer.raise_for_status()
-
-    async with AsyncExitStack() as ends:
-        options: dict[str, Any] = {"limits": limits, "timeout": httpx.Timeout(320)}
-        pools = [
-            await ends.enter_async_context(httpx.AsyncClient(verify=False, **options))
-            for _ in range(0, clients, OF_A_POOL)
-        ]
-        began = time.monotonic()
-        await asyncio.gather(*(client(pools[number // OF_A_POOL]) for number in range(clients)))
-        return time.monotonic() - began
+            self.answers_at.append(time.monotonic())
 
 
 Table = tuple[str, list[str], list[list[str]]]

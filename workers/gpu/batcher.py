@@ -19,7 +19,7 @@ from typing import Any
 from tasks import tracing
 from tasks.errors import Expired
 from workers.gpu.shares import PHOTOS, Flow, Shares
-from workers.gpu.staging import BinQueue, Request, StagedBatch, batch_span
+from workers.gpu.staging import BinQueue, Request, SpareBatches, StagedBatch, batch_span
 
 Run = Callable[[Hashable, Any], Sequence[Any]]
 """(bin, items) -> one answer per item, in order; an exception as answer fails that item alone.
@@ -33,9 +33,6 @@ for more items."""
 Slots = Callable[[Hashable, int], Any]
 """(bin, n) -> memory for n items side by side, as a list or an array: `slots[i] = item` copies an
 item, `slots[:n]` is the batch."""
-
-MAX_SPARE_BATCHES = 2
-"""Slots are kept for reuse: one batch is assembled while another one is on the device."""
 
 
 class Batcher:
@@ -57,7 +54,7 @@ class Batcher:
         self._queues: dict[Hashable, BinQueue] = {}
         self._shares = Shares()
         self._next: StagedBatch | None = None
-        self._spare: list[StagedBatch] = []
+        self._spare = SpareBatches()
         self._callbacks: deque[tuple[float, Callable[[], None]]] = deque()
         """What the assembler has to do about batches that have run, and since when."""
         self._lock = threading.Lock()
@@ -117,6 +114,15 @@ class Batcher:
         with self._lock:
             return self._busy_before_s + (monotonic() - self._since if self._is_busy else 0.0)
 
+    def waiting(self) -> Counter[Hashable]:
+        """Bin -> photos that are not on the device yet."""
+        with self._lock:
+            photos = {bin: queue for bin, queue in self._queues.items() if queue.flow == PHOTOS}
+            counts = Counter({bin: len(queue.requests) for bin, queue in photos.items()})
+            if self._next and self._next.bin in photos:
+                counts[self._next.bin] += len(self._next.requests)
+            return counts
+
     def ignored_s(self) -> float:
         """For how long an item has waited for an idle device, or an answer for its future.
 
@@ -165,7 +171,7 @@ class Batcher:
                         self._shares.begin(self._queues[batch.bin].flow)
                         self._wake_assembler.notify()  # it may assemble the next batch
                         return batch
-                    self._keep_spare(batch)
+                    self._spare.keep(batch)
 
     def _pause_s(self, batch: StagedBatch) -> float:
         """How much longer an idle device should wait for more items; 0 if other bins wait too."""
@@ -257,7 +263,7 @@ class Batcher:
 
     def _release(self, batch: StagedBatch) -> None:
         with self._lock:
-            self._keep_spare(batch)
+            self._spare.keep(batch)
 
     # On any thread, under the lock.
 
@@ -289,12 +295,5 @@ class Batcher:
     def _empty_batch(self, bin: Hashable) -> StagedBatch:
         """A batch of as many slots as the bin allows now, from the spare ones if possible."""
         size = max(1, self._limit(bin))
-        for batch in self._spare:
-            if batch.bin == bin and batch.size == size:
-                self._spare.remove(batch)
-                return batch
-        return StagedBatch(bin, size, self._slots(bin, size))
-
-    def _keep_spare(self, batch: StagedBatch) -> None:
-        batch.clear()
-        self._spare = [batch, *self._spare][:MAX_SPARE_BATCHES]
+        spare = self._spare.of(bin, size)
+        return spare or StagedBatch(bin, size, self._slots(bin, size))

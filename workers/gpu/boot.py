@@ -3,9 +3,10 @@
 torch is imported only after the GPU has been pinned, and only where a network needs it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from celery.signals import worker_shutdown
@@ -21,11 +22,12 @@ from workers.consuming import Consuming
 from workers.heartbeat import Heartbeat, worker_info
 
 if TYPE_CHECKING:  # it imports torch
+    from workers.gpu.batcher import Batcher
     from workers.gpu.device import Device
+    from workers.gpu.fallback import Bin
 
 THREADS = 48
-"""Messages that are worked on at a time: three batches of 16, so that the next one is complete when
-the device is free."""
+"""Most messages that are worked on at a time; what of each model is taken, room.py decides."""
 
 log = structlog.get_logger()
 
@@ -78,18 +80,22 @@ def _device(number: int | None) -> "Device":
 
 def _serve(device: "Device", names: Sequence[str]) -> None:
     from tasks import compatibility, tracing
+    from tasks.celery_transport import Channel
     from tasks.inference import DEADLINE_S, register
     from workers.gpu import liveness, sensors
     from workers.gpu.batcher import Batcher
     from workers.gpu.cancellation import Cancellations
     from workers.gpu.metrics import DeviceMetrics
     from workers.gpu.model_card import model_card
+    from workers.gpu.room import Room, wanted
 
     batcher = Batcher(device.run, device.limit, device.wait_s, device.slots)
     cancellations = Cancellations(settings().state_url)
     cancellations.start()
     check = partial(compatibility.check, engine=device.engine)
-    slices = register(batcher, cancellations.watch, check)
+    room = Room(partial(_waiting, batcher), lambda model: wanted(model, device.loaded))
+    Channel.bound = room
+    slices = register(batcher, cancellations.watch, check, room.submit)
     hang_s = settings().device_hang_s
     liveness.observe(batcher, hang_s)
     queues = [gpu_queue(name) for name in names]
@@ -119,13 +125,27 @@ def _serve(device: "Device", names: Sequence[str]) -> None:
     worker_shutdown.connect(lambda **_: tracing.stop(), weak=False)
     boot.consume(
         Heartbeat(boot.node("gpu"), worker, cards),
-        Consuming(settings().state_url, queues + of_versions, THREADS, DEADLINE_S + boot.MARGIN_S),
+        Consuming(
+            settings().state_url,
+            queues + of_versions,
+            THREADS,
+            DEADLINE_S + boot.MARGIN_S,
+            room.has_room,
+        ),
         queues=queues + of_versions,  # the first ones have messages of cpu workers of before
         stages=["inference"],
         options=["-P", "threads", "-c", str(THREADS)],
         checks=[partial(liveness.check, batcher, hang_s)],
         more_metrics=numbers.collect,
     )
+
+
+def _waiting(batcher: "Batcher") -> Mapping[str, int]:
+    """Variant -> photos that wait for the device."""
+    counts: Counter[str] = Counter()
+    for bin, count in batcher.waiting().items():
+        counts[cast("Bin", bin)[0]] += count
+    return counts
 
 
 def _versions(cards: Mapping[str, ModelCard]) -> dict[str, str]:

@@ -88,6 +88,29 @@ class StagedBatch:
         self.requests.append(request)
 
 
+class SpareBatches:
+    """Batches that are not in use, whose slots are kept for the next ones."""
+
+    MOST = 2
+    """One batch is assembled while another one is on the device."""
+
+    def __init__(self) -> None:
+        self._batches: list[StagedBatch] = []
+
+    def of(self, bin: Hashable, size: int) -> StagedBatch | None:
+        """An empty one of this bin and size."""
+        for batch in self._batches:
+            if batch.bin == bin and batch.size == size:
+                self._batches.remove(batch)
+                return batch
+        return None
+
+    def keep(self, batch: StagedBatch) -> None:
+        """Empty a batch and keep its slots, for a while."""
+        batch.clear()
+        self._batches = [batch, *self._batches][: self.MOST]
+
+
 def batch_span(requests: Sequence[Request]) -> tracing.Span:
     """That of a batch on the device, linked to the stages whose items it has."""
     traceparents = [request.traceparent for request in requests]
