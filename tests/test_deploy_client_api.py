@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from stack import Stack
 
@@ -140,6 +141,24 @@ def test_a_server_that_stays_busy_is_given_up(fake: Callable[..., Server], tmp_p
     server = fake((429, {"retry-after": "0"}, busy))
     with Client(server) as client, pytest.raises(JobError, match="1000 runs wait already"):
         client.predict(tmp_path / "a.jpg", RunOptions("noop", {}))
+
+
+@pytest.mark.parametrize("lighter", [True, False])
+def test_a_server_hears_whether_something_lighter_will_do(
+    fake: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lighter: bool
+) -> None:
+    (tmp_path / "a.jpg").touch()
+    asked: list[Any] = []
+
+    def post(client: httpx.Client, url: str, **request: Any) -> httpx.Response:
+        asked.append(request["params"].get("lighter"))
+        return httpx.Response(200, json=JOB)
+
+    monkeypatch.setattr(httpx.Client, "post", post)
+    with Client(fake((200, {}, JOB))) as client:
+        client.predict(tmp_path / "a.jpg", RunOptions("noop", {}, lighter=lighter))
+
+    assert asked == [None if lighter else "false"]
 
 
 def test_a_job_is_followed_to_its_end(fake: Callable[..., Server]) -> None:

@@ -43,6 +43,8 @@ class RunOptions:
     output: str = ""
     """Comma-separated names of the pictures to make; empty for those of the model."""
     priority: Priority = "interactive"
+    lighter: bool = True
+    """Whether something lighter may compute it while many people wait."""
     are_volumes: bool = False
     """Whether the model takes volumes, which are larger than the body of a request may be."""
 
@@ -95,6 +97,7 @@ class Client:
             return self._submit(file, options)
         query = {**options.params, "wait": str(WAIT_S), "priority": options.priority}
         query |= {"output": options.output} if options.output else {}
+        query |= {} if options.lighter else {"lighter": "false"}
         url = f"{self.server.url}/api/v1/predict/{options.model}"
 
         def send() -> httpx.Response:
@@ -112,6 +115,7 @@ class Client:
             "model": options.model,
             "params": dict(options.params),
             "priority": options.priority,
+            "lighter": options.lighter,
             "upload": self.upload(file, guessed),
         }
         body |= {"output": options.output.split(",")} if options.output else {}

@@ -26,10 +26,12 @@ def options(
     output: str,
     destination: Destination,
     priority: Priority,
+    lighter: bool = True,
 ) -> RunOptions:
     """What the command line asks for, with what it leaves open. Raises as `chosen` and `check`."""
     model = chosen(models, name)
-    asked = RunOptions(model["name"], params, output, priority, takes_volumes(model))
+    volumes = takes_volumes(model)
+    asked = RunOptions(model["name"], params, output, priority, lighter, volumes)
     has_format = "format" in _names(model)
     if model["kind"] == "matte":
         asked = _with_cutout(asked, destination, has_format=has_format)

@@ -177,6 +177,13 @@ PriorityName = Annotated[
         rich_help_panel=SENDING,
     ),
 ]
+Lighter = Annotated[
+    bool,
+    typer.Option(
+        help="Whether a lighter profile or model may be used while many people wait.",
+        rich_help_panel=SENDING,
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option(
@@ -205,6 +212,7 @@ def run(
     colour: Colour = None,
     jobs: Jobs = 4,
     priority: PriorityName = None,
+    lighter: Lighter = True,
     dry_run: DryRun = False,
     url: Url = "",
     key: Key = "",
@@ -222,7 +230,8 @@ def run(
     try:
         command = client.Command(
             paths, destination.parse(out), model, parameters.merged(param or [], shorthands),
-            parameters.checked_output(output), priority, jobs, again, dry_run, as_json, verbose,
+            parameters.checked_output(output), priority, lighter, jobs, again, dry_run, as_json,
+            verbose,
         )  # fmt: skip
         code = client.main(command, find_server(url, key))
     except JobError as error:

@@ -39,6 +39,8 @@ class Command:
     output: str = ""
     priority: Priority | None = None
     """None: `batch` for more than MANY photos."""
+    lighter: bool = True
+    """Whether something lighter may compute them while many people wait."""
     jobs: int = 4
     """How many photos are in progress at a time."""
     again: bool = False
@@ -77,6 +79,7 @@ def main(command: Command, server: Server) -> int:
             output=command.output,
             destination=command.destination,
             priority=command.priority or ("batch" if len(found.photos) > MANY else "interactive"),
+            lighter=command.lighter,
         )
         is_shown = not (command.as_json and sys.stdout.isatty())
         with display.progress(
