@@ -217,3 +217,27 @@ def test_the_busy_parts_have_every_pixel_that_is_set_once(seed, height, width, p
         seen[part] += 1
 
     assert seen.max() <= 1 and (seen[mask > 0] == 1).all()
+
+
+def test_a_thin_leg_before_a_restless_ground_is_kept_as_the_map_shows_it():
+    rng = np.random.default_rng(3)
+    photo = np.repeat(rng.integers(90, 160, (320, 320, 1), np.uint8), 3, 2)
+    photo[20:300, 158:160], photo[20:300, 160:162] = 220, 30
+    matte = np.zeros((320, 320), np.float32)
+    matte[20:300, 158:162] = 1
+
+    fine = alpha.refine(matte, photo)
+
+    assert fine[60:260, 158:162].mean() > 200
+    assert fine[60:260, 165:170].mean() < 10
+
+
+def test_an_edge_that_the_photo_does_not_show_is_kept_as_the_map_shows_it():
+    photo = np.full((320, 320, 3), 40, np.uint8)
+    matte = np.zeros((320, 320), np.float32)
+    matte[:, 160:] = 1
+
+    fine = alpha.refine(matte, photo)
+
+    assert fine[:, 158].max() < 10
+    assert fine[:, 161].min() > 245

@@ -146,6 +146,15 @@ def test_a_dent_in_the_subject_is_filled_and_a_hole_is_not(middle: float, expect
     assert saliency.clean(matte, PLAIN)[150, 150] == expected
 
 
+def test_a_doubtful_area_that_only_doubt_surrounds_is_no_hole() -> None:
+    matte = np.zeros((320, 320), np.float32)
+    matte[60:260, 60:260] = 1
+    matte[120:200, 120:200] = 0.6
+    matte[140:180, 140:180] = 0.2
+
+    assert saliency.clean(matte, PLAIN)[60:260, 60:260].min() > 0.95
+
+
 def test_a_second_subject_stays_and_a_speck_goes() -> None:
     matte = np.zeros((320, 320), np.float32)
     matte[100:200, 20:120] = 1

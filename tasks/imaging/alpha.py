@@ -3,7 +3,7 @@
 Everything is float32 and uses box filters only, so the time depends on the pixels, not the radius.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -29,6 +29,15 @@ _SOLID_RADIUS = 2
 glass."""
 _EPSILON = 3e-4
 """Smallest variance of the guide (0..1, squared) that counts as an edge."""
+_FITS = (0.4, 0.9)
+"""Share of the matte's variance that the colours explain: below the first they tell nothing of it,
+from the second on all."""
+_THIN, _LENGTH_PX = (0.5, 0.8), 24
+"""A line that is narrower than the filter by so much of its value, and so long in pixels of the
+coarse matte, is a leg or a strap: the mean around it would dissolve it."""
+_CONTRAST, _STEEP = (1.5e-3, 5e-4), (0.06, 0.14)
+"""Variance of the guide, squared like _EPSILON: contrast, none. Variance of the matte: soft, an
+edge that the map itself shows sharply."""
 _ONES = np.ones(4, np.float32)
 _WORK_SIDES = (256, 1024)
 """The filter's statistics are computed at the coarse matte's size, within these limits."""
@@ -48,7 +57,7 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     wide, narrow = (
         _radius(alpha.shape[:2], coarse.shape, pixels) for pixels in (_RADIUS, _SOLID_RADIUS)
     )
-    planes = stretched(*guided(guide.astype(np.float32) / 255, coarse, wide, _EPSILON))
+    planes = stretched(*_followed(guide.astype(np.float32) / 255, coarse, wide))
     sure = _sure(coarse, wide, narrow)
     fine, unsure = _known(sure, height, width)
     for part in busy(unsure):
@@ -103,11 +112,74 @@ def guided(
 
     `guide`: H x W x 3, 0..1. `epsilon`: smallest variance of it that counts as an edge.
     """
-    mean_guide, mean_matte = box_mean(guide, radius), box_mean(matte, radius)
-    covariance = box_mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
-    slopes = _solve(_variances(guide, mean_guide, radius, epsilon), covariance)
-    offset = mean_matte - (slopes * mean_guide).sum(-1)
-    return box_mean(slopes, radius), box_mean(offset, radius)
+    fit = _Fit.of(guide, matte, radius, epsilon)
+    return box_mean(fit.slopes, radius), box_mean(fit.offset, radius)
+
+
+class _Fit(NamedTuple):
+    """What a guide tells of a matte in the box around each pixel, not averaged yet."""
+
+    slopes: NDArray[Any]
+    offset: Matte
+    explained: Matte
+    """Share of the matte's variance that the colours explain."""
+    variance: Matte
+    """Of the matte."""
+    contrast: Matte
+    """Variance of the guide, in all channels together."""
+
+    @classmethod
+    def of(cls, guide: NDArray[Any], matte: Matte, radius: Radius, epsilon: float) -> "_Fit":
+        mean_guide, mean_matte = box_mean(guide, radius), box_mean(matte, radius)
+        covariance = box_mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
+        variances = _variances(guide, mean_guide, radius, epsilon)
+        slopes = _solve(variances, covariance)
+        variance = box_mean(matte * matte, radius) - mean_matte * mean_matte
+        return cls(
+            slopes,
+            mean_matte - (slopes * mean_guide).sum(-1),
+            (slopes * covariance).sum(-1) / (variance + np.float32(1e-3)),
+            variance,
+            variances[0] + variances[3] + variances[5] - 3 * np.float32(epsilon),
+        )
+
+
+def _followed(guide: NDArray[Any], coarse: Matte, radius: Radius) -> tuple[NDArray[Any], Matte]:
+    """`guided`, but the coarse matte itself where colours tell less of it than it shows: on thin
+    lines, and at edges without contrast."""
+    fit = _Fit.of(guide, coarse, radius, _EPSILON)
+    kept = 1 - _ramp(box_mean(fit.explained, radius), _FITS)
+    kept *= np.maximum(_thin(coarse, radius), _hidden(fit, radius))
+    slopes, offset = box_mean(fit.slopes, radius), box_mean(fit.offset, radius)
+    return slopes * (1 - kept)[..., None], offset + kept * (coarse - offset)
+
+
+def _thin(coarse: Matte, radius: Radius) -> Matte:
+    """1 on long lines that are narrower than the filter, and around them; else 0."""
+    box = _box(radius)
+    ridge = coarse - cv2.morphologyEx(coarse, cv2.MORPH_OPEN, box)
+    thin = _ramp(cv2.dilate(ridge, np.ones((5, 5), np.uint8)), _THIN)
+    lines = (thin > 0.5).view(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(lines, connectivity=8)
+    is_long = stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(1) >= _LENGTH_PX
+    is_long[0] = False  # the label of everything else
+    return thin * cv2.dilate(is_long[labels].astype(np.float32), box)
+
+
+def _hidden(fit: _Fit, radius: Radius) -> Matte:
+    """1 around an edge of the matte at which the guide has none, else 0."""
+    steep = cv2.dilate(_ramp(fit.variance, _STEEP), _box(radius))
+    return np.asarray(steep * _ramp(box_mean(fit.contrast, radius), _CONTRAST), np.float32)
+
+
+def _box(radius: Radius) -> Alpha:
+    return np.ones((2 * radius[0] + 1, 2 * radius[1] + 1), np.uint8)
+
+
+def _ramp(values: NDArray[Any], ends: tuple[float, float]) -> Matte:
+    """0 at the first end, 1 at the second; the first may be the higher one."""
+    first, last = ends
+    return np.asarray(np.clip((values - first) / (last - first), 0, 1), np.float32)
 
 
 def _variances(

@@ -72,6 +72,7 @@ WAYS = {
     "fast_mnn": Way("fast", engine="mnn"),
     "fast_openvino": Way("fast", engine="openvino"),
     "good": Way("fast", "good"),
+    "good_openvino": Way("fast", "good", engine="openvino"),
     "best": Way("fast", "best"),
     "quality": Way("quality"),
     "quality_good": Way("quality", "good"),

@@ -1,12 +1,14 @@
 """Makes docs/sheets/: cut-outs of 24 pictures on white, black and green, each pixel as it is.
 
-    make bench-sheets [ARGS="--data DIR --profile detail"]
+    make bench-sheets [ARGS="--data DIR --way good"]
 
 The pictures are the example photos, photos of the folder DIR, and drawn ones (cases.py,
 composites.py), at most SIDE pixels large when they are cut out. Each sheet has ROWS of them.
+Networks are run as a worker of this host runs them.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,9 +20,11 @@ from contact import PHOTOS, PLAIN, Pixels, read
 from edges import over
 from options import parser
 from PIL import Image
-from quality import Profile, Way
+from quality import WAYS, Profile
 
 from tasks.imaging import edge_colours, geometry
+from tasks.models import engines
+from tasks.settings import Settings
 
 TARGET = Path("docs/sheets")
 SIDE = 420
@@ -59,15 +63,16 @@ def main() -> None:
     """Writes the sheets and prints their sizes."""
     options = parser(__doc__)
     options.add_argument("--data", type=Path, help="a folder of further photos")
-    options.add_argument("--profile", default="fast")
+    options.add_argument("--way", default="fast", choices=WAYS)
     options.add_argument("--target", type=Path, default=TARGET)
     chosen = options.parse_args()
     torch.set_num_threads(1)
-    profile = Profile(Way(chosen.profile))
+    engine = engines.choose("cpu", Settings())
+    profile = Profile(replace(WAYS[chosen.way], engine=engine))
     rows = [row(profile, picture) for picture in pictures(chosen.data)]
     chosen.target.mkdir(parents=True, exist_ok=True)
     for n in range(0, len(rows), ROWS):
-        file = chosen.target / f"{chosen.profile}-{n // ROWS + 1}.webp"
+        file = chosen.target / f"{chosen.way}-{n // ROWS + 1}.webp"
         Image.fromarray(np.vstack(rows[n : n + ROWS])).save(file, quality=65, method=6)
         print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
 

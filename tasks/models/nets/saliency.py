@@ -15,6 +15,10 @@ SURE = 0.9
 """From this value on the network is sure. A map that never reaches it shows no subject."""
 DOUBTFUL = 0.5
 """Below this value it rather takes a pixel for background."""
+GROUND = 0.05
+"""Below this value it is sure of background: the middle of every hole measured has 0.00."""
+LEAST_DENT = 25
+"""Pixels of the map: smaller doubtful areas are often gaps in fur."""
 BESIDE = (1.5, 5.0)
 """Distances in pixels of the map: up to the first from what is sure, a doubtful value counts fully;
 from the second on, not at all."""
@@ -66,10 +70,17 @@ def clean(matte: Tensor, image: Image) -> Tensor:
 
 def _without_dents(matte: Tensor) -> Tensor:
     """Fill doubtful areas inside the subject, but no holes: those have background in the middle."""
-    _, labels = cv2.connectedComponents((matte < SURE).astype(np.uint8), connectivity=8)
-    ground = np.bincount(labels[matte < DOUBTFUL], minlength=int(labels.max()) + 1) > 0
-    ground[0] = True  # the label of what is sure
-    return np.where(ground[labels], matte, np.float32(1))
+    matte = np.where(_enclosed(matte, DOUBTFUL, LEAST_DENT), np.float32(DOUBTFUL), matte)
+    return np.where(_enclosed(matte, SURE, 0), np.float32(1), matte)
+
+
+def _enclosed(matte: Tensor, level: float, least: int) -> NDArray[np.bool_]:
+    """Areas below the level of which none is sure background, and of at least so many pixels."""
+    _, labels = cv2.connectedComponents((matte < level).astype(np.uint8), connectivity=8)
+    is_dent = np.bincount(labels.ravel()) >= least
+    is_dent[labels[matte < GROUND]] = False
+    is_dent[0] = False  # the label of what is higher
+    return np.asarray(is_dent[labels], np.bool_)
 
 
 def _without_haze(matte: Tensor, similar: Tensor) -> Tensor:
