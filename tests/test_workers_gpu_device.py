@@ -442,6 +442,19 @@ def test_batches_teach_the_cost_that_the_model_card_shows(
     assert 32 <= cost_ms["a"] <= 80 and 2.8 <= cost_ms["b"] <= 8
 
 
+def test_a_card_counts_an_image_as_what_is_usually_asked_for(
+    simulated: Callable[..., Device],
+) -> None:
+    device = simulated("a=0 b=1")
+    loaded = device.loaded["simulated"]
+    for _ in range(100):
+        loaded.count((6, 32, 32))  # two looks
+
+    cost_ms = model_card("simulated", device.loaded)["cost_ms"]
+
+    assert cost_ms["b"] == pytest.approx(2 * loaded.cost.b_ms, rel=0.02)
+
+
 BIN8 = ("compiled", (3, 8, 8), "float32")
 
 

@@ -83,7 +83,7 @@ def test_a_message_that_is_done_or_lost_gives_its_room_back(end: str) -> None:
 
 def loaded(cost: Cost, *, most: int = 16, pays: bool = True, kind: str = "image") -> Any:
     model = SimpleNamespace(max_batch=most, input=kind)
-    return SimpleNamespace(model=model, cost=cost, pays=pays)
+    return SimpleNamespace(model=model, cost=cost, pays=pays, usual_share=1)
 
 
 def test_a_slow_device_wants_its_next_batch() -> None:

@@ -202,7 +202,7 @@ class Device:
             batch = _batch(arrays, shape)
             began = time.perf_counter()
             outputs = loaded.infer(batch)
-            loaded.cost.add(len(arrays) * loaded.share(shape), ms_since(began))
+            loaded.cost.add(len(arrays) * loaded.count(shape), ms_since(began))
         except Exception as error:
             if is_full(error):
                 log.debug("out of memory", reason=str(error), summary=accelerator.summary())

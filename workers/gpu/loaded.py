@@ -12,6 +12,9 @@ from tasks.models.base import Model
 from workers.gpu.accelerator import Accelerator
 from workers.gpu.cost import Cost
 
+SHARE_WEIGHT = 0.05
+"""Of the newest batch in the mean of what images are in numbers of those of the first bin."""
+
 
 @dataclass
 class Loaded:
@@ -28,6 +31,15 @@ class Loaded:
     """(H, W) of a bin -> its compiled session, where torch.compile is on."""
     image_bytes: dict[tuple[int, ...], int] = field(default_factory=dict)
     """(H, W) of a bin -> memory that one more image of a batch takes, where that is measured."""
+
+    usual_share: float = 1.0
+    """Running mean of `share` over what has been asked for: two where networks look twice."""
+
+    def count(self, shape: Sequence[int]) -> float:
+        """An array of this (C, H, W) has been asked for; answers its share."""
+        share = self.share(shape)
+        self.usual_share += SHARE_WEIGHT * (share - self.usual_share)
+        return share
 
     def infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
         """N x C x H x W -> N arrays."""

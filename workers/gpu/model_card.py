@@ -49,7 +49,7 @@ def model_card(
 
 def _profile_card(loaded: Loaded, slices: float) -> ProfileCard:
     max_batch = loaded.model.max_batch if loaded.pays else 1
-    a_ms, b_ms = loaded.cost.a_ms, loaded.cost.b_ms
+    a_ms, b_ms = loaded.cost.a_ms, loaded.cost.b_ms * loaded.usual_share
     if loaded.model.input == "volume":  # a run is many batches
         max_batch, a_ms, b_ms = 1, 0.0, slices * (b_ms + a_ms / max_batch)
     files = loaded.model.weights.values()

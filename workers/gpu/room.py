@@ -10,7 +10,6 @@ from math import inf
 from threading import Lock
 
 from tasks.message import PROBE
-from workers.gpu.cost import Cost
 from workers.gpu.loaded import Loaded
 
 AHEAD_MS = 250.0
@@ -79,11 +78,11 @@ def wanted(model: str, loaded: Mapping[str, Loaded]) -> float:
     if any(each.model.input == "volume" for each in own):
         return VOLUMES
     sizes = [each.model.max_batch if each.pays else 1 for each in own]
-    return max([_ahead(each.cost, n) for each, n in zip(own, sizes, strict=True)], default=1)
+    return max([_ahead(each, n) for each, n in zip(own, sizes, strict=True)], default=1)
 
 
-def _ahead(cost: Cost, largest: int) -> float:
-    ms = cost.a_ms / largest + cost.b_ms
+def _ahead(loaded: Loaded, largest: int) -> float:
+    ms = loaded.cost.a_ms / largest + loaded.cost.b_ms * loaded.usual_share
     return max(largest, AHEAD_MS / ms) if ms else inf
 
 
