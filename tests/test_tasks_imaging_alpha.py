@@ -241,3 +241,14 @@ def test_an_edge_that_the_photo_does_not_show_is_kept_as_the_map_shows_it():
 
     assert fine[:, 158].max() < 10
     assert fine[:, 161].min() > 245
+
+
+def test_a_linear_matte_of_many_rows_is_that_of_each_row() -> None:
+    rng = np.random.default_rng(3)
+    photo = rng.integers(0, 256, (150, 20, 3), np.uint8)
+    planes = rng.random((150, 20, 4)).astype(np.float32)
+
+    matte = alpha.linear(photo, planes)
+
+    expected = (photo * planes[..., :3]).sum(-1) + 255 * planes[..., 3]
+    np.testing.assert_allclose(matte, expected, rtol=1e-5)

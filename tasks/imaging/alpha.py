@@ -39,6 +39,8 @@ _CONTRAST, _STEEP = (1.5e-3, 5e-4), (0.06, 0.14)
 """Variance of the guide, squared like _EPSILON: contrast, none. Variance of the matte: soft, an
 edge that the map itself shows sharply."""
 _ONES = np.ones(4, np.float32)
+_AT_ONCE = 64
+"""Rows that are worked on together: few enough to stay in a processor's cache."""
 _WORK_SIDES = (256, 1024)
 """The filter's statistics are computed at the coarse matte's size, within these limits."""
 
@@ -137,8 +139,8 @@ class _Fit(NamedTuple):
         variance = box_mean(matte * matte, radius) - mean_matte * mean_matte
         return cls(
             slopes,
-            mean_matte - (slopes * mean_guide).sum(-1),
-            (slopes * covariance).sum(-1) / (variance + np.float32(1e-3)),
+            mean_matte - dot(slopes, mean_guide),
+            dot(slopes, covariance) / (variance + np.float32(1e-3)),
             variance,
             variances[0] + variances[3] + variances[5] - 3 * np.float32(epsilon),
         )
@@ -182,6 +184,12 @@ def _ramp(values: NDArray[Any], ends: tuple[float, float]) -> Matte:
     return np.asarray(np.clip((values - first) / (last - first), 0, 1), np.float32)
 
 
+def dot(some: NDArray[Any], others: NDArray[Any]) -> Matte:
+    """The products of three channels, added: a third of the time of a sum over the last axis."""
+    products = some * others
+    return np.asarray(products[..., 0] + products[..., 1] + products[..., 2])
+
+
 def _variances(
     guide: NDArray[Any], middle: NDArray[Any], radius: Radius, epsilon: float
 ) -> list[Matte]:
@@ -221,10 +229,13 @@ def planes_of(slopes: NDArray[Any], offset: Matte) -> NDArray[Any]:
 
 def linear(image: Image, planes: NDArray[Any]) -> Matte:
     """a . colour (0..1) + b. `image`: H x W x 3; `planes`: H x W x 4, of `planes_of`."""
-    colours = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA).astype(np.float32)  # the fourth is 255
-    colours *= planes
-    # Four times faster than cv2.transform, or a sum over the last axis.
-    total: Matte = colours @ _ONES
+    total: Matte = np.empty(image.shape[:2], np.float32)
+    for top in range(0, len(image), _AT_ONCE):
+        rows = slice(top, top + _AT_ONCE)
+        colours = cv2.cvtColor(image[rows], cv2.COLOR_RGB2RGBA).astype(np.float32)
+        colours *= planes[rows]  # the fourth channel of the colours is 255
+        # Four times faster than cv2.transform, or a sum over the last axis.
+        np.matmul(colours, _ONES, out=total[rows])
     return total
 
 

@@ -99,42 +99,63 @@ def _shrink(image: Pixels, height: int, width: int, spare: bool) -> Pixels:
     """
     boxes = _box(image.shape[0], height), _box(image.shape[1], width)
     if None in boxes or boxes == (1, 1):
-        return _area_means(image, height, width)
+        return area_means(image, height, width)
     down, across = boxes
     into = image if spare else None
     means = cv2.blur(image, (across or 1, down or 1), into, borderType=cv2.BORDER_REPLICATE)
     return cv2.resize(means, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _area_means(image: Pixels, height: int, width: int) -> Pixels:
+def area_means(
+    image: Pixels, height: int, width: int, extent: tuple[float, float] | None = None
+) -> Pixels:
     """What cv2.resize gives with INTER_AREA. OpenCV is quick where both ratios are whole numbers;
     elsewhere a product of matrices shrinks the rows in half its time. It rounds a few pixels in
-    100,000 the other way."""
+    100,000 the other way.
+
+    `extent`: (height, width) of what the image shows, in its pixels, where that is a part of a
+    pixel more than it has: halves leave an odd row or column out.
+    """
     rows, columns = image.shape[:2]
-    is_whole = rows % height == 0 and columns % width == 0
+    down, across = extent or (rows, columns)
+    is_whole = down % height == 0 and across % width == 0
+    fx = width / across
     if is_whole or image.dtype != np.uint8 or rows < 2 * height or image.size < _LEAST_SIZE:
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return cv2.resize(image, None, fx=fx, fy=height / down, interpolation=cv2.INTER_AREA)
     flat, channels = image.reshape(rows, -1), image.shape[2:]
     means = np.empty((height, width, *channels), np.uint8)
-    for into, sources, weights in _bands(rows, height):
+    for into, sources, weights in _bands(rows, height, down):
         band = (weights @ flat[sources].astype(np.float32)).reshape(-1, columns, *channels)
-        narrow = cv2.resize(band, (width, len(band)), interpolation=cv2.INTER_AREA)
+        narrow = cv2.resize(band, None, fx=fx, fy=1, interpolation=cv2.INTER_AREA)
         means[into] = cv2.convertScaleAbs(narrow).reshape(means[into].shape)
     return means
 
 
 @lru_cache(64)
-def _bands(source: int, target: int) -> list[tuple[slice, slice, NDArray[np.float32]]]:
+def _bands(
+    source: int, target: int, extent: float
+) -> list[tuple[slice, slice, NDArray[np.float32]]]:
     """Some rows of the target, the source's rows under them, and how much of each they cover."""
-    ratio, bands = source / target, []
-    for top in range(0, target, _BAND_ROWS):
-        starts = ratio * np.arange(top, min(top + _BAND_ROWS, target))[:, None]
-        first, last = math.floor(starts[0, 0]), min(math.ceil(starts[-1, 0] + ratio), source)
-        places = np.arange(first, last)
-        covered = np.minimum(starts + ratio, places + 1) - np.maximum(starts, places)
-        weights = (np.maximum(covered, 0) / ratio).astype(np.float32)
-        bands.append((slice(top, top + len(starts)), slice(first, last), weights))
-    return bands
+    ratio = extent / target
+    starts = ratio * np.arange(target)
+    tops = np.arange(0, target, _BAND_ROWS)
+    first = np.floor(starts[tops]).astype(int)
+    ends = starts[np.minimum(tops + _BAND_ROWS, target) - 1] + ratio
+    last = np.minimum(np.ceil(ends).astype(int), source)
+    band = np.arange(target) // _BAND_ROWS
+    places = first[band, None] + np.arange((last - first).max())
+    above, below = starts[:, None], starts[:, None] + ratio
+    covered = np.minimum(below, np.minimum(places + 1, source)) - np.maximum(above, places)
+    covered = np.maximum(covered, 0)
+    weights = (covered / covered.sum(1, keepdims=True)).astype(np.float32)
+    return [
+        (
+            slice(top, top + _BAND_ROWS),
+            slice(start, end),
+            weights[top : top + _BAND_ROWS, : end - start],
+        )
+        for top, start, end in zip(tops.tolist(), first.tolist(), last.tolist(), strict=True)
+    ]
 
 
 def halved(image: Pixels) -> Pixels:

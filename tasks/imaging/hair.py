@@ -19,6 +19,7 @@ from tasks.imaging.alpha import Matte, Radius
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.lines import straight
 from tasks.imaging.parts import Part, enlarged
+from tasks.imaging.sizes import Sizes
 from tasks.imaging.surroundings import MIDDLE_PX, SHARE_LOWEST, Scene, grown, judged, part_of, ramp
 from tasks.imaging.types import Alpha, Image
 
@@ -46,14 +47,18 @@ _RIM = np.ones((7, 7), np.uint8)
 """The neighbourhood in which an opaque pixel is at the rim."""
 
 
-def add(alpha: Alpha, image: Image) -> Alpha:
-    """The matte with the hairs that leave the subject. No value is lowered."""
-    matte = _shrunk(alpha)
+def add(alpha: Alpha, image: Image, sizes: Sizes | None = None) -> Alpha:
+    """The matte with the hairs that leave the subject. No value is lowered.
+
+    `sizes`: those of the image, if they are used elsewhere too.
+    """
+    matte = _shrunk(Sizes(alpha))
     inside = (matte > 127).astype(np.uint8)
     if not inside.any() or inside.all():
         return alpha
     part = _bounds(inside, int((_REACH + _WIDE_AROUND) * max(inside.shape)) + 2 * _WIDEST_PX)
-    found = _hairs(_scene(_shrunk(image), matte, part), max(matte.shape))
+    scene = _scene(_shrunk(sizes or Sizes(image)), matte, part)
+    found = _hairs(scene, max(matte.shape))
     if found is None:
         return alpha
     opacity = np.zeros(matte.shape, np.uint8)
@@ -61,12 +66,11 @@ def add(alpha: Alpha, image: Image) -> Alpha:
     return np.asarray(cv2.max(alpha, _enlarged(opacity, alpha.shape[0], alpha.shape[1])), np.uint8)
 
 
-def _shrunk(pixels: Pixels) -> Pixels:
+def _shrunk(sizes: Sizes) -> Pixels:
     """What hairs are looked for in: at most _WORK_SIDE pixels a side, by exact halves from 2048."""
-    size = pixels.shape[0], pixels.shape[1]
-    if _is_double(*size):
-        return geometry.halved(pixels)
-    return geometry.resize(pixels, *geometry.fit(*size, _WORK_SIDE))
+    if _is_double(*sizes.size):
+        return sizes.half()
+    return sizes.at(*geometry.fit(*sizes.size, _WORK_SIDE))
 
 
 def _enlarged(small: Alpha, height: int, width: int) -> Pixels:
@@ -201,9 +205,9 @@ def _shares(image: Image, matte: Alpha, part: Part) -> tuple[Matte, Matte]:
     """
     rim, background = _colours(image, matte)
     line = (rim - background) / 255
-    contrast = np.sqrt((line * line).sum(-1))
+    contrast = np.sqrt(mattes.dot(line, line))
     slopes = line / np.maximum(contrast, 1 / 255)[..., None] ** 2
-    planes = mattes.planes_of(slopes, -(background / 255 * slopes).sum(-1))
+    planes = mattes.planes_of(slopes, -mattes.dot(background / 255, slopes))
     size = matte.shape[0], matte.shape[1]
     share = mattes.linear(image[part], enlarged(planes, part, size))
     np.clip(share, SHARE_LOWEST, 1.5, out=share)

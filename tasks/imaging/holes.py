@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tasks.imaging import geometry
 from tasks.imaging.alpha import Matte
+from tasks.imaging.sizes import Sizes
 from tasks.imaging.types import Alpha, Image
 
 _FIT_SIDE, _GLANCE_SIDE, _WORK_SIDE = 96, 320, 1024
@@ -66,14 +67,18 @@ class _Ground:
         return farthest
 
 
-def opened(alpha: Alpha, image: Image) -> Alpha:
-    """The matte, H x W, with the holes through which a plain ground is seen. No value is raised."""
-    ground = _ground(alpha, image)
+def opened(alpha: Alpha, image: Image, sizes: Sizes | None = None) -> Alpha:
+    """The matte, H x W, with the holes through which a plain ground is seen. No value is raised.
+
+    `sizes`: those of the image, if they are used elsewhere too.
+    """
+    mattes, photos = Sizes(alpha), sizes or Sizes(image)
+    ground = _ground(mattes, photos)
     if ground is None:
         return alpha
-    if not _alike(*_seen(alpha, image, ground, _GLANCE_SIDE)).any():  # a sixth of the work
+    if not _alike(*_seen(mattes, photos, ground, _GLANCE_SIDE)).any():  # a sixth of the work
         return alpha
-    away, matte = _seen(alpha, image, ground, _WORK_SIDE)
+    away, matte = _seen(mattes, photos, ground, _WORK_SIDE)
     holes = _holes(away, matte)
     if not holes.any():
         return alpha
@@ -87,10 +92,10 @@ def _places(count: int) -> NDArray[Any]:
     return ((np.arange(count) + 0.5) / count).astype(np.float32)
 
 
-def _ground(alpha: Alpha, image: Image) -> _Ground | None:
+def _ground(mattes: Sizes, photos: Sizes) -> _Ground | None:
     """The ground, if it is plain."""
-    size = geometry.fit(alpha.shape[0], alpha.shape[1], _FIT_SIDE)
-    pixels, matte = geometry.resize(image, *size), geometry.resize(alpha, *size)
+    size = geometry.fit(*mattes.size, _FIT_SIDE)
+    pixels, matte = photos.at(*size), mattes.at(*size)
     side = np.ones((2 * _ASIDE_PX + 1,) * 2, np.uint8)
     clear = cv2.dilate(matte, side) < _CLEAR
     if clear.mean() < _LEAST_SEEN or not (matte > 127).any():
@@ -117,10 +122,10 @@ def _grain(away: NDArray[Any]) -> float:
     return float(1.5 * np.median(away))
 
 
-def _seen(alpha: Alpha, image: Image, ground: _Ground, side: int) -> tuple[Matte, Alpha]:
+def _seen(mattes: Sizes, photos: Sizes, ground: _Ground, side: int) -> tuple[Matte, Alpha]:
     """(how far colours are from the ground's, the matte), at most `side` pixels large."""
-    size = geometry.fit(alpha.shape[0], alpha.shape[1], side)
-    small, matte = geometry.resize(image, *size), geometry.resize(alpha, *size)
+    size = geometry.fit(*mattes.size, side)
+    small, matte = photos.at(*size), mattes.at(*size)
     smooth = cv2.GaussianBlur(small, (0, 0), _SMOOTH_PX)
     return ground.away(np.asarray(smooth, np.uint8)), np.asarray(matte, np.uint8)
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tasks.imaging import alpha as mattes
 from tasks.imaging import geometry, hair, holes
+from tasks.imaging.sizes import Sizes
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.base import CpuNetwork, Model, Output, Weight
 from tasks.models.cutouts import IN_VIEWER, CutoutParams
@@ -176,7 +177,8 @@ def _view_count(params: Matting) -> int:
 
 def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
     if refine:
-        return holes.opened(hair.add(mattes.refine(matte, image), image), image)
+        sizes = Sizes(image)
+        return holes.opened(hair.add(mattes.refine(matte, image), image, sizes), image, sizes)
     height, width = image.shape[:2]
     return geometry.resize(np.rint(matte * 255).astype(np.uint8), height, width)
 

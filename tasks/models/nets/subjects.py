@@ -136,7 +136,7 @@ def _low_contrast(solid: NDArray[np.uint8], small: Image) -> Iterator[str]:
     colours = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     smooth = cv2.blur(colours, (3, 3))
     for name, (down, across) in SIDES.items():
-        edges = np.argwhere(solid & (1 - _moved(solid, -down, -across)))
+        edges = np.argwhere(solid > _moved(solid, -down, -across))
         aside = ASIDE_PX * np.array([down, across])
         ways = np.clip([edges - aside, edges + aside], 0, np.array(solid.shape) - 1)
         within, beyond = (tuple(way.T) for way in ways)
