@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tasks.models.nets import openvino
-from tasks.models.nets.u2net import Channels, PoolingBlock
+from tasks.models.nets.u2net import Channels, PoolingBlock, U2Net
 from tasks.training.quantize import __main__ as recipe
-from tasks.training.quantize import equalize, graph
+from tasks.training.quantize import equalize, graph, maps, simplify
 from tasks.training.quantize.comparison import overlap
 from tasks.training.quantize.plan import Plan
 from tasks.training.quantize.rounding import by_inputs, nearest
 
 SHAPE = (1, 3, 32, 32)
+NESTED = (1, 3, 64, 64)
+MAPS = (1, 5, 8, 12)
 UNEVEN = 2.0 ** torch.arange(-4, 4)
 """Ranges of channels that one scale does not serve."""
 
@@ -35,6 +38,14 @@ def net() -> nn.Module:
     block.enter[0].weight *= UNEVEN[:, None, None, None]
     block.enter[0].bias *= UNEVEN
     return nn.Sequential(block, nn.Conv2d(8, 1, 3, padding=1), nn.Sigmoid()).eval()
+
+
+@pytest.fixture(scope="module")
+def nested() -> graph.Network:
+    """A whole nested network with few channels."""
+    torch.manual_seed(0)
+    stages = (Channels(3, 2, 4), *[Channels(4, 2, 4)] * 5, *[Channels(8, 2, 4)] * 5)
+    return graph.of(U2Net(stages), NESTED)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +87,42 @@ def test_equalized_channels_have_ranges_that_are_more_alike(
         return float(tops.max() / tops.min())
 
     assert unevenness(equalize.equalized(network, images)) < unevenness(network) / 2
+
+
+def test_maps_of_all_scales_are_summed_without_being_joined_first(nested: graph.Network) -> None:
+    simpler = simplify.simplified(nested)
+
+    image = torch.randn(NESTED, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(simpler.answer(image), nested.answer(image), atol=1e-6)
+    assert "fuse" not in simpler.convolutions
+    assert {step.kind for step in simpler.steps[-6:-1]} == {"add"}
+
+
+def test_a_map_of_a_sum_is_made_of_both_sides(nested: graph.Network) -> None:
+    simpler = simplify.simplified(nested)
+
+    [summed] = [step for step in simpler.steps if step.name == "sides.0"]
+
+    assert summed.kind == "add"
+    assert all(name in simpler.convolutions for name in summed.inputs)
+
+
+def test_a_map_computed_square_by_square_is_the_same() -> None:
+    random = torch.Generator().manual_seed(0)
+    weight, features = (torch.randn(shape, generator=random) for shape in ((1, 5, 3, 3), MAPS))
+
+    squares = functional.conv2d(features, maps.by_square(weight), stride=maps.BLOCK, padding=1)
+
+    made = functional.pixel_shuffle(squares, maps.BLOCK)
+    assert torch.allclose(made, functional.conv2d(features, weight, padding=1), atol=1e-5)
+
+
+def test_enlarging_by_products_of_matrices_is_bilinear() -> None:
+    values = torch.randn(1, 1, 5, 7, generator=torch.Generator().manual_seed(0))
+
+    made = maps.enlarging(5, 20) @ values[0, 0].numpy() @ maps.enlarging(7, 21).T
+
+    assert np.allclose(made, functional.interpolate(values, (20, 21), mode="bilinear"), atol=1e-6)
 
 
 def test_weights_rounded_by_their_inputs_keep_sums_better_than_the_nearest_ones() -> None:

@@ -256,8 +256,8 @@ MODEL = Model(
             infer_cpu,
             _own(
                 "matting.int8.onnx",
-                "eec033d3363f4eae18ddb1435192462610518efdd8e8dd948c65ed04ac723e06",
-                1271883,
+                "4546c69078c22b5060b258c4c107b51654ab3da4b1e03840624fc30b04add143",
+                1888584,
             ),
         ),
     },

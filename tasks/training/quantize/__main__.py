@@ -1,9 +1,9 @@
 """Makes the network of `matting` in 8 bits: python -m tasks.training.quantize --photos DIR.
 
-It is made of torch's weights, without training: channels are equalized, weights rounded by the
-covariance of their inputs, and values scaled by the largest ones in some of the photos, which are
-chosen by the seed. It is then compared with torch on other photos of the folder. The photos need
-no annotations; they should show what users send.
+It is made of torch's weights, without training: sums and maps get a form that costs less, channels
+are equalized, weights rounded by the covariance of their inputs, and values scaled by the largest
+ones in some of the photos, which are chosen by the seed. It is then compared with torch on other
+photos of the folder. The photos need no annotations; they should show what users send.
 """
 
 import argparse
@@ -25,10 +25,11 @@ from tasks.training.quantize import calibrate, graph, writing
 from tasks.training.quantize.comparison import compare
 from tasks.training.quantize.equalize import equalized
 from tasks.training.quantize.plan import Plan
+from tasks.training.quantize.simplify import simplified
 
-FLOATS = ("encoder.0.enter.0", "decoder.3.up.4.0", "fuse")
+FLOATS = ("encoder.0.enter.0", "decoder.3.up.4.0")
 """Convolutions that stay in float32. The first one sees the photo. The sums of the second cancel
-values of a thousand and more. The last one adds up the maps of all scales."""
+values of a thousand and more."""
 EQUALIZED_BY, ROUNDED_BY, SCALED_BY = 12, 10, 45
 """Of how many photos the ranges of channels, the covariances of inputs, and the scales are."""
 PATTERNS = ("*.jpg", "*.jpeg", "*.png", "*.webp")
@@ -76,7 +77,7 @@ def quantized(
 
     `images`: 1 x C x H x W each. `report`: told what was done, and of how many parts.
     """
-    network = graph.of(net, images[0].shape)
+    network = simplified(graph.of(net, images[0].shape))
     parts = len(network.convolutions) - len(floats) + 2
     plan = Plan(equalized(network, images[:EQUALIZED_BY]), floats)
     report("channels equalized", parts)

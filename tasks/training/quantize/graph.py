@@ -79,6 +79,18 @@ class Network:
                 widths[step.name] = sum(given) if step.kind == "concat" else given[0]
         return widths
 
+    def sizes(self, shape: Sequence[int]) -> dict[str, tuple[int, int]]:
+        """Height and width of each value, for a picture of this shape, 1 x C x H x W."""
+        sizes = {self.image: (shape[2], shape[3])}
+        for step in self.steps:
+            height, width = sizes[step.inputs[0]]
+            if step.kind == "resize":
+                height, width = step.size
+            elif step.kind == "pool":
+                height, width = -(-height // 2), -(-width // 2)
+            sizes[step.name] = (height, width)
+        return sizes
+
     def made(self, step: Step, inputs: Sequence[Tensor]) -> Tensor:
         """The value of a step, N x C x H x W."""
         if step.kind == "conv":

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
+from tasks.training.quantize import maps
 from tasks.training.quantize.calibrate import Quantized
 from tasks.training.quantize.graph import Step
 
@@ -18,22 +20,23 @@ POOLING = {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}
 
 def onnx_file(quantized: Quantized, shape: Sequence[int]) -> bytes:
     """The file's bytes. It takes `image` of this shape and gives `answer`."""
-    return _Writer(quantized).file(shape)
+    return _Writer(quantized, shape).file()
 
 
 class _Writer:
-    def __init__(self, quantized: Quantized) -> None:
-        self._quantized = quantized
+    def __init__(self, quantized: Quantized, shape: Sequence[int]) -> None:
+        self._quantized, self._shape = quantized, shape
         self._network = quantized.plan.network
         self._widths = self._network.widths()
+        self._sizes = self._network.sizes(shape)
         self._nodes: list[Any] = []
         self._tensors: dict[str, Any] = {}
         self._names = {self._network.image: "image", self._network.steps[-1].name: "answer"}
 
-    def file(self, shape: Sequence[int]) -> bytes:
+    def file(self) -> bytes:
         for step in self._network.steps:
             self._write(step)
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, self._shape)
         answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", "C", "H", "W"])
         tensors = list(self._tensors.values())
         graph = helper.make_graph(self._nodes, "network", [image], [answer], tensors)
@@ -51,6 +54,8 @@ class _Writer:
             self._node("MaxPool", inputs, out, **POOLING)
         elif step.kind == "concat":
             self._node("Concat", inputs, out, axis=1)
+        elif step.kind == "resize" and self._widths[step.name] == 1:
+            self._enlarged_map(step, inputs[0], out)
         elif step.kind == "resize":
             size = np.array([1, self._widths[step.name], *step.size], np.int64)
             self._node(
@@ -74,25 +79,43 @@ class _Writer:
             self._node("DequantizeLinear", [f"{value}_8", *by], rounded)
         return rounded
 
-    def _convolution(self, name: str, inputs: Sequence[str], out: str) -> None:
-        convolution = self._network.convolutions[name]
-        bias = self._tensor(f"{out}_bias", convolution.bias.numpy())
-        rounded = self._quantized.weights.get(name)
-        if rounded is None:
-            weight = self._tensor(f"{out}_weight", convolution.weight.numpy())
-        else:
-            numbers = self._tensor(f"{out}_numbers", rounded.numbers.numpy())
-            scales = self._tensor(f"{out}_scales", rounded.scales.numpy())
-            zeros = self._tensor(f"{out}_zeros", np.zeros(len(rounded.scales), np.int8))
-            weight = f"{out}_weight"
-            self._node("DequantizeLinear", [numbers, scales, zeros], weight, axis=0)
-        self._node(
-            "Conv",
-            [*inputs, weight, bias],
-            out,
-            pads=[convolution.padding] * 4,
-            dilations=[convolution.dilation] * 2,
+    def _enlarged_map(self, step: Step, value: str, out: str) -> None:
+        old, new = self._sizes[step.inputs[0]], step.size
+        rows, columns = (
+            self._tensor(f"enlarging_{each[0]}_{each[1]}", maps.enlarging(*each))
+            for each in zip(old, new, strict=True)
         )
+        self._node("Transpose", [columns], f"{out}_columns", perm=[1, 0])
+        self._node("MatMul", [rows, value], f"{out}_tall")
+        self._node("MatMul", [f"{out}_tall", f"{out}_columns"], out)
+
+    def _convolution(self, name: str, inputs: Sequence[str], out: str) -> None:
+        convolution, rounded = self._network.convolutions[name], self._quantized.weights.get(name)
+        numbers = convolution.weight if rounded is None else rounded.numbers
+        scales = None if rounded is None else rounded.scales
+        places = {"pads": [convolution.padding] * 4, "dilations": [convolution.dilation] * 2}
+        if maps.is_map(convolution, self._sizes[name]):
+            count, by_square = maps.BLOCK**2, f"{out}_squares"
+            scales = None if scales is None else scales.repeat(count)
+            given = [*inputs, self._weight(out, maps.by_square(numbers), scales)]
+            bias = self._tensor(f"{out}_bias", convolution.bias.repeat(count).numpy())
+            self._node("Conv", [*given, bias], by_square, **places, strides=[maps.BLOCK] * 2)
+            self._node("DepthToSpace", [by_square], out, blocksize=maps.BLOCK)
+            return
+        bias = self._tensor(f"{out}_bias", convolution.bias.numpy())
+        given = [*inputs, self._weight(out, numbers, scales), bias]
+        self._node("Conv", given, out, **places)
+
+    def _weight(self, out: str, numbers: Tensor, scales: Tensor | None) -> str:
+        if scales is None:
+            return self._tensor(f"{out}_weight", numbers.numpy())
+        by = [
+            self._tensor(f"{out}_scales", scales.numpy()),
+            self._tensor(f"{out}_zeros", np.zeros(len(scales), np.int8)),
+        ]
+        given = [self._tensor(f"{out}_numbers", numbers.numpy()), *by]
+        self._node("DequantizeLinear", given, f"{out}_weight", axis=0)
+        return f"{out}_weight"
 
     def _node(self, kind: str, inputs: Sequence[str], output: str, **settings: Any) -> None:
         self._nodes.append(helper.make_node(kind, inputs, [output], **settings))
