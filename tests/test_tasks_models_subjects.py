@@ -75,6 +75,22 @@ def test_an_arm_that_one_of_a_pair_is_sure_of_stays_and_a_faint_speck_does_not_g
     assert (joined[10:50, 10:50] == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [((50, 28, 64, 32), 0.6), ((10, 40, 50, 44), 0.3), ((54, 28, 64, 32), 0.3)],
+)
+def test_a_grip_that_one_of_a_pair_believes_in_stays_and_a_hem_does_not(
+    part: tuple[int, int, int, int], expected: float
+) -> None:
+    less, more = islands((10, 20, 50, 40)), islands(part) * np.float32(0.6)
+    pair = [each.repeat(4, 0).repeat(4, 1) for each in (less, np.maximum(less, more))]
+
+    joined = views.joined(np.stack(pair))
+
+    middle = 2 * (part[0] + part[2]), 2 * (part[1] + part[3])
+    assert joined[middle] == pytest.approx(expected, abs=0.01)
+
+
 def test_a_fine_map_keeps_its_holes_and_gets_the_bodies_that_it_has_lost() -> None:
     disc = islands((8, 8, 48, 48))
     ring = disc - islands((14, 14, 42, 42))

@@ -45,8 +45,8 @@ class Matting(CutoutParams):
         default="fast",
         title="Effort",
         description="Good: the network looks twice, at the photo and at its mirror image, which "
-        "takes 0.3 s more on a processor, with Detail 3 s. Best: with Quality, both networks look "
-        "twice.",
+        "takes 0.15 to 0.3 s more on a processor, with Detail 3 s. Best: with Quality, both "
+        "networks look twice.",
     )
     subjects: Literal["all", "largest"] = Field(
         default="all",
@@ -283,9 +283,9 @@ MODEL = Model(
             "Good": "较好",
             "Best": "最好",
             "Good: the network looks twice, at the photo and at its mirror image, which takes "
-            "0.3 s more on a processor, with Detail 3 s. Best: with Quality, both networks look "
-            "twice.": "较好：网络看两次（照片及其镜像），在处理器上多用 0.3 秒，选“精细”时多用 3 "
-            "秒。最好：选“高质量”时，两个网络各看两次。",
+            "0.15 to 0.3 s more on a processor, with Detail 3 s. Best: with Quality, both networks "
+            "look twice.": "较好：网络看两次（照片及其镜像），在处理器上多用 0.15 至 0.3 秒，选“精"
+            "细”时多用 3 秒。最好：选“高质量”时，两个网络各看两次。",
             "Subjects": "主体",
             "All": "全部",
             "Largest": "最大的",

@@ -6,6 +6,7 @@ in pairs, one pair for each network: the photo, and its mirror image.
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.imaging import geometry
 from tasks.imaging.types import Tensor
@@ -22,6 +23,10 @@ Those that err in the outline alone miss up to 0.15, those that lose a body 0.22
 APART, LARGE, SURE = 0.4, 0.04, 0.8
 """Two maps disagree where they are further apart than the first. Such an area is the subject's if
 it has the second share of what both have seen, and one map has the third as its mean value."""
+STUCK = 0.25
+"""An area whose outline lies beside what both have seen for less than this share sticks out, as a
+grip does: one map need only believe in it. A hem of ground lies beside it for 0.38 and more."""
+BESIDE_PX = 5
 COMPARED_SIDE, GAP_PX = 320, 5
 """Size at which maps are compared, and side of the gaps in an outline that are closed."""
 
@@ -61,18 +66,29 @@ def _lost(lower: Tensor, upper: Tensor) -> Tensor:
     """1 in areas of the subject that only one of two maps has seen, softly to 0 beside them.
 
     Most of the small areas in which one map has a little are ground; large ones of which one map is
-    sure are nearly always part of the subject.
+    sure, or that stick out, are nearly always part of the subject.
     """
     far = (upper - lower > APART).astype(np.uint8)
     apart = cv2.morphologyEx(far, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     _, labels = cv2.connectedComponents(apart, connectivity=8)
     pixels = np.bincount(labels.ravel())
     means = np.bincount(labels.ravel(), upper.ravel()) / np.maximum(pixels, 1)
-    agreed = np.count_nonzero(lower > SEEN)
-    counts = (pixels >= LARGE * agreed) & (means >= SURE)
+    agreed = (lower > SEEN).astype(np.uint8)
+    counts = (pixels >= LARGE * np.count_nonzero(agreed)) & (means >= SEEN)
     counts[0] = False  # the label of where they agree
+    for label in np.flatnonzero(counts & (means < SURE)):
+        counts[label] = _sticks_out((labels == label).astype(np.uint8), agreed)
     reached = cv2.dilate(counts[labels].astype(np.float32), np.ones((9, 9), np.uint8))
     return np.asarray(cv2.blur(reached, (5, 5)), np.float32)
+
+
+def _sticks_out(area: NDArray[np.uint8], body: NDArray[np.uint8]) -> bool:
+    """Whether an area touches a body, both H x W of 0 and 1, and only with an end of its own."""
+    side = 2 * BESIDE_PX + 1
+    outline = area - cv2.erode(area, np.ones((3, 3), np.uint8))
+    near = cv2.dilate(body, np.ones((side, side), np.uint8)) > 0
+    beside = outline[near]
+    return bool(0 < beside.sum() < STUCK * outline.sum())
 
 
 def completed(fine: Tensor, coarse: Tensor) -> Tensor:
