@@ -2,7 +2,7 @@
 
 import os
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from tasks.errors import ModelFailure
 from tasks.imaging.types import Image
 from tasks.models import facemask, weights, wheels
 from tasks.models.base import Weight
+from tasks.models.nets import facemask as torch_faces
+from tasks.models.nets import faces_mnn as mnn_faces
 from tasks.models.nets.centerface import CenterFace, from_onnx
 from tasks.models.nets.facemask import Classifier, cut, pyramid
 from tasks.models.nets.faces import CROP, out_of_frame, settled, square, suppress
@@ -100,6 +102,29 @@ def test_a_face_that_fills_the_photo_is_found(engine: str) -> None:
 
     assert face["label"] == "no facemask" and face["score"] > 0.8
     assert face["box"][3] - face["box"][1] > 40
+
+
+@pytest.mark.parametrize("engine", ["torch", "mnn"])
+def test_further_looks_end_with_the_first_that_is_certain(engine: str) -> None:
+    """The detector sees a face in what is 160 pixels wide, frame and all, and in nothing else."""
+    widths: list[int] = []
+
+    def maps(level: Any) -> Any:
+        widths.append(level.shape[3])
+        answer = np.zeros((1, 5, level.shape[2] // 4, level.shape[3] // 4), np.float32)
+        if level.shape[3] == 160:
+            answer[0, :3, 20, 20] = 0.9, 3, 3
+        return answer
+
+    level = np.zeros((3, 320, 320), np.float32)
+    if engine == "torch":
+        find = partial(torch_faces.find_faces, lambda level: torch.from_numpy(maps(level)))
+        [boxes] = find([torch.from_numpy(level[None])], 0.15, 9)
+    else:
+        boxes = mnn_faces.find_faces(maps, [level], 0.15, 9)
+
+    assert widths == [320, 256, 160]
+    assert boxes[:, :4] == pytest.approx(np.array([[7.3, 7.3, 328.7, 328.7]]), abs=1)
 
 
 def test_photos_of_a_batch_are_looked_at_again_one_by_one() -> None:

@@ -21,11 +21,13 @@ from table import save, show, verdict
 
 from tasks.models import facemask, weights
 from tasks.settings import settings
-from tasks.training.facemask.data import BARE, MASK, overlap, portraits, read, scenes
+from tasks.training.facemask.data import BARE, MASK, WRONG, overlap, portraits, read, scenes
 from workers.gpu.batcher import Batcher
 
 SIZES = ((20, 32), (32, 64), (64, 10_000))
 LEAST = 20
+MARGINS = (0.0, 0.15)
+"""Around a face that a picture is cut to, as shares of its longer side."""
 
 
 def main() -> None:
@@ -40,7 +42,7 @@ def main() -> None:
     figures = _scenes(asked.data, asked.split, session) | _portraits(
         asked.data, asked.split, session
     )
-    figures |= _costs(asked.data, session)
+    figures |= _filled(asked.data, asked.split, session) | _costs(asked.data, session)
     goals = {"facemask_found_right": 0.93, "no_facemask_found_right": 0.93, "portraits_right": 0.97}
     for name, goal in goals.items():
         verdict(name, figures[name], goal, at_most=False)
@@ -94,6 +96,8 @@ def _verdict(face: dict[str, Any], annotated: Any) -> tuple[str, str]:
     common, label = max(((overlap(box, it), of) for it, of in annotated), default=(0.0, BARE))
     if common < 0.3:
         return face["label"], "no face"
+    if label == WRONG and face["label"] == facemask.LABELS[1]:
+        return face["label"], "worn incorrectly"
     right = (face["label"] == facemask.LABELS[1]) == (label == BARE)
     return face["label"], "right" if right else "wrong"
 
@@ -101,9 +105,13 @@ def _verdict(face: dict[str, Any], annotated: Any) -> tuple[str, str]:
 def _precision(answers: Counter[tuple[str, str]]) -> dict[str, float]:
     figures = {}
     for label in facemask.LABELS:
-        right = answers[label, "right"]
-        total = sum(answers[label, verdict] for verdict in ("right", "wrong", "no face"))
-        print(f"{total} boxes of {LEAST} px and more are called {label}: {right} right")
+        right, wrongly = answers[label, "right"], answers[label, "worn incorrectly"]
+        mistakes = ("wrong", "no face", "worn incorrectly")
+        total = right + sum(answers[label, verdict] for verdict in mistakes)
+        print(
+            f"{total} boxes of {LEAST} px and more are called {label}: {right} right; "
+            f"{wrongly} of the others are masks that are worn incorrectly"
+        )
         figures[f"{label.replace(' ', '_')}_precision"] = round(right / max(1, total), 4)
     return figures
 
@@ -157,6 +165,38 @@ def _portraits(data: Path, split: str, session: Any) -> dict[str, float]:
         "portraits_right": round(right / counted.total(), 4),
         "portraits_missed": sum(counted[(label, "missed")] for label in facemask.LABELS),
     }
+
+
+def _filled(data: Path, split: str, session: Any) -> dict[str, float]:
+    """Portraits cut to the face that is found in the whole of them, and to a little more."""
+    counted: Counter[tuple[float, str]] = Counter()
+    for path, of, _ in portraits(data):
+        image = read(path)
+        faces = faces_of(image, session) if split in (of, "all") else []
+        for margin in MARGINS if faces else ():
+            cut, face = cut_to(image, faces[0]["box"], margin)
+            found = [
+                overlap(np.array(it["box"], np.float32), face) for it in faces_of(cut, session)
+            ]
+            counted[margin, "found" if max(found, default=0) >= 0.4 else "missed"] += 1
+            counted[margin, "beside"] += sum(common < 0.4 for common in found)
+    words = ("found", "missed", "beside")
+    rows = [[f"{margin:.0%}", *(counted[margin, word] for word in words)] for margin in MARGINS]
+    show("portraits cut to their face", ["margin", *words[:2], "boxes elsewhere"], rows)
+    return {
+        f"filled_{margin * 100:.0f}_{word}": counted[margin, word]
+        for margin in MARGINS
+        for word in words
+    }
+
+
+def cut_to(image: np.ndarray, box: Any, margin: float) -> tuple[np.ndarray, np.ndarray]:
+    """What is in a box and around it, by a share of its longer side, and where the box is then."""
+    more = margin * max(box[2] - box[0], box[3] - box[1])
+    left, top = (max(0, round(side - more)) for side in box[:2])
+    right, bottom = (round(side + more) for side in box[2:])
+    moved = np.array(box, np.float32) - np.array([left, top, left, top], np.float32)
+    return np.ascontiguousarray(image[top:bottom, left:right]), moved
 
 
 def _costs(data: Path, session: Any) -> dict[str, float]:

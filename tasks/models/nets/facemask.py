@@ -13,6 +13,7 @@ from tasks.models.nets.efficientnet import LITE0, Convolution, EfficientNet
 from tasks.models.nets.faces import (
     CLASSES,
     CROP,
+    FRAMES,
     GREY,
     STRIDE,
     boxes_at,
@@ -95,9 +96,13 @@ def find_faces(
     """Per image of the batch up to `most` boxes x1, y1, x2, y2, score in pixels of level 0."""
     by_level = [_boxes(detector, level, threshold, 2**k) for k, level in enumerate(levels)]
     found = [suppress(np.concatenate(boxes), most) for boxes in zip(*by_level, strict=True)]
-    unsure = [n for n, boxes in enumerate(found) if is_unsure(boxes)]
-    if unsure:
-        seen = _filling(detector, levels[-1][unsure], threshold, 2 ** len(levels))
+    small, scale = levels[-1], 2 ** (len(levels) - 1)
+    for share in FRAMES:
+        unsure = [n for n, boxes in enumerate(found) if is_unsure(boxes)]
+        if not unsure:
+            break
+        small, scale = functional.avg_pool2d(small, 2), 2 * scale
+        seen = _filling(detector, small[unsure], share, threshold, scale)
         for n, boxes in zip(unsure, seen, strict=True):
             found[n] = suppress(np.concatenate([found[n], boxes]), most)
     return found
@@ -118,11 +123,10 @@ def _boxes(
 
 
 def _filling(
-    detector: CenterFace, level: Tensor, threshold: float, scale: int
+    detector: CenterFace, small: Tensor, share: float, threshold: float, scale: int
 ) -> list[NDArray[np.float32]]:
-    """Per image the faces that fill it, by a second look at half of `level`, in a frame."""
-    small = functional.avg_pool2d(level, 2)
-    frame = frame_px(*small.shape[2:])
+    """Per image the faces that fill it, by a look at it `scale` times smaller, in a frame."""
+    frame = frame_px(share, *small.shape[2:])
     framed = _padded(functional.pad(small, (frame,) * 4, value=GREY))
     longer = max(small.shape[2:]) * scale
     found = _boxes(detector, framed, threshold, scale)

@@ -24,12 +24,13 @@ STRIDE = 4
 """Input pixels per cell of the detector's maps."""
 SMALLEST = 8
 """Faces of fewer pixels (of the working size) are not looked for."""
-CERTAIN = 0.5
-"""The detector's score of a face that needs no second look."""
-FRAME = 0.25
-"""What is put around a photo for the second look, as a share of its longer side, on each side."""
+CERTAIN = 0.6
+"""The detector's score of a face that needs no further look."""
+FRAMES = (0.25, 0.5)
+"""What is put around a photo for each further look, as a share of its longer side, on each side.
+Each of these looks is at a copy of half the size of the one before."""
 FILLS = 0.4
-"""Height of a face that the second look may find, as a share of the photo's longer side."""
+"""Height of a face that a further look may find, as a share of the photo's longer side."""
 
 
 def boxes_at(
@@ -49,14 +50,14 @@ def boxes_at(
 
 
 def is_unsure(boxes: NDArray[np.float32]) -> bool:
-    """Whether a photo in which these were found deserves a second look, smaller and in a grey
+    """Whether a photo in which these were found deserves a further look, smaller and in a grey
     frame: CenterFace overlooks a face that fills a photo, as its outline is missing."""
     return not (boxes[:, 4] >= CERTAIN).any()
 
 
-def frame_px(height: int, width: int) -> int:
-    """Width of the frame around a photo of this size."""
-    return round(FRAME * max(height, width))
+def frame_px(share: float, height: int, width: int) -> int:
+    """Width of the frame around a photo of this size. `share`: one of FRAMES."""
+    return round(share * max(height, width))
 
 
 def out_of_frame(boxes: NDArray[np.float32], frame: int, longer: int) -> NDArray[np.float32]:

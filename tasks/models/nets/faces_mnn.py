@@ -10,6 +10,7 @@ from PIL import Image as Picture
 from tasks.imaging.types import Tensor
 from tasks.models.nets.faces import (
     CROP,
+    FRAMES,
     GREY,
     STRIDE,
     boxes_at,
@@ -39,10 +40,14 @@ def find_faces(
     """Up to `most` boxes x1, y1, x2, y2, score in pixels of level 0."""
     by_level = [_boxes(detector, level, threshold, 2**k) for k, level in enumerate(levels)]
     found = suppress(np.concatenate(by_level), most)
-    if not is_unsure(found):
-        return found
-    filling = _filling(detector, levels[-1], threshold, 2 ** len(levels))
-    return suppress(np.concatenate([found, filling]), most)
+    small, scale = levels[-1], 2 ** (len(levels) - 1)
+    for share in FRAMES:
+        if not is_unsure(found):
+            break
+        small, scale = _halved(small), 2 * scale
+        filling = _filling(detector, small, share, threshold, scale)
+        found = suppress(np.concatenate([found, filling]), most)
+    return found
 
 
 def _boxes(detector: Run, level: Tensor, threshold: float, scale: int) -> NDArray[np.float32]:
@@ -54,10 +59,11 @@ def _boxes(detector: Run, level: Tensor, threshold: float, scale: int) -> NDArra
     return boxes_at(maps[:, cells[:, 0], cells[:, 1]].T, cells, STRIDE * scale)
 
 
-def _filling(detector: Run, level: Tensor, threshold: float, scale: int) -> NDArray[np.float32]:
-    """The faces that fill a photo, by a second look at half of `level`, in a frame."""
-    small = _halved(level)
-    frame = frame_px(*small.shape[1:])
+def _filling(
+    detector: Run, small: Tensor, share: float, threshold: float, scale: int
+) -> NDArray[np.float32]:
+    """The faces that fill a photo, by a look at it `scale` times smaller, in a frame."""
+    frame = frame_px(share, *small.shape[1:])
     framed = np.pad(small, ((0, 0), (frame, frame), (frame, frame)), constant_values=GREY)
     found = _boxes(detector, _padded(framed), threshold, scale)
     return out_of_frame(found, frame * scale, max(small.shape[1:]) * scale)
