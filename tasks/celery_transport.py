@@ -31,7 +31,7 @@ from redis.retry import Retry
 from storage.redis.calls import NUMBER
 from storage.redis.pool import Connections
 
-LOOK_S = 0.02
+LOOK_S = 0.05
 """While some queue's work is not wanted, it is looked again so soon whether it is."""
 
 log = structlog.get_logger()

@@ -125,7 +125,7 @@ def prepared() -> Tensor:
     """A photo as matting's network gets it."""
     photo = cv2.imread(str(GOLDEN / "astronaut.jpg"), cv2.IMREAD_COLOR_RGB)
     assert photo is not None
-    return matting.preprocess(np.asarray(photo, np.uint8), Matting())
+    return matting.preprocess(np.asarray(photo, np.uint8), Matting(effort="fast"))
 
 
 @pytest.fixture(scope="module")

@@ -253,7 +253,7 @@ def test_a_box_is_where_the_subject_is_looked_for() -> None:
     array = matting.preprocess(photo, Matting(box="0.6,0.2,1,0.8"))
     found = answer(np.ones((SIDE, SIDE), np.float32), photo, box="0.6,0.2,1,0.8")
 
-    assert array.shape == (3, 320, 320)
+    assert array.shape == (6, 320, 320), "two views"
     assert array[0, 160, 160] > 2, "the red thing is in the middle of what the network sees"
     alpha = found.images["alpha"]
     assert (alpha[12:51, 38:] == 255).all()

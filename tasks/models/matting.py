@@ -42,7 +42,7 @@ class Matting(CutoutParams):
         "large, and sees ten times as many pixels.",
     )
     effort: Literal["fast", "good", "best"] = Field(
-        default="fast",
+        default="good",
         title="Effort",
         description="Good: the network looks twice, at the photo and at its mirror image, which "
         "takes 0.15 to 0.3 s more on a processor, with Detail 3 s. Best: with Quality, both "
