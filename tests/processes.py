@@ -1,6 +1,9 @@
-"""What processes with all their children have used, for tests and benches."""
+"""What processes with all their children have used, and whether they stand still, for tests and
+benches."""
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -10,6 +13,24 @@ def tree(pid: int) -> list[psutil.Process]:
     """A process and all its living children."""
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
+
+
+def stand_still(processes: Sequence[psutil.Process], seconds: float = 10.0) -> None:
+    """Return once every thread of them is stopped: a signal takes its time to reach them all."""
+    end = time.monotonic() + seconds
+    while moving := [state for one in processes for state in _thread_states(one.pid)]:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{len(moving)} threads still move after {seconds:g} s: {moving}")
+        time.sleep(0.001)
+
+
+def _thread_states(pid: int) -> list[str]:
+    """Of each thread that is neither stopped nor gone."""
+    states = []
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            states.append(stat.read_text().rpartition(") ")[2][0])
+    return [state for state in states if state not in "TtZX"]
 
 
 def cpu_s(processes: Sequence[psutil.Process], *, with_ended: bool = False) -> float:

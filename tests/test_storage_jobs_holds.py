@@ -429,7 +429,7 @@ def counts(state: "redis.Redis") -> Counter[str]:
     entries: Counter[str] = Counter()
     for name in state.scan_iter(count=1000):
         kind = name.split(":")[1]
-        if kind == "stat":  # one a minute, and these days pass within one or two
+        if kind == "metrics":  # one a minute, and these days pass within one or two
             continue
         entries[f"{kind} keys"] += 1
         count = {"zset": state.zcard, "set": state.scard}.get(state.type(name))

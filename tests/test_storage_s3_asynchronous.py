@@ -1,12 +1,9 @@
 """S3 is waited for while it shows signs of life: killed, hanging, slow and well again."""
 
 import asyncio
-import os
-import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from math import inf
 from pathlib import Path
 
@@ -29,17 +26,6 @@ async def remote(s3: S3Objects) -> AsyncIterator[AsyncObjects]:
     made = AsyncObjects(s3, s3.url)
     yield made
     await made.close()
-
-
-@contextmanager
-def silent(servers: Stack) -> Iterator[None]:
-    """S3 takes connections and says nothing."""
-    server = servers.processes["s3"].pid
-    os.kill(server, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(server, signal.SIGCONT)
 
 
 def put(objects: Objects) -> str:
@@ -70,14 +56,14 @@ async def test_a_server_that_hangs_is_given_up_in_time(
 ) -> None:
     await remote.do(put)  # over a connection that is open already
 
-    with silent(servers):
+    with servers.hanging("s3"):
         assert await fails_in_s(remote) < LIMIT_S
 
 
 @pytest.mark.measures_time
 async def test_a_crowd_learns_of_it_in_time(servers: Stack, remote: AsyncObjects) -> None:
     """More than there are threads: nobody waits in line for a thread that waits for S3."""
-    with silent(servers):
+    with servers.hanging("s3"):
         took_s = await asyncio.gather(*(fails_in_s(remote) for _ in range(100)))
 
     assert max(took_s) < LIMIT_S + 1, "a hundred clients on a busy machine"
@@ -87,7 +73,7 @@ async def test_what_is_known_to_hang_is_asked_before_anything_is_sent(
     servers: Stack, remote: AsyncObjects
 ) -> None:
     asked: list[Objects] = []
-    with silent(servers):
+    with servers.hanging("s3"):
         await fails_in_s(remote)
 
         with pytest.raises(StorageDown):
@@ -97,7 +83,7 @@ async def test_what_is_known_to_hang_is_asked_before_anything_is_sent(
 
 
 async def test_it_is_used_again_once_it_answers(servers: Stack, remote: AsyncObjects) -> None:
-    with silent(servers):
+    with servers.hanging("s3"):
         await fails_in_s(remote)
 
     assert await remote.do(put)

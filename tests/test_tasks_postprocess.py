@@ -1,10 +1,6 @@
 """Arrays between the stages that are gone when postprocess wants them: the run starts again."""
 
-import os
 import secrets
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -12,16 +8,6 @@ from stack import REPOSITORY, Stack
 from waiting import wait_until
 
 from storage import keys
-
-
-@contextmanager
-def paused(stack: Stack, name: str) -> Iterator[None]:
-    """The processes of this name stand still."""
-    os.killpg(stack.processes[name].pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.killpg(stack.processes[name].pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("gone", ["output", "image", "upload", ""], ids=lambda name: name or "all")
@@ -35,7 +21,7 @@ def test_a_job_whose_array_is_gone_before_postprocess_ends_well(stack: Stack, go
         job = asked.json()["id"]
         key = (stack.state.hget(keys.job(job), "request_key") or b"").decode()
         wait_until(lambda: http.get(f"/jobs/{job}").json()["stage"] == "inference")
-        with paused(stack, "cpu-worker"):
+        with stack.hanging("cpu-worker"):
             wait_until(lambda: stack.state.hget(keys.run(key), "ended_attempt:inference") == b"1")
             lost = [path for path in stack.arrays(key) if path.name.endswith(gone)]
             for path in lost:

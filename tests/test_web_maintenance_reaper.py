@@ -7,12 +7,14 @@ import time
 import httpx
 import many_jobs
 import pytest
+import redis
 import runs
 from stack import Stack
 
 from storage import backlog_keys, keys
 from storage.jobs import claims, endings, history, recovery
 from storage.jobs.backlog import enqueue_claimed
+from storage.jobs.bounds import LEAST_KEPT_MS
 from storage.jobs.endings import End
 from storage.jobs.recovery import Lost
 from storage.jobs.spec import RunRef, Spec
@@ -151,6 +153,10 @@ async def test_a_nearly_full_state_redis_forgets_the_oldest_jobs_of_histories(
 ) -> None:
     """So that a long history is not why new work is refused."""
     link.do(many_jobs.claim(1))
+    with redis.Redis.from_url(state_url) as raw:
+        ago_ms = raw.time()[0] * 1000 - LEAST_KEPT_MS - 1000
+        raw.zadd(keys.user_jobs("ada"), {f"{1:032x}": ago_ms})
+        raw.hset(keys.job(f"{1:032x}"), "created", ago_ms)
     async_link = calls.AsyncRedis(state_url, limit_s=5)
     used = [0.6, 0.75]
     memory = calls.command(lambda _: (int(used.pop(0) * 100), 100), "PING", kinds=calls.TEXT)

@@ -1,8 +1,6 @@
 """Every door, while a server behind it is killed or hangs: 503 and Retry-After in two seconds."""
 
 import hashlib
-import os
-import signal
 import ssl
 import threading
 import time
@@ -74,17 +72,15 @@ def client(mill: Stack) -> Iterator[httpx.Client]:
 @contextmanager
 def outage(mill: Stack, server: str, how: str) -> Iterator[None]:
     """`server` is killed, or hangs, while the context lasts; it is well again after."""
-    process = mill.processes[server]
     if how == "hangs":
-        os.kill(process.pid, signal.SIGSTOP)
-    else:
-        mill.kill(server)
+        with mill.hanging(server):
+            yield
+        return
+    mill.kill(server)
     try:
         yield
     finally:
-        if how == "hangs":
-            os.kill(process.pid, signal.SIGCONT)
-        elif server == "s3":
+        if server == "s3":
             mill.start_s3()
         else:
             mill.start_redis(server, *OPTIONS[server])

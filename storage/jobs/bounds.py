@@ -14,6 +14,8 @@ NEGATIVE_TTL_MS = 600_000
 """How long a failure that the same bytes would meet again is remembered."""
 METRICS_TTL_MS = 2 * 86_400_000
 """How long the counters of one minute are kept."""
+LEAST_KEPT_MS = 900_000
+"""How long a job can be read after its end, however much room a history or its Redis lacks."""
 KEEP_ALIVE_MS = 30_000
 """How long a job with keep=False lives after it was last looked at."""
 IDEMPOTENCY_MS = 86_400_000

@@ -94,18 +94,21 @@ def trim(
     job_ttl_s: int,
     most_jobs: int = 2**31,
     is_full: bool = False,
+    least_kept_ms: int = bounds.LEAST_KEPT_MS,
     most: int = bounds.MOST_LOOKED_AT,
 ) -> Call[int]:
     """Remove expired jobs from the lists of users, and of each the oldest above `most_jobs`.
 
-    `is_full`: the Redis needs room, so the oldest that have ended go. Answers how many entries were
-    looked at: `most` or more means that there may be more.
+    `is_full`: the Redis needs room, so the oldest that have ended go. None of these leaves within
+    `least_kept_ms` of its end. Answers how many entries were looked at: `most` or more means that
+    there may be more.
     """
     ttl_ms = job_ttl_s * 1000
     values = {
         "job_ttl_ms": ttl_ms,
         "most_jobs": most_jobs,
         "is_full": int(is_full),
+        "least_kept_ms": least_kept_ms,
         "most": most,
         "pause_ms": min(60_000, ttl_ms),
     }

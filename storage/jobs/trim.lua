@@ -2,14 +2,17 @@
 -- Remove from the histories of users what has expired and what is too much, so many entries at a time.
 -- An entry whose job still lives stays, though it is old: a job that waited long outlives others of its age.
 -- Arguments: job_ttl_ms, most_jobs (that are kept of a user), is_full (1: jobs that have ended go, the oldest
---   first, though they are neither old nor many), most, pause_ms (until entries that stay are looked at again)
+--   first, though they are not many), least_kept_ms (no job leaves sooner after its end, so that whoever asked
+--   for it can read the answer), most, pause_ms (until entries that stay are looked at again)
 -- Answers how many entries it looked at: `most` or more means that there may be more.
 local looked_at = 0
 
--- Forget a job that has ended; answers whether there is none any more.
+-- Forget a job that ended a while ago; answers whether there is none any more.
 local function forget(id)
-  local job = read(JOB .. id, 'user', 'state', 'request_key', 'result_key', 'upload', 'other_uploads')
+  local job = read(JOB .. id, 'user', 'state', 'created', 'ended', 'request_key', 'result_key', 'upload',
+    'other_uploads')
   if job.user and not ENDED[job.state] then return false end
+  if job.user and ms_since(job.ended or job.created) < arguments.least_kept_ms then return false end
   if job.user then
     for _, set in ipairs(sets_of(job)) do redis.call('ZREM', set, id) end
     redis.call('DEL', JOB .. id)
@@ -35,13 +38,17 @@ end
 -- Removes at most `most` entries of a history; answers how many it looked at, and when to look again
 -- (nil: the history is gone).
 local function trimmed(history, most)
-  local excess = arguments.is_full == 1 and most or redis.call('ZCARD', history) - arguments.most_jobs
+  local excess = redis.call('ZCARD', history) - arguments.most_jobs
+  if arguments.is_full == 1 then
+    excess = math.max(excess, redis.call('ZCOUNT', history, '-inf', as_text(now - arguments.least_kept_ms)))
+  end
   local oldest = most > 0 and oldest_of(history, excess, most) or {}
   local gone = gone_of(oldest, excess)
   if #gone > 0 then redis.call('ZREM', history, unpack(gone)) end
   if #oldest == most and #gone > 0 then return #oldest, now end
   local next_oldest = redis.call('ZRANGE', history, 0, 0, 'WITHSCORES')[2]
-  return #oldest, next_oldest and math.max(next_oldest + arguments.job_ttl_ms, now + arguments.pause_ms)
+  local due = excess > #gone and now or next_oldest and next_oldest + arguments.job_ttl_ms
+  return #oldest, next_oldest and math.max(due, now + arguments.pause_ms)
 end
 
 local until_ms = arguments.is_full == 1 and '+inf' or now
