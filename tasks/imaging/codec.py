@@ -72,7 +72,7 @@ def decode(
         DECODER,
         data,
         {"header": asdict(header), "max_side": side},
-        4 * min(side * side, header.pixels),
+        _channels(header) * min(side * side, header.pixels),
         sandbox.Allowance(
             memory_bytes=_BASE_BYTES + _BYTES_PER_PIXEL * header.pixels,
             cpu_s=cpu_s,
@@ -136,6 +136,11 @@ def prepare() -> dict[str, str]:
     return sandbox.layers()
 
 
+def _channels(header: Header) -> int:
+    """The most that `decode` can find: those of RGBA, but a JPEG has no alpha."""
+    return 3 if header.format == "jpeg" else 4
+
+
 def _most_bytes(name: str, header: Header) -> int:
     is_in_colours = name in (cutouts.PHOTO, *cutouts.CUTOUTS)
     pixels = header.pixels if is_in_colours else header.pixels // 4
@@ -158,7 +163,7 @@ def _decoded(answer: dict[str, Any], memory: sandbox.Memory, header: Header) -> 
     """The child's pixels as arrays. Its numbers are checked, since it may have been compromised."""
     height, width = int(answer["height"]), int(answer["width"])
     area = height * width
-    if height < 1 or width < 1 or 4 * area > memory.size:
+    if height < 1 or width < 1 or (4 if answer["alpha"] else 3) * area > memory.size:
         raise BadInput("This picture cannot be decoded.", code="decode_failed")
     orientation = int(answer["orientation"])
     is_turned = geometry.is_turned(orientation)

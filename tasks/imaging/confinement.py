@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import faulthandler
 import gc
+import json
 import mmap
 import os
 import resource
@@ -15,7 +16,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
@@ -31,6 +32,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 layers: dict[str, str] = {}
 """What confines this process: layer -> `on`, or why it is off."""
+_report: int | None = None
+"""The file descriptor for its report; None: it is not confined."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ def confine(keep: int, allowance: Allowance, parent: int) -> None:
 
     Ends the process if its `parent` has ended meanwhile.
     """
+    global _report
+    _report = keep
     gc.disable()
     faulthandler.disable()
     for number in (signal.SIGALRM, signal.SIGPROF, signal.SIGXCPU):
@@ -62,6 +67,18 @@ def confine(keep: int, allowance: Allowance, parent: int) -> None:
     if os.getppid() != parent:
         os._exit(1)
     layers["seccomp"] = _reason(seccomp.install)
+
+
+def is_confined() -> bool:
+    """Whether this process does one piece of work and ends."""
+    return _report is not None
+
+
+def fail(reason: str) -> NoReturn:
+    """Report an error and end this confined process: for what cannot raise an exception."""
+    if _report is not None:
+        os.write(_report, json.dumps({"error": reason}).encode())
+    os._exit(1)
 
 
 def report(data: bytes, memory: NDArray[Any], arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -26,7 +26,10 @@ def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[st
     header, max_side = Header(**arguments["header"]), int(arguments["max_side"])
     source = sources.open_source(data, header)
     size = geometry.fit(source.height, source.width, max_side)
-    pixels = colour.to_srgb(source.shrunk(*size), source.colour)
+    stored = source.into(memory) if size == (source.height, source.width) else None
+    if stored is None:
+        stored = source.shrunk(*size)
+    pixels = colour.to_srgb(stored, source.colour)
     pixels = geometry.upright(pixels, source.orientation)
     height, width, channels = pixels.shape
     area, has_alpha = height * width, channels == 4 and pixels[..., 3].min() < 255
@@ -36,7 +39,8 @@ def decode(data: bytes, memory: Pixels, arguments: Mapping[str, Any]) -> dict[st
     agree = colour.browsers_agree(source.colour, header, source.notes)
     if has_alpha and header.format == "avif":
         agree = False  # Chromium shows an alpha of 90 as 86, as if its range were narrow
-    memory[: 3 * area] = image.reshape(-1)
+    if not np.may_share_memory(image, memory):
+        memory[: 3 * area] = image.reshape(-1)
     if has_alpha:
         memory[3 * area : 4 * area] = pixels[..., 3].reshape(-1)
     return {

@@ -41,6 +41,8 @@ class Source:
     """(left, top, right, bottom) -> that part at full size, where its decoder holds all of it."""
     notes: tuple[str, ...] = ()
     """Codes of notes.py."""
+    into: Callable[[Pixels], Pixels | None] = lambda memory: None
+    """Memory -> the picture at full size, at its start; None where this decoder cannot do that."""
 
     def noted(self, *codes: str) -> "Source":
         """The same with more notes."""

@@ -1,4 +1,5 @@
-"""Opens a JPEG: libjpeg-turbo through OpenCV, which shrinks while it decodes; CMYK by Pillow."""
+"""Opens a JPEG: libjpeg-turbo through OpenCV, which shrinks while it decodes, or itself; CMYK by
+Pillow."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from tasks.imaging import colour, geometry
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.header import Header
 from tasks.imaging.headers import jpeg
-from tasks.imaging.sources import base
+from tasks.imaging.sources import base, libjpeg
 from tasks.imaging.sources.base import Source
 
 _TAIL = b"\x55" * 64
@@ -70,6 +71,7 @@ def open_source(data: bytes, header: Header) -> Source:
         turn,
         whole,
         notes,
+        partial(_into, stripped, header, is_grey or bool(notes)),
     )
 
 
@@ -111,6 +113,10 @@ def _shrunk(decode: Callable[[int], Pixels], header: Header, height: int, width:
     pixels = decode(scale)
     channels = pixels.shape[2]
     return geometry.resize(pixels, height, width, spare=True).reshape(height, width, channels)
+
+
+def _into(data: bytes, header: Header, is_odd: bool, memory: Pixels) -> Pixels | None:
+    return None if is_odd else libjpeg.decode(data, memory, header.height, header.width)
 
 
 def _decoded(data: bytes, header: Header, is_grey: bool, scale: int) -> Pixels:
