@@ -18,8 +18,15 @@ FRESH_S = 30.0
 
 
 def why_lighter(used: str, instead_of: str) -> str:
-    """What people are told of a lighter profile or model."""
+    """What people are told of what is lighter."""
     return f"Many people wait: {used} was used instead of {instead_of}."
+
+
+def in_words(values: Mapping[str, Any]) -> str:
+    """Values of parameters: `effort fast`; that of a profile alone is enough: `fast`."""
+    if [*values] == ["profile"]:
+        return str(values["profile"])
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Order:
 
     profile: str = ""
     """The profile of runs that name none; empty: the model's own default."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Values of parameters, of runs that do not name these."""
     model: str = ""
     """The model that computes them; empty: this one."""
     reason: str = ""
@@ -74,6 +83,11 @@ class Order:
     workers: int = 0
     """How many there should be; 0: the pilot has not said yet."""
     pins: Pins = Pins()
+
+    @property
+    def is_lighter(self) -> bool:
+        """Whether new runs get something lighter than the model's own defaults."""
+        return bool(self.params or self.profile or self.model)
 
     def chosen(self, live: Sequence[str]) -> str:
         """Which of these versions, the newest last, computes new runs; empty if there is none."""

@@ -14,12 +14,12 @@ class PilotSettings(BaseSettings):
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
     pilot: Literal["on", "dry", "off"] = "on"
-    """Whether the pilot acts by itself: lighter profiles under load, versions that fail are rolled
+    """Whether the pilot acts by itself: lighter settings under load, versions that fail are rolled
     back, more or fewer workers. `dry`: it only writes into its log what it would have done. `off`:
     it only says how many workers each model needs."""
     pilot_target_s: float = Field(2, gt=0)
     """95 of 100 jobs of people should end within this time, in seconds. Where they do not, new ones
-    get a lighter profile, unless they name one."""
+    get lighter settings, where they name none."""
     default_profiles: str = ""
     """Comma-separated profiles of runs that name none, for example `matting:quality`, where gpu
     workers load them (`profiles`). The pilot lets new runs have a lighter one while many people

@@ -180,7 +180,7 @@ PriorityName = Annotated[
 Lighter = Annotated[
     bool,
     typer.Option(
-        help="Whether a lighter profile or model may be used while many people wait.",
+        help="Whether lighter settings or a lighter model may be used while many people wait.",
         rich_help_panel=SENDING,
     ),
 ]

@@ -6,7 +6,7 @@ What there is to know of a volume differs from one to the next: it travels as a 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-LIGHTER_PROFILE, LIGHTER_MODEL = "lighter_profile", "lighter_model"
+LIGHTER_SETTINGS, LIGHTER_MODEL = "lighter_settings", "lighter_model"
 """Of a job, not of its result: others get the same result because they asked for it."""
 SENTENCES: Mapping[str, str] = {
     "first_frame": "The file has more than one picture; the first one was used.",
@@ -31,7 +31,7 @@ SENTENCES: Mapping[str, str] = {
     "low_contrast_bottom": "Subject and background have almost one colour at the bottom; look at "
     "the edge there, and mend it with the brush.",
     "written_as_png": "The picture is too large for the format asked for; it is a PNG.",
-    LIGHTER_PROFILE: "Many people were waiting, so a lighter profile was used.",
+    LIGHTER_SETTINGS: "Many people were waiting, so lighter settings were used.",
     LIGHTER_MODEL: "Many people were waiting, so a lighter model was used.",
 }
 

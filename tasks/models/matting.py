@@ -47,6 +47,7 @@ class Matting(CutoutParams):
         description="Good: the network looks twice, at the photo and at its mirror image, which "
         "takes 0.15 to 0.3 s more on a processor, with Detail 3 s. Best: with Quality, both "
         "networks look twice.",
+        json_schema_extra={"x-lighter": "fast"},
     )
     subjects: Literal["all", "largest"] = Field(
         default="all",

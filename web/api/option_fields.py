@@ -18,6 +18,6 @@ DEADLINE = Field(
 )
 LIGHTER = Field(
     default=True,
-    description="False: neither a lighter profile nor a lighter model computes it, however many "
+    description="False: neither lighter settings nor a lighter model are used for it, however many "
     "people wait.",
 )

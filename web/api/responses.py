@@ -14,7 +14,7 @@ from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
 from storage.times import rfc3339
 from tasks.errors import JobError
-from tasks.imaging.notes import LIGHTER_MODEL, LIGHTER_PROFILE, Note, described
+from tasks.imaging.notes import LIGHTER_MODEL, LIGHTER_SETTINGS, Note, described
 from tasks.message import ErrorRecord
 from tasks.queues import gpu_queue
 from web import rate_limit
@@ -234,7 +234,7 @@ def _ms_per_image(cost_ms: BatchCost) -> float:
 
 def notes_of(result: StoredResult, fields: Mapping[str, str]) -> list[str]:
     """Codes of what to know of a result, and of how this job (its fields) came to it."""
-    lighter = LIGHTER_MODEL if fields.get("asked_model") else LIGHTER_PROFILE
+    lighter = LIGHTER_MODEL if fields.get("asked_model") else LIGHTER_SETTINGS
     return [*result.get("notes", ()), *([lighter] if fields.get("degraded") else [])]
 
 

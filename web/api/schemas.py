@@ -163,7 +163,7 @@ class Job(BaseModel):
     cached: bool = Field(description="Answered by an earlier result.")
     degraded: bool = Field(
         description="Computed by something lighter than asked for: the model's fallback, or a "
-        "lighter profile or model while many people wait. A profile that you name is never changed."
+        "lighter profile, setting or model while many people wait. What you name is never changed."
     )
     degraded_reason: str | None = Field(description="Why, as a sentence.")
     asked_model: str | None = Field(

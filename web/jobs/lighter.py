@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from storage.catalogue import Catalogue, ModelCard
 from storage.jobs.spec import Spec
-from storage.pilot import Order, why_lighter
+from storage.pilot import Order, in_words, why_lighter
 from tasks.errors import BadInput
 from tasks.queues import gpu_queue
 from tasks.settings import settings
@@ -18,7 +19,7 @@ class Plan:
     """How a submission is computed."""
 
     submission: Submission
-    """With the model and the profile that compute it."""
+    """With the model and the parameters that compute it."""
     card: ModelCard
     spec: Spec
     asked: Spec
@@ -35,8 +36,8 @@ class Plan:
 def as_asked(submission: Submission, card: ModelCard, order: Order) -> Plan:
     """What is asked for; where it names no profile, with the one that a person has pinned."""
     pinned = order.pins.profile
-    if pinned and _may_change(submission, card, pinned):
-        submission = _with(submission, pinned)
+    if pinned and "profile" not in submission.params and pinned in card.get("profiles", {}):
+        submission = _with(submission, {"profile": pinned})
     spec = spec_of(submission, card)
     return Plan(submission, card, spec, spec)
 
@@ -55,9 +56,10 @@ def lighter(plan: Plan, catalogue: Catalogue) -> Plan | None:
     if other and can_replace(plan.card, other, catalogue) and _takes(other, params):
         chosen = replace(submission, model=order.model, params=params)
         return _changed(plan, chosen, other, order.reason)
-    if order.profile and _may_change(submission, plan.card, order.profile):
-        chosen = _with(submission, order.profile)
-        return _changed(plan, chosen, plan.card, reason_of_profile(plan.card, order))
+    if values := _lighter_values(plan, order):
+        usual = {name: plan.spec.params[name] for name in values}
+        why = why_lighter(in_words(values), in_words(usual))
+        return _changed(plan, _with(submission, values), plan.card, why)
     return None
 
 
@@ -71,11 +73,16 @@ def can_replace(card: ModelCard, other: ModelCard, catalogue: Catalogue) -> bool
     )
 
 
-def reason_of_profile(card: ModelCard, order: Order) -> str:
-    """Why a profile is lighter; the order's own reason is that of its model, if it names one."""
-    if not order.model:
-        return order.reason
-    return why_lighter(order.profile, default_profile(card))
+def lighter_values(card: ModelCard) -> dict[str, tuple[Any, Any]]:
+    """Parameter -> its default, and the value of it that takes less time: `x-lighter` of its
+    field, where that is another one and one that the parameter may have."""
+    fields = card["params"].get("properties", {})
+    return {
+        name: (field.get("default"), field["x-lighter"])
+        for name, field in fields.items()
+        if field.get("x-lighter", field.get("default")) != field.get("default")
+        and _takes(card, {name: field["x-lighter"]})
+    }
 
 
 def default_profile(card: ModelCard) -> str:
@@ -89,12 +96,18 @@ def _changed(plan: Plan, submission: Submission, card: ModelCard, reason: str) -
     )
 
 
-def _may_change(submission: Submission, card: ModelCard, profile: str) -> bool:
-    return "profile" not in submission.params and profile in card.get("profiles", {})
+def _lighter_values(plan: Plan, order: Order) -> dict[str, Any]:
+    """What is ordered of the model's own parameters, where it changes what is asked for: without
+    those that the submission names, and those that this version of the model does not have."""
+    known = lighter_values(plan.card)
+    found = {name: known[name][1] for name in order.params if name in known}
+    if order.profile in plan.card.get("profiles", {}):
+        found["profile"] = order.profile
+    return {name: value for name, value in found.items() if name not in plan.submission.params}
 
 
-def _with(submission: Submission, profile: str) -> Submission:
-    return replace(submission, params={**submission.params, "profile": profile})
+def _with(submission: Submission, values: Mapping[str, Any]) -> Submission:
+    return replace(submission, params={**submission.params, **values})
 
 
 def _asked_of(other: ModelCard, plan: Plan) -> dict[str, object]:

@@ -41,8 +41,9 @@ def as_text(pins: Pins) -> str:
 
 
 def computed_by(order: Order) -> str:
-    """The model and profile of new runs that name no profile: `small`, `fast`; empty: its own."""
-    return " / ".join(name for name in (order.model, order.profile) if name)
+    """What is ordered for new runs that name no profile: `small / fast`; empty: nothing."""
+    parts = (order.model, order.profile, pilot.in_words(order.params))
+    return " / ".join(part for part in parts if part)
 
 
 def _entry(model: str, rule: str, action: str, by: str) -> Call[str]:

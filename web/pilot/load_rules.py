@@ -1,14 +1,16 @@
-"""Rules for a model that has much to do: lighter profiles, and more or fewer workers."""
+"""Rules for a model that has much to do: what is lighter, and more or fewer workers."""
 
 from dataclasses import replace
+from typing import Any
 
-from storage.pilot import Order, why_lighter
+from storage.pilot import Order, in_words, why_lighter
 from web.pilot.signals import WINDOW_S, Signals
 from web.pilot.verdict import MIN_SAMPLES, SLOW_S, Limits, Memory, Verdict, within
 
 
 def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
-    """A lighter profile while people wait too long, and where there is none, a lighter model."""
+    """What is lighter, step by step, while people wait too long: values of parameters, then a
+    profile, then another model."""
     rule = "degrade"
     values = {"p95_s": now.latest.p95_s, "wait_s": now.wait_s}
     thresholds = {"p95_s": limits.target_s, "for_s": SLOW_S, "samples": MIN_SAMPLES}
@@ -27,7 +29,7 @@ def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
         rule,
         reason,
         None,
-        "a lighter profile or model",
+        "something lighter",
         values,
         thresholds,
         now.latest.samples,
@@ -43,13 +45,13 @@ def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
 
 
 def recover(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
-    """The model itself, and then its own profile again, once jobs have been quick for a long time.
+    """What was made lighter last is as it was again, once jobs have been quick for a long time.
 
     Their latencies are those of people who asked for the model, whatever computed their runs.
     """
     rule, of = "recover", now.lasting
-    if not (order.profile or order.model):
-        return Verdict(rule, "New runs have the model's own profile.")
+    if not order.is_lighter:
+        return Verdict(rule, "New runs have the model's own defaults.")
     most_s, quiet_s = limits.target_s / 2, limits.settle_s
     measured = _seconds(of.p95_s) if of.samples else "no job"
     reason = (
@@ -114,11 +116,14 @@ def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict
 
 
 def _lighter(now: Signals, order: Order) -> tuple[tuple[str, str], Order] | None:
-    """What there is that is lighter, and than what, and the order for it: the next lighter profile,
-    then the fallback model."""
+    """What there is that is lighter, and than what, and the order for it."""
     default = now.default_profile
     if order.model:
         return None
+    if now.lighter and not (order.params or order.profile):
+        usual, values = _values(now)
+        step = in_words(values), in_words(usual)
+        return step, replace(order, params=values)
     if not order.profile and default in now.profiles:
         lighter = now.profiles[: now.profiles.index(default)]
         if lighter:
@@ -138,10 +143,20 @@ def _lightest(now: Signals, order: Order) -> str:
 
 def _back(now: Signals, order: Order) -> tuple[Order, str]:
     """The step back: what was done last is undone first."""
-    if not order.model:
-        return replace(order, profile="", reason=""), f"{now.default_profile} again"
-    reason = why_lighter(order.profile, now.default_profile) if order.profile else ""
-    return replace(order, model="", reason=reason), f"{now.model} again"
+    usual, _ = _values(now)
+    of_params = why_lighter(in_words(order.params), in_words(usual)) if order.params else ""
+    of_profile = why_lighter(order.profile, now.default_profile) if order.profile else of_params
+    if order.model:
+        return replace(order, model="", reason=of_profile), f"{now.model} again"
+    if order.profile:
+        return replace(order, profile="", reason=of_params), f"{now.default_profile} again"
+    return replace(order, params={}, reason=""), f"{in_words(usual) or 'its own values'} again"
+
+
+def _values(now: Signals) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The defaults of the parameters that have a lighter value, and those values."""
+    usual = {name: default for name, (default, _) in now.lighter.items()}
+    return usual, {name: value for name, (_, value) in now.lighter.items()}
 
 
 def _fast_enough(now: Signals, limits: Limits) -> str:

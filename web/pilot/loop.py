@@ -23,7 +23,7 @@ from tasks.message import PROBE
 from tasks.settings import settings
 from web.jobs import admission, counters
 from web.jobs.catalogue import CachedCatalogue
-from web.jobs.lighter import can_replace, default_profile
+from web.jobs.lighter import can_replace, default_profile, lighter_values
 from web.pilot import demand, policy, signals
 from web.pilot.effects import Effects
 from web.pilot.policy import Ruling
@@ -138,6 +138,7 @@ class Pilot:
                 versions=tuple(catalogue.live.get(name, ())),
                 profiles=list(card.get("profiles", {})),
                 default_profile=default_profile(card),
+                lighter=lighter_values(card),
                 fallback=_fallback(card, catalogue),
             )
             for name, card in cards.items()

@@ -4,6 +4,7 @@ here, pure functions only."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 from storage.catalogue import ModelCard
 from storage.jobs.load import Load
@@ -81,6 +82,8 @@ class Signals:
     """That are loaded, the lightest first."""
     default_profile: str = ""
     """Of runs that name none."""
+    lighter: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    """Parameter -> its default, and the value of it that takes less time."""
     fallback: str = ""
     """A lighter model that may take its work; empty without one that could do it now."""
 

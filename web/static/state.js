@@ -54,11 +54,11 @@ export function request() {
   return { model: state.model, params: state.params[state.model] ?? Object.fromEntries(defaults) };
 }
 
-/** A request as it is sent: without a profile that is the model's own, so that the server may use a lighter one under load. */
+/** A request as it is sent: without defaults that have something lighter, which the server may use under load. */
 export function sent({ model, params, ...others }) {
-  const { profile, ...rest } = params;
-  const own = modelNamed(model)?.params.properties?.profile?.default;
-  return { ...others, model, params: profile === own ? rest : params };
+  const fields = modelNamed(model)?.params.properties ?? {};
+  const mayChange = ([name, value]) => (name === "profile" || "x-lighter" in (fields[name] ?? {})) && value === fields[name]?.default;
+  return { ...others, model, params: Object.fromEntries(Object.entries(params).filter((of) => !mayChange(of))) };
 }
 
 /** [name, schema] of the parameters that the form has; the viewer does the others itself. */
