@@ -76,8 +76,11 @@ def restore(file: Path) -> dict[str, int]:
 
 
 def as_text(counts: Mapping[str, int]) -> str:
-    """What was written or restored, for people."""
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    """What was written or restored, for people: whom a list of keys is of, they need not know."""
+    shown = {kind: count for kind, count in counts.items() if kind != "lists"}
+    return ", ".join(
+        f"{count} {kind.removesuffix('s') if count == 1 else kind}" for kind, count in shown.items()
+    )
 
 
 def _records(file: Path) -> Records:

@@ -11,13 +11,16 @@ TEMPLATE = Path(__file__).parent / "new_model.txt"
 def write(name: str, folder: Path) -> Path:
     """Write `folder/NAME.py`, a complete model that works; returns its path.
 
-    Raises BadInput for a name that no module can have, and for a file that exists.
+    Raises BadInput for a name that no module can have or a built-in model has, and for a file
+    that exists.
     """
     if not name.isidentifier() or name != name.lower() or name.startswith("_"):
         raise BadInput(
             f"{name!r} is not a name for a model; "
             "expected lower-case letters, digits and underscores, e.g. my_model"
         )
+    if name in registry.names(""):
+        raise BadInput(f"there is a model {name!r} already; choose another name")
     file = folder / f"{name}.py"
     try:
         with file.open("x") as new:

@@ -47,6 +47,9 @@ def fetch(names: Sequence[str], engine: Engine) -> None:
     with bar:
         for name, model in models.items():
             files = store.fetch_model(model, source, _Bars(bar)).values()
+            if not files:
+                console.print(f"weights of {name}: it has none")
+                continue
             size_mib = sum(file.stat().st_size for file in files) / 2**20
             places = " and ".join(sorted({str(file.parent) for file in files}))
             console.print(f"weights of {name}: {size_mib:.1f} MiB in {places}")

@@ -142,7 +142,7 @@ def test_weights_come_without_s3_too(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert "continuing without S3" in done.stderr
-    assert "weights of noop" in done.stderr
+    assert "weights of noop: it has none" in done.stderr
 
 
 def test_models_are_printed_as_json(stack: Stack, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 from mcp import Client
-from mcp.client.stdio import StdioServerParameters
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from PIL import Image
 from stack import REPOSITORY, Stack
 
@@ -50,6 +50,17 @@ async def test_a_photo_of_this_machine_is_cut_out(command: StdioServerParameters
     assert cutout.name.startswith("chelsea.cutout.")
     shown = result.content[1]
     assert shown.type == "image" and shown.mime_type == "image/webp"
+
+
+async def test_what_an_assistant_logs_holds_no_addresses(
+    command: StdioServerParameters, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as errors:
+        async with Client(stdio_client(command, errors)) as client:
+            await client.call_tool("list_models", {})
+
+    assert "http" not in log.read_text()
 
 
 async def test_the_models_are_listed_with_their_parameters(command: StdioServerParameters) -> None:

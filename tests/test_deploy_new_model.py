@@ -68,6 +68,13 @@ def test_a_name_that_is_none_is_refused(folder: Path, name: str) -> None:
         new_model.write(name, folder)
 
 
+def test_the_name_of_a_built_in_model_is_refused(folder: Path) -> None:
+    with pytest.raises(BadInput, match="'matting' already; choose another name"):
+        new_model.write("matting", folder)
+
+    assert not list(folder.iterdir())
+
+
 def test_a_file_that_exists_is_left_alone(folder: Path) -> None:
     (folder / "mine.py").write_text("mine")
 

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import httpx
 import pytest
@@ -10,7 +12,8 @@ from waiting import wait_until
 
 from storage import api_keys, users
 from storage.redis.calls import SyncRedis
-from web.page.system import charts
+from web.jobs.system import System
+from web.page.system import charts, sections
 from web.page.system.numbers import duration, share, size
 
 ADMIN_KEY = "key-of-the-admin-who-looks"
@@ -78,6 +81,16 @@ def test_others_are_asked_to_sign_in_or_refused(stack: Stack) -> None:
 
     assert (visitor.status_code, visitor.headers["location"]) == (303, "/login")
     assert user.status_code == 403 and "for admins only" in user.text
+
+
+def test_failures_that_are_counted_by_version_too_are_listed_once() -> None:
+    totals = {"matting": {"failed:bad_image": 2, "failed:bad_image@0a-1b": 2}}
+    system = cast(System, SimpleNamespace(stats=SimpleNamespace(totals=totals)))
+
+    listed = sections.failures(system)
+
+    assert "<code>bad_image</code>" in listed
+    assert "@" not in listed
 
 
 def test_columns_are_as_high_as_their_values_and_stand_on_each_other() -> None:

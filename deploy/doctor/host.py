@@ -40,7 +40,11 @@ def sources(settings: Settings) -> Iterable[Finding]:
     """Where settings come from, variables that no setting has, and the secret."""
     given = {name for name in os.environ if name.startswith("PIXELMILL_")}
     files = [name for name in (".env", "var/env") if Path(name).is_file()]
-    places = [f"{len(given)} variables of the environment"] if given else []
+    places = (
+        [f"{len(given)} {'variable' if len(given) == 1 else 'variables'} of the environment"]
+        if given
+        else []
+    )
     value = f"from {', '.join(places + files)}" if places or files else "all are the defaults"
     known = {f"PIXELMILL_{name.upper()}" for name in Settings.model_fields} | CLIENT_NAMES
     if unknown := sorted(given - known):

@@ -211,9 +211,7 @@ class Local:
         # The gpu workers import torch meanwhile; a lock makes them wait for what is being fetched.
         autoscale.start(self.supervisor, self.settings, env, self._report)
         if self._fetching and self._fetching.wait():
-            raise CannotStart(
-                "the models' weights could not be downloaded; the reason is printed above"
-            )
+            raise CannotStart("not every model can be served; the reason is printed above")
 
     def _start_flower(self, own: Installation) -> None:
         """Last, as no photo waits for it."""

@@ -36,7 +36,12 @@ def serve(server: Server, folder: Path) -> None:
 
 def build(server: Server, folder: Path) -> MCPServer[Any]:
     """The server with its tools."""
-    mcp: MCPServer[Any] = MCPServer("pixelmill", title="Pixelmill", instructions=INSTRUCTIONS)
+    mcp: MCPServer[Any] = MCPServer(
+        "pixelmill",
+        title="Pixelmill",
+        instructions=INSTRUCTIONS,
+        log_level="WARNING",  # httpx' lines would bring signed addresses into assistants' logs
+    )
 
     @mcp.tool(annotations=READS)
     async def list_models() -> list[dict[str, Any]]:

@@ -59,6 +59,13 @@ def test_regions_are_told_by_name_and_pattern_and_their_files_are_saved(opened: 
     assert waiting.value.suggested_filename == "phantom-mask.bin"
 
 
+def test_a_volume_is_not_offered_to_a_model_of_photos(opened: Page) -> None:
+    opened.locator('.pm-chooser input[value="toy"]').check(force=True)
+    expect(opened.locator("body")).to_have_attribute("data-takes", "image")
+
+    expect(opened.get_by_role("button", name="Run again")).to_be_hidden()
+
+
 @pytest.mark.parametrize(
     "looks",
     [

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from storage.catalogue import BatchCost, Catalogue, ModelCard
 from storage.jobs.result import StoredObject, StoredResult
 from storage.jobs.snapshots import Snapshot
-from storage.states import ENDED
+from storage.states import ENDED, TIMED_STAGES
 from storage.times import rfc3339
 from tasks.errors import JobError
 from tasks.imaging.notes import LIGHTER_MODEL, LIGHTER_SETTINGS, Note, described
@@ -285,7 +285,7 @@ def _timings(fields: Mapping[str, str]) -> Mapping[str, float]:
     if not fields.get("timings"):
         return {}
     spent: dict[str, float] = orjson.loads(fields["timings"])
-    return {stage: round(ms, 2) for stage, ms in spent.items()}
+    return {stage: round(spent[stage], 2) for stage in TIMED_STAGES if stage in spent}
 
 
 def _error(error: ErrorRecord) -> JobErrorBody:

@@ -23,7 +23,7 @@ from storage.jobs.snapshots import Snapshot
 from storage.jobs.spec import RunRef, Spec
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, AsyncRedis, command
 from storage.s3.asynchronous import AsyncObjects
-from storage.states import ENDED, STAGES
+from storage.states import ENDED, STAGES, TIMED_STAGES
 from tasks import queues
 from tasks.errors import JobError
 from tasks.message import PROBE, ErrorRecord
@@ -133,7 +133,8 @@ class Prober:
         report.ms["stages"] = round((monotonic() - began) * 1000, 1)
         if snapshot.state not in ENDED:
             return
-        report.ms |= json.loads(snapshot.fields.get("timings") or "{}")
+        spent = json.loads(snapshot.fields.get("timings") or "{}")
+        report.ms |= {stage: spent[stage] for stage in TIMED_STAGES if stage in spent}
         if snapshot.state != "done":
             error: ErrorRecord | None = json.loads(snapshot.fields.get("error") or "null")
             report.reason = error["message"] if error else snapshot.state

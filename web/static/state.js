@@ -43,7 +43,7 @@ export function gathered(draw) {
 export const modelNamed = (name) => state.models.find((model) => model.name === name);
 
 /** Whether the chosen model takes volumes: series of slices. */
-export const takesVolumes = () => modelNamed(state.model)?.input === "volume";
+export const takesVolumes = (model = state.model) => modelNamed(model)?.input === "volume";
 
 /** An element from our own markup, in the page's language. Text from elsewhere must be set by textContent. */
 export const make = (html) => translated(document.createRange().createContextualFragment(html.trim()).firstElementChild);
@@ -85,10 +85,10 @@ export function lookParams({ background, isCropped, margin }) {
   return { ...ground, ...(isCropped ? { crop: "subject", margin } : {}) };
 }
 
-/** The items that another run would change: none of their photo has been asked for as the form says now. */
+/** The items that another run would change: none of their photo has been asked for as the form says now. A photo is nothing for a model of volumes. */
 export function staleItems() {
   const sign = signOf(request());
-  const asked = state.items.filter((item) => item.request);
+  const asked = state.items.filter((item) => item.request && takesVolumes(item.request.model) === takesVolumes());
   const fresh = new Set(asked.filter((item) => signOf(item.request) === sign).map((item) => item.photo));
   const stale = new Map(asked.filter((item) => !isBusy(item) && !fresh.has(item.photo)).map((item) => [item.photo, item]));
   if (stale.has(state.current?.photo)) stale.set(state.current.photo, state.current);

@@ -97,7 +97,8 @@ def failures(system: System) -> str:
         (model, name.removeprefix("failed:")): int(count)
         for model, counts in system.stats.totals.items()
         for name, count in counts.items()
-        if name.startswith("failed:") and not model.startswith(PROBE)
+        # The same failures are also counted by version, as `failed:code@version`.
+        if name.startswith("failed:") and "@" not in name and not model.startswith(PROBE)
     }
     rows = [
         [plain(model), f"<code>{escape(code)}</code>", f"{count:,}"]
@@ -133,7 +134,7 @@ def _model(system: System, card: ModelCard) -> list[str]:
     spark = charts.columns([("computed", ended)], f"{sum(ended)} images of {name}", height=24)
     return [
         f"<strong>{escape(card['title'])}</strong><br><small>{plain(name)}, {state}</small>",
-        f"{sum(ended)} images{spark}",
+        f"{'1 image' if sum(ended) == 1 else f'{sum(ended)} images'}{spark}",
         share(hour.hits, sum(ended)),
         str(hour.failed),
         _times(hour),
