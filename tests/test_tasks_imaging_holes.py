@@ -60,6 +60,15 @@ def test_where_everything_is_white_or_black_nothing_is_opened(colour: int) -> No
     assert (holes.opened(DISC, photo) == DISC).all()
 
 
+@pytest.mark.parametrize(("colour", "is_opened"), [(247, False), (225, True), (9, False)])
+def test_a_white_panel_before_a_wall_that_is_nearly_white_is_no_hole(
+    colour: int, is_opened: bool
+) -> None:
+    photo = in_front(wheel(), (120, 30, 36), wall(colour, grain=6))
+
+    assert (holes.opened(DISC, photo) < DISC).any() == is_opened
+
+
 def test_a_part_that_passes_softly_into_the_grounds_colour_is_no_hole() -> None:
     soft = cv2.GaussianBlur(DISC - wheel(), (0, 0), 12).astype(np.float32)[..., None] / 255
     photo = (wall() * soft + np.array([40, 40, 46]) * (1 - soft)).astype(np.uint8)

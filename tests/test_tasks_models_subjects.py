@@ -27,6 +27,7 @@ def islands(*boxes: tuple[int, int, int, int]) -> Tensor:
 
 LARGE, SMALL = (10, 6, 50, 30), (20, 44, 40, 58)
 TWO = islands(LARGE, SMALL)
+PLAIN = np.zeros((SIDE, SIDE, 3), np.uint8)
 
 
 def photo_of(matte: Tensor, subject: int = 220, ground: int = 40) -> Image:
@@ -48,18 +49,18 @@ def test_the_maps_of_all_views_lie_on_the_photo(count: int) -> None:
 def test_a_map_that_stands_alone_counts_less_than_in_the_mean() -> None:
     lost = islands(SMALL)
 
-    joined = views.joined(np.stack([TWO, TWO, TWO, lost]))
+    joined = views.joined(np.stack([TWO, TWO, TWO, lost]), PLAIN)
 
     assert (joined[20:40, 44:58] > 0.999).all()
     assert (joined[10:50, 6:30] > 0.95).all() and not joined[:, 60:].any()
-    assert not views.joined(np.zeros((2, SIDE, SIDE), np.float32)).any()
+    assert not views.joined(np.zeros((2, SIDE, SIDE), np.float32), PLAIN).any()
 
 
 @pytest.mark.parametrize("whole_first", [True, False])
 def test_of_a_pair_that_disagrees_on_a_body_the_one_that_has_it_counts(whole_first: bool) -> None:
     pair = [islands((10, 10, 50, 50)), islands((10, 10, 30, 50))]
 
-    joined = views.joined(np.stack(pair if whole_first else pair[::-1]))
+    joined = views.joined(np.stack(pair if whole_first else pair[::-1]), PLAIN)
 
     assert (joined == pair[0]).all()
 
@@ -68,7 +69,7 @@ def test_an_arm_that_one_of_a_pair_is_sure_of_stays_and_a_faint_speck_does_not_g
     body, arm, speck = (10, 10, 50, 50), (50, 20, 60, 30), (4, 54, 8, 60)
     less, more = islands(body), np.maximum(islands(body, arm), islands(speck) * np.float32(0.6))
 
-    joined = views.joined(np.stack([less, more]))
+    joined = views.joined(np.stack([less, more]), PLAIN)
 
     assert joined[53:58, 22:28] == pytest.approx(1)
     assert joined[4:8, 54:60] == pytest.approx(0.3, abs=0.02)
@@ -85,10 +86,26 @@ def test_a_grip_that_one_of_a_pair_believes_in_stays_and_a_hem_does_not(
     less, more = islands((10, 20, 50, 40)), islands(part) * np.float32(0.6)
     pair = [each.repeat(4, 0).repeat(4, 1) for each in (less, np.maximum(less, more))]
 
-    joined = views.joined(np.stack(pair))
+    joined = views.joined(np.stack(pair), np.zeros((4 * SIDE, 4 * SIDE, 3), np.uint8))
 
     middle = 2 * (part[0] + part[2]), 2 * (part[1] + part[3])
     assert joined[middle] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"), [((200, 90, 40), 0.7), ((40, 90, 60), 0.35), ((90, 90, 200), 0.35)]
+)
+def test_an_ear_that_one_of_a_pair_believes_in_stays_if_it_has_the_bodys_colours(
+    colour: tuple[int, int, int], expected: float
+) -> None:
+    body, ear = (10, 20, 50, 40), (10, 40, 18, 44)
+    photo = PLAIN + np.array((40, 90, 60), np.uint8)
+    photo[10:50, 20:40], photo[10:18, 40:44] = (200, 90, 40), colour
+    pair = [islands(body), np.maximum(islands(body), islands(ear) * np.float32(0.7))]
+    less, more, large = (each.repeat(4, 0).repeat(4, 1) for each in (*pair, photo))
+    joined = views.joined(np.stack([less, more]), large)
+
+    assert joined[56, 168] == pytest.approx(expected, abs=0.01)
 
 
 def test_a_fine_map_keeps_its_holes_and_gets_the_bodies_that_it_has_lost() -> None:
@@ -135,7 +152,7 @@ def test_two_networks_see_each_view_and_their_maps_become_one(effort: str) -> No
 
     assert seen == [(SIDE, SIDE), (32, 32)]
     assert len(maps) == 2 * len(batch) // 3
-    assert (matting.joined(maps.numpy(), params) == islands(LARGE)).all()
+    assert (matting.joined(maps.numpy(), PLAIN, params) == islands(LARGE)).all()
 
 
 def test_each_network_sees_a_pair_of_views_of_its_own() -> None:

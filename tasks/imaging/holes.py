@@ -30,8 +30,8 @@ _LEAST_SEEN, _LEAST_PLAIN = 0.1, 0.85
 _MOST_GRAIN = 5.0
 """Of 255: a ground whose colour differs more is not plain."""
 _CLIPPED = (6.0, 249.0)
-"""A ground darker or lighter than that has no colour of its own: whatever is black or white, too,
-would be taken for it."""
+"""A ground darker or lighter than that, or whose grain reaches black or white, has no colour of its
+own: whatever is black or white, too, would be taken for it."""
 _LIKE, _EDGE = (2.0, 2.0), (3.0, 6.0)
 """(levels for each level of grain, levels besides): up to the first a pixel has the ground's
 colour, from the second on there is an edge."""
@@ -111,10 +111,19 @@ def _ground(mattes: Sizes, photos: Sizes) -> _Ground | None:
         off = np.abs(colours - terms @ curves).max(1)
         grain = _grain(off)
         kept = off <= 3 * grain + 2
-    middle = colours[kept].mean(0)
     is_plain = grain <= _MOST_GRAIN and kept.mean() >= _LEAST_PLAIN
-    has_colour = _CLIPPED[0] < middle.max() and middle.min() < _CLIPPED[1]
-    return _Ground(curves) if is_plain and has_colour else None
+    return _Ground(curves) if is_plain and _has_colour(colours[kept].mean(0), grain) else None
+
+
+def _has_colour(middle: NDArray[Any], grain: float) -> bool:
+    """Whether a ground of this mean colour is neither black nor white."""
+    darkest, lightest = max(_CLIPPED[0], _like(grain)), min(_CLIPPED[1], 255 - _like(grain))
+    return bool(darkest < middle.max() and middle.min() < lightest)
+
+
+def _like(grain: float) -> float:
+    """Levels up to which a pixel has the ground's colour."""
+    return _LIKE[0] * grain + _LIKE[1]
 
 
 def _grain(away: NDArray[Any]) -> float:
@@ -132,7 +141,7 @@ def _seen(mattes: Sizes, photos: Sizes, ground: _Ground, side: int) -> tuple[Mat
 
 def _alike(away: Matte, matte: Alpha) -> Alpha:
     """1 where the subject has the ground's colour, else 0."""
-    like = _LIKE[0] * _grain(away[matte < _CLEAR]) + _LIKE[1]
+    like = _like(_grain(away[matte < _CLEAR]))
     inside = np.asarray(cv2.erode((matte > 127).view(np.uint8), _SMALL), np.uint8)
     alike = (away <= like).view(np.uint8) & inside
     return np.asarray(cv2.morphologyEx(alike, cv2.MORPH_OPEN, _SMALL), np.uint8)
@@ -169,7 +178,7 @@ def _is_hole(area: Alpha, sharp: NDArray[np.bool_], least_width: float) -> bool:
 def _opacity(away: Matte, holes: Alpha, grain: float) -> Matte:
     """0 in the holes, at their rims by colour, 1 elsewhere."""
     around = cv2.dilate(holes, _RIM)
-    none = np.float32(_LIKE[0] * grain + _LIKE[1])
+    none = np.float32(_like(grain))
     full = cv2.dilate(away, _RIM)
     share = np.clip((away - none) / np.maximum(full - none, 1), 0, 1)
     return np.where(around > 0, share, np.float32(1))

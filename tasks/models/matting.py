@@ -151,8 +151,8 @@ def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[
     """M x S x S -> the matte at the image's size."""
     rows, columns = subjects.part_of(params.box, image)
     part = np.ascontiguousarray(image[rows, columns])
-    chances = joined(output, params)
-    small = geometry.resize(part, *chances.shape)
+    small = geometry.resize(part, *output.shape[1:])
+    chances = joined(output, small, params)
     matte = saliency.clean(chances, small) if params.clean else chances
     point = subjects.inside(params.point, (rows, columns), image)
     matte = subjects.keep(matte, point, params.subjects == "largest")
@@ -163,10 +163,12 @@ def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[
     return Output(data=data, images={"alpha": full}, notes=finding.notes)
 
 
-def joined(maps: Tensor, params: Matting) -> Tensor:
-    """One map of those that `infer` gave: M x S x S -> S x S."""
+def joined(maps: Tensor, small: Image, params: Matting) -> Tensor:
+    """One map of those that `infer` gave: M x S x S -> S x S. The photo has their size."""
     count = _view_count(params)  # a lighter network that answers for `detail` gives no more
-    looks = [views.joined(views.upright(maps[n : n + count])) for n in range(0, len(maps), count)]
+    looks = [
+        views.joined(views.upright(maps[n : n + count]), small) for n in range(0, len(maps), count)
+    ]
     return views.completed(*looks) if len(looks) > 1 else looks[0]
 
 

@@ -119,7 +119,8 @@ class Profile:
 def mattes(profile: Profile, image: Map) -> dict[str, Map]:
     """`raw`, `edges` and `refined`, at the image's size."""
     maps = profile.maps(image)
-    coarse = np.rint(matting.joined(maps, profile.params) * 255).astype(np.uint8)
+    small = geometry.resize(image, *maps.shape[1:])
+    coarse = np.rint(matting.joined(maps, small, profile.params) * 255).astype(np.uint8)
     raw = np.asarray(cv2.resize(coarse, image.shape[1::-1], interpolation=cv2.INTER_LINEAR))
     return {
         "raw": raw,

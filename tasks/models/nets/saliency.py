@@ -105,15 +105,24 @@ def _without_haze(matte: Tensor, similar: Tensor) -> Tensor:
 
 def _similar_colours(matte: Tensor, small: Image) -> Tensor:
     """How much the doubtful pixels look like the subject rather than the background, 0..1."""
-    shades = small.astype(np.int32) * SHADES // 256
-    colours = (shades[..., 0] * SHADES + shades[..., 1]) * SHADES + shades[..., 2]
-    clear = cv2.dilate(matte, np.ones((5, 5), np.uint8)) < ENDS[0]
-    subject, background = (_shares(colours[area])[colours] for area in (matte >= SURE, clear))
-    chance = (subject + UNSEEN / 2) / (subject + background + UNSEEN)
+    chance = likeness(small, matte >= SURE, clear(matte))
     doubtful = ((matte >= ENDS[0]) & (matte < SURE)).astype(np.float32)
     box = (SIMILAR_PX, SIMILAR_PX)
     mean = cv2.blur(chance * doubtful, box) / np.maximum(cv2.blur(doubtful, box), 1e-6)
-    return _smooth_step(mean, *SIMILAR) * _smooth_step(matte, *FAINT)
+    return _smooth_step(np.asarray(mean, np.float32), *SIMILAR) * _smooth_step(matte, *FAINT)
+
+
+def clear(matte: Tensor) -> NDArray[np.bool_]:
+    """Where there is ground alone, also around."""
+    return np.asarray(cv2.dilate(matte, np.ones((5, 5), np.uint8)) < ENDS[0])
+
+
+def likeness(small: Image, subject: NDArray[np.bool_], ground: NDArray[np.bool_]) -> Tensor:
+    """The probability, H x W, that a pixel's colour is that of one area and not of the other."""
+    shades = small.astype(np.int32) * SHADES // 256
+    colours = (shades[..., 0] * SHADES + shades[..., 1]) * SHADES + shades[..., 2]
+    some, others = (_shares(colours[area])[colours] for area in (subject, ground))
+    return np.asarray((some + UNSEEN / 2) / (some + others + UNSEEN), np.float32)
 
 
 def _shares(colours: NDArray[np.int32]) -> Tensor:

@@ -4,12 +4,15 @@ A network that is shown the mirrored photo errs in other places, so the mean err
 in pairs, one pair for each network: the photo, and its mirror image.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.imaging import geometry
-from tasks.imaging.types import Tensor
+from tasks.imaging.types import Image, Tensor
+from tasks.models.nets import saliency
 
 PAIR = 2
 TRUST = 4
@@ -27,6 +30,9 @@ STUCK = 0.25
 """An area whose outline lies beside what both have seen for less than this share sticks out, as a
 grip does: one map need only believe in it. A hem of ground lies beside it for 0.38 and more."""
 BESIDE_PX = 5
+LIKE, SOME = 0.6, 0.004
+"""From this probability on that its colours are the subject's, and this share of what both have
+seen, one map need only believe in an area."""
 COMPARED_SIDE, GAP_PX = 320, 5
 """Size at which maps are compared, and side of the gaps in an outline that are closed."""
 
@@ -42,31 +48,32 @@ def upright(maps: Tensor) -> Tensor:
     return np.stack([each[:, ::-1] if n % PAIR else each for n, each in enumerate(maps)])
 
 
-def joined(maps: Tensor) -> Tensor:
+def joined(maps: Tensor, image: Image) -> Tensor:
     """One map out of several, M x H x W -> H x W: their mean, weighted by how far each agrees with
-    all. Of a pair, the larger values where one has lost part of what the other has seen."""
+    all. Of a pair, the larger values where one has lost part of what the other has seen. The
+    image has the maps' size."""
     if len(maps) == PAIR:
-        return _of_pair(maps)
+        return _of_pair(maps, image)
     mean = maps.mean(0)
     overlaps = np.minimum(maps, mean).sum((1, 2)) / np.maximum(maps, mean).sum((1, 2)).clip(1e-6)
     weights = np.maximum(overlaps, 1e-3) ** TRUST
     return np.asarray(np.tensordot(weights / weights.sum(), maps, 1), np.float32)
 
 
-def _of_pair(maps: Tensor) -> Tensor:
+def _of_pair(maps: Tensor, image: Image) -> Tensor:
     """The mean of two maps, but the larger values in areas that one of them has lost."""
     lower, upper = maps.min(0), maps.max(0)
     if has_lost(lower, upper):
         return np.asarray(upper, np.float32)
     mean = (lower + upper) / 2
-    return np.asarray(mean + _lost(lower, upper) * (upper - mean), np.float32)
+    return np.asarray(mean + _lost(lower, upper, image) * (upper - mean), np.float32)
 
 
-def _lost(lower: Tensor, upper: Tensor) -> Tensor:
+def _lost(lower: Tensor, upper: Tensor, image: Image) -> Tensor:
     """1 in areas of the subject that only one of two maps has seen, softly to 0 beside them.
 
     Most of the small areas in which one map has a little are ground; large ones of which one map is
-    sure, or that stick out, are nearly always part of the subject.
+    sure, that stick out, or that have the subject's colours, are nearly always part of the subject.
     """
     far = (upper - lower > APART).astype(np.uint8)
     apart = cv2.morphologyEx(far, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
@@ -74,12 +81,23 @@ def _lost(lower: Tensor, upper: Tensor) -> Tensor:
     pixels = np.bincount(labels.ravel())
     means = np.bincount(labels.ravel(), upper.ravel()) / np.maximum(pixels, 1)
     agreed = (lower > SEEN).astype(np.uint8)
-    counts = (pixels >= LARGE * np.count_nonzero(agreed)) & (means >= SEEN)
-    counts[0] = False  # the label of where they agree
+    believed = means >= SEEN
+    believed[0] = False  # the label of where they agree
+    counts = believed & (pixels >= LARGE * np.count_nonzero(agreed))
     for label in np.flatnonzero(counts & (means < SURE)):
         counts[label] = _sticks_out((labels == label).astype(np.uint8), agreed)
+    rest = believed & ~counts & (pixels >= SOME * np.count_nonzero(agreed))
+    if rest.any():
+        counts |= rest & (_likeness(labels, lower, upper, image) >= LIKE)
     reached = cv2.dilate(counts[labels].astype(np.float32), np.ones((9, 9), np.uint8))
     return np.asarray(cv2.blur(reached, (5, 5)), np.float32)
+
+
+def _likeness(labels: NDArray[Any], lower: Tensor, upper: Tensor, image: Image) -> NDArray[Any]:
+    """Of each area, the mean probability that its colours are those of what both maps are sure of,
+    and not those of what neither has seen."""
+    chance = saliency.likeness(image, lower >= saliency.SURE, saliency.clear(upper))
+    return np.bincount(labels.ravel(), chance.ravel()) / np.maximum(np.bincount(labels.ravel()), 1)
 
 
 def _sticks_out(area: NDArray[np.uint8], body: NDArray[np.uint8]) -> bool:
