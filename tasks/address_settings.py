@@ -21,7 +21,7 @@ class AddressSettings(BaseSettings):
 
     host: str = "127.0.0.1"
     """Address the web process listens on."""
-    port: int = 7860
+    port: int = Field(7860, ge=0, le=65535)
     """Port the web process listens on."""
     public_url: str = ""
     """Address of the page as users type it, for example https://mill.example.com, or with a path,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from stack import REPOSITORY, Stack
+from stack import REPOSITORY, Stack, free_port
 from typer.main import get_group
 from typer.testing import CliRunner
 
@@ -128,6 +128,28 @@ def test_weights_of_an_unknown_model_name_those_there_are(tmp_path: Path) -> Non
 
     assert done.returncode == 1
     assert "no model 'nope'; there are: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "said"),
+    [
+        ([], {"PIXELMILL_VAR_DIR": "file/var"}, "file/var cannot be written: Not a directory"),
+        ([], {"PIXELMILL_MODELS": "matting,mating"}, "no model mating"),
+        ([], {"PIXELMILL_MODEL_PATHS": "nowhere"}, "nowhere does not exist"),
+        (["--port", "99999"], {}, "PIXELMILL_PORT: Input should be less than or equal to 65535"),
+    ],
+)
+def test_what_up_cannot_start_with_is_one_sentence(
+    tmp_path: Path, words: list[str], env: dict[str, str], said: str
+) -> None:
+    (tmp_path / "file").touch()
+    port = {"PIXELMILL_PORT": str(free_port())}
+
+    done = pixelmill(tmp_path, "up", *words, env={**port, **env})
+
+    assert done.returncode == 1
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_weights_come_without_s3_too(tmp_path: Path) -> None:

@@ -48,6 +48,23 @@ def nobody() -> Iterator[S3Objects]:
         yield s3_at(taken.getsockname()[1])
 
 
+def test_no_proxy_of_the_environment_leads_to_s3(
+    servers: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    server = S3Objects(
+        servers.env["PIXELMILL_S3_URL"],
+        key=servers.env["PIXELMILL_S3_KEY"],
+        secret=servers.env["PIXELMILL_S3_SECRET"],
+        bucket="pixelmill",
+        region="beside-a-proxy",  # a client that no other test has made
+    )
+
+    assert server.page("in/ada/nothing-", "", 10) == []
+
+
 def test_what_was_put_is_got(objects: Objects, key: str) -> None:
     objects.put(key, b"\x00\xffbytes", "image/png")
 

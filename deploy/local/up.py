@@ -1,9 +1,7 @@
 """`pixelmill up`: starts servers, web and workers on this machine, and keeps them running."""
 
-import errno
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deploy import bootstrap, gpu_workers
-from deploy.local import autoscale, embedded, programs, run_file, welcome
+from deploy.local import autoscale, checks, embedded, programs, run_file, welcome
 from deploy.local import installation as installations
 from deploy.local.installation import LOOPBACK, Installation
 from deploy.local.run_file import RunFile
@@ -49,22 +47,24 @@ def up(**options: str | int | None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     given = {name: value for name, value in options.items() if value is not None}
     # Without var/env, which we wrote: what is in there is not a wish of the user.
-    local = Local(read(".env", **given))
+    settings, local = read(".env", **given), None
     try:
+        local = Local(settings)
         local.start()
         local.supervisor.watch()
     except (CannotStart, Unavailable, StorageDown) as error:
         console.print("[red]pixelmill up:[/]", escape(str(error)), soft_wrap=True)
         return 1
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if not (reason := checks.cannot_write(error, settings.var_dir)):
             raise
-        _print("pixelmill up: the disk is full; free some space and start again")
+        console.print("[red]pixelmill up:[/]", escape(reason), soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         _print("stopping: new work is refused, unfinished work is completed")
     finally:
-        local.stop()
+        if local:
+            local.stop()
     return 0
 
 
@@ -96,7 +96,8 @@ class Local:
         began = time.monotonic()
         self._take_over()
         installation = self._installation = installations.load(self.var, console.print)
-        self._check_page_port()
+        checks.page_port(self.settings)
+        checks.models(self.settings)
         self._env = installations.environment(installation, self.settings)
         installations.write_environment(self.var, self._env)
         self._clear_scratch()
@@ -171,17 +172,6 @@ class Local:
         installation = read(None, secret=self._env["PIXELMILL_SECRET"]).installation
         with suppress(OSError):  # no such folder: the workers report that
             FolderScratch(self.settings.scratch_dir).clear(installation)
-
-    def _check_page_port(self) -> None:
-        host, port = self.settings.host, self.settings.port
-        try:
-            socket.create_server((host, port)).close()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                reason = "is in use; choose another by --port or PIXELMILL_PORT"
-            else:
-                reason = f"cannot be listened on ({error.strerror}); see --host and --port"
-            raise CannotStart(f"port {port} of {host} {reason}") from error
 
     def _prepare(self, installation: Installation) -> None:
         """Make bucket and account, and forget the workers of an earlier run."""

@@ -261,6 +261,7 @@ def _client(url: str, *, key: str, secret: str, region: str, timeout_s: float) -
         read_timeout=timeout_s,
         retries={"max_attempts": 2, "mode": "standard"},
         max_pool_connections=32,
+        proxies={},  # not those of the environment: the other clients of S3 ask none either
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
