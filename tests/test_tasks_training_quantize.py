@@ -185,6 +185,12 @@ def test_too_few_photos_are_an_error_that_says_how_many_are_needed(
     assert "has 1 photos; expected 45 or more" in capsys.readouterr().err
 
 
+def test_the_network_of_matting_is_quantized_by_photos_that_it_looks_at_once() -> None:
+    prepared = recipe._prepared(Path(__file__).parent / "golden" / "coffee.jpg")
+
+    assert prepared.shape == (1, 3, 320, 320)
+
+
 def test_the_overlap_is_the_share_that_both_masks_have() -> None:
     one = np.array([True, True, False, False])
 

@@ -107,7 +107,7 @@ def _prepared(file: Path) -> Tensor:
     if pixels is None:
         raise SystemExit(f"{file} is no picture that OpenCV reads")
     image = np.asarray(pixels, np.uint8)
-    return torch.from_numpy(matting.preprocess(image, matting.Matting())[None])
+    return torch.from_numpy(matting.preprocess(image, matting.Matting(effort="fast"))[None])
 
 
 if __name__ == "__main__":
