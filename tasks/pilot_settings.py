@@ -38,7 +38,7 @@ class PilotSettings(BaseSettings):
     are busier and runs wait longer, though not much longer than the target wait."""
     pilot_settle_s: float = Field(300, gt=0)
     """How long jobs must be quick before the pilot gives back a heavier profile. There must be less
-    work for twice as long before it stops a worker."""
+    work for twice as long before it stops a worker, or as long where far too many are left."""
     pilot_cooldown_s: float = Field(30, ge=0)
     """Least time between two actions of one rule on one model."""
     pilot_canary_percent: float = Field(10, ge=0, le=100)

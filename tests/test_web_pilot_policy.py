@@ -79,22 +79,45 @@ def test_more_workers_come_at_once_and_go_after_a_long_time(watch: Watch) -> Non
     busy = replace(QUIET, **need(3), work=Work(12.0, 2.0))
 
     assert done(watch.see(busy)) == [("scale", "1 -> 3 workers")]
-    assert not watch.see(QUIET, 590)
-    assert done(watch.see(QUIET, 25)) == [("scale", "3 -> 1 workers")]
+    assert not watch.see(replace(QUIET, **need(2)), 590)
+    assert done(watch.see(replace(QUIET, **need(2)), 25)) == [("scale", "3 -> 2 workers")]
+
+
+def test_far_too_many_workers_go_after_half_of_that_time(watch: Watch) -> None:
+    watch.see(replace(QUIET, **need(10), work=Work(50.0, 8.0)))
+
+    assert not watch.see(replace(QUIET, **need(7)), 295)
+    assert done(watch.see(replace(QUIET, **need(7)), 10)) == [("scale", "10 -> 7 workers")]
+
+
+def test_no_worker_goes_while_new_runs_are_lighter(watch: Watch) -> None:
+    watch.order = replace(watch.order, workers=10, profile="fast")
+
+    assert not watch.see(replace(FAST, lasting=Latency(1.2, 400), **need(2)), 900)
+    assert done(watch.see(replace(FAST, **need(2)), 10)) == [
+        ("recover", "best again"),
+        ("scale", "10 -> 2 workers"),
+    ]
+
+
+def test_one_of_few_workers_is_not_far_too_many(watch: Watch) -> None:
+    watch.see(replace(QUIET, **need(3)))
+
+    assert not watch.see(replace(QUIET, **need(2)), 500)
 
 
 def test_workers_that_were_needed_lately_stay(watch: Watch) -> None:
-    for wanted in (4, 1, 2, 1, 3, 1, 1, 2, 1):
+    for wanted in (4, 3, 2, 3, 2, 2, 2, 2, 2):
         watch.see(replace(QUIET, **need(wanted)), 200)
 
     assert [action for _, action in done(watch.decisions)] == [
         "1 -> 4 workers",
-        "4 -> 3 workers",  # three were needed ten minutes before
-        "3 -> 2 workers",
+        "4 -> 3 workers",
+        "3 -> 2 workers",  # three were needed ten minutes before
     ]
 
 
-def test_while_half_of_the_room_is_free_nothing_changes_and_then_all_of_it_is_made(
+def test_while_most_of_the_room_is_free_nothing_changes_and_then_all_of_it_is_made(
     watch: Watch,
 ) -> None:
     watch.order = replace(watch.order, workers=5)
@@ -103,7 +126,7 @@ def test_while_half_of_the_room_is_free_nothing_changes_and_then_all_of_it_is_ma
     assert done(watch.see(replace(QUIET, least=6, wanted=8))) == [("scale", "5 -> 8 workers")]
 
 
-def test_fewer_workers_are_kept_only_where_that_saves_as_many_as_half_of_the_room(
+def test_fewer_workers_are_kept_only_where_that_saves_as_many_as_may_be_used_up_of_the_room(
     watch: Watch,
 ) -> None:
     watch.order = replace(watch.order, workers=10)

@@ -50,10 +50,10 @@ def test_what_arrives_is_enough_reason_for_workers_while_nothing_waits() -> None
     assert wanted(4.0, room=0) == 4
 
 
-def test_more_workers_are_asked_for_once_half_of_the_room_is_used_up() -> None:
+def test_more_workers_are_asked_for_once_three_tenths_of_the_room_are_used_up() -> None:
     need = demand.scaling(catalogue(["gpu.toy"]), {"toy": Work(0.0, 25.0)}, 5, room=2)["toy"]
 
-    assert (need.least, need.wanted) == (30, 35)
+    assert (need.least, need.wanted) == (32, 35)
 
 
 def test_a_run_is_to_be_alone_on_a_device_unless_that_costs_half_more_than_in_full_batches() -> (
@@ -64,10 +64,26 @@ def test_a_run_is_to_be_alone_on_a_device_unless_that_costs_half_more_than_in_fu
     assert demand.soon_s(0.0, 0.2, 1) == pytest.approx(0.2)
 
 
+def rate(steady: int, recent: int, latest: int) -> float:
+    """Runs a second, of so many in the last five minutes, half a minute and ten seconds."""
+    counts = ((steady, 300), (recent, 30), (latest, 10))
+    return demand.per_s(*(demand.Arrived(runs, seconds) for runs, seconds in counts))
+
+
 def test_a_sudden_rise_counts_at_once_but_not_what_chance_explains() -> None:
-    assert demand.per_s(120, 30, 40, 10) == 4.0, "as before"
-    assert demand.per_s(120, 30, 55, 10) == 4.0, "that may be chance"
-    assert demand.per_s(195, 30, 100, 10) == pytest.approx(7.0)
+    assert rate(1200, 120, 40) == 4.0, "as before"
+    assert rate(1200, 120, 55) == 4.0, "that may be chance"
+    assert rate(1200, 160, 90) == pytest.approx(9 - 3 * 90**0.5 / 10)
+
+
+def test_arrivals_are_those_of_a_long_time_unless_the_last_half_minute_is_another() -> None:
+    assert rate(1200, 150, 40) == 4.0, "that may be chance"
+    assert rate(1200, 160, 40) == pytest.approx(160 / 30)
+    assert rate(1200, 80, 27) == pytest.approx(80 / 30), "fewer are seen as well"
+
+
+def test_no_arrivals_at_all_are_none() -> None:
+    assert rate(0, 0, 0) == 0.0
 
 
 def test_an_idle_model_wants_one_worker() -> None:
@@ -98,7 +114,7 @@ def test_models_that_share_workers_share_what_is_kept_free() -> None:
 def test_arrivals_are_what_ended_and_by_how_much_more_waits() -> None:
     old = load(0, runs=0, done=10)
 
-    work = signals.work(load(10, runs=8, done=22), old, old, CARD)
+    work = signals.work(load(10, runs=8, done=22), [old], CARD)
 
     assert work.arriving == pytest.approx(20 / 10 * 0.030), "two in a batch are cheap enough"
     assert work.outstanding_s == pytest.approx(0.160)

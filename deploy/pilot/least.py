@@ -1,5 +1,5 @@
-"""What nobody can beat: the GPU-hours of one who knows each minute's rate beforehand, whose workers
-start at once, and who lets 5 of 100 runs wait for a free worker."""
+"""About what nobody can beat: the GPU-hours of one who knows each minute's rate beforehand, whose
+workers start at once, and who lets 5 of 100 runs wait for a free worker, each alone on it."""
 
 import heapq
 from collections.abc import Sequence

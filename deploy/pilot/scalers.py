@@ -8,7 +8,7 @@ from deploy.pilot.simulation import Machine, Scene, Wish
 from storage.pilot import Order
 from web.pilot import demand, policy
 from web.pilot.demand import Work
-from web.pilot.signals import NO_LATENCY, Latency, Signals
+from web.pilot.signals import LATELY_S, NO_LATENCY, STEADY_S, WINDOW_S, Latency, Signals
 from web.pilot.verdict import Limits, Memory
 
 LIGHTER, OWN = "fast", "best"
@@ -109,7 +109,7 @@ class Pilot:
     def _signals(self, scene: Scene) -> Signals:
         saved_s = self.machine.b_s - self.machine.lighter_b_s if self.order.profile else 0.0
         runs = scene.waiting + scene.in_batches
-        per_s = demand.per_s(scene.arrived, 30, scene.arrived_lately, 10)
+        per_s = demand.per_s(*(_arrived(scene, of_s) for of_s in (STEADY_S, WINDOW_S, LATELY_S)))
         work = Work(runs * (self.machine.run_s - saved_s), per_s * (self.machine.soon_s - saved_s))
         return Signals(
             "model",
@@ -127,6 +127,11 @@ class Pilot:
             profiles=(LIGHTER, OWN),
             default_profile=OWN,
         )
+
+
+def _arrived(scene: Scene, seconds: float) -> demand.Arrived:
+    seconds = min(seconds, scene.at_s)
+    return demand.Arrived(scene.arrived(seconds), seconds)
 
 
 def _latency(took_s: Sequence[float]) -> Latency:

@@ -5,6 +5,7 @@ serve batches of what waits, and end the batch that they are at before they stop
 """
 
 import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -56,10 +57,8 @@ class Scene:
     """Runs on devices."""
     utilisation: float
     """The busy part of the live workers' time, in the last minute."""
-    arrived: int
-    """Runs, in the last 30 s."""
-    arrived_lately: int
-    """Runs, in the last 10 s."""
+    arrived: Callable[[float], int]
+    """Of how many seconds -> how many runs arrived in them."""
     took_s: Callable[[float], Sequence[float]]
     """Of how many seconds -> how long the runs took that ended in them."""
 
@@ -217,7 +216,7 @@ class Simulation:
     def _scene(self, at: float) -> Scene:
         while self._ended and self._ended[0][0] < at - 300:
             self._ended.popleft()
-        while self._arrived and self._arrived[0] < at - 30:
+        while self._arrived and self._arrived[0] < at - 300:
             self._arrived.popleft()
         return Scene(
             at,
@@ -227,8 +226,7 @@ class Simulation:
             len(self._starting),
             sum(len(runs) for _, _, runs in self._busy),
             sum(self._busy_s) / len(self._busy_s),
-            len(self._arrived),
-            sum(1 for _ in takewhile(lambda of: of >= at - 10, reversed(self._arrived))),
+            lambda seconds: len(self._arrived) - bisect_left(self._arrived, at - seconds),
             lambda seconds: self._took_s(at - seconds),
         )
 

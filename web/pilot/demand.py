@@ -11,8 +11,8 @@ DEAREST = 1.5
 """Runs are to go through the device alone, or with few others, where that costs it at most so many
 times what they cost in full batches: who comes alone is answered soonest."""
 CHANCE = 3.0
-"""Standard deviations by which a number of arrivals may be too high by chance."""
-KEPT = 0.5
+"""Standard deviations by which a number of arrivals may differ by chance."""
+KEPT = 0.7
 """The part of the room for chance below which more workers are asked for."""
 
 
@@ -44,12 +44,28 @@ def run_s(card: ModelCard, variant: str) -> float:
     return soon_s(a, b, most) / 1000
 
 
-def per_s(count: int, seconds: float, latest: int, latest_s: float) -> float:
-    """Runs that arrive in a second: `count` in the last `seconds`; or more, where the last few say
-    so, `latest` in `latest_s`, even without what chance alone may have added to them.
+@dataclass(frozen=True)
+class Arrived:
+    """How many runs arrived in the last seconds."""
+
+    runs: int
+    seconds: float
+
+    @property
+    def per_s(self) -> float:
+        """On average."""
+        return self.runs / self.seconds
+
+
+def per_s(steady: Arrived, recent: Arrived, latest: Arrived) -> float:
+    """Runs that arrive in a second: of a long time, unless a shorter one differs from that by more
+    than chance explains; or more, where the last few say so, even without what chance alone may
+    have added to them.
     """
-    sudden = latest - CHANCE * sqrt(latest)
-    return max(count / seconds, sudden / latest_s)
+    expected = steady.per_s * recent.seconds
+    is_other = abs(recent.runs - expected) > CHANCE * sqrt(expected)
+    sudden = latest.runs - CHANCE * sqrt(latest.runs)
+    return max((recent if is_other else steady).per_s, sudden / latest.seconds)
 
 
 def soon_s(a: float, b: float, most: int) -> float:

@@ -1,11 +1,14 @@
 """Rules for a model that has much to do: what is lighter, and more or fewer workers."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from storage.pilot import Order, in_words, why_lighter
 from web.pilot.signals import WINDOW_S, Signals
-from web.pilot.verdict import MIN_SAMPLES, SLOW_S, Limits, Memory, Verdict, within
+from web.pilot.verdict import MIN_SAMPLES, SLOW_S, Limits, Memory, Verdict, since, within
+
+MUCH = 0.3
+"""The part of the workers that is far too many: they are taken away sooner."""
 
 
 def degrade(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
@@ -77,15 +80,16 @@ def recover(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdi
 
 
 def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict:
-    """As many workers as the work needs: more at once, fewer after a long time of less work.
+    """As many workers as the work needs: more at once, fewer after a long time of less work, and
+    after half of that time where they are far too many, as after a burst.
 
     Between the least and what has all the room for chance nothing changes. Workers are taken away
-    no earlier than keep_s after some were added, so that nothing goes up, down and up again within
-    that time.
+    no earlier than settle_s after some were added, so that nothing goes up, down and up again
+    within that time; and none while new runs are lighter: once they are not, they need more.
     """
     rule, present = "scale", order.workers or max(now.workers, 1)
     least, needed = within(now.least, limits), within(now.wanted, limits)
-    highest = max(wanted for _, wanted in memory.wanted)
+    enough = _enough(now, memory, limits, present)
     values = {
         "workers_wanted": now.wanted,
         "workers_least": now.least,
@@ -98,21 +102,48 @@ def scale(now: Signals, order: Order, memory: Memory, limits: Limits) -> Verdict
     )
     if least > present:
         order, action = replace(order, workers=needed), f"{present} -> {needed} workers"
-    elif highest <= present - max(1, needed - least) and order.workers:
-        waited_s = now.at_s - max(memory.wanted[0][0], memory.raised_s)
-        reason += f" At most {highest} were, for {waited_s:.0f} s."
-        if waited_s < limits.keep_s:
+    elif enough.workers < present and order.workers:
+        reason += f" At most {enough.workers} were, for {enough.for_s:.0f} s."
+        if order.is_lighter:
+            reason += " None goes while new runs are lighter than usual."
+        if order.is_lighter or not enough.is_sure:
             return Verdict(rule, reason)
-        order, action = replace(order, workers=highest), f"{present} -> {highest} workers"
+        order = replace(order, workers=enough.workers)
+        action = f"{present} -> {enough.workers} workers"
     elif not order.workers:  # nothing changes: from now on it is said
         order, action = replace(order, workers=present), ""
     else:
         return Verdict(rule, reason)
-    thresholds = {"keep_s": limits.keep_s}
+    thresholds = {"keep_s": limits.keep_s, "settle_s": limits.settle_s}
     pinned = bool(order.pins.workers)
     return Verdict(
         rule, reason, order, action, values, thresholds, now.latest.samples, is_pinned=pinned
     )
+
+
+@dataclass(frozen=True)
+class _Enough:
+    """The most workers that were wanted in some time without any being added."""
+
+    workers: int
+    for_s: float
+    is_sure: bool
+
+
+def _enough(now: Signals, memory: Memory, limits: Limits, present: int) -> _Enough:
+    """What can be gone down to: what was enough for keep_s, or for settle_s where that saves
+    much. Else what may be enough, which is not sure yet."""
+
+    def of_last(seconds: float, saved: float) -> _Enough:
+        entries = since(memory.wanted, now.at_s - seconds)
+        most = max(workers for _, workers in entries)
+        for_s = now.at_s - max(entries[0][0], memory.raised_s)
+        return _Enough(most, for_s, for_s >= seconds and most <= present - saved)
+
+    room = within(now.wanted, limits) - within(now.least, limits)
+    lasting = of_last(limits.keep_s, max(1, room))
+    lately = of_last(limits.settle_s, max(2, MUCH * present))
+    return lately if lately.is_sure and not lasting.is_sure else lasting
 
 
 def _lighter(now: Signals, order: Order) -> tuple[tuple[str, str], Order] | None:

@@ -116,8 +116,7 @@ class Pilot:
         new = await self._state.do(load.read(variants, list(cards)))
         self._remember(new)
         recent = signals.reading_before(self._history, new.at_ms - signals.WINDOW_S * 1000)
-        latest = signals.reading_before(self._history, new.at_ms - signals.LATELY_S * 1000)
-        works = {name: signals.work(new, recent, latest, card) for name, card in cards.items()}
+        works = {name: signals.work(new, self._history, card) for name, card in cards.items()}
         own = settings()
         scaling = demand.scaling(catalogue, works, own.pilot_target_wait_s, own.pilot_room)
         oldest = self._history[0]
@@ -149,9 +148,8 @@ class Pilot:
         if self._history and new.at_ms < self._history[-1].at_ms:
             self._history.clear()
         self._history.append(new)
-        while (
-            new.at_ms - self._history[0].at_ms > settings().pilot_settle_s * 1000 + EVERY_S * 1000
-        ):
+        kept_s = settings().pilot_settle_s + EVERY_S
+        while new.at_ms - self._history[0].at_ms > kept_s * 1000:
             self._history.popleft()
 
 

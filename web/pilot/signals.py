@@ -9,10 +9,12 @@ from typing import Any
 from storage.catalogue import ModelCard
 from storage.jobs.load import Load
 from web.jobs.admission import variants
-from web.pilot.demand import Work, outstanding_s, per_s, run_s
+from web.pilot.demand import Arrived, Work, outstanding_s, per_s, run_s
 
 WINDOW_S = 30.0
 """How far back latencies and arrivals are looked at."""
+STEADY_S = 300.0
+"""How far back arrivals are looked at while they do not change: the longer, the less is chance."""
 LATELY_S = 10.0
 """How far back a sudden rise of arrivals is looked for."""
 OWN_FAILURES = ("poison", "timeout", "model_failure", "out_of_memory")
@@ -132,26 +134,29 @@ def tallies(totals: Mapping[str, str]) -> dict[str, Tally]:
     return found
 
 
-def work(new: Load, old: Load, latest: Load, card: ModelCard) -> Work:
-    """What waits, and what arrives: since a reading of WINDOW_S ago, and since one of LATELY_S."""
+def work(new: Load, history: Sequence[Load], card: ModelCard) -> Work:
+    """What waits, and what arrives, by the readings of STEADY_S, WINDOW_S and LATELY_S ago."""
     of_model = {name: new.runs.get(name, 0) for name in variants(card)}
     outstanding = outstanding_s(card, of_model)
-    seconds, latest_s = (new.at_ms - old.at_ms) / 1000, (new.at_ms - latest.at_ms) / 1000
-    if latest_s <= 0:
+    windows_s = (STEADY_S, WINDOW_S, LATELY_S)
+    steady, recent, latest = (
+        _arrived(new, reading_before(history, new.at_ms - seconds * 1000), card)
+        for seconds in windows_s
+    )
+    if latest.seconds <= 0:
         return Work(outstanding)
     all_s = sum(run_s(card, name) * count for name, count in of_model.items())
     count = sum(of_model.values())
     mean_s = all_s / count if count else run_s(card, card["name"])
-    since_old, lately = _arrived(new, old, card), _arrived(new, latest, card)
-    return Work(outstanding, per_s(since_old, seconds, lately, latest_s) * mean_s)
+    return Work(outstanding, per_s(steady, recent, latest) * mean_s)
 
 
-def _arrived(new: Load, old: Load, card: ModelCard) -> int:
+def _arrived(new: Load, old: Load, card: ModelCard) -> Arrived:
     """Runs of a model between two readings: what has ended, and by how much more waits."""
     model, names = card["name"], variants(card)
     ended = _ended(new.totals.get(model, {})) - _ended(old.totals.get(model, {}))
     waiting, before = (sum(of.runs.get(name, 0) for name in names) for of in (new, old))
-    return max(0, ended + waiting - before)
+    return Arrived(max(0, ended + waiting - before), (new.at_ms - old.at_ms) / 1000)
 
 
 def reading_before(history: Sequence[Load], at_ms: float) -> Load:

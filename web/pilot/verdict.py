@@ -37,8 +37,8 @@ class Limits:
 
     @property
     def keep_s(self) -> float:
-        """So long there must be less work before workers go: twice as long as other things settle,
-        as a worker that is missed takes long to start."""
+        """So long there must be less work before few workers go: twice as long as other things
+        settle, as a worker that is missed takes long to start."""
         return 2 * self.settle_s
 
 
@@ -91,7 +91,7 @@ def remembered(memory: Memory, now: Signals, limits: Limits) -> Memory:
     return replace(
         memory,
         slow_since_s=slow_since_s,
-        wanted=_since(wanted, now.at_s - limits.keep_s),
+        wanted=since(wanted, now.at_s - limits.keep_s),
         counted={
             version: _counted_from(memory, version, of) for version, of in now.tallies.items()
         },
@@ -104,7 +104,7 @@ def within(workers: int, limits: Limits) -> int:
     return min(max(workers, least), most)
 
 
-def _since(entries: tuple[tuple[float, int], ...], at_s: float) -> tuple[tuple[float, int], ...]:
+def since(entries: tuple[tuple[float, int], ...], at_s: float) -> tuple[tuple[float, int], ...]:
     """The entries since then, and the one before them: together they are as long as that."""
     older = sum(entry[0] <= at_s for entry in entries)
     return entries[max(0, older - 1) :]
