@@ -192,6 +192,15 @@ def test_a_picture_is_written_to_a_file_after_tries(
     assert size == 9
 
 
+def test_a_server_may_be_away_for_seven_tries(fake: Callable[..., Server], tmp_path: Path) -> None:
+    restarting = [(503, {"retry-after": "0"}, {})] * 7
+
+    with Client(fake(*restarting, (200, {}, "picture"))) as client:
+        size = client.download("/bucket/key?sign=1", tmp_path / "a.png")
+
+    assert size == 9
+
+
 @pytest.mark.parametrize("answer", [(200, {}, ["hello"]), (404, {}, {"error": {"message": "no"}})])
 def test_what_is_not_pixelmill_is_said_to_be_something_else(
     fake: Callable[..., Server], answer: Answer

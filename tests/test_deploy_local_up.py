@@ -23,6 +23,8 @@ UNFINISHED = "var/s3/pixelmill/in/ada/.rclone_temp_put_0dcb8e15-0df3-4995-8c9d-f
 """How rclone calls what it has not written to the end (see tests/test_deploy_local_servers.py)."""
 
 
+NO_WAY_OUT = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy"), "http://127.0.0.1:1")
+"""A proxy that leads nowhere: nothing on this machine may be looked for there."""
 IMPATIENT = """#!{python}
 from deploy.cli import main
 from deploy.supervision import liveness, probes
@@ -40,7 +42,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     program = folder / "pixelmill"
     program.write_text(IMPATIENT.format(python=sys.executable))
     program.chmod(0o755)
-    up = Up(folder, "--port", str(free_port()), program=program)
+    up = Up(folder, "--port", str(free_port()), program=program, env=NO_WAY_OUT)
     try:
         up.wait_until_ready()
         yield up
@@ -101,6 +103,15 @@ def test_flower_shows_workers_and_tasks_to_those_who_sign_in(up: Up) -> None:
     assert "cpu-" in workers and "gpu-" in workers
     assert names == {"preprocess", "inference", "postprocess"}
     assert shutdown.status_code >= 400, "it is read-only"
+
+
+def test_pictures_come_though_the_environment_names_a_proxy(up: Up) -> None:
+    picture = up.predict().json()["result"]["objects"]["alpha"]
+
+    answer = httpx.get(picture["url"], timeout=20)
+
+    assert answer.status_code == 200
+    assert len(answer.content) == picture["bytes"]
 
 
 def test_a_second_one_in_the_same_folder_is_refused(up: Up) -> None:

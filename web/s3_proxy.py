@@ -61,7 +61,9 @@ class S3Proxy:
         # As many connections as slots, so that a request with a slot waits for no other.
         total = 2 * TRANSFERS + STREAMS
         limits = httpx.Limits(max_connections=total, max_keepalive_connections=32)
-        self._client = httpx.AsyncClient(timeout=httpx.Timeout(30, connect=1), limits=limits)
+        timeout = httpx.Timeout(30, connect=1)
+        # No proxy of the environment: none of ours that reach S3 asks one.
+        self._client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
 
     async def close(self) -> None:
         """Close idle connections."""

@@ -21,7 +21,8 @@ BUSY = frozenset({429, 502, 503, 504})
 """Statuses after which a request is sent again."""
 ELSEWHERE = frozenset({301, 302, 307, 308, 404, 405, 501})
 """Statuses of a server that has no list of models at the address."""
-TRIES = 6
+TRIES = 8
+"""A minute in all, if nobody answers: on a busy host `pixelmill up` took 41 s to stop and start."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 """Between tries; each pause is twice the one before, unless the server names another."""
 FIRST_POLL_S, LONGEST_POLL_S = 0.2, 1.0

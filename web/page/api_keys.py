@@ -30,7 +30,7 @@ PART = "/account/keys"
 PAGE = """{message}
 <h2>Make a key</h2><p>A program that sends it acts as you.</p>
 <form method="post" action="/account/keys/add">
-<label>Name <input name="name" maxlength="64" placeholder="what it is for"></label>
+<label>Name of the key <input name="name" maxlength="64" placeholder="what it is for"></label>
 <fieldset><legend>A program with it may</legend>{scopes}</fieldset>
 <label>It ends <select name="days">{days}</select></label><button>Make a key</button></form>
 <h2>Your keys</h2>{keys}"""
