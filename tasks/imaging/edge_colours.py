@@ -22,6 +22,8 @@ _WIDE_SIDE, _WIDE_PART = 256, 16
 _NEAR_SIDE, _NEAR_RADIUS = 512, (2, 2)
 """Size at which the narrow blur is computed, and its radius."""
 _LEAST_WEIGHT = 1e-3
+_TILE = (64, 32)
+"""Rows and columns that are worked on together where there is a soft edge."""
 
 
 def foreground(image: Image, alpha: Alpha) -> Image:
@@ -55,7 +57,7 @@ def decontaminate(
     soft = np.asarray(cv2.inRange(alpha, 1, 254), np.uint8)
     if not soft.any():
         return
-    for part in busy(soft):
+    for part in busy(soft, _TILE):
         place = slice(rows.start + part[0].start, rows.start + part[0].stop), part[1]
         front, back = (enlarged(each, place, size) for each in near)
         for colours in (front, back):

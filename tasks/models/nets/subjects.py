@@ -134,9 +134,11 @@ def _touches(solid: NDArray[np.uint8]) -> bool:
 def _low_contrast(solid: NDArray[np.uint8], small: Image) -> Iterator[str]:
     """Codes of the sides on which subject and ground have almost one colour."""
     colours = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    smooth = cv2.blur(colours, (3, 3))
+    smooth, around = cv2.blur(colours, (3, 3)), np.pad(solid, 1, constant_values=1)
     for name, (down, across) in SIDES.items():
-        edges = np.argwhere(solid > _moved(solid, -down, -across))
+        # What is outside counts as subject, as no outline is there.
+        next_to = around[1 + down :, 1 + across :][: solid.shape[0], : solid.shape[1]]
+        edges = np.argwhere(solid > next_to)
         aside = ASIDE_PX * np.array([down, across])
         ways = np.clip([edges - aside, edges + aside], 0, np.array(solid.shape) - 1)
         within, beyond = (tuple(way.T) for way in ways)
@@ -146,12 +148,3 @@ def _low_contrast(solid: NDArray[np.uint8], small: Image) -> Iterator[str]:
         difference = np.linalg.norm(smooth[within] - smooth[beyond], axis=-1)[clear]
         if np.median(difference) < LEAST_CONTRAST:
             yield f"low_contrast_{name}"
-
-
-def _moved(solid: NDArray[np.uint8], down: int, across: int) -> NDArray[np.uint8]:
-    """The same, moved by pixels; what comes in from outside is subject, as no outline is there."""
-    matrix = np.array([[1.0, 0, across], [0, 1, down]])
-    return np.asarray(
-        cv2.warpAffine(solid, matrix, solid.shape[::-1], flags=cv2.INTER_NEAREST, borderValue=1),
-        np.uint8,
-    )
