@@ -17,7 +17,7 @@ from tasks.imaging.sinks import Encoded
 from tasks.imaging.thumbnail import thumbnail
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
-from tasks.models.base import File
+from tasks.models.base import File, Output
 from tasks.results import cache_batch, new_edition, save, saved_end, to_json
 from tasks.runner import run_stage
 from tasks.settings import settings
@@ -45,7 +45,7 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
     image, upload = (NO_IMAGE, NO_UPLOAD) if is_volume else _image(work)
     array, is_degraded = _inferred(work)
     subject: Any = work.volume() if is_volume else image
-    output = work.model.postprocess(array, subject, work.params, work.spec.output)
+    output = _finished(work, array, subject)
     made = pictures.made(work, output, image, upload)
     edition = new_edition(work.spec)
     result: StoredResult = {
@@ -65,6 +65,14 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
         return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
     saved = save(work.spec, edition, result, cache)
     return lambda: saved_end(work.ref, saved())
+
+
+def _finished(work: Work, array: NDArray[Any], subject: Any) -> Output:
+    """What the model makes of its array."""
+    model, asked = work.model, (work.params, work.spec.output)
+    if model.glance is None:
+        return model.postprocess(array, subject, *asked)
+    return model.postprocess(array, subject, *asked, work.glance())
 
 
 def _inferred(work: Work) -> tuple[NDArray[Any], bool]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Task
+from numpy.typing import NDArray
 
 from storage.jobs.endings import End
 from storage.redis.calls import Batch
@@ -68,7 +69,17 @@ def _put_input(work: Work, data: bytes) -> None:
         work.put_volume(subject)
     else:
         subject = NO_IMAGE if work.model.decode == "none" else _decode(work, data)
-    scratch().put(work.scratch("input"), work.model.preprocess(subject, work.params))
+    scratch().put(work.scratch("input"), _prepared(work, subject))
+
+
+def _prepared(work: Work, subject: Any) -> NDArray[Any]:
+    """The model's array. The small picture that it is made of is kept, if postprocess needs it."""
+    model = work.model
+    if model.glance is None:
+        return model.preprocess(subject, work.params)
+    small = model.glance(subject, work.params)
+    scratch().put(work.scratch("glance"), small)
+    return model.preprocess(subject, work.params, small)
 
 
 def _decode(work: Work, data: bytes) -> Image:

@@ -27,7 +27,7 @@ MIN_LEFT_S = 0.001
 """A run without any time left ends at once, by the same way as one that runs out of it."""
 MAX_RESTARTS = 2
 """How often a run starts again because one of its arrays was lost."""
-ARRAYS = ("image", "file", "upload", "input", "output", "degraded")
+ARRAYS = ("image", "file", "upload", "glance", "input", "output", "degraded")
 """`image` holds the voxels of a volume."""
 
 
@@ -112,6 +112,13 @@ class Work:
                 "an array between two stages was lost",
                 hint="Try again. If this happens again, the scratch folder loses files.",
             ) from error
+
+    def glance(self) -> NDArray[np.generic] | None:
+        """The small picture that the model's `glance` has made, if it makes one and it is there."""
+        if self.model.glance is not None:
+            with suppress(FileNotFoundError):
+                return scratch_store().get(self.scratch("glance"))
+        return None
 
     def put_upload_info(self, info: UploadInfo) -> None:
         """Store what postprocess needs to know of the upload."""

@@ -169,15 +169,17 @@ class Model:
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
     """(name of the weights -> safetensors file, torch device) -> session. Runs once per profile."""
-    preprocess: Callable[[Any, Any], NDArray[Any]]
+    preprocess: Callable[..., NDArray[Any]]
     """(upright image, params) -> C x H x W float32. Runs on cpu workers, so it imports no torch.
-    Of a volume: (Volume, params) -> Z x C x H x W, float32 or float16, one array per slice."""
+    Of a volume: (Volume, params) -> Z x C x H x W, float32 or float16, one array per slice. With
+    `glance`, what that has made is a third argument."""
     infer: Callable[[Any, Any], Sequence[Any]]
     """(session, N x C x H x W torch tensor on the device) -> N tensors, one per image. A batch may
     hold slices of several volumes."""
-    postprocess: Callable[[Tensor, Any, Any, Sequence[str]], Output]
+    postprocess: Callable[..., Output]
     """(the image's tensor, upright image, params, names of the outputs asked for) -> Output. Of a
-    volume: (Z tensors in one array of the dtype that `preprocess` gave, Volume, params, names)."""
+    volume: (Z tensors in one array of the dtype that `preprocess` gave, Volume, params, names).
+    With `glance`, what that has made is a fifth argument, or None where it is gone."""
     bins: tuple[tuple[int, int], ...]
     """Every (H, W) that `preprocess` may return; each is warmed up before the worker takes work."""
     profile_bins: Mapping[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
@@ -189,6 +191,9 @@ class Model:
     needs_source: Callable[[Any], bool] = lambda params: False
     """Of these params: whether `postprocess` needs `Volume.source`, the UIDs of the DICOM files,
     which are read only then."""
+    glance: Callable[[Any, Any], NDArray[Any]] | None = None
+    """(upright image, params) -> a small picture of it, for models that need the same one before
+    and after the device: it is made once, and kept between both."""
     channels: int = 3
     """C of the arrays with which bins are warmed up."""
     weights: Mapping[str, Weight] = field(default_factory=dict)

@@ -24,11 +24,9 @@ SIDE = 320
 DETAIL = "detail"
 DETAIL_SIDE = 1024
 """Of this profile's network."""
-LEAST_SPAN = 0.5
-"""Values of a photo with a subject span over 0.8, of noise or a plain wall under 0.3. A smaller
-span is not stretched, so those stay faint."""
 ALSO = {"quality": ("fast",), DETAIL: ("fast",)}
 """Profile -> the network that looks with it, with `quality` at the effort `best` alone."""
+infer_cpu = saliency.infer_cpu
 _SHARE = r"(0(\.\d{1,6})?|\.\d{1,6}|1(\.0{1,6})?)"
 
 
@@ -102,12 +100,17 @@ def load(weights: Mapping[str, Path], device: str) -> Any:
     return together.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # stub lacks it
 
 
-def preprocess(image: Image, params: Matting) -> Tensor:
-    """HWC uint8 RGB -> 3V x S x S float32 in ImageNet's norm: V views; no aspect is kept. S is 320,
-    with the profile `detail` 1024."""
-    part = image[subjects.part_of(params.box, image)]
+def glance(image: Image, params: Matting) -> Image:
+    """HWC uint8 RGB -> S x S x 3: the part that is looked at, without its aspect. S is 320, with
+    the profile `detail` 1024."""
     side = DETAIL_SIDE if params.profile == DETAIL else SIDE
-    return views.of(saliency.prepare(part, side), _view_count(params))
+    return geometry.resize(image[subjects.part_of(params.box, image)], side, side)
+
+
+def preprocess(image: Image, params: Matting, small: Image | None = None) -> Tensor:
+    """HWC uint8 RGB -> 3V x S x S float32 in ImageNet's norm: V views of what `glance` makes."""
+    small = glance(image, params) if small is None else small
+    return views.of(saliency.prepare(small, len(small)), _view_count(params))
 
 
 def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
@@ -120,7 +123,7 @@ def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
         maps = session(batch.reshape(count, channels // 3, 3, *size))
         lowest = maps.amin((2, 3), keepdim=True)
         span = maps.amax((2, 3), keepdim=True) - lowest
-        return list((maps - lowest) / span.clamp(min=LEAST_SPAN))
+        return list((maps - lowest) / span.clamp(min=saliency.LEAST_SPAN))
 
 
 def load_mnn(weights: Mapping[str, Path], threads: int) -> Any:
@@ -137,21 +140,14 @@ def load_openvino(weights: Mapping[str, Path], threads: int) -> Any:
     return openvino.load(weights["fast"], threads)
 
 
-def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
-    """What `infer` does, by a session of either: N x 3V x 320 x 320 -> N of V x 320 x 320."""
-    images = batch.reshape(-1, 1, 3, *batch.shape[2:])
-    maps = np.concatenate([session.run(image) for image in images])
-    lowest = maps.min((1, 2, 3), keepdims=True)
-    span = maps.max((1, 2, 3), keepdims=True) - lowest
-    stretched = (maps - lowest) / np.maximum(span, LEAST_SPAN)
-    return list(stretched.reshape(len(batch), -1, *maps.shape[2:]))
-
-
-def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[str]) -> Output:
-    """M x S x S -> the matte at the image's size."""
+def postprocess(
+    output: Tensor, image: Image, params: Matting, wanted: Sequence[str], small: Image | None = None
+) -> Output:
+    """M x S x S -> the matte at the image's size. `small`: what `glance` has made."""
     rows, columns = subjects.part_of(params.box, image)
     part = np.ascontiguousarray(image[rows, columns])
-    small = geometry.resize(part, *output.shape[1:])
+    if small is None or small.shape[:2] != output.shape[1:]:  # it was run in a smaller bin
+        small = geometry.resize(part, *output.shape[1:])
     chances = joined(output, small, params)
     matte = saliency.clean(chances, small) if params.clean else chances
     point = subjects.inside(params.point, (rows, columns), image)
@@ -166,9 +162,8 @@ def postprocess(output: Tensor, image: Image, params: Matting, wanted: Sequence[
 def joined(maps: Tensor, small: Image, params: Matting) -> Tensor:
     """One map of those that `infer` gave: M x S x S -> S x S. The photo has their size."""
     count = _view_count(params)  # a lighter network that answers for `detail` gives no more
-    looks = [
-        views.joined(views.upright(maps[n : n + count]), small) for n in range(0, len(maps), count)
-    ]
+    parts = (maps[n : n + count] for n in range(0, len(maps), count))
+    looks = [views.joined(views.upright(part), small) for part in parts]
     return views.completed(*looks) if len(looks) > 1 else looks[0]
 
 
@@ -182,8 +177,7 @@ def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
     if refine:
         sizes = Sizes(image)
         return holes.opened(hair.add(mattes.refine(matte, image), image, sizes), image, sizes)
-    height, width = image.shape[:2]
-    return geometry.resize(np.rint(matte * 255).astype(np.uint8), height, width)
+    return geometry.resize(np.rint(matte * 255).astype(np.uint8), *image.shape[:2])
 
 
 def _convert(profile: str, onnx_file: bytes) -> Mapping[str, Any]:
@@ -206,6 +200,7 @@ MODEL = Model(
     preprocess=preprocess,
     infer=infer,
     postprocess=postprocess,
+    glance=glance,
     bins=((SIDE, SIDE),),
     profile_bins={DETAIL: ((DETAIL_SIDE, DETAIL_SIDE),)},
     shrinks=True,

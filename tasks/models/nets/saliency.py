@@ -1,5 +1,8 @@
 """Prepares a saliency network's input and turns its map into a matte: arrays only, no torch."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +14,9 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 """Of ImageNet's channels; the weights were trained with them."""
 
+LEAST_SPAN = 0.5
+"""Values of a photo with a subject span over 0.8, of noise or a plain wall under 0.3. A smaller
+span is not stretched, so those stay faint."""
 SURE = 0.9
 """From this value on the network is sure. A map that never reaches it shows no subject."""
 DOUBTFUL = 0.5
@@ -56,6 +62,16 @@ def prepare(image: Image, side: int) -> Tensor:
     return np.ascontiguousarray(normed.transpose(2, 0, 1))
 
 
+def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
+    """What `infer` does, by a session of either: N x 3V x 320 x 320 -> N of V x 320 x 320."""
+    images = batch.reshape(-1, 1, 3, *batch.shape[2:])
+    maps = np.concatenate([session.run(image) for image in images])
+    lowest = maps.min((1, 2, 3), keepdims=True)
+    span = maps.max((1, 2, 3), keepdims=True) - lowest
+    stretched = (maps - lowest) / np.maximum(span, LEAST_SPAN)
+    return list(stretched.reshape(len(batch), -1, *maps.shape[2:]))
+
+
 def clean(matte: Tensor, image: Image) -> Tensor:
     """HW float32 0..1 -> the same without dents, haze and specks; the ends become 0 and 1.
 
@@ -76,11 +92,12 @@ def _without_dents(matte: Tensor) -> Tensor:
 
 def _enclosed(matte: Tensor, level: float, least: int) -> NDArray[np.bool_]:
     """Areas below the level of which none is sure background, and of at least so many pixels."""
-    _, labels = cv2.connectedComponents((matte < level).astype(np.uint8), connectivity=8)
-    is_dent = np.bincount(labels.ravel()) >= least
+    low = (matte < level).view(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(low, connectivity=8)
+    is_dent = stats[:, cv2.CC_STAT_AREA] >= least
     is_dent[labels[matte < GROUND]] = False
     is_dent[0] = False  # the label of what is higher
-    return np.asarray(is_dent[labels], np.bool_)
+    return np.asarray(is_dent[labels], np.bool_) if is_dent.any() else np.zeros(low.shape, np.bool_)
 
 
 def _without_haze(matte: Tensor, similar: Tensor) -> Tensor:
@@ -119,7 +136,7 @@ def clear(matte: Tensor) -> NDArray[np.bool_]:
 
 def likeness(small: Image, subject: NDArray[np.bool_], ground: NDArray[np.bool_]) -> Tensor:
     """The probability, H x W, that a pixel's colour is that of one area and not of the other."""
-    shades = small.astype(np.int32) * SHADES // 256
+    shades = (small // (256 // SHADES)).astype(np.int32)
     colours = (shades[..., 0] * SHADES + shades[..., 1]) * SHADES + shades[..., 2]
     some, others = (_shares(colours[area])[colours] for area in (subject, ground))
     return np.asarray((some + UNSEEN / 2) / (some + others + UNSEEN), np.float32)
@@ -152,6 +169,8 @@ def _believed(matte: Tensor, is_far: NDArray[np.bool_]) -> tuple[Tensor, Tensor]
     is_large = (pixels >= part * np.count_nonzero(matte >= SURE)) & (means >= value)
     stays = (means >= DOUBTFUL) | is_large
     stays[0] = False  # the label of everything else
+    if not stays.any():
+        return np.zeros_like(matte), np.ones_like(matte)
     reach = round(BESIDE[1]) + 2  # and two for the blur
     side = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     reached = cv2.dilate(stays[labels].astype(np.float32), side)
@@ -188,6 +207,8 @@ def _rise(matte: Tensor) -> Tensor:
 
 def _without_specks(matte: Tensor) -> Tensor:
     """Remove islands that are tiny compared with the largest one."""
-    _, labels = cv2.connectedComponents((matte > 0).astype(np.uint8), connectivity=8)
+    count, labels = cv2.connectedComponents((matte > 0).view(np.uint8), connectivity=8)
+    if count <= 2:  # the label of nothing, and one island
+        return matte
     opacity = np.bincount(labels.ravel(), matte.ravel())
     return np.where((opacity < LEAST_SHARE * opacity.max())[labels], np.float32(0), matte)
