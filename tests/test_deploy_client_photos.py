@@ -55,6 +55,14 @@ def test_photos_that_differ_by_their_ending_are_kept_apart(tmp_path: Path) -> No
     }  # fmt: skip
 
 
+def test_results_of_a_slice_are_called_as_it_is_without_its_ending(tmp_path: Path) -> None:
+    touch(tmp_path, "slice.dcm", "other.IMA")
+
+    assert targets(tmp_path, "slice.dcm", "other.IMA") == {
+        "slice.dcm": "slice", "other.IMA": "other",
+    }  # fmt: skip
+
+
 def test_photos_of_one_name_out_of_two_folders_are_kept_apart(tmp_path: Path) -> None:
     touch(tmp_path, "one/a.jpg", "two/a.jpg", "two/b.jpg")
 

@@ -11,6 +11,7 @@ import torch
 from volume_files import ML, dicom_zip, nifti, phantom, with_uids
 
 from tasks.imaging.volumes import lungs
+from tasks.imaging.volumes.body import body_square
 from tasks.imaging.volumes.opening import open_volume
 from tasks.imaging.volumes.volume import Volume
 from tasks.models import lungct, weights
@@ -149,6 +150,19 @@ def test_gas_in_the_bowel_is_no_lung_and_a_large_lung_full_of_air_is() -> None:
     assert clean[5:].any() and not clean[:5].any()
 
 
+def test_gas_is_known_by_what_lies_off_its_border_where_pixels_are_half_tissue() -> None:
+    mask = np.zeros((20, 256, 256), bool)
+    mask[5:20, 60:180, 40:115] = True
+    mask[0:3, 100:108, 160:200] = True
+    small = np.full(mask.shape, -850, np.float16)
+    small[0:3, 100:108, 160:200] = -800
+    small[0:3, 102:106, 162:198] = -980
+
+    clean = lungs.cleaned(mask, small)
+
+    assert clean[5:].any() and not clean[:5].any()
+
+
 def test_small_holes_are_filled_and_the_dome_of_the_diaphragm_is_not() -> None:
     mask = np.zeros((1, 256, 256), bool)
     mask[0, 60:180, 40:115] = True
@@ -183,3 +197,19 @@ def test_a_slice_at_the_end_with_a_few_pixels_of_lung_has_none() -> None:
     clean = lungs.cleaned(mask, np.zeros(mask.shape, np.float16))
 
     assert np.flatnonzero(clean.any(axis=(1, 2))).tolist() == list(range(5, 16))
+
+
+@pytest.mark.parametrize("air", [-850, -500])
+def test_the_rim_of_a_dense_lung_is_lung_as_that_of_one_full_of_air_is(air: int) -> None:
+    slices = np.full((1, 256, 256), 40, np.int16)
+    slices[0, 50:200, 50:200] = round(air + 0.5 * (40 - air))  # where a pixel is half a lung's
+    slices[0, 51:199, 51:199] = air
+    scores = np.full((1, 256, 256), 0.1, np.float16)
+    square = body_square(slices)
+    inside = lungs.crops(slices, square)[0] < 0.5 * (air + 40) - 1
+    scores[0, inside] = 0.9
+
+    mask = lungs.find(scores, slices).mask[0] > 0
+
+    assert abs(int(mask.sum()) - 150 * 150) < 150
+    assert mask[50, 60:190].all() and mask[60:190, 199].all()

@@ -139,3 +139,10 @@ def test_a_small_volume_may_come_as_the_body_of_predict(http: httpx.Client) -> N
     answer = http.post("/predict/toyvolume?wait=60", content=nifti(2))
 
     assert answer.json()["state"] == "done", answer.text
+
+
+def test_a_volume_too_large_for_a_body_is_told_the_way_that_takes_it(http: httpx.Client) -> None:
+    answer = http.post("/predict/toyvolume", content=bytes(26 * 2**20))
+
+    assert answer.status_code == 413
+    assert "POST /api/v1/uploads" in answer.json()["error"]["hint"]

@@ -177,7 +177,8 @@ def _numbered(path: Path) -> Iterator[Path]:
 def _without_ending(path: Path) -> Path:
     """`.nii.gz` is one ending. A folder keeps what looks like one."""
     name = path.name.lower()
-    known = next((each for each in (*series.WHOLE, *folders.ENDINGS) if name.endswith(each)), "")
+    endings = (*series.WHOLE, *series.SLICES, *folders.ENDINGS)
+    known = next((each for each in endings if name.endswith(each)), "")
     return path.with_name(path.name[: -len(known)]) if known and len(name) > len(known) else path
 
 

@@ -14,6 +14,8 @@ from tasks.imaging.volumes.names import natural
 
 WHOLE = (".nii.gz", ".nii", ".nrrd", ".zip")
 """Endings of files that have a volume each, in any case."""
+SLICES = (".dcm", ".ima")
+"""Of files that often have one slice each; those of a scanner may have none."""
 EXPORTS = (".png", ".jpg", ".jpeg")
 """Of pictures that may be slices, where a folder has no better ones."""
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)

@@ -93,6 +93,14 @@ def test_slices_that_the_storage_cannot_give_at_once_are_asked_for_again(page: P
     assert len(asked) == 2
 
 
+def test_a_file_without_bytes_is_said_to_be_empty(page: Page) -> None:
+    page.locator('.pm-chooser input[value="toyvolume"]').check(force=True)
+    empty = {"name": "slice.dcm", "mimeType": "", "buffer": b""}
+    page.locator('input[type="file"]').first.set_input_files([empty])
+
+    expect(page.get_by_text("The file is empty: it has no bytes.").first).to_be_visible()
+
+
 def test_several_files_of_a_series_become_one_zip(page: Page) -> None:
     archive = page.evaluate(
         """async () => {

@@ -32,6 +32,14 @@ def explained(error: BadInput, data: bytes, kind: bytes) -> BadInput:
     return error
 
 
+def of_large_volume(error: BadInput) -> BadInput:
+    """The error for a body above the limit, where the model takes volumes."""
+    error.hint = (
+        "Send a larger volume to an address from POST /api/v1/uploads, or with `pixelmill run`."
+    )
+    return error
+
+
 def _has_lost_bytes(data: bytes) -> bool:
     if b"\0" in data or b"\n" in data or b"\r" in data or data.isascii():
         return False

@@ -70,13 +70,18 @@ async def _submitted(request: Request, model: str, wish: accept.Wish | None) -> 
     if asked.url:
         _check_no_body(request)
         return await _submitted_by_url(request, model, asked, params, wish)
-    async with body_of(request) as received:
-        if received.fields:
-            asked, params = options.merged(asked, query, received.fields)
-        if not asked.url:
-            return await _submit(request, model, asked, params, received, wish)
-        if received.picture:
-            raise _photo_and_url()
+    try:
+        async with body_of(request) as received:
+            if received.fields:
+                asked, params = options.merged(asked, query, received.fields)
+            if not asked.url:
+                return await _submit(request, model, asked, params, received, wish)
+            if received.picture:
+                raise _photo_and_url()
+    except BadInput as error:
+        if error.code == "too_large" and await _takes_volumes(request, model):
+            raise hints.of_large_volume(error) from None
+        raise
     return await _submitted_by_url(request, model, asked, params, wish)
 
 

@@ -22,18 +22,28 @@ the diaphragm is thinner there than whoever draws contours can draw."""
 GAS_HU = -930
 """Gas in the bowel, where no tissue is, is below this; a lung is above."""
 GAS_SHARE = 0.5
+"""Of a component, or of what of it lies off its border, where gas and tissue mix in a pixel."""
+LEAST_INSIDE = 20
+"""Pixels off the border by which a component is judged."""
 MOST_GAS = 0.2
 """A component of a larger share of all is never taken for gas: a lung may be full of emphysema."""
 MOST_HOLE = 64
 """Pixels of a hole that is filled, 12 mm across: a vessel or a nodule. The dome of the diaphragm,
 which the lung surrounds too, is larger."""
-BORDER_HU = -300
-"""At the border of the network's lung, pixels above this are no lung."""
+BORDER_HU = (-300, -150)
+"""At the border of the network's lung, pixels above this are no lung: the first where the lung is
+as full of air as most, up to the second where it is denser."""
+TISSUE_HU, BORDER_SHARE = 50, 0.55
+"""The border of a dense lung has this share of the way from the lung's own HU to the tissue's."""
+DEEP, AROUND = 6, 15
+"""Pixels: a lung's own HU are those so far off its border, on average within so many."""
 MIDDLE = 0.15
 """How far from the square's middle the lungs may part, as a share of its side."""
 BOTH_SIDES = 0.2
 """A part of a slice that has this share on either side of the middle is two lungs that touch."""
 
+_FEW = 3e-3
+"""Share of a window, three pixels of it, that is too little to tell a lung's HU."""
 _LINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 _NEAREST = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
 
@@ -65,9 +75,9 @@ def crops(slices: Slices, square: Square) -> NDArray[np.float16]:
 def find(scores: Scores, slices: Slices) -> Lungs:
     """The lungs in slices of which a network has given the scores."""
     square = body_square(slices)
-    clean = cleaned(scores > 0.5, crops(slices, square))
-    small = told_apart(clean)
-    return Lungs(small, _enlarged(small, scores, slices, square), square)
+    seen = crops(slices, square)
+    small = told_apart(cleaned(scores > 0.5, seen))
+    return Lungs(small, _enlarged(small, scores, slices, seen, square), square)
 
 
 def cleaned(mask: components.Mask, small: NDArray[np.float16]) -> components.Mask:
@@ -76,15 +86,29 @@ def cleaned(mask: components.Mask, small: NDArray[np.float16]) -> components.Mas
     if not count:
         return mask
     sizes = np.bincount(labels.reshape(-1), minlength=count + 1).astype(float)
-    gas = np.bincount(labels[small < GAS_HU], minlength=count + 1)
     sizes[0] = 0
-    is_gas = (gas > GAS_SHARE * sizes) & (sizes < MOST_GAS * sizes.sum())
+    is_gas = _gas(labels, small, sizes) & (sizes < MOST_GAS * sizes.sum())
     kept = (sizes >= LEAST * sizes.max()) & ~is_gas
     kept[0] = False
     whole: components.Mask = kept[labels]
     for z in np.flatnonzero(whole.any(axis=(1, 2))):
         whole[z] = components.filled(whole[z].astype(np.uint8), MOST_HOLE) > 0
     return _without_thin_ends(whole)
+
+
+def _gas(
+    labels: components.Labels, small: NDArray[np.float16], sizes: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which components are gas, as a whole or off their borders."""
+    kernel = np.ones((3, 3), np.uint8)
+    inside = np.stack([cv2.erode((each > 0).astype(np.uint8), kernel) > 0 for each in labels])
+    is_dark = small < GAS_HU
+    dark, within, dark_within = (
+        np.bincount(labels[where], minlength=len(sizes))
+        for where in (is_dark, inside, inside & is_dark)
+    )
+    is_gas: NDArray[np.bool_] = dark > GAS_SHARE * sizes
+    return is_gas | (within >= LEAST_INSIDE) & (dark_within > GAS_SHARE * within)
 
 
 def _without_thin_ends(mask: components.Mask) -> components.Mask:
@@ -140,11 +164,13 @@ def _thinnest(columns: NDArray[np.int64], middle: float) -> float:
     return float(first + int((smooth + away * 1e-3).argmin()))
 
 
-def _enlarged(small: Sides, scores: Scores, slices: Slices, square: Square) -> Sides:
+def _enlarged(
+    small: Sides, scores: Scores, slices: Slices, seen: NDArray[np.float16], square: Square
+) -> Sides:
     """The sides on the slices' own pixels.
 
     The border is where interpolated scores are 0.5, and within a pixel of the network's, as it sees
-    no finer, where the slice itself has BORDER_HU.
+    no finer, where the slice itself has the HU of a border.
     """
     depth, height, width = slices.shape
     mask = np.zeros((depth, height, width), np.uint8)
@@ -160,7 +186,22 @@ def _enlarged(small: Sides, scores: Scores, slices: Slices, square: Square) -> S
         sides = np.where(lung, small[z], np.where(right, RIGHT, LEFT)).astype(np.uint8)
         whole = (cv2.warpAffine(score, back, size, flags=_LINEAR) > 0.5).astype(np.uint8)
         nearest = cv2.warpAffine(sides, back, size, flags=_NEAREST)
-        has_air = slices[z] < BORDER_HU
+        border = cv2.warpAffine(_border(lung, seen[z]), back, size, flags=_LINEAR)
+        has_air = slices[z] < border
         kept = (cv2.erode(whole, near) > 0) | (cv2.dilate(whole, near) > 0) & has_air
         mask[z] = np.where(kept, nearest, 0)
     return mask
+
+
+def _border(lung: NDArray[np.bool_], seen: NDArray[np.float16]) -> NDArray[np.float32]:
+    """SIDE x SIDE: the HU below which a pixel at the border of a slice's lung is lung.
+
+    Who has breathed out has lungs so dense that a fixed number takes their rim away. Where a lung
+    is too thin for its own HU to be seen, it is taken to be full of air.
+    """
+    deep = cv2.erode(lung.astype(np.uint8), np.ones((2 * DEEP + 1, 2 * DEEP + 1), np.uint8))
+    window = (2 * AROUND + 1, 2 * AROUND + 1)
+    share = cv2.blur(deep.astype(np.float32), window)
+    own = cv2.blur(np.where(deep, seen, 0).astype(np.float32), window) / np.maximum(share, 1e-6)
+    border = np.clip(own + BORDER_SHARE * (TISSUE_HU - own), *BORDER_HU)
+    return np.where(share > _FEW, border, BORDER_HU[0]).astype(np.float32)

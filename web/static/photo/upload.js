@@ -113,6 +113,7 @@ export function isShrunk({ size, file, header }, sendOriginal) {
  */
 export async function examine(photo, onPhase) {
   if (photo.header && photo.sha256 !== undefined) return;
+  if (!photo.file.size) throw new ApiError("The file is empty: it has no bytes.", { code: "empty", status: 422 });
   onPhase("hashing");
   const bytes = await photo.file.arrayBuffer();
   photo.header = photo.volumeType ? { type: photo.volumeType } : await headerOf(new Uint8Array(bytes));
