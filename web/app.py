@@ -73,7 +73,7 @@ from web.middleware.preferences import Preferences
 from web.middleware.security import Security
 from web.middleware.sub_path import SubPath
 from web.middleware.tracing import Tracing
-from web.page import account, data, gradio_imports, login
+from web.page import account, data, gradio_imports, login, missing
 from web.page import api_keys as keys_page
 from web.page.deferred import DeferredPage
 from web.page.docs import add_docs
@@ -231,7 +231,7 @@ def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]])
 
 
 def _add_routes(app: FastAPI, stats: StatsReader) -> None:
-    add_handlers(app)
+    add_handlers(app, missing.page)
     for module in ROUTED:
         # Not include_router(): it matches the path of each request against a router's routes twice.
         app.router.routes.extend(module.router.routes)

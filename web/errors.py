@@ -1,7 +1,7 @@
 """Errors as answers: one JSON shape for all, with a sentence and a hint what to do."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NotRequired, TypedDict
 
 import orjson
@@ -124,8 +124,13 @@ def _other_method(request: Request) -> Response:
     return answer
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Answer every kind of failure in this shape."""
+def add_handlers(
+    app: FastAPI, missing: Callable[[Request], Response | None] = lambda request: None
+) -> None:
+    """Answer every kind of failure in this shape.
+
+    `missing` may answer in another one where there is nothing at an address.
+    """
 
     @app.exception_handler(JobError)
     async def job_error(request: Request, error: JobError) -> Response:
@@ -146,7 +151,7 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return error_response(_nothing_at(request))
+            return missing(request) or error_response(_nothing_at(request))
         if error.status_code == 405:
             return _other_method(request)
         return error_response(
