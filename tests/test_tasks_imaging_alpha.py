@@ -46,6 +46,18 @@ def test_refining_leaves_two_thirds_of_the_error_of_plain_enlarging():
     assert np.abs(refined - truth).mean() <= 0.7 * np.abs(plain - truth).mean()
 
 
+@pytest.mark.parametrize("pixels", [320, 1024])
+def test_an_outline_out_of_focus_is_as_soft_however_finely_a_network_sees(pixels: int) -> None:
+    hard = cv2.circle(np.zeros((640, 640), np.float32), (320, 320), 185, 1, -1)
+    truth = cv2.GaussianBlur(hard, (0, 0), 3)
+    front, ground = np.array([200, 60, 40]), np.array([60, 120, 90])
+    photo = (ground + (front - ground) * truth[..., None]).astype(np.uint8)
+
+    refined = alpha.refine(cv2.resize(hard, (pixels, pixels)), photo) / 255
+
+    assert ((refined - truth) ** 2).mean() < 5e-4
+
+
 def test_bytes_and_floats_give_the_same():
     photo, truth = scene(256)
     matte = (coarse(truth) * 255).round().astype(np.uint8)

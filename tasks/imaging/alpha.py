@@ -22,8 +22,9 @@ _SURE_LOW, _SURE_HIGH = 0.03, 0.97
 """A coarse value below the first is background, above the second foreground."""
 _HAZE = 0.02
 """What the filter leaves beside an edge on a flat side; removed at both ends."""
-_RADIUS = 4
-"""Of the filter, in pixels of the coarse matte, as outlines out of focus are wider than its own."""
+_RADIUS, _SOFTEST = 4, 0.006
+"""Of the filter, in pixels of the coarse matte, as outlines out of focus are wider than its own,
+and the least share of its side: they are as wide, however many pixels a network has seen."""
 _SOLID_RADIUS = 2
 """This far inside, the subject is solid again. Without it, narrow subjects would look like
 glass."""
@@ -57,7 +58,8 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     coarse = geometry.resize(as_matte(alpha), work_height, work_width)
     guide = geometry.resize(image, work_height, work_width)
     wide, narrow = (
-        _radius(alpha.shape[:2], coarse.shape, pixels) for pixels in (_RADIUS, _SOLID_RADIUS)
+        _radius(alpha.shape[:2], coarse.shape, pixels)
+        for pixels in (max(_RADIUS, round(_SOFTEST * max(alpha.shape))), _SOLID_RADIUS)
     )
     planes = stretched(*_followed(guide.astype(np.float32) / 255, coarse, wide))
     sure = _sure(coarse, wide, narrow)
