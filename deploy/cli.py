@@ -214,7 +214,7 @@ def train(
         str,
         typer.Argument(
             help="The model to train, facemask or lungct; or quantize, "
-            "which makes the network of matting in 8 bits."
+            "which makes a network in 8 bits, of matting or of the faces of facemask."
         ),
     ],
     data: Annotated[
@@ -231,7 +231,7 @@ def train(
 
     Further options: --out and --device; of facemask --epochs; of lungct --steps, --threads,
     --leave-out PATIENT and --start FILE; of quantize
-    --seed, --threads and --compare. Random numbers are seeded.
+    --network (matting or facemask), --seed, --threads and --compare. Random numbers are seeded.
     """
     files = {"facemask": "annotations.json", "lungct": "*/*_ct.png", "quantize": "*"}
     if model not in files:

@@ -127,9 +127,9 @@ class Settings(AddressSettings, AuthSettings, UserSettings, ModelSettings, Pilot
     long as the result, and shows the photo also where the result itself is no picture."""
     cpu_engine: Literal["auto", "torch", "mnn", "openvino"] = "auto"
     """What runs the built-in networks where inference runs on the CPU. `auto`: OpenVINO in 8 bits
-    where the processor multiplies bytes (VNNI, AMX), for `matting`; else and for the other models
-    MNN; torch is not loaded. `torch`: the reference. All gpu workers of a model need one engine:
-    set `mnn` where only some have such a processor, `torch` where only some have a GPU."""
+    where the processor multiplies bytes (VNNI, AMX), for `matting` and the faces of `facemask`;
+    else MNN; torch is not loaded. `torch`: the reference. All gpu workers of a model need one
+    engine: set `mnn` where only some have such a processor, `torch` where only some have a GPU."""
     compile: bool = False
     """Whether networks are compiled (torch.compile). Each bin is compiled at the start, which takes
     minutes."""

@@ -1,4 +1,4 @@
-"""Matting's network in 8 bits, as OpenVINO runs it."""
+"""Networks in 8 bits, as OpenVINO runs them."""
 
 import os
 import subprocess
@@ -15,6 +15,8 @@ from threads import ticks_during
 from tasks.imaging.types import Tensor
 from tasks.models import engines, matting, registry, weights
 from tasks.models.matting import Matting
+from tasks.training.facemask.data import overlap
+from workers.gpu.engine import by_engine
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -56,10 +58,36 @@ def test_matting_in_8_bits_agrees_with_torch(name: str, session: Any) -> None:
     assert np.abs(ours - reference.numpy()).mean() < 0.01
 
 
-def test_results_in_8_bits_are_cached_apart() -> None:
-    digests = {weights.digest(matting.MODEL, engine) for engine in engines.ENGINES}
+@pytest.mark.parametrize("model", ["facemask", "matting"])
+def test_results_in_8_bits_are_cached_apart(model: str) -> None:
+    digests = {weights.digest(registry.get(model), engine) for engine in engines.ENGINES}
 
     assert len(digests) == 3
+
+
+@needs_openvino
+@pytest.mark.skipif(
+    not engines.multiplies_bytes(), reason="products of bytes may overflow on this processor"
+)
+@pytest.mark.parametrize("size", [(512, 512), (1400, 1050)], ids=["small", "large"])
+def test_facemask_in_8_bits_finds_the_face_that_torch_finds(size: tuple[int, int]) -> None:
+    photo = cv2.imread(str(GOLDEN / "astronaut.jpg"), cv2.IMREAD_COLOR_RGB)
+    assert photo is not None
+    image = np.asarray(cv2.resize(photo, size), np.uint8)
+    by_torch = registry.variant("facemask")
+    ours, engine = by_engine(by_torch, "openvino", 1)
+
+    answers = []
+    for model in (by_torch, ours):
+        files = {key: weights.fetch(weight, WEIGHTS) for key, weight in model.weights.items()}
+        batch: Any = model.preprocess(image, model.params())[None]
+        given = batch if model is ours else torch.from_numpy(batch)
+        answers.append(np.asarray(model.infer(model.load(files, "cpu"), given)[0]))
+
+    assert engine == "openvino"
+    [sure], [found] = (rows[rows[:, 4] >= 0.5] for rows in answers)
+    assert overlap(found[:4], sure[:4]) > 0.8
+    assert np.abs(found[4:] - sure[4:]).max() < 0.05
 
 
 @needs_openvino

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from quantizing import quantized
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.models.nets import openvino
 from tasks.models.nets.u2net import Channels, PoolingBlock, U2Net
-from tasks.training.quantize import __main__ as recipe
-from tasks.training.quantize import equalize, graph, maps, simplify
+from tasks.training.quantize import equalize, graph, maps, reading, recipes, simplify
+from tasks.training.quantize.__main__ import main
 from tasks.training.quantize.comparison import overlap
 from tasks.training.quantize.plan import Plan
 from tasks.training.quantize.rounding import by_inputs, nearest
@@ -45,7 +46,7 @@ def nested() -> graph.Network:
     """A whole nested network with few channels."""
     torch.manual_seed(0)
     stages = (Channels(3, 2, 4), *[Channels(4, 2, 4)] * 5, *[Channels(8, 2, 4)] * 5)
-    return graph.of(U2Net(stages), NESTED)
+    return reading.of(U2Net(stages), NESTED)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def images() -> list[Tensor]:
 
 @pytest.fixture(scope="module")
 def network(net: nn.Module) -> graph.Network:
-    return graph.of(net, SHAPE)
+    return reading.of(net, SHAPE)
 
 
 def test_the_list_of_steps_computes_what_the_module_does(
@@ -160,7 +161,7 @@ def test_openvino_answers_as_torch_does(
     net: nn.Module, images: list[Tensor], tmp_path: Path
 ) -> None:
     file = tmp_path / "small.onnx"
-    file.write_bytes(recipe.quantized(net, images, ("0.enter.0",), 0, lambda name, parts: None))
+    file.write_bytes(quantized(net, images, floats=("0.enter.0",)))
 
     answer = openvino.load(file, 1).run(images[0].numpy())
 
@@ -171,7 +172,7 @@ def test_openvino_answers_as_torch_does(
 
 def test_a_network_of_other_parts_is_an_error() -> None:
     with pytest.raises(ValueError, match="cannot quantize aten.tanh"):
-        graph.of(nn.Sequential(nn.Conv2d(3, 1, 3, padding=1), nn.Tanh()), SHAPE)
+        reading.of(nn.Sequential(nn.Conv2d(3, 1, 3, padding=1), nn.Tanh()), SHAPE)
 
 
 def test_too_few_photos_are_an_error_that_says_how_many_are_needed(
@@ -180,15 +181,15 @@ def test_too_few_photos_are_an_error_that_says_how_many_are_needed(
     (tmp_path / "one.jpg").write_bytes(b"")
 
     with pytest.raises(SystemExit):
-        recipe.main(["--photos", str(tmp_path)])
+        main(["--photos", str(tmp_path)])
 
     assert "has 1 photos; expected 45 or more" in capsys.readouterr().err
 
 
 def test_the_network_of_matting_is_quantized_by_photos_that_it_looks_at_once() -> None:
-    prepared = recipe._prepared(Path(__file__).parent / "golden" / "coffee.jpg")
+    photo = recipes.read(Path(__file__).parent / "golden" / "coffee.jpg")
 
-    assert prepared.shape == (1, 3, 320, 320)
+    assert recipes.RECIPES["matting"]().prepared(photo).shape == (1, 3, 320, 320)
 
 
 def test_the_overlap_is_the_share_that_both_masks_have() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from tasks.imaging import draw, geometry
 from tasks.imaging.types import Image, Tensor
 from tasks.models.base import CpuNetwork, Model, Output, Weight
-from tasks.models.nets.faces import CROP, doubted, probabilities, settled
+from tasks.models.nets.faces import CROP, answer, doubted
 from tasks.models.previews import PreviewParams
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
@@ -36,7 +36,6 @@ SHOWN_FROM = 0.5
 MAX_FACES = 128
 """Most faces per photo."""
 PREVIEW_SIDE = 1024
-NO_RATES = np.zeros((0, 4), np.float32)
 
 
 class Facemask(PreviewParams):
@@ -140,7 +139,7 @@ def infer(session: Session, batch: "torch.Tensor") -> Sequence[Any]:
         rated = rates(session.classifier(stacked).float().cpu(), session.calibration).numpy()
     answers, at = [], 0
     for boxes in found:
-        answers.append(torch.from_numpy(_answer(boxes, rated[at : at + len(boxes)])))
+        answers.append(torch.from_numpy(answer(boxes, rated[at : at + len(boxes)], MAX_FACES)))
         at += len(boxes)
     return answers
 
@@ -149,30 +148,24 @@ def load_cpu(weights: Mapping[str, Path], threads: int) -> Session:
     """Both networks as MNN runs them; the classifier's has its calibration inside."""
     from tasks.models.nets import mnn
 
-    detector, classifier = (weights[name] for name in ("centerface", "classifier"))
-    return Session(mnn.load(detector, threads), mnn.load(classifier, threads), ())
+    detector, classifier = (mnn.load(weights[name], threads) for name in MNN)
+    return Session(detector, classifier, ())
+
+
+def load_openvino(weights: Mapping[str, Path], threads: int) -> Session:
+    """The detector in 8 bits as OpenVINO runs it, and the classifier as MNN does."""
+    from tasks.models.nets import mnn, openvino
+
+    detector = openvino.load(weights["centerface"], threads)
+    return Session(detector, mnn.load(weights["classifier"], threads), ())
 
 
 def infer_cpu(session: Session, batch: Tensor) -> Sequence[Tensor]:
-    """What `infer` does, by MNN: N x 3 x H x W -> N of MAX_FACES x 7."""
-    from tasks.models.nets import mnn
-    from tasks.models.nets.faces_mnn import cut, find_faces, pyramid
+    """What `infer` does, by a session of either: N x 3 x H x W -> N of MAX_FACES x 7."""
+    from tasks.models.nets import faces_mnn, mnn
 
-    answers = []
-    for photo in batch:
-        levels = pyramid(photo)
-        boxes = find_faces(partial(mnn.run, session.detector), levels, DETECTED_FROM, MAX_FACES)
-        crops = [mnn.run(session.classifier, cut(levels, box)[None]) for box in boxes]
-        answers.append(_answer(boxes, np.concatenate([NO_RATES, *crops])))
-    return answers
-
-
-def _answer(boxes: Tensor, rated: Tensor) -> Tensor:
-    """Boxes and rates of one photo's faces -> MAX_FACES x 7."""
-    answer = np.zeros((MAX_FACES, 7), np.float32)
-    answer[: len(boxes), :4] = settled(boxes)
-    answer[: len(boxes), 4:] = np.stack(probabilities(rated, boxes[:, 4]), axis=1)
-    return answer
+    runs = partial(mnn.run, session.detector), partial(mnn.run, session.classifier)
+    return [faces_mnn.infer(runs, photo, DETECTED_FROM, MAX_FACES) for photo in batch]
 
 
 def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence[str]) -> Output:
@@ -232,6 +225,30 @@ def _convert(onnx_file: bytes) -> Mapping[str, Any]:
     return from_onnx(onnx_file)
 
 
+def _own(member: str, sha256: str, size: int, licence: str = "MIT (CenterFace)") -> Weight:
+    return Weight(member=member, sha256=sha256, licence=licence, bytes=size)
+
+
+# `python -m tasks.training.convert facemask` makes them of the weights below.
+MNN = {
+    "centerface": _own(
+        "facemask-detector.mnn",
+        "1329837f4179e101750209839d8904773f8a020175951a97248bb9785a7aa58f",
+        3691740,
+    ),
+    "classifier": _own(
+        "facemask-classifier.mnn",
+        "0fe92c1ed10e63e19178c744db6c0f0283d03a3022ce772fed0eded224dceff5",
+        1485248,
+        "Apache-2.0",
+    ),
+}
+# `pixelmill train quantize --network facemask` makes it of the same.
+INT8 = _own(
+    "facemask-detector.int8.onnx",
+    "dfd7f8ae2942fa73f76fcb5c68d79d5547e875411c13659e8c58a9edb76583ad",
+    2044935,
+)
 MODEL = Model(
     title="Face masks",
     kind="boxes",
@@ -254,33 +271,16 @@ MODEL = Model(
             layout=2,
             bytes=6852504,
         ),
-        "classifier": Weight(
-            member="facemask.safetensors",
-            sha256="0ea7072e3c8d65af6b79d0d115c8925398be60be5bef3f601340887a606d986f",
-            licence="Apache-2.0",
-            bytes=1451844,
+        "classifier": _own(
+            "facemask.safetensors",
+            "0ea7072e3c8d65af6b79d0d115c8925398be60be5bef3f601340887a606d986f",
+            1451844,
+            "Apache-2.0",
         ),
     },
     cpu={
-        "mnn": CpuNetwork(
-            load_cpu,
-            infer_cpu,
-            {
-                # `python -m tasks.training.convert facemask` makes them of the weights above.
-                "centerface": Weight(
-                    member="facemask-detector.mnn",
-                    sha256="1329837f4179e101750209839d8904773f8a020175951a97248bb9785a7aa58f",
-                    licence="MIT (CenterFace)",
-                    bytes=3691740,
-                ),
-                "classifier": Weight(
-                    member="facemask-classifier.mnn",
-                    sha256="0fe92c1ed10e63e19178c744db6c0f0283d03a3022ce772fed0eded224dceff5",
-                    licence="Apache-2.0",
-                    bytes=1485248,
-                ),
-            },
-        ),
+        "mnn": CpuNetwork(load_cpu, infer_cpu, MNN),
+        "openvino": CpuNetwork(load_openvino, infer_cpu, {**MNN, "centerface": INT8}),
     },
     licence="MIT (detector), Apache-2.0 (classifier)",
     intended_use="Shows where faces are and whether each wears a face mask, to count or to remind. "

@@ -50,6 +50,11 @@ class CenterFace(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
+        maps: Tensor = self.outputs(self.features(image))
+        return torch.cat([maps[:, :1].sigmoid(), maps[:, 1:]], dim=1)
+
+    def features(self, image: Tensor) -> Tensor:
+        """N x WIDTH x H/4 x W/4: what the maps are made of, each cell by itself."""
         features = functional.relu(self.stem(image))
         tapped = []
         for k, stage in enumerate(self.encoder):
@@ -62,8 +67,8 @@ class CenterFace(nn.Module):
         )
         for up, side in zip(self.ups, finer, strict=True):
             top = functional.relu(up(top)) + side
-        maps: Tensor = self.outputs(functional.relu(self.head(top)))
-        return torch.cat([maps[:, :1].sigmoid(), maps[:, 1:]], dim=1)
+        seen: Tensor = functional.relu(self.head(top))
+        return seen
 
 
 class Block(nn.Module):

@@ -126,6 +126,16 @@ def probabilities(
     return _sigmoid(facing + factor * logit), _sigmoid(wearing), _sigmoid(wrongly)
 
 
+def answer(
+    boxes: NDArray[np.float32], rates: NDArray[np.float32], most: int
+) -> NDArray[np.float32]:
+    """Boxes and rates of one photo's faces -> `most` x 7; unused rows are 0."""
+    rows = np.zeros((most, 7), np.float32)
+    rows[: len(boxes), :4] = settled(boxes)
+    rows[: len(boxes), 4:] = np.stack(probabilities(rates, boxes[:, 4]), axis=1)
+    return rows
+
+
 def doubted(score: float, height: float) -> float:
     """The score of a bare face of this height, as a share of the photo's longer side."""
     if height >= CROWD_FACE:

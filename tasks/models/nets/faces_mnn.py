@@ -1,4 +1,4 @@
-"""The two steps of the face-mask detector for MNN: one photo at a time, in arrays of NumPy."""
+"""The two steps of the face-mask detector on a CPU: one photo at a time, in arrays of NumPy."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,6 +13,7 @@ from tasks.models.nets.faces import (
     FRAMES,
     GREY,
     STRIDE,
+    answer,
     boxes_at,
     frame_px,
     is_unsure,
@@ -23,6 +24,16 @@ from tasks.models.nets.faces import (
 
 Run = Callable[[Tensor], Tensor]
 """1 x 3 x H x W -> what a network says of it."""
+NO_RATES = np.zeros((0, 4), np.float32)
+
+
+def infer(runs: tuple[Run, Run], photo: Tensor, threshold: float, most: int) -> NDArray[np.float32]:
+    """3 x H x W -> `most` x 7, see `facemask.infer`. `runs`: detector and classifier."""
+    detector, classifier = runs
+    levels = pyramid(photo)
+    boxes = find_faces(detector, levels, threshold, most)
+    rated = [classifier(cut(levels, box)[None]) for box in boxes]
+    return answer(boxes, np.concatenate([NO_RATES, *rated]), most)
 
 
 def pyramid(photo: Tensor) -> list[Tensor]:

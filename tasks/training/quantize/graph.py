@@ -1,45 +1,46 @@
 """A network as a list of steps: what is quantized, run and written here.
 
-It knows what nested U-shaped networks are made of: convolutions, ReLU, pooling by the largest,
-bilinear enlarging, concatenation, sums, and one sigmoid.
+It knows what nested U-shaped networks and detectors of inverted residuals are made of:
+convolutions, also by groups, ReLU, pooling by the largest, bilinear enlarging, channels that become
+places, concatenation, sums, and sigmoids.
 """
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-Kind = Literal["conv", "relu", "pool", "resize", "concat", "add", "sigmoid"]
-KINDS: Mapping[str, Kind] = {
-    "aten.conv2d.default": "conv",
-    "aten.relu.default": "relu",
-    "aten.max_pool2d.default": "pool",
-    "aten.upsample_bilinear2d.vec": "resize",
-    "aten.cat.default": "concat",
-    "aten.add.Tensor": "add",
-    "aten.sigmoid.default": "sigmoid",
-}
+Kind = Literal["conv", "relu", "pool", "resize", "shuffle", "concat", "add", "sigmoid"]
+SHUFFLE = 2
+"""Side of the squares that `shuffle` makes of channels."""
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """Weights O x I x K x K and biases O, with the distances between the weights' places."""
+    """Weights O x I x K x K and biases O, with the distances between the weights' places. I is what
+    one of the groups sees."""
 
     weight: Tensor
     bias: Tensor
     dilation: int
     padding: int
+    stride: int = 1
+    groups: int = 1
 
     def __call__(self, features: Tensor) -> Tensor:
-        """N x I x H x W -> N x O x H x W."""
+        """N x (I * groups) x H x W -> N x O x H / stride x W / stride."""
         return functional.conv2d(
-            features, self.weight, self.bias, padding=self.padding, dilation=self.dilation
+            features, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
         )
+
+    def answer_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what it makes."""
+        reach = self.dilation * (self.weight.shape[-1] - 1) - 2 * self.padding
+        return (height - reach - 1) // self.stride + 1, (width - reach - 1) // self.stride + 1
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ class Network:
         for step in self.steps:
             given = [widths[name] for name in step.inputs]
             if step.kind == "conv":
-                weight = self.convolutions[step.name].weight
-                widths[step.name] = weight.shape[0]
-                widths[step.inputs[0]] = weight.shape[1]
+                convolution = self.convolutions[step.name]
+                widths[step.name] = convolution.weight.shape[0]
+                widths[step.inputs[0]] = convolution.weight.shape[1] * convolution.groups
+            elif step.kind == "shuffle":
+                widths[step.name] = given[0] // SHUFFLE**2
             else:
                 widths[step.name] = sum(given) if step.kind == "concat" else given[0]
         return widths
@@ -84,8 +87,12 @@ class Network:
         sizes = {self.image: (shape[2], shape[3])}
         for step in self.steps:
             height, width = sizes[step.inputs[0]]
-            if step.kind == "resize":
+            if step.kind == "conv":
+                height, width = self.convolutions[step.name].answer_size(height, width)
+            elif step.kind == "resize":
                 height, width = step.size
+            elif step.kind == "shuffle":
+                height, width = height * SHUFFLE, width * SHUFFLE
             elif step.kind == "pool":
                 height, width = -(-height // 2), -(-width // 2)
             sizes[step.name] = (height, width)
@@ -127,66 +134,9 @@ Maker = Callable[[Step, Sequence[Tensor]], Tensor]
 
 OPERATIONS: Mapping[Kind, Callable[[Sequence[Tensor]], Tensor]] = {
     "relu": lambda inputs: inputs[0].relu(),
+    "shuffle": lambda inputs: functional.pixel_shuffle(inputs[0], SHUFFLE),
     "pool": lambda inputs: functional.max_pool2d(inputs[0], 2, ceil_mode=True),
     "concat": lambda inputs: torch.cat(list(inputs), dim=1),
     "add": lambda inputs: inputs[0] + inputs[1],
     "sigmoid": lambda inputs: inputs[0].sigmoid(),
 }
-
-
-def of(net: nn.Module, shape: Sequence[int]) -> Network:
-    """The network of a torch module that takes one picture of this shape, 1 x C x H x W.
-
-    Raises ValueError for a module with anything else in it.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.export warns of its own parts
-        given = (torch.zeros(*shape),)
-        exported = torch.export.export(net.eval(), given).run_decompositions({})
-    parameters = dict(exported.graph_signature.inputs_to_parameters)
-    state = exported.state_dict
-    steps, names, convolutions = [], {}, {}
-    image = exported.graph_signature.user_inputs[0]
-    names[image] = str(image)
-    for node in exported.graph.nodes:
-        if node.op != "call_function":
-            continue
-        step = _step(node, names, parameters)
-        names[node.name] = step.name
-        steps.append(step)
-        if step.kind == "conv":
-            convolutions[step.name] = _convolution(node, parameters, state)
-    return Network(str(image), tuple(steps), convolutions)
-
-
-def _step(node: Any, names: Mapping[Any, str], parameters: Mapping[str, str]) -> Step:
-    kind = KINDS.get(str(node.target))
-    if kind is None:
-        raise ValueError(f"cannot quantize {node.target}; expected one of: {', '.join(KINDS)}")
-    if kind == "conv":
-        name = parameters[node.args[1].name].removesuffix(".weight")
-        return Step(name, kind, (names[node.args[0].name],))
-    given = node.args[0] if kind == "concat" else node.args[: 2 if kind == "add" else 1]
-    inputs = tuple(names[each.name] for each in given)
-    if kind == "pool" and tuple(node.args[1:]) != POOLING:
-        raise ValueError(f"cannot quantize pooling by {node.args[1:]}; expected {POOLING}")
-    size = tuple(node.args[1]) if kind == "resize" else (0, 0)
-    return Step(node.name, kind, inputs, size)
-
-
-def _convolution(
-    node: Any, parameters: Mapping[str, str], state: Mapping[str, Tensor]
-) -> Convolution:
-    """Raises ValueError if the convolution skips places, or has groups."""
-    weight, bias = (state[parameters[node.args[k].name]].detach().float() for k in (1, 2))
-    written = tuple(node.args[3:])
-    strides, padding, dilation, groups = written + NO_SETTINGS[len(written) :]
-    if set(strides) != {1} or groups != 1 or len({*padding}) != 1 or len({*dilation}) != 1:
-        raise ValueError(f"cannot quantize {node.name}: strides {strides}, groups {groups}")
-    return Convolution(weight.contiguous(), bias, dilation[0], padding[0])
-
-
-POOLING: tuple[Any, ...] = ([2, 2], [], [0, 0], [1, 1], True)
-"""Of squares of 2 x 2, at the border of what is left of one."""
-NO_SETTINGS: tuple[Any, ...] = ([1, 1], [0, 0], [1, 1], 1)
-"""Of a convolution's strides, padding, dilation and groups, where none are written down."""

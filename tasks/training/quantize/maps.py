@@ -18,9 +18,10 @@ BLOCK = 4
 
 def is_map(convolution: Convolution, size: tuple[int, int]) -> bool:
     """Whether a convolution whose answer has this size makes a map of such squares."""
-    kernel, places = convolution.weight.shape, (convolution.padding, convolution.dilation)
-    divides = not any(side % BLOCK for side in size)
-    return kernel[0] == 1 and kernel[2:] == (3, 3) and places == (1, 1) and divides
+    kernel, divides = convolution.weight.shape, not any(side % BLOCK for side in size)
+    how = (convolution.dilation, convolution.stride, convolution.groups)
+    plain = convolution.padding == 1 and how == (1, 1, 1)
+    return kernel[0] == 1 and kernel[2:] == (3, 3) and plain and divides
 
 
 def by_square(weight: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ from functools import cached_property
 
 from tasks.training.quantize.graph import Network, Step
 
-PASSED = ("pool", "resize", "concat")
+PASSED = ("pool", "resize", "shuffle", "concat")
 """Steps whose values have the scale of what they are made of."""
 EXACT = ("add", "relu", "sigmoid")
 """Steps that get what they need in float32. Rounded before a sum and after it, values would have
 twice the error."""
-ROUNDED = ("relu", "resize", "add")
+ROUNDED = ("conv", "relu", "resize", "add")
 """Steps whose values are rounded. What pooling and concatenation make is rounded already."""
 
 
@@ -51,13 +51,14 @@ class Plan:
         groups, found = Groups(), []
         for step in self.network.steps:
             for name in step.inputs:
-                if name == self.network.image or self.is_exact(step):
+                if self.is_exact(step):
                     continue
                 found.append((name, step.name))
                 if step.kind in PASSED:
                     groups.join(name, step.name)
-        kinds = {step.name: step.kind for step in self.network.steps}
-        return {edge: str(groups.head(edge[0])) for edge in found if kinds[edge[0]] in ROUNDED}
+        rounded = {step.name for step in self.network.steps if step.kind in ROUNDED}
+        rounded.add(self.network.image)
+        return {edge: str(groups.head(edge[0])) for edge in found if edge[0] in rounded}
 
     @cached_property
     def scale_names(self) -> Mapping[str, str]:

@@ -42,17 +42,25 @@ def nearest(weight: Tensor) -> Rounded:
     return Rounded(numbers.to(torch.int8), scales)
 
 
-def by_inputs(weight: Tensor, inputs: Tensor) -> Rounded:
-    """Weights rounded for these inputs, places x (I * K * K)."""
+def by_inputs(weight: Tensor, inputs: Tensor, groups: int = 1) -> Rounded:
+    """Weights rounded for these inputs, places x (groups * I * K * K)."""
     scales = scales_of(weight)
-    rest = weight.flatten(1).double()
+    weights, divided = weight.flatten(1).chunk(groups), scales.chunk(groups)
+    seen = inputs.chunk(groups, 1)
+    numbers = [_numbers(*given) for given in zip(weights, divided, seen, strict=True)]
+    return Rounded(torch.cat(numbers).reshape(weight.shape), scales)
+
+
+def _numbers(weight: Tensor, scales: Tensor, inputs: Tensor) -> Tensor:
+    """Of one group: O x (I * K * K) -> as many whole numbers."""
+    rest = weight.double()
     factor = _factor(inputs)
     numbers = torch.zeros_like(rest)
     for k in range(rest.shape[1]):
         numbers[:, k] = (rest[:, k] / scales).round().clamp(-TOP, TOP)
         error = (rest[:, k] - numbers[:, k] * scales) / factor[k, k]
         rest[:, k:] -= error[:, None] * factor[k, k:]
-    return Rounded(numbers.reshape(weight.shape).to(torch.int8), scales)
+    return numbers.to(torch.int8)
 
 
 def _factor(inputs: Tensor) -> Tensor:
@@ -71,12 +79,14 @@ def places(
 ) -> Tensor:
     """What a convolution sees at some places of each picture: N x C x H x W -> (N * count) x
     (C * K * K)."""
-    side, padding = convolution.weight.shape[-1], (convolution.padding,) * 4
-    height, width = features.shape[2:]
+    side, (height, width) = (
+        convolution.weight.shape[-1],
+        convolution.answer_size(*features.shape[2:]),
+    )
     seen = []
-    for picture in torch.nn.functional.pad(features, padding):
+    for picture in torch.nn.functional.pad(features, (convolution.padding,) * 4):
         chosen = torch.randperm(height * width, generator=random)[:count]
-        rows, columns = chosen // width, chosen % width
+        rows, columns = chosen // width * convolution.stride, chosen % width * convolution.stride
         kernel = [
             picture[:, rows + k * convolution.dilation, columns + n * convolution.dilation]
             for k in range(side)

@@ -1,6 +1,6 @@
 """Writes a quantized network as ONNX with QuantizeLinear and DequantizeLinear."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,22 +10,31 @@ from torch import Tensor
 
 from tasks.training.quantize import maps
 from tasks.training.quantize.calibrate import Quantized
-from tasks.training.quantize.graph import Step
+from tasks.training.quantize.graph import SHUFFLE, Step
 
 OPSET, IR_VERSION = 17, 8
 """Old enough for each runtime of the last years."""
 LINEAR = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-POOLING = {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}
+NODES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "pool": ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+    "concat": ("Concat", {"axis": 1}),
+    "shuffle": ("DepthToSpace", {"blocksize": SHUFFLE, "mode": "CRD"}),
+    "relu": ("Relu", {}),
+    "add": ("Add", {}),
+    "sigmoid": ("Sigmoid", {}),
+}
+"""Kind of a step -> ONNX's name of it, with settings."""
 
 
-def onnx_file(quantized: Quantized, shape: Sequence[int]) -> bytes:
-    """The file's bytes. It takes `image` of this shape and gives `answer`."""
-    return _Writer(quantized, shape).file()
+def onnx_file(quantized: Quantized, shape: Sequence[int], *, any_size: bool = False) -> bytes:
+    """The file's bytes. It takes `image` of this shape, or also of other heights and widths, and
+    gives `answer`."""
+    return _Writer(quantized, shape).file([*shape[:2], "H", "W"] if any_size else shape)
 
 
 class _Writer:
     def __init__(self, quantized: Quantized, shape: Sequence[int]) -> None:
-        self._quantized, self._shape = quantized, shape
+        self._quantized = quantized
         self._network = quantized.plan.network
         self._widths = self._network.widths()
         self._sizes = self._network.sizes(shape)
@@ -33,10 +42,10 @@ class _Writer:
         self._tensors: dict[str, Any] = {}
         self._names = {self._network.image: "image", self._network.steps[-1].name: "answer"}
 
-    def file(self) -> bytes:
+    def file(self, shape: Sequence[int | str]) -> bytes:
         for step in self._network.steps:
             self._write(step)
-        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, self._shape)
+        image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
         answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", "C", "H", "W"])
         tensors = list(self._tensors.values())
         graph = helper.make_graph(self._nodes, "network", [image], [answer], tensors)
@@ -50,10 +59,6 @@ class _Writer:
         out = self._names.setdefault(step.name, f"v{len(self._names)}")
         if step.kind == "conv":
             self._convolution(step.name, inputs, out)
-        elif step.kind == "pool":
-            self._node("MaxPool", inputs, out, **POOLING)
-        elif step.kind == "concat":
-            self._node("Concat", inputs, out, axis=1)
         elif step.kind == "resize" and self._widths[step.name] == 1:
             self._enlarged_map(step, inputs[0], out)
         elif step.kind == "resize":
@@ -62,7 +67,8 @@ class _Writer:
                 "Resize", [*inputs, "", "", self._tensor(f"{out}_size", size)], out, **LINEAR
             )
         else:
-            self._node(step.kind.capitalize(), inputs, out)
+            kind, settings = NODES[step.kind]
+            self._node(kind, inputs, out, **settings)
 
     def _input(self, name: str, user: Step) -> str:
         """The name of what a step gets: the value, or its form in 8 bits."""
@@ -72,9 +78,10 @@ class _Writer:
             return value
         rounded = f"{value}_rounded"
         if not any(rounded in node.output for node in self._nodes):
-            scale = np.array(self._quantized.scales[head], np.float32)
-            zero = self._tensor("zero", np.zeros((), np.uint8))
-            by = [self._tensor(f"{value}_scale", scale), zero]
+            scale = self._quantized.scales[head]
+            nothing = ("zero_signed", np.int8) if scale.signed else ("zero", np.uint8)
+            zero = self._tensor(nothing[0], np.zeros((), nothing[1]))
+            by = [self._tensor(f"{value}_scale", np.array(scale.size, np.float32)), zero]
             self._node("QuantizeLinear", [value, *by], f"{value}_8")
             self._node("DequantizeLinear", [f"{value}_8", *by], rounded)
         return rounded
@@ -93,7 +100,10 @@ class _Writer:
         convolution, rounded = self._network.convolutions[name], self._quantized.weights.get(name)
         numbers = convolution.weight if rounded is None else rounded.numbers
         scales = None if rounded is None else rounded.scales
-        places = {"pads": [convolution.padding] * 4, "dilations": [convolution.dilation] * 2}
+        places: dict[str, Any] = {
+            "pads": [convolution.padding] * 4,
+            "dilations": [convolution.dilation] * 2,
+        }
         if maps.is_map(convolution, self._sizes[name]):
             count, by_square = maps.BLOCK**2, f"{out}_squares"
             scales = None if scales is None else scales.repeat(count)
@@ -104,6 +114,10 @@ class _Writer:
             return
         bias = self._tensor(f"{out}_bias", convolution.bias.numpy())
         given = [*inputs, self._weight(out, numbers, scales), bias]
+        if convolution.stride > 1:
+            places["strides"] = [convolution.stride] * 2
+        if convolution.groups > 1:
+            places["group"] = convolution.groups
         self._node("Conv", given, out, **places)
 
     def _weight(self, out: str, numbers: Tensor, scales: Tensor | None) -> str:
