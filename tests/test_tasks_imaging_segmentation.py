@@ -45,6 +45,15 @@ def written(data: bytes, made: Phantom) -> Dataset:
     )
 
 
+def test_the_files_of_a_long_series_are_all_known() -> None:
+    made = phantom(spacing=(7, 7, 2))
+
+    volume = open_volume(dicom_zip(made, change=with_uids), with_source=True)
+
+    assert volume.source
+    assert len(volume.source["slices"]) == len(made.voxels) == 100
+
+
 @pytest.mark.parametrize("kind", ["series", "multi-frame"])
 def test_each_frame_lies_where_its_slice_does_and_refers_to_it(kind: str) -> None:
     made = phantom(spacing=(4, 4, 8))

@@ -157,7 +157,7 @@ def _forked(control: socket.socket) -> _Child:
     """The child that the helper has forked."""
     control.settimeout(helper.ANSWER_S)
     try:
-        message, files, _, _ = socket.recv_fds(control, fork_server.MAX_REPORT_BYTES, 1)
+        message, files, _, _ = socket.recv_fds(control, 4096, 1)
     except (TimeoutError, ConnectionError) as error:
         raise HelperGone from error
     if not message:
@@ -177,9 +177,13 @@ def _refused(reason: str) -> Unavailable | ModelFailure:
 
 def _read(reader: int, deadline: float) -> bytes:
     """What the child reports before the deadline; empty if it died."""
-    if not _wait(reader, deadline):
-        return b""
-    return os.read(reader, fork_server.MAX_REPORT_BYTES)
+    report = bytearray()
+    while not report.endswith(b"\n") and len(report) < fork_server.MAX_REPORT_BYTES:
+        is_late = bool(report) and time.monotonic() > deadline
+        if is_late or not _wait(reader, deadline) or not (part := os.read(reader, 2**16)):
+            return b""
+        report += part
+    return bytes(report)
 
 
 def _wait(file: int, deadline: float) -> bool:
