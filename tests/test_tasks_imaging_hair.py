@@ -50,14 +50,6 @@ def test_hairs_that_the_matte_lacks_are_found():
     assert after <= 0.3 * before
 
 
-@pytest.mark.parametrize(("extreme", "joined"), [(cv2.erode, cv2.min), (cv2.dilate, cv2.max)])
-def test_three_boxes_are_a_disc(extreme, joined):
-    values = np.random.default_rng(8).normal(0, 1, (40, 50)).astype(np.float32)
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (hair._WIDEST_PX, hair._WIDEST_PX))
-
-    assert (hair.over_disc(values, extreme, joined) == extreme(values, disc)).all()
-
-
 def test_on_a_plain_ground_nothing_is_added():
     assert added(disc(), photo(disc())) < 20  # of 45,000 pixels of the disc
 
