@@ -77,7 +77,7 @@ def is_confined() -> bool:
 def fail(reason: str) -> NoReturn:
     """Report an error and end this confined process: for what cannot raise an exception."""
     if _report is not None:
-        os.write(_report, json.dumps({"error": reason}).encode())
+        os.write(_report, json.dumps({"error": reason}).encode() + b"\n")
     os._exit(1)
 
 
