@@ -243,7 +243,7 @@ MNN = {
         "Apache-2.0",
     ),
 }
-# `pixelmill train quantize --network facemask` makes it of the same.
+# `pixelmill train quantize --network facemask --threads 1` makes it of the same.
 INT8 = _own(
     "facemask-detector.int8.onnx",
     "dfd7f8ae2942fa73f76fcb5c68d79d5547e875411c13659e8c58a9edb76583ad",
