@@ -283,7 +283,7 @@ async def test_under_load_a_job_that_names_no_profile_gets_the_lighter_one_and_s
 
     stored = await service.get("ada", job.fields["id"])
     assert json.loads(stored.fields["params"])["profile"] == "fast"
-    assert stored.fields["degraded"] == "Many people wait."
+    assert stored.fields["degraded"] == "Many people wait: fast was used instead of best."
 
 
 async def test_a_profile_that_is_named_is_never_changed_and_equal_work_is_shared(
