@@ -539,6 +539,17 @@ def test_messages_name_no_address_of_ours(stack: Stack, visitor: httpx.Client) -
     assert b"storage down" in (stack.folder / "web.log").read_bytes()
 
 
+def test_the_page_of_a_wrong_address_may_load_its_style_and_no_script(
+    visitor: httpx.Client,
+) -> None:
+    answer = visitor.get("/nothing", headers={"accept": "text/html"})
+
+    policy = answer.headers["content-security-policy"]
+    assert answer.status_code == 404 and "There is nothing here" in answer.text
+    assert "default-src 'none'; style-src 'self'; img-src 'self'" in policy
+    assert "script-src" not in policy
+
+
 def test_ids_of_no_form_answer_as_those_of_others(visitor: httpx.Client) -> None:
     for odd in ("0" * 32, "x", "0" * 33, "A" * 32, "é"):
         for answer in (

@@ -64,6 +64,8 @@ _KINDS = {
     "login": "form", "logout": "form", "account": "form", "system": "system",
 }  # fmt: skip
 """First word of a path -> which policy it gets."""
+_OTHERS = "form"
+"""Of all others: JSON, or to a person the small page of a wrong address."""
 _NO_DEVICES = "geolocation=(), microphone=(), payment=(), usb=(), display-capture=()"
 _SCRIPTS = ("/ui/assets/", "/ui/static/")
 """Gradio's own."""
@@ -150,7 +152,7 @@ class Security:
             return "object"
         if path.startswith(_SCRIPTS):
             return "static"
-        return _KINDS.get(path[1:].partition("/")[0], "api")
+        return _KINDS.get(path[1:].partition("/")[0], _OTHERS)
 
 
 def _keep_own_cookies(scope: Scope, head: dict[bytes, bytes]) -> None:
