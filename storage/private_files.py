@@ -1,6 +1,7 @@
 """Files of ours alone in a folder that is everybody's, as /dev/shm is."""
 
 import errno
+import fcntl
 import os
 from io import FileIO
 
@@ -35,6 +36,24 @@ def own_file(path: str) -> FileIO:
     return file
 
 
+def locked_file(path: str, operation: int) -> FileIO:
+    """The lock file of that name, locked by this operation of flock until it is closed.
+
+    Its holder may remove it. Whoever opened it just before would then hold a lock that nobody else
+    sees, and opens the next one instead. Raises BlockingIOError as flock does.
+    """
+    while True:
+        file = open_file(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(file, operation)
+            if _is_at(path, file):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
+
+
 def open_file(path: str, flags: int) -> FileIO:
     """The file itself, never what a link leads to; nobody else may read what is made."""
     file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -46,3 +65,11 @@ def write_all(file: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
+
+
+def _is_at(path: str, file: FileIO) -> bool:
+    """Whether the open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False

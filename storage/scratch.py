@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from storage import keys
 from storage.errors import StorageDown
-from storage.private_files import new_file, open_file, own_file, write_all
+from storage.private_files import locked_file, new_file, own_file, write_all
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, SyncRedis, command
 
 if TYPE_CHECKING:  # `pixelmill up` and web processes use the stores, and never an array
@@ -110,20 +110,18 @@ class FolderScratch:
 
     def hold(self, installation: str) -> FileIO:
         """Lock the arrays of this installation against `clear`, until the file is closed."""
-        file = open_file(self._lock(installation), os.O_RDWR | os.O_CREAT)
-        fcntl.flock(file, fcntl.LOCK_SH)
-        return file
+        return locked_file(self._lock(installation), fcntl.LOCK_SH)
 
     def clear(self, installation: str) -> int:
         """Delete all arrays of this installation, unless a process has called `hold`.
 
         Answers how many there were. Their runs restart, as no worker here would continue them soon.
         """
-        with open_file(self._lock(installation), os.O_RDWR | os.O_CREAT) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return 0
+        try:
+            lock = locked_file(self._lock(installation), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        with lock:
             names = self.older_than(installation, -60)
             self.delete(*names)
             os.unlink(self._lock(installation))
@@ -209,7 +207,10 @@ class RedisScratch:
         """Names of the arrays of this installation that were stored more than `age_s` ago."""
         with _mapped():
             names = list(self.client.scan_iter(keys.scratch(f"{installation}:*"), count=1000))
-            left_s = [self.client.ttl(key) for key in names]
+            with self.client.pipeline(transaction=False) as commands:
+                for key in names:
+                    commands.ttl(key)
+                left_s = commands.execute()
         return [
             key.decode().removeprefix(keys.scratch(""))
             for key, left in zip(names, left_s, strict=True)

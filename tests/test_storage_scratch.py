@@ -1,9 +1,11 @@
 """Both kinds of scratch keep arrays as they were, for a while."""
 
+import fcntl
 import os
 import socket
 import stat
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -210,6 +212,23 @@ def test_arrays_are_cleared_once_no_process_holds_them(tmp_path: Path) -> None:
 
     assert store.clear("mill") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["pixelmill-other-run-1-input"]
+
+
+def test_who_holds_arrays_while_the_last_holder_removes_its_lock_still_holds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, lock, flock = FolderScratch(tmp_path), tmp_path / "pixelmill-mill.lock", fcntl.flock
+
+    def flock_once_the_file_is_gone(file: FileIO, operation: int) -> None:
+        monkeypatch.undo()
+        lock.unlink()  # as `clear` of another worker does between our open and our lock
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_once_the_file_is_gone)
+    with store.hold("mill"):
+        store.put("mill:run:1:input", np.zeros(3))
+
+        assert store.clear("mill") == 0
 
 
 # Near and far
