@@ -2,7 +2,8 @@
 -- A worker says that it lives, what it serves, and which models it knows. Entries of others that end
 -- later than any may, as the clock was set back, end as if they had been made now.
 -- Arguments: node, worker (JSON of a WorkerInfo), ttl_ms, queues, models (name -> JSON of a ModelCard),
---   versions (name -> which version of the model that is)
+--   versions (name -> which version of the model that is), forgotten_ms (a queue that no worker has taken work
+--   from for so long is as good as one that never was)
 -- Answers Redis time in ms.
 local MOST_WORDS = 96  -- three of each version of a model that is remembered
 local now_ms = math.floor(now)
@@ -13,7 +14,20 @@ redis.call('ZREMRANGEBYSCORE', WORKERS, '-inf', now_ms)
 for _, node in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '(' .. expires, '+inf')) do
   redis.call('ZADD', WORKERS, expires, node)
 end
-for _, queue in ipairs(arguments.queues) do redis.call('HSET', SEEN, queue, now_ms) end
+
+-- Each version of a model has a queue of its own: those of versions that are gone must not pile up.
+local function forget_old_queues()
+  local seen = redis.call('HGETALL', SEEN)
+  for i = 1, #seen, 2 do
+    if math.abs(now_ms - tonumber(seen[i + 1])) > arguments.forgotten_ms then redis.call('HDEL', SEEN, seen[i]) end
+  end
+end
+
+local is_any_new = false
+for _, queue in ipairs(arguments.queues) do
+  if redis.call('HSET', SEEN, queue, now_ms) == 1 then is_any_new = true end
+end
+if is_any_new then forget_old_queues() end
 for name, card in pairs(arguments.models) do
   redis.call('SET', MODEL .. name, card)
   redis.call('SADD', MODELS, name)

@@ -177,6 +177,7 @@ def announce(node: str, worker: WorkerInfo, models: Mapping[str, ModelCard]) -> 
         "versions": versions,
         "ttl_ms": WORKER_TTL_MS,
         "queues": worker["queues"],
+        "forgotten_ms": FORGOTTEN_S * 1000,
         "models": {name: json.dumps(card) for name, card in models.items()},
     }
     return script("announce", int, [], values, kinds=NUMBER)

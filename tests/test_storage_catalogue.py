@@ -135,6 +135,18 @@ def test_a_queue_is_forgotten_after_ten_minutes_without_worker(
     assert announced.is_forgotten("gpu.toy") is forgotten
 
 
+def test_queues_of_versions_that_are_gone_do_not_pile_up(
+    link: SyncRedis, state: "redis.Redis"
+) -> None:
+    now_ms = int(time.time() * 1000)
+    ages_s = {"gpu.toy@1": catalogue.FORGOTTEN_S + 5, "gpu.toy@2": catalogue.FORGOTTEN_S - 60}
+    state.hset(keys.SEEN, mapping={name: now_ms - 1000 * age for name, age in ages_s.items()})
+
+    link.do(catalogue.announce("gpu-1@host", {"queues": ["gpu.toy@3"]}, {}))
+
+    assert set(link.do(catalogue.read()).seen_ms) == {"gpu.toy@2", "gpu.toy@3"}
+
+
 def test_a_live_worker_is_never_gone(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 
