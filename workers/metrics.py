@@ -83,7 +83,7 @@ def serve(address: str, stages: Sequence[str], more: Collect = list) -> str:
     host, _, port = address.rpartition(":")
     REGISTRY.register(WorkerMetrics(stages, more))
     try:
-        server, thread = start_http_server(int(port), host)
+        server, thread = start_http_server(int(port), host.strip("[]"))
     except OSError as error:
         log.warning("metrics not served", address=address, reason=str(error))
         return ""
