@@ -67,13 +67,17 @@ class Accounts:
 
     async def end_session(self, user: str, session_id: str) -> bool:
         """End a session; False if the user has none of this id."""
-        self._sessions.forget(session_id)
-        return await self._durable.do(sessions.end(user, session_id))
+        try:
+            return await self._durable.do(sessions.end(user, session_id))
+        finally:  # not before: a request meanwhile would have it known again
+            self._sessions.forget(session_id)
 
     async def end_sessions(self, user: str) -> None:
         """End all sessions of a user, in all web processes."""
-        await self._durable.do(users.end_sessions(user))
-        self._sessions.clear()
+        try:
+            await self._durable.do(users.end_sessions(user))
+        finally:
+            self._sessions.clear()
 
 
 session_id_of = id_of
