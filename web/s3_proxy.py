@@ -198,8 +198,10 @@ async def _without_body(
     answer: httpx.Response, release: Callable[[], None], is_head: bool
 ) -> Response:
     """The headers of S3's answer. Raises BadInput (404) for an object that is not there."""
-    await answer.aclose()
-    release()
+    try:
+        await answer.aclose()
+    finally:
+        release()
     if is_head:
         return Response(status_code=answer.status_code, headers=forwarded_headers(answer))
     log.warning("S3 refused", status=answer.status_code)
