@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 import orjson
+import structlog
 
 from storage.errors import StorageDown
 from storage.jobs.snapshots import Snapshot
@@ -24,8 +25,13 @@ HEARTBEAT = b'data: {"msg":"heartbeat"}\n\n'
 CLOSE = b'data: {"msg":"close_stream"}\n\n'
 ENDINGS = {"image/png": "png", "image/webp": "webp", "image/avif": "avif", "image/jpeg": "jpg"}
 
+log = structlog.get_logger()
+
 Show = Callable[[Snapshot], JobBody]
 """A job as the API shows it."""
+
+
+_FAILED = JobError("the server failed", hint="Try again.")
 
 
 class GradioStream(EventStream):
@@ -91,6 +97,9 @@ class SessionMessages:
             self._put(event_id, _failure(error_record(error)))
         except StorageDown:
             self._put(event_id, _failure(error_record(storage_unavailable())))
+        except Exception:  # whatever it is, the client must not wait for ever
+            log.exception("event of a program not told")
+            self._put(event_id, _failure(error_record(_FAILED)))
 
     def _put(self, event_id: str, message: dict[str, Any]) -> None:
         self._messages.put_nowait((event_id, message))
