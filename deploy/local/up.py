@@ -36,6 +36,10 @@ CPU_READY_S = 180.0
 WRITE_AGAIN_S = 5.0
 """After so long a run file that could not be written is written again."""
 
+PREPARE_S = 5.0
+"""How long the state Redis may take for each answer while it is prepared: meanwhile nothing is
+watched, and a write to its disk may take 3 s."""
+
 console = Console(stderr=False, highlight=False)
 
 
@@ -176,7 +180,8 @@ class Local:
     def _prepare(self, installation: Installation) -> None:
         """Make bucket and account, and forget the workers of an earlier run."""
         env = self._env
-        state = SyncRedis(redis.Redis.from_url(env["PIXELMILL_STATE_URL"]), "the state Redis")
+        client = probes.impatient_redis(env["PIXELMILL_STATE_URL"], PREPARE_S)
+        state = SyncRedis(client, "the state Redis")
         values = {name.removeprefix("PIXELMILL_").lower(): value for name, value in env.items()}
         settings = read(None, **values)
         store = S3Objects(
