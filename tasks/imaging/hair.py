@@ -6,6 +6,7 @@ background around it is smooth, where peaks outnumber dips (texture has both), a
 structures are connected with the subject (a lattice or letters in the background are not).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +58,9 @@ def add(alpha: Alpha, image: Image, sizes: Sizes | None = None) -> Alpha:
     if not inside.any() or inside.all():
         return alpha
     part = _bounds(inside, int((_REACH + _WIDE_AROUND) * max(inside.shape)) + 2 * _WIDEST_PX)
-    scene = _scene(_shrunk(sizes or Sizes(image)), matte, part)
-    found = _hairs(scene, max(matte.shape))
+    photo = _shrunk(sizes or Sizes(image))
+    scene = _scene(photo, matte, part)
+    found = _hairs(scene, max(matte.shape), lambda thin, px: _lines(thin, px, photo, matte, part))
     if found is None:
         return alpha
     opacity = np.zeros(matte.shape, np.uint8)
@@ -95,8 +97,11 @@ def _bounds(mask: Alpha, margin: int) -> Part:
     )
 
 
-def _hairs(scene: Scene, side: int) -> Matte | None:
+def _hairs(
+    scene: Scene, side: int, lines: Callable[[Alpha, int], Alpha] = straight
+) -> Matte | None:
     """Opacity of the hairs, 0..1; None where there are none. `side`: the longer one of the photo.
+    `lines`: finds straight ones of at least so many pixels.
 
     What costs most is computed only where the rest leaves it possible that there are hairs.
     """
@@ -115,13 +120,20 @@ def _hairs(scene: Scene, side: int) -> Matte | None:
     # Most photos have no hairs, which the search says for less than it takes to find lines.
     if search.rooted(thin[part]) is None:
         return None
-    thin *= 1 - straight(any_thin, int(_STRAIGHT * side))
+    thin *= 1 - lines(any_thin, int(_STRAIGHT * side))
     found = search.opacity(thin[part])
     if found is None:
         return None
     opacity = np.zeros(thin.shape, np.float32)
     opacity[part] = found
     return opacity
+
+
+def _lines(thin: Alpha, least_px: int, photo: Image, matte: Alpha, part: Part) -> Alpha:
+    """The straight lines of the ground in this part of the photo."""
+    ground = np.maximum(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), 1).astype(np.uint8)
+    ground[matte > 127] = 0
+    return straight(thin, least_px, ground, (part[1].start, part[0].start))
 
 
 @dataclass(frozen=True)
