@@ -1,8 +1,13 @@
-"""Routes take the value that the middleware has parsed and checked, and no other."""
+"""Routes read what their endpoints declare as FastAPI does, and the body that was checked."""
+
+from typing import Annotated
 
 import httpx
-from fastapi import APIRouter, FastAPI
-from pydantic import BaseModel
+import pytest
+from fastapi import APIRouter, Cookie, FastAPI, Header, Query
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from web.api.routing import ParsedRoute
@@ -10,23 +15,67 @@ from web.middleware.json_body import PARSED
 
 
 class Name(BaseModel):
-    name: str
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(max_length=5)
 
 
-async def test_an_endpoint_gets_the_checked_value_of_its_body() -> None:
-    router, app = APIRouter(route_class=ParsedRoute), FastAPI()
+def client_of(kind: type[APIRoute], checked: object) -> httpx.AsyncClient:
+    """A client of a route of this class, whose body was checked to be this; None: it has none."""
+    router, app = APIRouter(route_class=kind), FastAPI()
 
-    @router.post("/names")
-    async def greet(asked: Name) -> str:
-        return asked.name
+    @router.post("/names/{place}")
+    async def greet(
+        place: str,
+        asked: Name,
+        wait: Annotated[float, Query(ge=0, le=60)] = 0,
+        key: Annotated[str, Header(alias="Idempotency-Key", max_length=3)] = "",
+    ) -> Response:
+        return Response(f"{asked.name} {place} {wait} {key}")
 
     app.include_router(router)
 
     async def with_value(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, PARSED: {"name": "checked"}}, receive, send)
+        await app(scope if checked is None else {**scope, PARSED: checked}, receive, send)
 
-    transport = httpx.ASGITransport(with_value)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        answer = await client.post("/names", json={"name": "parsed again"})
+    return httpx.AsyncClient(transport=httpx.ASGITransport(with_value), base_url="http://test")
 
-    assert answer.json() == "checked"
+
+async def test_an_endpoint_gets_the_checked_value_of_its_body() -> None:
+    async with client_of(ParsedRoute, {"name": "seen"}) as client:
+        answer = await client.post("/names/here", json={"name": "again"})
+
+    assert answer.text == "seen here 0 "
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "body"),
+    [
+        ("", {}, {"name": "anna"}),
+        ("?wait=1.5", {"idempotency-key": "abc"}, {"name": "anna"}),
+        ("?wait=1&wait=2&more=3", {}, {"name": "anna"}),
+        ("?wait=", {"idempotency-key": ""}, {"name": "anna"}),
+        ("?wait=61", {"idempotency-key": "abcd"}, {"name": "too long", "more": 1}),
+        ("?wait=no", {}, {}),
+        ("", {}, ["anna"]),
+        ("", {}, None),
+    ],
+)
+async def test_a_route_reads_and_refuses_what_fastapi_would(query, headers, body) -> None:
+    answers = []
+    for kind in (ParsedRoute, APIRoute):
+        async with client_of(kind, body) as client:
+            answers.append(await client.post(f"/names/here{query}", headers=headers, json=body))
+
+    ours, theirs = answers
+    assert (ours.status_code, ours.text) == (theirs.status_code, theirs.text)
+
+
+def test_a_route_refuses_to_declare_what_it_does_not_read() -> None:
+    router = APIRouter(route_class=ParsedRoute)
+
+    async def crumbs(crumb: Annotated[str, Cookie()]) -> Response:
+        return Response(crumb)
+
+    with pytest.raises(TypeError, match="/crumbs"):
+        router.get("/crumbs")(crumbs)

@@ -63,6 +63,7 @@ from web.metrics import routes as metrics
 from web.middleware.access_log import AccessLog
 from web.middleware.compressed import Compressed
 from web.middleware.cors import Cors
+from web.middleware.direct_routes import DirectRoutes
 from web.middleware.event_routes import EventRoutes
 from web.middleware.identity import Identify, Identities, page_user
 from web.middleware.json_body import CheckedBody
@@ -254,14 +255,10 @@ def _with_middleware(
 ) -> ASGIApp:
     """The app behind pure ASGI middleware: Starlette's own wraps every message of an answer, which
     costs more than what these do."""
-
-    def check() -> None:
-        service.room.check_stopping()
-        service.limiter.check()
-
-    inner = PageRoutes(EventRoutes(app, events.job_events, events.all_events))
-    checked = CheckedBody(inner, partial(routes.is_taken, app))
-    entrance: ASGIApp = Security(Preferences(identify(LoadShedding(checked, check))))
+    streams = EventRoutes(app, events.job_events, events.all_events)
+    direct = DirectRoutes(streams, app, [*predict.router.routes, *jobs.router.routes])
+    checked = CheckedBody(PageRoutes(direct), partial(routes.is_taken, app))
+    entrance: ASGIApp = Security(Preferences(identify(LoadShedding(checked, service.check))))
     if settings().cors_origins:
         entrance = Cors(entrance)
     if settings().access_log:

@@ -1,6 +1,7 @@
 """Whose part of the workers a request uses, and how large it is."""
 
 import hmac
+from functools import lru_cache
 
 from tasks.settings import settings
 from web.jobs.submission import FairShare
@@ -10,8 +11,11 @@ from web.payer import payer_of
 
 def share_of(identity: Identity) -> FairShare:
     """Whoever pays has one share, so that a new identity is no new share."""
-    # A keyed hash, as what orders the backlog outlives what is erased of a user by up to an hour.
-    flow = hmac.digest(
-        settings().secret.encode(), f"flow:{payer_of(identity)}".encode(), "sha256"
-    ).hex()[:24]
+    flow = _flow(settings().secret, payer_of(identity))
     return FairShare(flow, settings().weights[identity.role])
+
+
+@lru_cache(maxsize=1024)
+def _flow(secret: str, payer: str) -> str:
+    # A keyed hash, as what orders the backlog outlives what is erased of a user by up to an hour.
+    return hmac.digest(secret.encode(), f"flow:{payer}".encode(), "sha256").hex()[:24]

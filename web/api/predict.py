@@ -19,6 +19,7 @@ from web.api import accept, documents, hints, options, pictures, responses, sche
 from web.api.body import body_of, kind_of
 from web.api.options import Options
 from web.api.received import Received
+from web.api.routing import ParsedRoute
 from web.fair_share import share_of
 from web.fetching.fetch import fetched
 from web.jobs.service import service_of
@@ -27,7 +28,7 @@ from web.middleware.identity import identity_of
 from web.middleware.validation import HEAD
 from web.payer import payer_of
 
-router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
+router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS, route_class=ParsedRoute)
 
 VARY = {"vary": "Accept"}
 BIG = 256 * 1024

@@ -76,6 +76,11 @@ class JobService:
         await self._state.close()
         await self._cache.close()
 
+    def check(self) -> None:
+        """Raise Unavailable while requests for work are refused before they are read."""
+        self.room.check_stopping()
+        self.limiter.check()
+
     async def submit(self, submission: Submission) -> Snapshot:
         """The job: answered from the cache, joined to an equal run, or queued.
 
