@@ -1,5 +1,7 @@
 """The cached catalogue on real Redis: which models can be used, and what their runs cost."""
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,9 @@ import redis
 from job_service import CARD
 
 from storage import catalogue, keys
-from storage.redis.calls import SyncRedis
+from storage.catalogue import Catalogue
+from storage.errors import StorageDown
+from storage.redis.calls import Call, SyncRedis
 from tasks.errors import BadInput, Unavailable
 from tasks.models.base import Params
 from tasks.settings import settings
@@ -25,6 +29,48 @@ async def test_an_unknown_model_is_404_and_names_those_there_are(
         await service.submit(replace(submission, model="tyo"))
 
     assert (caught.value.code, caught.value.status) == ("no_model", 404)
+
+
+async def test_requests_of_the_same_moment_share_one_read(
+    live: None, service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    do = service._state.do
+
+    def noted(call: Call[Catalogue]) -> Awaitable[Catalogue]:
+        calls.append(call)
+        return do(call)
+
+    monkeypatch.setattr(service._state, "do", noted)
+    catalogues = await asyncio.gather(*(service.catalogue.get() for _ in range(20)))
+
+    assert len(calls) == 1
+    assert [list(item.models) for item in catalogues] == [["toy"]] * 20
+
+
+async def test_a_read_that_fails_is_told_to_all_who_wait_and_tried_again_by_the_next(
+    live: None, service: JobService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(call: object) -> None:
+        raise StorageDown("silent")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service._state, "do", silent)
+        waiting = (service.catalogue.get() for _ in range(3))
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [StorageDown] * 3
+    assert "toy" in (await service.catalogue.get()).models
+
+
+async def test_who_goes_away_takes_the_read_from_nobody(live: None, service: JobService) -> None:
+    first = asyncio.create_task(service.catalogue.get())
+    second = asyncio.create_task(service.catalogue.get())
+    await asyncio.sleep(0)
+
+    first.cancel()
+
+    assert "toy" in (await second).models
 
 
 async def test_before_any_worker_came_the_answer_says_so(

@@ -1,8 +1,9 @@
 """Waiting for jobs and watching them, on real Redis and pub/sub."""
 
 import asyncio
+import json
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import pytest
 import runs
@@ -10,6 +11,8 @@ from job_service import RESULT, finish
 from stack import Stack
 
 from storage import keys
+from storage.jobs import endings
+from storage.jobs.endings import End
 from storage.jobs.snapshots import JobSnapshots
 from storage.jobs.spec import RunRef
 from storage.redis.calls import SyncRedis
@@ -19,6 +22,17 @@ from web.jobs.submission import Submission
 from web.live.pubsub import RESYNC_S
 
 pytest_plugins = ["job_service"]
+
+
+def end(link: SyncRedis, key: str, state: str, payload: str) -> None:
+    """End the run of this key."""
+    link.do(endings.finish([End(RunRef(key, 1), state, payload)], job_ttl_s=100))
+
+
+def parsed(fields: Mapping[str, str]) -> dict[str, object]:
+    """The fields of a job, with the value of each that is JSON."""
+    of_json = ("params", "result", "error", "timings")
+    return {name: json.loads(text) if name in of_json else text for name, text in fields.items()}
 
 
 @pytest.mark.measures_time
@@ -101,36 +115,83 @@ async def test_an_end_before_the_wait_begins_is_not_missed(
     key = snapshot.fields["request_key"]
 
     finish(link, key)
-    while not service._pubsub.has_just_ended(keys.run_events(key)):
+    while not service._pubsub.end_of(keys.run_events(key)):
         await asyncio.sleep(0.01)
 
     async with asyncio.timeout(RESYNC_S / 2):
         assert (await service.watcher.wait(snapshot, 10)).state == "done"
 
 
-async def test_a_job_is_read_once_by_who_waits_for_it(
+@pytest.fixture
+def reads(service: JobService, monkeypatch: pytest.MonkeyPatch) -> list[Sequence[str]]:
+    """The ids of jobs that the service reads, one list per read."""
+    ids: list[Sequence[str]] = []
+    read = service.watcher._reader._call
+
+    def noted(job_ids: Sequence[str]) -> Awaitable[JobSnapshots]:
+        ids.append(job_ids)
+        return read(job_ids)
+
+    monkeypatch.setattr(service.watcher._reader, "_call", noted)
+    monkeypatch.setattr(service._pubsub, "_resync_all", lambda: None)
+    return ids
+
+
+LONG = json.dumps({"kind": "noop", "objects": {}, "data": {"text": "x" * 5000}})
+ERROR = json.dumps({"code": "poison", "message": "no", "hint": None, "status": 500})
+
+
+@pytest.mark.parametrize(("state", "payload"), [("done", RESULT), ("failed", ERROR)])
+async def test_who_waits_is_told_by_the_end_what_the_record_says(
     live: None,
     service: JobService,
     submission: Submission,
     link: SyncRedis,
-    monkeypatch: pytest.MonkeyPatch,
+    reads: list[Sequence[str]],
+    state: str,
+    payload: str,
 ) -> None:
-    reads: list[Sequence[str]] = []
-    read = service.watcher._reader._call
     snapshot = await service.submit(submission)
-
-    def counted(job_ids: Sequence[str]) -> Awaitable[JobSnapshots]:
-        reads.append(job_ids)
-        return read(job_ids)
-
-    monkeypatch.setattr(service.watcher._reader, "_call", counted)
-    monkeypatch.setattr(service._pubsub, "_resync_all", lambda: None)
     waiting = asyncio.create_task(service.watcher.wait(snapshot, 10))
-    await asyncio.sleep(0.1)
-    finish(link, snapshot.fields["request_key"])
-    await waiting
+    await asyncio.sleep(0)
+    end(link, snapshot.fields["request_key"], state, payload)
 
+    told = await waiting
+
+    assert reads == []
+    read = await service.get("ada", snapshot.fields["id"])
+    assert told.version == read.version
+    assert parsed(told.fields).items() <= parsed(read.fields).items()
+
+
+async def test_who_waits_for_a_long_result_reads_it(
+    live: None,
+    service: JobService,
+    submission: Submission,
+    link: SyncRedis,
+    reads: list[Sequence[str]],
+) -> None:
+    snapshot = await service.submit(submission)
+    waiting = asyncio.create_task(service.watcher.wait(snapshot, 10))
+    await asyncio.sleep(0)
+    end(link, snapshot.fields["request_key"], "done", LONG)
+
+    assert (await waiting).fields["result"] == LONG
     assert reads == [[snapshot.fields["id"]]]
+
+
+async def test_the_end_of_a_run_tells_nothing_of_a_job_that_had_left_it(
+    live: None, service: JobService, submission: Submission, link: SyncRedis
+) -> None:
+    first, second = [await service.submit(submission) for _ in range(2)]
+    waiting = asyncio.create_task(service.watcher.wait(first, 10))
+    await asyncio.sleep(0)
+    await service.cancel("ada", first.fields["id"])
+
+    finish(link, first.fields["request_key"])
+
+    assert (await waiting).state == "cancelled"
+    assert (await service.watcher.wait(second, 10)).state == "done"
 
 
 async def test_an_end_whose_message_was_lost_is_found_all_the_same(

@@ -74,6 +74,22 @@ def read(job_ids: Sequence[str], costs: bytes = b"{}") -> Call[JobSnapshots]:
     return script("jobs/snapshots", parse, names, values, kinds=TEXT)
 
 
+def ended(snapshot: Snapshot, event: bytes) -> Snapshot | None:
+    """The job as the end of its run has left it, by the event of that end (shared_lua/ending.lua);
+    None if the event does not tell that of this job, or what came before is not all known."""
+    told: dict[str, Any] = orjson.loads(event)
+    fields = snapshot.fields
+    if fields["id"] not in told.get("jobs", ()) or "upload" not in fields:
+        return None
+    texts: dict[str, str] = {
+        name: orjson.dumps(told[name]).decode()
+        for name in ("timings", "result", "error")
+        if name in told
+    }
+    own = {name: str(told[name]) for name in ("state", "ended", "attempt")}
+    return Snapshot({**fields, **own, **texts})
+
+
 def costs_json(costs: Mapping[str, Mapping[str, RunCost]]) -> bytes:
     """Variant -> other variant (or itself) -> what the other's runs cost it, as `read` takes it."""
     return orjson.dumps(costs)

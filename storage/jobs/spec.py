@@ -1,6 +1,5 @@
 """What a run computes, and how messages and records name a run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +65,7 @@ def model_version(weights: str, code: str) -> str:
 
 def spec_from_json(text: str) -> Spec:
     """The spec in a run's record; NewerVersion if it has a version or fields unknown here."""
-    fields = json.loads(text)
+    fields = orjson.loads(text)
     if fields.pop("v") > VERSION or not fields.keys() <= Spec.__dataclass_fields__.keys():
         raise NewerVersion("this run was written by a newer version of Pixelmill")
     return Spec(**fields)

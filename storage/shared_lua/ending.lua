@@ -54,6 +54,16 @@ end
 
 local CANCELLATION = {state = 'cancelled', payload = ''}
 
+-- What an end has written to the records of jobs, as members of the JSON of its event: who waits for one of
+-- them need not read it. Nothing where that would make the event long, as each web process gets it.
+local MOST_TOLD = 16
+local LONGEST_TOLD = 4096
+local function told(ids, ending, timings, attempt)
+  if ending.payload == '' or #ids == 0 or #ids > MOST_TOLD or #ending.payload > LONGEST_TOLD then return '' end
+  return ',"jobs":["' .. table.concat(ids, '","') .. '"],"ended":"' .. now_text .. '","timings":' .. timings
+    .. ',"attempt":"' .. attempt .. '","' .. (ending.state == 'done' and 'result' or 'error') .. '":' .. ending.payload
+end
+
 -- The fields of a run that its end needs, and others.
 local function read_run(key, ...)
   return read(RUN .. key, 'attempt', 'stage', 'model', 'priority', 'user', 'payer', 'cancelled', 'version', 'ms:queued',
@@ -85,7 +95,7 @@ local function end_run(key, ending, sums, run)
   if (ending.stored_bytes or 0) > 0 and ending.state == 'done' then
     store(payer, ending.stored_bytes, expires_s(ending.made_s * 1000, arguments.job_ttl_ms))
   end
-  publish(key, ending.state, version)
+  publish(key, ending.state, version, told(ids, ending, timings, run.attempt))
   local own = sums or new_sums()
   local code = ending.state == 'failed' and cjson.decode(ending.payload).code
   count_end(own, run, ending.state, code, spent_ms)

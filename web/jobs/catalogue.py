@@ -1,5 +1,6 @@
 """What live workers can do, as one web process knows it: read from Redis at most once a second."""
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from time import monotonic
@@ -25,6 +26,7 @@ class CachedCatalogue:
         self._state = state
         self._read_s = float("-inf")
         self._catalogue: Catalogue | None = None
+        self._reading: asyncio.Task[Catalogue] | None = None
         self.costs: admission.Costs = {}
         """What each variant's runs cost the others', as of the last `get`."""
         self.scratch = admission.NO_SCRATCH_LIMIT
@@ -33,17 +35,29 @@ class CachedCatalogue:
         self._names_seen: set[str] = set()
 
     async def get(self) -> Catalogue:
-        """The catalogue, at most MAX_AGE_S old."""
-        if self._catalogue is None or monotonic() - self._read_s > MAX_AGE_S:
-            # The age counts from the question: the answer may be that old already.
-            read_s = monotonic()
-            self._catalogue = await self._state.do(catalogue.read())
-            self._read_s = read_s
-            self.costs = admission.costs(self._catalogue)
-            self._costs_json = snapshots.costs_json(self.costs)
-            self.scratch = admission.scratch(self._catalogue)
-            self._names_seen |= self._catalogue.models.keys()
-        return self._catalogue
+        """The catalogue, at most MAX_AGE_S old. Those who ask during a read share it."""
+        if self._catalogue and monotonic() - self._read_s <= MAX_AGE_S:
+            return self._catalogue
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+            self._reading.add_done_callback(self._over)
+        return await asyncio.shield(self._reading)  # who goes away takes it from nobody
+
+    async def _read(self) -> Catalogue:
+        # The age counts from the question: the answer may be that old already.
+        read_s = monotonic()
+        current = self._catalogue = await self._state.do(catalogue.read())
+        self._read_s = read_s
+        self.costs = admission.costs(current)
+        self._costs_json = snapshots.costs_json(self.costs)
+        self.scratch = admission.scratch(current)
+        self._names_seen |= current.models.keys()
+        return current
+
+    def _over(self, reading: "asyncio.Task[Catalogue]") -> None:
+        self._reading = None
+        if not reading.cancelled():
+            reading.exception()  # else asyncio would log one that nobody waits for any more
 
     async def card(self, model: str, identity: str = "") -> ModelCard:
         """The card of a model that can be used now.

@@ -130,9 +130,10 @@ class PubSub:
         )
         self.subscriptions: dict[str, set[Subscription]] = {}
         self.connects = 0
-        self._ended: set[str] = set()
-        self._ended_before: set[str] = set()
-        """Channels of the runs that have ended in this turn of the clock, and in the one before."""
+        self._ended: dict[str, bytes] = {}
+        self._ended_before: dict[str, bytes] = {}
+        """Channel -> the message of the end, of the runs that have ended in this turn of the clock,
+        and in the one before."""
         self._following = AsyncPeriodic(
             "pubsub", self._follow_once, every_s=PAUSE_S, max_age_s=ALLOWED_S
         )
@@ -150,12 +151,13 @@ class PubSub:
         finally:
             subscription.close()
 
-    def has_just_ended(self, channel: str) -> bool:
-        """Whether the run of this channel has ended in the last RESYNC_S seconds or a little more.
+    def end_of(self, channel: str) -> bytes | None:
+        """The message of the end of this channel's run, if it has ended in the last RESYNC_S
+        seconds or a little more.
 
-        Who subscribes to a run that was under way a moment ago may have missed its end.
+        Who subscribes to a run that was under way a moment ago may have missed it.
         """
-        return channel in self._ended or channel in self._ended_before
+        return self._ended.get(channel) or self._ended_before.get(channel)
 
     def start(self) -> None:
         """Connect and follow all channels; reconnects by itself."""
@@ -173,7 +175,7 @@ class PubSub:
 
     async def _tick(self) -> None:
         await asyncio.sleep(RESYNC_S)
-        self._ended, self._ended_before = set(), self._ended
+        self._ended, self._ended_before = {}, self._ended
         self._resync_all()
 
     async def _follow_once(self) -> None:
@@ -222,7 +224,7 @@ class PubSub:
     def _note_end(self, channel: str, message: bytes) -> None:
         try:
             if orjson.loads(message)["state"] in ENDED:
-                self._ended.add(channel)
+                self._ended[channel] = message
         except (ValueError, LookupError, TypeError) as error:  # nothing that a script of ours says
             self._following.loop.fail(error)
 

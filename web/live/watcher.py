@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from storage import keys
 from storage.errors import StorageDown
-from storage.jobs.snapshots import JobSnapshots, Snapshot
+from storage.jobs.snapshots import JobSnapshots, Snapshot, ended
 from storage.redis.calls import AsyncRedis
 from storage.states import ENDED
 from tasks.errors import BadInput
@@ -50,7 +50,7 @@ class JobWatcher:
         ):
 
             def notify(*_: object) -> None:
-                if self._pubsub.has_just_ended(channel):
+                if self._pubsub.end_of(channel):
                     subscription.notify()
 
             subscription.on_message = notify
@@ -60,7 +60,9 @@ class JobWatcher:
                 async with asyncio.timeout(wait_s):
                     while snapshot.state not in ENDED:
                         await subscription.notified()
-                        snapshot = await self.get(user, job_id)
+                        end = self._pubsub.end_of(channel)
+                        told = ended(snapshot, end) if end else None
+                        snapshot = told or await self.get(user, job_id)
             except TimeoutError:
                 snapshot = await self.get(user, job_id)
             finally:
