@@ -5,13 +5,17 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
+from rich.console import Console
 from stack import REPOSITORY, Stack, free_port
 from typer.main import get_group
 from typer.testing import CliRunner
 
 from deploy import cli
+from deploy.client import display
+from deploy.client.answers import Model
 
 PIXELMILL = [sys.executable, "-W", "error", "-m", "deploy.cli"]
 COMMANDS = (
@@ -50,6 +54,12 @@ def test_every_command_explains_itself_by_a_sentence_and_an_example(name: str) -
     assert f"pixelmill {name}" in command.epilog
     said = CliRunner().invoke(cli.app, [name, "--help"]).output
     assert "Example:" in said
+
+
+def test_help_shows_the_brackets_of_an_extra() -> None:
+    said = CliRunner().invoke(cli.app, ["mcp", "--help"]).output
+
+    assert 'pip install "pixelmill[mcp]"' in " ".join(said.split())
 
 
 def test_help_is_quick(tmp_path: Path) -> None:
@@ -185,3 +195,24 @@ def test_models_are_printed_as_a_table(stack: Stack, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "noop" in done.stdout
     assert "yes" in done.stdout
+
+
+@pytest.mark.parametrize(("is_terminal", "lines"), [(True, 7), (False, 2)])
+def test_the_table_of_models_cuts_no_name_and_is_a_line_each_for_programs(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_terminal: bool,
+    lines: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(Console, "is_terminal", property(lambda self: is_terminal))
+    card = {"kind": "volume", "live": True, "device": "cpu", "ms_per_image": 13_525.5}
+    licence = {"weights_bytes": 0, "licence": "MIT (detector), Apache-2.0 (classifier)"}
+    names = {"name": "a_model_of_slices", "title": "Slices [of mine]"}
+
+    display.print_models([cast(Model, {**card, **licence, **names})])
+
+    said = capsys.readouterr().out
+    assert names["name"] in said
+    assert "[of" in said
+    assert len(said.splitlines()) == lines

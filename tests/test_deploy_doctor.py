@@ -6,6 +6,7 @@ import sys
 import time
 from collections import namedtuple
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,18 @@ def test_a_missing_bucket_is_sent_to_init(of_servers: Settings) -> None:
 
     assert line.level == "fail"
     assert "pixelmill init" in line.hint
+
+
+def test_a_wrong_clock_is_not_blamed_on_the_keys_of_s3(
+    monkeypatch: pytest.MonkeyPatch, of_servers: Settings
+) -> None:
+    later = datetime.now(UTC) + timedelta(hours=2)
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_: later)
+
+    [line] = server_checks.s3(of_servers)
+
+    assert line.level == "fail"
+    assert line.hint == "Set the clocks of this host and of S3 by NTP."
 
 
 def test_no_worker_is_a_warning_that_says_what_to_start(of_servers: Settings) -> None:

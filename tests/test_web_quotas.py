@@ -15,6 +15,7 @@ from storage.quota_kinds import Name
 from storage.redis.calls import SyncRedis
 
 ME, PREDICT = "/api/v1/me", "/api/v1/predict/toy?wait=60"
+JOBS = "/api/v1/jobs?wait=60"
 MIB = 2**20
 ENV = {
     "PIXELMILL_MODELS": "toy",
@@ -66,6 +67,15 @@ def new_photo() -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+def uploaded(user: User) -> str:
+    """The id of an upload whose bytes have arrived."""
+    photo = new_photo()
+    asked = {"size": len(photo), "type": "image/png"}
+    upload = user.http.post("/api/v1/uploads", json=asked).json()["upload"]
+    httpx.put(upload["url"], content=photo, headers=upload["headers"]).raise_for_status()
+    return str(upload["id"])
 
 
 @pytest.fixture
@@ -226,6 +236,37 @@ def test_web_processes_count_together(user: User, other_url: str) -> None:
         ]
 
     assert statuses == [200] * 6 + [429] * 4
+
+
+def test_a_list_that_a_quota_cuts_names_what_was_started_and_goes_on_by_its_key(
+    user: User,
+) -> None:
+    asked = {"model": "toy", "uploads": [uploaded(user) for _ in range(3)]}
+    key = {"Idempotency-Key": user.name}
+    user.may("images_per_hour", 2)
+
+    refused = user.http.post(JOBS, json=asked, headers=key)
+    user.may("images_per_hour", 3)
+    complete = user.http.post(JOBS, json=asked, headers=key)
+
+    assert refused.status_code == 429
+    started = refused.json()["error"]["jobs"]
+    assert len(started) == 3 and started.count(None) == 1
+    ids = [job["id"] for job in complete.json()]
+    assert [new for old, new in zip(started, ids, strict=True) if old] == [
+        old for old in started if old
+    ]
+    assert len(user.http.get("/api/v1/jobs").json()["jobs"]) == 3
+
+
+def test_a_list_of_which_nothing_could_be_started_names_no_jobs(user: User) -> None:
+    asked = {"model": "toy", "uploads": [uploaded(user) for _ in range(2)]}
+    user.may("images_per_hour", 1)
+    user.send(new_photo())
+
+    refused = user.http.post(JOBS, json=asked)
+
+    assert refused.status_code == 429 and "jobs" not in refused.json()["error"]
 
 
 def test_a_new_identity_from_the_same_address_has_no_new_quota(mill: Stack) -> None:

@@ -1,7 +1,7 @@
 """Errors as answers: one JSON shape for all, with a sentence and a hint what to do."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NotRequired, TypedDict
 
 import orjson
@@ -31,6 +31,7 @@ class ErrorBody(TypedDict):
     value: NotRequired[float]
     retry_after_s: NotRequired[int]
     reference: NotRequired[str]
+    jobs: NotRequired[list[str | None]]
 
 
 class JsonResponse(Response):
@@ -65,20 +66,25 @@ def error_body(error: JobError) -> ErrorBody:
     return body
 
 
-def error_response(error: JobError) -> Response:
-    """The answer to a request that failed with this error."""
+def error_response(error: JobError, jobs: Sequence[str | None] = ()) -> Response:
+    """The answer to a request that failed with this error.
+
+    `jobs`: ids of those that were started all the same, of a request for several.
+    """
     seconds = error.retry_after_s if isinstance(error, Unavailable) else RETRY_AFTER_S
     body = {"error": error_body(error)}
+    if any(jobs):
+        body["error"]["jobs"] = list(jobs)
     headers = retry_after(error.status, seconds) or {}
     if isinstance(error, Busy):
         headers |= rate_limit.exceeded(error.limit, error.value, error.retry_after_s)
     return json_response(body, error.status, headers)
 
 
-def storage_response(error: StorageDown, path: str) -> Response:
-    """The answer while a Redis or S3 is unavailable."""
+def storage_response(error: StorageDown, path: str, jobs: Sequence[str | None] = ()) -> Response:
+    """The answer while a Redis or S3 is unavailable. `jobs`: see `error_response`."""
     log.warning("storage down", path=logged(path), reason=str(error))
-    return error_response(storage_unavailable())
+    return error_response(storage_unavailable(), jobs)
 
 
 def retry_after(status: int, seconds: int = RETRY_AFTER_S) -> dict[str, str] | None:

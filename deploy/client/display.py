@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -12,6 +13,9 @@ from deploy.client.answers import Job, Model, Profile
 from deploy.client.photos import Photo
 from deploy.client.sender import Show
 from deploy.client.text import many, shown
+
+WIDTH_OF_FILES = 1000
+"""Columns where output is no terminal: a row is a line there, which programs can read."""
 
 
 class Display:
@@ -77,15 +81,22 @@ def print_models(models: Sequence[Model]) -> None:
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("name", "title", "kind", "live", "device", "ms/image", "weights", "licence"):
-        table.add_column(title, justify="right" if title in ("ms/image", "weights") else "left")
+        right, wraps = title in ("ms/image", "weights"), title in ("title", "licence")
+        table.add_column(
+            title, justify="right" if right else "left", no_wrap=not wraps, overflow="fold"
+        )
     for model in models:
         _add_row(table, model, (model["name"], model["title"], model["kind"]), model)
         for name, profile in list(model.get("profiles", {}).items())[1:]:
             _add_row(table, model, (f"  {name}", "", ""), profile)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH_OF_FILES
+    console.print(table)
 
 
 def _add_row(table: Table, model: Model, names: tuple[str, str, str], profile: Profile) -> None:
     live = "[green]yes[/]" if model["live"] else "[red]no[/]"
     ms, size = f"{profile['ms_per_image']:.1f}", f"{profile['weights_bytes'] / 2**20:.1f} MiB"
-    table.add_row(*names, live, model["device"], ms, size, profile["licence"])
+    texts = [escape(text) for text in (*names, profile["licence"])]
+    table.add_row(*texts[:3], live, model["device"], ms, size, texts[3])

@@ -87,8 +87,7 @@ def s3(settings: Settings) -> Iterable[Finding]:
         yield Finding("fail", "S3", f"{where}: there is no such bucket", hint)
         return
     except StorageDown as error:
-        hint = "Check PIXELMILL_S3_URL, _KEY and _SECRET; `pixelmill up` starts an S3 server."
-        yield Finding("fail", "S3", str(error), hint)
+        yield Finding("fail", "S3", str(error), _hint_of_refusal(str(error)))
         return
     ms = (time.perf_counter() - began) * 1000
     if is_same:
@@ -96,6 +95,12 @@ def s3(settings: Settings) -> Iterable[Finding]:
     else:
         hint = "Look for a proxy or cache in front of it that changes what it passes on."
         yield Finding("fail", "S3", f"{where}: other bytes were read than written", hint)
+
+
+def _hint_of_refusal(said: str) -> str:
+    if "RequestTimeTooSkewed" in said:  # S3's own code for it; its keys may be right
+        return "Set the clocks of this host and of S3 by NTP."
+    return "Check PIXELMILL_S3_URL, _KEY and _SECRET; `pixelmill up` starts an S3 server."
 
 
 def _layout(client: "redis.Redis") -> Iterable[Finding]:

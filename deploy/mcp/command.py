@@ -16,9 +16,9 @@ def mcp(
     url: Url = "",
     key: Key = "",
 ) -> None:
-    """Offer a server's models to an assistant (Model Context Protocol, on standard input).
+    r"""Offer a server's models to an assistant (Model Context Protocol, on standard input).
 
-    The assistant starts this command itself. It needs `pip install "pixelmill[mcp]"`.
+    The assistant starts this command itself. It needs `pip install "pixelmill\[mcp]"`.
     """
     from importlib.util import find_spec
 

@@ -74,7 +74,11 @@ _BY_STATUS: Mapping[str, _Failure] = {
         "answers the job with the addresses of all its pictures.",
     ),
     "408": ("too_slow", "the body came too slowly", None),
-    "409": ("idempotency_mismatch", "this Idempotency-Key was used for another request", None),
+    "409": (
+        "not_uploaded",
+        "the bytes of this upload have not arrived",
+        "PUT them to the upload's address first.",
+    ),
     "413": ("too_large", "31.4 MiB is too large: the limit is 25 MiB.", None),
     "414": ("bad_request", "the path is longer than 1024 bytes", "See /docs."),
     "415": (

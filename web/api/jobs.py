@@ -7,15 +7,16 @@ from typing import TypedDict
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from storage.errors import StorageDown
 from storage.jobs.snapshots import Snapshot
 from storage.states import ENDED
-from tasks.errors import BadInput
+from tasks.errors import BadInput, JobError
 from web import rate_limit
 from web.api import responses, schemas
 from web.api.routing import ParsedRoute
 from web.api.uploads import file_to_send, sign
 from web.audit import audit_of
-from web.errors import ErrorBody, error_body, json_response
+from web.errors import ErrorBody, error_body, error_response, json_response, storage_response
 from web.fair_share import share_of
 from web.jobs.quotas import Allowance
 from web.jobs.service import service_of
@@ -123,14 +124,28 @@ async def _several(
         )
         for number, photo in enumerate(photos)
     )
-    snapshots = await asyncio.gather(*submitted)
+    outcomes = await asyncio.gather(*submitted, return_exceptions=True)
+    snapshots = [outcome for outcome in outcomes if isinstance(outcome, Snapshot)]
+    if len(snapshots) < len(outcomes):
+        return _partly_refused(request.url.path, outcomes)
     headers = rate_limit.headers(max((item.allowances for item in snapshots), key=_used))
-    snapshots = list(
-        await asyncio.gather(*(service.watcher.wait(snapshot, wait) for snapshot in snapshots))
-    )
-    bodies = [await responses.body(request, snapshot) for snapshot in snapshots]
+    waiting = (service.watcher.wait(snapshot, wait) for snapshot in snapshots)
+    bodies = [
+        await responses.body(request, snapshot) for snapshot in await asyncio.gather(*waiting)
+    ]
     under_way = any(item["state"] not in ENDED for item in bodies)
     return json_response(bodies, 202 if under_way else 200, headers)
+
+
+def _partly_refused(path: str, outcomes: Sequence[Snapshot | BaseException]) -> Response:
+    """Why the first of the jobs that could not be started was not, and the ids of the others."""
+    ids = [item.fields["id"] if isinstance(item, Snapshot) else None for item in outcomes]
+    error = next(item for item in outcomes if isinstance(item, BaseException))
+    if isinstance(error, StorageDown):
+        return storage_response(error, path, ids)
+    if isinstance(error, JobError):
+        return error_response(error, ids)
+    raise error
 
 
 def _used(allowances: Sequence[Allowance]) -> int:

@@ -92,6 +92,11 @@ class Error(BaseModel):
     reference: str | None = Field(
         default=None, description="Only in a 500: what the server's log calls it."
     )
+    jobs: list[str | None] | None = Field(
+        default=None,
+        description="Only of several `uploads`, of which some were refused: the ids of the jobs "
+        "that were started, null for the others.",
+    )
 
 
 class Failure(BaseModel):

@@ -10,7 +10,7 @@ const STORE_MS = 300;
 const MOST_ADDED = 25; // photos at a time
 const STORED = "pixelmill.items";
 const TOO_LARGE = ["too_large", "too_many_pixels", "side_too_long"];
-const SHRINK = "Take the tick off “Send originals”: then a smaller copy is sent, and files still have the photo’s full size.";
+const SHRINK = "Take the tick off “Send originals”: then a smaller copy is sent.";
 
 const VOLUME = /\.(zip|nii|nii\.gz|nrrd|dcm|ima)$/i;
 

@@ -125,7 +125,7 @@ export function mountRunBar(element) {
       <button type="button" class="primary" data-run="one">Run again</button>
       <button type="button" data-run="all"></button></div>`),
     make(`<label class="switch" data-for="image"><input type="checkbox"><span><b>Send originals</b>
-      Else large photos (above 2048 px or 1 MB) go as a smaller copy, which is faster. Files have the full size either way.</span></label>`),
+      Else large photos (above 2048 px or 1 MB) go as a smaller copy, which is faster. Cut-outs have the full size either way.</span></label>`),
     make(`<p class="note plan" role="status" data-for="image"></p>`),
   );
   import("./quota/quota.js").then(({ mountQuota }) => mountQuota(root, showUser));
