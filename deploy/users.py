@@ -53,8 +53,9 @@ def list_users(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
     from rich.table import Table
+
+    from deploy.tables import print_table
 
     found = sorted(_users(), key=lambda user: user.name)
     if as_json:
@@ -65,7 +66,7 @@ def list_users(
         state = "disabled" if user.is_disabled else ""
         times = (_day(user.created_ms), _day(user.signed_in_ms))
         table.add_row(user.name, user.role, user.kind, state, *times)
-    Console().print(table)
+    print_table(table)
 
 
 @app.command(epilog="Example: pixelmill users disable ada")

@@ -2,13 +2,17 @@
 
 import json
 import time
+from io import StringIO
 
 import pytest
 import redis
+from rich.console import Console
+from rich.table import Table
 from typer.testing import CliRunner, Result
 
 from deploy import bootstrap
 from deploy.cli import app
+from deploy.tables import print_table
 from storage import api_keys, audit, keys, object_keys, passwords, users
 from storage.redis.calls import SyncRedis
 from storage.s3.objects import S3Objects
@@ -42,6 +46,18 @@ def test_an_account_is_added_with_a_password_that_opens_it_and_is_shown_once(
     assert (user["name"], user["role"], user["is_disabled"]) == ("ada", "admin", False)
     assert password not in listed.stdout
     assert "ada" in run("list").stdout
+
+
+def test_a_table_folds_what_is_too_long_and_cuts_nothing() -> None:
+    name = "ada.lovelace-with-a-long-name@mill.example.com"
+    table = Table("name", "state")
+    table.add_row(name, "disabled")
+    said = StringIO()
+
+    print_table(table, Console(file=said, width=40))
+
+    cells = [line.split("│")[1].strip() for line in said.getvalue().splitlines() if "│" in line]
+    assert "".join(cells) == name
 
 
 @pytest.mark.parametrize(

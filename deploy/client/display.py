@@ -13,9 +13,7 @@ from deploy.client.answers import Job, Model, Profile
 from deploy.client.photos import Photo
 from deploy.client.sender import Show
 from deploy.client.text import many, shown
-
-WIDTH_OF_FILES = 1000
-"""Columns where output is no terminal: a row is a line there, which programs can read."""
+from deploy.tables import print_table
 
 
 class Display:
@@ -82,17 +80,12 @@ def print_models(models: Sequence[Model]) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for title in ("name", "title", "kind", "live", "device", "ms/image", "weights", "licence"):
         right, wraps = title in ("ms/image", "weights"), title in ("title", "licence")
-        table.add_column(
-            title, justify="right" if right else "left", no_wrap=not wraps, overflow="fold"
-        )
+        table.add_column(title, justify="right" if right else "left", no_wrap=not wraps)
     for model in models:
         _add_row(table, model, (model["name"], model["title"], model["kind"]), model)
         for name, profile in list(model.get("profiles", {}).items())[1:]:
             _add_row(table, model, (f"  {name}", "", ""), profile)
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH_OF_FILES
-    console.print(table)
+    print_table(table)
 
 
 def _add_row(table: Table, model: Model, names: tuple[str, str, str], profile: Profile) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
+from deploy.tables import print_table
 from storage import pilot
 from storage.pilot import Orders, View
 from storage.pilot_log import Decision
@@ -32,7 +33,7 @@ def status(console: Console, ordered: Orders, views: Mapping[str, View]) -> None
             version,
             by_hand.as_text(order.pins),
         )
-    console.print(table)
+    print_table(table, console)
 
 
 def explain(model: str, view: View) -> None:
