@@ -130,7 +130,7 @@ def test_of_several_series_the_largest_axial_ct_is_used_and_the_others_are_named
         "The files hold several series; the largest axial CT was used: 25 slices of 82 x 62.",
         "Left out: a series of 8 CT pictures of 66 x 50.",
         "Localizer pictures were left out: 1.",
-        "Files that are no CT slices were left out: 1.",
+        "Files that are no CT slices were left out: 1 (files sorted by name, number 35).",
     ]
 
 
@@ -148,8 +148,75 @@ def test_missing_slices_are_filled_in_and_said() -> None:
 
     volume = open_volume(zipped(files))
 
-    assert volume.notes == ["Missing slices were filled in between their neighbours: 1."]
+    assert volume.notes == [
+        "Missing slices were filled in between their neighbours: 1 (from the feet, number 10)."
+    ]
     assert millilitres(volume) == pytest.approx(millilitres(open_volume(dicom_zip(MADE))), rel=0.02)
+
+
+def with_damaged(*places: int) -> bytes:
+    """A zip of the series, of which the files of these slices lack the second half."""
+    files = [slice_file(MADE, k) for k in range(len(MADE.voxels))]
+    names = [f"{SECRET}-{k}.dcm" for k in range(len(files))]
+    for k in places:
+        files[k] = files[k][: len(files[k]) // 2]
+    return zipped(files, names)
+
+
+def test_a_damaged_slice_is_filled_in_and_it_and_its_file_are_named_by_numbers() -> None:
+    volume = open_volume(with_damaged(9))
+
+    assert volume.notes == [
+        "Damaged slices were filled in between their neighbours: 1 (from the feet, number 10; "
+        "files sorted by name, number 10)."
+    ]
+    whole = np.array([each for k, each in enumerate(volume.voxels) if k != 9])
+    np.testing.assert_array_equal(whole, np.delete(MADE.voxels, 9, axis=0))
+    between = (MADE.voxels[8].astype(float) + MADE.voxels[10]) / 2
+    assert np.abs(volume.voxels[9] - between).max() <= 0.5
+
+
+@pytest.mark.parametrize("places", [(24,), (3, 9, 15)], ids=["at an end", "too many"])
+def test_damaged_slices_that_cannot_be_filled_in_are_refused_by_their_numbers(places) -> None:
+    named = ", ".join(str(k + 1) for k in places)
+
+    with pytest.raises(
+        BadInput, match=f"{len(places)} .files sorted by name, number {named}."
+    ) as e:
+        open_volume(with_damaged(*places))
+
+    assert (e.value.code, SECRET in str(e.value)) == ("damaged_slices", False)
+
+
+def test_a_file_whose_header_is_damaged_is_counted_by_its_name_and_never_named() -> None:
+    files = [slice_file(MADE, k) for k in range(len(MADE.voxels))]
+    files[9] = bytes(300)
+    names = [f"{SECRET}-{k}" for k in range(len(files))]
+
+    volume = open_volume(zipped(files, names))
+
+    assert volume.notes == [
+        "Files that are no CT slices were left out: 1 (files sorted by name, number 10).",
+        "Missing slices were filled in between their neighbours: 1 (from the feet, number 10).",
+    ]
+
+
+def test_of_slices_that_are_not_axial_none_is_counted_from_the_feet() -> None:
+    made = phantom("LSP", spacing=(4, 4, 4))
+    files = [slice_file(made, k) for k in range(len(made.voxels)) if k != 9]
+
+    volume = open_volume(zipped(files))
+
+    assert "Missing slices were filled in between their neighbours: 1." in volume.notes
+
+
+def test_slices_that_lead_to_the_feet_are_counted_from_the_feet_too() -> None:
+    made = phantom("LAI", spacing=(4, 4, 8))
+    files = [slice_file(made, k) for k in range(len(made.voxels)) if k != 1]
+
+    volume = open_volume(zipped(files))
+
+    assert "(from the feet, number 24)" in volume.notes[0]
 
 
 def test_slices_of_uneven_distances_are_refused_with_the_distances() -> None:
@@ -426,14 +493,29 @@ def test_exported_pictures_are_near_their_values_and_give_no_millilitres(
     assert any("window is unknown" in note for note in volume.notes)
 
 
-def test_exported_pictures_are_ordered_as_people_number_them() -> None:
-    files = [exported(slice_, -1000, 400, ".png") for slice_ in MADE.voxels]
-    names = [f"export/slice{n}.png" for n in range(len(files))]
+def with_noise() -> list[bytes]:
+    noise = np.random.default_rng(1).normal(0, 30, MADE.voxels.shape)
+    return [exported(slice_, -1000, 400, ".png") for slice_ in MADE.voxels + noise]
 
-    volume = open_volume(zipped(files, names))
 
-    dark = (volume.voxels < -500).sum(axis=(1, 2))
-    np.testing.assert_array_equal(dark, (MADE.voxels < -500).sum(axis=(1, 2)))
+def test_masks_that_lie_beside_the_pictures_are_no_slices() -> None:
+    slices = with_noise()
+    masks = [
+        cv2.imencode(".png", np.uint8(each == LUNG) * 255)[1].tobytes() for each in MADE.voxels
+    ]
+    names = [f"{n:03}_{kind}.png" for kind in ("ct", "mask") for n in range(len(slices))]
+
+    volume = open_volume(zipped([*slices, *masks], names))
+
+    np.testing.assert_array_equal(volume.voxels, open_volume(zipped(slices, names[:25])).voxels)
+    assert "Pictures of few values, as masks have, were left out: 25." in volume.notes
+
+
+def test_an_empty_picture_among_slices_is_one_of_them() -> None:
+    files = with_noise()
+    files[-1] = cv2.imencode(".png", np.zeros(MADE.voxels.shape[1:], np.uint8))[1].tobytes()
+
+    assert len(open_volume(zipped(files, [f"{n:03}.png" for n in range(25)])).voxels) == 25
 
 
 def test_of_a_zip_with_several_volumes_the_first_is_used_and_said() -> None:

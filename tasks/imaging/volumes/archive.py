@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 
+from tasks.imaging.volumes.names import natural
 from tasks.imaging.volumes.sentences import Refused
 
 _JUNK = ("__macosx/", ".ds_store", "thumbs.db", "desktop.ini", "dicomdir")
@@ -39,6 +40,14 @@ class Archive:
     def names(self) -> list[str]:
         """Of the files. They order pictures, and nothing else."""
         return [info.filename for info in self._files]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of each file, as a folder that is sorted by name counts them from 1: for people, who
+        find a file by it. A name itself may tell who the patient is."""
+        names = self.names
+        order = sorted(range(len(names)), key=lambda n: natural(names[n]))
+        return [number + 1 for number in sorted(range(len(order)), key=order.__getitem__)]
 
     def head(self, n: int, most: int) -> bytes:
         """The first bytes of file `n`."""

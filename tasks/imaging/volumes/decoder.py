@@ -70,7 +70,8 @@ def _in_archive(archive: Archive, limits: Limits) -> Found:
     starts = list(archive.heads(nifti.START_BYTES))
     if any(map(exports.is_picture, starts)):
         chosen = [n for n in exports.in_order(archive.names) if exports.is_picture(starts[n])]
-        return _pictures([archive.whole(n) for n in chosen], len(starts) - len(chosen), limits)
+        others = [k for n, k in enumerate(archive.numbers) if not exports.is_picture(starts[n])]
+        return _pictures([archive.whole(n) for n in chosen], others, limits)
     volumes = [n for n, start in enumerate(starts) if _is_whole(start)]
     if not volumes:
         raise Refused("no_slices")
@@ -94,7 +95,7 @@ def _single(data: bytes, limits: Limits) -> Found:
     if data.startswith(MAGIC):
         return _nrrd(data, limits)
     if exports.is_picture(data):
-        return _pictures([data], 0, limits)
+        return _pictures([data], [], limits)
     if series := open_series(OneFile(data), limits):
         return series
     raise Refused("no_slices")
@@ -151,10 +152,12 @@ def _nrrd(data: bytes, limits: Limits) -> Found:
     return Found(grid, fill, has_spacing=has_spacing, notes=notes)
 
 
-def _pictures(files: Sequence[bytes], others: int, limits: Limits) -> Found:
+def _pictures(files: Sequence[bytes], others: list[int], limits: Limits) -> Found:
     if len(files) > limits.max_slices:
         raise Refused("too_many_slices", count=len(files), most=limits.max_slices)
-    pictures = [exports.grey(data) for data in files]
+    every = [exports.grey(data) for data in files]
+    masks = exports.masks(every)
+    pictures = [each for n, each in enumerate(every) if n not in masks]
     if len({(picture.shape, picture.dtype) for picture in pictures}) > 1:
         raise Refused("mixed_sizes")
     slope, intercept = exports.to_hounsfield(*exports.landmarks(pictures))
@@ -162,7 +165,8 @@ def _pictures(files: Sequence[bytes], others: int, limits: Limits) -> Found:
     grid, notes = checked(shape, USUAL, limits, is_placed=False)
     notes += [("window_unknown", {}), ("spacing_unknown", {})]
     notes += [("order_by_name", {})] if len(files) > 1 else []
-    notes += [("files_left_out", {"count": others})] if others else []
+    notes += [("masks_left_out", {"count": len(masks)})] if masks else []
+    notes += [("files_left_out", {"count": len(others), "files": others})] if others else []
 
     def fill(array: NDArray[np.int16]) -> Sequence[Note]:
         for k, picture in enumerate(pictures):

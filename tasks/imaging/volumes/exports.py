@@ -16,6 +16,9 @@ Grey = NDArray[np.float32]
 TISSUE_HU = 40
 """Of muscle and blood, the most frequent bright value of a chest."""
 MOST_PIXELS = 4096 * 4096
+MASK_VALUES, MASK_SHARE = 4, 1 / 3
+"""A picture of no more values than this is a mask, where so many pictures are such; a slice that is
+empty has few values too."""
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
@@ -38,6 +41,16 @@ def grey(data: bytes) -> NDArray[Any]:
     if picture is None or picture.size > MOST_PIXELS or picture.dtype.kind != "u":
         raise Refused("bad_volume")
     return np.asarray(picture)
+
+
+def masks(pictures: Sequence[NDArray[Any]]) -> list[int]:
+    """Which of the pictures are masks that lie beside the slices, as in folders to learn from."""
+    few = [n for n, each in enumerate(pictures) if _values(each) <= MASK_VALUES]
+    return few if MASK_SHARE * len(pictures) <= len(few) < len(pictures) else []
+
+
+def _values(picture: NDArray[Any]) -> int:
+    return int(np.count_nonzero(np.bincount(picture.reshape(-1))))
 
 
 def to_hounsfield(low: float, tissue: float) -> tuple[float, float]:

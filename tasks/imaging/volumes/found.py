@@ -12,7 +12,7 @@ from tasks.imaging.volumes.limits import Limits
 from tasks.imaging.volumes.sentences import Refused
 from tasks.imaging.volumes.source import Source
 
-Note = tuple[str, dict[str, float | str]]
+Note = tuple[str, dict[str, float | str | list[int]]]
 """A code of sentences.NOTES and its numbers."""
 
 MIN_SIDE = 32

@@ -9,6 +9,9 @@ from typing import Any
 
 from tasks.errors import BadInput
 
+MOST_PLACES, MOST_PLACE = 5, 9999
+"""So many numbers of files or slices a sentence names, and so large ones at most."""
+
 MODALITIES = frozenset({"CT", "MR", "PT", "US", "CR", "DX", "XA", "RF", "MG", "NM", "SC"})
 """Kinds of DICOM pictures that are named to people; of others nothing is said."""
 
@@ -16,11 +19,19 @@ NOTES: Mapping[str, str] = {
     "series_chosen": "The files hold several series; the largest axial CT was used: {slices} "
     "slices of {width} x {height}.",
     "series_left_out": "Left out: a series of {slices} {kind} pictures of {width} x {height}.",
-    "files_left_out": "Files that are no CT slices were left out: {count}.",
+    "files_left_out": "Files that are no CT slices were left out: {count} (files sorted by name, "
+    "number {files}).",
+    "masks_left_out": "Pictures of few values, as masks have, were left out: {count}.",
     "localizers_left_out": "Localizer pictures were left out: {count}.",
     "duplicates_left_out": "Slices at positions that other slices have already were left out: "
     "{count}.",
     "gaps_filled": "Missing slices were filled in between their neighbours: {count}.",
+    "gaps_filled_at": "Missing slices were filled in between their neighbours: {count} (from the "
+    "feet, number {places}).",
+    "damaged_filled": "Damaged slices were filled in between their neighbours: {count} (files "
+    "sorted by name, number {files}).",
+    "damaged_filled_at": "Damaged slices were filled in between their neighbours: {count} (from "
+    "the feet, number {places}; files sorted by name, number {files}).",
     "tilted": "The gantry was tilted by {degrees} degrees; slices were used as they lie.",
     "oblique": "The slices lie {degrees} degrees off the body's axes; they were used as they lie.",
     "reordered": "The slices were not axial; axial ones were made of the volume.",
@@ -48,6 +59,11 @@ _AGAIN_HINT = "Export the series again, and check that it opens in another viewe
 
 REFUSALS: Mapping[str, tuple[str, str]] = {
     "bad_volume": ("This volume is damaged or cut short.", _AGAIN_HINT),
+    "damaged_slices": (
+        "Slices of this series are damaged or cut short: {count} (files sorted by name, "
+        "number {files}).",
+        _AGAIN_HINT,
+    ),
     "too_long": ("The file unpacks to more than its header says.", _AGAIN_HINT),
     "bad_header": ("The header of this file contradicts itself.", _AGAIN_HINT),
     "no_slices": ("There is no CT slice in these files.", _DICOM_HINT),
@@ -149,8 +165,19 @@ def _checked(numbers: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in numbers.items():
         if isinstance(value, str):
             checked[name] = value if value in MODALITIES else "other"
+        elif isinstance(value, list):
+            checked[name] = _places(value)
         elif isinstance(value, int | float) and math.isfinite(value):
             checked[name] = int(value) if value == int(value) else round(value, 2)
         else:
             raise ValueError(name)
     return checked
+
+
+def _places(values: Sequence[Any]) -> str:
+    """`3, 7`: the first numbers, in order. Raises TypeError or ValueError for what is none."""
+    numbers = sorted(int(value) for value in values)
+    if not numbers or numbers[0] < 1 or numbers[-1] > MOST_PLACE:
+        raise ValueError(len(numbers))
+    more = ", ..." if len(numbers) > MOST_PLACES else ""
+    return ", ".join(map(str, numbers[:MOST_PLACES])) + more

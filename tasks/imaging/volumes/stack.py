@@ -1,8 +1,9 @@
 """Orders the slices of a DICOM series, and finds duplicates, gaps and the gantry's tilt."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -54,6 +55,20 @@ def stacked(group: Sequence[Slice]) -> Stack:
     return Stack(ordered, affine, is_placed, first.spacing is not None and has_thickness, notes)
 
 
+def without(stack: Stack, damaged: Collection[int]) -> Stack | None:
+    """The stack with these slices missing; None if more are missing then than are filled in."""
+    slices = [None if k in damaged else each for k, each in enumerate(stack.slices)]
+    known = [k for k, each in enumerate(slices) if each is not None]
+    if not known or slices[0] is None or slices[-1] is None:
+        return None
+    longest = max(after - before for before, after in pairwise(known)) if len(known) > 1 else 1
+    return (
+        replace(stack, slices=slices)
+        if _is_few(len(slices) - len(known), len(slices) - 1, longest)
+        else None
+    )
+
+
 def _by_position(
     group: Sequence[Slice],
 ) -> tuple[list[Slice | None], np.ndarray, np.ndarray, list[Note]]:
@@ -77,8 +92,6 @@ def _by_position(
     ordered: list[Slice | None] = [kept[0][1]]
     for count, (_, each) in zip(counts, kept[1:], strict=True):
         ordered += [None] * (count - 1) + [each]
-    if missing := sum(counts) - len(counts):
-        notes.append(("gaps_filled", {"count": missing}))
     step = (_where(kept[-1][1]) - origin) / sum(counts)
     _check_line([_where(each) - origin for _, each in kept], np.cumsum([0, *counts]), step, first)
     along = float(step @ first.normal)
@@ -110,7 +123,11 @@ def _steps(distances: np.ndarray) -> list[int]:
     counts = np.maximum(1, np.rint(distances / usual)).astype(int)
     is_even = np.abs(distances / usual - counts).max() <= EVEN * counts.max()
     missing = int(counts.sum()) - len(counts)
-    few = missing <= max(1, MOST_FILLED * counts.sum()) and counts.max() <= LONGEST_GAP + 1
-    if not is_even or not few:
+    if not is_even or not _is_few(missing, int(counts.sum()), int(counts.max())):
         raise Refused("uneven_slices", least=float(distances.min()), largest=float(distances.max()))
     return [int(count) for count in counts]
+
+
+def _is_few(missing: int, steps: int, longest: int) -> bool:
+    """Whether so many missing slices of so many steps, the longest so long, are filled in."""
+    return missing <= max(1, MOST_FILLED * steps) and longest <= LONGEST_GAP + 1
