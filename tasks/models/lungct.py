@@ -13,6 +13,7 @@ from pydantic import Field
 
 from tasks.imaging.types import Tensor
 from tasks.imaging.volumes import grid, nifti, segmentation, viewer
+from tasks.imaging.volumes.along import averaged
 from tasks.imaging.volumes.body import body_square
 from tasks.imaging.volumes.lungs import LEFT, RIGHT, SIDE, Lungs, crops, find
 from tasks.imaging.volumes.montage import montage
@@ -98,7 +99,7 @@ def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
 
 def postprocess(scores: Any, volume: Volume, params: LungCt, wanted: Sequence[str]) -> Output:
     """Z x 1 x 256 x 256 -> millilitres, the mask on the file's own grid, a picture."""
-    lungs = find(scores[:, 0], volume.voxels)
+    lungs = find(averaged(scores[:, 0], volume.spacing_mm[0]), volume.voxels)
     mask = nifti.mask_file(lungs.mask, grid.read(volume.grid))
     files = {
         "mask.nii.gz": File(mask, "application/gzip"),

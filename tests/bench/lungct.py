@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from table import save, show, verdict
 
-from tasks.imaging.volumes import components, lungs
+from tasks.imaging.volumes import along, components, lungs
 from tasks.imaging.volumes.grid import USUAL, placed
 from tasks.imaging.volumes.volume import Volume
 from tasks.models import lungct, weights
@@ -27,6 +27,8 @@ from tasks.training.lungct import data
 
 SEEN = ("S1-101", "S1-102", "S1-104", "S1-201", "S1-202")
 """Ends of the names of the patients that the shipped weights were trained on."""
+SLICE_MM = 3.0
+"""Distance of the slices of the data."""
 LARGE = (300, 512, 512)
 
 Infer = Callable[[np.ndarray], np.ndarray]
@@ -94,20 +96,23 @@ def other(file: Path) -> Infer:
     )
 
 
-def found(infer: Infer, slices: np.ndarray) -> tuple[np.ndarray, float]:
+def found(
+    infer: Infer, slices: np.ndarray, distance_mm: float = SLICE_MM
+) -> tuple[np.ndarray, float]:
     """Z x H x W of what the model calls lung, and its CPU seconds from HU to the answer's mask."""
     began = time.process_time()
     prepared = lungct.preprocess(volume(slices), lungct.LungCt())
     scores = np.concatenate(
         [infer(prepared[z : z + 16].astype(np.float32)) for z in range(0, len(prepared), 16)]
     )
-    mask = lungs.find(scores[:, 0].astype(np.float16), slices).mask > 0
+    smooth = along.averaged(scores[:, 0].astype(np.float16), distance_mm)
+    mask = lungs.find(smooth, slices).mask > 0
     return mask, time.process_time() - began
 
 
 def volume(slices: np.ndarray) -> Volume:
     grid, _ = placed(slices.shape, USUAL)
-    return Volume(slices, (3.0, 1.0, 1.0), grid.as_json())
+    return Volume(slices, (SLICE_MM, 1.0, 1.0), grid.as_json())
 
 
 def agreement(ours: np.ndarray, theirs: np.ndarray) -> list[Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from lungct import agreement, found, other, shipped
+from lungct import SLICE_MM, agreement, found, other, shipped
 from table import save, show, verdict
 
 from tasks.imaging.volumes import padding
@@ -43,7 +43,7 @@ def main() -> None:
             slices, reference = TRAITS[trait](patient.slices, patient.lungs)
             slices = np.array(slices)
             padding.to_air(slices)  # as whoever reads files does
-            ours, _ = found(infer, slices)
+            ours, _ = found(infer, slices, DISTANCES_MM.get(trait, SLICE_MM))
             results.append(agreement(ours, reference))
         dice = [result[0] for result in results]
         figures[trait] = min(dice)
@@ -285,6 +285,9 @@ TRAITS: dict[str, Callable[[np.ndarray, np.ndarray], Scan]] = {
     "tumour of 60 mm": tumour,
     "fluid in one lung": fluid,
 }
+
+DISTANCES_MM = {"1 mm slices": 1.0, "9 mm slices": 9.0, "15 mm slices": 15.0}
+"""Of the slices, where a trait changes it."""
 
 
 if __name__ == "__main__":
