@@ -4,7 +4,7 @@ import json
 
 import redis
 import runs
-from job_calls import KEY, Calls
+from job_calls import KEY, Calls, published
 
 from storage import keys
 from storage.jobs import snapshots
@@ -83,3 +83,33 @@ def test_several_jobs_are_seen_at_one_moment(calls: Calls) -> None:
         "j2": "queued",
     }
     assert seen.at_ms > 1e12
+
+
+def test_the_end_of_a_run_tells_nothing_of_jobs_that_are_not_among_its_own(
+    calls: Calls, state: "redis.Redis"
+) -> None:
+    attempt = calls.claim("j1").attempt
+    other = calls.snapshot("j1")
+    other.fields = {**other.fields, "id": "j2"}
+    with published(state) as events:
+        calls.finish(RunRef(KEY, attempt))
+
+    event = json.dumps(events[-1]).encode()
+    assert snapshots.ended(other, event) is None
+    assert snapshots.ended(calls.snapshot("j1"), event) is not None
+
+
+def test_an_end_that_an_earlier_version_has_published_tells_nothing(calls: Calls) -> None:
+    calls.claim("j1")
+
+    assert snapshots.ended(calls.snapshot("j1"), b'{"state":"done","version":1007}') is None
+
+
+def test_the_end_of_a_run_of_many_jobs_does_not_name_them(
+    calls: Calls, state: "redis.Redis"
+) -> None:
+    attempts = {calls.claim(f"j{number}").attempt for number in range(17)}
+    with published(state) as events:
+        calls.finish(RunRef(KEY, *attempts))
+
+    assert "jobs" not in events[-1]
