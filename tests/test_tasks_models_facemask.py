@@ -20,7 +20,7 @@ from tasks.imaging.types import Image
 from tasks.models import facemask, weights, wheels
 from tasks.models.base import Weight
 from tasks.models.nets import facemask as torch_faces
-from tasks.models.nets import faces_mnn as mnn_faces
+from tasks.models.nets import faces_numpy as numpy_faces
 from tasks.models.nets.centerface import CenterFace, from_onnx
 from tasks.models.nets.facemask import Classifier, cut, pyramid
 from tasks.models.nets.faces import CROP, out_of_frame, settled, square, suppress
@@ -121,7 +121,7 @@ def test_further_looks_end_with_the_first_that_is_certain(engine: str) -> None:
         find = partial(torch_faces.find_faces, lambda level: torch.from_numpy(maps(level)))
         [boxes] = find([torch.from_numpy(level[None])], 0.15, 9)
     else:
-        boxes = mnn_faces.find_faces(maps, [level], 0.15, 9)
+        boxes = numpy_faces.find_faces(maps, [level], 0.15, 9)
 
     assert widths == [320, 256, 160]
     assert boxes[:, :4] == pytest.approx(np.array([[7.3, 7.3, 328.7, 328.7]]), abs=1)

@@ -162,10 +162,10 @@ def load_openvino(weights: Mapping[str, Path], threads: int) -> Session:
 
 def infer_cpu(session: Session, batch: Tensor) -> Sequence[Tensor]:
     """What `infer` does, by a session of either: N x 3 x H x W -> N of MAX_FACES x 7."""
-    from tasks.models.nets import faces_mnn, mnn
+    from tasks.models.nets import faces_numpy, mnn
 
     runs = partial(mnn.run, session.detector), partial(mnn.run, session.classifier)
-    return [faces_mnn.infer(runs, photo, DETECTED_FROM, MAX_FACES) for photo in batch]
+    return [faces_numpy.infer(runs, photo, DETECTED_FROM, MAX_FACES) for photo in batch]
 
 
 def postprocess(output: Tensor, image: Image, params: Facemask, wanted: Sequence[str]) -> Output:

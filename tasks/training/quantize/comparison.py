@@ -11,7 +11,7 @@ import torch
 from tasks.imaging.types import Image, Tensor
 from tasks.models import facemask, matting
 from tasks.models.nets import openvino
-from tasks.models.nets.faces_mnn import Run, find_faces, pyramid
+from tasks.models.nets.faces_numpy import Run, find_faces, pyramid
 
 NEAR_PX = 5
 """How far the sides of two boxes of one face may be apart."""
