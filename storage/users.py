@@ -15,7 +15,6 @@ from storage.redis.answers import maybe_text, texts
 from storage.redis.calls import ARRAY, FIELDS, NUMBER, Call, command, script
 
 Role = Literal["user", "admin"]
-ROLES: tuple[Role, ...] = ("user", "admin")
 Kind = Literal["account", "oidc", "proxy"]
 """By what a user signs in: a password of ours, an OpenID provider, or a proxy in front."""
 

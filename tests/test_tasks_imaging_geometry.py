@@ -123,18 +123,6 @@ def test_a_matte_comes_back_where_it_was(height, width):
     assert np.abs(np.subtract(edges, expected)).max() <= 1
 
 
-@given(SIDE, SIDE, CHANNELS, st.integers(1, 64))
-@settings(deadline=None)
-def test_pad_then_crop_is_the_identity(height, width, channels, multiple):
-    image = picture(height, width, *channels)
-
-    padded = geometry.pad_to_multiple(image, multiple)
-
-    assert padded.shape[0] % multiple == padded.shape[1] % multiple == 0
-    assert padded.shape[0] - height < multiple and padded.shape[1] - width < multiple
-    assert (geometry.crop_to(padded, height, width).reshape(image.shape) == image).all()
-
-
 @pytest.mark.parametrize(
     ("side", "max_side", "expected"),
     [(6000, 1024, 2), (4095, 2048, 1), (4096, 2048, 1), (4096, 1024, 2), (8192, 1024, 4)]

@@ -14,7 +14,7 @@ ERRORS = re.compile(
     r"|_bad|_too_large|_refused|failed"
 )
 """What makes an error of a message, which is its first argument, and of a `hint`."""
-TRANSLATED = re.compile(r"t|plural|say|announce")
+TRANSLATED = re.compile(r"t|say|announce")
 ATTRIBUTES = {"aria-label", "title", "alt", "placeholder", "label"}
 _JAVASCRIPT = re.compile(
     r"""//[^\n]*|/\*.*?\*/|(?<=[=(,:!&|?;{}\n])\s*/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\n\[])+/[a-z]*"""
@@ -38,9 +38,7 @@ def of_script(path: Path) -> Iterator[str]:
         text = match[1]
         if text and _HUMAN.match(text) and not _NO_TEXT.match(text):
             yield text.replace('\\"', '"')
-    for match in re.finditer(
-        r'\b(?:t|plural)\(\s*(?:[\w.]+, )?((?:"(?:\\.|[^"\\])*"(?:, )?)+)', plain
-    ):
+    for match in re.finditer(r'\bt\(\s*(?:[\w.]+, )?((?:"(?:\\.|[^"\\])*"(?:, )?)+)', plain):
         yield from re.findall(r'"((?:\\.|[^"\\])*)"', match[1])
     for template in templates:
         if "<" in template:

@@ -190,18 +190,6 @@ def letterbox(image: Image, height: int, width: int, grey: int = 114) -> tuple[I
     return boxed, mapping
 
 
-def pad_to_multiple(image: Pixels, multiple: int) -> Pixels:
-    """Both sides padded up to a multiple by repeating the last row and column; see `crop_to`."""
-    height, width = image.shape[:2]
-    down, across = -height % multiple, -width % multiple
-    return cv2.copyMakeBorder(image, 0, down, 0, across, cv2.BORDER_REPLICATE)
-
-
-def crop_to(image: Pixels, height: int, width: int) -> Pixels:
-    """The inverse of `pad_to_multiple`, as a view."""
-    return image[:height, :width]
-
-
 def upright(image: Pixels, orientation: int) -> Pixels:
     """The image as it is meant to be seen. EXIF orientations other than 1..8 change nothing."""
     make_upright = _UPRIGHT.get(orientation)

@@ -9,18 +9,12 @@ export const language = chosen();
 
 /** Only the catalogue of a language other than English is loaded. */
 const catalogue = language === "en" ? null : await (await import("./languages/catalogue.js")).load(language);
-const plurals = new Intl.PluralRules(language);
 
 document.documentElement.lang = catalogue?.tag ?? "en";
 
 /** The text in the page's language, with `{name}` replaced by `values.name`; a sentence of the server has its values. */
 export function t(text, values = {}) {
   return (catalogue?.find(text) ?? text).replace(/\{(\w+)\}/g, (all, name) => shown(values[name] ?? all));
-}
-
-/** One of two texts, by the rules of the page's language for `count`, which they show as `{count}`. */
-export function plural(count, one, other, values = {}) {
-  return t(plurals.select(count) === "one" ? one : other, { count, ...values });
 }
 
 /** Put the texts and the texts of attributes below `root`, which are ours, into the page's language. */

@@ -97,10 +97,6 @@ class _Cursor:
         both = self.number(4)
         return both >> 24, both & 0xFFFFFF
 
-    def is_at_end(self) -> bool:
-        """Whether everything has been read."""
-        return self.position >= self._end
-
 
 def _primary(data: bytes, box: Box) -> int:
     cursor = _Cursor(data, *box[1:])
