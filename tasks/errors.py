@@ -7,7 +7,7 @@ class JobError(Exception):
     code = "error"
     status = 500
     lasting = False
-    """A job failed. `code` is for programs, the message for people; `hint` says how to go on."""
+    """Whether equal work would fail in the same way: then the failure is remembered for a while."""
 
     def __init__(
         self, message: str, *, code: str = "", status: int = 0, hint: str | None = None

@@ -4,8 +4,8 @@ Before a run is computed, S3 is asked only if the cache may have lost something.
 since when it has been in use. A cache younger than the state Redis was emptied, and a cache that
 has evicted keys is full: both cost a listing of S3 per miss, not a run.
 
-Every result that is made gets a folder of its own, an edition (storage/keys.py). So a repeated run,
-and two attempts at one run, never overwrite what somebody reads by a signed address.
+Every result that is made gets a folder of its own, an edition (storage/object_keys.py). So a
+repeated run, and two attempts at one run, never overwrite what somebody reads by a signed address.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Deletes uploads and results from S3 that have expired.
 
-The bucket is listed one page a minute, round after round, so that a bucket of any size costs the
-same: a million objects take 17 hours per round, and live for days. How far the round has come is
+The bucket is listed one page a minute, round after round, and up to PAGES while there is something
+to delete. So a bucket of any size costs the same: a million objects take 17 hours per round, and
+live for days. How far the round has come is
 kept in Redis, and one web process at a time does this. Not every S3 server has lifecycle rules of
 its own (rclone refuses them).
 """
@@ -48,7 +49,8 @@ async def delete_expired(state: AsyncRedis, objects: Objects) -> None:
 
 
 async def delete_next_pages(state: AsyncRedis, objects: Objects, now_s: float) -> int:
-    """Delete what has expired in the next page of uploads and of results; answers how many."""
+    """Delete what has expired in the next page, or pages, of uploads and of results; answers how
+    many."""
     deleted = 0
     for prefix, age_s in lifetimes().items():
         for _ in range(PAGES):

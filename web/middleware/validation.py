@@ -46,7 +46,7 @@ KEY_ID = re.compile("[0-9a-f]{16}")
 API_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{1,200}")
 EVENT_ID = re.compile(r"[0-9]{1,16}(\.[0-9]{1,6})?")
 OBJECT_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+=/-]{0,500}")
-"""The key of an object in the bucket, as storage/keys.py builds it."""
+"""The key of an object in the bucket, as storage/object_keys.py builds it."""
 
 HEADER_PATTERNS: dict[bytes, re.Pattern[bytes]] = {
     b"host": re.compile(rb"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"),

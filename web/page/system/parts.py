@@ -5,7 +5,7 @@ from html import escape
 
 
 def part(name: str, *content: str) -> str:
-    """A part of the page that system.js replaces by the one of the same name."""
+    """A part of the page that static/system/refresh.js replaces by the one of the same name."""
     return f'<div class="{name}" data-part="{name}">{"".join(content)}</div>'
 
 
