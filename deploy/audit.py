@@ -1,7 +1,7 @@
 """`pixelmill audit`: the audit log on the terminal, or as JSON lines."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +69,15 @@ def oldest_first(state: "SyncRedis", wanted: "Filter") -> Iterator["Event"]:
 
 def line(event: "Event") -> str:
     """An event as a line of text."""
-    at = datetime.fromtimestamp(event.at_ms / 1000, UTC).isoformat(" ", timespec="seconds")[:19]
+    from storage.times import second
+
     who = f"{event.user or '-'} ({event.kind})"
-    parts = [at, who, event.action, event.target or "-", event.network or "-", event.outcome]
+    parts = [
+        second(event.at_ms),
+        who,
+        event.action,
+        event.target or "-",
+        event.network or "-",
+        event.outcome,
+    ]
     return "  ".join(parts)

@@ -17,3 +17,8 @@ def rfc3339(ms: float, timespec: Literal["seconds", "milliseconds"] = "milliseco
 def day(ms: float) -> str:
     """The day for people, in UTC: `2026-11-29`."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d}"
+
+
+def second(ms: float) -> str:
+    """The time for people, in UTC: `2026-11-29 18:04:05`."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

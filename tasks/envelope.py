@@ -14,9 +14,9 @@ import orjson
 
 from storage import keys
 from storage.jobs.queueing import TICKET_ID, EncodedMessage, Tickets
-from storage.states import PRIORITIES
-from tasks.message import Message, Priority, new_message, version_of
-from tasks.queues import CELERY_PRIORITY, STAGES, broker_queue, stage_after
+from storage.states import PRIORITIES, STAGES, Priority
+from tasks.message import Message, new_message, version_of
+from tasks.queues import CELERY_PRIORITY, broker_queue, stage_after
 
 
 class Options(TypedDict):

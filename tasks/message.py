@@ -8,12 +8,12 @@ version has queued.
 
 import json
 from collections.abc import Sequence
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 from storage.jobs.spec import VERSION, RunRef
+from storage.states import Priority
 from tasks.errors import JobError, Unavailable
 
-Priority = Literal["interactive", "batch"]
 MAX_RUNS = 16
 """Runs of one message."""
 MAX_PREPROCESS_MS = 20.0

@@ -5,9 +5,8 @@ times are estimated. Preprocess and postprocess share one broker queue, `cpu`, w
 worker consumes; so their stage queues differ (`cpu`, `post`) where their broker queue does not.
 """
 
-from tasks.message import PROBE, Priority
-
-STAGES = ("preprocess", "inference", "postprocess")
+from storage.states import STAGES, Priority
+from tasks.message import PROBE
 
 CELERY_PRIORITY: dict[tuple[str, Priority], int] = {
     ("postprocess", "interactive"): 0,

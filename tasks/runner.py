@@ -17,12 +17,13 @@ from storage.jobs import backlog
 from storage.jobs.endings import End
 from storage.jobs.spec import VERSION, RunRef
 from storage.jobs.stages import StageStart
+from storage.states import STAGES
 from tasks import compatibility, endings, envelope
 from tasks.clients import state
 from tasks.compatibility import OtherVersion
 from tasks.errors import JobError, ModelFailure, Unavailable
 from tasks.message import PROBE, Message, is_newer, is_ticket, new_message, run_refs
-from tasks.queues import STAGES, stage_after
+from tasks.queues import stage_after
 from tasks.results import earlier_end
 from tasks.retry import retry
 from tasks.run_spans import RunSpans

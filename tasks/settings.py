@@ -19,11 +19,10 @@ from tasks.address_settings import server_of as server_of
 from tasks.auth_settings import AuthSettings
 from tasks.auth_settings import names_in as names_in
 from tasks.imaging.guard import Limits
+from tasks.model_settings import MIB as MIB
 from tasks.model_settings import ModelSettings
 from tasks.pilot_settings import PilotSettings
 from tasks.user_settings import UserSettings
-
-MIB = 2**20
 
 
 class Settings(AddressSettings, AuthSettings, UserSettings, ModelSettings, PilotSettings):

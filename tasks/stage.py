@@ -12,10 +12,11 @@ from storage.jobs.backlog import Taken
 from storage.jobs.queueing import EncodedMessage
 from storage.jobs.spec import RunRef
 from storage.jobs.stages import StageStart
+from storage.states import Priority
 from tasks import envelope, queues
 from tasks.clients import state
 from tasks.loops import Periodic
-from tasks.message import EXPIRED, MAX_PREPROCESS_MS, MAX_RUNS, Message, Priority, version_of
+from tasks.message import EXPIRED, MAX_PREPROCESS_MS, MAX_RUNS, Message, version_of
 from tasks.settings import settings
 
 RENEW_S = 4.0

@@ -27,8 +27,6 @@ LOOK_S = 5.0
 PULSE_S = 5.0
 PULSE_ALLOWED_S = 90.0
 """The main thread may wait for a Redis that hangs: 5 s for each of a few commands."""
-CELERY_PRIORITIES = (0, 3, 6, 9)
-"""Priority steps of kombu's Redis transport, which has one list for each."""
 ANSWER_S = 2.0
 
 log = structlog.get_logger()
@@ -92,7 +90,7 @@ class Consuming:
             with self._client.pipeline(transaction=False) as commands:
                 commands.ping()  # fails, as taking a message does, while Redis' disk is full
                 for queue in queues:
-                    for step in CELERY_PRIORITIES:
+                    for step in keys.CELERY_PRIORITIES:
                         commands.llen(keys.queue(queue, step))
                 return any(commands.execute()[1:])
         except (RedisError, OSError):

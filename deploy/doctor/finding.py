@@ -7,7 +7,7 @@ from typing import Literal
 from tasks.settings import Settings
 
 Level = Literal["ok", "warn", "fail"]
-GIB, MIB = 2**30, 2**20
+GIB = 2**30
 ANSWER_S = 1.0
 """How long a check waits for each answer of a server."""
 

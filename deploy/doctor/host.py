@@ -8,9 +8,9 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from deploy.doctor.finding import GIB, MIB, Finding, Level
+from deploy.doctor.finding import GIB, Finding, Level
 from deploy.settings_error import EXAMPLE_FILE
-from tasks.settings import Settings
+from tasks.settings import MIB, Settings
 from workers.pinning import gpus
 
 PACKAGES = ("pixelmill", "celery", "redis", "gradio")

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 import boto3
 import redis
 
-from deploy.doctor.finding import ANSWER_S, MIB, Finding, Level
+from deploy.doctor.finding import ANSWER_S, Finding, Level
 from deploy.supervision.probes import impatient_redis
 from storage import object_keys, schema
 from storage.errors import OldLayout, StorageDown
 from storage.redis.calls import SyncRedis
 from storage.s3.folder import FolderObjects
 from storage.s3.objects import Objects, S3Objects
-from tasks.settings import Settings, server_of
+from tasks.settings import MIB, Settings, server_of
 from web.jobs.room import STATE_SHARE
 
 ROUND_TRIPS = 20

@@ -10,13 +10,12 @@ from storage import catalogue
 from storage.catalogue import ModelCard, WorkerInfo
 from storage.errors import StorageDown
 from storage.redis.calls import SyncRedis
+from tasks.queues import gpu_queue
 from tasks.settings import Settings
 
 
 def workers(settings: Settings) -> Iterable[Finding]:
     """Which workers are live and well, and how long each model takes."""
-    from tasks.queues import gpu_queue  # here, as it reads settings that may be wrong
-
     state = SyncRedis(impatient_redis(settings.state_url, ANSWER_S), "the state Redis")
     try:
         known = state.do(catalogue.read())

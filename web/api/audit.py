@@ -1,6 +1,5 @@
 """The audit log, for admins: a page at a time, or all of it as JSON lines."""
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
@@ -11,18 +10,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from storage.times import ms_of
-from tasks.errors import BadInput
 from web.api import audit_schemas, schemas
+from web.api.paging import ENTRY_ID, checked_cursor
 from web.audit import Filter, as_json, audit_of
 from web.errors import json_response
 from web.middleware.identity import identity_of
 from web.middleware.scopes import NotAllowed
-from web.middleware.validation import matches
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
-_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,10}")
-_FORBIDDEN = {"model": schemas.Failure, "description": "Only admins may see this."}
 _LINES = {"application/x-ndjson": {"schema": {"type": "string"}}}
 
 
@@ -42,7 +38,8 @@ Wanted = Annotated[Filter, Depends(_filter)]
 
 
 @router.get(
-    "/audit", responses={200: {"model": audit_schemas.Audit}, **schemas.FAILURES, 403: _FORBIDDEN}
+    "/audit",
+    responses={200: {"model": audit_schemas.Audit}, **schemas.FAILURES, 403: schemas.ADMINS_ONLY},
 )
 async def list_events(
     request: Request,
@@ -52,9 +49,7 @@ async def list_events(
 ) -> Response:
     """Who did what, on which id, from which network, and what came of it; newest first."""
     await _check_admin(request)
-    if cursor and not matches(_ID, cursor):
-        raise BadInput("cursor is not `next` of an earlier page", code="bad_request")
-    events, after = await audit_of(request).page(wanted, cursor, limit)
+    events, after = await audit_of(request).page(wanted, checked_cursor(cursor, ENTRY_ID), limit)
     return json_response({"events": [as_json(event) for event in events], "next": after or None})
 
 
@@ -64,7 +59,7 @@ async def list_events(
     responses={
         200: {"content": _LINES, "description": "One event a line, oldest first."},
         **schemas.FAILURES,
-        403: _FORBIDDEN,
+        403: schemas.ADMINS_ONLY,
     },
 )
 async def export_events(request: Request, wanted: Wanted) -> Response:

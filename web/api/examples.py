@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from web.api_keys import MOST_KEYS
+from web.jobs.shares import MOST as MOST_SHARES
+
 _JOB, _UPLOAD = "3f2b8c1d9e4a4f0b8a7c6d5e4f3a2b1c", "9c1d2e3f4a5b6c7d8e9f0a1b2c3d4e5f"
 _SHA256 = "f0" * 32
 _PICTURE = {
@@ -119,7 +122,7 @@ _OF_ROUTES: Mapping[str, Mapping[str, _Failure]] = {
         "404": ("no_object", "this job has no picture 'mask'; there are: cutout", None),
         "409": (
             "too_many_shares",
-            "you have 1000 links, which is the limit",
+            f"you have {MOST_SHARES} links, which is the limit",
             "Revoke one of them first: GET /api/v1/shares lists them.",
         ),
     },
@@ -132,7 +135,7 @@ _OF_ROUTES: Mapping[str, Mapping[str, _Failure]] = {
         "404": ("no_key", "no API key '0123456789abcdef'", None),
         "409": (
             "too_many_keys",
-            "you have 100 API keys already",
+            f"you have {MOST_KEYS} API keys already",
             "Delete some that are not in use.",
         ),
     },

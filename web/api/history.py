@@ -9,15 +9,15 @@ from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from storage.times import ms_of
-from tasks.errors import BadInput
 from web.api import responses, schemas
+from web.api.paging import checked_cursor
 from web.errors import json_response
 from web.jobs.history import MOST, Filter
 from web.jobs.service import service_of
 from web.jobs.submission import MAX_NAME
 from web.middleware.hosts import origin_of
 from web.middleware.identity import identity_of
-from web.middleware.validation import EVENT_ID, matches
+from web.middleware.validation import EVENT_ID
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
@@ -70,10 +70,8 @@ async def list_jobs(
     cursor: Cursor = "",
 ) -> Response:
     """Your jobs, newest first, for as long as they are kept."""
-    if cursor and not matches(EVENT_ID, cursor):
-        raise BadInput("cursor is not `next` of an earlier page", code="bad_request")
     wanted = Filter(state, model, name, ms_of(since) if since else 0)
-    before = cursor or (f"{ms_of(until):.3f}" if until else "")
+    before = checked_cursor(cursor, EVENT_ID) or (f"{ms_of(until):.3f}" if until else "")
     service = service_of(request)
     page = await service.history.page(identity_of(request).user, wanted, before, limit)
     cards, origin = await responses.cards(request), origin_of(request)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import QueryParams
 
+from storage.states import Priority
 from tasks.errors import BadInput
-from tasks.message import Priority
 from tasks.models.base import RESERVED
 from web.api import option_fields, schemas
 from web.jobs.submission import DEFAULT_OUTPUT, OUTPUTS

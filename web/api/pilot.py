@@ -1,6 +1,5 @@
 """The pilot, for admins: what it sees and orders, and its log."""
 
-import re
 from dataclasses import asdict
 from typing import Annotated
 
@@ -8,22 +7,19 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from storage import pilot, pilot_log
-from tasks.errors import BadInput
 from web.api import pilot_schemas, schemas
+from web.api.paging import ENTRY_ID, checked_cursor
 from web.errors import json_response
 from web.jobs.system import system_of
 from web.middleware.identity import identity_of
 from web.middleware.scopes import NotAllowed
-from web.middleware.validation import matches
 
 router = APIRouter(prefix=schemas.PREFIX, tags=schemas.TAGS)
 
-_ID = re.compile(r"[0-9]{1,15}-[0-9]{1,10}")
-_FORBIDDEN = {"model": schemas.Failure, "description": "Only admins may see this."}
-
 
 @router.get(
-    "/pilot", responses={200: {"model": pilot_schemas.Pilot}, **schemas.FAILURES, 403: _FORBIDDEN}
+    "/pilot",
+    responses={200: {"model": pilot_schemas.Pilot}, **schemas.FAILURES, 403: schemas.ADMINS_ONLY},
 )
 async def show_pilot(request: Request) -> Response:
     """What the pilot sees of each model, why its rules act or do not, and what it has ordered."""
@@ -39,7 +35,11 @@ async def show_pilot(request: Request) -> Response:
 
 @router.get(
     "/pilot/log",
-    responses={200: {"model": pilot_schemas.PilotLog}, **schemas.FAILURES, 403: _FORBIDDEN},
+    responses={
+        200: {"model": pilot_schemas.PilotLog},
+        **schemas.FAILURES,
+        403: schemas.ADMINS_ONLY,
+    },
 )
 async def list_decisions(
     request: Request,
@@ -48,9 +48,7 @@ async def list_decisions(
 ) -> Response:
     """What was done and not done, with the numbers, and what came of it; newest first."""
     _check_admin(request)
-    if cursor and not matches(_ID, cursor):
-        raise BadInput("cursor is not `next` of an earlier page", code="bad_request")
-    decisions = await system_of(request).decisions(limit, cursor or "+")
+    decisions = await system_of(request).decisions(limit, checked_cursor(cursor, ENTRY_ID) or "+")
     after = decisions[-1].id if decisions else None
     entries = [pilot_log.as_json(decision) for decision in decisions]
     return json_response({"decisions": entries, "next": after})

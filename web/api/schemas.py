@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Header, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.message import Priority
+from storage.states import Priority
 from web.api.option_fields import DEADLINE, KEEP, LIGHTER
 from web.jobs.submission import MAX_NAME, OUTPUTS
 from web.jobs.uploads import ALIASES, MEDIA_TYPES, VOLUME_TYPES
@@ -285,6 +285,7 @@ FAILURES: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """Answers that every route may give, for the OpenAPI document."""
+ADMINS_ONLY: dict[str, Any] = {"model": Failure, "description": "Only admins may see this."}
 JOB: dict[int | str, dict[str, Any]] = {
     **FAILURES,
     200: {"model": Job, "description": "The job has ended.", **LIMITED},

@@ -8,9 +8,8 @@ from storage.catalogue import Catalogue, ModelCard, ProfileCard
 from storage.jobs.claims import Flow, Limits, Refusal, RunCost
 from storage.jobs.snapshots import Snapshot
 from storage.quota_kinds import NAMES as QUOTAS
-from storage.states import STAGES
+from storage.states import STAGES, Priority
 from tasks.errors import Unavailable
-from tasks.message import Priority
 from tasks.queues import gpu_queue
 from tasks.settings import MIB, settings
 

@@ -13,7 +13,7 @@ from storage import object_keys, shares
 from storage.jobs.result import StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.redis.calls import AsyncRedis
-from storage.shares import MOST
+from storage.shares import MOST as MOST  # as the next one
 from storage.shares import Share as Share  # routes name it by this module
 from tasks.errors import BadInput
 from tasks.settings import settings

@@ -12,9 +12,9 @@ from typing import Any
 from storage import request_keys
 from storage.catalogue import ModelCard
 from storage.jobs.spec import Spec
+from storage.states import Priority
 from tasks import tracing
 from tasks.errors import BadInput, JobError
-from tasks.message import Priority
 from tasks.settings import settings
 from web.jobs import parameters
 from web.text import shown

@@ -1,12 +1,12 @@
 """The parts of the system page about limits, refusals, users and the audit log, each as HTML."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from html import escape
 
 from prometheus_client import Counter
 
 from storage.audit import Event
+from storage.times import second
 from tasks.settings import MIB, Settings, settings
 from web.jobs import counters
 from web.jobs.system import Fill, RecentUsers, System
@@ -72,7 +72,7 @@ def audit(events: Sequence[Event]) -> str:
     """The newest events of the audit log."""
     rows = [
         [
-            f"<small>{datetime.fromtimestamp(event.at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}</small>",
+            f"<small>{second(event.at_ms)}</small>",
             plain(event.user or "–"),
             f"<code>{escape(event.action)}</code>",
             f"<small>{plain(event.target)}</small>",

@@ -1,11 +1,11 @@
 """The part of the system page about the pilot: what it sees, what holds, what it did, and forms."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from html import escape
 
 from storage import pilot
 from storage.pilot import Pins
+from storage.times import second
 from web.jobs.system import Decision, System, View
 from web.page.system.numbers import duration
 from web.page.system.parts import part, plain, table
@@ -34,7 +34,7 @@ def log(decisions: Sequence[Decision]) -> str:
     """Its newest decisions."""
     rows = [
         [
-            f"<small>{datetime.fromtimestamp(of.at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}</small>",
+            f"<small>{second(of.at_ms)}</small>",
             plain(of.model or "–"),
             escape(of.rule),
             plain(of.action),
