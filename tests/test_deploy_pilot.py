@@ -135,3 +135,25 @@ def test_a_trace_is_a_column_of_runs_and_what_is_none_is_refused(tmp_path: Path)
     file.write_text("when,count\n0,60\n")
     with pytest.raises(BadInput, match="is no trace"):
         traffic.read(file)
+
+
+def test_below_the_simulated_day_stands_what_nobody_can_go_below(tmp_path: Path) -> None:
+    file = tmp_path / "trace.csv"
+    file.write_text("runs\n" + "60\n" * 30)
+
+    shown = " ".join(run("simulate", "--trace", str(file)).split())
+
+    hours = least.gpu_hours([1.0] * 30, Machine().soon_s)
+    assert f"lets 5 of 100 runs wait needs about {hours:.1f} GPU-hours." in shown
+    assert "the pilot" in shown and "static peak" in shown
+
+
+def test_days_are_played_at_every_scale_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(traffic, "day", lambda peak, number: [peak / 10] * (2 + number))
+
+    found = scales.played(10, Machine(start_s=30.0), 2.0, 1)
+
+    assert [(row.times, row.start_s, row.day) for row in found] == scales.cases(1, 30.0)
+    assert "playing days" in capsys.readouterr().err

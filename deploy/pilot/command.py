@@ -165,7 +165,7 @@ def simulate(
         a_ms / 1000, b_ms / 1000, b_ms / 4000, max_batch, start_s=start_s, most=workers
     )
     if days:
-        scales.show(list(scales.rows(peak, machine, room, days)))
+        scales.show(scales.played(peak, machine, room, days))
         return
     results = comparison.compare(rates, machine, room)
     if svg:
@@ -173,7 +173,7 @@ def simulate(
     if as_json:
         print(json.dumps([comparison.numbers(of) for of in results], indent=1))
         return
-    comparison.show(results)
+    comparison.show(results, rates, machine)
 
 
 def _read() -> "tuple[Orders, dict[str, View]]":

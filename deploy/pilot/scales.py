@@ -1,10 +1,11 @@
 """The same comparison for many days, scales and times to start, in one table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from deploy.pilot import least, traffic
@@ -59,11 +60,14 @@ def cases(days: int, own_start_s: float) -> list[tuple[float, float, int]]:
     return [*of_scales, *of_starts]
 
 
-def rows(peak: float, machine: Machine, room: float, days: int) -> Iterator[Row]:
-    """Each case, as soon as it has been played; in minutes, all in all."""
-    for times, start_s, number in cases(days, machine.start_s):
+def played(peak: float, machine: Machine, room: float, days: int) -> list[Row]:
+    """All cases, which takes minutes: a progress bar is shown."""
+    found = []
+    all_cases, bar = cases(days, machine.start_s), Console(stderr=True)
+    for times, start_s, number in track(all_cases, "playing days", console=bar):
         rates = traffic.day(peak * times, number)
-        yield play(times, number, rates, replace(machine, start_s=start_s), room)
+        found.append(play(times, number, rates, replace(machine, start_s=start_s), room))
+    return found
 
 
 def play(times: float, number: int, rates: Sequence[float], machine: Machine, room: float) -> Row:
