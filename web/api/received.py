@@ -30,7 +30,7 @@ class Received(NamedTuple):
 
 
 class Reader(Protocol):
-    """Takes a body in pieces. Nothing that it does takes longer than a millisecond a piece."""
+    """Takes a body in pieces. Nothing that it does takes longer than 5 ms a piece."""
 
     max_bytes: int
     """Of the whole body."""
