@@ -74,7 +74,7 @@ def page(models: handlers.Models) -> gr.Blocks:
 
 
 def _head() -> str:
-    """Styles and scripts. What the page loads first is preloaded: a browser finds imports one by one."""
+    """Styles and scripts. What it loads first is preloaded: a browser finds imports one by one."""
     styles = [f'<link rel="stylesheet" href="/static/{name}.css">' for name in STYLES]
     scripts = [f'<link rel="modulepreload" href="/static/{f.name}">' for f in STATIC.glob("*.js")]
     head = "\n".join(
