@@ -46,6 +46,33 @@ def test_the_maps_of_all_views_lie_on_the_photo(count: int) -> None:
     assert count == 1 or (stack[3] == TWO[:, ::-1]).all()
 
 
+def test_the_second_look_of_the_small_network_sees_more_contrast() -> None:
+    dull = photo_of(TWO, subject=150, ground=90)
+    params = Matting(effort="good")
+
+    first, second = np.split(matting.preprocess(dull, params, dull), 2)
+
+    assert np.ptp(second) > 2 * np.ptp(first)
+    assert (np.sign(second - second.mean()) == np.sign(first - first.mean())[..., ::-1]).all()
+
+
+@pytest.mark.parametrize("profile", ["quality", "detail"])
+def test_the_second_look_of_the_other_networks_sees_the_mirror_image(profile: str) -> None:
+    dull = photo_of(TWO, subject=150, ground=90)
+    params = Matting.model_validate({"profile": profile, "effort": "good"})
+
+    first, second = np.split(matting.preprocess(dull, params, dull), 2)
+
+    assert (second == first[..., ::-1]).all()
+
+
+def test_more_contrast_leaves_an_even_picture_nearly_as_it_is() -> None:
+    even = np.full((SIDE, SIDE, 3), 120, np.uint8)
+    even[::2] += 1
+
+    assert np.ptp(views.contrasted(even)) < 20
+
+
 def test_a_map_that_stands_alone_counts_less_than_in_the_mean() -> None:
     lost = islands(SMALL)
 

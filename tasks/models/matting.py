@@ -110,7 +110,10 @@ def glance(image: Image, params: Matting) -> Image:
 def preprocess(image: Image, params: Matting, small: Image | None = None) -> Tensor:
     """HWC uint8 RGB -> 3V x S x S float32 in ImageNet's norm: V views of what `glance` makes."""
     small = glance(image, params) if small is None else small
-    return views.of(saliency.prepare(small, len(small)), _view_count(params))
+    plain, count = saliency.prepare(small, len(small)), _view_count(params)
+    if params.profile == "fast" and count > 1:  # with the other networks it is not measured
+        return views.of(plain, count, saliency.prepare(views.contrasted(small), len(small)))
+    return views.of(plain, count)
 
 
 def infer(session: Any, batch: "torch.Tensor") -> Sequence[Any]:
