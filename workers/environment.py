@@ -5,12 +5,15 @@ import sys
 from collections.abc import Mapping
 
 CPU: Mapping[str, str] = {
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=33554432"
+    ":glibc.malloc.trim_threshold=67108864",
     "OPENBLAS_NUM_THREADS": "1",
     "OPENCV_FOR_THREADS_NUM": "1",
 }
 """Allocates large buffers in huge pages, which saves CPU time in decoders: a decoded photo would
-otherwise touch thousands of small pages once. Each process works by one thread, since there is one
+otherwise touch thousands of small pages once. Memory that was freed is kept for the next array, up
+to 64 MiB: by default, glibc gives arrays of some MiB back to the system, and they are made of new
+pages dozens of times for each photo. Each process works by one thread, since there is one
 for each core: threads of libraries spin while they wait for each other (figures:
 docs/benchmarks/imaging.md)."""
 GPU: Mapping[str, str] = {"OMP_WAIT_POLICY": "PASSIVE"}
