@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.imaging import alpha, edge_colours, geometry
-from tasks.imaging.parts import busy
+from tasks.imaging.parts import busy, busy_below
 
 FRONT, BACK = np.array([150, 90, 40]), np.array([180, 190, 230])
 
@@ -264,3 +264,31 @@ def test_a_linear_matte_of_many_rows_is_that_of_each_row() -> None:
 
     expected = (photo * planes[..., :3]).sum(-1) + 255 * planes[..., 3]
     np.testing.assert_allclose(matte, expected, rtol=1e-5)
+
+
+@given(
+    seed=st.integers(0, 99),
+    height=st.integers(1, 300),
+    width=st.integers(1, 300),
+    small=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+)
+@settings(deadline=None)
+def test_the_busy_parts_below_a_small_mask_have_all_pixels_that_it_sets(seed, height, width, small):
+    rng = np.random.default_rng(seed)
+    mask = (rng.random((min(small[0], height), min(small[1], width))) > 0.97).astype(np.uint8)
+    rows, columns = (np.arange(side) for side in (height, width))
+    large = mask[rows[:, None] * len(mask) // height, columns * mask.shape[1] // width]
+
+    assert list(busy_below(mask, (height, width))) == list(busy(large))
+
+
+@pytest.mark.parametrize("columns", [slice(0, 0), slice(3, 7), slice(0, 20), slice(19, 20)])
+def test_columns_without_anything_to_see_are_empty_in_a_cutout(columns: slice) -> None:
+    rng = np.random.default_rng(1)
+    photo, matte = rng.integers(1, 256, (9, 20, 3), np.uint8), np.zeros((9, 20), np.uint8)
+    matte[2:5, columns] = rng.integers(0, 256, matte[2:5, columns].shape, np.uint8)
+
+    cutout = alpha.with_alpha(photo, matte)
+
+    assert (cutout[..., 3] == matte).all()
+    assert (cutout[..., :3] == np.where(matte[..., None] > 0, photo, 0)).all()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.imaging import geometry
-from tasks.imaging.parts import busy, enlarged
+from tasks.imaging.parts import busy_below, enlarged
 from tasks.imaging.types import Alpha, Cutout, Image
 
 Matte = NDArray[Any]
@@ -64,7 +64,7 @@ def refine(alpha: NDArray[Any], image: Image) -> Alpha:
     planes = stretched(*_followed(guide.astype(np.float32) / 255, coarse, wide))
     sure = _sure(coarse, wide, narrow)
     fine, unsure = _known(sure, height, width)
-    for part in busy(unsure):
+    for part in busy_below(unsure, (height, width)):
         matte, known = (enlarged(small, part, (height, width)) for small in (planes, sure))
         fine[part] = as_bytes(_settled(linear(image[part], matte), known))
     return fine
@@ -79,9 +79,14 @@ def over_white(image: Image, alpha: Alpha) -> Image:
 
 def with_alpha(image: Image, alpha: Alpha) -> Cutout:
     """RGBA; RGB is zero where alpha is zero."""
-    rgba = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-    rgba[..., 3] = alpha
-    return without_hidden_colour(rgba)
+    rgba = np.zeros((*alpha.shape, 4), np.uint8)
+    columns = np.flatnonzero(alpha.max(0))
+    if columns.size:
+        shown = slice(int(columns[0]), int(columns[-1]) + 1)
+        part = cv2.cvtColor(image[:, shown], cv2.COLOR_RGB2RGBA)
+        part[..., 3] = alpha[:, shown]
+        cv2.copyTo(part, alpha[:, shown], rgba[:, shown])
+    return rgba
 
 
 def without_hidden_colour(rgba: NDArray[Any]) -> Cutout:
@@ -257,14 +262,12 @@ def _sure(coarse: Matte, wide: Radius, narrow: Radius) -> Matte:
 
 
 def _known(sure: Matte, height: int, width: int) -> tuple[Alpha, Alpha]:
-    """(255 where all around is front, else 0; not 0 where a sample around a pixel is unsure)."""
+    """(255 where all around is front, else 0, at this size; not 0 where a sample or one beside it
+    is unsure, at the size of `sure`)."""
     front = np.where(sure > 0, np.uint8(255), np.uint8(0))
     unsure = cv2.dilate((sure == 0).view(np.uint8), np.ones((3, 3), np.uint8))
-    large, doubtful = (
-        np.asarray(cv2.resize(each, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
-        for each in (front, unsure)
-    )
-    return large, doubtful
+    large = cv2.resize(front, (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large, np.uint8), np.asarray(unsure, np.uint8)
 
 
 def _settled(fine: Matte, sure: Matte) -> Matte:

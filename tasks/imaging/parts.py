@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.imaging.geometry import Pixels
 from tasks.imaging.types import Alpha
@@ -22,9 +23,30 @@ def busy(mask: Alpha, tile: tuple[int, int] = _TILE) -> Iterator[Part]:
     for top in range(0, height, down):
         rows = slice(top, min(top + down, height))
         tiles = np.maximum.reduceat(mask[rows].max(0), starts) > 0
-        ends = np.flatnonzero(np.diff(tiles, prepend=False, append=False))
-        for first, last in ends.reshape(-1, 2) * across:
-            yield rows, slice(int(first), min(int(last), width))
+        for columns in _joined(tiles, across, width):
+            yield rows, columns
+
+
+def busy_below(mask: Alpha, size: tuple[int, int], tile: tuple[int, int] = _TILE) -> Iterator[Part]:
+    """`busy` of a small mask that is enlarged to `size`, (height, width), each pixel to a block."""
+    (height, width), (down, across) = size, tile
+    lefts = np.arange(0, width, across)
+    first = lefts * mask.shape[1] // width
+    last = (np.minimum(lefts + across, width) - 1) * mask.shape[1] // width
+    for top in range(0, height, down):
+        rows = slice(top, min(top + down, height))
+        above, below = (y * mask.shape[0] // height for y in (top, rows.stop - 1))
+        counts = np.cumsum(mask[above : below + 1].any(0), dtype=np.int64)
+        tiles = counts[last] > np.where(first > 0, counts[first - 1], 0)
+        for columns in _joined(tiles, across, width):
+            yield rows, columns
+
+
+def _joined(tiles: NDArray[np.bool_], across: int, width: int) -> Iterator[slice]:
+    """The columns of a row of tiles that are true, neighbours together."""
+    ends = np.flatnonzero(np.diff(tiles, prepend=False, append=False))
+    for first, last in ends.reshape(-1, 2) * across:
+        yield slice(int(first), min(int(last), width))
 
 
 def enlarged(

@@ -56,10 +56,15 @@ LEAST_SHARE = 0.005
 
 def prepare(image: Image, side: int) -> Tensor:
     """HWC uint8 RGB -> 3 x side x side float32: divided by its maximum, then ImageNet's norm."""
-    small = geometry.resize(image, side, side).astype(np.float32)
-    small /= max(float(small.max()), 1.0)
-    normed: Tensor = (small - MEAN) / DEVIATION
-    return np.ascontiguousarray(normed.transpose(2, 0, 1))
+    small = geometry.resize(image, side, side)
+    normed: Tensor = np.empty((len(MEAN), side, side), np.float32)
+    brightest = np.float32(max(float(small.max()), 1.0))
+    # Plane by plane: operations on a last axis of three values take five times as long.
+    for channel, plane in enumerate(normed):
+        np.divide(small[..., channel], brightest, out=plane, dtype=np.float32)
+        plane -= MEAN[channel]
+        plane /= DEVIATION[channel]
+    return normed
 
 
 def infer_cpu(session: Any, batch: Tensor) -> Sequence[Tensor]:
@@ -195,13 +200,14 @@ def _settled(matte: Tensor) -> Tensor:
 
 def _flat(matte: Tensor) -> Tensor:
     """1 in flat areas and at steps, 0 on ramps, by which the network shows what is out of focus."""
-    return 1 - _smooth_step(np.hypot(_rise(matte), _rise(matte.T).T), *SLOPE)
+    down = np.diff(matte, axis=0, prepend=matte[:1], append=matte[-1:])
+    across = np.diff(matte, axis=1, prepend=matte[:, :1], append=matte[:, -1:])
+    rises = _rise(down[:-1], down[1:]), _rise(across[:, :-1], across[:, 1:])
+    return 1 - _smooth_step(np.hypot(*rises), *SLOPE)
 
 
-def _rise(matte: Tensor) -> Tensor:
-    """The smaller of the steps to both neighbours in the column; 0 at a foot, a top or a peak."""
-    steps = np.diff(matte, axis=0, prepend=matte[:1], append=matte[-1:])
-    before, after = steps[:-1], steps[1:]
+def _rise(before: Tensor, after: Tensor) -> Tensor:
+    """The smaller of the steps to both neighbours; 0 at a foot, a top or a peak."""
     return np.where(before * after > 0, np.minimum(abs(before), abs(after)), np.float32(0))
 
 

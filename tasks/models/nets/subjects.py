@@ -131,10 +131,24 @@ def _touches(solid: NDArray[np.uint8]) -> bool:
     return any(float(side.mean()) > BORDER_SHARE for side in (solid[0], solid[:, 0], solid[:, -1]))
 
 
+def _around(solid: NDArray[np.uint8]) -> Part:
+    """The rows and columns with everything whose colours are compared, and a pixel more, as colours
+    are averaged."""
+    spans = []
+    for axis, count in zip((1, 0), solid.shape, strict=True):
+        places, margin = np.flatnonzero(solid.max(axis)), ASIDE_PX + 1
+        spans.append(
+            slice(max(0, int(places[0]) - margin), min(count, int(places[-1]) + margin + 1))
+        )
+    return spans[0], spans[1]
+
+
 def _low_contrast(solid: NDArray[np.uint8], small: Image) -> Iterator[str]:
     """Codes of the sides on which subject and ground have almost one colour."""
-    colours = cv2.cvtColor(small.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    rows, columns = _around(solid)
+    colours = cv2.cvtColor(small[rows, columns].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     smooth, around = cv2.blur(colours, (3, 3)), np.pad(solid, 1, constant_values=1)
+    first = np.array([rows.start, columns.start])
     for name, (down, across) in SIDES.items():
         # What is outside counts as subject, as no outline is there.
         next_to = around[1 + down :, 1 + across :][: solid.shape[0], : solid.shape[1]]
@@ -145,6 +159,7 @@ def _low_contrast(solid: NDArray[np.uint8], small: Image) -> Iterator[str]:
         clear = (solid[within] == 1) & (solid[beyond] == 0)
         if clear.sum() < LEAST_OUTLINE * max(solid.shape):
             continue
-        difference = np.linalg.norm(smooth[within] - smooth[beyond], axis=-1)[clear]
+        some, others = (smooth[tuple((way - first)[clear].T)] for way in ways)
+        difference = np.linalg.norm(some - others, axis=-1)
         if np.median(difference) < LEAST_CONTRAST:
             yield f"low_contrast_{name}"
