@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.imaging import geometry
-from tasks.imaging.alpha import Radius, as_matte, box_mean, with_alpha
+from tasks.imaging.alpha import Matte, Radius, as_matte, box_mean, with_alpha
 from tasks.imaging.parts import busy, enlarged
 from tasks.imaging.types import Alpha, Cutout, Image
 
@@ -116,10 +116,10 @@ def near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
         cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
         for colours in _wide_colours(pixels, small)
     )
-    matte = cv2.cvtColor(as_matte(small), cv2.COLOR_GRAY2RGB)
-    front = _colour(matte * _fuse(pixels, matte, front, back), matte, _NEAR_RADIUS)
-    rest = 1 - matte
-    back = _colour(rest * back, rest, _NEAR_RADIUS)
+    share = as_matte(small)
+    matte = cv2.cvtColor(share, cv2.COLOR_GRAY2RGB)
+    front = _colour(matte * _fuse(pixels, matte, front, back), share, _NEAR_RADIUS)
+    back = _colour((1 - matte) * back, 1 - share, _NEAR_RADIUS)
     return front.astype(np.uint8), back.astype(np.uint8)
 
 
@@ -130,14 +130,14 @@ def _wide_colours(image: Image, alpha: Alpha) -> tuple[NDArray[Any], NDArray[Any
     """
     height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _WIDE_SIDE)
     front, back = (geometry.resize(share, height, width) for share in _shares(image, alpha))
-    small = as_matte(geometry.resize(alpha, height, width))
-    matte = cv2.cvtColor(small, cv2.COLOR_GRAY2RGB)
+    matte = as_matte(geometry.resize(alpha, height, width))
     radius = (max(2, max(height, width) // _WIDE_PART),) * 2
     return _colour(front, matte, radius), _colour(back, 1 - matte, radius)
 
 
-def _colour(share: NDArray[Any], weight: NDArray[Any], radius: Radius) -> NDArray[Any]:
+def _colour(share: NDArray[Any], weight: Matte, radius: Radius) -> NDArray[Any]:
     """The mean colour over a box, weighted by how much of it each pixel contains: H x W x 3."""
     mean = box_mean(share.astype(np.float32, copy=False), radius)
-    mean /= box_mean(weight, radius) + np.float32(_LEAST_WEIGHT)
+    weights = box_mean(weight, radius) + np.float32(_LEAST_WEIGHT)
+    mean /= cv2.cvtColor(weights, cv2.COLOR_GRAY2RGB)
     return np.clip(mean, 0, 255, out=mean)

@@ -247,10 +247,9 @@ def _colours(image: Image, matte: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _mean_colour(pixels: NDArray[Any], weight: Matte, radius: Radius) -> NDArray[Any]:
-    weights = cv2.cvtColor(weight, cv2.COLOR_GRAY2RGB)
-    return mattes.box_mean(pixels * weights, radius) / (
-        mattes.box_mean(weights, radius) + np.float32(1e-4)
-    )
+    weights = mattes.box_mean(weight, radius) + np.float32(1e-4)
+    shares = pixels * cv2.cvtColor(weight, cv2.COLOR_GRAY2RGB)
+    return mattes.box_mean(shares, radius) / cv2.cvtColor(weights, cv2.COLOR_GRAY2RGB)
 
 
 def _connected(thin: NDArray[np.bool_], inside: Alpha) -> Alpha:

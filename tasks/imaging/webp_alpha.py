@@ -60,7 +60,9 @@ class AlphaWriter:
             self._write(rows[top : top + step])
 
     def _write(self, rows: Alpha) -> None:
-        levels = np.vstack([self._above, cv2.LUT(rows, _LEVELS)])
+        levels = np.empty((1 + len(rows), self.width), np.uint8)
+        levels[:1] = self._above
+        cv2.LUT(rows, _LEVELS, levels[1:])
         foretold = _foretold(levels)
         if not self._has_rows:
             foretold[0] = np.append(np.uint8(0), levels[1, :-1])
