@@ -132,3 +132,17 @@ def test_beside_a_volume_nothing_is_said_of_photos(opened: Page) -> None:
 
     opened.locator('.pm-chooser input[value="toy"]').check(force=True)
     expect(opened.get_by_text("Send originals")).to_be_visible()
+
+
+def test_a_model_of_volumes_asks_for_a_volume_and_offers_one(page: Page) -> None:
+    asks = page.locator(".samples span")
+    expect(asks).to_have_text("No photo? Try one of these.")
+
+    page.locator('.pm-chooser input[value="toyvolume"]').check(force=True)
+
+    expect(asks).to_have_text("No volume? Try this one.")
+    said = page.evaluate(
+        """async () => (await import("/static/progress.js")).sentence(
+            { phase: "hashing", photo: { volumeType: "application/zip" } })"""
+    )
+    assert said == "Reading the volume"

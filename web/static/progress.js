@@ -17,7 +17,7 @@ export function sentence(item) {
     case "pending":
       return pending(item);
     case "hashing":
-      return t("Reading the photo");
+      return t(item.photo.volumeType ? "Reading the volume" : "Reading the photo");
     case "shrinking":
       return t("Shrinking it before it is sent");
     case "fetching":

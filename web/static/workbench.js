@@ -99,6 +99,7 @@ function drawIntake(find, maxUploadMib, maxVolumeMib) {
   find(".drop b").textContent = t(state.items.length ? more : first);
   const [folder, takes] = [find(".folder"), isVolume ? "volumes" : "photos"];
   if (folder.dataset.takes !== takes) offerSamples(find(".samples"), isVolume ? VOLUME_SAMPLES : SAMPLES);
+  find(".samples span").textContent = t(isVolume ? "No volume? Try this one." : "No photo? Try one of these.");
   folder.dataset.takes = takes;
   find(".drop input").accept = isVolume ? "" : ACCEPT;
   const formats = isVolume ? t("A series as DICOM files or a zip of them, NIfTI, NRRD") : PHOTO_FORMATS;
