@@ -183,6 +183,17 @@ def test_one_jobs_stream_resumes_on_another_process(stack: Stack, other_url: str
     assert body["state"] == "done" and int(version) > int(last)
 
 
+def test_the_stream_of_a_job_that_is_deleted_ends_by_saying_so(stack: Stack, job: Job) -> None:
+    with events(stack.url, f"/jobs/{job.id}/events") as stream:
+        stream.data(state="queued")
+        httpx.delete(
+            f"{stack.url}/api/v1/jobs/{job.id}", headers={"Authorization": f"Bearer {API_KEY}"}
+        ).raise_for_status()
+        told = list(iter(stream.next, {"end": ""}))
+
+    assert (told[-1]["event"], json.loads(told[-1]["data"])) == ("gone", {"id": job.id})
+
+
 def test_a_killed_pub_sub_connection_loses_nothing(stack: Stack, job: Job, link: SyncRedis) -> None:
     with events(stack.url) as stream:
         stream.data(job.id, "queued")

@@ -59,12 +59,16 @@ JOB = OBJECT_ID.pattern
 
 @router.get("/jobs/{job_id}/events", responses=STREAM, response_class=Response)
 async def job_events(request: Request, job_id: schemas.JobId) -> Response:
-    """A job's changes as server-sent events: `id` grows, `data` is the job; ends with the job."""
+    """A job's changes as server-sent events: `id` grows, `data` is the job; ends with the job.
+
+    If the job is deleted meanwhile, `event: gone` is the last one.
+    """
     watcher = service_of(request).watcher
     snapshot = await watcher.get(identity_of(request).user, checked_id(job_id))
     render = await _renderer(request)
     seen = int(_last_event_id(request) or 0)
-    return sse.EventStream(b"", sse.job_events(watcher.watch(snapshot), render, seen))
+    changes = sse.job_events(job_id, watcher.watch(snapshot), render, seen)
+    return sse.EventStream(b"", changes)
 
 
 @router.get("/events", responses=STREAM, response_class=Response)

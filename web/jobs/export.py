@@ -40,11 +40,10 @@ class Exports:
 
         Raises Busy if too many are under way, or one of this user.
         """
-        if user in self._under_way or len(self._under_way) >= AT_A_TIME:
-            counters.REFUSED.labels("", "exports").inc()
-            raise Busy(
-                "too many exports are under way", limit="exports", value=AT_A_TIME, retry_after_s=30
-            )
+        if user in self._under_way:
+            raise _busy("an export of yours is under way", 1)
+        if len(self._under_way) >= AT_A_TIME:
+            raise _busy("too many exports are under way", AT_A_TIME)
         self._under_way.add(user)
         return lambda: self._under_way.discard(user)
 
@@ -75,6 +74,11 @@ class Exports:
         record = await self._state.do(stored_uploads.read(user, upload_id))
         ending = record.get("type", "").partition("/")[2]
         return f"uploads/{upload_id}.{ending}" if ending else f"uploads/{upload_id}"
+
+
+def _busy(message: str, limit: int) -> Busy:
+    counters.REFUSED.labels("", "exports").inc()
+    return Busy(message, limit="exports", value=limit, retry_after_s=30)
 
 
 def _opening(key: str) -> Callable[[Objects], Reader]:

@@ -78,18 +78,21 @@ class EventStream(Response):
 
 
 async def job_events(
-    snapshots: AsyncIterator[Snapshot], render: Render, seen: int
+    job_id: str, snapshots: AsyncIterator[Snapshot], render: Render, seen: int
 ) -> AsyncIterator[bytes]:
-    """One job's changes after version `seen`, until it has ended; event ids are versions."""
+    """One job's changes after version `seen`, until it has ended or is deleted; event ids are
+    versions."""
     ahead: int | None = None
     async with aclosing(snapshots) as changes:  # type: ignore[type-var]  # as above
-        with suppress(JobError):  # the job was deleted meanwhile
+        try:
             async for snapshot in changes:
                 has_moved = (
                     ahead not in (None, snapshot.ahead) and snapshot.version == seen
                 )  # in the queue
                 yield _job_event(snapshot, render) if snapshot.version > seen or has_moved else b""
                 seen, ahead = max(snapshot.version, seen), snapshot.ahead
+        except JobError:  # it was deleted meanwhile
+            yield _gone(b"%d" % seen, job_id)
 
 
 class UserEvents:
@@ -105,9 +108,7 @@ class UserEvents:
         delta = await anext(self._feed)
         cursor = b"%.3f" % delta.cursor_ms
         events = [_event(cursor, self._render(snapshot)) for snapshot in delta.jobs]
-        for job_id in delta.gone:
-            events.append(b"event: gone\n" + _event(cursor, orjson.dumps({"id": job_id})))
-        return b"".join(events)
+        return b"".join([*events, *(_gone(cursor, job_id) for job_id in delta.gone)])
 
     async def aclose(self) -> None:
         """Close the feed."""
@@ -116,6 +117,10 @@ class UserEvents:
 
 def _job_event(snapshot: Snapshot, render: Render) -> bytes:
     return _event(b"%d" % snapshot.version, render(snapshot))
+
+
+def _gone(id: bytes, job_id: str) -> bytes:
+    return b"event: gone\n" + _event(id, orjson.dumps({"id": job_id}))
 
 
 def _event(id: bytes, data: bytes) -> bytes:
