@@ -367,6 +367,18 @@ def test_compressed_slices_are_read(name: str) -> None:
     assert np.abs(volume.voxels - MADE.voxels[12:13].astype(int)).max() <= tolerance
 
 
+def test_a_compressed_slice_that_is_cut_short_is_filled_in() -> None:
+    files = [
+        slice_file(MADE, k, lambda file: file.compress(RLELossless))
+        for k in range(len(MADE.voxels))
+    ]
+    files[9] = files[9][:-900]
+
+    volume = open_volume(zipped(files))
+
+    assert "between their neighbours: 1 (from the feet, number 10;" in volume.notes[0]
+
+
 def test_run_lengths_are_read() -> None:
     volume = open_volume(slice_file(MADE, 12, lambda file: file.compress(RLELossless)))
 

@@ -86,8 +86,11 @@ def header(data: bytes) -> Dataset | None:
 
 
 def whole(data: bytes) -> Dataset:
-    """The wanted tags and the pixels."""
-    return dcmread(BytesIO(data), specific_tags=[*WANTED, "PixelData"], force=True)
+    """The wanted tags and the pixels. Raises Refused for a file that is cut short."""
+    file = dcmread(BytesIO(data), specific_tags=[*WANTED, "PixelData"], force=True)
+    if not file.get("Rows"):  # pydicom forgets all tags where encoded pixels have no end
+        raise Refused("bad_volume")
+    return file
 
 
 def slices(file: Dataset, n: int) -> Iterator[Slice]:
