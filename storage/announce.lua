@@ -15,11 +15,33 @@ for _, node in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '(' .. expires, '+inf
   redis.call('ZADD', WORKERS, expires, node)
 end
 
+local function fields_of(key)
+  local words, fields = redis.call('HGETALL', key), {}
+  for i = 1, #words, 2 do fields[words[i]] = words[i + 1] end
+  return fields
+end
+
+-- What was counted of versions that are gone (see metrics.lua) must not pile up either. It is kept together,
+-- as `<field>@`: what was counted of all versions stays the sum of its parts.
+local function forget_old_counts(model, known)
+  local kept, all = {[arguments.versions[model]] = true}, METRICS .. model .. ':all'
+  for word, value in pairs(fields_of(known)) do
+    local version = string.match(word, '^seen:(.*)')
+    if version and math.abs(now_ms - tonumber(value)) <= arguments.forgotten_ms then kept[version] = true end
+  end
+  for field, count in pairs(fields_of(all)) do
+    local counted, version = string.match(field, '^(.*@)(.+)$')
+    if version and not kept[version] then
+      redis.call('HINCRBY', all, counted, count)
+      redis.call('HDEL', all, field)
+    end
+  end
+end
+
 -- Each version of a model has a queue of its own: those of versions that are gone must not pile up.
 local function forget_old_queues()
-  local seen = redis.call('HGETALL', SEEN)
-  for i = 1, #seen, 2 do
-    if math.abs(now_ms - tonumber(seen[i + 1])) > arguments.forgotten_ms then redis.call('HDEL', SEEN, seen[i]) end
+  for queue, seen_ms in pairs(fields_of(SEEN)) do
+    if math.abs(now_ms - tonumber(seen_ms)) > arguments.forgotten_ms then redis.call('HDEL', SEEN, queue) end
   end
 end
 
@@ -34,7 +56,10 @@ for name, card in pairs(arguments.models) do
   local version, known = arguments.versions[name], MODEL_VERSIONS .. name
   if version then
     -- Those that live are written again within seconds.
-    if redis.call('HLEN', known) > MOST_WORDS then redis.call('DEL', known) end
+    if redis.call('HLEN', known) > MOST_WORDS then
+      forget_old_counts(name, known)
+      redis.call('DEL', known)
+    end
     redis.call('HSETNX', known, 'since:' .. version, now_ms)
     redis.call('HSET', known, version, card, 'seen:' .. version, now_ms)
   end

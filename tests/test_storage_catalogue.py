@@ -147,6 +147,23 @@ def test_queues_of_versions_that_are_gone_do_not_pile_up(
     assert set(link.do(catalogue.read()).seen_ms) == {"gpu.toy@2", "gpu.toy@3"}
 
 
+def test_counts_of_versions_that_are_gone_do_not_pile_up(
+    link: SyncRedis, state: "redis.Redis"
+) -> None:
+    now_ms, totals = int(time.time() * 1000), f"{keys.METRICS_PREFIX}toy:all"
+    for number in range(40):
+        state.hset(keys.model_versions("toy"), mapping={OLD: "{}", f"seen:{OLD}": now_ms})
+        state.hincrby(totals, "done")
+        state.hincrby(totals, f"done@{number:08}-cccccccc")
+        link.do(catalogue.announce("gpu-1@host", WORKER, {"toy": version(number)}))
+        state.hset(keys.model_versions("toy"), f"seen:{number:08}-cccccccc", 1)
+
+    counts = {name: int(count) for name, count in state.hgetall(totals).items()}
+    assert len(counts) < 15 and counts["done@"] > 25
+    assert counts[f"done@{OLD}"] == 1, "of a version that is still announced"
+    assert counts.pop("done") == sum(counts.values()) == 40
+
+
 def test_a_live_worker_is_never_gone(link: SyncRedis, state: "redis.Redis") -> None:
     link.do(catalogue.announce("gpu-1@host", WORKER, CARDS))
 

@@ -13,7 +13,7 @@ local function bucket(bounds, ms)
   return 'inf'
 end
 
--- All ends, and those of the version of the model that the run was asked of.
+-- All ends, and those of the version of the model that the run was asked of; announce.lua forgets the versions.
 local function count(sums, run, field)
   add(sums, 'counts', run.model, field, 1)
   if run.model_version then add(sums, 'counts', run.model, field .. '@' .. run.model_version, 1) end

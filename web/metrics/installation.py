@@ -110,14 +110,20 @@ def _codes(total: Counts) -> list[str]:
 
 
 def _by_version(total: Counts, field: str, present: str) -> Iterator[tuple[str, float]]:
-    """Version -> its count. What was counted before versions were has the version ''."""
+    """Version -> its count. What was counted before versions were has the version ''.
+
+    Versions that announce.lua has forgotten are not shown: their series end.
+    """
     prefix = f"{field}@"
-    counts = {present: 0.0} | {
+    counted = {
         name.removeprefix(prefix): float(count)
         for name, count in total.items()
         if name.startswith(prefix)
     }
-    if rest := float(total.get(field, 0)) - sum(counts.values()):
+    rest = float(total.get(field, 0)) - sum(counted.values())
+    counted.pop("", None)  # of all that are forgotten
+    counts = {present: 0.0} | counted
+    if rest:
         counts[""] = counts.get("", 0.0) + rest
     yield from counts.items()
 
