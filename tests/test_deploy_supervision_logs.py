@@ -169,3 +169,15 @@ def test_a_full_disk_stops_no_program_and_the_log_says_what_is_missing() -> None
             until(lambda: "were lost: the disk was full" in log.read_text())
 
         assert is_alive is None and pid
+
+
+def test_a_log_is_rotated_however_many_have_its_name_already(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "web-1.log", MIB, clock=lambda: 0)
+    taken = [f".{number}" for number in range(1, 10_000)]
+    for name in ["", *taken]:
+        (tmp_path / f"web-1.1970-01-01T00-00-00{name}.log").touch()
+    log.write(b"a line\n")
+
+    log.rotate()
+
+    assert (tmp_path / "web-1.1970-01-01T00-00-00.10000.log").read_bytes() == b"a line\n"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 DAY_S = 86_400.0
@@ -127,5 +128,5 @@ def _rotated_name(path: Path, at_s: float) -> Path:
 
 def _names(path: Path, stamp: str) -> Iterator[Path]:
     yield path.with_name(f"{path.stem}.{stamp}.log")
-    for number in range(1, 10_000):
+    for number in count(1):
         yield path.with_name(f"{path.stem}.{stamp}.{number}.log")
