@@ -71,6 +71,31 @@ async def test_a_page_that_cannot_be_made_fails_requests_to_it_with_the_reason()
                 await client.get("/ui/")
 
 
+async def test_a_page_that_could_not_be_made_is_made_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries, made = list[str](), Made()
+    made.let.set()
+
+    def at_first_broken() -> FastAPI:
+        tries.append("try")
+        if len(tries) == 1:
+            raise MemoryError
+        return made()
+
+    page = DeferredPage(at_first_broken)
+    async with client_of(page) as client:
+        for _ in range(3):
+            with pytest.raises(MemoryError):
+                await client.get("/ui/")
+        tries_at_once = len(tries)
+        monkeypatch.setattr(page, "_retry_s", 0)  # the pause is over
+
+        assert (await client.get("/ui/")).text == "the page"
+    assert (tries_at_once, len(tries)) == (1, 2)
+    await page.stop()
+
+
 async def test_a_process_that_stops_does_not_wait_for_the_page() -> None:
     made = Made()
     page = DeferredPage(made)

@@ -23,6 +23,8 @@ LATEST_S = 10.0
 LOOK_S = 0.25
 CALM_S = 1.0
 """Pause before the import, in which the first photos are answered."""
+RETRY_S = 30.0
+"""Pause after an import that failed: requests in it fail with its reason, and cost nothing."""
 
 log = structlog.get_logger()
 
@@ -36,6 +38,7 @@ class DeferredPage:
         self._make = make
         self._served: asyncio.Task[None] | None = None
         self._made: asyncio.Future[ASGIApp] | None = None
+        self._retry_s = 0.0
         self._stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,11 +48,16 @@ class DeferredPage:
         await inner({**scope, **at}, receive, send)
 
     async def ready(self) -> ASGIApp:
-        """Gradio's app; the first caller begins its import. Raises what the import raises."""
-        if self._made is None:
+        """Gradio's app; the first caller begins its import, and a later one tries again if it
+        failed RETRY_S ago. Raises what the import raises."""
+        if self._made is None or self._may_retry(self._made):
             self._made = asyncio.get_running_loop().create_future()
             self._served = asyncio.create_task(self._serve(self._made))
         return await asyncio.shield(self._made)
+
+    def _may_retry(self, made: "asyncio.Future[ASGIApp]") -> bool:
+        has_failed = made.done() and made.exception() is not None
+        return has_failed and monotonic() >= self._retry_s
 
     async def begin(self, is_live: Callable[[], Awaitable[bool]]) -> None:
         """Import Gradio once a model is live, so that the import does not hold up the workers' own
@@ -78,6 +86,7 @@ class DeferredPage:
                 await self._stopping.wait()
         except Exception as error:
             log.exception("page not made")
+            self._retry_s = monotonic() + RETRY_S
             if not made.done():
                 made.set_exception(error)
 
