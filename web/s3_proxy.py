@@ -158,8 +158,18 @@ class S3Proxy:
             waiting_since = monotonic()
 
         forwarded = build(body(upload.chunks()) if upload else None)
-        send = partial(self._client.send, forwarded, stream=True)
-        return await self._watch.over(send, lambda: waiting_since)
+        answers: list[httpx.Response] = []
+
+        async def send() -> httpx.Response:
+            answers.append(await self._client.send(forwarded, stream=True))
+            return answers[0]
+
+        try:
+            return await self._watch.over(send, lambda: waiting_since)
+        except BaseException:
+            for answer in answers:  # it came in the moment in which nobody waited for it any more
+                await answer.aclose()
+            raise
 
     def _forwarded(self, request: Request, body: AsyncIterator[bytes] | None) -> httpx.Request:
         path = request.scope["raw_path"].split(b"?")[0].decode("ascii")
