@@ -6,7 +6,7 @@ from typing import Any
 
 from storage import keys, object_keys
 from storage.redis.answers import fields, text, texts
-from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
+from storage.redis.calls import ARRAY, FIELDS, NUMBER, Call, command, script
 
 NAMED = (
     "user-runs", "user-jobs", "user-shares", "user-keys", "upload", "upload-of", "upload-jobs",
@@ -72,20 +72,14 @@ def looked_again(user: str) -> Call[int]:
     return command(int, "ZREM", keys.ERASED, user, kinds=NUMBER)
 
 
-def lock(life_ms: int) -> Call[bool]:
-    """Whether this process may erase from now on, for as long as it lengthens the lock."""
-    words = ("SET", keys.ERASURE_LOCK, 1, "NX", "PX", life_ms)
-    return command(bool, *words, kinds=MAYBE_TEXT)
+def lock(name: str, life_ms: int) -> Call[bool]:
+    """Whether the process of this name may erase for so long from now on: no other does."""
+    return script("lead_erasure", bool, [], {"name": name, "ttl_ms": life_ms}, kinds=NUMBER)
 
 
-def lengthen_lock(life_ms: int) -> Call[int]:
-    """Hold the lock for so long from now on."""
-    return command(int, "PEXPIRE", keys.ERASURE_LOCK, life_ms, kinds=NUMBER)
-
-
-def unlock() -> Call[int]:
-    """Let another process erase."""
-    return command(int, "DEL", keys.ERASURE_LOCK, kinds=NUMBER)
+def unlock(name: str) -> Call[bool]:
+    """Let another process erase, unless one does already, as this one was too slow."""
+    return script("lead_erasure", bool, [], {"name": name, "ttl_ms": 0}, kinds=NUMBER)
 
 
 def oldest_jobs(user: str, most: int) -> Call[list[str]]:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import everything
@@ -160,7 +160,7 @@ async def test_another_process_goes_on_after_a_crash(
     calls.claim("j1")
     s3.put(object_keys.upload_object("ada", "u1"), b"x", "image/png")
     link.do(erasure.request("ada", with_account=True))
-    link.do(erasure.lock(400))  # of a process that died
+    link.do(erasure.lock("another", 400))  # of a process that died
 
     await eraser.tick()
     waited = link.do(erasure.is_requested("ada"))
@@ -173,6 +173,24 @@ async def test_another_process_goes_on_after_a_crash(
         text for text in everything.in_redis(state_bytes(state), but=NOTES) if b"ada" in text[:60]
     ]
     assert s3.page(object_keys.uploads_folder("ada"), "", 10) == []
+
+
+async def test_a_process_that_was_too_slow_leaves_the_lock_to_the_next(
+    eraser: Eraser, link: SyncRedis, calls: Calls, state: "redis.Redis"
+) -> None:
+    async def turn_in_which_the_lock_expires(users: Mapping[str, bool]) -> None:
+        state.delete(keys.ERASURE_LOCK)
+        assert link.do(erasure.lock("another", 60_000))
+        await Eraser.turn(eraser, users)
+
+    calls.claim("j1")
+    link.do(erasure.request("ada", with_account=True))
+    eraser.turn = turn_in_which_the_lock_expires  # type: ignore[assignment, method-assign]
+
+    await eraser.tick()
+
+    assert state.get(keys.ERASURE_LOCK) == "another"
+    assert link.do(erasure.is_requested("ada")), "the other one says when nothing is left"
 
 
 async def test_what_is_sent_by_an_address_of_before_is_erased_once_that_is_over(

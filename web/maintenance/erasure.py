@@ -7,6 +7,7 @@ a time does.
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 
@@ -41,12 +42,17 @@ MOST_LISTED = 1000
 log = structlog.get_logger()
 
 
+class Superseded(Exception):
+    """Another process holds the lock, which this one has not lengthened in time."""
+
+
 class Eraser:
     """Erases the data of all users who wait for it, a turn at a time."""
 
     def __init__(self, state: AsyncRedis, cache: AsyncRedis, objects: Objects) -> None:
         self._state, self._cache, self._objects = state, cache, objects
         self._audit = AuditLog(state)
+        self._name = secrets.token_hex(8)
 
     def loop(self) -> AsyncPeriodic:
         """The loop that does so while somebody waits."""
@@ -59,20 +65,20 @@ class Eraser:
             for user in await self._state.do(erasure.due(time.time())):
                 await self._latecomers(user)
             users = await self._state.do(erasure.requested())
-            if not users or not await self._state.do(erasure.lock(LOCK_MS)):
+            if not users or not await self._state.do(erasure.lock(self._name, LOCK_MS)):
                 return
             try:
                 await self.turn(users)
             finally:
-                await self._state.do(erasure.unlock())
-        except StorageDown as error:
+                await self._state.do(erasure.unlock(self._name))
+        except (StorageDown, Superseded) as error:
             log.warning("erasure goes on later", reason=str(error))
         pause_s = min(DUTY * (time.monotonic() - began_s), LONGEST_PAUSE_S)
         await asyncio.sleep(max(pause_s - EVERY_S, 0))
 
     async def turn(self, users: Mapping[str, bool]) -> Sequence[str]:
         """Remove all that is found of these users (name -> with the account); answers of whom there
-        was nothing left. Raises StorageDown."""
+        was nothing left. Raises StorageDown and Superseded."""
         found = {user: await self._jobs_and_objects(user) for user in users}
         of_all = await self._sweep(self._state, users) + await self._sweep(self._cache, users)
         clean = [user for user in users if not found[user]] if not of_all else []
@@ -136,4 +142,5 @@ class Eraser:
 
     async def _go_on(self) -> None:
         progress()
-        await self._state.do(erasure.lengthen_lock(LOCK_MS))
+        if not await self._state.do(erasure.lock(self._name, LOCK_MS)):
+            raise Superseded("another process erases, as this one stood still")
