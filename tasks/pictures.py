@@ -11,6 +11,7 @@ from tasks.errors import BadInput, ModelFailure
 from tasks.imaging import codec, cutouts, encode, geometry, guard, sinks
 from tasks.imaging.codec import Composed
 from tasks.imaging.cutouts import Look, Subject
+from tasks.imaging.notes import WRITTEN_AS_PNG
 from tasks.imaging.sinks import Encoded
 from tasks.imaging.types import Alpha, Image
 from tasks.models.base import Output
@@ -140,4 +141,4 @@ def _notes(work: Work, cut: Composed) -> Sequence[str]:
         for name, picture in cut.pictures.items()
         if name in asked and picture.media_type != sinks.MEDIA_TYPES[asked[name]]
     ]
-    return ("written_as_png",) if others else ()
+    return (WRITTEN_AS_PNG,) if others else ()

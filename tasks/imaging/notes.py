@@ -8,6 +8,7 @@ from typing import TypedDict
 
 LIGHTER_SETTINGS, LIGHTER_MODEL = "lighter_settings", "lighter_model"
 """Of a job, not of its result: others get the same result because they asked for it."""
+WRITTEN_AS_PNG = "written_as_png"
 SENTENCES: Mapping[str, str] = {
     "first_frame": "The file has more than one picture; the first one was used.",
     "adobe_rgb_by_exif": "The file has no colour profile, but its EXIF says Adobe RGB; it was read "
@@ -30,7 +31,7 @@ SENTENCES: Mapping[str, str] = {
     "the edge there, and mend it with the brush.",
     "low_contrast_bottom": "Subject and background have almost one colour at the bottom; look at "
     "the edge there, and mend it with the brush.",
-    "written_as_png": "The picture is too large for the format asked for; it is a PNG.",
+    WRITTEN_AS_PNG: "The picture is too large for the format asked for; it is a PNG.",
     LIGHTER_SETTINGS: "Many people were waiting, so lighter settings were used.",
     LIGHTER_MODEL: "Many people were waiting, so a lighter model was used.",
 }

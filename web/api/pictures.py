@@ -14,6 +14,7 @@ from storage.jobs.result import StoredObject, StoredResult
 from storage.jobs.snapshots import Snapshot
 from storage.states import TIMED_STAGES
 from tasks.errors import BadInput
+from tasks.imaging.notes import WRITTEN_AS_PNG
 from tasks.settings import settings
 from web.api.accept import FORMATS, Wish, not_acceptable
 from web.api.options import Options
@@ -26,7 +27,6 @@ _FIXED = {
     "edge_colours": "image/webp", "photo": "image/webp", "photo-png": "image/png",
 }  # fmt: skip
 """Types of the pictures of a matte that have but one: tasks/imaging/cutouts.py."""
-WRITTEN_AS_PNG = "written_as_png"
 FITS_SIDE = 3500
 """Longest side in pixels of a cut-out that is never too large: tasks/imaging/sinks.py."""
 _NOT_IN_NAMES = re.compile(r"[^\w .()+-]+")

@@ -18,8 +18,8 @@ from web.addresses import LOCAL, is_trusted, site
 from web.connections import refusals
 from web.connections.limits import ConnectionLimiter
 from web.connections.memory import EVICT
-from web.connections.refusals import MAX_HEADER_BYTES, MAX_HEADERS
 from web.errors import error_response
+from web.header_limits import MAX_HEADER_BYTES, MAX_HEADERS
 from web.jobs import counters
 
 HEALTH = frozenset({b"/healthz", b"/readyz"})

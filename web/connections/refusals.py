@@ -4,10 +4,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from tasks.errors import BadInput, JobError, Unavailable
 from web.errors import error_response
+from web.header_limits import MAX_HEADER_BYTES, MAX_HEADERS
 from web.jobs.admission import Busy
-
-MAX_HEADER_BYTES = 32_768
-MAX_HEADERS = 100
 
 
 def raw_response(error: JobError) -> bytes:

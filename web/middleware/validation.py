@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from tasks.errors import BadInput
+from web.header_limits import MAX_HEADER_BYTES, MAX_HEADERS
 from web.text import shown
 
 HEAD = "pixelmill.head"
@@ -24,9 +25,6 @@ Headers = list[tuple[bytes, bytes]]
 MAX_PATH_BYTES = 1024
 MAX_QUERY_BYTES = 8192
 MAX_QUERY_FIELDS = 100
-MAX_HEADERS = 100
-MAX_HEADER_BYTES = 32 * 1024
-"""For all names and values of one request together."""
 MAX_VALUE_BYTES = 8192
 """For one header value."""
 
