@@ -177,3 +177,43 @@ def test_a_long_history_goes_on_while_it_is_scrolled_on_a_telephone(page: Page):
     assert [tile.get_attribute("title") for tile in tiles.all()] == [f"{n}.jpg" for n in range(144)]
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_late_answer_of_an_earlier_search_does_not_end_the_list_of_the_present_one(page: Page):
+    went_on = page.evaluate("""async () => {
+        const { Pages } = await import("/static/history/pages.js");
+        const answers = {};
+        window.fetch = (address) => new Promise((resolve) => {
+            const name = new URL(address, location).searchParams.get("name");
+            answers[name] = (next) => resolve(new Response(JSON.stringify({ jobs: [], next })));
+        });
+        let name = "earlier";
+        const pages = new Pages(() => new URLSearchParams({ name }));
+        const earlier = pages.first();
+        name = "present";
+        pages.restart();
+        const present = pages.first();
+        answers.earlier(null);
+        await earlier;
+        answers.present("a cursor");
+        await present;
+        return pages.next;
+    }""")
+
+    assert went_on == "a cursor"
+
+
+def test_what_could_not_be_deleted_and_is_back_is_deleted_by_no_later_page(page: Page):
+    def refuse(route: Route) -> None:
+        body = json.dumps({"error": {"code": "forbidden", "message": "not today"}})
+        route.fulfill(status=403, body=body)
+
+    page.route("**/api/v1/jobs/*", refuse)
+    page.evaluate("""async () => {
+        const { deleteLater } = await import("/static/history/deletions.js");
+        deleteLater([..."abcdefgh"], { undo: () => (document.title = "back") });
+    }""")
+
+    expect(page.locator(".pm-toast")).to_contain_text("Not today.", timeout=60_000)
+    assert page.title() == "back"
+    assert page.evaluate("localStorage.getItem('pixelmill.deletions')") is None

@@ -95,3 +95,14 @@ def test_the_default_model_comes_first_and_a_single_one_is_no_choice(page: Page)
 
     expect(page.locator(".pm-chooser label")).to_have_count(1)
     expect(page.locator(".pm-chooser [type=radio]")).to_be_hidden()
+
+
+def test_an_answer_that_is_broken_off_is_worth_another_try(page: Page):
+    error = page.evaluate("""async () => {
+        const { call } = await import("/static/api.js");
+        window.fetch = async () => new Response('{"id": "a');
+        const error = await call("GET", "/jobs/a").then(() => null, (error) => error);
+        return { isTransient: error?.isTransient, message: error?.message };
+    }""")
+
+    assert error == {"isTransient": True, "message": "The server did not answer."}

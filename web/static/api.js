@@ -39,7 +39,9 @@ export async function call(method, path, body, signal) {
     throw new ApiError("The server did not answer.", { hint: "Check the connection, then try again." });
   });
   const answer = await response.json().catch(() => null);
-  if (response.ok) return answer;
+  if (response.ok && (answer || response.status === 204)) return answer;
+  signal?.throwIfAborted();
+  if (response.ok) throw new ApiError("The server did not answer.", { hint: "Try again in a moment." }); // the connection broke
   const { message, hint, code } = answer?.error ?? {};
   throw new ApiError(message || t("The server answered {status}.", { status: String(response.status) }), {
     hint: hint || (response.status >= 500 ? "Try again in a moment." : ""),
@@ -67,6 +69,7 @@ export async function retry(attempt, signal, onWait = () => {}) {
 
 export function pause(seconds, signal) {
   return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
     const timer = setTimeout(resolve, seconds * 1000);
     signal?.addEventListener("abort", () => (clearTimeout(timer), reject(signal.reason)), { once: true });
   });
@@ -84,6 +87,7 @@ export const isOver = (job) => ["done", "failed", "cancelled"].includes(job.stat
 
 /** Resolves with the job once it has ended; calls `onChange(job)` after each change. */
 export async function follow(job, onChange, signal) {
+  signal.throwIfAborted();
   onChange(job);
   for (let errors = 0; !isOver(job); ) {
     try {

@@ -62,7 +62,7 @@ export async function run(item) {
 export function stop(item) {
   if (!item.job) return abandon(item);
   setPhase(item, "cancelling");
-  cancel(item).catch(() => setPhase(item, item.job.state)); // it still runs
+  cancel(item).catch(() => item.job && setPhase(item, item.job.state)); // it still runs
 }
 
 /**

@@ -51,7 +51,15 @@ export function mountWorkbench(element, maxUploadMib, maxVolumeMib) {
   const find = (selector) => root.querySelector(selector);
   const announce = (text) => (find(".announcement").textContent = text);
   const loaded = {}; // of photos and of volumes, each with the first one
-  const viewer = (kind) => (loaded[kind] ??= import(kind === "volume" ? "./volume/viewer.js" : "./viewer.js").then(({ Viewer }) => new Viewer(find(`.${kind}`))));
+  const load = (kind) => import(kind === "volume" ? "./volume/viewer.js" : "./viewer.js").then(({ Viewer }) => new Viewer(find(`.${kind}`)));
+  const viewer = async (kind) => {
+    try {
+      return await (loaded[kind] ??= load(kind));
+    } catch (error) {
+      loaded[kind] = null; // the next picture asks for it again
+      throw error;
+    }
+  };
 
   takeFiles(root);
   const actions = {
@@ -114,10 +122,15 @@ function offerSamples(root, samples) {
     button.title = t(title);
     button.dataset.name = name;
     button.onclick = async () => {
-      const answer = await fetch(ROOT + address);
-      if (!answer.ok) return button.remove(); // an installation without the examples
-      const blob = await answer.blob();
-      add([new File([blob], address.split("/").pop(), { type: blob.type })]);
+      button.disabled = true; // one photo for a double click
+      try {
+        const answer = await fetch(ROOT + address);
+        if (!answer.ok) return button.remove(); // an installation without the examples
+        const blob = await answer.blob();
+        add([new File([blob], address.split("/").pop(), { type: blob.type })]);
+      } finally {
+        button.disabled = false;
+      }
     };
     root.append(button);
   }

@@ -36,8 +36,7 @@ export function deleteLater(ids, { undo, end = () => {} }) {
 function undoAll() {
   clearTimeout(timer);
   const undone = waiting.splice(0).reverse();
-  undone.flatMap(({ ids }) => ids).forEach((id) => leaving.delete(id));
-  remember();
+  stay(undone.flatMap(({ ids }) => ids));
   tell(t("It is back."), null);
   undone.forEach(({ undo }) => undo());
 }
@@ -47,7 +46,9 @@ async function commit() {
   const parts = waiting.splice(0);
   tell("", null);
   parts.forEach(({ end }) => end());
-  await deleteNow(parts.flatMap(({ ids }) => ids)).catch((error) => {
+  const ids = parts.flatMap((part) => part.ids);
+  await deleteNow(ids).catch((error) => {
+    stay(ids); // no page deletes later what is back
     parts.reverse().forEach(({ undo }) => undo());
     tell(`${t("That could not be deleted:")} ${error.message} ${error.hint ?? ""}`, null);
   });
@@ -57,12 +58,8 @@ async function deleteNow(ids) {
   const left = [...ids];
   const work = async () => {
     for (let id = left.shift(); id; id = left.shift()) {
-      try {
-        await retry(() => call("DELETE", `/jobs/${id}`).catch(unlessGone));
-      } finally {
-        leaving.delete(id);
-        remember();
-      }
+      await retry(() => call("DELETE", `/jobs/${id}`).catch(unlessGone));
+      stay([id]);
     }
   };
   const ends = await Promise.allSettled(Array.from({ length: AT_A_TIME }, work));
@@ -79,6 +76,12 @@ export function finish() {
   const ids = JSON.parse(localStorage.getItem(STORED) ?? "[]").filter((id) => !leaving.has(id));
   ids.forEach((id) => leaving.add(id));
   return deleteNow(ids).catch(() => {}); // the next page tries again
+}
+
+/** These are not to be deleted any more. */
+function stay(ids) {
+  ids.forEach((id) => leaving.delete(id));
+  remember();
 }
 
 function remember() {

@@ -12,13 +12,14 @@ export class Pages {
   }
 
   restart() {
-    Object.assign(this, { next: null, isRead: false });
+    Object.assign(this, { next: null, isRead: false, list: {} }); // `list`: answers of an earlier one come late
   }
 
   /** The newest jobs, and a function that tells of another one whether it would be among them if it still were. */
   async first() {
+    const { list } = this;
     const { jobs, next } = await this.page(null);
-    if (!this.isRead) Object.assign(this, { next, isRead: true });
+    if (list === this.list && !this.isRead) Object.assign(this, { next, isRead: true });
     const ids = new Set(jobs.map(({ id }) => id));
     const oldest = next ? (jobs.at(-1)?.created ?? "~") : "";
     return { jobs, isGone: ({ id, created }) => created >= oldest && !ids.has(id) };
@@ -26,8 +27,10 @@ export class Pages {
 
   /** The jobs after those that were read; a page may be empty and not the last. */
   async more() {
+    const { list } = this;
     for (let jobs = []; ; ) {
       const page = await this.page(this.next);
+      if (list !== this.list) return [];
       this.next = page.next;
       jobs = jobs.concat(page.jobs);
       if (jobs.length || !this.next) return jobs;

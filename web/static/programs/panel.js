@@ -33,16 +33,19 @@ export function panel(root) {
     find(".tabs").append(tab);
   }
   const say = (text) => (find("[role=status]").textContent = text);
-  find(".key button").onclick = async () => {
+  find(".key button").onclick = async ({ currentTarget }) => {
+    currentTarget.disabled = true; // one key for a double click
     try {
       key = (await call("POST", "/me/keys", NEW_KEY)).key;
       say(t("The key ends in {count} days. You find it under API keys.", { count: NEW_KEY.days }));
     } catch (error) {
       say([error.message, error.hint].filter(Boolean).join(" "));
+    } finally {
+      currentTarget.disabled = false;
     }
     draw();
   };
-  find(".copy").onclick = () => copy(find("pre")).then(say);
+  find(".copy").onclick = () => copy(find("pre")).then(say, ({ message }) => say(t("That failed: {reason}", { reason: message })));
   call("GET", "/me").then(({ kind }) => kind !== "browser" && draw((key = PLACEHOLDER)), () => {});
   draw();
   return draw;

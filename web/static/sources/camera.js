@@ -48,11 +48,13 @@ class Camera {
   /** Show a camera: that with this id, else the browser's choice. */
   async start(deviceId) {
     this.stop();
+    const number = (this.starts = (this.starts ?? 0) + 1);
     try {
       if (!navigator.mediaDevices) throw new Error(t(INSECURE));
       const video = { ...WANTED, ...(deviceId ? { deviceId: { exact: deviceId } } : {}) };
       const stream = await navigator.mediaDevices.getUserMedia({ video, audio: false });
-      if (!this.dialog.open) return stream.getTracks().forEach((track) => track.stop()); // it was closed meanwhile
+      // The dialog was closed meanwhile, or another camera was chosen.
+      if (!this.dialog.open || number !== this.starts) return stream.getTracks().forEach((track) => track.stop());
       this.stream = stream;
       this.video.srcObject = stream;
       await this.video.play();
@@ -80,6 +82,7 @@ class Camera {
   }
 
   async take() {
+    this.find("[data-do=take]").disabled = true; // one photo for a double click
     const { videoWidth: width, videoHeight: height } = this.video;
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     canvas.getContext("2d").drawImage(this.video, 0, 0);

@@ -50,7 +50,7 @@ export class Viewer {
 
   /** A volume on its way has nothing to show yet. */
   showPhoto() {
-    this.volume = null;
+    this.job = this.volume = null;
     this.root.hidden = true;
   }
 
@@ -71,9 +71,8 @@ export class Viewer {
     const reading = this.find(".reading");
     reading.hidden = !result.objects.slices;
     if (!result.objects.slices) return;
-    const volume = await load(result.objects.slices.url);
+    const volume = await load(result.objects.slices.url).finally(() => (reading.hidden ||= this.job === job));
     if (this.job !== job) return;
-    reading.hidden = true;
     this.open(volume, result);
   }
 
