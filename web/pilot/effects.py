@@ -9,6 +9,9 @@ from web.pilot.signals import Signals
 
 AFTER_S = 60.0
 """When an action is measured: twice the window of latencies, so that none from before is in it."""
+LATE_S = 60.0
+"""What is seen so much later than that is no effect: this process did not lead meanwhile, or Redis
+did not answer."""
 
 
 class Effects:
@@ -27,9 +30,12 @@ class Effects:
         """Log the effect of each action that was done long enough ago. Raises StorageDown."""
         for decision_id, before in list(self._expected.items()):
             now = present.get(before.model)
-            if now is None or now.at_s - before.at_s < AFTER_S:
+            passed_s = now.at_s - before.at_s if now else 0.0
+            if now is None or passed_s < AFTER_S:
                 continue
             del self._expected[decision_id]
+            if passed_s > AFTER_S + LATE_S:
+                continue
             await self._state.do(pilot_log.record_effect(decision_id, changed(before, now)))
 
 
