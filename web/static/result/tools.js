@@ -105,7 +105,9 @@ export class Tools {
   /** A picture of the person's own as the background; it is sent only if the server has to write the file. */
   async takePicture(file) {
     this.find("[type=file]").value = "";
+    this.taken = file;
     const picture = await uprightOf({ file });
+    if (this.taken !== file) return; // another one was chosen meanwhile
     if (!picture) return this.say(t("{name} cannot be read as a picture by this browser.", { name: file.name }));
     const label = this.find("[data-ground=picture]");
     const [canvas, context] = canvasOf(52, 52);
