@@ -133,7 +133,7 @@ def simulate(
             help="CSV with a column `runs`, one line a minute. Without it: a made-up day."
         ),
     ] = None,
-    peak: Annotated[float, typer.Option(help="Runs a second of the made-up day's peak.")] = 20,
+    peak: Annotated[float, typer.Option(help="Runs a second of the made-up day's peak.")] = 60,
     workers: Annotated[int, typer.Option(help="Most workers.", min=1, max=200)] = 200,
     start_s: Annotated[float, typer.Option(help="Seconds that a worker needs to start.")] = 30,
     a_ms: Annotated[float, typer.Option(help="Fixed cost of a batch in ms.")] = 100,
@@ -156,6 +156,8 @@ def simulate(
     """Play a day with the pilot's own rules, and compare them with usual ways to scale."""
     import json
 
+    from rich.console import Console
+
     from deploy.pilot import chart, comparison, scales
     from deploy.pilot.simulation import Machine
     from deploy.pilot.traffic import day, read
@@ -167,7 +169,8 @@ def simulate(
     if days:
         scales.show(scales.played(peak, machine, room, days))
         return
-    results = comparison.compare(rates, machine, room)
+    with Console(stderr=True).status("playing the day"):
+        results = comparison.compare(rates, machine, room)
     if svg:
         svg.write_text(chart.draw(rates, machine, results))
     if as_json:

@@ -12,8 +12,8 @@ from deploy.pilot import least, traffic
 from deploy.pilot.scalers import Pilot, Static, Utilisation, peak_workers
 from deploy.pilot.simulation import Machine, Result, Simulation
 
-SCALES = (0.3, 1.0, 3.0, 10.0)
-"""Times the arrivals."""
+SCALES = (0.1, 1 / 3, 1.0, 10 / 3)
+"""Times the arrivals of `--peak`: by its default from 3 workers of static peak to 75."""
 START_S = (10.0, 120.0)
 """How long a worker may need to start, besides the machine's own time."""
 AS_QUICK = 1.02
@@ -24,8 +24,8 @@ AS_QUICK = 1.02
 class Row:
     """One day, scaled in three ways."""
 
-    times: float
-    """The arrivals of the day, compared with `peak`."""
+    peak: float
+    """Runs a second in the day's busiest minute."""
     start_s: float
     day: int
     least_share: float
@@ -52,11 +52,11 @@ class Row:
 
 
 def cases(days: int, own_start_s: float) -> list[tuple[float, float, int]]:
-    """(times the arrivals, start time, day): all scales, the largest only for the first day,
-    and two scales with other start times."""
+    """(part of the peak, start time, day): all scales, the largest only for the first day, and the
+    two in the middle with other start times."""
     numbers = range(1, days + 1)
-    of_scales = [of for of in product(SCALES, [own_start_s], numbers) if of[0] <= 3 or of[2] == 1]
-    of_starts = product([1.0, 3.0], START_S, numbers[:2])
+    of_scales = [of for of in product(SCALES, [own_start_s], numbers) if of[0] <= 1 or of[2] == 1]
+    of_starts = product(SCALES[1:3], START_S, numbers[:2])
     return [*of_scales, *of_starts]
 
 
@@ -66,11 +66,11 @@ def played(peak: float, machine: Machine, room: float, days: int) -> list[Row]:
     all_cases, bar = cases(days, machine.start_s), Console(stderr=True)
     for times, start_s, number in track(all_cases, "playing days", console=bar):
         rates = traffic.day(peak * times, number)
-        found.append(play(times, number, rates, replace(machine, start_s=start_s), room))
+        found.append(play(peak * times, number, rates, replace(machine, start_s=start_s), room))
     return found
 
 
-def play(times: float, number: int, rates: Sequence[float], machine: Machine, room: float) -> Row:
+def play(peak: float, number: int, rates: Sequence[float], machine: Machine, room: float) -> Row:
     """One case: these rates, with the same arrivals for each way to scale."""
     moments = traffic.arrivals(rates, number)
     fixed = min(peak_workers(rates, machine), machine.most)
@@ -78,18 +78,18 @@ def play(times: float, number: int, rates: Sequence[float], machine: Machine, ro
     static, utilisation, pilot = (Simulation(machine, of).run(moments) for of in scalers)
     hours = least.gpu_hours(rates, machine.soon_s)
     share = hours * 3600 / static.worker_s
-    return Row(times, machine.start_s, number, share, static, utilisation, pilot)
+    return Row(peak, machine.start_s, number, share, static, utilisation, pilot)
 
 
 def show(found: Sequence[Row]) -> None:
     """Print the table."""
     table = Table(
-        "Arrivals", "Start", "Day", "95 % static", "pilot", "GPU-hours static", "pilot", "least",
+        "Peak", "Start", "Day", "95 % static", "pilot", "GPU-hours static", "pilot", "least",
         "Degraded", "Actions by use", "pilot", "Up-down-up", "Missed",
     )  # fmt: skip
     for row in found:
         table.add_row(
-            f"x {row.times:g}",
+            f"{row.peak:.3g}/s",
             f"{row.start_s:g} s",
             str(row.day),
             f"{row.static.p95_s:.2f} s",
