@@ -31,12 +31,10 @@ def status(context: typer.Context) -> None:
     """Show each model: how long jobs take, workers, and what holds."""
     if context.invoked_subcommand:
         return
-    from rich.console import Console
-
     from deploy.pilot import display
 
     ordered, views = _read()
-    display.status(Console(), ordered, views)
+    display.status(ordered, views)
 
 
 @app.command(epilog="Example: pixelmill pilot pause --minutes 60")

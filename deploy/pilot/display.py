@@ -14,10 +14,12 @@ from storage.pilot_log import Decision
 from web.pilot import by_hand
 
 
-def status(console: Console, ordered: Orders, views: Mapping[str, View]) -> None:
+def status(ordered: Orders, views: Mapping[str, View]) -> None:
     """A table of all models."""
     if ordered.paused_until_ms > time.time() * 1000:
-        console.print("[yellow]The pilot is paused.[/] `pixelmill pilot resume` lets it act again.")
+        Console().print(
+            "[yellow]The pilot is paused.[/] `pixelmill pilot resume` lets it act again."
+        )
     table = Table("Model", "95 %", "Wait", "Workers", "Wanted", "Profile", "Version", "Pinned")
     for model, view in sorted(views.items()):
         order, numbers = ordered.of(model), view.numbers
@@ -33,7 +35,7 @@ def status(console: Console, ordered: Orders, views: Mapping[str, View]) -> None
             version,
             by_hand.as_text(order.pins),
         )
-    print_table(table, console)
+    print_table(table)
 
 
 def explain(model: str, view: View) -> None:

@@ -17,7 +17,8 @@ SCALES = (0.1, 1 / 3, 1.0, 10 / 3)
 START_S = (10.0, 120.0)
 """How long a worker may need to start, besides the machine's own time."""
 AS_QUICK = 1.02
-"""Times the other's 95th percentile: what two draws of the same arrivals differ by."""
+"""Up to so many times the 95th percentile is equally quick; two draws of the arrivals of a day
+with few workers differ by more (docs/pilot.md)."""
 
 
 @dataclass(frozen=True)
