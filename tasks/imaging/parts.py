@@ -17,36 +17,39 @@ _TILE = (64, 64)
 
 def busy(mask: Alpha, tile: tuple[int, int] = _TILE) -> Iterator[Part]:
     """Parts that together have every pixel of H x W that is not 0: tiles, joined along rows."""
-    height, width = mask.shape
     down, across = tile
-    starts = np.arange(0, width, across)
-    for top in range(0, height, down):
-        rows = slice(top, min(top + down, height))
-        tiles = np.maximum.reduceat(mask[rows].max(0), starts) > 0
-        for columns in _joined(tiles, across, width):
-            yield rows, columns
+    starts = np.arange(0, mask.shape[1], across)
+    rows = [mask[top : top + down].max(0) for top in range(0, mask.shape[0], down)]
+    return _joined(np.maximum.reduceat(rows, starts, axis=1) > 0, mask.shape, tile)
 
 
 def busy_below(mask: Alpha, size: tuple[int, int], tile: tuple[int, int] = _TILE) -> Iterator[Part]:
     """`busy` of a small mask that is enlarged to `size`, (height, width), each pixel to a block."""
-    (height, width), (down, across) = size, tile
-    lefts = np.arange(0, width, across)
-    first = lefts * mask.shape[1] // width
-    last = (np.minimum(lefts + across, width) - 1) * mask.shape[1] // width
-    for top in range(0, height, down):
-        rows = slice(top, min(top + down, height))
-        above, below = (y * mask.shape[0] // height for y in (top, rows.stop - 1))
-        counts = np.cumsum(mask[above : below + 1].any(0), dtype=np.int64)
-        tiles = counts[last] > np.where(first > 0, counts[first - 1], 0)
-        for columns in _joined(tiles, across, width):
-            yield rows, columns
+    above, below = _below(mask.shape[0], size[0], tile[0])
+    first, last = _below(mask.shape[1], size[1], tile[1])
+    counts = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int64)
+    np.cumsum(np.cumsum(mask > 0, 0), 1, out=counts[1:, 1:])
+    rows = counts[below] - counts[above]
+    return _joined(rows[:, last] > rows[:, first], size, tile)
 
 
-def _joined(tiles: NDArray[np.bool_], across: int, width: int) -> Iterator[slice]:
-    """The columns of a row of tiles that are true, neighbours together."""
-    ends = np.flatnonzero(np.diff(tiles, prepend=False, append=False))
-    for first, last in ends.reshape(-1, 2) * across:
-        yield slice(int(first), min(int(last), width))
+def _below(small: int, large: int, tile: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the tiles of a side begin and end in the smaller one that lies below."""
+    starts = np.arange(0, large, tile)
+    return starts * small // large, (np.minimum(starts + tile, large) - 1) * small // large + 1
+
+
+def _joined(
+    tiles: NDArray[np.bool_], size: tuple[int, ...], tile: tuple[int, int]
+) -> Iterator[Part]:
+    """The tiles that are true, neighbours of a row together."""
+    (height, width), (down, across) = size[:2], tile
+    padded = np.zeros((tiles.shape[0], tiles.shape[1] + 2), np.bool_)
+    padded[:, 1:-1] = tiles
+    rows, ends = (places.tolist() for places in np.nonzero(padded[:, 1:] != padded[:, :-1]))
+    for row, first, last in zip(rows[::2], ends[::2], ends[1::2], strict=True):
+        top, left = row * down, first * across
+        yield slice(top, min(top + down, height)), slice(left, min(last * across, width))
 
 
 def enlarged(
