@@ -30,6 +30,9 @@ ALPHAS = {
     "runs of many lengths": np.repeat(np.arange(100) % 2 * 255, np.arange(100) ** 2 // 3 + 1)[
         :109500
     ].reshape(300, 365).astype(np.uint8),
+    "a spot at each border, in other rows": np.pad(
+        [[9, 255]], ((30, 90), (0, 60))).astype(np.uint8) + np.pad(
+        [[255, 200]], ((70, 50), (60, 0))).astype(np.uint8),
     "one column": RNG.integers(0, 256, (9, 1), np.uint8),
     "one row": RNG.integers(0, 256, (1, 9), np.uint8),
     "one pixel": np.full((1, 1), 7, np.uint8),

@@ -7,7 +7,6 @@ libwebp's time, which looks for repetitions of every kind. Format: RFC 9649, sec
 
 import heapq
 from dataclasses import dataclass, field
-from itertools import count
 
 import cv2
 import numpy as np
@@ -60,26 +59,43 @@ class AlphaWriter:
             self._write(rows[top : top + step])
 
     def _write(self, rows: Alpha) -> None:
-        levels = np.empty((1 + len(rows), self.width), np.uint8)
-        levels[:1] = self._above
-        cv2.LUT(rows, _LEVELS, levels[1:])
+        part = self._shown(rows)
+        levels = np.empty((1 + len(rows), part.stop - part.start), np.uint8)
+        levels[:1] = self._above[:, part]
+        cv2.LUT(rows[:, part], _LEVELS, levels[1:])
         foretold = _foretold(levels)
         if not self._has_rows:
             foretold[0] = np.append(np.uint8(0), levels[1, :-1])
-        self._above, self._has_rows = levels[-1:], True
-        tokens = _tokens((levels[1:] - foretold).reshape(-1))
+        self._above = np.asarray(cv2.LUT(rows[-1:], _LEVELS), np.uint8)
+        self._has_rows = True
+        differences = (levels[1:] - foretold).reshape(-1)
+        places = np.flatnonzero(differences != 0)
+        values = differences[places]
+        places += places // levels.shape[1] * (self.width - levels.shape[1]) + part.start
+        tokens = _tokens(places, values, rows.size)
         self._counts += np.bincount(tokens & _SYMBOL, minlength=self._counts.size)
         self._tokens.append(tokens)
+
+    def _shown(self, rows: Alpha) -> slice:
+        """The columns in which not all is as foretold because all is 0, here and right above."""
+        columns = np.flatnonzero(np.maximum(rows.max(0), self._above[0]))
+        if not columns.size:
+            return slice(0, 1)
+        return slice(int(columns[0]), min(int(columns[-1]) + 2, self.width))
 
     def close(self) -> bytes:
         """The contents of the chunk `ALPH`, after the last row."""
         lengths = code_lengths(self._counts)
         codes, bits = _codes(lengths), _Bits()
+        whole = lengths + _EXTRA_BITS
         bits.add(*np.array(_head(lengths), np.uint64).T)
         for tokens in self._tokens:
-            symbols, extra = tokens & _SYMBOL, (tokens >> _EXTRA_AT).astype(np.uint64)
-            sizes = lengths[symbols]
-            bits.add(codes[symbols] | (extra << sizes), sizes + _EXTRA_BITS[symbols])
+            symbols = (tokens & _SYMBOL).astype(np.int64)
+            values = codes[symbols]
+            runs = np.flatnonzero(tokens > _SYMBOL)
+            extra = (tokens[runs] >> _EXTRA_AT).astype(np.uint64)
+            values[runs] |= extra << lengths[symbols[runs]]
+            bits.add(values, whole[symbols])
         return _HEADER + bits.close()
 
 
@@ -94,13 +110,16 @@ def _foretold(levels: Alpha) -> Alpha:
     return foretold
 
 
-def _tokens(differences: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """What is written of these differences: those that are not 0, and zeros one by one or in runs.
+def _tokens(
+    places: NDArray[np.int64], differences: NDArray[np.uint8], pixels: int
+) -> NDArray[np.uint32]:
+    """What is written of so many pixels: differences, not 0, at these places, and elsewhere zeros
+    one by one or in runs.
 
     A run of zeros is one zero and then copies of the pixel before.
     """
-    places = np.flatnonzero(differences != 0)
-    zeros = np.diff(places, prepend=-1, append=differences.size) - 1
+    zeros = np.append(places, pixels)
+    zeros[1:] -= places + 1
     runs = np.flatnonzero(zeros > _SHORTEST_RUN)
     copied = zeros[runs] - 1
     parts = -(-copied // _LONGEST_RUN)
@@ -108,7 +127,7 @@ def _tokens(differences: NDArray[np.uint8]) -> NDArray[np.uint32]:
     before[runs] = 1 + parts
     ends = np.cumsum(before + 1)
     tokens = np.zeros(int(ends[-1]) - 1, np.uint32)
-    tokens[ends[:-1] - 1] = differences[places]
+    tokens[ends[:-1] - 1] = differences
     last = ends[runs] - 2
     tokens[last] = _run_tokens(copied - (parts - 1) * _LONGEST_RUN)
     longest = _run_tokens(np.array([_LONGEST_RUN]))
@@ -139,13 +158,19 @@ def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.uint64]:
 
 
 def _unlimited(counts: NDArray[np.int64]) -> NDArray[np.uint64]:
-    lengths, number = np.zeros(counts.size, np.uint64), count()
-    trees = [(int(counts[s]), next(number), [int(s)]) for s in np.flatnonzero(counts)]
+    symbols = np.flatnonzero(counts)
+    trees = [(int(counts[symbol]), at) for at, symbol in enumerate(symbols)]
     heapq.heapify(trees)
-    while len(trees) > 1:
-        (first, _, some), (second, _, others) = heapq.heappop(trees), heapq.heappop(trees)
-        lengths[some + others] += np.uint64(1)
-        heapq.heappush(trees, (first + second, next(number), some + others))
+    above = [0] * (2 * len(trees) - 1)
+    for joined in range(len(trees), len(above)):
+        (first, some), (second, other) = heapq.heappop(trees), heapq.heappop(trees)
+        above[some] = above[other] = joined
+        heapq.heappush(trees, (first + second, joined))
+    depths = [0] * len(above)
+    for at in range(len(above) - 2, -1, -1):
+        depths[at] = depths[above[at]] + 1
+    lengths = np.zeros(counts.size, np.uint64)
+    lengths[symbols] = depths[: symbols.size]
     return lengths
 
 
@@ -189,7 +214,8 @@ class _Bits:
         starts = ends - sizes
         words, shifted = starts >> np.uint64(5), values << (starts & np.uint64(31))
         # Values of a word have no bit in common, and no word is skipped, so adding joins them.
-        sums = np.add.reduceat(shifted, np.flatnonzero(np.diff(words, prepend=words[:1] - 1)))
+        begins = np.append(0, np.flatnonzero(words[1:] != words[:-1]) + 1)
+        sums = np.add.reduceat(shifted, begins)
         joined = np.append(sums & _WORD, np.uint64(0))
         joined[0] += self._rest
         joined[1:] += sums >> np.uint64(32)
