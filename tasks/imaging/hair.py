@@ -118,14 +118,17 @@ def _hairs(
     part = _bounds(around, margin)
     search = _Search.of(scene.window(part), any_thin[part], around[part], least[part], side)
     # Most photos have no hairs, which the search says for less than it takes to find lines.
-    if search.rooted(thin[part]) is None:
+    share = search.share(thin[part])
+    if share is None:
         return None
-    thin *= 1 - lines(any_thin, int(_STRAIGHT * side))
-    found = search.opacity(thin[part])
-    if found is None:
-        return None
+    drawn = lines(any_thin, int(_STRAIGHT * side))
+    if drawn.any():
+        thin *= 1 - drawn
+        share = search.share(thin[part])
+        if share is None:
+            return None
     opacity = np.zeros(thin.shape, np.float32)
-    opacity[part] = found
+    opacity[part] = search.opacity(thin[part], share)
     return opacity
 
 
@@ -159,21 +162,17 @@ class _Search:
         chance = judged(scene, needed, _radius(side, _AROUND))
         return cls(scene, any_thin, least, chance, _within_reach(inside, side), side)
 
-    def rooted(self, thin: Matte) -> tuple[Matte, Matte] | None:
-        """Opacity of what is connected with the subject, and its share of what is thin around each
-        pixel; None if there are no hairs. With less that is thin, there is less of both."""
-        rooted = self._connected(thin * self.chance)
-        some = self.any_thin & (rooted > _THIN / 2)
+    def share(self, thin: Matte) -> Matte | None:
+        """How much of what is thin around each pixel is connected with the subject; None if there
+        are no hairs. With less that is thin, there is less of both."""
+        some = self.any_thin & (self._connected(thin * self.chance) > _THIN / 2)
         wide = _radius(self.side, _WIDE_AROUND)
         share = part_of(some, wide) / self.least * np.float32(_ROOTED[0])
-        return (rooted, share) if some.any() and share.max() > _ROOTED[0] else None
+        return share if some.any() and share.max() > _ROOTED[0] else None
 
-    def opacity(self, thin: Matte) -> Matte | None:
-        """Opacity of the hairs; None where there are none."""
-        found = self.rooted(thin)
-        if found is None:
-            return None
-        scene, (_, share) = self.scene, found
+    def opacity(self, thin: Matte, share: Matte) -> Matte:
+        """Opacity of the hairs. `share`: what the method above says."""
+        scene = self.scene
         # Where there are hairs, they make the subject's rim more opaque.
         rim = (scene.outside == 0) & (share > _ROOTED[0]) & (cv2.erode(scene.matte, _RIM) < 255)
         on_rim = judged(scene, rim.view(np.uint8), _radius(self.side, _AROUND))
@@ -181,8 +180,11 @@ class _Search:
         return np.asarray(rooted * ramp(share, _ROOTED), np.float32)
 
     def _connected(self, likely: Matte) -> Matte:
+        """The same, changed in place: 0 where it is not connected with the subject."""
         inside = (self.scene.matte > 127).view(np.uint8)
-        return np.asarray(likely * _connected(likely > _THIN, inside) * self.reach, np.float32)
+        likely *= _connected(likely > _THIN, inside)
+        likely *= self.reach
+        return likely
 
 
 def _scene(image: Image, matte: Alpha, part: Part) -> Scene:
@@ -254,11 +256,12 @@ def _mean_colour(pixels: NDArray[Any], weight: Matte, radius: Radius) -> NDArray
 
 def _connected(thin: NDArray[np.bool_], inside: Alpha) -> Alpha:
     """1 where `thin` is connected with the inside, and in the inside itself."""
-    count, labels = cv2.connectedComponents(thin.view(np.uint8) | inside, connectivity=8)
+    count, found = cv2.connectedComponents(thin.view(np.uint8) | inside, connectivity=8)
+    labels, connected, places = found.ravel(), inside.copy(), np.flatnonzero(thin)
     reaches_inside = np.zeros(count, np.uint8)
-    reaches_inside[labels[(inside > cv2.erode(inside, np.ones((3, 3), np.uint8)))]] = 1
-    connected = inside.copy()
-    connected[thin] = reaches_inside[labels[thin]]
+    border = inside > cv2.erode(inside, np.ones((3, 3), np.uint8))
+    reaches_inside[labels[np.flatnonzero(border)]] = 1
+    connected.reshape(-1)[places] = reaches_inside[labels[places]]
     return connected
 
 

@@ -111,5 +111,6 @@ def part_of(mask: Alpha, radius: Radius) -> Matte:
 def ramp(values: Matte, ends: tuple[float, float]) -> Matte:
     """0 at the first end, 1 at the second; the first may be the higher one."""
     first, last = ends
-    ramp = (values - np.float32(first)) / np.float32(last - first)
-    return np.asarray(np.clip(ramp, 0, 1), np.float32)
+    ramp = values - np.float32(first)
+    ramp /= np.float32(last - first)
+    return np.asarray(np.clip(ramp, 0, 1, out=ramp), np.float32)
