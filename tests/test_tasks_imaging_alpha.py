@@ -161,7 +161,7 @@ def plainly_refined(matte: np.ndarray, photo: np.ndarray) -> np.ndarray:
     scale = small[0] / matte.shape[0], small[1] / matte.shape[1]
     wide, narrow = ([max(2, round(pixels * by)) for by in scale] for pixels in (4, 2))
     slopes, offset = alpha.guided(guide, coarse, tuple(wide), 3e-4)
-    slopes, offset = (cv2.resize(part, (width, height)) for part in (slopes, offset))
+    slopes, offset = (cv2.resize(part, (width, height)) for part in (np.dstack(slopes), offset))
     fine = ((slopes * (photo / 255)).sum(-1) + offset - 0.02) / 0.96
     far, near = (np.ones((2 * down + 1, 2 * across + 1)) for down, across in (wide, narrow))
     background = (cv2.dilate(coarse, far) < 0.03).astype(np.float32)

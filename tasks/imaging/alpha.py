@@ -3,6 +3,7 @@
 Everything is float32 and uses box filters only, so the time depends on the pixels, not the radius.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -116,19 +117,19 @@ def box_mean(array: NDArray[Any], radius: Radius) -> NDArray[Any]:
 
 def guided(
     guide: NDArray[Any], matte: Matte, radius: Radius, epsilon: float
-) -> tuple[NDArray[Any], Matte]:
-    """Per pixel the a and b of matte = a . colour + b: H x W x 3 and H x W, already averaged.
+) -> tuple[Sequence[Matte], Matte]:
+    """Per pixel the a and b of matte = a . colour + b: three planes and one, already averaged.
 
     `guide`: H x W x 3, 0..1. `epsilon`: smallest variance of it that counts as an edge.
     """
-    fit = _Fit.of(guide, matte, radius, epsilon)
-    return box_mean(fit.slopes, radius), box_mean(fit.offset, radius)
+    return _averaged(_Fit.of(guide, matte, radius, epsilon), radius)
 
 
 class _Fit(NamedTuple):
     """What a guide tells of a matte in the box around each pixel, not averaged yet."""
 
-    slopes: NDArray[Any]
+    slopes: Sequence[Matte]
+    """One plane for each colour."""
     offset: Matte
     explained: Matte
     """Share of the matte's variance that the colours explain."""
@@ -139,28 +140,41 @@ class _Fit(NamedTuple):
 
     @classmethod
     def of(cls, guide: NDArray[Any], matte: Matte, radius: Radius, epsilon: float) -> "_Fit":
-        mean_guide, mean_matte = box_mean(guide, radius), box_mean(matte, radius)
-        covariance = box_mean(guide * matte[..., None], radius) - mean_guide * mean_matte[..., None]
-        variances = _variances(guide, mean_guide, radius, epsilon)
+        # Boxes are added up fastest in three or four channels, and the rest in planes.
+        colours = cv2.split(guide)
+        both = cv2.merge([*colours, matte])
+        means = cv2.split(box_mean(both, radius))
+        *middle, mean_matte = means
+        products = cv2.split(box_mean(both * cv2.merge([matte] * 4), radius))
+        *covariance, variance = (
+            np.asarray(product - mean * mean_matte)
+            for product, mean in zip(products, means, strict=True)
+        )
+        variances = _variances(colours, middle, radius, epsilon)
         slopes = _solve(variances, covariance)
-        variance = box_mean(matte * matte, radius) - mean_matte * mean_matte
         return cls(
             slopes,
-            mean_matte - dot(slopes, mean_guide),
+            mean_matte - dot(slopes, middle),
             dot(slopes, covariance) / (variance + np.float32(1e-3)),
             variance,
             variances[0] + variances[3] + variances[5] - 3 * np.float32(epsilon),
         )
 
 
-def _followed(guide: NDArray[Any], coarse: Matte, radius: Radius) -> tuple[NDArray[Any], Matte]:
+def _averaged(fit: _Fit, radius: Radius) -> tuple[Sequence[Matte], Matte]:
+    """The slopes and the offset, averaged over a box."""
+    *slopes, offset = cv2.split(box_mean(cv2.merge([*fit.slopes, fit.offset]), radius))
+    return slopes, offset
+
+
+def _followed(guide: NDArray[Any], coarse: Matte, radius: Radius) -> tuple[Sequence[Matte], Matte]:
     """`guided`, but the coarse matte itself where colours tell less of it than it shows: on thin
     lines, and at edges without contrast."""
     fit = _Fit.of(guide, coarse, radius, _EPSILON)
     kept = 1 - _ramp(box_mean(fit.explained, radius), _FITS)
     kept *= np.maximum(_thin(coarse, radius), _hidden(fit, radius))
-    slopes, offset = box_mean(fit.slopes, radius), box_mean(fit.offset, radius)
-    return slopes * (1 - kept)[..., None], offset + kept * (coarse - offset)
+    slopes, offset = _averaged(fit, radius)
+    return [slope * (1 - kept) for slope in slopes], offset + kept * (coarse - offset)
 
 
 def _thin(coarse: Matte, radius: Radius) -> Matte:
@@ -191,47 +205,43 @@ def _ramp(values: NDArray[Any], ends: tuple[float, float]) -> Matte:
     return np.asarray(np.clip((values - first) / (last - first), 0, 1), np.float32)
 
 
-def dot(some: NDArray[Any], others: NDArray[Any]) -> Matte:
-    """The products of three channels, added: a third of the time of a sum over the last axis."""
-    products = some * others
-    return np.asarray(products[..., 0] + products[..., 1] + products[..., 2])
+def dot(some: Sequence[Matte], others: Sequence[Matte]) -> Matte:
+    """The products of three planes, added."""
+    return np.asarray(some[0] * others[0] + some[1] * others[1] + some[2] * others[2])
 
 
 def _variances(
-    guide: NDArray[Any], middle: NDArray[Any], radius: Radius, epsilon: float
+    colours: Sequence[Matte], middle: Sequence[Matte], radius: Radius, epsilon: float
 ) -> list[Matte]:
     """rr, rg, rb, gg, gb, bb of the colours' covariance matrix, with epsilon on its diagonal."""
+    guide, turned = cv2.merge(colours), cv2.merge([*colours[1:], colours[0]])
+    rr, gg, bb = cv2.split(box_mean(guide * guide, radius))
+    rg, gb, rb = cv2.split(box_mean(guide * turned, radius))
     pairs = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
-    products = [guide[..., i] * guide[..., j] for i, j in pairs]
     return [
-        box_mean(product, radius) - middle[..., i] * middle[..., j] + (epsilon if i == j else 0)
-        for product, (i, j) in zip(products, pairs, strict=True)
+        mean - middle[i] * middle[j] + (epsilon if i == j else 0)
+        for mean, (i, j) in zip([rr, rg, rb, gg, gb, bb], pairs, strict=True)
     ]
 
 
-def _solve(variances: list[Matte], covariance: NDArray[Any]) -> NDArray[Any]:
+def _solve(variances: list[Matte], covariance: Sequence[Matte]) -> Sequence[Matte]:
     """Sigma^-1 . covariance per pixel, by the adjugate of the symmetric 3 x 3 matrix."""
     rr, rg, rb, gg, gb, bb = variances
     c_rr, c_rg, c_rb = gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb
     c_gg, c_gb, c_bb = rr * bb - rb * rb, rb * rg - rr * gb, rr * gg - rg * rg
     determinant = rr * c_rr + rg * c_rg + rb * c_rb
-    red, green, blue = covariance[..., 0], covariance[..., 1], covariance[..., 2]
-    rows = [
-        c_rr * red + c_rg * green + c_rb * blue,
-        c_rg * red + c_gg * green + c_gb * blue,
-        c_rb * red + c_gb * green + c_bb * blue,
-    ]
-    return np.asarray(np.dstack(rows) / determinant[..., None], np.float32)
+    rows = (c_rr, c_rg, c_rb), (c_rg, c_gg, c_gb), (c_rb, c_gb, c_bb)
+    return [dot(row, covariance) / determinant for row in rows]
 
 
-def stretched(slopes: NDArray[Any], offset: Matte) -> NDArray[Any]:
+def stretched(slopes: Sequence[Matte], offset: Matte) -> NDArray[Any]:
     """`guided`'s a and b as planes for `linear`, with _HAZE removed at both ends of the matte."""
     return planes_of(slopes, offset - np.float32(_HAZE)) / np.float32(1 - 2 * _HAZE)
 
 
-def planes_of(slopes: NDArray[Any], offset: Matte) -> NDArray[Any]:
+def planes_of(slopes: Sequence[Matte], offset: Matte) -> NDArray[Any]:
     """H x W x 4: a and b, for colours of 0..255. Four channels are enlarged faster than three."""
-    return np.dstack([slopes, offset]) * np.float32(1 / 255)
+    return cv2.merge([*slopes, offset]) * np.float32(1 / 255)
 
 
 def linear(image: Image, planes: NDArray[Any]) -> Matte:

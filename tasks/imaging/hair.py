@@ -218,10 +218,11 @@ def _shares(image: Image, matte: Alpha, part: Part) -> tuple[Matte, Matte]:
     The share is the projection of the pixel's colour on the line between both colours.
     """
     rim, background = _colours(image, matte)
-    line = (rim - background) / 255
+    line, ground = cv2.split((rim - background) / 255), cv2.split(background / 255)
     contrast = np.sqrt(mattes.dot(line, line))
-    slopes = line / np.maximum(contrast, 1 / 255)[..., None] ** 2
-    planes = mattes.planes_of(slopes, -mattes.dot(background / 255, slopes))
+    square = np.maximum(contrast, 1 / 255) ** 2
+    slopes = [plane / square for plane in line]
+    planes = mattes.planes_of(slopes, -mattes.dot(ground, slopes))
     size = matte.shape[0], matte.shape[1]
     share = mattes.linear(image[part], enlarged(planes, part, size))
     np.clip(share, SHARE_LOWEST, 1.5, out=share)
