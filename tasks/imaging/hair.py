@@ -218,7 +218,8 @@ def _shares(image: Image, matte: Alpha, part: Part) -> tuple[Matte, Matte]:
     The share is the projection of the pixel's colour on the line between both colours.
     """
     rim, background = _colours(image, matte)
-    line, ground = cv2.split((rim - background) / 255), cv2.split(background / 255)
+    line = [(front - back) / 255 for front, back in zip(rim, background, strict=True)]
+    ground = [plane / 255 for plane in background]
     contrast = np.sqrt(mattes.dot(line, line))
     square = np.maximum(contrast, 1 / 255) ** 2
     slopes = [plane / square for plane in line]
@@ -229,10 +230,10 @@ def _shares(image: Image, matte: Alpha, part: Part) -> tuple[Matte, Matte]:
     return share, cv2.resize(contrast * 255, size[::-1])[part]
 
 
-def _colours(image: Image, matte: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
+def _colours(image: Image, matte: Alpha) -> tuple[list[Matte], list[Matte]]:
     """The colours around each pixel: of the subject's rim, and of the background beside it.
 
-    Both have _COLOUR_SIDE and values 0..255. Far from any rim they are the same.
+    Both are three planes of _COLOUR_SIDE, 0..255. Far from any rim they are the same.
     """
     size = geometry.fit(matte.shape[0], matte.shape[1], _COLOUR_SIDE)
     pixels, small = geometry.resize(image, *size), geometry.resize(matte, *size)
@@ -240,19 +241,24 @@ def _colours(image: Image, matte: Alpha) -> tuple[NDArray[Any], NDArray[Any]]:
     rim = (sure - cv2.erode(sure, np.ones((_RIM_PX, _RIM_PX), np.uint8))).astype(np.float32)
     rest = cv2.dilate(small, np.ones((3, 3), np.uint8)) < 128
     clear = np.where(rest, 1 - small / np.float32(255), np.float32(0))
-    colours = pixels.astype(np.float32)
+    planes = cv2.split(pixels.astype(np.float32))
+    colours = cv2.merge([*planes, np.ones(size, np.float32)])
     far, near = (_radius(max(size), 1 / part) for part in (_FAR_PART, _NEAR_PART))
-    closest = np.clip(mattes.box_mean(clear, near) * 10, 0, 1)[..., None]
+    closest = np.clip(mattes.box_mean(clear, near) * 10, 0, 1)
     wide, narrow = (_mean_colour(colours, clear, radius) for radius in (far, near))
-    background = wide + (narrow - wide) * closest
-    is_near = (mattes.box_mean(rim, far) > 1e-3)[..., None]
-    return np.where(is_near, _mean_colour(colours, rim, far), background), background
+    background = [
+        some + (others - some) * closest for some, others in zip(wide, narrow, strict=True)
+    ]
+    is_near = mattes.box_mean(rim, far) > 1e-3
+    fronts = zip(_mean_colour(colours, rim, far), background, strict=True)
+    return [np.where(is_near, front, back) for front, back in fronts], background
 
 
-def _mean_colour(pixels: NDArray[Any], weight: Matte, radius: Radius) -> NDArray[Any]:
-    weights = mattes.box_mean(weight, radius) + np.float32(1e-4)
-    shares = pixels * cv2.cvtColor(weight, cv2.COLOR_GRAY2RGB)
-    return mattes.box_mean(shares, radius) / cv2.cvtColor(weights, cv2.COLOR_GRAY2RGB)
+def _mean_colour(colours: NDArray[Any], weight: Matte, radius: Radius) -> list[Matte]:
+    """Three planes. `colours`: H x W x 4, of which the last is 1."""
+    shares = colours * cv2.merge([weight] * 4)
+    *means, weights = cv2.split(mattes.box_mean(shares, radius))
+    return [mean / (weights + np.float32(1e-4)) for mean in means]
 
 
 def _connected(thin: NDArray[np.bool_], inside: Alpha) -> Alpha:
