@@ -135,6 +135,46 @@ def test_an_ear_that_one_of_a_pair_believes_in_stays_if_it_has_the_bodys_colours
     assert joined[56, 168] == pytest.approx(expected, abs=0.01)
 
 
+BODY, GROUND = (200, 90, 40), (40, 90, 60)
+
+
+def joined_over(area: Tensor, body: Tensor, colour: tuple[int, int, int]) -> Tensor:
+    """The map of two looks, of which one has seen the area too, which has a colour in the photo."""
+    photo = PLAIN + np.array(GROUND, np.uint8)
+    photo[body > 0], photo[area > 0] = BODY, colour
+    looks = [body, np.maximum(body, area)]
+    less, more, large = (each.repeat(4, 0).repeat(4, 1) for each in (*looks, photo))
+    return views.joined(np.stack([less, more]), large)
+
+
+@pytest.mark.parametrize(("colour", "expected"), [(GROUND, 0), (BODY, 1), ((90, 90, 200), 1)])
+def test_what_one_look_alone_has_seen_is_no_lost_body_if_it_has_the_colours_of_the_ground(
+    colour: tuple[int, int, int], expected: float
+) -> None:
+    joined = joined_over(islands((10, 40, 50, 55)), islands((10, 20, 50, 40)), colour)
+
+    assert joined[120, 190] == expected
+
+
+@pytest.mark.parametrize(("colour", "expected"), [(GROUND, 0), (BODY, 1)])
+def test_a_gap_that_one_look_alone_has_filled_opens_if_it_has_the_colours_of_the_ground(
+    colour: tuple[int, int, int], expected: float
+) -> None:
+    gap = islands((26, 26, 34, 34))
+
+    joined = joined_over(gap, islands((10, 10, 50, 50)) - gap, colour)
+
+    assert joined[120, 120] == expected
+
+
+def test_colours_do_not_judge_what_one_look_has_seen_where_the_other_is_sure_of_nothing() -> None:
+    body = islands((10, 20, 50, 40))
+
+    joined = joined_over(body, np.zeros_like(body), BODY)
+
+    assert (joined[body.repeat(4, 0).repeat(4, 1) > 0] == 1).all()
+
+
 def test_a_fine_map_keeps_its_holes_and_gets_the_bodies_that_it_has_lost() -> None:
     disc = islands((8, 8, 48, 48))
     ring = disc - islands((14, 14, 42, 42))

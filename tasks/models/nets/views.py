@@ -5,7 +5,7 @@ if that shows more contrast. Views come in pairs, one pair for each network: the
 mirror image.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -34,6 +34,12 @@ BESIDE_PX = 5
 LIKE, SOME = 0.59, 0.004
 """From this probability on that its colours are the subject's, and this share of what both have
 seen, one map need only believe in an area."""
+UNLIKE, ENCLOSED = 0.35, 0.7
+"""Below this probability that its colours are the subject's an area is ground, if one map has lost
+much, or if its outline lies beside what both have seen from this share on, as a gap's does."""
+RATHER, COMMON = 0.42, 0.1
+"""The same probability for areas that are larger than all that both have seen: coats of busts have
+0.47 and more. Both must be sure of this share of all that is seen, or nobody knows."""
 CUT, LEAST_RANGE = 0.006, 16
 """Share of the values at both ends that more contrast cuts off, and levels that are left at least.
 With 0.003 it mends less; with 0.02 and 0.05 it harms as many pictures as it mends."""
@@ -75,35 +81,85 @@ def joined(maps: Tensor, image: Image) -> Tensor:
 
 
 def _of_pair(maps: Tensor, image: Image) -> Tensor:
-    """The mean of two maps, but the larger values in areas that one of them has lost."""
+    """The mean of two maps, but the larger values in areas that one of them has lost, and the
+    smaller ones where the other has taken ground along."""
     lower, upper = maps.min(0), maps.max(0)
+    areas = _Areas.of(lower, upper)
     if has_lost(lower, upper):
-        return np.asarray(upper, np.float32)
+        ground = _soft(areas, _is_ground(areas, lower, upper, image))
+        return np.asarray(upper - ground * (upper - lower), np.float32)
+    lost, ground = (_soft(areas, some) for some in _sides(areas, lower, upper, image))
     mean = (lower + upper) / 2
-    return np.asarray(mean + _lost(lower, upper, image) * (upper - mean), np.float32)
+    return np.asarray(mean + (lost - ground) * (upper - mean), np.float32)
 
 
-def _lost(lower: Tensor, upper: Tensor, image: Image) -> Tensor:
-    """1 in areas of the subject that only one of two maps has seen, softly to 0 beside them.
+class _Areas(NamedTuple):
+    """Where two maps disagree."""
+
+    labels: NDArray[Any]
+    """H x W, 0 where they agree."""
+    share: NDArray[Any]
+    """The pixels of each, as a share of those that both have seen; 0 where they agree."""
+    means: NDArray[Any]
+    """Of the larger values."""
+
+    @classmethod
+    def of(cls, lower: Tensor, upper: Tensor) -> "_Areas":
+        far = (upper - lower > APART).astype(np.uint8)
+        apart = cv2.morphologyEx(far, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        _, labels = cv2.connectedComponents(apart, connectivity=8)
+        pixels = np.bincount(labels.ravel())
+        means = np.bincount(labels.ravel(), upper.ravel()) / np.maximum(pixels, 1)
+        share = pixels / max(int(np.count_nonzero(lower > SEEN)), 1)
+        share[0] = 0
+        return cls(labels, share, means)
+
+    def beside(self, label: int, body: NDArray[np.uint8]) -> float:
+        """The share of an area's outline that lies beside a body, H x W of 0 and 1."""
+        area = (self.labels == label).astype(np.uint8)
+        side = 2 * BESIDE_PX + 1
+        outline = area - cv2.erode(area, np.ones((3, 3), np.uint8))
+        near = cv2.dilate(body, np.ones((side, side), np.uint8)) > 0
+        return float(outline[near].sum() / max(int(outline.sum()), 1))
+
+
+def _sides(
+    areas: _Areas, lower: Tensor, upper: Tensor, image: Image
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of each area, whether it is the subject's, and whether it is ground.
 
     Most of the small areas in which one map has a little are ground; large ones of which one map is
-    sure, that stick out, or that have the subject's colours, are nearly always part of the subject.
+    sure, that stick out, or that have the subject's colours, are nearly always part of the subject,
+    but for gaps that have the ground's.
     """
-    far = (upper - lower > APART).astype(np.uint8)
-    apart = cv2.morphologyEx(far, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, labels = cv2.connectedComponents(apart, connectivity=8)
-    pixels = np.bincount(labels.ravel())
-    means = np.bincount(labels.ravel(), upper.ravel()) / np.maximum(pixels, 1)
     agreed = (lower > SEEN).astype(np.uint8)
-    believed = means >= SEEN
-    believed[0] = False  # the label of where they agree
-    counts = believed & (pixels >= LARGE * np.count_nonzero(agreed))
-    for label in np.flatnonzero(counts & (means < SURE)):
-        counts[label] = _sticks_out((labels == label).astype(np.uint8), agreed)
-    rest = believed & ~counts & (pixels >= SOME * np.count_nonzero(agreed))
-    if rest.any():
-        counts |= rest & (_likeness(labels, lower, upper, image) >= LIKE)
-    reached = cv2.dilate(counts[labels].astype(np.float32), np.ones((9, 9), np.uint8))
+    believed = (areas.means >= SEEN) & (areas.share >= SOME)
+    lost, gaps = np.zeros_like(believed), np.zeros_like(believed)
+    for label in np.flatnonzero(believed & (areas.share >= LARGE)):
+        beside = areas.beside(int(label), agreed)
+        lost[label] = areas.means[label] >= SURE or 0 < beside < STUCK
+        gaps[label] = beside >= ENCLOSED
+    if (believed & ~lost).any() or gaps.any():
+        like = _likeness(areas.labels, lower, upper, image)
+        gaps &= like < UNLIKE
+        lost |= believed & (like >= LIKE)
+    return lost & ~gaps, gaps
+
+
+def _is_ground(areas: _Areas, lower: Tensor, upper: Tensor, image: Image) -> NDArray[np.bool_]:
+    """Of each area, whether its colours are rather those of what neither map has seen."""
+    common = np.count_nonzero(lower >= saliency.SURE)
+    if common < COMMON * np.count_nonzero(upper > SEEN):
+        return np.zeros(len(areas.share), np.bool_)
+    like, least = _likeness(areas.labels, lower, upper, image), (UNLIKE, RATHER)
+    return np.asarray((areas.share >= SOME) & (like < np.where(areas.share < 1, *least)), np.bool_)
+
+
+def _soft(areas: _Areas, chosen: NDArray[np.bool_]) -> Tensor:
+    """1 in the areas that are chosen, softly to 0 beside them."""
+    if not chosen.any():
+        return np.zeros(areas.labels.shape, np.float32)
+    reached = cv2.dilate(chosen[areas.labels].astype(np.float32), np.ones((9, 9), np.uint8))
     return np.asarray(cv2.blur(reached, (5, 5)), np.float32)
 
 
@@ -112,15 +168,6 @@ def _likeness(labels: NDArray[Any], lower: Tensor, upper: Tensor, image: Image) 
     and not those of what neither has seen."""
     chance = saliency.likeness(image, lower >= saliency.SURE, saliency.clear(upper))
     return np.bincount(labels.ravel(), chance.ravel()) / np.maximum(np.bincount(labels.ravel()), 1)
-
-
-def _sticks_out(area: NDArray[np.uint8], body: NDArray[np.uint8]) -> bool:
-    """Whether an area touches a body, both H x W of 0 and 1, and only with an end of its own."""
-    side = 2 * BESIDE_PX + 1
-    outline = area - cv2.erode(area, np.ones((3, 3), np.uint8))
-    near = cv2.dilate(body, np.ones((side, side), np.uint8)) > 0
-    beside = outline[near]
-    return bool(0 < beside.sum() < STUCK * outline.sum())
 
 
 def completed(fine: Tensor, coarse: Tensor) -> Tensor:
