@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy import api_keys, audit, proxy_command, settings_error, up_command, users
+from deploy import api_keys, audit, models_command, proxy_command, settings_error, up_command, users
 from deploy.client import command
-from deploy.client.command import AsJson, Key, Url
+from deploy.client.command import AsJson
 from deploy.failure import fail
 from deploy.mcp import command as mcp_command
 from deploy.pilot import command as pilot
@@ -147,38 +147,10 @@ app.command(
     epilog="Example: pixelmill proxy nginx --web web1:7860 --web web2:7860 > nginx.conf",
 )(proxy_command.proxy)
 
-model_commands = typer.Typer(epilog="Example: pixelmill models --json")
-app.add_typer(model_commands, name="models", rich_help_panel=EXTEND)
+app.add_typer(models_command.app, name="models", rich_help_panel=EXTEND)
 app.add_typer(users.app, name="users", rich_help_panel=CARE)
 app.add_typer(api_keys.app, name="keys", rich_help_panel=CARE)
 app.add_typer(pilot.app, name="pilot", rich_help_panel=CARE)
-
-
-@model_commands.callback(invoke_without_command=True)
-def models(context: typer.Context, url: Url = "", key: Key = "", as_json: AsJson = False) -> None:
-    """List the models of a running server; `models new` starts a model of your own."""
-    if context.invoked_subcommand:
-        return
-    import json
-
-    from deploy.client import api, display
-    from deploy.client.server import find_server
-
-    with api.Client(find_server(url, key)) as server:
-        served = server.models()
-    print(json.dumps(served, indent=1)) if as_json else display.print_models(served)
-
-
-@model_commands.command(epilog="Example: pixelmill models new stripes")
-def new(
-    name: Annotated[str, typer.Argument(help="Name of the model; its file is NAME.py.")],
-    folder: Annotated[Path, typer.Option(help="Folder in which the file is written.")] = Path("."),
-) -> None:
-    """Write the file of a new model: a small one that works, for you to change."""
-    from deploy import new_model
-
-    file = new_model.write(name, folder)
-    print(f"Wrote {file}. {new_model.how_to_serve(file)} serves it.")
 
 
 @app.command(rich_help_panel=EXTEND, epilog="Example: pixelmill weights matting")

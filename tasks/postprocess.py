@@ -17,6 +17,7 @@ from tasks.imaging.sinks import Encoded
 from tasks.imaging.thumbnail import thumbnail
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
+from tasks.models import contract
 from tasks.models.base import File, Output
 from tasks.results import cache_batch, new_edition, save, saved_end, to_json
 from tasks.runner import run_stage
@@ -70,9 +71,8 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
 def _finished(work: Work, array: NDArray[Any], subject: Any) -> Output:
     """What the model makes of its array."""
     model, asked = work.model, (work.params, work.spec.output)
-    if model.glance is None:
-        return model.postprocess(array, subject, *asked)
-    return model.postprocess(array, subject, *asked, work.glance())
+    small = () if model.glance is None else (work.glance(),)
+    return contract.finished(model.postprocess(array, subject, *asked, *small), model, subject)
 
 
 def _inferred(work: Work) -> tuple[NDArray[Any], bool]:

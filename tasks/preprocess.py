@@ -17,6 +17,7 @@ from tasks.imaging import codec, guard
 from tasks.imaging.types import NO_IMAGE, Image
 from tasks.imaging.volumes.opening import open_volume
 from tasks.message import PROBE, Message
+from tasks.models import contract
 from tasks.results import cache_batch, restore, reuse, saved_end
 from tasks.runner import run_stage
 from tasks.settings import settings
@@ -76,10 +77,10 @@ def _prepared(work: Work, subject: Any) -> NDArray[Any]:
     """The model's array. The small picture that it is made of is kept, if postprocess needs it."""
     model = work.model
     if model.glance is None:
-        return model.preprocess(subject, work.params)
+        return contract.prepared(model.preprocess(subject, work.params), model)
     small = model.glance(subject, work.params)
     scratch().put(work.scratch("glance"), small)
-    return model.preprocess(subject, work.params, small)
+    return contract.prepared(model.preprocess(subject, work.params, small), model)
 
 
 def _decode(work: Work, data: bytes) -> Image:

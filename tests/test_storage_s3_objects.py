@@ -65,6 +65,18 @@ def test_no_proxy_of_the_environment_leads_to_s3(
     assert server.page("in/ada/nothing-", "", 10) == []
 
 
+def test_s3_without_credentials_is_one_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    nobody = S3Objects("http://127.0.0.1:9", key="", secret="", bucket="b", region="us-east-1")
+
+    with pytest.raises(StorageDown, match="credentials"):
+        nobody.get("a key")
+
+
 def test_what_was_put_is_got(objects: Objects, key: str) -> None:
     objects.put(key, b"\x00\xffbytes", "image/png")
 

@@ -49,6 +49,8 @@ class Direct:
         return str(answer.headers["ETag"]) if answer else None
 
     def _send(self, method: str, key: str, headers: dict[str, str], data: bytes = b"") -> Any:
+        if self._credentials is None:  # none are set: boto3 says so
+            return None
         request = AWSRequest(method, self._base + quote(key), headers=headers, data=data)
         try:
             # Frozen here and now: credentials of a role change while a worker runs.

@@ -21,6 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 NOT_MODELS = frozenset(
     {
         "base",
+        "contract",
         "cutouts",
         "downloads",
         "engines",

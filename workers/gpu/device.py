@@ -83,6 +83,8 @@ class Device:
             ms, too_large = warm_up(loaded)
         except Unavailable:  # nothing is wrong with the model
             raise
+        except ModelFailure as error:
+            raise ModelFailure(f"model {name!r}: {error}", hint=error.hint) from error
         except Exception as error:
             raise ModelFailure(
                 f"model {name!r} could not be warmed up: {type(error).__name__}: {error}"

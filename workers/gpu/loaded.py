@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.models import contract
 from tasks.models.base import Model
 from workers.gpu.accelerator import Accelerator
 from workers.gpu.cost import Cost
@@ -42,10 +43,11 @@ class Loaded:
         return share
 
     def infer(self, batch: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """N x C x H x W -> N arrays."""
+        """N x C x H x W -> N arrays. Raises ModelFailure if the model returns anything else."""
         session = self.compiled.get(batch.shape[2:], self.session)
         with self.on.precision():
-            outputs = self.model.infer(session, self.on.put(batch))
+            given = self.on.put(batch)
+            outputs = contract.inferred(self.model.infer(session, given), given)
         return [_own_memory(output, batch) for output in self.on.take(outputs)]
 
     def share(self, shape: Sequence[int]) -> float:
