@@ -11,6 +11,7 @@ const SILENT_S = 10; // a job without an event for this long is asked for
 const MAX_NAMED = 100; // jobs in the address of one event stream
 const POLL_S = 2;
 const MAX_POLL_ERRORS = 15;
+const OFFLINE_S = 10; // a browser that says it is off the network is believed for so long
 const OURS = ["error", "model_failure", "poison"]; // nothing that the person has done
 
 /** An error with a message, a hint on what to do, and the server's answer; status 0: no answer. */
@@ -52,19 +53,37 @@ export async function call(method, path, body, signal) {
   });
 }
 
-/** Repeat `attempt` while its error is transient; calls `onWait(seconds, error)` before each pause. */
+/**
+ * Repeat `attempt` while its error is transient; calls `onWait(seconds, error)` before each pause.
+ * Tries while the browser is off the network count nothing: it goes on once that is back (seconds: Infinity).
+ */
 export async function retry(attempt, signal, onWait = () => {}) {
   for (let tries = 1; ; tries++) {
     try {
       return await attempt();
     } catch (error) {
-      if (signal?.aborted || !error.isTransient || tries >= MAX_TRIES) throw error;
+      if (signal?.aborted || !error.isTransient) throw error;
+      if (isOffline(error)) {
+        tries = 0;
+        onWait(Infinity, error);
+        await online(signal);
+        continue;
+      }
+      if (tries >= MAX_TRIES) throw error;
       const backOff = 0.5 * 2 ** tries * (0.75 + Math.random() / 2);
       const seconds = Math.min(MAX_WAIT_S, error.retryAfter || backOff);
       onWait(seconds, error);
       await pause(seconds, signal);
     }
   }
+}
+
+const isOffline = (error) => error.status === 0 && navigator.onLine === false;
+
+/** Resolves once the browser is back on the network, or when it is time to see for oneself. */
+function online(signal) {
+  const back = new Promise((resolve) => addEventListener("online", resolve, { once: true }));
+  return Promise.race([back, pause(OFFLINE_S, signal)]);
 }
 
 export function pause(seconds, signal) {
@@ -94,7 +113,7 @@ export async function follow(job, onChange, signal) {
       job = (await subscribe(job.id, onChange, signal)) ?? (await call("GET", `/jobs/${job.id}`, null, signal));
       errors = 0;
     } catch (error) {
-      if (signal.aborted || !error.isTransient || ++errors > MAX_POLL_ERRORS) throw error;
+      if (signal.aborted || !error.isTransient || (!isOffline(error) && ++errors > MAX_POLL_ERRORS)) throw error;
     }
     onChange(job);
     if (!isOver(job)) await pause(POLL_S, signal);

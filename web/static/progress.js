@@ -25,6 +25,7 @@ export function sentence(item) {
     case "uploading":
       return t("Sending {percent} of {size}", { percent: percent(details.fraction), size: bytes(details.total) });
     case "retrying":
+      if (details.seconds === Infinity) return t("You are offline. This goes on once the connection is back.");
       return [details.error.message, t("Trying again in {count} s", { count: Math.ceil(details.seconds) })].join(" ");
     case "queued":
       return `${t("In the queue")}${ahead(job)}${rest(job)}`;
