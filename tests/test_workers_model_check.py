@@ -10,6 +10,7 @@ import pytest
 
 from deploy import new_model
 from tasks.settings import settings
+from workers import model_check
 from workers.gpu.accelerator import Cpu
 from workers.gpu.device import Device
 from workers.model_check import Failed, ModelCheck
@@ -98,9 +99,10 @@ def test_an_answer_that_depends_on_the_rest_of_its_batch_is_warned_of(
 
 
 def test_memory_that_grows_with_each_photo_is_warned_of(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grows = "    globals().setdefault('KEPT', []).append(np.ones(4_000_000))\n    matte = np.where"
+    monkeypatch.setattr(model_check, "REPEATS", 4)
+    grows = "    globals().setdefault('KEPT', []).append(np.ones(10_000_000))\n    matte = np.where"
 
     check(written(folder, "grows", "    matte = np.where", grows))
 
