@@ -15,6 +15,9 @@ from storage.jobs.spec import RunRef, spec_from_json
 
 pytest_plugins = ["inprocess", "job_calls"]
 
+SEVERAL = keys.EVENTS_OF_SEVERAL.removeprefix(keys.RUN_EVENTS_PREFIX)
+"""Where `published` finds the events of several runs."""
+
 
 def test_the_start_of_a_stage_answers_the_spec(calls: Calls) -> None:
     ref = RunRef(KEY, calls.claim("j1").attempt)
@@ -88,6 +91,29 @@ def test_starts_and_ends_are_published_with_growing_versions(
         "done",
     ]
     assert [event["version"] for event in events] == [1001, 1002, 1003, 1004]
+
+
+def test_what_several_runs_of_a_message_do_is_published_once(
+    calls: Calls, state: "redis.Redis"
+) -> None:
+    refs = [RunRef(key, calls.claim(f"j{key}", key).attempt) for key in ("1" * 64, "2" * 64)]
+
+    with published(state, SEVERAL) as events:
+        calls.begin_stage(*refs)
+        calls.end_stage(*refs)
+
+    both = {"state": "preprocessing", "runs": [ref.key for ref in refs]}
+    assert events == [both, both]
+
+
+def test_a_run_that_is_left_alone_is_none_of_several(calls: Calls, state: "redis.Redis") -> None:
+    refs = [RunRef(key, calls.claim(f"j{key}", key).attempt) for key in ("1" * 64, "2" * 64)]
+    stale = RunRef("3" * 64, 1)
+
+    with published(state, SEVERAL) as events:
+        calls.begin_stage(*refs, stale)
+
+    assert [event["runs"] for event in events] == [[ref.key for ref in refs]]
 
 
 @pytest.mark.parametrize("report", REPORTS)

@@ -70,6 +70,28 @@ async def test_a_subscription_gets_no_messages_of_other_channels(
         assert await messages(subscription) == {RUN: [b"2"]}
 
 
+async def test_an_event_of_several_runs_reaches_those_who_follow_one_of_them(
+    pubsub: PubSub, say: Callable[[str, str], None]
+) -> None:
+    event = '{"state":"inferring","runs":["run","third"]}'
+    with pubsub.subscribed(RUN) as of_run, pubsub.subscribed(OTHER) as of_other:
+        say(keys.EVENTS_OF_SEVERAL, event)
+        say(OTHER, "last")
+
+        assert await messages(of_run) == {RUN: [event.encode()]}
+        assert await messages(of_other) == {OTHER: [b"last"]}
+
+
+async def test_an_event_of_several_runs_that_cannot_be_read_loses_no_later_one(
+    pubsub: PubSub, say: Callable[[str, str], None]
+) -> None:
+    with pubsub.subscribed(RUN) as subscription:
+        say(keys.EVENTS_OF_SEVERAL, "no JSON")
+        say(RUN, "done")
+
+        assert await messages(subscription) == {RUN: [b"done"]}
+
+
 async def test_messages_about_a_users_new_jobs_arrive(
     pubsub: PubSub, say: Callable[[str, str], None]
 ) -> None:

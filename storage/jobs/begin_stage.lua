@@ -12,6 +12,7 @@ for i, ref in ipairs(arguments.runs) do
   if run then highest = math.max(highest, tonumber(run.position or 0)) end
   answers[i] = run and begin(ref, run, #arguments.runs) or {answer, ''}
 end
+publish_together(begun, arguments.state)
 if highest > 0 and highest > tonumber(redis.call('HGET', positions, 'started') or 0) then
   redis.call('HSET', positions, 'started', highest)
 end

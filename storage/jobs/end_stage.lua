@@ -10,7 +10,7 @@
 local list, next_positions = unpack(KEYS)
 local stage = arguments.stage
 local began_field = 'began:' .. stage
-local lease, is_handed_on, answers = as_text(now + arguments.lease_ms), false, {}
+local lease, ended, answers = as_text(now + arguments.lease_ms), {}, {}
 
 -- There is room in front of the model again.
 local function call_next()
@@ -28,8 +28,7 @@ local function finish(ref, run)
   redis.call('HSET', name, 'progress', arguments.progress, 'version', version, 'lease', lease,
     ended_attempt, ref.attempt, 'ms:' .. stage, as_text(ms), 'waiting_since', now_text, unpack(place))
   if stage == 'inference' then leave_model(name, run) end
-  publish(ref.key, arguments.state, version)
-  is_handed_on = true
+  ended[#ended + 1] = {key = ref.key, version = version}
 end
 
 for i, ref in ipairs(arguments.runs) do
@@ -37,6 +36,8 @@ for i, ref in ipairs(arguments.runs) do
   if run then finish(ref, run) end
   answers[i] = run and 1 or answer
 end
+local is_handed_on = #ended > 0
+publish_together(ended, arguments.state)
 if arguments.ticket ~= '' then redis.call('DEL', TICKET_RUNS .. arguments.ticket) end
 if is_handed_on and stage == 'inference' then
   redis.call('HSET', MEAN_STAGE_MS .. arguments.model, 'inferred', now_text)

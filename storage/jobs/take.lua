@@ -56,9 +56,10 @@ end
 local answers = {model}
 for i, ref in ipairs(refs) do
   local run, answer = live_to_begin(ref)
-  local begun = run and begin(ref, run, #refs) or {answer, ''}
+  local begin_answer = run and begin(ref, run, #refs) or {answer, ''}
   if not run then redis.call('ZREM', TAKEN .. priority .. ':' .. model, RUN .. ref.key) end
-  answers[i + 1] = {ref.key, ref.attempt, unpack(begun)}
+  answers[i + 1] = {ref.key, ref.attempt, unpack(begin_answer)}
 end
+publish_together(begun, arguments.state)
 call_worker(priority)
 return answers

@@ -29,6 +29,7 @@ CONSTANTS: Mapping[str, Any] = {
     "CANCELLED": keys.CANCELLED,
     "DEADLINES": keys.DEADLINES,
     "CREDITS": backlog_keys.CREDITS,
+    "EVENTS_OF_SEVERAL": keys.EVENTS_OF_SEVERAL,
     "ERASURE_LOCK": keys.ERASURE_LOCK,
     "HISTORIES": keys.HISTORIES,
     "KEEP_ALIVES": keys.KEEP_ALIVES,

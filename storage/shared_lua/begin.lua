@@ -4,6 +4,7 @@
 local stage = arguments.stage
 local starts_field = 'starts:' .. stage
 local lease = as_text(now + arguments.lease_ms)
+local begun = {}  -- {key, version} of each: the script publishes them together
 
 -- `run`: its fields, as live_to_begin has read them. `together`: how many runs begin in one message.
 -- Answers {how often this stage has begun, what the run computes, how often it has started again, how many
@@ -15,7 +16,7 @@ local function begin(ref, run, together)
   redis.call('HSET', RUN .. ref.key, 'state', arguments.state, 'stage', stage, 'progress', arguments.progress,
     'version', version, 'lease', lease, 'began:' .. stage, now_text, starts_field, starts,
     'runs:' .. stage, together, 'ms:queued', as_text(queued_ms), 'waiting_since', '')
-  publish(ref.key, arguments.state, version)
+  begun[#begun + 1] = {key = ref.key, version = version}
   local worked_ms = tonumber(run['ms:preprocess'] or 0) + tonumber(run['ms:inference'] or 0)
   return {starts, run.spec, tonumber(run.restarts or 0), math.floor(worked_ms)}
 end

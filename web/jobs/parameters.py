@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
 from typing import Any
@@ -10,6 +11,7 @@ import jsonschema
 import orjson
 
 from tasks.errors import BadInput
+from web.jobs.plain_fields import Check, check_of
 from web.text import sentence, shown
 
 _UPLOAD_ID = re.compile("[0-9a-f]{32}")
@@ -39,18 +41,18 @@ def uploads(schema: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
 
 @lru_cache(maxsize=1024)
 def _canonical(schema: bytes, given: bytes) -> bytes:
-    fields: Mapping[str, Any] = orjson.loads(schema).get("properties", {})
-    asked: Mapping[str, Any] = orjson.loads(given)
-    unknown = sorted(set(asked) - set(fields))
-    if unknown:
+    form = _form(schema)
+    fields, asked = form.fields, orjson.loads(given)
+    if unknown := sorted(asked.keys() - fields.keys()):
         names = ", ".join(fields) or "none"
         raise _bad(f"unknown parameter {shown(unknown[0])}; this model's parameters: {names}")
     values = {name: _converted(fields[name], value) for name, value in asked.items()}
-    defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
-    params = {name: _normalised(fields[name], value) for name, value in (defaults | values).items()}
-    error = jsonschema.exceptions.best_match(_validator(schema).iter_errors(params))
-    if error is not None:
-        raise _refusal(error, fields)
+    given_or_default = form.defaults | values
+    params = {name: _normalised(fields[name], value) for name, value in given_or_default.items()}
+    if not form.surely_suits(params):
+        error = jsonschema.exceptions.best_match(_validator(schema).iter_errors(params))
+        if error is not None:
+            raise _refusal(error, fields)
     return _compact(orjson.dumps(params))
 
 
@@ -107,6 +109,23 @@ def _normalised(field: Mapping[str, Any], value: Any) -> Any:
     if field.get("type") == "integer" and value == int(value):
         return int(value)
     return float(value) if field.get("type") == "number" else value
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What is read of a schema once for all requests."""
+
+    fields: Mapping[str, Any]
+    defaults: dict[str, Any]
+    surely_suits: Check
+
+
+@lru_cache(maxsize=256)
+def _form(schema: bytes) -> _Form:
+    read: Mapping[str, Any] = orjson.loads(schema)
+    fields = read.get("properties", {})
+    defaults = {name: field["default"] for name, field in fields.items() if "default" in field}
+    return _Form(fields, defaults, check_of(read))
 
 
 @lru_cache(maxsize=256)

@@ -28,6 +28,7 @@ ALLOWED_S = 30.0
 PING = b"*1\r\n$4\r\nPING\r\n"
 PATTERNS = (keys.RUN_EVENTS, keys.USER_EVENTS)
 RUN_PATTERN = keys.RUN_EVENTS.encode()
+OF_SEVERAL = keys.EVENTS_OF_SEVERAL.encode()
 
 log = structlog.get_logger()
 
@@ -207,19 +208,32 @@ class PubSub:
 
     def _dispatch(self, answer: list[Any]) -> None:
         if answer[0] == b"pmessage":
+            if answer[2] == OF_SEVERAL:
+                self._hand_to_runs(answer[3])
+                return
             channel = answer[2].decode()
             if answer[1] == RUN_PATTERN:
                 self._note_end(channel, answer[3])
-            if subscriptions := self.subscriptions.get(channel):
-                for subscription in tuple(subscriptions):
-                    try:
-                        subscription.on_message(channel, answer[3])
-                    except Exception as error:  # the other subscriptions still get the message
-                        self._following.loop.fail(error)
-                        subscription.resync()
+            self._hand_over(channel, answer[3])
         elif answer[0] == b"psubscribe" and answer[2] == len(PATTERNS):
             self.connects += 1
             self._resync_all()  # messages sent while there was no connection are lost
+
+    def _hand_over(self, channel: str, message: bytes) -> None:
+        for subscription in tuple(self.subscriptions.get(channel, ())):
+            try:
+                subscription.on_message(channel, message)
+            except Exception as error:  # the other subscriptions still get the message
+                self._following.loop.fail(error)
+                subscription.resync()
+
+    def _hand_to_runs(self, message: bytes) -> None:
+        """A change of several runs that is no end of any: told to those who follow one of them."""
+        try:
+            for key in orjson.loads(message)["runs"]:
+                self._hand_over(keys.run_events(key), message)
+        except (ValueError, LookupError, TypeError) as error:  # nothing that a script of ours says
+            self._following.loop.fail(error)
 
     def _note_end(self, channel: str, message: bytes) -> None:
         try:
