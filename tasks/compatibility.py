@@ -18,8 +18,10 @@ class OtherVersion(Unavailable):
 
     code = "other_version"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, hint="An update is under way. Try again in a minute.")
+    def __init__(
+        self, message: str, hint: str = "An update is under way. Try again in a minute."
+    ) -> None:
+        super().__init__(message, hint=hint)
 
 
 def read_spec(text: str) -> Spec:
@@ -42,6 +44,11 @@ def check(spec: Spec, engine: Engine | None = None) -> None:
     except LookupError as error:
         raise OtherVersion(f"this worker knows no model {spec.model!r}") from error
     wanted = ENGINES if engine is None else (engine,)
+    if code != spec.code and registry.has_changed(spec.model):
+        raise OtherVersion(
+            f"the file of {spec.model!r} has changed since this worker read it",
+            "Restart all workers: each reads a model's file once, as it starts.",
+        )
     if code != spec.code:
         raise OtherVersion(f"this worker has other code of {spec.model!r} than the run needs")
     if spec.weights not in {_weights(spec.model, code, one) for one in wanted}:

@@ -135,6 +135,22 @@ def test_each_difference_is_named(spec: Spec, change: dict[str, Any], reason: st
         check(replace(spec, **change))
 
 
+def test_a_file_that_was_changed_after_it_was_read_is_named(
+    spec: Spec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "edited.py"
+    file.write_text("MODEL = 1")
+    monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
+    settings.cache_clear()
+    registry.code_digest("edited")
+    file.write_text("MODEL = 2")
+
+    with pytest.raises(OtherVersion, match="'edited' has changed since this worker") as raised:
+        check(replace(spec, model="edited", code="sha256:new"))
+
+    assert str(raised.value.hint).startswith("Restart all workers")
+
+
 @pytest.mark.parametrize("stage", [PREPROCESS, INFERENCE], ids=lambda stage: stage.name)
 def test_a_run_of_another_version_is_released_unchanged(
     spec: Spec, claim: Callable[..., RunRef], link: SyncRedis, stage: Stage

@@ -93,6 +93,12 @@ def code_digest(name: str) -> str:
     return _code_digest(_file(name))
 
 
+def has_changed(name: str) -> bool:
+    """Whether that code is another one on the disk by now; reads all of it again."""
+    file = _file(name)
+    return bool(_code_digest.__wrapped__(file) != _code_digest(file))
+
+
 def _file(name: str) -> Path:
     files = _files(settings().model_paths)
     if name not in files:
