@@ -1,7 +1,7 @@
 """Whether what a model's functions return is what they must: each error names function and remedy.
 
 Only types, shapes and names are looked at, which costs microseconds; `pixelmill models check`
-(deploy/model_check.py) also looks at the numbers.
+(workers/model_check.py) also looks at the numbers.
 """
 
 import json
