@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from stack import MODEL_PATHS, REPOSITORY, Stack
 
+from tasks.settings import settings
+
 # Where Debian keeps nginx and haproxy, and only root's PATH looks.
 os.environ["PATH"] += os.pathsep + "/usr/sbin"
 
@@ -50,6 +52,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     }
     with Stack(tmp_path_factory.mktemp("stack"), env) as stack:
         yield stack.start_all()
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder for models of one's own, which the settings name."""
+    monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
+    settings.cache_clear()
+    yield tmp_path
+    settings.cache_clear()
 
 
 @pytest.fixture

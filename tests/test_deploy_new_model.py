@@ -1,6 +1,5 @@
 """`pixelmill models new`, and the walk-through of docs/own-model.md."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from deploy import new_model
 from tasks.errors import BadInput
 from tasks.imaging.types import Image
 from tasks.models import registry
-from tasks.settings import settings
 from workers.gpu.accelerator import Cpu
 from workers.gpu.device import Device
 
@@ -18,11 +16,8 @@ DOCS = Path(__file__).parents[1] / "docs" / "own-model.md"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
-    settings.cache_clear()
-    yield tmp_path
-    settings.cache_clear()
+def folder(model_folder: Path) -> Path:
+    return model_folder
 
 
 def alpha_of(name: str) -> Image:

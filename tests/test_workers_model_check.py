@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploy import new_model
-from tasks.settings import settings
 from workers import model_check
 from workers.gpu.accelerator import Cpu
 from workers.gpu.device import Device
@@ -19,11 +17,8 @@ PHOTO = Path(__file__).parents[1] / "examples" / "coffee.jpg"
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("PIXELMILL_MODEL_PATHS", str(tmp_path))
-    settings.cache_clear()
-    yield tmp_path
-    settings.cache_clear()
+def folder(model_folder: Path) -> Path:
+    return model_folder
 
 
 def written(folder: Path, name: str, old: str = "", new: str = "") -> Path:
