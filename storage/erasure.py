@@ -6,7 +6,7 @@ from typing import Any
 
 from storage import keys, object_keys
 from storage.redis.answers import fields, text, texts
-from storage.redis.calls import ARRAY, FIELDS, NUMBER, Call, command, script
+from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
 
 NAMED = (
     "user-runs", "user-jobs", "user-shares", "user-keys", "upload", "upload-of", "upload-jobs",
@@ -122,6 +122,15 @@ def _stays(name: str, users: Mapping[str, bool]) -> bool:
     """Whether this key belongs to an account that stays."""
     kind, user = name.split(":")[1:3]
     return kind in NAMED_OF_ACCOUNT and not users.get(user)
+
+
+def owner_of_job(job_id: str) -> Call[str]:
+    """Whose job it is; empty if there is none."""
+
+    def parse(answer: Any) -> str:
+        return text(answer) if answer else ""
+
+    return command(parse, "HGET", keys.job(job_id), "user", kinds=MAYBE_TEXT)
 
 
 def remove(names: Sequence[str]) -> Call[int]:

@@ -65,6 +65,7 @@ def objects() -> Objects:
         secret=settings().s3_secret,
         bucket=settings().s3_bucket,
         region=settings().s3_region,
+        ca_file=settings().s3_ca_file,
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
 
-from pydantic import DirectoryPath, Field
+from pydantic import DirectoryPath, Field, FilePath
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -69,6 +69,10 @@ class Settings(AddressSettings, AuthSettings, UserSettings, ModelSettings, Pilot
     """S3 secret key."""
     s3_region: str = "us-east-1"
     """S3 region."""
+    s3_ca_file: FilePath | None = None
+    """PEM file of the certificates that vouch for that of S3, where no public authority does.
+    Empty: the file that AWS_CA_BUNDLE names, else the authorities that come with Python's
+    packages."""
 
     # Web
     fetch_urls: bool = False

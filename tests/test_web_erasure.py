@@ -240,6 +240,19 @@ async def test_a_run_under_way_is_cancelled_first_and_waited_for(
     assert not state.exists(keys.run(KEY)) and not state.exists(keys.job("j1"))
 
 
+async def test_a_job_that_comes_after_the_history_was_erased_leaves_no_trace(
+    eraser: Eraser, link: SyncRedis, calls: Calls, state: "redis.Redis"
+) -> None:
+    calls.claim("newcomer")
+    link.do(erasure.forget_entries("ada", ["newcomer"]))
+    link.do(erasure.request("ada", with_account=True))
+
+    await finished(eraser, link)
+
+    texts = everything.in_redis(state_bytes(state))
+    assert [text for text in texts if b"newcomer" in text or KEY.encode() in text] == []
+
+
 async def test_names_that_begin_alike_are_kept_apart(
     eraser: Eraser, link: SyncRedis, state: "redis.Redis", s3: S3Objects
 ) -> None:

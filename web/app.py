@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 from storage.errors import StorageDown
 from storage.redis.calls import AsyncRedis
 from storage.redis.durable import DurableRedis
+from storage.s3 import certificates
 from storage.s3.asynchronous import AsyncObjects
 from tasks import tracing
 from tasks.clients import objects
@@ -125,9 +126,10 @@ def create() -> ASGIApp:
     """Build the app; nothing connects before the first request."""
     state = AsyncRedis(settings().state_url, "the state Redis", STATE_LIMIT_S)
     cache = AsyncRedis(settings().cache_url, "the cache Redis", CACHE_LIMIT_S)
-    s3 = AsyncObjects(objects(), getattr(objects(), "url", ""))
+    trusted = certificates.context(settings().s3_ca_file)
+    s3 = AsyncObjects(objects(), getattr(objects(), "url", ""), trusted)
     pubsub = PubSub(settings().state_url)
-    service, s3_proxy = JobService(state, cache, s3, pubsub), S3Proxy(s3.watch)
+    service, s3_proxy = JobService(state, cache, s3, pubsub), S3Proxy(s3.watch, trusted)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

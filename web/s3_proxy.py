@@ -6,6 +6,7 @@ forwarded. What a slow client sends or reads is buffered as far as the memory bu
 does this work instead.
 """
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from functools import partial
 from math import inf
@@ -54,7 +55,8 @@ UNRESERVED_BYTES = 2 * PART
 class S3Proxy:
     """Streams requests to S3 and S3's answers back."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, trusted: ssl.SSLContext | None = None) -> None:
+        """`trusted`: whose certificates S3 may have; see storage/s3/certificates.py."""
         self._watch = watch
         self._uploads, self._downloads = FairSemaphore(TRANSFERS), FairSemaphore(TRANSFERS)
         self._streams = FairSemaphore(STREAMS)
@@ -63,7 +65,9 @@ class S3Proxy:
         limits = httpx.Limits(max_connections=total, max_keepalive_connections=32)
         timeout = httpx.Timeout(30, connect=1)
         # No proxy of the environment: none of ours that reach S3 asks one.
-        self._client = httpx.AsyncClient(timeout=timeout, limits=limits, trust_env=False)
+        self._client = httpx.AsyncClient(
+            timeout=timeout, limits=limits, trust_env=False, verify=trusted or True
+        )
 
     async def close(self) -> None:
         """Close idle connections."""

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from deploy import settings_error
-from deploy.doctor import host, hosts, servers, web, workers
+from deploy.doctor import certificates, host, hosts, servers, web, workers
 from deploy.doctor.finding import Check, Finding, Level
 from tasks.settings import Settings, settings
 
@@ -28,6 +28,7 @@ CHECKS: tuple[Check, ...] = (
     servers.cache_redis,
     servers.scratch_redis,
     servers.s3,
+    certificates.certificates,
     host.disk,
     host.shared_memory,
     workers.workers,

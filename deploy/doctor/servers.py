@@ -22,6 +22,8 @@ from tasks.settings import MIB, Settings, server_of
 from web.jobs.room import STATE_SHARE
 
 ROUND_TRIPS = 20
+OLDEST_REDIS = (7, 2)
+"""The first with WAITAOF: see storage/redis/durable.py."""
 SLOW_MS = 5
 """A round trip to Redis that takes longer slows every job down."""
 
@@ -32,6 +34,7 @@ def state_redis(settings: Settings) -> Iterable[Finding]:
     yield _round_trip(client, "state Redis", settings.state_url)
     yield from _layout(client)
     info = client.info()
+    yield from version(info)
     yield _configuration(
         "state keeps data",
         {
@@ -108,6 +111,16 @@ def _layout(client: "redis.Redis") -> Iterable[Finding]:
         schema.refuse_old_layout(SyncRedis(client, "the state Redis"))
     except OldLayout as error:
         yield Finding("fail", "state layout", "of an earlier Pixelmill", str(error))
+
+
+def version(info: Mapping[str, Any]) -> Iterable[Finding]:
+    """Whether the state Redis is too old. `info`: what INFO answers; Valkey names there the Redis
+    that it is like."""
+    found = str(info.get("redis_version", "0"))
+    if tuple(map(int, found.split(".")[:2])) < OLDEST_REDIS:
+        value = f"Redis {found}, expected {'.'.join(map(str, OLDEST_REDIS))} or newer, or Valkey"
+        hint = "Accounts, API keys and quotas need its WAITAOF."
+        yield Finding("fail", "state version", value, hint)
 
 
 def _round_trip(client: "redis.Redis", what: str, url: str) -> Finding:
@@ -195,4 +208,5 @@ def _objects(settings: Settings) -> Objects:
         bucket=settings.s3_bucket,
         region=settings.s3_region,
         timeout_s=ANSWER_S,
+        ca_file=settings.s3_ca_file,
     )

@@ -110,7 +110,7 @@ def _new() -> Installation:
         s3_key=secrets.token_hex(8),
         s3_secret=secrets.token_hex(20),
         admin_password=secrets.token_urlsafe(12),
-        api_key=f"pm_{secrets.token_urlsafe(24)}",
+        api_key=f"pm_{secrets.token_urlsafe(32)}",
         state_port=state_port,
         cache_port=cache_port,
         s3_port=s3_port,

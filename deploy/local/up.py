@@ -190,6 +190,7 @@ class Local:
             secret=settings.s3_secret,
             bucket=settings.s3_bucket,
             region=settings.s3_region,
+            ca_file=settings.s3_ca_file,
         )
         state.do(catalogue.forget_workers())
         bootstrap.prepare(state, store, password=installation.admin_password)

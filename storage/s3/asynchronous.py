@@ -5,6 +5,7 @@ that is busy with a large object. To tell them apart, a silent server is sent a 
 """
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -88,10 +89,13 @@ class Watch:
 class AsyncObjects:
     """Calls of `storage.s3.objects` from an event loop. They run in threads and are watched."""
 
-    def __init__(self, objects: Objects, url: str = "") -> None:
-        """`url` is the server's; empty for a folder, which always responds."""
+    def __init__(
+        self, objects: Objects, url: str = "", trusted: ssl.SSLContext | None = None
+    ) -> None:
+        """`url` is the server's; empty for a folder, which always responds. `trusted`: whose
+        certificates it may have; see certificates.py."""
         self.objects = objects
-        self._url = url
+        self._url, self._trusted = url, trusted
         self._client: httpx.AsyncClient | None = None
         self._threads = ThreadPoolExecutor(THREADS, "objects")
         self.watch = Watch(self._ask)
@@ -115,6 +119,8 @@ class AsyncObjects:
     async def _ask(self) -> None:
         """Send the small request. An answer of any status shows that the server responds."""
         if self._url:
-            self._client = self._client or httpx.AsyncClient(trust_env=False)
+            if self._client is None:
+                verify = self._trusted or True
+                self._client = httpx.AsyncClient(trust_env=False, verify=verify)
             # Watch gives up much earlier; this ends the request that is left behind then.
             await self._client.head(self._url, timeout=PARTS * ANSWER_S)

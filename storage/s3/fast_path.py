@@ -26,15 +26,24 @@ class Direct:
     """One bucket of one endpoint, path style; safe for threads."""
 
     def __init__(
-        self, url: str, bucket: str, *, credentials: Any, region: str, timeout_s: float
+        self,
+        url: str,
+        bucket: str,
+        *,
+        credentials: Any,
+        region: str,
+        timeout_s: float,
+        verify: str | bool,
     ) -> None:
         self._base = f"{url}/{bucket}/"
         self._credentials, self._region = credentials, region
-        timeout: Any = (min(timeout_s, 2), timeout_s)  # the stubs know less than the code
+        # The stubs know less than the code.
+        timeout: Any = (min(timeout_s, 2), timeout_s)
+        trusted: Any = verify
         # Head and body leave in two segments: with Nagle's algorithm the second waits for 40 ms.
         no_delay: Any = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
         self._session = URLLib3Session(
-            timeout=timeout, max_pool_connections=32, socket_options=no_delay
+            verify=trusted, timeout=timeout, max_pool_connections=32, socket_options=no_delay
         )
 
     def get(self, key: str, etag: str = "") -> tuple[bytes, str] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
 from storage.errors import StorageDown
-from storage.s3 import erasure
+from storage.s3 import certificates, erasure
 from storage.s3.fast_path import Direct
 
 PRESIGN_S = 900
@@ -97,17 +98,28 @@ class S3Objects:
     """Objects in one bucket of any S3 server."""
 
     def __init__(
-        self, url: str, *, key: str, secret: str, bucket: str, region: str, timeout_s: float = 10
+        self,
+        url: str,
+        *,
+        key: str,
+        secret: str,
+        bucket: str,
+        region: str,
+        timeout_s: float = 10,
+        ca_file: Path | None = None,
     ) -> None:
+        """`ca_file`: see certificates.py."""
         self.url, self.bucket = url.rstrip("/"), bucket
+        verify = certificates.trusted(ca_file)
         self._access = {"key": key, "secret": secret, "region": region, "timeout_s": timeout_s}
-        self._client = _client(self.url, **self._access)
+        self._client = _client(self.url, verify=verify, **self._access)
         self._direct = Direct(
             self.url,
             bucket,
             credentials=_session(key, secret).get_credentials(),
             region=region,
             timeout_s=timeout_s,
+            verify=verify,
         )
         self._signed: dict[tuple[str, ...], tuple[float, str]] = {}
 
@@ -216,7 +228,7 @@ class S3Objects:
         """A path of `origin` is not signed: a proxy takes it off before S3 sees the request."""
         parts = urlsplit(origin or self.url)
         host = f"{parts.scheme}://{parts.netloc}"
-        url: str = _client(host, **self._access).generate_presigned_url(
+        url: str = _client(host, verify=True, **self._access).generate_presigned_url(
             operation, Params={"Bucket": self.bucket, "Key": key, **params}, ExpiresIn=PRESIGN_S
         )
         return f"{host}{parts.path.rstrip('/')}{url.removeprefix(host)}"
@@ -252,7 +264,9 @@ class _Body:
 
 
 @lru_cache(maxsize=64)
-def _client(url: str, *, key: str, secret: str, region: str, timeout_s: float) -> Any:
+def _client(
+    url: str, *, key: str, secret: str, region: str, timeout_s: float, verify: str | bool
+) -> Any:
     # when_required: S3-compatible servers refuse the checksum headers that AWS invented later.
     config = Config(
         signature_version="s3v4",
@@ -266,7 +280,9 @@ def _client(url: str, *, key: str, secret: str, region: str, timeout_s: float) -
         response_checksum_validation="when_required",
     )
     session = _session(key, secret)
-    return session.create_client("s3", endpoint_url=url, region_name=region, config=config)
+    return session.create_client(
+        "s3", endpoint_url=url, region_name=region, config=config, verify=verify
+    )
 
 
 @lru_cache(maxsize=64)

@@ -117,14 +117,16 @@ class Eraser:
         count = 0
         while job_ids := await self._state.do(erasure.oldest_jobs(user, MOST_JOBS)):
             for job_id in job_ids:
-                ttl_s = settings().result_ttl_s
-                deleted = await self._state.do(endings.delete(job_id, user, job_ttl_s=ttl_s))
-                if deleted:
-                    await self._cache.do(erasure.remove([keys.result(deleted.request_key)]))
+                await self._delete(job_id, user)
             await self._state.do(erasure.forget_entries(user, job_ids))
             count += len(job_ids)
             await self._go_on()
         return count
+
+    async def _delete(self, job_id: str, user: str) -> None:
+        ttl_s = settings().result_ttl_s
+        if deleted := await self._state.do(endings.delete(job_id, user, job_ttl_s=ttl_s)):
+            await self._cache.do(erasure.remove([keys.result(deleted.request_key)]))
 
     async def _sweep(self, redis: AsyncRedis, users: Mapping[str, bool]) -> int:
         """Remove these users' keys of a Redis; answers how many there were, runs that have not
@@ -132,6 +134,7 @@ class Eraser:
         count, cursor = 0, ""
         while True:
             found = await redis.do(erasure.find_owned(users, cursor))
+            await self._newcomers(found.keys)
             for at in range(0, len(found.keys), MOST_REMOVED):
                 await redis.do(erasure.remove(found.keys[at : at + MOST_REMOVED]))
             count += len(found.keys) + found.running
@@ -139,6 +142,13 @@ class Eraser:
             if not cursor:
                 return count
             await self._go_on()
+
+    async def _newcomers(self, names: Sequence[str]) -> None:
+        """Delete jobs that came after the history was erased. Without their records alone, entries
+        of their ids would stay elsewhere, and nothing would cancel their runs."""
+        jobs = [name for name in names if name.startswith(keys.JOB_PREFIX)]
+        for job_id in (name.removeprefix(keys.JOB_PREFIX) for name in jobs):
+            await self._delete(job_id, await self._state.do(erasure.owner_of_job(job_id)))
 
     async def _go_on(self) -> None:
         progress()
