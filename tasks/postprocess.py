@@ -7,6 +7,7 @@ import numpy as np
 from celery import Task
 from numpy.typing import NDArray
 
+from storage import object_keys
 from storage.jobs.endings import End
 from storage.jobs.result import StoredObject, StoredResult
 from storage.redis.calls import Batch
@@ -19,7 +20,7 @@ from tasks.imaging.types import NO_IMAGE, Image
 from tasks.message import Message
 from tasks.models import contract
 from tasks.models.base import File, Output
-from tasks.results import cache_batch, new_edition, save, saved_end, to_json
+from tasks.results import cache_batch, new_edition, save, stored_bytes, to_json
 from tasks.runner import run_stage
 from tasks.settings import settings
 from tasks.stage import Stage
@@ -65,7 +66,8 @@ def conclude(work: Work, cache: Batch[Any]) -> End | Callable[[], End]:
     if is_degraded:  # not saved: the next attempt may find the device free
         return End(work.ref, "done", to_json({**result, "degraded": True}), degraded=True)
     saved = save(work.spec, edition, result, cache)
-    return lambda: saved_end(work.ref, saved())
+    size, made_s = stored_bytes(result), object_keys.edition_made_s(edition)
+    return lambda: End(work.ref, "done", saved(), stored_bytes=size, made_s=made_s)
 
 
 def _finished(work: Work, array: NDArray[Any], subject: Any) -> Output:

@@ -38,6 +38,8 @@ MARGIN_MS = 60_000
 CHECK_EVERY_S = 1.0
 """How often that is checked. A cache that was emptied since the last check costs a run."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 log = structlog.get_logger()
 
 _checked: tuple[float, bool] = (-CHECK_EVERY_S, False)
@@ -67,13 +69,13 @@ def save(spec: Spec, edition: str, result: StoredResult, cache: Batch[Any]) -> C
 
 
 def saved_end(ref: RunRef, payload: str) -> End:
-    """The end of a run whose result, this JSON, was saved for it and not for an earlier run."""
+    """The end of a run whose result, this JSON, was copied for it from an earlier run's."""
     result: StoredResult = json.loads(payload)
     return End(
         ref,
         "done",
         payload,
-        stored_bytes=sum(image["bytes"] for image in pictures_of(result)),
+        stored_bytes=stored_bytes(result),
         made_s=result.get("made_s", 0),
     )
 
@@ -85,7 +87,7 @@ def earlier_end(ref: RunRef, payload: str) -> End:
 
 def to_json(result: StoredResult) -> str:
     """The result as the cache, S3 and the run's record have it."""
-    return json.dumps(result, separators=(",", ":"))
+    return _ENCODER.encode(result)
 
 
 def erase(request_key: str) -> None:
@@ -97,6 +99,11 @@ def erase(request_key: str) -> None:
     objects().delete_all(object_keys.result_folder(user, result_key))
     with suppress(StorageDown):  # the cached result expires by itself
         results().do(cached_results.forget(result_key))
+
+
+def stored_bytes(result: StoredResult) -> int:
+    """How much the objects of a result take."""
+    return sum(image["bytes"] for image in pictures_of(result))
 
 
 def pictures_of(result: StoredResult) -> list[StoredObject]:

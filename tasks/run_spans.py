@@ -1,7 +1,7 @@
 """The spans of one message: of the stage of each run that is sampled, and of the message itself."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import orjson
@@ -10,6 +10,8 @@ from storage.jobs.endings import End
 from storage.jobs.spec import RunRef
 from storage.jobs.stages import StageStart
 from tasks import tracing
+
+_NOTHING = nullcontext()
 
 
 class RunSpans:
@@ -34,12 +36,12 @@ class RunSpans:
             span.end("interrupted")
         self._message.end()
 
+    def of(self, ref: RunRef) -> AbstractContextManager[None]:
+        """What is done in it is part of this run."""
+        return self._inside(ref) if ref in self._traceparents else _NOTHING
+
     @contextmanager
-    def of(self, ref: RunRef) -> Iterator[None]:
-        """What is done here is part of this run."""
-        if ref not in self._traceparents:
-            yield
-            return
+    def _inside(self, ref: RunRef) -> Iterator[None]:
         if ref not in self._spans:
             self._spans[ref] = tracing.child(self._stage, self._traceparents[ref], self._about(ref))
         with tracing.inside(self._spans[ref]):

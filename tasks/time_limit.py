@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from math import inf
 from time import monotonic
 from types import FrameType
@@ -57,10 +57,10 @@ class _Timer:
 
 
 _timer = _Timer()
+_UNLIMITED = nullcontext()
 
 
-@contextmanager
-def time_limit(seconds: float, of_run_s: float = inf) -> Iterator[None]:
+def time_limit(seconds: float, of_run_s: float = inf) -> AbstractContextManager[None]:
     """Raises ModelFailure with code `timeout` inside the body once that has taken so long.
 
     `of_run_s`: what a run may take in all its stages, where `seconds` is what is left of that.
@@ -70,17 +70,37 @@ def time_limit(seconds: float, of_run_s: float = inf) -> Iterator[None]:
     call into C returns; if one never does, the worker's hard limit ends the process.
     """
     if threading.current_thread() is not threading.main_thread():
+        return _UNLIMITED
+    return _Limited(seconds, of_run_s) if _timer.is_installed else _alone(seconds, of_run_s)
+
+
+class _Limited:
+    """Written out, as there are several for each run: a generator costs 2 us more."""
+
+    __slots__ = ("_of_run_s", "_seconds")
+
+    def __init__(self, seconds: float, of_run_s: float) -> None:
+        self._seconds, self._of_run_s = seconds, of_run_s
+
+    def __enter__(self) -> None:
+        try:
+            _timer.begin(self._seconds)
+        except _TimeLimitExceeded:  # it was hardly anything
+            raise too_long(self._seconds, self._of_run_s) from None
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            _timer.end()
+        except _TimeLimitExceeded:  # just now
+            kind = _TimeLimitExceeded
+        if kind is _TimeLimitExceeded:
+            raise too_long(self._seconds, self._of_run_s) from None
+
+
+@contextmanager
+def _alone(seconds: float, of_run_s: float) -> Iterator[None]:
+    with shared_timer(), _Limited(seconds, of_run_s):
         yield
-        return
-    try:
-        with shared_timer():
-            _timer.begin(seconds)
-            try:
-                yield
-            finally:
-                _timer.end()
-    except _TimeLimitExceeded:
-        raise too_long(seconds, of_run_s) from None
 
 
 def too_long(seconds: float, of_run_s: float = inf) -> ModelFailure:
@@ -102,12 +122,15 @@ def too_long(seconds: float, of_run_s: float = inf) -> ModelFailure:
 def shared_timer() -> Iterator[None]:
     """Installs the signal's handler once for many `time_limit` in the body.
 
-    Installing it costs more than everything else that they do.
+    Installing it costs more than everything else that they do: so it stays, where it has replaced
+    none.
     """
     if _timer.is_installed or threading.current_thread() is not threading.main_thread():
         yield
         return
-    handler = signal.signal(signal.SIGALRM, _timer.fired)
+    handler = signal.getsignal(signal.SIGALRM)
+    if handler != _timer.fired:
+        signal.signal(signal.SIGALRM, _timer.fired)
     previous_s, previous_repeat_s = signal.setitimer(signal.ITIMER_REAL, 0)
     began = monotonic()
     _timer.is_installed = True
@@ -116,7 +139,8 @@ def shared_timer() -> Iterator[None]:
     finally:
         _timer.is_installed = False
         _timer.off()
-        signal.signal(signal.SIGALRM, handler)
+        if handler not in (_timer.fired, signal.SIG_DFL):
+            signal.signal(signal.SIGALRM, handler)
         if previous_s:  # somebody else's timer goes on
             left_s = max(previous_s - (monotonic() - began), 0.001)
             signal.setitimer(signal.ITIMER_REAL, left_s, previous_repeat_s)

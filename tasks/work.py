@@ -156,7 +156,8 @@ class Work:
 
 def delete_arrays(refs: Iterable[RunRef]) -> None:
     """Delete all arrays of these runs."""
-    scratch_store().delete(*(_scratch_name(ref, array) for ref in refs for array in ARRAYS))
+    heads = [_scratch_name(ref, "") for ref in refs]
+    scratch_store().delete(*[head + array for head in heads for array in ARRAYS])
 
 
 def _scratch_name(ref: RunRef, array: str) -> str:

@@ -68,6 +68,21 @@ def test_an_alarm_of_somebody_else_still_comes() -> None:
     assert rung == [signal.SIGALRM]
 
 
+def test_the_handler_of_somebody_else_is_put_back() -> None:
+    def own(*_: object) -> None: ...
+
+    before = signal.signal(signal.SIGALRM, own)
+    try:
+        with time_limit(10):
+            during = signal.getsignal(signal.SIGALRM)
+        after = signal.getsignal(signal.SIGALRM)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    assert during is not own
+    assert after is own
+
+
 @pytest.mark.measures_time
 def test_of_many_each_has_its_own_time() -> None:
     began = time.monotonic()

@@ -23,6 +23,10 @@ class RunRef:
     attempt: int
     """Grows each time the run is started or requeued; whoever names an earlier one is stale."""
 
+    def __hash__(self) -> int:
+        """That of the key, which a string keeps: a stage looks each run up a dozen times."""
+        return hash(self.key)
+
 
 @dataclass(frozen=True)
 class Spec:

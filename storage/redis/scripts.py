@@ -109,11 +109,12 @@ def arguments(values: Mapping[str, Any]) -> list[bytes]:
     Dataclasses become tables. Values of type bytes travel as they are: a long text costs less so
     than as a string of JSON, and a script decodes it only if it needs to.
     """
-    raw = {name: value for name, value in values.items() if isinstance(value, bytes)}
+    raw = [name for name, value in values.items() if type(value) is bytes]
     if not raw:
         return [orjson.dumps(values)]
-    others = {name: value for name, value in values.items() if name not in raw}
-    return [orjson.dumps({**others, "raw": list(raw)}), *raw.values()]
+    others = dict(values)
+    words = [others.pop(name) for name in raw]
+    return [orjson.dumps({**others, "raw": raw}), *words]
 
 
 def _parts(name: str) -> list[str]:

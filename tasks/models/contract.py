@@ -121,9 +121,7 @@ def _plain_data(data: Any, kind: str) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
         raise _wrong("postprocess", f"{_kind_of(data)} as `data`", "a mapping")
     try:
-        plain: Mapping[str, Any] = json.loads(
-            json.dumps(data, allow_nan=False, default=_plain_value)
-        )
+        plain: Mapping[str, Any] = json.loads(_ENCODER.encode(data))
     except (TypeError, ValueError) as error:
         hint = "NaN and infinity are no JSON: return None, or leave the field out."
         hint = hint if isinstance(error, ValueError) else ""
@@ -145,6 +143,9 @@ def _plain_value(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"a {type(value).__name__} in it")
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False, default=_plain_value)
 
 
 def _wrong_size(array: NDArray[Any], sizes: Sequence[tuple[int, int]]) -> ModelFailure:
