@@ -53,6 +53,8 @@ class WorkerInfo(TypedDict):
     """host:port of its scratch Redis; empty if it has none."""
     model_versions: NotRequired[Mapping[str, str]]
     """Of a gpu worker: model -> the version (weights and code) of it that it serves."""
+    model_code: NotRequired[Mapping[str, str]]
+    """Of a cpu worker: model -> the part of such a version that names its code, as it started."""
     late: NotRequired[Sequence[str]]
     """Its loops that have not turned for too long, in words."""
     draining: NotRequired[bool]

@@ -9,6 +9,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import structlog
+from billiard.common import (  # type: ignore[attr-defined]  # newer than its stubs
+    terminate_handler_fired,
+)
 from celery import Task
 from celery.exceptions import Reject
 
@@ -200,7 +203,9 @@ def _settled(ref: RunRef, action: Callable[[], Any]) -> Any:
         return error
     except JobError as error:
         return endings.failed(ref, error)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a model's functions may raise anything
+        if isinstance(error, SystemExit) and terminate_handler_fired():
+            raise  # this process is told to end, and another one goes on with the run
         log.error("stage failed", run=ref.key[:12], exc_info=True)
         reason = f"the model failed: {type(error).__name__}: {error}"
         return endings.failed(ref, ModelFailure(reason, hint="The worker's log has the details."))

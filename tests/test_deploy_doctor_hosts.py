@@ -65,6 +65,25 @@ def test_hosts_with_other_weights_are_named() -> None:
     assert line["model matting of hosts"].value == "aa-bb on a; cc-bb on b"
 
 
+@pytest.mark.parametrize(("code", "said"), [({"matting": "cc"}, "cc"), ({"toy": "bb"}, "none")])
+def test_a_cpu_worker_with_another_file_of_a_model_is_named(
+    code: dict[str, str], said: str
+) -> None:
+    lines = found(worker("a"), worker("b", kind="cpu", model_versions={}, model_code=code))
+
+    assert lines["code of matting of cpu workers"].level == "warn"
+    assert lines["code of matting of cpu workers"].value == f"{said} on b; gpu workers have bb"
+    assert "models of hosts" not in lines
+
+
+def test_cpu_workers_of_the_same_code_and_of_an_earlier_build_are_well() -> None:
+    agreeing = worker("b", kind="cpu", model_versions={}, model_code={"matting": "bb", "x": "y"})
+
+    lines = found(worker("a"), agreeing, worker("c", kind="cpu", model_versions={}))
+
+    assert lines["models of hosts"].level == "ok"
+
+
 def test_hosts_with_different_scratch_servers_fail_without_a_password() -> None:
     line = found(worker("a"), worker("b", scratch_server=""))["scratch Redis of hosts"]
 

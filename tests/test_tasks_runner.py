@@ -2,6 +2,8 @@
 
 import base64
 import json
+import signal
+import sys
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import redis
 import runs
+from billiard import common
 from celery.exceptions import Reject
 from stack import MODEL_PATHS
 
@@ -252,6 +255,40 @@ def test_an_exception_of_the_model_is_a_model_failure(
     assert state.hget(keys.run("a"), "lasting") == "0", "another try may go well"
 
 
+def test_a_model_that_ends_its_process_fails_at_once(
+    task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot]
+) -> None:
+    def step(work: Work) -> Outcome:
+        sys.exit("no licence")
+
+    run_stage(task, STAGE, carry(claim("a")), step)
+
+    error = error_of(view("a"))
+    assert error["code"] == "model_failure"
+    assert error["message"] == "the model failed: SystemExit: no licence"
+
+
+def test_a_process_that_is_told_to_end_blames_no_run(
+    task: Any,
+    claim: Callable[[str], RunRef],
+    view: Callable[[str], Snapshot],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def step(work: Work) -> Outcome:
+        common._shutdown_cleanup(signal.SIGUSR2, None)
+        return None
+
+    monkeypatch.setattr(common, "_should_have_exited", [False])
+    before = signal.getsignal(signal.SIGUSR2)
+    try:
+        with pytest.raises(SystemExit):
+            run_stage(task, STAGE, carry(claim("a")), step)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+    assert view("a").state == "preprocessing"
+
+
 def test_one_runs_failure_is_its_own(
     task: Any, claim: Callable[[str], RunRef], view: Callable[[str], Snapshot], queued: Queued
 ) -> None:
@@ -280,10 +317,10 @@ def test_the_fourth_start_is_poison(
 
     def dies(work: Work) -> Outcome:
         started.append(work)
-        raise SystemExit  # as if the process had been killed: no end is noted
+        raise KeyboardInterrupt  # as if the process had been killed: no end is noted
 
     for _ in range(MAX_STARTS):
-        with pytest.raises(SystemExit):
+        with pytest.raises(KeyboardInterrupt):
             run_stage(task, STAGE, carry(ref), dies)
     run_stage(task, STAGE, carry(ref), dies)
 
@@ -495,9 +532,9 @@ def test_a_list_that_comes_again_is_split(
     refs = [claim("a"), claim("b"), claim("c")]
 
     def dies(work: Work) -> Outcome:
-        raise SystemExit  # as if the process had been killed
+        raise KeyboardInterrupt  # as if the process had been killed
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(KeyboardInterrupt):
         run_stage(task, STAGE, carry(*refs), dies)
     run_stage(task, STAGE, carry(*refs), lambda work: pytest.fail("nothing may run"))
 
@@ -569,10 +606,10 @@ def test_a_start_that_a_stop_interrupts_does_not_count(
     ref, stale = claim("a"), claim("b")
 
     def interrupted(work: Work) -> Outcome:
-        raise SystemExit
+        raise KeyboardInterrupt
 
     for _ in range(MAX_STARTS + 2):
-        with pytest.raises(SystemExit):
+        with pytest.raises(KeyboardInterrupt):
             run_stage(task, STAGE, carry(ref), interrupted)
         given_back = [ref, RunRef("b", stale.attempt + 1)]
         link.do(stages.forget_start(given_back, STAGE.name))

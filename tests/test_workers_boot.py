@@ -194,6 +194,7 @@ def test_a_worker_announces_itself_and_leaves_on_sigterm(
     assert (facts["kind"], facts["queues"], facts["pid"]) == (kind, [queue], worker.process.pid)
     assert set(facts["versions"]) == {"pixelmill", "celery", "python"}
     assert set(announced.models) == ({"noop"} if kind == "gpu" else set())
+    assert "noop" in facts["model_versions" if kind == "gpu" else "model_code"]
     assert code == 0, said
     assert "Traceback" not in said
 

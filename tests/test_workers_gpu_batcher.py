@@ -1,5 +1,6 @@
 """Batches form while the device is busy; nobody's answer is lost, doubled or somebody else's."""
 
+import sys
 import threading
 import time
 from collections import Counter
@@ -183,6 +184,17 @@ def test_the_device_goes_on_after_a_failure() -> None:
             started.submit("a", 1).result(PATIENCE_S)
 
         assert started.submit("a", 2).result(PATIENCE_S) == ("a", 2)
+
+
+def test_the_device_goes_on_after_a_model_that_ends_its_thread() -> None:
+    def run(bin: Hashable, items: Sequence[Any]) -> list[Any]:
+        return sys.exit(3) if items[0] == 1 else [items[0]]
+
+    with batcher(run) as started:
+        with pytest.raises(SystemExit):
+            started.submit("a", 1).result(PATIENCE_S)
+
+        assert started.submit("a", 2).result(PATIENCE_S) == 2
 
 
 @pytest.mark.parametrize("answers", [[], ["one", "two"]])
@@ -531,7 +543,7 @@ def test_waiting_behind_a_busy_device_is_not_being_ignored(device: Device) -> No
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_item_that_waits_for_a_dead_thread_is_ignored_more_and_more() -> None:
     def die(bin: Hashable, items: Sequence[Any]) -> list[Any]:
-        raise SystemExit  # no Exception: nobody's answer
+        raise KeyboardInterrupt  # nobody's answer
 
     started = Batcher(die, lambda bin: 1)
     started.submit("a", 1)

@@ -70,7 +70,7 @@ def test_a_batch_that_takes_too_long_is_a_device_that_hangs(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_work_in_front_of_a_dead_thread_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def die(bin: Hashable, items: Sequence[Any]) -> Sequence[Any]:
-        raise SystemExit
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(liveness, "IGNORED_S", 0.02)
     batcher = Batcher(die, lambda bin: 1)

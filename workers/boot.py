@@ -23,12 +23,14 @@ from celery.signals import (
 from storage import catalogue
 from storage.catalogue import WorkerInfo
 from storage.errors import StorageDown
+from storage.jobs.spec import short_digest
 from storage.scratch import NOT_SHARED
 from tasks import tracing
 from tasks.app import app
 from tasks.clients import host_id, local_scratch, state
 from tasks.errors import JobError
 from tasks.imaging import codec
+from tasks.models import registry
 from tasks.settings import settings
 from workers import metrics, scratch_cleanup
 from workers.celery_patches import ForgetTimers, KeepMessages, LeanConsumer, LosslessDispatcher
@@ -58,11 +60,11 @@ def cpu() -> None:
     tracing.preload()
     worker_process_init.connect(lambda **_: tracing.start("pixelmill-cpu-worker"), weak=False)
     worker_process_shutdown.connect(lambda **_: tracing.stop(), weak=False)
-    sandbox = _sandbox()
+    sandbox, code = _sandbox(), _model_code()
 
     def worker() -> WorkerInfo:
         info = worker_info("cpu", ["cpu"], "cpu")
-        info["processes"], info["sandbox"] = processes, sandbox
+        info["processes"], info["sandbox"], info["model_code"] = processes, sandbox, code
         if usage := scratch_cleanup.usage():
             info["scratch"] = usage
         return info
@@ -77,6 +79,15 @@ def cpu() -> None:
         stages=["preprocess", "postprocess"],
         options=["-P", "prefork", "-c", str(processes), "--time-limit", str(STAGE_LIMIT_S)],
     )
+
+
+def _model_code() -> dict[str, str]:
+    """Of which code the models are here; none where that cannot be read, which jobs will say."""
+    try:
+        return {name: short_digest(code) for name, code in registry.code_on_disk().items()}
+    except JobError as error:
+        log.warning("models not read", reason=str(error))
+        return {}
 
 
 def _sandbox() -> dict[str, str]:

@@ -131,8 +131,28 @@ def _models(workers: Sequence[WorkerInfo]) -> Iterable[Finding]:
         )
         hint = "Weights or code differ: a run is done by the hosts that have what it was asked of."
         yield Finding("warn", f"model {model} of hosts", value, hint)
-    if served and not apart:
+    of_cpu = list(_code_of_cpu_workers(workers, served))
+    yield from of_cpu
+    if served and not apart and not of_cpu:
         yield Finding("ok", "models of hosts", "weights and code are the same on all hosts")
+
+
+def _code_of_cpu_workers(
+    workers: Sequence[WorkerInfo], served: Mapping[str, Iterable[str]]
+) -> Iterable[Finding]:
+    """Models of which a cpu worker has another file than every gpu worker. `served`: model ->
+    versions of gpu workers."""
+    for model, versions in sorted(served.items()):
+        of_gpu = {version.rpartition("-")[2] for version in versions}
+        others = {
+            f"{code.get(model, 'none')} on {worker['host']}"
+            for worker in workers
+            if (code := worker.get("model_code")) and code.get(model) not in of_gpu
+        }
+        if others:
+            value = f"{', '.join(sorted(others))}; gpu workers have {', '.join(sorted(of_gpu))}"
+            hint = "Copy the same file of the model to all hosts, and start their workers again."
+            yield Finding("warn", f"code of {model} of cpu workers", value, hint)
 
 
 def _metrics(workers: Sequence[WorkerInfo]) -> Iterable[Finding]:

@@ -64,7 +64,12 @@ class Spec:
 
 def model_version(weights: str, code: str) -> str:
     """The short name of a version of a model, by the digests of its weights and its code."""
-    return "-".join(digest.removeprefix("sha256:")[:8] for digest in (weights, code))
+    return f"{short_digest(weights)}-{short_digest(code)}"
+
+
+def short_digest(digest: str) -> str:
+    """The part of a version that names these weights or this code."""
+    return digest.removeprefix("sha256:")[:8]
 
 
 def spec_from_json(text: str) -> Spec:

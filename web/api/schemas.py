@@ -63,10 +63,14 @@ ModelName = Annotated[
 ]
 UploadId = Annotated[str, Field(max_length=64, json_schema_extra=ID)]
 ONE_IMAGE: dict[str, Any] = {
-    "oneOf": [
-        {"required": [name], "properties": {name: {"type": kind}}}
-        for name, kind in (("upload", "string"), ("uploads", "array"), ("sha256", "string"))
-    ]
+    # With oneOf alone, makers of clients take the body for three types without the other fields.
+    "if": {
+        "oneOf": [
+            {"required": [name], "properties": {name: {"type": kind}}}
+            for name, kind in (("upload", "string"), ("uploads", "array"), ("sha256", "string"))
+        ]
+    },
+    "else": False,
 }
 URL_TEXT = "Address of the image, instead of its bytes; only where the server allows that."
 SIZE = Field(gt=0, description="Bytes that will be sent; signed into the address.")

@@ -220,7 +220,7 @@ class Batcher:
                 answers = self._run(bin, items)
             if len(answers) != len(requests):
                 raise ValueError(f"{len(answers)} answers for a batch of {len(requests)}")
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a model's function may raise anything
             if len(requests) > 1:
                 for slot, request in enumerate(requests):
                     items[slot] = request.item  # the model may have changed it
@@ -254,7 +254,7 @@ class Batcher:
 
     def _resolve(self, requests: Sequence[Request], answers: Sequence[Any]) -> None:
         for request, answer in zip(requests, answers, strict=True):
-            if isinstance(answer, Exception):
+            if isinstance(answer, Exception | SystemExit):
                 self.counts["failed"] += 1
                 request.future.set_exception(answer)
             else:
