@@ -20,7 +20,7 @@ from deploy.doctor import servers as server_checks
 from storage import catalogue, keys, request_keys
 from storage import results as stored_results
 from storage.redis.calls import SyncRedis
-from web.jobs import parameters
+from web.jobs import parameters, room
 from web.jobs.room import EVERY_S, LAST_STATE_SHARE, STATE_SHARE
 from web.jobs.submission import DEFAULT_OUTPUT
 from web.jobs.uploads import SIGNED_TTL_S
@@ -156,3 +156,19 @@ def test_doctor_says_that_the_disk_is_full(tmp_path: Path) -> None:
     assert writes.level == room.level == "fail"
     assert "Free some space" in writes.hint and "Free some space" in room.hint
     assert not [line for line in after if line.what == "state writes" and line.level == "fail"]
+
+
+def test_data_on_a_disk_of_their_own_are_watched_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = read(None, var_dir=str(tmp_path), min_free_mib=16)
+    monkeypatch.setattr(room, "settings", lambda: own)
+    (tmp_path / "state-redis").mkdir()
+    with small_disk(8) as disk:
+        (tmp_path / "s3").symlink_to(disk)
+
+        [reason] = room._full_disks()
+        lines = {line.what: line.level for line in host.disk(own)}
+
+    assert "8 MiB are free" in str(reason)
+    assert lines.keys() == {"disk", "disk of s3"} and lines["disk of s3"] == "fail"

@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.doctor.finding import GIB, Finding, Level
 from deploy.settings_error import EXAMPLE_FILE
 from tasks.settings import MIB, Settings
+from web.jobs.room import disks
 from workers.pinning import gpus
 
 PACKAGES = ("pixelmill", "celery", "redis", "gradio")
@@ -97,7 +98,9 @@ def disk(settings: Settings) -> Iterable[Finding]:
         f"refused below {settings.min_free_mib:g} MiB (PIXELMILL_MIN_FREE_MIB)."
     )
     floor = int(settings.min_free_mib * MIB)
-    yield _room("disk", folder, warn=5 * GIB, fail=max(floor, GIB // 2), hint=hint)
+    for disk in disks(folder):
+        what = "disk" if disk == folder else f"disk of {disk.name}"
+        yield _room(what, disk, warn=5 * GIB, fail=max(floor, GIB // 2), hint=hint)
 
 
 def shared_memory(settings: Settings) -> Iterable[Finding]:

@@ -26,6 +26,8 @@ HISTORY_SHARE = 0.7
 LAST_STATE_SHARE = 0.9
 """Above this share, and below half of the required disk space, jobs with a known result are refused
 as well: each writes a record that is kept."""
+DATA = ("s3", "state-redis")
+"""Folders below `var_dir` in which servers of `pixelmill up` keep what must not be lost."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -124,8 +126,17 @@ def folders() -> Iterator[Path]:
     own = settings()
     urls = [urlsplit(url) for url in (own.state_url, own.s3_url)]
     if any(url.hostname in LOOPBACK for url in urls) and own.var_dir.is_dir():
-        yield own.var_dir
+        yield from disks(own.var_dir)
     yield from (Path(url.path) for url in urls if url.scheme == "file")
+
+
+def disks(var_dir: Path) -> Iterator[Path]:
+    """This folder, and those of its servers' data that are on disks of their own."""
+    yield var_dir
+    for folder in (var_dir / name for name in DATA):
+        with suppress(OSError):  # it is not there
+            if folder.stat().st_dev != var_dir.stat().st_dev:
+                yield folder
 
 
 def _full_disks() -> Iterator[NoRoom]:

@@ -118,8 +118,10 @@ def system_of(request: Request) -> SystemReader:
 
 
 def _disk() -> Fill | None:
+    """The disk with the least room."""
+    found = []
     for folder in room.folders():
         with suppress(OSError):
-            usage = shutil.disk_usage(folder)
-            return Fill(usage.used, usage.total)
-    return None
+            found.append(shutil.disk_usage(folder))
+    fullest = min(found, key=lambda usage: usage.free, default=None)
+    return Fill(fullest.used, fullest.total) if fullest else None
