@@ -46,6 +46,26 @@ def test_a_picture_at_its_own_size_is_itself() -> None:
     assert Sizes(whole).at(64, 48) is whole
 
 
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [((1024, 1001), (256, 250)), ((960, 480), (240, 120)), ((200, 256), (200, 256))],
+)
+def test_a_half_of_about_the_size_is_taken_as_it_is(
+    size: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    assert Sizes(scene(*size)).about(256).shape == (*wanted, 3)
+
+
+def test_a_size_that_no_half_is_near_is_made_exactly() -> None:
+    whole = scene(700, 350)
+
+    assert (Sizes(whole).about(256) == Sizes(whole).at(256, 128)).all()
+
+
+def test_a_line_of_one_pixel_is_made_smaller_too() -> None:
+    assert Sizes(scene(16, 1024)[:1]).about(256).shape == (1, 256, 3)
+
+
 def test_a_half_is_made_once() -> None:
     sizes = Sizes(scene(64, 48))
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.imaging import geometry
 from tasks.imaging.parts import busy_below, enlarged
+from tasks.imaging.sizes import Sizes
 from tasks.imaging.types import Alpha, Cutout, Image
 
 Matte = NDArray[Any]
@@ -47,17 +48,18 @@ _WORK_SIDES = (256, 1024)
 """The filter's statistics are computed at the coarse matte's size, within these limits."""
 
 
-def refine(alpha: NDArray[Any], image: Image) -> Alpha:
+def refine(alpha: NDArray[Any], image: Image, sizes: Sizes | None = None) -> Alpha:
     """A coarse H' x W' matte (uint8, or float32 0..1) -> the image's size, along its edges.
 
     Fast guided filter with the image's colours as guide (He, Sun, Tang, PAMI 2013; He, Sun 2015).
-    Where the matte is sure all around, it stays 0 or 255.
+    Where the matte is sure all around, it stays 0 or 255. `sizes`: those of the image, if they are
+    used elsewhere too.
     """
     height, width = image.shape[:2]
     work_side = min(max(*alpha.shape, _WORK_SIDES[0]), _WORK_SIDES[1])
     work_height, work_width = geometry.fit(height, width, work_side)
     coarse = geometry.resize(as_matte(alpha), work_height, work_width)
-    guide = geometry.resize(image, work_height, work_width)
+    guide = (sizes or Sizes(image)).at(work_height, work_width)
     wide, narrow = (
         _radius(alpha.shape[:2], coarse.shape, pixels)
         for pixels in (max(_RADIUS, round(_SOFTEST * max(alpha.shape))), _SOLID_RADIUS)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tasks.imaging import geometry
 from tasks.imaging.alpha import Matte, Radius, as_matte, box_mean, with_alpha
 from tasks.imaging.parts import busy, enlarged
+from tasks.imaging.sizes import Sizes
 from tasks.imaging.types import Alpha, Cutout, Image
 
 Near = tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -110,8 +111,8 @@ def near_colours(image: Image, alpha: Alpha) -> tuple[Image, Image]:
 
     Wide blurs, fused with the image, and blurred narrowly again.
     """
-    height, width = geometry.fit(alpha.shape[0], alpha.shape[1], _NEAR_SIDE)
-    pixels, small = (geometry.resize(each, height, width) for each in (image, alpha))
+    pixels, small = (Sizes(each).about(_NEAR_SIDE) for each in (image, alpha))
+    height, width = small.shape
     front, back = (
         cv2.resize(colours, (width, height), interpolation=cv2.INTER_LINEAR)
         for colours in _wide_colours(pixels, small)

@@ -235,8 +235,8 @@ def _colours(image: Image, matte: Alpha) -> tuple[list[Matte], list[Matte]]:
 
     Both are three planes of _COLOUR_SIDE, 0..255. Far from any rim they are the same.
     """
-    size = geometry.fit(matte.shape[0], matte.shape[1], _COLOUR_SIDE)
-    pixels, small = geometry.resize(image, *size), geometry.resize(matte, *size)
+    pixels, small = (Sizes(each).about(_COLOUR_SIDE) for each in (image, matte))
+    size = small.shape
     sure = (small > 250).astype(np.uint8)
     rim = (sure - cv2.erode(sure, np.ones((_RIM_PX, _RIM_PX), np.uint8))).astype(np.float32)
     rest = cv2.dilate(small, np.ones((3, 3), np.uint8)) < 128

@@ -38,6 +38,14 @@ class Sizes:
         extent = self.size[0] / 2**times, self.size[1] / 2**times
         return geometry.area_means(self._halved(times), height, width, extent)
 
+    def about(self, side: int) -> Pixels:
+        """The picture with its longer side at most `side`, and less by up to an eighth where a half
+        is so large, which leaves odd rows and columns out: for what is no sharper than that."""
+        times = (-(-max(self.size) // side) - 1).bit_length()
+        if max(self.size) >> times >= side - side // 8 and min(self.size) >> times:
+            return self._halved(times)
+        return self.at(*geometry.fit(*self.size, side))
+
     def _halved(self, times: int) -> Pixels:
         while len(self._halves) <= times:
             self._halves.append(geometry.halved(self._halves[-1]))

@@ -179,7 +179,9 @@ def _view_count(params: Matting) -> int:
 def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
     if refine:
         sizes = Sizes(image)
-        return holes.opened(hair.add(mattes.refine(matte, image), image, sizes), image, sizes)
+        return holes.opened(
+            hair.add(mattes.refine(matte, image, sizes), image, sizes), image, sizes
+        )
     return geometry.resize(np.rint(matte * 255).astype(np.uint8), *image.shape[:2])
 
 
