@@ -19,6 +19,8 @@ _SHARE_STEPS, SHARE_LOWEST = 127.0, -0.5
 """How shares from -0.5 to 1.5 become bytes, which the median filter needs."""
 _TILE = (64, 64)
 """Rows and columns that are worked on at once; around them, a margin is needed."""
+_SUMMED_PX = 16
+"""From this radius on a box is summed, which takes as long for every radius, and not dilated."""
 
 
 class Scene(NamedTuple):
@@ -99,7 +101,12 @@ def _smooth(scene: Scene, level: Matte, radius: Radius) -> Matte:
 def grown(mask: Alpha, radius: Radius) -> Alpha:
     """1 in a box around each 1."""
     size = 2 * radius[0] + 1, 2 * radius[1] + 1
-    return np.asarray(cv2.dilate(mask, np.ones(size, np.uint8)), np.uint8)
+    if max(radius) < _SUMMED_PX:
+        return np.asarray(cv2.dilate(mask, np.ones(size, np.uint8)), np.uint8)
+    counts = cv2.boxFilter(
+        mask, cv2.CV_32S, size[::-1], normalize=False, borderType=cv2.BORDER_REFLECT
+    )
+    return (counts > 0).view(np.uint8)
 
 
 def part_of(mask: Alpha, radius: Radius) -> Matte:

@@ -152,11 +152,11 @@ class WebpWriter:
         alpha = np.asarray(cv2.extractChannel(rows, 3), np.uint8)
         self._alpha.write(alpha)
         for _, columns in busy(alpha, (len(rows), _COLUMNS)):
-            self._convert_part(np.ascontiguousarray(rows[:, columns]), columns)
+            self._convert_part(rows[:, columns], columns)
 
     def _convert_part(self, rows: Pixels, columns: slice) -> None:
         """RGB to planes, by libwebp itself: it weights chroma by alpha, and makes what is
-        transparent even."""
+        transparent even. The rows may lie apart in memory."""
         picture = self._picture(*rows.shape[:2])
         load = _library.WebPPictureImportRGB
         if self.has_alpha:
