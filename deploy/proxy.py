@@ -163,7 +163,7 @@ def _haproxy(proxy: Proxy, settings: Settings) -> dict[str, str]:
         "PAGE_SERVERS": "\n".join(f"server {name} cookie {name.split()[0]}" for name in names),
         "HEALTH": "\n".join([*health, "http-check expect status 200"]),
         "ERRORS": "\n".join(errors),
-        "S3_TLS": " ssl verify required ca-file @system-ca"
+        "S3_TLS": f" ssl verify required ca-file {settings.s3_ca_file or '@system-ca'}"
         if settings.s3_url.startswith("https:")
         else "",
         "REAL_IP": real_ip if behind else "",

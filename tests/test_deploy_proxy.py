@@ -442,6 +442,18 @@ def test_an_answer_is_waited_for_as_long_as_a_request_may_ask(kind: Kind, line: 
     assert line in render(kind, Proxy([], "", ""), settings_of("https://mill.test", S3_URL))
 
 
+def test_haproxy_believes_the_authority_of_s3s_certificate(tmp_path: Path) -> None:
+    authority = tmp_path / "authority.pem"
+    settings = settings_of("https://mill.test", "https://s3.test")
+
+    text = render(
+        "haproxy", Proxy([], "", ""), settings.model_copy(update={"s3_ca_file": authority})
+    )
+
+    assert f"verify required ca-file {authority}" in text
+    assert "ca-file @system-ca" in render("haproxy", Proxy([], "", ""), settings)
+
+
 def test_a_bucket_that_is_a_folder_is_refused(folder: Path) -> None:
     with pytest.raises(BadInput, match="serves one host alone"):
         render("nginx", Proxy([], "", ""), settings_of("https://mill.test", "file:///photos"))
