@@ -87,3 +87,24 @@ def test_photos_of_any_size_pass_and_no_value_is_raised(size: tuple[int, int]) -
 
     assert opened.shape == alpha.shape
     assert (opened <= alpha).all()
+
+
+RING = cv2.circle(np.zeros((SIDE, SIDE), np.uint8), (100, 100), 65, 255, 10)
+"""What is true of a disc that a network sees."""
+
+
+def shaded_from(column: int) -> Image:
+    """A ring before a wall, with a faint shadow inside it to the right of a column."""
+    ground = wall(grain=1.0)
+    ground[30:170, column:170] = np.rint(ground[30:170, column:170] * 0.96).astype(np.uint8)
+    return in_front(RING, (30, 30, 36), ground)
+
+
+def test_a_faint_shadow_in_a_hole_is_opened_with_it() -> None:
+    opened = holes.opened(DISC, shaded_from(120))
+
+    assert opened[60:140, 60:140].max() < 30
+
+
+def test_what_lies_in_a_shadow_for_the_most_part_is_no_hole() -> None:
+    assert (holes.opened(DISC, shaded_from(70))[60:140, 60:140] == 255).all()

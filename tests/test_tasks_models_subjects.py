@@ -349,7 +349,7 @@ def test_a_point_is_one_of_the_photo_also_inside_a_box() -> None:
     halves = np.zeros((SIDE, SIDE), np.float32)
     halves[8:56, 6:26] = halves[8:56, 38:58] = 1
 
-    alpha = answer(halves, photo_of(halves), box="0.5,0,1,1", point="0.9,0.5").images["alpha"]
+    alpha = answer(halves, PLAIN, box="0.5,0,1,1", point="0.9,0.5").images["alpha"]
 
     assert alpha[32, 56] == 255 and not alpha[:, :48].any()
 

@@ -2,10 +2,13 @@
 
 A network that sees 320 px fills what is finer than it can see, and is sure of it. Where the ground
 around a subject is plain, its colour behind the subject can be foretold. An area inside the subject
-that has this colour and this grain, and ends at sharp edges all around, is a hole.
+that has this colour and this grain, and ends at sharp edges all around, is a hole. A faint
+shadow in it belongs to it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import cv2
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.imaging import geometry
 from tasks.imaging.alpha import Matte
+from tasks.imaging.parts import Part
 from tasks.imaging.sizes import Sizes
 from tasks.imaging.types import Alpha, Image
 
@@ -39,6 +43,10 @@ _LEAST_WIDTH, _LEAST_AREA = 0.008, 2e-4
 """Of a hole: its width as a share of the photo's side, its area as a share of the photo."""
 _LEAST_EDGE = 0.9
 """Share of a hole's outline that must be an edge."""
+_LEAST_LIT = 0.5
+"""Share of a hole that must lie in the light; the rest has the ground's colour in a shadow."""
+_DARKEST = 0.5
+"""Of the ground's light, in a shadow."""
 _RIM_PX = 7
 """Side of the neighbourhood in which the colour of what surrounds a hole is looked for."""
 _SMALL, _RIM = np.ones((3, 3), np.uint8), np.ones((_RIM_PX, _RIM_PX), np.uint8)
@@ -54,17 +62,28 @@ class _Ground:
     def away(self, image: Image) -> Matte:
         """How far each pixel's colour is from the ground's, in the channel with the most."""
         height, width = image.shape[:2]
-        down, across = _places(height), _places(width)
-        level = np.empty((height, width), np.float32)
         farthest = np.zeros((height, width), np.float32)
         for channel in range(3):
-            c = self.curves[:, channel].astype(np.float32)
-            rows = (c[0] + c[1] * down + c[3] * down**2)[:, None]
-            np.add(rows, (c[2] * across + c[5] * across**2)[None], out=level)
-            level += c[4] * down[:, None] * across[None]
+            level = self._levels(height, width, channel)
             np.maximum(farthest, cv2.absdiff(image[..., channel].astype(np.float32), level),
                        out=farthest)  # fmt: skip
         return farthest
+
+    def away_in_shadow(self, image: Image) -> Matte:
+        """The same, where the ground may be as dark as in a shadow."""
+        height, width = image.shape[:2]
+        levels = np.dstack([self._levels(height, width, channel) for channel in range(3)])
+        light = image.mean(2, dtype=np.float32) / np.maximum(levels.mean(2), 1)
+        levels *= np.clip(light, _DARKEST, 1)[..., None]
+        return np.asarray(cv2.absdiff(image.astype(np.float32), levels).max(2), np.float32)
+
+    def _levels(self, height: int, width: int, channel: int) -> Matte:
+        down, across = _places(height), _places(width)
+        c = self.curves[:, channel].astype(np.float32)
+        rows = (c[0] + c[1] * down + c[3] * down**2)[:, None]
+        level = rows + (c[2] * across + c[5] * across**2)[None]
+        level += c[4] * down[:, None] * across[None]
+        return np.asarray(level, np.float32)
 
 
 def opened(alpha: Alpha, image: Image, sizes: Sizes | None = None) -> Alpha:
@@ -76,13 +95,17 @@ def opened(alpha: Alpha, image: Image, sizes: Sizes | None = None) -> Alpha:
     ground = _ground(mattes, photos)
     if ground is None:
         return alpha
-    if not _alike(*_seen(mattes, photos, ground, _GLANCE_SIDE)).any():  # a sixth of the work
+    small, matte = _seen(mattes, photos, _GLANCE_SIDE)
+    if not _alike(ground.away(small), matte).any():  # a sixth of the work
         return alpha
-    away, matte = _seen(mattes, photos, ground, _WORK_SIDE)
-    holes = _holes(away, matte)
+    small, matte = _seen(mattes, photos, _WORK_SIDE)
+    away, shaded = ground.away(small), cache(partial(ground.away_in_shadow, small))
+    holes, in_shadow = _holes(away, matte, shaded)
     if not holes.any():
         return alpha
     grain = _grain(away[matte < _CLEAR])
+    if in_shadow:
+        away = np.where(cv2.erode(holes, _SMALL) > 0, shaded(), away)
     shown = _opacity(away, holes, grain)
     large = geometry.resize(np.rint(shown * 255).astype(np.uint8), *alpha.shape)
     return np.asarray(cv2.min(alpha, np.asarray(large, np.uint8)), np.uint8)
@@ -131,12 +154,11 @@ def _grain(away: NDArray[Any]) -> float:
     return float(1.5 * np.median(away))
 
 
-def _seen(mattes: Sizes, photos: Sizes, ground: _Ground, side: int) -> tuple[Matte, Alpha]:
-    """(how far colours are from the ground's, the matte), at most `side` pixels large."""
+def _seen(mattes: Sizes, photos: Sizes, side: int) -> tuple[Image, Alpha]:
+    """(the photo without its finest grain, the matte), at most `side` pixels large."""
     size = geometry.fit(*mattes.size, side)
-    small, matte = photos.at(*size), mattes.at(*size)
-    smooth = cv2.GaussianBlur(small, (0, 0), _SMOOTH_PX)
-    return ground.away(np.asarray(smooth, np.uint8)), np.asarray(matte, np.uint8)
+    smooth = cv2.GaussianBlur(photos.at(*size), (0, 0), _SMOOTH_PX)
+    return np.asarray(smooth, np.uint8), np.asarray(mattes.at(*size), np.uint8)
 
 
 def _alike(away: Matte, matte: Alpha) -> Alpha:
@@ -147,23 +169,47 @@ def _alike(away: Matte, matte: Alpha) -> Alpha:
     return np.asarray(cv2.morphologyEx(alike, cv2.MORPH_OPEN, _SMALL), np.uint8)
 
 
-def _holes(away: Matte, matte: Alpha) -> Alpha:
-    """1 in the holes, else 0."""
-    edge = _EDGE[0] * _grain(away[matte < _CLEAR]) + _EDGE[1]
+def _holes(away: Matte, matte: Alpha, shaded: Callable[[], Matte]) -> tuple[Alpha, bool]:
+    """(1 in the holes, else 0; whether shadows lie in them). `shaded`: how far colours are from the
+    ground's in a shadow."""
+    grain, in_shadow = _grain(away[matte < _CLEAR]), False
+    edge, least_width = _EDGE[0] * grain + _EDGE[1], _LEAST_WIDTH * max(matte.shape)
     alike = _alike(away, matte)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
     holes = np.zeros_like(alike)
     least = _LEAST_AREA * matte.size
     for label in 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] >= least):
-        left, top, width, height = (int(each) for each in stats[label, :4])
-        part = (
-            slice(max(0, top - _RIM_PX), top + height + _RIM_PX),
-            slice(max(0, left - _RIM_PX), left + width + _RIM_PX),
-        )
+        part = _around(stats[label], _RIM_PX)
         hole = (labels[part] == label).view(np.uint8)
-        if _is_hole(hole, away[part] >= edge, _LEAST_WIDTH * max(matte.shape)):
+        if _is_hole(hole, away[part] >= edge, least_width):
             holes[part] |= hole
-    return holes
+            continue
+        part = _around(stats[label], int(stats[label, cv2.CC_STAT_WIDTH : cv2.CC_STAT_AREA].max()))
+        dark = ((shaded()[part] <= _like(grain)) & (matte[part] > 127)).view(np.uint8)
+        hole = _with_shadow((labels[part] == label).view(np.uint8), dark)
+        if hole.any() and _is_hole(hole, away[part] >= edge, least_width):
+            holes[part] |= hole
+            in_shadow = True
+    return holes, in_shadow
+
+
+def _around(stats: NDArray[Any], margin: int) -> Part:
+    """Rows and columns of a labelled area and of so much around it."""
+    left, top, width, height = (int(each) for each in stats[: cv2.CC_STAT_AREA])
+    return (
+        slice(max(0, top - margin), top + height + margin),
+        slice(max(0, left - margin), left + width + margin),
+    )
+
+
+def _with_shadow(area: Alpha, dark: Alpha) -> Alpha:
+    """An area and the shadow on it; nothing if most of that is shadow, or if it has no end here."""
+    joined = np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, _SMALL), np.uint8) | area
+    _, labels = cv2.connectedComponents(joined, connectivity=4)
+    whole = (labels == labels[area > 0][0]).view(np.uint8)
+    is_cut = any(border.any() for border in (whole[0], whole[-1], whole[:, 0], whole[:, -1]))
+    is_lit = area.sum() >= _LEAST_LIT * whole.sum()
+    return whole if is_lit and not is_cut else np.zeros_like(area)
 
 
 def _is_hole(area: Alpha, sharp: NDArray[np.bool_], least_width: float) -> bool:

@@ -15,7 +15,7 @@ from tasks.imaging.sizes import Sizes
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.base import CpuNetwork, Model, Output, Weight
 from tasks.models.cutouts import IN_VIEWER, CutoutParams
-from tasks.models.nets import saliency, subjects, views
+from tasks.models.nets import cleaning, saliency, subjects, views
 
 if TYPE_CHECKING:  # torch is imported where inference runs, and only there
     import torch
@@ -152,12 +152,12 @@ def postprocess(
     if small is None or small.shape[:2] != output.shape[1:]:  # it was run in a smaller bin
         small = geometry.resize(part, *output.shape[1:])
     chances = joined(output, small, params)
-    matte = saliency.clean(chances, small) if params.clean else chances
+    cleaned = cleaning.cleaned(chances, small) if params.clean else cleaning.Cleaned(chances)
     point = subjects.inside(params.point, (rows, columns), image)
-    matte = subjects.keep(matte, point, params.subjects == "largest")
+    matte = subjects.keep(cleaned.matte, point, params.subjects == "largest")
     finding = subjects.judge(chances, matte, small)
     full = np.zeros(image.shape[:2], np.uint8)
-    full[rows, columns] = _enlarge(matte, part, params.refine)
+    full[rows, columns] = _enlarge(matte, part, params.refine, cleaned.may_have_holes)
     data = {"coverage": round(cv2.mean(full)[0] / 255, 4), "confidence": finding.confidence}
     return Output(data=data, images={"alpha": full}, notes=finding.notes)
 
@@ -176,12 +176,11 @@ def _view_count(params: Matting) -> int:
     return 2 * views.PAIR if (params.profile, params.effort) == ("quality", "best") else views.PAIR
 
 
-def _enlarge(matte: Tensor, image: Image, refine: bool) -> Alpha:
+def _enlarge(matte: Tensor, image: Image, refine: bool, may_have_holes: bool) -> Alpha:
     if refine:
         sizes = Sizes(image)
-        return holes.opened(
-            hair.add(mattes.refine(matte, image, sizes), image, sizes), image, sizes
-        )
+        alpha = hair.add(mattes.refine(matte, image, sizes), image, sizes)
+        return holes.opened(alpha, image, sizes) if may_have_holes else alpha
     return geometry.resize(np.rint(matte * 255).astype(np.uint8), *image.shape[:2])
 
 
