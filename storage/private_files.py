@@ -3,37 +3,43 @@
 import errno
 import fcntl
 import os
+from collections.abc import Sequence
 from io import FileIO
 
-_MODES = {os.O_RDONLY: "r", os.O_WRONLY: "w", os.O_RDWR: "r+"}
 
-
-def new_file(path: str) -> FileIO:
-    """A file that is ours alone: /dev/shm is everybody's.
+def write_new(path: str, parts: Sequence[bytes | memoryview]) -> None:
+    """Write a file that is ours alone: /dev/shm is everybody's.
 
     What lies there by that name goes first: an earlier try's, or somebody else's file or link,
     which must be neither written to nor kept.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        return open_file(path, flags)
+        file = _opened(path, flags)
     except FileExistsError:
         os.unlink(path)
-        return open_file(path, flags)
-
-
-def own_file(path: str) -> FileIO:
-    """The file of that name to read; FileNotFoundError if it is not one that we have written."""
+        file = _opened(path, flags)
     try:
-        file = open_file(path, os.O_RDONLY)
+        for part in parts:
+            _write_all(file, part)
+    finally:
+        os.close(file)
+
+
+def own_file(path: str) -> tuple[int, int]:
+    """Descriptor and size of the file of that name, to read and close; FileNotFoundError if it is
+    not one that we have written."""
+    try:
+        file = _opened(path, os.O_RDONLY)
     except OSError as error:
         if error.errno != errno.ELOOP:  # a link
             raise
         raise FileNotFoundError(path) from error
-    if os.fstat(file.fileno()).st_uid != os.geteuid():
-        file.close()
+    stat = os.fstat(file)
+    if stat.st_uid != os.geteuid():
+        os.close(file)
         raise FileNotFoundError(path)
-    return file
+    return file, stat.st_size
 
 
 def locked_file(path: str, operation: int) -> FileIO:
@@ -43,7 +49,7 @@ def locked_file(path: str, operation: int) -> FileIO:
     sees, and opens the next one instead. Raises BlockingIOError as flock does.
     """
     while True:
-        file = open_file(path, os.O_RDWR | os.O_CREAT)
+        file = FileIO(_opened(path, os.O_RDWR | os.O_CREAT), "r+")
         try:
             fcntl.flock(file, operation)
             if _is_at(path, file):
@@ -54,17 +60,16 @@ def locked_file(path: str, operation: int) -> FileIO:
         file.close()
 
 
-def open_file(path: str, flags: int) -> FileIO:
-    """The file itself, never what a link leads to; nobody else may read what is made."""
-    file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    return FileIO(file, _MODES[flags & (os.O_WRONLY | os.O_RDWR)])
-
-
-def write_all(file: int, data: bytes | memoryview) -> None:
+def _write_all(file: int, data: bytes | memoryview) -> None:
     """os.write may write less than it was given: a full disk says so at the next call only."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
+
+
+def _opened(path: str, flags: int) -> int:
+    """The file itself, never what a link leads to; nobody else may read what is made."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def _is_at(path: str, file: FileIO) -> bool:

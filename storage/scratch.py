@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from storage import keys
 from storage.errors import StorageDown
-from storage.private_files import locked_file, new_file, own_file, write_all
+from storage.private_files import locked_file, own_file, write_new
 from storage.redis.calls import MAYBE_TEXT, NUMBER, TEXT, Call, SyncRedis, command
 
 if TYPE_CHECKING:  # `pixelmill up` and web processes use the stores, and never an array
@@ -89,9 +89,9 @@ class FolderScratch:
     def put(self, name: str, array: "NDArray[Any]") -> None:
         """Store an array. Raises StorageDown if the folder is full."""
         try:
-            with new_file(self._path(name)) as file:
-                for part in _packed(array):
-                    write_all(file.fileno(), part)
+            parts = _packed(array)
+            is_large = array.nbytes > MAPPED_ABOVE
+            write_new(self._path(name), parts if is_large else [b"".join(parts)])
         except OSError as error:
             with suppress(OSError):  # the folder is gone, or the file belongs to another user
                 self.delete(name)
@@ -99,10 +99,13 @@ class FolderScratch:
 
     def get(self, name: str) -> "NDArray[Any]":
         """The array, read-only. A large one is mapped into memory and not copied."""
-        with own_file(self._path(name)) as file:
-            if os.fstat(file.fileno()).st_size > MAPPED_ABOVE:
-                return _unpacked(mmap.mmap(file.fileno(), 0, _MAPPED, mmap.PROT_READ))
-            return _unpacked(file.read())
+        file, size = own_file(self._path(name))
+        try:
+            if size > MAPPED_ABOVE:
+                return _unpacked(mmap.mmap(file, 0, _MAPPED, mmap.PROT_READ))
+            return _unpacked(os.read(file, size))
+        finally:
+            os.close(file)
 
     def delete(self, *names: str) -> None:
         """Delete these arrays; those that do not exist are ignored."""
