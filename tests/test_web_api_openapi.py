@@ -26,6 +26,27 @@ def document(stack: Stack) -> dict[str, Any]:
     return answer
 
 
+def test_the_document_comes_small_and_only_when_it_has_changed(stack: Stack) -> None:
+    address, gzip = f"{stack.url}/openapi.json", {"accept-encoding": "gzip"}
+    small = httpx.get(address, headers=gzip)
+    plain = httpx.get(address, headers={"accept-encoding": "identity"})
+    assert small.json() == plain.json()
+    assert int(small.headers["content-length"]) < len(plain.content) / 8
+
+    for answer, asked in ((small, gzip), (plain, {"accept-encoding": "identity"})):
+        tag = {"if-none-match": answer.headers["etag"]}
+        assert httpx.get(address, headers={**asked, **tag}).status_code == 304
+    assert small.headers["etag"] != plain.headers["etag"], "they are not the same bytes"
+
+
+def test_the_icon_comes_only_when_it_has_changed(stack: Stack) -> None:
+    icon = httpx.get(f"{stack.url}/favicon.ico")
+    tag = {"if-none-match": icon.headers["etag"]}
+
+    assert icon.headers["content-type"] == "image/svg+xml"
+    assert httpx.get(f"{stack.url}/favicon.ico", headers=tag).status_code == 304
+
+
 @pytest.fixture(scope="module")
 def closed(stack: Stack) -> Iterator[dict[str, str]]:
     """Addresses of web processes for which everybody has to be known."""

@@ -7,9 +7,12 @@ import pytest
 from fastapi import APIRouter, Cookie, FastAPI, Header, Query
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from tasks.errors import BadInput
+from web.api.options import of_query
 from web.api.routing import ParsedRoute
 from web.middleware.json_body import PARSED
 
@@ -53,7 +56,7 @@ async def test_an_endpoint_gets_the_checked_value_of_its_body() -> None:
     [
         ("", {}, {"name": "anna"}),
         ("?wait=1.5", {"idempotency-key": "abc"}, {"name": "anna"}),
-        ("?wait=1&wait=2&more=3", {}, {"name": "anna"}),
+        ("?wait=1&more=3", {}, {"name": "anna"}),
         ("?wait=", {"idempotency-key": ""}, {"name": "anna"}),
         ("?wait=61", {"idempotency-key": "abcd"}, {"name": "too long", "more": 1}),
         ("?wait=no", {}, {}),
@@ -79,3 +82,14 @@ def test_a_route_refuses_to_declare_what_it_does_not_read() -> None:
 
     with pytest.raises(TypeError, match="/crumbs"):
         router.get("/crumbs")(crumbs)
+
+
+async def test_a_field_that_is_in_the_query_twice_is_refused() -> None:
+    async with client_of(ParsedRoute, {"name": "anna"}) as client:
+        with pytest.raises(BadInput, match="'wait' is more than once in the query"):
+            await client.post("/names/here?wait=1&wait=2", json={"name": "anna"})
+
+
+def test_a_parameter_that_is_in_the_query_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match="'top' is more than once in the query"):
+        of_query(QueryParams("top=1&wait=2&top=4"), "")

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp
 
 from storage.errors import StorageDown
@@ -226,6 +226,7 @@ def _framework(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]])
         lifespan=lifespan,
         docs_url=None,  # FastAPI's own pages run scripts of a CDN
         redoc_url=None,
+        openapi_url=None,  # web/api/openapi.py answers with it
         servers=[{"url": settings().sub_path}] if settings().sub_path else None,
         redirect_slashes=False,  # a redirect would repeat the host and scheme of the request
         # It is off unless OpenTelemetry is set up, but finds that out anew for every request.
@@ -282,8 +283,8 @@ class Revalidated(StaticFiles):
 
 def _add_entrance(app: FastAPI) -> None:
     @app.get("/favicon.ico", include_in_schema=False)
-    async def icon() -> Response:
-        return FileResponse(STATIC / "icon.svg")  # Gradio leaves this path to the outer app
+    async def icon(request: Request) -> Response:  # Gradio leaves this path to the outer app
+        return await Revalidated(directory=STATIC).get_response("icon.svg", request.scope)
 
     @app.get(PAGE, include_in_schema=False)
     @app.get("/", include_in_schema=False)

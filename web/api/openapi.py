@@ -1,9 +1,13 @@
 """Completes the OpenAPI document with what holds for every route: sign-in, refusals, links."""
 
+import gzip
 from collections.abc import Iterator, Mapping
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 
 from tasks.settings import settings
 from web.api import examples
@@ -40,7 +44,7 @@ _JOB = {"$ref": "#/components/schemas/Job"}
 
 
 def add_document(app: FastAPI) -> None:
-    """Make `app.openapi()` answer the completed document."""
+    """Make `app.openapi()` answer the completed document, and /openapi.json send it."""
     described = app.openapi
 
     def openapi() -> Document:
@@ -49,6 +53,30 @@ def add_document(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's documentation says
+    _add_route(app)
+
+
+def _add_route(app: FastAPI) -> None:
+    """FastAPI's own route writes 190 KB anew for each request, and sends all of it."""
+
+    @cache
+    def written() -> tuple[bytes, bytes, str]:
+        plain = JSONResponse(app.openapi()).body
+        assert isinstance(plain, bytes)
+        return plain, gzip.compress(plain, mtime=0), sha256(plain).hexdigest()[:32]
+
+    async def document(request: Request) -> Response:
+        plain, small, version = written()
+        takes_gzip = "gzip" in request.headers.get("accept-encoding", "")
+        etag = f'"{version}-gzip"' if takes_gzip else f'"{version}"'
+        headers = {"etag": etag, "cache-control": "no-cache", "vary": "Accept-Encoding"}
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        if takes_gzip:
+            headers["content-encoding"] = "gzip"
+        return Response(small if takes_gzip else plain, 200, headers, "application/json")
+
+    app.add_route("/openapi.json", document, include_in_schema=False)
 
 
 def operations(document: Document) -> Iterator[tuple[str, str, Document]]:

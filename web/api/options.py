@@ -13,6 +13,7 @@ from storage.states import Priority
 from tasks.errors import BadInput
 from tasks.models.base import RESERVED
 from web.api import option_fields, schemas
+from web.api.routing import each_once
 from web.jobs.submission import DEFAULT_OUTPUT, OUTPUTS
 from web.text import sentence, shown
 
@@ -71,7 +72,7 @@ DEFAULTS = Options(**OptionFields().model_dump(), idempotency_key="")
 def of_query(query: QueryParams, idempotency_key: str) -> tuple[Options, dict[str, Any]]:
     """Options and parameters of the model in a query. Raises BadInput."""
     options = DEFAULTS._replace(idempotency_key=idempotency_key) if idempotency_key else DEFAULTS
-    return _divided(options, dict(query), "query") if query else (options, {})
+    return _divided(options, dict(each_once(query)), "query") if query else (options, {})
 
 
 def merged(

@@ -6,9 +6,12 @@ from typing import Any, get_origin
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
+from tasks.errors import BadInput
 from web.middleware.json_body import PARSED
+from web.text import shown
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -35,6 +38,19 @@ class ParsedRoute(APIRoute):
         return handle
 
 
+def each_once(query: QueryParams) -> Mapping[str, str]:
+    """The fields of a query. Raises BadInput if one comes twice: nobody could tell which counts."""
+    names = [name for name, _ in query.multi_items()]
+    if len(names) > len(query):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInput(
+            f"{shown(twice)} is more than once in the query",
+            code="bad_params",
+            hint="Send each parameter once.",
+        )
+    return query
+
+
 def _reader(route: APIRoute) -> Callable[[Request], dict[str, Any]]:
     """What reads the arguments of a route's endpoint from a request. It raises
     RequestValidationError. TypeError if the endpoint declares what cannot be read here."""
@@ -51,7 +67,7 @@ def _reader(route: APIRoute) -> Callable[[Request], dict[str, Any]]:
             found = scope["path_params"].get(field.alias, _ABSENT)
             _add(values, errors, field, found, ("path", field.alias))
         if in_query:
-            query: Mapping[str, str] = request.query_params if scope["query_string"] else {}
+            query = each_once(request.query_params) if scope["query_string"] else {}
             for field in in_query:
                 found = query.get(field.alias, _ABSENT)
                 _add(values, errors, field, found, ("query", field.alias))
