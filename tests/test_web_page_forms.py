@@ -158,3 +158,10 @@ def test_one_choice_is_text_with_what_there_is_to_know_of_it():
 
     assert isinstance(shown, gr.HTML)
     assert "Soft Edge: <b>Fast</b>" in shown.value and "&lt;b&gt;ask" in shown.value
+
+
+def test_a_line_ends_between_the_parts_of_a_setting_and_not_within_a_word():
+    text = "Add it: PIXELMILL_PROFILES=matting:quality,matting:detail, then restart."
+    field = only(Annotated[Literal["fast"], Field(description=text)], "fast")
+
+    assert "PROFILES=<wbr>matting:quality,<wbr>matting:detail, then" in forms.component(field).value

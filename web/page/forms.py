@@ -1,6 +1,7 @@
 """Forms from schemas: a model's JSON schema becomes fields, and each field a Gradio component."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from html import escape
@@ -212,8 +213,13 @@ def _choice(field: Field) -> Component:
 
 def _fixed(field: Field) -> Component:
     text = f"{escape(field.label)}: <b>{escape(field.choices[0][0])}</b>"
-    info = f"<small>{escape(field.info)}</small>" if field.info else ""
+    info = f"<small>{_breakable(escape(field.info))}</small>" if field.info else ""
     return gr.HTML(f'<p class="pm-fixed">{text} {info}</p>', apply_default_css=False)
+
+
+def _breakable(html: str) -> str:
+    """With places where a line may end, as a setting is longer than a line."""
+    return re.sub(r"([=,])(?=\w)", r"\1<wbr>", html)
 
 
 def _colour(field: Field) -> Component:
