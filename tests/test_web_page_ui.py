@@ -24,7 +24,7 @@ SCRIPTS = sorted(ui.STATIC.glob("*.js"))
 """Loaded with the page."""
 LATER = sorted(script for part in ("photo", "result") for script in (ui.STATIC / part).glob("*.js"))
 """Loaded with the first photo: how it is sent; the viewer with brush, edge, shadow and grounds."""
-PARTS = ("history", "sources", "batch", "remote", "quota", "colour")
+PARTS = ("history", "sources", "batch", "remote", "quota", "colour", "data")
 SELDOM = sorted(script for part in PARTS for script in (ui.STATIC / part).glob("*.js"))
 """Loaded when somebody asks for what they do."""
 MOST_KIB = 23

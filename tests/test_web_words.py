@@ -11,6 +11,7 @@ import texts
 from tasks.imaging.notes import SENTENCES
 from tasks.imaging.volumes import sentences
 from web import words
+from web.page import account_frame
 
 CATALOGUES = {file.stem: json.loads(file.read_bytes()) for file in words._FOLDER.glob("*.json")}
 FOR_PROGRAMS = re.compile(
@@ -57,6 +58,7 @@ COMPOSED = {
     "{count} hours",
     "{count} minutes",
     "api keys",
+    "your data",
 }
 """Parts that code puts together: of web/jobs/admission.py, web/jobs/retention.py, and titles."""
 SHOWN = {
@@ -77,6 +79,12 @@ def test_every_text_has_a_translation(catalogue: dict[str, Any]) -> None:
 
     missing = {text: where for text, where in SHOWN.items() if text not in known}
     assert not missing, "\n".join(f"{where}: {text}" for text, where in missing.items())
+
+
+def test_the_title_of_every_part_of_an_account_has_a_translation(catalogue: dict[str, Any]) -> None:
+    titles = {name.lower() for name in account_frame.PARTS.values()}
+
+    assert titles <= set(catalogue["texts"])
 
 
 def test_no_translation_is_of_a_text_that_nobody_shows(catalogue: dict[str, Any]) -> None:

@@ -129,3 +129,17 @@ def test_a_zoomed_photo_is_drawn_from_its_own_pixels(page: Page):
         }"""
     )
     assert contrast > 150, "stripes of one pixel, which the whole picture on the screen cannot show"
+
+
+def test_the_radio_buttons_of_an_option_are_one_group_with_its_name(page: Page):
+    page.wait_for_function(
+        """() => {
+            const groups = [...document.querySelectorAll("#pm-options fieldset")].map((field) => [
+                field.ariaLabel,
+                ...new Set([...field.querySelectorAll("[type=radio]")].map(({ name }) => name)),
+            ]);
+            const [[effort, first, ...others], [subjects, second, ...more]] = [...groups, [], []];
+            return effort === "Effort" && subjects === "Subjects"
+                && first && second && first !== second && !others.length && !more.length;
+        }"""
+    )

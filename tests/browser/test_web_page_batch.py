@@ -262,3 +262,41 @@ def test_whoever_asked_for_it_is_notified_of_the_end_of_a_long_batch(page: Page)
     page.wait_for_function("window.notes.length")
 
     assert page.evaluate("window.notes") == ["2 of 2 photos are done."]
+
+
+def test_the_page_is_not_left_with_photos_that_are_not_sent_without_a_question(page: Page):
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+    held: list[Any] = []
+    page.route("**/api/v1/jobs", lambda route: held.append(route), times=2)
+    page.locator("h1").click()  # a browser asks nobody who has touched nothing
+    pick(page, *THREE[:2])
+    page.evaluate("() => import('/static/data/stored.js').then(() => {})")
+    while len(held) < 2:
+        page.wait_for_timeout(50)
+
+    page.evaluate("() => { location.reload() }")
+    expect(page.locator(".strip li")).to_have_count(2)
+    page.wait_for_timeout(200)
+    assert asked == ["beforeunload"]
+
+    for route in held:
+        route.continue_()
+    done(page, 2)
+    page.reload()
+    done(page, 2)
+    assert asked == ["beforeunload"], "what is sent is there again"
+
+
+def test_the_bar_dims_what_it_cannot_do_yet_and_keeps_the_focus_when_a_button_goes(page: Page):
+    held: list[Any] = []
+    page.route("**/api/v1/jobs", lambda route: held.append(route))
+    pick(page, *THREE[:2])
+    nothing_yet = page.get_by_role("button", name="Download all")
+    expect(nothing_yet).to_have_css("opacity", "0.5")
+
+    page.get_by_role("button", name="Cancel all").press("Enter")
+    retry = page.get_by_role("button", name="Try 2 again")
+    expect(retry).to_be_focused()
+    retry.press("Enter")
+    expect(page.get_by_role("button", name="Cancel all")).to_be_focused()

@@ -217,3 +217,42 @@ def test_what_could_not_be_deleted_and_is_back_is_deleted_by_no_later_page(page:
     expect(page.locator(".pm-toast")).to_contain_text("Not today.", timeout=60_000)
     assert page.title() == "back"
     assert page.evaluate("localStorage.getItem('pixelmill.deletions')") is None
+
+
+def test_a_photo_that_is_dropped_on_the_history_is_shown(page: Page):
+    page.get_by_role("button", name="History").click()
+    expect(page.locator(".pm-workbench")).to_be_hidden()
+
+    page.evaluate(
+        """async () => {
+            const sample = await (await fetch("/static/samples/coffee.webp")).blob();
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([sample], "coffee.webp", { type: sample.type }));
+            const options = { bubbles: true, cancelable: true, dataTransfer };
+            document.body.dispatchEvent(new DragEvent("drop", options));
+        }"""
+    )
+
+    expect(page.locator(".bench h2")).to_have_text("coffee.webp")
+    expect(page.locator(".bench")).to_be_visible()
+
+
+def test_a_result_that_is_gone_does_not_stand_over_another_ones_picture(page: Page):
+    pick(page, EXAMPLES / "coffee.jpg", EXAMPLES / "chelsea.jpg")
+    expect(page.locator(".strip [data-phase=done]")).to_have_count(2)
+    drawn(page)
+    page.evaluate(
+        """async () => {
+            const { jobs } = await (await fetch("/api/v1/jobs")).json();
+            const { id } = jobs.find(({ name }) => name === "chelsea.jpg");
+            await fetch(`/api/v1/jobs/${id}`, { method: "DELETE" });
+        }"""
+    )
+
+    page.get_by_role("button", name="chelsea.jpg: Done").click()
+    expect(page.locator(".error")).to_contain_text("This result is no longer on the server.")
+    expect(page.get_by_role("button", name="Download PNG")).to_be_hidden()
+
+    page.get_by_role("button", name="Try again").click()
+    drawn(page)
+    expect(page.locator(".bench h2")).to_have_text("chelsea.jpg")

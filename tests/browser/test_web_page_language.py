@@ -41,3 +41,10 @@ def test_what_the_server_says_is_in_the_language_of_the_page(page: Page, stack: 
     page.goto(f"{stack.url}/login")
     expect(page.get_by_role("button", name="登录")).to_be_visible()
     assert page.locator("html").get_attribute("lang") == "zh-Hans"
+
+
+def test_the_switch_leaves_the_history_open(page: Page) -> None:
+    page.get_by_role("button", name="History").click()
+    page.get_by_role("link", name="中文").click()
+
+    expect(page.get_by_role("button", name="历史记录")).to_have_attribute("aria-current", "true")

@@ -281,3 +281,33 @@ def test_of_two_subjects_a_click_keeps_one_and_the_first_result_stays(page: Page
     kept(page, 0.25, 0.7)
     expect(page.get_by_role("list", name="Photos").get_by_role("listitem")).to_have_count(2)
     expect(page.get_by_text("There are several subjects.")).to_be_hidden()
+
+
+def test_the_focus_stays_at_the_brush_where_its_buttons_end(result: Page):
+    brush = result.get_by_role("button", name="Brush")
+    undo, redo = (result.get_by_role("button", name=name) for name in ("Undo", "Redo"))
+    brush.click()
+    paint(result, "Remove", (0.4, 0.5), (0.6, 0.5))
+
+    undo.press("Enter")
+    expect(redo).to_be_focused()
+    redo.press("Enter")
+    expect(undo).to_be_focused()
+
+    result.get_by_role("button", name="Done", exact=True).press("Enter")
+    expect(brush).to_be_focused()
+
+
+def test_there_are_no_tools_before_there_is_a_picture(page: Page):
+    held: list[Any] = []
+    page.route("**/static/result/worker.js", lambda route: held.append(route))
+
+    pick(page, as_file(bottle(), "PNG"))
+    page.wait_for_selector(".viewer .tools", state="attached")
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("button", name="Download PNG")).to_be_hidden()
+
+    for route in held:
+        route.continue_()
+    drawn(page)
+    expect(page.get_by_role("button", name="Download PNG")).to_be_visible()

@@ -106,3 +106,30 @@ def test_an_answer_that_is_broken_off_is_worth_another_try(page: Page):
     }""")
 
     assert error == {"isTransient": True, "message": "The server did not answer."}
+
+
+def test_whoever_is_signed_out_meanwhile_is_told_where_to_sign_in(page: Page):
+    def refused(route: Route) -> None:
+        failure(route, 401, message="sign in, or send an API key", hint="Open /login.")
+
+    page.route("**/api/v1/jobs", refused)
+    pick(page, as_file(bottle(), "PNG"))
+
+    expect(page.locator(".error")).to_contain_text("You are no longer signed in.")
+    expect(page.get_by_role("link", name="Sign in")).to_have_attribute("href", "/login")
+
+    page.unroute("**/api/v1/jobs")
+    page.get_by_role("button", name="Try again").click()
+    drawn(page)
+    expect(page.get_by_role("link", name="Sign in")).to_be_hidden()
+
+
+def test_long_times_are_told_in_minutes(page: Page):
+    told = page.evaluate(
+        """async () => {
+            const { duration } = await import("/static/progress.js");
+            return [119_000, 336_000].map(duration);
+        }"""
+    )
+
+    assert told == ["119 s", "6 minutes"]

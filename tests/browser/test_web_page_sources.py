@@ -97,3 +97,12 @@ def test_the_address_can_be_typed(page: Page):
 
     expect(page.locator("h2")).to_have_text("coffee.jpg")
     expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_comment_in_a_list_of_addresses_is_not_taken_for_one(page: Page):
+    found = page.evaluate(
+        """async () => (await import("/static/sources/address.js")).addressIn(
+            { "text/uri-list": "# of a file manager\\r\\nhttps://example.com/a.jpg\\r\\n" })"""
+    )
+
+    assert found == "https://example.com/a.jpg"

@@ -43,8 +43,10 @@ export async function call(method, path, body, signal) {
   if (response.ok && (answer || response.status === 204)) return answer;
   signal?.throwIfAborted();
   if (response.ok) throw new ApiError("The server did not answer.", { hint: "Try again in a moment." }); // the connection broke
+  if (response.status === 401) throw new ApiError("You are no longer signed in.", { hint: "Sign in in another tab, then try again here.", status: 401 });
   const { message, hint, code } = answer?.error ?? {};
-  throw new ApiError(message || t("The server answered {status}.", { status: String(response.status) }), {
+  const gone = code === "no_job" && "This result is no longer on the server.";
+  throw new ApiError(gone || message || t("The server answered {status}.", { status: String(response.status) }), {
     hint: hint || (response.status >= 500 ? "Try again in a moment." : ""),
     code,
     status: response.status,

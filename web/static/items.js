@@ -6,9 +6,8 @@ import { t } from "./words.js";
 
 const MAX_UPLOADS = 3;
 const MAX_JOBS = 32; // at the server at a time, which refuses more than its own limit
-const STORE_MS = 300;
 const MOST_ADDED = 25; // photos at a time
-const STORED = "pixelmill.items";
+export const STORED = "pixelmill.items"; // in sessionStorage
 const TOO_LARGE = ["too_large", "too_many_pixels", "side_too_long"];
 const SHRINK = "Take the tick off “Send originals”: then a smaller copy is sent.";
 
@@ -28,6 +27,7 @@ export async function add(files) {
     const fresh = all.slice(at, at + MOST_ADDED).map(itemOf);
     state.items.push(...fresh);
     if (!at) state.current = fresh[0];
+    if (location.hash) location.hash = "photos"; // of the history
     changed();
     fresh.forEach(run);
   }
@@ -47,6 +47,7 @@ export async function addAddress(address) {
 export async function run(item) {
   item.controller?.abort();
   const { signal } = (item.controller = new AbortController());
+  keeping(); // asks before the page is left
   Object.assign(item, { job: null, error: null, previewed: null, blobs: {}, sendMs: 0, isRestored: false });
   setPhase(item, "pending");
   await attempt(item, signal, async () => {
@@ -118,28 +119,12 @@ export function adopt(item) {
 export async function restore() {
   photoTools().then(({ startKeeping }) => startKeeping());
   if (localStorage.getItem("pixelmill.deletions")) deletions().then(({ finish }) => finish());
-  const items = stored();
-  if (items.length && !(await areOurs(items))) return;
-  items.forEach(adopt);
-  state.current = state.items.at(-1) ?? null;
-  if (items.length) changed();
-}
-
-/** Whether the items are those of who is signed in now. Another person's leave nothing behind, nor does whose they are. */
-async function areOurs(items) {
-  await listModels().catch(() => {});
-  await learnOwner();
-  if (!owner || items.every((item) => item.owner === owner)) return true; // an outage changes nobody
-  items.forEach((item) => forgetOriginal(item.photo.stored));
-  sessionStorage.removeItem(STORED);
-  return false;
+  if (sessionStorage.getItem(STORED)) (await keeping()).restore();
 }
 
 let owner = null; // whose items these are
 
-async function learnOwner() {
-  owner ??= await call("GET", "/me").then(({ user }) => user, () => null);
-}
+export const learnOwner = async () => (owner ??= await call("GET", "/me").then(({ user }) => user, () => null));
 
 /** Follow an item no further. */
 function abandon(item) {
@@ -240,50 +225,9 @@ async function keepPhoto({ photo }) {
   store();
 }
 
-// --- What survives a reload of the tab: jobs, strokes of the brush, small copies of photos that are not kept ---
+// --- What survives a reload of the tab: data/stored.js keeps it ---
 
-let storing;
-/** Store the items soon: once for all that changes meanwhile. */
-export function store() {
-  storing ??= setTimeout(storeNow, STORE_MS);
-}
+const keeping = () => import("./data/stored.js");
 
-addEventListener("pagehide", () => storing && storeNow());
-
-function storeNow() {
-  storing = clearTimeout(storing);
-  const kept = state.items
-    .filter((item) => item.job)
-    .map(({ name, thumb, request, strokes, job, photo: { sha256, size, variant, upload, sendOriginal, stored }, isBeside }) => ({
-      owner,
-      name,
-      isBeside,
-      thumb: stored ? null : thumb,
-      request,
-      strokes,
-      job: { id: job.id, state: "queued" },
-      photo: { sha256, size, variant, upload, sendOriginal, stored },
-    }));
-  while (kept.length && !written(kept)) makeRoom(kept);
-  if (!kept.length) sessionStorage.removeItem(STORED);
-}
-
-/** The tab's storage is full: what is left out first are the small copies, then the oldest items. */
-function makeRoom(kept) {
-  if (kept.some(({ thumb }) => thumb)) kept.forEach((item) => (item.thumb = null));
-  else kept.splice(0, Math.ceil(kept.length / 4));
-}
-
-function written(kept) {
-  try {
-    sessionStorage.setItem(STORED, JSON.stringify(kept));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function stored() {
-  const items = JSON.parse(sessionStorage.getItem(STORED) ?? "[]");
-  return items.map((item) => ({ ...item, phase: "queued", details: {}, blobs: {}, sendMs: 0, isRestored: true }));
-}
+/** Store the items soon. */
+export const store = () => keeping().then((tab) => tab.store(owner));

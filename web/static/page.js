@@ -54,6 +54,7 @@ export function mountHistory(element) {
     const view = location.hash === "#history" ? "history" : "photos";
     document.body.dataset.view = view;
     for (const button of document.querySelectorAll(".views button")) button.setAttribute("aria-current", button.dataset.view === view);
+    for (const link of document.querySelectorAll(".languages a")) link.hash = location.hash; // the view stays
     if (view === "history") list ??= import("./history/history.js").then(({ History }) => new History(root));
     await list?.then((shown) => shown.toggle(view === "history"), () => (list = null)); // it is asked for again
   };
@@ -116,9 +117,20 @@ function menu(models, select) {
   return fieldset;
 }
 
+/** Gradio gives each radio button a name of its own, and their field none. */
+function groupRadios() {
+  for (const field of document.querySelectorAll("#pm-options fieldset")) {
+    const radios = field.querySelectorAll("[type=radio]");
+    for (const radio of radios) if (radio.name !== radios[0].name) radio.name = radios[0].name; // arrows choose then
+    field.ariaLabel = field.querySelector("[data-testid=block-info]")?.textContent;
+  }
+}
+
 /** `Run again` if model or parameters are no longer those of the results; how photos are sent. */
 export function mountRunBar(element) {
   const root = element.querySelector(".pm-runbar");
+  groupRadios(); // the form may be there already
+  new MutationObserver(groupRadios).observe(element.closest("#pm-options"), { attributeFilter: ["name"], childList: true, subtree: true });
   root.append(
     make(`<div class="again"><p data-for="image">Options changed. The result stays, the new one comes beside it, and the photo is not sent again.</p>
       <p data-for="volume">Options changed. The result stays, the new one comes beside it.</p>

@@ -4,11 +4,15 @@ import { number, percent } from "./numbers.js";
 import { isBusy, state } from "./state.js";
 import { t } from "./words.js";
 
+const LONG_MS = 120_000;
 const STAGES = { send: "Send", queued: "Queue", preprocess: "Prepare", inference: "Infer", postprocess: "Finish" };
 const STAGE_OF = { queued: "queued", preprocessing: "preprocess", inferring: "inference", postprocessing: "postprocess" };
 
 export const bytes = (count) => (count >= 1e6 ? `${number(count / 1e6)} MB` : `${number(Math.ceil(count / 1e3))} KB`);
-export const duration = (ms) => (ms >= 1000 ? t("{seconds} s", { seconds: number(ms / 1000) }) : t("{count} ms", { count: Math.round(ms) }));
+export const duration = (ms) =>
+  ms >= LONG_MS ? t("{count} minutes", { count: Math.round(ms / 60_000) })
+  : ms >= 1000 ? t("{seconds} s", { seconds: number(ms / 1000) })
+  : t("{count} ms", { count: Math.round(ms) });
 
 /** The phase of an item as a sentence. */
 export function sentence(item) {

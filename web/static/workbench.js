@@ -4,7 +4,7 @@ import { ROOT } from "./api.js";
 import { takeFiles } from "./intake.js";
 import { add, restore, run, stop } from "./items.js";
 import { bytes, drawStages, duration, sentence } from "./progress.js";
-import { gathered, isBusy, make, onChange, state, takesVolumes } from "./state.js";
+import { changed, gathered, isBusy, make, onChange, state, takesVolumes } from "./state.js";
 import { drawStrip, listenForKeys } from "./strip.js";
 import { t } from "./words.js";
 
@@ -34,7 +34,7 @@ const MARKUP = `<div>
     <header><h2></h2><span class="facts"></span><span class="badge" hidden>from cache</span></header>
     <div class="viewer"></div><div class="volume" hidden></div>
     <div class="work" hidden><p class="sentence"></p><button type="button" data-do="stop">Stop</button></div>
-    <div class="error" role="alert" hidden><p><b></b> <span></span></p><button type="button" data-do="retry">Try again</button></div>
+    <div class="error" role="alert" hidden><p><b></b> <span></span> <a href="${ROOT}/login" target="_blank">Sign in</a></p><button type="button" data-do="retry">Try again</button></div>
     <p class="reloaded note">The page was reloaded, and there was no room to keep the photo: downloads have the size in which it was sent. Add it again for its full size.</p>
     <ol class="stages" aria-label="Stages"></ol>
     <details class="programs"><summary>For programs</summary></details>
@@ -152,7 +152,9 @@ function drawBench(find, viewer, announce) {
       if (done && !item.announced) announce(t("{name} is done.", item));
       item.announced ||= done;
     } catch (error) {
-      announce(t("The result cannot be shown: {reason}", { reason: error.message }));
+      if (!done) return; // its result is asked for later
+      item.error = { message: t("The result cannot be shown: {reason}", { reason: error.message }) };
+      changed(Object.assign(item, { phase: "failed" })); // else it would stand over another one's picture
     }
   };
   return (item) => {
@@ -170,6 +172,7 @@ function drawBench(find, viewer, announce) {
     find(".error").hidden = !["failed", "cancelled"].includes(phase);
     find(".error b").textContent = error?.message ?? t("Stopped.");
     find(".error span").textContent = error?.hint ?? "";
+    find(".error a").hidden = error?.status !== 401;
     find(".stages").hidden = ["failed", "cancelled"].includes(phase);
     drawStages(find(".stages"), item);
     picture(item);

@@ -31,8 +31,10 @@ export function batchBar(root) {
     zip: zip.press,
   };
   bar.addEventListener("click", ({ target }) => acts[target.closest("[data-all]")?.dataset.all]?.());
+  const buttons = [...bar.querySelectorAll("[data-all]")];
   return () => {
     const totals = totalsOf(state.items);
+    const focused = buttons.find((button) => button === document.activeElement);
     bar.hidden = totals.count < 2;
     if (bar.hidden) return;
     find("b").textContent = t("{done} of {count} done", totals);
@@ -45,6 +47,7 @@ export function batchBar(root) {
     find("[data-all=retry]").hidden = !totals.retriable || totals.busy > 0;
     find("[data-all=retry]").textContent = t("Try {count} again", { count: totals.retriable });
     zip.draw(totals);
+    if (focused?.hidden) buttons.find((button) => !button.hidden).focus(); // the one that was pressed is gone
   };
 }
 

@@ -48,7 +48,9 @@ export class Brush {
 
   toggle(isOn) {
     this.isOn = isOn;
+    const loses = !isOn && this.find(".brush").contains(document.activeElement);
     this.find(".brush").hidden = !isOn;
+    if (loses) this.find("[data-tool=brush]").focus(); // what is hidden cannot have it
     this.find("[name=pm-brush][value=keep]").disabled = !this.canvases().before;
     if (!this.canvases().before) this.find("[name=pm-brush][value=remove]").checked = true;
     const { clientWidth, clientHeight } = this.find(".frame");
@@ -131,8 +133,12 @@ export class Brush {
 
   drawButtons() {
     const { item } = this.shown();
-    this.find("[data-brush=undo]").disabled = !item?.strokes?.length;
-    this.find("[data-brush=redo]").disabled = !item?.undone?.length;
+    const [undo, redo] = ["undo", "redo"].map((name) => this.find(`[data-brush=${name}]`));
+    const focused = document.activeElement; // a button that is switched off loses the focus
+    undo.disabled = !item?.strokes?.length;
+    redo.disabled = !item?.undone?.length;
+    if (focused === undo && undo.disabled) redo.focus();
+    if (focused === redo && redo.disabled) undo.focus();
   }
 
   /** Whether a key was one of the brush's. */

@@ -28,6 +28,7 @@ const STEPS = { ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1 };
 export class Viewer {
   constructor(root) {
     this.root = root;
+    root.dataset.kind = "busy"; // the tools wait for a result
     this.say = (sentence) => (this.find(".said").textContent = sentence && t(sentence));
     this.threshold = 0.5;
     this.latest = 0; // number of the latest call of showResult or showPhoto
@@ -100,6 +101,7 @@ export class Viewer {
   async showPhoto(item) {
     const number = ++this.latest;
     delete this.root.dataset.drawn;
+    this.root.dataset.kind = "busy"; // not those of the result that was shown
     const opened = await openPhoto(this.renderer, item).catch(() => ({ size: null }));
     const pictures = opened.size ? await this.renderer.call("preview", { key: opened.key, look: PLAIN, strokes: [] }) : {};
     if (number !== this.latest) return;

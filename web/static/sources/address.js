@@ -24,7 +24,7 @@ export async function submit(photo, request, options) {
 /** The address of a picture in texts by their type; null if there is none. */
 export function addressIn(texts) {
   const html = new DOMParser().parseFromString(texts["text/html"] ?? "", "text/html");
-  const found = [html.querySelector("img")?.getAttribute("src"), texts["text/uri-list"]?.split("\n")[0], texts["text/plain"]];
+  const found = [html.querySelector("img")?.getAttribute("src"), texts["text/uri-list"]?.split("\n").find((line) => line[0] !== "#"), texts["text/plain"]];
   return found.map((text) => text?.trim()).find((text) => text && (ADDRESS.test(text) || text.startsWith("data:image/"))) ?? null;
 }
 
