@@ -130,19 +130,20 @@ class Networks(nn.Module):
 
 
 class Pair(nn.Module):
-    """A network and a small one, both of which see each view: the second may see a body that the
-    first loses."""
+    """A network that sees the first view, and a small one that sees all: that may see a body that
+    the first loses."""
 
     def __init__(self, fine: nn.Module, coarse: nn.Module, coarse_side: int) -> None:
         super().__init__()
         self.fine, self.coarse, self.coarse_side = fine, coarse, coarse_side
 
     def forward(self, views: Tensor) -> Tensor:
-        """N x V x 3 x H x W -> N x 2V x H x W: the maps of the first, then those of the second."""
-        images = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        small = functional.interpolate(images, (self.coarse_side,) * 2, mode="area")
-        maps = [self.fine(images), _grow(self.coarse(small), images)]
-        return torch.cat([each.unflatten(0, views.shape[:2])[:, :, 0] for each in maps], dim=1)
+        """N x V x 3 x H x W -> N x (1 + V) x H x W: the map of the first, those of the second."""
+        first = views[:, 0].contiguous(memory_format=torch.channels_last)
+        small = functional.interpolate(views.flatten(0, 1), (self.coarse_side,) * 2, mode="area")
+        small = small.contiguous(memory_format=torch.channels_last)
+        coarse: Tensor = _grow(self.coarse(small), first)
+        return torch.cat([self.fine(first), coarse.reshape(*views.shape[:2], *first.shape[2:])], 1)
 
 
 class PoolingBlock(nn.Module):
