@@ -95,9 +95,10 @@ def test_openvino_reports_its_use_to_nobody_and_needs_no_torch(tmp_path: Path) -
     code = (
         "import socket, sys\n"
         "from pathlib import Path\n"
+        "from tasks.models.nets import openvino\n"  # which imports the package when it loads
+        "assert 'openvino' not in sys.modules\n"
         "def refuse(*_): raise AssertionError('a socket was opened')\n"
         "socket.socket = refuse\n"
-        "from tasks.models.nets import openvino\n"
         f"openvino.load(Path({str(FILE)!r}), 1)\n"
         "assert sys.modules['openvino_telemetry'] is None\n"
         "assert not any(n.startswith('openvino_telemetry.') for n in sys.modules)\n"

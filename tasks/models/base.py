@@ -4,15 +4,18 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import ModelFailure
-from tasks.imaging.types import Tensor
 from tasks.models.engines import Engine
+
+if TYPE_CHECKING:  # web and `up` know names of models, and start sooner without NumPy
+    from numpy.typing import NDArray
+
+    from tasks.imaging.types import Tensor
 
 RESERVED = frozenset({"wait", "priority", "keep", "output", "deadline_s", "url", "lighter"})
 """Names that a request itself uses; no field of Params may have one of them."""
@@ -136,7 +139,7 @@ class Output:
 class Inferred:
     """What the device made of one image, or of one slice of a volume."""
 
-    array: Tensor
+    array: "Tensor"
     is_degraded: bool = False
     """Made in a smaller bin or by the fallback model, since the device was too small."""
 
@@ -147,7 +150,7 @@ class CpuNetwork:
 
     load: Callable[[Mapping[str, Path], int], Any]
     """(name of the weights -> file, threads) -> session. Once per profile; imports no torch."""
-    infer: Callable[[Any, Tensor], Sequence[Tensor]]
+    infer: "Callable[[Any, Tensor], Sequence[Tensor]]"
     """(session, N x C x H x W float32) -> N arrays, one per image, as the model's `infer` gives
     them."""
     weights: Mapping[str, Weight]
@@ -169,7 +172,7 @@ class Model:
     params: type[Params]
     load: Callable[[Mapping[str, Path], str], Any]
     """(name of the weights -> safetensors file, torch device) -> session. Runs once per profile."""
-    preprocess: Callable[..., NDArray[Any]]
+    preprocess: "Callable[..., NDArray[Any]]"
     """(upright image, params) -> C x H x W float32. Runs on cpu workers, so it imports no torch.
     Of a volume: (Volume, params) -> Z x C x H x W, float32 or float16, one array per slice. With
     `glance`, what that has made is a third argument."""
@@ -191,7 +194,7 @@ class Model:
     needs_source: Callable[[Any], bool] = lambda params: False
     """Of these params: whether `postprocess` needs `Volume.source`, the UIDs of the DICOM files,
     which are read only then."""
-    glance: Callable[[Any, Any], NDArray[Any]] | None = None
+    glance: "Callable[[Any, Any], NDArray[Any]] | None" = None
     """(upright image, params) -> a small picture of it, for models that need the same one before
     and after the device: it is made once, and kept between both."""
     channels: int = 3
