@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tasks import log
 from workers import __main__ as door
 from workers import boot, environment
 from workers.gpu import boot as gpu_boot
@@ -15,8 +16,9 @@ from workers.gpu import boot as gpu_boot
 def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """What would have been started."""
     made: list[tuple[str, ...]] = []
-    for name in ("configure", "restart_with_huge_pages", "let_threads_sleep"):
+    for name in ("restart_with_huge_pages", "let_threads_sleep"):
         monkeypatch.setattr(door, name, lambda *_: None)
+    monkeypatch.setattr(log, "configure", lambda *_: None)
     monkeypatch.setattr(boot, "cpu", lambda: made.append(("cpu",)))
     monkeypatch.setattr(gpu_boot, "gpu", lambda models, gpu: made.append(("gpu", models, gpu)))
     return made
@@ -48,6 +50,18 @@ def test_a_command_that_makes_no_sense_starts_nothing(
 
     assert caught.value.code == 2 and "usage: pixelmill worker" in capsys.readouterr().err
     assert started == []
+
+
+def test_nothing_is_imported_before_a_worker_starts_anew() -> None:
+    code = (
+        "import sys, workers.__main__\n"
+        "packages = {name.split('.')[0] for name in sys.modules}\n"
+        "print(sorted(packages & {'tasks', 'storage', 'redis'}))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
 
 
 SAYS = """import os

@@ -4,11 +4,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from tasks import extras
-from tasks.clients import refuse_old_layout
-from tasks.errors import Unavailable
-from tasks.log import configure
-from tasks.settings import settings
 from workers.environment import let_threads_sleep, restart_with_huge_pages
 
 if TYPE_CHECKING:  # it is loaded by those that run networks alone
@@ -29,16 +24,27 @@ def main(arguments: list[str] | None = None) -> None:
         restart_with_huge_pages()
     else:
         let_threads_sleep()
+    _start(chosen)
+
+
+def _start(chosen: argparse.Namespace) -> None:
+    # Not before: a cpu worker that starts anew for its libraries would import all of it twice.
+    from tasks import extras
+    from tasks.clients import refuse_old_layout
+    from tasks.errors import Unavailable
+    from tasks.log import configure
+    from tasks.settings import settings
+
     configure(settings().log_level)
     refuse_old_layout("pixelmill worker")
     try:
         with extras.explained():
-            _start(chosen)
+            _run(chosen)
     except Unavailable as error:
         raise SystemExit(f"pixelmill worker: {error}. {error.hint}") from error
 
 
-def _start(chosen: argparse.Namespace) -> None:
+def _run(chosen: argparse.Namespace) -> None:
     if chosen.kind == "cpu":
         from workers import boot as cpu_boot
 
@@ -51,6 +57,7 @@ def _start(chosen: argparse.Namespace) -> None:
 
 def _check(arguments: list[str]) -> int:
     """Try a model file, as `pixelmill models check` asks."""
+    from tasks.log import configure
     from workers import model_check
 
     configure("warning")
@@ -60,6 +67,7 @@ def _check(arguments: list[str]) -> int:
 def _device() -> "Device":
     """The device that a gpu worker of this host would use."""
     from tasks.models import engines
+    from tasks.settings import settings
     from workers import pinning
     from workers.gpu.accelerator import choose
     from workers.gpu.device import Device
