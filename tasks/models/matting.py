@@ -164,13 +164,7 @@ def postprocess(
 
 def joined(maps: Tensor, small: Image, params: Matting) -> Tensor:
     """One map of those that `infer` gave: M x S x S -> S x S. The photo has their size."""
-    count = _view_count(params)
-    if len(maps) <= count:  # also of a lighter network that answers for `detail`
-        return views.joined(views.upright(maps), small)
-    side = views.COMPARED_SIDE
-    coarse = np.stack([geometry.resize(each, side, side) for each in maps[1:]])
-    whole = views.joined(views.upright(coarse), geometry.resize(small, side, side))
-    return views.completed(maps[0], geometry.resize(whole, *maps.shape[1:]))
+    return views.of_networks(maps, small, _view_count(params))
 
 
 def _view_count(params: Matting) -> int:

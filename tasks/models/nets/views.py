@@ -68,6 +68,17 @@ def upright(maps: Tensor) -> Tensor:
     return np.stack([each[:, ::-1] if n % PAIR else each for n, each in enumerate(maps)])
 
 
+def of_networks(maps: Tensor, small: Image, count: int) -> Tensor:
+    """One map, S x S, of all that networks gave for a photo of S x S x 3: `count` maps of one,
+    or one map of the first and as many as that of its helper."""
+    if len(maps) <= count:  # also of a lighter network that answers for `detail`
+        return joined(upright(maps), small)
+    side = COMPARED_SIDE
+    coarse = np.stack([geometry.resize(each, side, side) for each in maps[1:]])
+    whole = joined(upright(coarse), geometry.resize(small, side, side))
+    return completed(maps[0], geometry.resize(whole, *maps.shape[1:]))
+
+
 def joined(maps: Tensor, image: Image) -> Tensor:
     """One map out of several, M x H x W -> H x W: their mean, weighted by how far each agrees with
     all. Of a pair, the larger values where one has lost part of what the other has seen. The
