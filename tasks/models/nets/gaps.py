@@ -56,10 +56,14 @@ def _gaps(body: Alpha) -> Alpha:
     wide, least = (
         cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)) for side in (WIDTH_PX, LEAST_PX)
     )
-    padded = cv2.copyMakeBorder(body, *(WIDTH_PX,) * 4, cv2.BORDER_CONSTANT)
+    left, top, width, height = cv2.boundingRect(body)  # what is closed lies inside of it
+    part = slice(top, top + height), slice(left, left + width)
+    padded = np.asarray(cv2.copyMakeBorder(body[part], *(WIDTH_PX,) * 4, cv2.BORDER_CONSTANT))
     grown = np.asarray(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, wide), np.uint8)
-    whole = grown[(slice(WIDTH_PX, -WIDTH_PX),) * 2]
-    return np.asarray(cv2.morphologyEx(whole & (1 - body), cv2.MORPH_OPEN, least), np.uint8)
+    found = cv2.morphologyEx(grown & (1 - padded), cv2.MORPH_OPEN, least)
+    gaps = np.zeros_like(body)
+    gaps[part] = found[(slice(WIDTH_PX, -WIDTH_PX),) * 2]
+    return gaps
 
 
 def _is_between(gap: NDArray[np.bool_], islands: NDArray[Any]) -> bool:
