@@ -58,7 +58,7 @@ def _gaps(body: Alpha) -> Alpha:
     )
     left, top, width, height = cv2.boundingRect(body)  # what is closed lies inside of it
     part = slice(top, top + height), slice(left, left + width)
-    padded = np.asarray(cv2.copyMakeBorder(body[part], *(WIDTH_PX,) * 4, cv2.BORDER_CONSTANT))
+    padded = np.pad(body[part], WIDTH_PX)
     grown = np.asarray(cv2.morphologyEx(padded, cv2.MORPH_CLOSE, wide), np.uint8)
     found = cv2.morphologyEx(grown & (1 - padded), cv2.MORPH_OPEN, least)
     gaps = np.zeros_like(body)
