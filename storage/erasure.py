@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storage import keys, object_keys
-from storage.redis.answers import fields, text, texts
+from storage.redis.answers import fields, maybe_text, text, texts
 from storage.redis.calls import ARRAY, FIELDS, MAYBE_TEXT, NUMBER, Call, command, script
 
 NAMED = (
@@ -124,13 +124,9 @@ def _stays(name: str, users: Mapping[str, bool]) -> bool:
     return kind in NAMED_OF_ACCOUNT and not users.get(user)
 
 
-def owner_of_job(job_id: str) -> Call[str]:
-    """Whose job it is; empty if there is none."""
-
-    def parse(answer: Any) -> str:
-        return text(answer) if answer else ""
-
-    return command(parse, "HGET", keys.job(job_id), "user", kinds=MAYBE_TEXT)
+def owner_of_job(job_id: str) -> Call[str | None]:
+    """Whose job it is; None if there is none."""
+    return command(maybe_text, "HGET", keys.job(job_id), "user", kinds=MAYBE_TEXT)
 
 
 def remove(names: Sequence[str]) -> Call[int]:

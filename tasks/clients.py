@@ -17,7 +17,7 @@ from storage.redis.calls import SyncRedis
 from storage.s3.folder import FolderObjects
 from storage.s3.objects import Objects, S3Objects
 from storage.scratch import FolderScratch, HostScratch, RedisScratch, Scratch
-from tasks.settings import settings
+from tasks.settings import Settings, settings
 
 REFRESH_S = 5.0
 """How often a process looks for workers that cannot read its scratch files."""
@@ -56,16 +56,25 @@ def results() -> SyncRedis:
 @once
 def objects() -> Objects:
     """The store of uploads, results and weights."""
-    url = urlsplit(settings().s3_url)
-    if url.scheme == "file":
-        return FolderObjects(Path(url.path))
+    return objects_of(settings())
+
+
+def objects_of(given: Settings, **options: float) -> Objects:
+    """The store that these settings name. `options`: what `S3Objects` takes besides."""
+    url = urlsplit(given.s3_url)
+    return FolderObjects(Path(url.path)) if url.scheme == "file" else s3_of(given, **options)
+
+
+def s3_of(given: Settings, **options: float) -> S3Objects:
+    """The same, which is no folder."""
     return S3Objects(
-        settings().s3_url,
-        key=settings().s3_key,
-        secret=settings().s3_secret,
-        bucket=settings().s3_bucket,
-        region=settings().s3_region,
-        ca_file=settings().s3_ca_file,
+        given.s3_url,
+        key=given.s3_key,
+        secret=given.s3_secret,
+        bucket=given.s3_bucket,
+        region=given.s3_region,
+        ca_file=given.s3_ca_file,
+        **options,
     )
 
 

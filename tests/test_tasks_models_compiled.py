@@ -131,10 +131,10 @@ def test_without_a_secret_nothing_is_kept(folder: Path, monkeypatch: pytest.Monk
 def test_where_the_folder_cannot_be_written_to_networks_are_loaded_all_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: str, flags: int) -> int:
+    def full(path: str, parts: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(compiled, "_for_us_alone", full)
+    monkeypatch.setattr(compiled, "write_new", full)
 
     assert openvino.load(FILE, 1).run(PICTURE).size
     assert list(folder.iterdir()) == []

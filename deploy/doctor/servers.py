@@ -3,10 +3,8 @@
 import statistics
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
-from urllib.parse import urlsplit
 
 import boto3
 import redis
@@ -16,8 +14,7 @@ from deploy.supervision.probes import impatient_redis
 from storage import object_keys, schema
 from storage.errors import OldLayout, StorageDown
 from storage.redis.calls import SyncRedis
-from storage.s3.folder import FolderObjects
-from storage.s3.objects import Objects, S3Objects
+from tasks.clients import objects_of
 from tasks.settings import MIB, Settings, server_of
 from web.jobs.room import STATE_SHARE
 
@@ -77,7 +74,7 @@ def s3(settings: Settings) -> Iterable[Finding]:
         hint = "Set PIXELMILL_S3_KEY and PIXELMILL_S3_SECRET; `pixelmill up` does it by itself."
         yield Finding("fail", "S3", f"there is no key for {settings.s3_url}", hint)
         return
-    store, data = _objects(settings), token_hex(512).encode()
+    store, data = objects_of(settings, timeout_s=ANSWER_S), token_hex(512).encode()
     key = object_keys.upload_object("doctor", token_hex(16))
     where = f"{settings.s3_url}, bucket {settings.s3_bucket}"
     began = time.perf_counter()
@@ -195,18 +192,3 @@ def _has_credentials(settings: Settings) -> bool:
     if settings.s3_key or settings.s3_url.startswith("file:"):
         return True
     return boto3.Session().get_credentials() is not None
-
-
-def _objects(settings: Settings) -> Objects:
-    url = urlsplit(settings.s3_url)
-    if url.scheme == "file":
-        return FolderObjects(Path(url.path))
-    return S3Objects(
-        settings.s3_url,
-        key=settings.s3_key,
-        secret=settings.s3_secret,
-        bucket=settings.s3_bucket,
-        region=settings.s3_region,
-        timeout_s=ANSWER_S,
-        ca_file=settings.s3_ca_file,
-    )

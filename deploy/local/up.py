@@ -26,8 +26,8 @@ from deploy.supervision.supervisor import Supervisor, shorten_stop_on_signals
 from storage import api_keys, catalogue, keys, users
 from storage.errors import StorageDown
 from storage.redis.calls import NUMBER, SyncRedis, command
-from storage.s3.objects import S3Objects
 from storage.scratch import FolderScratch
+from tasks.clients import s3_of
 from tasks.errors import Unavailable
 from tasks.settings import MIB, Settings, names_in, read
 
@@ -183,15 +183,7 @@ class Local:
         client = probes.impatient_redis(env["PIXELMILL_STATE_URL"], PREPARE_S)
         state = SyncRedis(client, "the state Redis")
         values = {name.removeprefix("PIXELMILL_").lower(): value for name, value in env.items()}
-        settings = read(None, **values)
-        store = S3Objects(
-            settings.s3_url,
-            key=settings.s3_key,
-            secret=settings.s3_secret,
-            bucket=settings.s3_bucket,
-            region=settings.s3_region,
-            ca_file=settings.s3_ca_file,
-        )
+        store = s3_of(read(None, **values))
         state.do(catalogue.forget_workers())
         bootstrap.prepare(state, store, password=installation.admin_password)
         self._has_first_password = state.do(users.credentials("admin")).first_until_ms > 0

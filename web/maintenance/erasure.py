@@ -148,7 +148,8 @@ class Eraser:
         of their ids would stay elsewhere, and nothing would cancel their runs."""
         jobs = [name for name in names if name.startswith(keys.JOB_PREFIX)]
         for job_id in (name.removeprefix(keys.JOB_PREFIX) for name in jobs):
-            await self._delete(job_id, await self._state.do(erasure.owner_of_job(job_id)))
+            if user := await self._state.do(erasure.owner_of_job(job_id)):
+                await self._delete(job_id, user)
 
     async def _go_on(self) -> None:
         progress()

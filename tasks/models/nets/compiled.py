@@ -14,9 +14,11 @@ from contextlib import suppress
 
 import structlog
 
+from storage.private_files import write_new
 from tasks.settings import settings
 
 ENDING = ".compiled"
+HASH_BYTES = 32
 
 log = structlog.get_logger()
 
@@ -38,10 +40,7 @@ class Kept:
             content = self._file.read_bytes()
         except OSError:
             return None
-        given, blob = (
-            content[: hashlib.sha256().digest_size],
-            content[hashlib.sha256().digest_size :],
-        )
+        given, blob = content[:HASH_BYTES], content[HASH_BYTES:]
         if hmac.compare_digest(given, self._hash(blob)):
             return blob
         self.refused("it is damaged, or of another installation")
@@ -54,8 +53,7 @@ class Kept:
         blob = export()
         part = self._file.with_suffix(f".{os.getpid()}")
         try:
-            with open(part, "xb", opener=_for_us_alone) as file:
-                file.write(self._hash(blob) + blob)
+            write_new(str(part), [self._hash(blob), blob])
             part.replace(self._file)
         except OSError as error:  # the folder is full, or may not be written to
             log.info("a compiled network is not kept", file=str(self._file), reason=str(error))
@@ -68,7 +66,3 @@ class Kept:
 
     def _hash(self, blob: bytes) -> bytes:
         return hmac.digest(settings().secret.encode(), self._made_of + blob, "sha256")
-
-
-def _for_us_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
