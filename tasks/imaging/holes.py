@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.imaging import geometry
+from tasks.imaging import geometry, plain_ground
 from tasks.imaging.alpha import Matte
 from tasks.imaging.parts import Part
 from tasks.imaging.sizes import Sizes
@@ -57,7 +57,7 @@ class _Ground:
     """The colour of a plain ground at each place, also behind the subject."""
 
     curves: NDArray[Any]
-    """6 x 3: of the polynomial of second degree in the place, 0..1 both ways."""
+    """6 x 3, of `plain_ground.fitted`."""
 
     def away(self, image: Image) -> Matte:
         """How far each pixel's colour is from the ground's, in the channel with the most."""
@@ -103,7 +103,7 @@ def opened(alpha: Alpha, image: Image, sizes: Sizes | None = None) -> Alpha:
     holes, in_shadow = _holes(away, matte, shaded)
     if not holes.any():
         return alpha
-    grain = _grain(away[matte < _CLEAR])
+    grain = plain_ground.grain(away[matte < _CLEAR])
     if in_shadow:
         away = np.where(cv2.erode(holes, _SMALL) > 0, shaded(), away)
     shown = _opacity(away, holes, grain)
@@ -125,14 +125,13 @@ def _ground(mattes: Sizes, photos: Sizes) -> _Ground | None:
         return None
     rows, columns = np.nonzero(clear)
     down, across = (rows + 0.5) / size[0], (columns + 0.5) / size[1]
-    terms = np.stack([np.ones_like(down), down, across, down**2, down * across, across**2], 1)
+    terms = plain_ground.terms(down, across)
     colours = pixels[clear].astype(np.float64)
     kept = np.ones(len(colours), bool)
     for _ in range(3):
-        some = terms[kept]
-        curves = np.linalg.solve(some.T @ some + 1e-6 * np.eye(6), some.T @ colours[kept])
+        curves = plain_ground.fitted(terms[kept], colours[kept], 1e-6)
         off = np.abs(colours - terms @ curves).max(1)
-        grain = _grain(off)
+        grain = plain_ground.grain(off)
         kept = off <= 3 * grain + 2
     is_plain = grain <= _MOST_GRAIN and kept.mean() >= _LEAST_PLAIN
     return _Ground(curves) if is_plain and _has_colour(colours[kept].mean(0), grain) else None
@@ -149,11 +148,6 @@ def _like(grain: float) -> float:
     return _LIKE[0] * grain + _LIKE[1]
 
 
-def _grain(away: NDArray[Any]) -> float:
-    """The deviation of a ground's pixels from its colour, robustly."""
-    return float(1.5 * np.median(away))
-
-
 def _seen(mattes: Sizes, photos: Sizes, side: int) -> tuple[Image, Alpha]:
     """(the photo without its finest grain, the matte), at most `side` pixels large."""
     size = geometry.fit(*mattes.size, side)
@@ -163,7 +157,7 @@ def _seen(mattes: Sizes, photos: Sizes, side: int) -> tuple[Image, Alpha]:
 
 def _alike(away: Matte, matte: Alpha) -> Alpha:
     """1 where the subject has the ground's colour, else 0."""
-    like = _like(_grain(away[matte < _CLEAR]))
+    like = _like(plain_ground.grain(away[matte < _CLEAR]))
     inside = np.asarray(cv2.erode((matte > 127).view(np.uint8), _SMALL), np.uint8)
     alike = (away <= like).view(np.uint8) & inside
     return np.asarray(cv2.morphologyEx(alike, cv2.MORPH_OPEN, _SMALL), np.uint8)
@@ -172,7 +166,7 @@ def _alike(away: Matte, matte: Alpha) -> Alpha:
 def _holes(away: Matte, matte: Alpha, shaded: Callable[[], Matte]) -> tuple[Alpha, bool]:
     """(1 in the holes, else 0; whether shadows lie in them). `shaded`: how far colours are from the
     ground's in a shadow."""
-    grain, in_shadow = _grain(away[matte < _CLEAR]), False
+    grain, in_shadow = plain_ground.grain(away[matte < _CLEAR]), False
     edge, least_width = _EDGE[0] * grain + _EDGE[1], _LEAST_WIDTH * max(matte.shape)
     alike = _alike(away, matte)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.imaging import geometry
+from tasks.imaging import geometry, plain_ground
 from tasks.imaging.types import Alpha, Image, Tensor
 from tasks.models.nets.gaps import softly
 
@@ -95,10 +95,9 @@ def _ground(small: Image, clear: NDArray[np.bool_]) -> _Ground | None:
     kept = first
     for count in range(FITS):
         chosen = terms[kept]
-        least = 1e-6 * len(chosen) * np.eye(chosen.shape[1])
-        curves = np.linalg.solve(chosen.T @ chosen + least, chosen.T @ pixels[kept])
+        curves = plain_ground.fitted(chosen, pixels[kept], 1e-6 * len(chosen))
         off = abs(pixels - terms @ curves).max(2)
-        grain = float(1.5 * np.median(off[kept]))
+        grain = plain_ground.grain(off[kept])
         kept = (first if count < FIRST_FITS else seen) & (off <= 3 * grain + 2)
         if kept.sum() < LEAST_PIXELS or grain > 3 * MOST_GRAIN:
             return None
@@ -111,8 +110,7 @@ def _terms(step: int) -> NDArray[Any]:
     """The terms of the polynomial at each pixel of so many both ways."""
     place = (np.arange(step // 2, SIDE, step) + 0.5) / SIDE
     down, across = np.meshgrid(place, place, indexing="ij")
-    every = np.ones_like(down)
-    return np.stack([every, down, across, down**2, down * across, across**2], -1)
+    return plain_ground.terms(down, across)
 
 
 def _distances(levels: Tensor, ground: _Ground) -> tuple[Tensor, Tensor]:
